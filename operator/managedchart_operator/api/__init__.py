@@ -1,0 +1,1 @@
+"""The ManagedChart API: pydantic models of spec and status, and the CRD made from them."""

@@ -1,0 +1,77 @@
+"""The resource as a whole: its names in the API, and a compact view of one object.
+
+Boundary: no I/O. Invariant: `ManagedChart` holds only what a reconciliation needs (no managedFields), because the operator
+may hold thousands of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from managedchart_operator.api.spec import RELEASE_NAME_LENGTH
+
+GROUP = "managedchart.dev"
+VERSION = "v1alpha1"
+KIND = "ManagedChart"
+PLURAL = "managedcharts"
+SINGULAR = "managedchart"
+SHORT_NAME = "mc"
+CATEGORY = "helm"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FINALIZER = f"{GROUP}/release"
+RETRY_ANNOTATION = f"{GROUP}/retry"
+FORCE_ANNOTATION = f"{GROUP}/force"
+REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Which object: namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedChart:
+    """One ManagedChart as the API server last told it; `spec` and `status` are as on the wire."""
+
+    key: Key
+    uid: str
+    generation: int
+    created: str
+    deleting: bool
+    finalizers: tuple[str, ...]
+    requests: dict[str, str]
+    spec: dict[str, Any]
+    status: dict[str, Any]
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> "ManagedChart":
+        """Take from an object of the API what a reconciliation needs."""
+        meta = body["metadata"]
+        annotations = meta.get("annotations") or {}
+        return cls(
+            key=Key(meta["namespace"], meta["name"]),
+            uid=meta["uid"],
+            generation=meta.get("generation", 0),
+            created=meta.get("creationTimestamp", ""),
+            deleting=meta.get("deletionTimestamp") is not None,
+            finalizers=tuple(meta.get("finalizers") or ()),
+            requests={name: annotations[name] for name in REQUEST_ANNOTATIONS if annotations.get(name)},
+            spec=dict(body.get("spec") or {}),
+            status=dict(body.get("status") or {}),
+        )
+
+    @property
+    def release_name(self) -> str:
+        """The name of its Helm release."""
+        return self.spec.get("releaseName") or self.key.name[:RELEASE_NAME_LENGTH]
+
+    @property
+    def release_namespace(self) -> str:
+        """The namespace of its Helm release."""
+        return self.spec.get("targetNamespace") or self.key.namespace

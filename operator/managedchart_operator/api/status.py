@@ -1,0 +1,169 @@
+"""The status of a ManagedChart: what was done, what came of it, and why it failed.
+
+Purpose: the one contract with everybody who reads a ManagedChart. Boundary: shape only; `reconcile.conditions` derives
+the conditions. Invariant: reading tolerates fields of a newer operator; writing is done by one writer per object.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class StatusModel(BaseModel):
+    """A part of the status; unknown fields are ignored, so that an older operator can read a newer one's status."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+
+class Phase(StrEnum):
+    """Where the resource stands, for people; programs read the conditions."""
+
+    PENDING = "Pending"
+    CHECK_PREREQUISITES = "CheckPrerequisites"
+    PRE_EXEC = "PreExec"
+    EXEC = "Exec"
+    ON_DEPLOY_FAILURE = "OnDeployFailure"
+    POST_EXEC = "PostExec"
+    VALIDATE = "Validate"
+    READY = "Ready"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    DESTROYED = "Destroyed"
+    DELETING = "Deleting"
+
+
+class PhaseState(StrEnum):
+    """How a phase of a run stands."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Condition(StatusModel):
+    """A condition as in the Kubernetes API conventions (metav1.Condition)."""
+
+    type: str
+    """Ready, Reconciling, Stalled, Released or Validated."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    observed_generation: int = 0
+    """The generation that this condition speaks of."""
+    last_transition_time: str
+    """When the status last changed (RFC 3339)."""
+    reason: str
+    """One word in CamelCase from the list in docs/failures.md."""
+    message: str = ""
+    """What a person should know."""
+
+
+class PhaseStatus(StatusModel):
+    """One phase of the current or last run."""
+
+    name: str
+    """Name of the phase."""
+    state: PhaseState
+    """Running, Succeeded or Failed."""
+    started_at: str
+    """When it began (RFC 3339)."""
+    finished_at: str | None = None
+    """When it ended (RFC 3339)."""
+    duration_seconds: float | None = None
+    """How long it took, in seconds."""
+    message: str | None = None
+    """What it did, or why it failed."""
+
+
+class ReleaseStatus(StatusModel):
+    """The Helm release as the last run left it."""
+
+    name: str
+    """Name of the release."""
+    namespace: str
+    """Namespace of the release."""
+    revision: int
+    """Revision of the release, counted by Helm from 1."""
+    status: str
+    """Helm's status of that revision, like deployed or failed."""
+    chart: str | None = None
+    """Name of the chart."""
+    chart_version: str | None = None
+    """Version of the chart."""
+    app_version: str | None = None
+    """Version of the application, as the chart tells it."""
+    digest: str | None = None
+    """Digest over everything that decided what ran: chart, values, options and lifecycle."""
+    last_deployed: str | None = None
+    """When the revision was made (RFC 3339)."""
+
+
+class FailureEvent(StatusModel):
+    """A Kubernetes event that tells of the failure; repeated ones are merged."""
+
+    type: str
+    """Warning or Normal."""
+    reason: str
+    """The event's reason, like FailedScheduling."""
+    object: str
+    """Kind and name of the object that it is about."""
+    message: str
+    """The event's text, redacted and shortened."""
+    count: int = 1
+    """How often it was seen."""
+    last_seen: str | None = None
+    """When it was last seen (RFC 3339)."""
+
+
+class LastFailure(StatusModel):
+    """Why the last run that failed did so; kept until the next success."""
+
+    phase: str
+    """The phase that failed."""
+    reason: str
+    """One word from the list in docs/failures.md."""
+    message: str
+    """The error in one or a few sentences."""
+    helm_error: str | None = None
+    """helm's own error text, redacted and shortened."""
+    events: list[FailureEvent] = Field(default_factory=list)
+    """Kubernetes events of the release's objects during this run, warnings first."""
+    hint: str | None = None
+    """What to do next, in plain words."""
+    incomplete: str | None = None
+    """What of the evidence could not be collected, and why."""
+    revision: int | None = None
+    """The revision of the release that failed."""
+    time: str
+    """When it failed (RFC 3339)."""
+
+
+class ManagedChartStatus(StatusModel):
+    """What the operator did and what came of it."""
+
+    observed_generation: int = 0
+    """The newest generation of the spec that the operator has begun to carry out."""
+    phase: Phase = Phase.PENDING
+    """Where the resource stands."""
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """Ready, Reconciling, Stalled, Released and Validated."""
+    phases: list[PhaseStatus] = Field(default_factory=list)
+    """The phases of the current or last run, in their order."""
+    release: ReleaseStatus | None = None
+    """The Helm release."""
+    last_failure: LastFailure | None = None
+    """Why the last run failed."""
+    failures: int = 0
+    """Failures in a row of the present input."""
+    attempted_digest: str | None = None
+    """Digest of the input of the last run that ended, whatever came of it."""
+    next_retry_at: str | None = None
+    """When the next attempt begins (RFC 3339)."""
+    handled_requests: dict[str, str] = Field(default_factory=dict)
+    """The tokens of the retry annotations that were carried out, by annotation."""

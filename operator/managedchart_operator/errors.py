@@ -1,0 +1,93 @@
+"""The one exception hierarchy.
+
+    OperatorError                 reason, message, transient?, hint
+    ├── SpecError                 the resource as written cannot be carried out (terminal)
+    ├── ChartError                the chart cannot be had or is none
+    ├── ValuesError               values files, inline YAML or `set` cannot be read
+    ├── KubeError                 the API server refused or did not answer; carries the HTTP status
+    ├── HelmError                 helm ended with an error; carries its exit code and text
+    ├── LifecycleError            a lifecycle's own phase failed
+    └── StartupError              the operator cannot start here; ends the process with the message
+
+Purpose: an error is classified once, where it arises, and translated once, into a condition, by the reconciler.
+Boundary: nothing here knows of phases or conditions. Invariant: `transient` decides between a retry with back-off
+(True) and Stalled until the spec changes or a retry is requested (False); the message is one that a person can act on.
+"""
+
+from managedchart_operator.reasons import Reason
+
+
+class OperatorError(Exception):
+    """Something that keeps a release from the state that its spec asks for.
+
+    `reason` is from the closed list. `transient` says whether the same input may succeed later. `hint` is advice in
+    plain words, shown beside the message. Messages never contain values from Secrets.
+    """
+
+    def __init__(
+        self, message: str, *, reason: Reason = Reason.INTERNAL_ERROR, transient: bool = False, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.transient = transient
+        self.hint = hint
+
+
+class SpecError(OperatorError):
+    """The spec asks for what cannot be done; trying again without a change is useless."""
+
+    def __init__(self, message: str, *, reason: Reason = Reason.INVALID_SPEC, hint: str | None = None) -> None:
+        super().__init__(message, reason=reason, transient=False, hint=hint)
+
+
+class ChartError(OperatorError):
+    """The chart source cannot be read, reached, or holds no such chart."""
+
+
+class ValuesError(OperatorError):
+    """A values file, an inline YAML document or a `set` entry cannot be used."""
+
+
+class KubeError(OperatorError):
+    """The API server refused a request or did not answer. `status` is the HTTP status code, 0 for no answer."""
+
+    def __init__(self, message: str, *, reason: Reason, transient: bool, status: int, hint: str | None = None) -> None:
+        super().__init__(message, reason=reason, transient=transient, hint=hint)
+        self.status = status
+
+
+class HelmError(OperatorError):
+    """helm ended with an error. `text` is helm's own error text, redacted and bounded; `exit_code` is negative for a signal."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        transient: bool,
+        text: str = "",
+        exit_code: int = 1,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, transient=transient, hint=hint)
+        self.text = text
+        self.exit_code = exit_code
+
+
+class LifecycleError(OperatorError):
+    """A phase of a lifecycle decided that the run has failed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason = Reason.LIFECYCLE_FAILED,
+        transient: bool = True,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, transient=transient, hint=hint)
+
+
+class StartupError(OperatorError):
+    """The operator cannot work here (helm missing or too old, CRD missing, settings wrong)."""

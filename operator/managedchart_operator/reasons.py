@@ -1,0 +1,80 @@
+"""The closed list of reasons that conditions, events and `status.lastFailure` carry.
+
+Purpose: one place that names every outcome, so that alerts and scripts can rely on the words. docs/failures.md explains
+each failure reason; a test holds the two together. Boundary: words only; how an error is recognised stands in
+`helm.errors` and `diagnosis`. Invariant: a reason is never renamed within an API version.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A CamelCase reason as Kubernetes conditions use it (API conventions, "Typical status properties")."""
+
+    # -- outcomes that are good
+    DEPLOYED = "Deployed"
+    DESTROYED = "Destroyed"
+    SKIPPED = "Skipped"
+    DRY_RUN_SUCCEEDED = "DryRunSucceeded"
+
+    # -- on the way
+    PROGRESSING = "Progressing"
+    RETRY_SCHEDULED = "RetryScheduled"
+    DELETING = "Deleting"
+
+    # -- the resource itself cannot be carried out as it is written
+    INVALID_SPEC = "InvalidSpec"
+    LIFECYCLE_UNKNOWN = "LifecycleUnknown"
+    RELEASE_OWNED = "ReleaseOwned"
+
+    # -- the chart cannot be had
+    CHART_NOT_FOUND = "ChartNotFound"
+    CHART_INVALID = "ChartInvalid"
+    CHART_VERSION_NOT_FOUND = "ChartVersionNotFound"
+    CHART_SOURCE_UNAVAILABLE = "ChartSourceUnavailable"
+    CERTIFICATE_NOT_TRUSTED = "CertificateNotTrusted"
+    CHART_SOURCE_UNAUTHORIZED = "ChartSourceUnauthorized"
+    PATH_NOT_ALLOWED = "PathNotAllowed"
+
+    # -- the values do not fit
+    VALUES_FILE_UNAVAILABLE = "ValuesFileUnavailable"
+    VALUES_INVALID = "ValuesInvalid"
+    VALUES_REFUSED = "ValuesRefused"
+    TEMPLATE_ERROR = "TemplateError"
+
+    # -- the API server refuses
+    NAMESPACE_NOT_FOUND = "NamespaceNotFound"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    OBJECT_OWNED = "ObjectOwned"
+    FORBIDDEN = "Forbidden"
+    KIND_MISSING = "KindMissing"
+    OBJECT_INVALID = "ObjectInvalid"
+    IMMUTABLE_FIELD = "ImmutableField"
+    FIELD_CONFLICT = "FieldConflict"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    ADMISSION_REFUSED = "AdmissionRefused"
+    WEBHOOK_UNAVAILABLE = "WebhookUnavailable"
+    RELEASE_TOO_LARGE = "ReleaseTooLarge"
+    API_UNAVAILABLE = "ApiUnavailable"
+
+    # -- what was applied does not come up
+    IMAGE_PULL = "ImagePull"
+    CRASH_LOOP = "CrashLoop"
+    OOM_KILLED = "OOMKilled"
+    UNSCHEDULABLE = "Unschedulable"
+    READINESS_PROBE = "ReadinessProbe"
+    VOLUME_UNBOUND = "VolumeUnbound"
+    JOB_BACKOFF_LIMIT = "JobBackoffLimit"
+    HOOK_FAILED = "HookFailed"
+    HOOK_TIMEOUT = "HookTimeout"
+    TIMEOUT = "Timeout"
+
+    # -- the release
+    RELEASE_LOCKED = "ReleaseLocked"
+    UNINSTALL_BLOCKED = "UninstallBlocked"
+    ROLLBACK_FAILED = "RollbackFailed"
+
+    # -- what has no better name: helm's own text, or a defect of the operator
+    HELM_FAILED = "HelmFailed"
+    LIFECYCLE_FAILED = "LifecycleFailed"
+    INTERNAL_ERROR = "InternalError"
