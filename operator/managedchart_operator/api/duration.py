@@ -1,7 +1,8 @@
 """Durations as Go and Helm write them: `180s`, `5m`, `1h30m`, `500ms`.
 
 Source of the format: Go's `time.ParseDuration`, which `helm --timeout` uses. We leave out units below a millisecond and
-the sign: nobody means them for a deployment.
+the sign: nobody means them for a deployment. Invariant: what is accepted here fits in Go's Duration (292 years), else
+helm would refuse what the API server took: six digits for a number and 16 characters in all cannot reach that.
 """
 
 import re
@@ -9,7 +10,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+from managedchart_operator.api.schema import matches
+
+DURATION_PATTERN = r"^([0-9]{1,6}(\.[0-9]{1,6})?(ms|s|m|h))+$"
+DURATION_LENGTH = 16
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -27,5 +31,16 @@ def _check(duration: str) -> str:
     return duration
 
 
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32), AfterValidator(_check)]
+Duration = Annotated[
+    str,
+    Field(
+        pattern=DURATION_PATTERN,
+        max_length=DURATION_LENGTH,
+        # One sentence for both mistakes: a form that fits and a digit that is not zero.
+        json_schema_extra=matches(
+            DURATION_PATTERN, "write a duration longer than zero, like 180s, 5m or 1h30m", also="self.matches('[1-9]')"
+        ),
+    ),
+    AfterValidator(_check),
+]
 """A positive duration, kept as it was written."""

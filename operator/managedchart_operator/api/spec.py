@@ -7,25 +7,83 @@ the other way round (a test holds it), so that an object which was stored can al
 docs/fields.md tells each field's effect on helm.
 """
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from managedchart_operator.api.base import ApiModel
 from managedchart_operator.api.duration import Duration
+from managedchart_operator.api.schema import matches, rules
 
 # Helm refuses longer release names: name + ".v" + revision must fit in a label (helm.sh, "Release names").
 RELEASE_NAME_LENGTH = 53
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+# Helm's own rule (chart/common/util ValidateReleaseName): labels joined by dots, as in a resource's name.
+_RELEASE_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+# ASCII only: the regular expressions of Go (API server) and Rust (pydantic) differ in what a white space is.
+_REPOSITORY = r"^https?://[!-~]+$"
+_OCI = r"^oci://[A-Za-z0-9.:\[\]-]+(/[a-z0-9._-]+)+$"
 _SEMVER = r"^v?[0-9]+(\.[0-9]+){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_BASE64 = r"^[A-Za-z0-9+/ \t\r\n]+={0,2}[ \t\r\n]*$"
 
-Name = Annotated[str, Field(pattern=_DNS_LABEL, min_length=1, max_length=63)]
+ONE_SOURCE = "set exactly one of path, repository, oci and contents"
+NAME_WITH_REPOSITORY = "name goes with repository: set both or neither"
+VERSION_WITH_REMOTE = "version goes with repository or oci only"
+PLAIN_HTTP_WITH_OCI = "plainHTTP goes with oci only"
+NOT_BASE64 = "contents must be the packaged chart in base64, as `base64 -w0 chart.tgz` prints it"
+NOT_A_POD_PATH = 'write the path from the root and without "..", like /charts/podinfo'
+_IMMUTABLE = (
+    "{0} cannot be changed: delete the ManagedChart and create it anew (deletionPolicy: Orphan keeps the release)"
+)
 
 
-def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
-    """CEL validation rules: pairs of an expression and the sentence that a person reads when it is false."""
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+def _immutable(field: str) -> tuple[str, str]:
+    """A rule of the spec: an optional field keeps its value, and its absence, for good."""
+    return (
+        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+        _IMMUTABLE.format(field),
+    )
+
+
+def _check_pod_path(path: str) -> str:
+    if not path.startswith("/") or ".." in PurePosixPath(path).parts:
+        raise ValueError(NOT_A_POD_PATH)
+    return path
+
+
+def _check_base64(contents: str) -> str:
+    if not re.fullmatch(_BASE64, contents):
+        raise ValueError(NOT_BASE64)
+    return contents
+
+
+# Strict, because the API server takes no "yes" for true and no "5" for 5 either.
+Flag = Annotated[bool, Field(strict=True)]
+Name = Annotated[
+    str,
+    Field(
+        pattern=_DNS_LABEL,
+        min_length=1,
+        max_length=63,
+        json_schema_extra=matches(
+            _DNS_LABEL, 'write a namespace in lower case letters, digits and "-", like cert-manager'
+        ),
+    ),
+]
+PodPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=rules(
+            ("self.startsWith('/') && !self.split('/').exists(part, part == '..')", NOT_A_POD_PATH),
+        ),
+    ),
+    AfterValidator(_check_pod_path),
+]
 
 
 class Action(StrEnum):
@@ -47,31 +105,60 @@ class ChartSource(ApiModel):
     """Where the chart comes from. Exactly one of path, repository, oci and contents."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             (
                 "[has(self.path), has(self.repository), has(self.oci), has(self.contents)].filter(x, x).size() == 1",
-                "set exactly one of path, repository, oci and contents",
+                ONE_SOURCE,
             ),
-            ("has(self.name) == has(self.repository)", "name goes with repository: set both or neither"),
-            ("!has(self.version) || has(self.repository) || has(self.oci)", "version goes with repository or oci only"),
-            ("!has(self.plainHTTP) || has(self.oci)", "plainHTTP goes with oci only"),
+            ("has(self.name) == has(self.repository)", NAME_WITH_REPOSITORY),
+            ("!has(self.version) || has(self.repository) || has(self.oci)", VERSION_WITH_REMOTE),
+            ("!has(self.plainHTTP) || has(self.oci)", PLAIN_HTTP_WITH_OCI),
         )
     )
 
-    path: str | None = Field(default=None, min_length=1, max_length=1024)
+    path: PodPath | None = None
     """Folder or .tgz of the chart in the operator's own pod, below one of its chart roots (default /charts)."""
-    repository: str | None = Field(default=None, pattern=r"^https?://[^\s]+$", max_length=2048)
+    repository: str | None = Field(
+        default=None,
+        pattern=_REPOSITORY,
+        max_length=2048,
+        json_schema_extra=matches(_REPOSITORY, "write the URL of a chart repository, like https://host/charts"),
+    )
     """URL of a Helm chart repository, http:// or https://; needs name."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$", max_length=128)
     """Name of the chart in the repository."""
     version: str | None = Field(default=None, min_length=1, max_length=128)
     """Version or constraint (6.14.1, 6.x, >=1.2 <2) of the chart; default the newest stable one."""
-    oci: str | None = Field(default=None, pattern=r"^oci://[^\s@]+$", max_length=2048)
+    oci: str | None = Field(
+        default=None,
+        pattern=_OCI,
+        max_length=2048,
+        json_schema_extra=matches(
+            _OCI, "write the reference like oci://host/charts/podinfo; its tag goes into version"
+        ),
+    )
     """Reference of the chart in an OCI registry without its tag, like oci://host/charts/podinfo."""
-    plain_http: bool | None = Field(default=None, alias="plainHTTP")
+    plain_http: Flag | None = Field(default=None, alias="plainHTTP")
     """Speak HTTP instead of HTTPS with the OCI registry; for registries inside the cluster."""
-    contents: str | None = Field(default=None, min_length=1, max_length=1_000_000, pattern=r"^[A-Za-z0-9+/=\s]+$")
+    # A rule and no pattern: for a pattern the API server answers with the whole contents.
+    contents: Annotated[str, AfterValidator(_check_base64)] | None = Field(
+        default=None, min_length=1, max_length=1_000_000, json_schema_extra=matches(_BASE64, NOT_BASE64)
+    )
     """The packaged chart itself (.tgz) in base64; for small charts."""
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        """The rules above, for whoever makes a source without the API server."""
+        sources = (self.path, self.repository, self.oci, self.contents)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(ONE_SOURCE)
+        if (self.name is None) != (self.repository is None):
+            raise ValueError(NAME_WITH_REPOSITORY)
+        if self.version is not None and self.repository is None and self.oci is None:
+            raise ValueError(VERSION_WITH_REMOTE)
+        if self.plain_http is not None and self.oci is None:
+            raise ValueError(PLAIN_HTTP_WITH_OCI)
+        return self
 
 
 class SetValue(ApiModel):
@@ -87,15 +174,22 @@ class YamlFile(ApiModel):
     """A values file written in the resource itself."""
 
     filename: str = Field(min_length=1, max_length=253)
-    """Name of the file, for messages only."""
+    """Name of the file, for messages; each name once."""
     yaml_content: str = Field(max_length=262_144)
     """YAML of the values; must be a mapping."""
+
+
+def _check_filenames(files: list[YamlFile]) -> list[YamlFile]:
+    names = [file.filename for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two files have the same name: {', '.join(twice)}")
+    return files
 
 
 class Retry(ApiModel):
     """How often and how soon a failure that may heal is tried again."""
 
-    limit: int = Field(default=5, ge=0, le=1000)
+    limit: int = Field(default=5, ge=0, le=1000, strict=True)
     """How many times; after that the resource is Stalled."""
     backoff: Duration = "10s"
     """Wait before the first retry; it doubles with each one."""
@@ -113,52 +207,52 @@ class LifecycleRef(ApiModel):
 class ManagedChartSpec(ApiModel):
     """What to deploy, where and how."""
 
-    model_config = ConfigDict(
-        json_schema_extra=_rules(
-            (
-                "has(self.releaseName) == has(oldSelf.releaseName) && "
-                "(!has(self.releaseName) || self.releaseName == oldSelf.releaseName)",
-                "releaseName cannot be changed: delete the ManagedChart and create it anew "
-                "(deletionPolicy: Orphan keeps the release)",
-            ),
-            (
-                "has(self.targetNamespace) == has(oldSelf.targetNamespace) && "
-                "(!has(self.targetNamespace) || self.targetNamespace == oldSelf.targetNamespace)",
-                "targetNamespace cannot be changed: delete the ManagedChart and create it anew "
-                "(deletionPolicy: Orphan keeps the release)",
-            ),
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=rules(_immutable("releaseName"), _immutable("targetNamespace")))
 
     chart: ChartSource
     """Where the chart comes from."""
-    release_name: str | None = Field(default=None, pattern=_DNS_LABEL, min_length=1, max_length=RELEASE_NAME_LENGTH)
+    release_name: str | None = Field(
+        default=None,
+        pattern=_RELEASE_NAME,
+        min_length=1,
+        max_length=RELEASE_NAME_LENGTH,
+        json_schema_extra=matches(
+            _RELEASE_NAME, 'write a release name in lower case letters, digits, "-" and ".", like podinfo-blue'
+        ),
+    )
     """Name of the Helm release; default the resource's own name. Cannot be changed."""
     target_namespace: Name | None = None
     """Namespace of the release; default the resource's own namespace. Cannot be changed."""
-    create_namespace: bool = True
+    create_namespace: Flag = True
     """Create the target namespace when it does not exist."""
     action: Action = Action.DEPLOY
     """Deploy installs or upgrades, Destroy uninstalls what is deployed, Skip leaves everything as it is."""
     deletion_policy: DeletionPolicy = DeletionPolicy.UNINSTALL
     """What deleting this resource does to the release: Uninstall or Orphan (keep it), whatever the action."""
-    atomic: bool = True
+    atomic: Flag = True
     """On failure go back to the last good revision, or uninstall a failed first install, after the evidence is kept."""
-    wait: bool = True
+    wait: Flag = True
     """Wait until the release's workloads are ready before calling it deployed."""
     timeout: Duration = "180s"
     """How long helm waits for the resources, and for each hook."""
-    force_upgrade: bool = False
+    force_upgrade: Flag = False
     """Replace objects instead of patching them, as for changes of immutable fields."""
-    dry_run: bool = False
+    dry_run: Flag = False
     """Render and validate against the API server, change nothing, and tell the outcome in the status."""
-    last_breaking_version_requiring_restart: str | None = Field(default=None, pattern=_SEMVER, max_length=64)
-    """An installed chart older than this version is uninstalled before a chart of this version or newer is installed."""
-    values_files: list[Annotated[str, Field(min_length=1, max_length=1024)]] = Field(
-        default_factory=list, max_length=64
+    last_breaking_version_requiring_restart: str | None = Field(
+        default=None,
+        pattern=_SEMVER,
+        max_length=64,
+        json_schema_extra=matches(_SEMVER, "write a version like 1.2.0"),
     )
+    """An installed chart older than this version is uninstalled before one of this version or newer is installed."""
+    values_files: list[PodPath] = Field(default_factory=list, max_length=64)
     """Values files in the operator's own pod, below one of its chart roots; later ones win."""
-    yaml_files_content: list[YamlFile] = Field(default_factory=list, max_length=64)
+    yaml_files_content: Annotated[list[YamlFile], AfterValidator(_check_filenames)] = Field(
+        default_factory=list,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["filename"]},
+    )
     """Values files written in place; they win over valuesFiles."""
     values: dict[str, Any] = Field(
         default_factory=dict, json_schema_extra={"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -1,0 +1,109 @@
+"""The CustomResourceDefinition: names, columns and the schema of the models.
+
+`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file; a test compares.
+Boundary: builds a document and prints it; nothing talks to an API server. Invariant: everything about a field comes
+from its model, everything about the resource's names from `resource`; only what `kubectl get` shows is decided here.
+"""
+
+import sys
+from typing import Any
+
+import yaml
+
+from managedchart_operator.api import resource
+from managedchart_operator.api.schema import rules, structural
+from managedchart_operator.api.spec import RELEASE_NAME_LENGTH, ManagedChartSpec
+from managedchart_operator.api.status import ManagedChartStatus
+
+_HEADER = """\
+# Generated from the models in operator/managedchart_operator/api by
+#   python -m managedchart_operator.api.crd > crds/managedchart.yaml
+# Do not edit by hand.
+"""
+
+_NAME_FITS = (
+    f"has(self.spec.releaseName) || size(self.metadata.name) <= {RELEASE_NAME_LENGTH}",
+    (
+        f"metadata.name is longer than the {RELEASE_NAME_LENGTH} characters that Helm allows for a release: "
+        "shorten it or set spec.releaseName"
+    ),
+)
+
+
+def definition() -> dict[str, Any]:
+    """Return the CustomResourceDefinition as it is applied."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{resource.PLURAL}.{resource.GROUP}"},
+        "spec": {
+            "group": resource.GROUP,
+            "names": {
+                "kind": resource.KIND,
+                "listKind": f"{resource.KIND}List",
+                "plural": resource.PLURAL,
+                "singular": resource.SINGULAR,
+                "shortNames": [resource.SHORT_NAME],
+                "categories": [resource.CATEGORY],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": resource.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {"openAPIV3Schema": _root()},
+                }
+            ],
+        },
+    }
+
+
+def _root() -> dict[str, Any]:
+    """The schema of the whole object; the API server adds apiVersion, kind and metadata itself."""
+    return {
+        "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
+        "type": "object",
+        "properties": {"spec": structural(ManagedChartSpec), "status": structural(ManagedChartStatus)},
+        "required": ["spec"],
+        **rules(_NAME_FITS),
+    }
+
+
+def _columns() -> list[dict[str, Any]]:
+    ready = '.status.conditions[?(@.type=="Ready")]'
+    return [
+        _column("Ready", f"{ready}.status", "Whether the chart is as the spec wants it"),
+        _column("Phase", ".status.phase", "Where the resource stands"),
+        _column("Chart", ".status.release.chart", "Name of the deployed chart"),
+        _column("Version", ".status.release.chartVersion", "Version of the deployed chart"),
+        _column("Revision", ".status.release.revision", "Revision of the release", kind="integer"),
+        _column("Age", ".metadata.creationTimestamp", "When the resource was created", kind="date"),
+        # Long, so for `-o wide` only.
+        {**_column("Status", f"{ready}.message", "What a person should know"), "priority": 1},
+    ]
+
+
+def _column(name: str, path: str, description: str, *, kind: str = "string") -> dict[str, Any]:
+    return {"name": name, "type": kind, "description": description, "jsonPath": path}
+
+
+def render() -> str:
+    """Return the text of crds/managedchart.yaml."""
+    return _HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists indented below their key, as people do, and repeats a shared part instead of naming it `&id001`."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,117 @@
+"""From a pydantic model to a structural OpenAPI v3 schema, as a CustomResourceDefinition needs it.
+
+Purpose: the models are the one source of the API; what `kubectl explain`, the API server's validation and its defaults
+know comes from their docstrings, constraints and defaults. Boundary: schemas only; `crd` adds the names and columns of
+the resource. Invariant: a keyword that the API server would refuse or ignore ends in SchemaError, never in the CRD.
+
+Source of the rules: Kubernetes, "Custom Resources > Specifying a structural schema". Three places where pydantic's JSON
+Schema means something else: an Optional may be null (here: absent, so that server-side defaults and `has()` work), a
+part used twice is a `$ref` (here: written out), and the default of a nested model is not told (here: `{}`, which makes
+the API server fill in the defaults inside it).
+"""
+
+from inspect import cleandoc, isclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+# What the API server's JSONSchemaProps allows in a structural schema and we make use of.
+_KEYWORDS = frozenset(
+    {
+        "type", "description", "default", "enum", "format", "pattern",
+        "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems",
+        "properties", "required", "items", "additionalProperties",
+        "x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-validations",
+    }
+)  # fmt: skip
+_DROPPED = frozenset({"title", "$defs"})
+
+
+class SchemaError(ValueError):
+    """A model uses what a structural schema cannot say; the message names the place and the keyword."""
+
+
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """Return CEL validation rules for `json_schema_extra`.
+
+    Each pair is an expression and the sentence that a person reads when it is false.
+    """
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
+
+
+def matches(pattern: str, message: str, *, also: str = "true") -> dict[str, Any]:
+    """Return the rule that a string matches `pattern` (and `also` holds).
+
+    It puts a sentence beside the bare regular expression that the API server shows for a `pattern`.
+    """
+    rule = f"self.matches({_cel_string(pattern)})"
+    return rules((rule if also == "true" else f"{rule} && {also}", message))
+
+
+def structural(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the structural schema of a model with its wire names.
+
+    Raises SchemaError, naming the place, for what a structural schema cannot say.
+    """
+    generated = model.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
+    return _inline(generated, generated.get("$defs", {}), where=model.__name__)
+
+
+class _Generator(GenerateJsonSchema):
+    """pydantic's generator with the API server's idea of absence and of nested defaults."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if "default_factory" in schema:
+            inner = self.generate_inner(schema["schema"])
+            factory = schema["default_factory"]
+            # An empty list or map is what absence means already; only a nested model has defaults worth filling in.
+            return {**inner, "default": {}} if isclass(factory) and issubclass(factory, BaseModel) else inner
+        if schema.get("default") is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
+def _inline(schema: dict[str, Any], definitions: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Write the references out and keep what a structural schema may hold."""
+    if "$ref" in schema:
+        siblings = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **siblings}
+    schema = {key: value for key, value in schema.items() if key not in _DROPPED}
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        schema.pop("additionalProperties", None)
+    if unknown := sorted(schema.keys() - _KEYWORDS):
+        raise SchemaError(f"{where}: a structural schema has no {', '.join(unknown)}")
+    if "type" not in schema:
+        raise SchemaError(f"{where}: needs a type")
+    if "description" in schema:
+        schema["description"] = cleandoc(schema["description"]).replace("\n", " ")
+    if "properties" in schema:
+        # Properties of an object are closed by being listed: the API server prunes or refuses all others itself.
+        schema.pop("additionalProperties", None)
+        schema["properties"] = {
+            name: _inline(part, definitions, where=f"{where}.{name}") for name, part in schema["properties"].items()
+        }
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            if not isinstance(schema[key], dict):
+                raise SchemaError(f"{where}: {key} must be a schema")
+            schema[key] = _inline(schema[key], definitions, where=f"{where}.{key}")
+    return {key: schema[key] for key in sorted(schema, key=_order)}
+
+
+def _order(key: str) -> tuple[int, str]:
+    """Put what a reader looks for first, first."""
+    first = ("description", "type", "default", "enum")
+    return (first.index(key) if key in first else len(first), key)
+
+
+def _cel_string(text: str) -> str:
+    """Return a CEL string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
