@@ -1,0 +1,141 @@
+"""The command lines of helm.
+
+Purpose: one function a helm command, from typed options to an argument list. Boundary: pure. Invariants: no value of a
+chart ever stands among the arguments (values go in by stdin); the defaults that were measured to be traps are always
+overridden. Source: `helm help` of 4.3.1; design facts in docs/architecture.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from managedchart_operator.api.duration import seconds
+
+# helm's own default; each revision is a Secret, and a rollback needs one good one.
+HISTORY_MAX = 10
+# `--timeout` bounds each wait of helm, not the command: each hook, then the resources. A chart with more hooks than this
+# that all use up their time is stopped by the deadline and reported as a timeout.
+HOOKS_ALLOWED_FOR = 10
+# Loading a chart, rendering it and applying a few hundred objects at the default client-side limit takes below this.
+APPLY_ALLOWANCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOptions:
+    """What an upgrade and a rollback of a release have in common. `timeout` is a Go duration."""
+
+    release: str
+    namespace: str
+    timeout: str
+    wait: bool = True
+    force_replace: bool = False
+    force_conflicts: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which a helm process that still runs is taken for hung."""
+        return APPLY_ALLOWANCE_SECONDS + seconds(self.timeout) * (1 + HOOKS_ALLOWED_FOR)
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeOptions(ReleaseOptions):
+    """What `helm upgrade --install` needs beside the values."""
+
+    create_namespace: bool = True
+    dry_run: bool = False
+    take_ownership: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
+    """Return the arguments that install or upgrade; the values are read as JSON from stdin."""
+    arguments = [
+        "upgrade",
+        options.release,
+        str(chart),
+        "--install",
+        f"--namespace={options.namespace}",
+        # Without it helm silently takes over the values of the last release when ours are empty.
+        "--reset-values",
+        "--values=-",
+        f"--timeout={options.timeout}",
+        f"--history-max={HISTORY_MAX}",
+        # The progress on stderr tells when everything is applied and only the wait is left.
+        "--debug",
+        "--hide-notes",
+        *_apply_method(options, dry_run=options.dry_run),
+    ]
+    if options.labels:
+        arguments.append("--labels=" + ",".join(f"{key}={value}" for key, value in options.labels.items()))
+    if options.create_namespace:
+        arguments.append("--create-namespace")
+    if options.take_ownership:
+        arguments.append("--take-ownership")
+    if options.dry_run:
+        arguments += ["--dry-run=server", "--hide-secret", "--output=json"]
+    elif options.wait:
+        arguments.append("--wait=watcher")
+    return arguments
+
+
+def rollback(options: ReleaseOptions, *, revision: int, description: str) -> list[str]:
+    """Return the arguments that bring a release back to an earlier revision."""
+    arguments = [
+        "rollback",
+        options.release,
+        str(revision),
+        f"--namespace={options.namespace}",
+        f"--timeout={options.timeout}",
+        f"--history-max={HISTORY_MAX}",
+        f"--description={description}",
+        "--debug",
+        # The good revision was applied in its own way; helm remembers which ("auto").
+        *(["--force-replace", "--server-side=false"] if options.force_replace else []),
+        *(["--force-conflicts"] if options.force_conflicts else []),
+    ]
+    if options.wait:
+        arguments.append("--wait=watcher")
+    return arguments
+
+
+def uninstall(*, release: str, namespace: str, timeout: str) -> list[str]:
+    """Return the arguments that remove a release with all its objects and wait until they are gone."""
+    return [
+        "uninstall",
+        release,
+        f"--namespace={namespace}",
+        f"--timeout={timeout}",
+        "--ignore-not-found",
+        # Only in the foreground does helm see that the dependents (pods) are gone too.
+        "--cascade=foreground",
+        "--wait=watcher",
+        "--debug",
+    ]
+
+
+def pull(
+    reference: str, *, destination: Path, repository: str | None, version: str | None, plain_http: bool
+) -> list[str]:
+    """Return the arguments that fetch a packaged chart into a folder."""
+    arguments = ["pull", reference, f"--destination={destination}"]
+    if repository:
+        arguments.append(f"--repo={repository}")
+    if version:
+        arguments.append(f"--version={version}")
+    if plain_http:
+        arguments.append("--plain-http")
+    return arguments
+
+
+def _apply_method(options: UpgradeOptions, *, dry_run: bool) -> list[str]:
+    if options.force_replace:
+        # helm refuses --force-replace together with server-side apply.
+        return ["--force-replace", "--server-side=false"]
+    method = ["--server-side=true"]
+    if options.force_conflicts:
+        method.append("--force-conflicts")
+    if not dry_run:
+        # Under server-side apply the API server itself refuses wrong fields (fieldValidation=Strict), so that helm's own
+        # check, which costs more than half of its CPU time, is needed for a dry run only.
+        method.append("--disable-openapi-validation")
+    return method

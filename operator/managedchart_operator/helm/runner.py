@@ -1,0 +1,275 @@
+"""Runs helm: one process a call, in its own process group, ended cleanly whatever happens.
+
+Purpose: spawn, feed, read, limit, time out, cancel. Boundary: knows nothing of releases; `helm.command` makes the
+arguments, `helm.errors` reads the errors. Invariants: no shell; values go in by stdin only; when `run` returns or raises,
+the process is gone; a cancelled `run` has ended helm by SIGTERM (which leaves the release marked failed, measured) and by
+SIGKILL only after the grace.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.reasons import Reason
+
+logger = logging.getLogger(__name__)
+
+# helm ends within 0.02 s of a SIGTERM (measured); its last act is one write to the API server, which may take a few
+# seconds when that is slow. Beyond that SIGKILL is better than a resource that cannot move.
+TERM_GRACE_SECONDS = 10.0
+# An error text is a few KiB; --debug adds a line an object. The head tells what began, the tail why it ended.
+STDERR_HEAD_BYTES = 64 * 1024
+STDERR_TAIL_BYTES = 128 * 1024
+# The largest release that fits into a Secret is 1 MiB compressed; rendered manifests of that are below this.
+STDOUT_BYTES = 32 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+# helm 4 says this with --debug when everything is applied and only the wait is left (measured with 4.3.1).
+_APPLIED_MARKS = (b"waiting for resources", b"beginning wait for")
+_MARKER = "MANAGEDCHART_HELM_OF"
+
+
+@dataclass(frozen=True, slots=True)
+class HelmOutput:
+    """What a helm process left."""
+
+    stdout: bytes
+    stderr: str
+    exit_code: int
+    """0 for success, negative for the signal that ended it."""
+    seconds: float
+
+
+@dataclass(slots=True)
+class HelmSlots:
+    """How many helm processes may run (bounded by memory) and how many may apply at once (bounded by CPU)."""
+
+    processes: asyncio.Semaphore
+    applies: asyncio.Semaphore
+
+
+@dataclass(slots=True)
+class HelmCounters:
+    """What the metrics tell of helm processes."""
+
+    started: int = 0
+    running: int = 0
+    applying: int = 0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """An apply slot that is given back once, whoever comes first."""
+
+    semaphore: asyncio.Semaphore
+    counters: HelmCounters
+    held: bool = False
+
+    async def acquire(self) -> None:
+        await self.semaphore.acquire()
+        self.held = True
+        self.counters.applying += 1
+
+    def release(self) -> None:
+        if self.held:
+            self.held = False
+            self.counters.applying -= 1
+            self.semaphore.release()
+
+
+@dataclass(slots=True)
+class HelmRunner:
+    """Runs one helm binary with one environment.
+
+    `environment` is all that helm sees: nothing of the operator's own environment leaks into it. `identity` marks the
+    processes as this operator's, so that a successor can find those that outlived it.
+    """
+
+    binary: str
+    environment: Mapping[str, str]
+    slots: HelmSlots
+    identity: str
+    counters: HelmCounters = field(default_factory=HelmCounters)
+
+    async def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        deadline: float,
+        stdin: bytes | None = None,
+        keep_stdout: bool = False,
+        applies: bool = True,
+        on_start: Callable[[], None] | None = None,
+    ) -> HelmOutput:
+        """Run helm and return what it left, whatever its exit code.
+
+        `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
+        call loads the CPU and needs an apply slot until its objects are applied. Raises HelmError (TIMEOUT) when the
+        deadline passes, and CancelledError after helm has been ended.
+        """
+        async with self.slots.processes:
+            slot = _Slot(self.slots.applies, self.counters)
+            if applies:
+                await slot.acquire()
+            try:
+                if on_start:
+                    on_start()
+                return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, slot=slot)
+            finally:
+                slot.release()
+
+    async def _run(
+        self, arguments: Sequence[str], *, stdin: bytes | None, deadline: float, keep_stdout: bool, slot: _Slot
+    ) -> HelmOutput:
+        started = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            self.binary,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE if keep_stdout else asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**self.environment, _MARKER: self.identity},
+            start_new_session=True,
+        )
+        self.counters.started += 1
+        self.counters.running += 1
+        try:
+            async with asyncio.timeout(deadline):
+                _, stdout, stderr = await asyncio.gather(
+                    _feed(process, stdin), _read_stdout(process), _read_stderr(process, slot)
+                )
+                await process.wait()
+        except TimeoutError as error:
+            raise HelmError(
+                f"helm {arguments[0]} did not end within {deadline:.0f} s and was stopped",
+                reason=Reason.TIMEOUT,
+                transient=True,
+            ) from error
+        finally:
+            try:
+                await _end(process)
+            finally:
+                self.counters.running -= 1
+        assert process.returncode is not None
+        return HelmOutput(stdout, stderr, process.returncode, time.monotonic() - started)
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
+    if process.stdin is None or data is None:
+        return
+    # helm may end before it has read everything (an error in its arguments); its exit code tells then.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _read_stdout(process: asyncio.subprocess.Process) -> bytes:
+    if process.stdout is None:
+        return b""
+    kept = bytearray()
+    while chunk := await process.stdout.read(_CHUNK_BYTES):
+        kept += chunk[: STDOUT_BYTES - len(kept)]
+    return bytes(kept)
+
+
+async def _read_stderr(process: asyncio.subprocess.Process, slot: _Slot) -> str:
+    """Keep the head and the tail of stderr, and give the apply slot back when helm begins to wait."""
+    assert process.stderr is not None
+    head, tail, last = bytearray(), bytearray(), b""
+    while chunk := await process.stderr.read(_CHUNK_BYTES):
+        if slot.held and any(mark in last + chunk for mark in _APPLIED_MARKS):
+            slot.release()
+        last = chunk[-64:]
+        room = STDERR_HEAD_BYTES - len(head)
+        head += chunk[:room] if room > 0 else b""
+        tail += chunk[max(room, 0) :]
+        del tail[:-STDERR_TAIL_BYTES]
+    return (head + tail).decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Make sure that the process and its group are gone: SIGTERM, the grace, SIGKILL. Waits even when cancelled again."""
+    if process.returncode is not None:
+        return
+    ending = asyncio.ensure_future(_terminate(process))
+    cancelled: asyncio.CancelledError | None = None
+    while not ending.done():
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    ending.result()
+    if cancelled:
+        raise cancelled
+
+
+async def _terminate(process: asyncio.subprocess.Process) -> None:
+    _signal(process.pid, signal.SIGTERM)
+    drains = [asyncio.ensure_future(_drain(pipe)) for pipe in (process.stdout, process.stderr) if pipe]
+    try:
+        async with asyncio.timeout(TERM_GRACE_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        logger.warning(
+            "helm (pid %d) did not end within %.0f s of SIGTERM and is killed", process.pid, TERM_GRACE_SECONDS
+        )
+        _signal(process.pid, signal.SIGKILL)
+        await process.wait()
+    finally:
+        for drain in drains:
+            drain.cancel()
+        await asyncio.gather(*drains, return_exceptions=True)
+
+
+async def _drain(pipe: asyncio.StreamReader) -> None:
+    """Keep reading, so that a dying helm is not held up by a full pipe."""
+    while await pipe.read(_CHUNK_BYTES):
+        pass
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def _orphans(identity: str) -> list[int]:
+    """Find the helm processes that an operator of this identity started and that it does not have as a child now."""
+    wanted = f"{_MARKER}={identity}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            if wanted not in (folder / "environ").read_bytes().split(b"\0"):
+                continue
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent != os.getpid():
+                found.append(int(folder.name))
+    return found
+
+
+async def end_orphans(identity: str) -> int:
+    """End the helm processes that outlived a killed operator of the same identity; returns how many.
+
+    In a pod there are none, since they die with the container; on a host a `kill -9` of the operator leaves them running,
+    and two helms must never work on one release.
+    """
+    pids = await asyncio.to_thread(_orphans, identity)
+    for pid in pids:
+        logger.warning("ending helm (pid %d) that outlived an earlier operator", pid)
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + TERM_GRACE_SECONDS
+    while left := [pid for pid in await asyncio.to_thread(_orphans, identity) if pid in pids]:
+        if time.monotonic() > deadline:
+            for pid in left:
+                _signal(pid, signal.SIGKILL)
+        # Not our children, so there is nothing to wait on but /proc.
+        await asyncio.sleep(0.05)
+    return len(pids)

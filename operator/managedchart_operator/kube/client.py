@@ -1,0 +1,200 @@
+"""One connection pool to the API server, speaking plain JSON.
+
+Purpose: authentication, TLS and token refresh come from `kubernetes.aio`; requests and answers stay dictionaries, since
+the generated pydantic models cost several times the CPU of the request and drop fields they do not know. Boundary: paths
+and bodies are made by the callers in this package. Invariant: every request has a deadline, and every refusal becomes a
+`KubeError` that is classified here and nowhere else.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client as aio_client
+from kubernetes.aio import config as aio_config
+
+from managedchart_operator.errors import KubeError, StartupError
+from managedchart_operator.reasons import Reason
+
+# The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves room for one more try.
+REQUEST_SECONDS = 30.0
+# One connection a concurrent request: the reconciler, the status writers and a few watches. The API server's own
+# default of in-flight requests is 400.
+CONNECTIONS = 100
+
+JSON_TYPE = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class KubeClient:
+    """Requests to one API server. Use `connect`, and `close` at the end."""
+
+    def __init__(self, api: aio_client.ApiClient) -> None:
+        self._api = api
+        self._host: str = api.configuration.host
+        self.requests_total = 0
+
+    @classmethod
+    async def connect(cls, *, kubeconfig: Path | None = None) -> Self:
+        """Connect by kubeconfig if one is given, else by the pod's ServiceAccount. Raises StartupError."""
+        configuration = aio_client.Configuration()
+        try:
+            if kubeconfig is not None:
+                await aio_config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+            elif _IN_CLUSTER_TOKEN.exists():
+                aio_config.load_incluster_config(client_configuration=configuration)
+            else:
+                raise StartupError(
+                    "no cluster to work on: run in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file"
+                )
+        except aio_config.ConfigException as error:
+            raise StartupError(f"the kubeconfig cannot be used: {error}") from error
+        configuration.connection_pool_maxsize = CONNECTIONS
+        return cls(aio_client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = JSON_TYPE,
+        accept: str = JSON_TYPE,
+        timeout: float = REQUEST_SECONDS,
+    ) -> Any:
+        """Return the decoded JSON answer (a text for a text answer). Raises KubeError."""
+        response = await self._send(
+            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
+        )
+        try:
+            raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer(method, path, error) from error
+        finally:
+            response.release()
+        if response.status >= 300:
+            raise error_of(response.status, raw, method=method, path=path)
+        if response.content_type == JSON_TYPE:
+            return json.loads(raw)
+        return raw.decode(errors="replace")
+
+    async def stream(
+        self, path: str, *, query: Mapping[str, str], accept: str = JSON_TYPE, timeout: float
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of a watch until the server ends it. `timeout` bounds silence, in seconds. Raises KubeError."""
+        response = await self._send(
+            "GET",
+            path,
+            query={**query, "watch": "true"},
+            body=None,
+            content_type=JSON_TYPE,
+            accept=accept,
+            timeout=timeout,
+        )
+        try:
+            if response.status >= 300:
+                raise error_of(response.status, await response.read(), method="WATCH", path=path)
+            async for line in _lines(response, timeout):
+                event = json.loads(line)
+                if event.get("type") == "ERROR":
+                    status = event.get("object", {})
+                    raise error_of(int(status.get("code", 500)), json.dumps(status).encode(), method="WATCH", path=path)
+                yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer("WATCH", path, error) from error
+        finally:
+            response.close()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        body: Any,
+        content_type: str,
+        accept: str,
+        timeout: float,
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "managedchart-operator"}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
+        self.requests_total += 1
+        limits = aiohttp.ClientTimeout(
+            total=timeout if query is None or "watch" not in query else None, sock_connect=10
+        )
+        try:
+            answer = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=limits
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer(method, path, error) from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+async def _lines(response: aiohttp.ClientResponse, silence: float) -> AsyncIterator[bytes]:
+    """Split a stream into lines of any length; aiohttp's own line reader refuses long ones."""
+    rest = b""
+    while True:
+        async with asyncio.timeout(silence):
+            chunk = await response.content.readany()
+        if not chunk:
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield line
+
+
+def _no_answer(method: str, path: str, error: Exception) -> KubeError:
+    why = str(error) or type(error).__name__
+    return KubeError(
+        f"the API server does not answer ({method} {path}: {why})",
+        reason=Reason.API_UNAVAILABLE,
+        transient=True,
+        status=0,
+    )
+
+
+def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
+    """Classify a refusal of the API server by its status code and its `Status` object (Kubernetes API conventions)."""
+    try:
+        message = json.loads(raw).get("message") or ""
+    except (ValueError, AttributeError):
+        message = raw[:300].decode(errors="replace").strip()
+    text = f"{method} {path} was answered {status}: {message or 'no message'}"
+    if status in (401, 403):
+        if "because it is being terminated" in message:
+            return KubeError(text, reason=Reason.NAMESPACE_TERMINATING, transient=True, status=status)
+        if "exceeded quota" in message:
+            return KubeError(text, reason=Reason.QUOTA_EXCEEDED, transient=True, status=status)
+        return KubeError(
+            text,
+            reason=Reason.FORBIDDEN,
+            transient=False,
+            status=status,
+            hint="the operator's ServiceAccount lacks this right: compare its ClusterRole with deploy/rbac.yaml",
+        )
+    if status == 422:
+        reason = Reason.IMMUTABLE_FIELD if "immutable" in message else Reason.OBJECT_INVALID
+        return KubeError(text, reason=reason, transient=False, status=status)
+    if status in (404, 405, 406, 415, 400, 413):
+        return KubeError(text, reason=Reason.INTERNAL_ERROR, transient=False, status=status)
+    if status == 409:
+        return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)
+    return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)

@@ -1,0 +1,35 @@
+"""Namespaces: does it exist, is it going away.
+
+Boundary: creating one is helm's (`--create-namespace`).
+"""
+
+from enum import StrEnum
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient
+
+
+class NamespaceState(StrEnum):
+    """How a namespace stands."""
+
+    ACTIVE = "Active"
+    TERMINATING = "Terminating"
+    MISSING = "Missing"
+
+
+class Namespaces:
+    """Reads namespaces."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+
+    async def state(self, name: str) -> NamespaceState:
+        """Return how the namespace stands. Raises KubeError."""
+        try:
+            found = await self._client.request("GET", f"/api/v1/namespaces/{name}")
+        except KubeError as error:
+            if error.status == 404:
+                return NamespaceState.MISSING
+            raise
+        phase = (found.get("status") or {}).get("phase")
+        return NamespaceState.TERMINATING if phase == "Terminating" else NamespaceState.ACTIVE

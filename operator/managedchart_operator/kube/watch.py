@@ -1,0 +1,70 @@
+"""List, then watch: the events of one collection for as long as somebody wants them.
+
+Purpose: what client-go calls a reflector, for the few collections that kopf does not watch for us. Boundary: no store;
+the caller keeps what it needs. Invariant: after a broken connection or an expired resourceVersion the collection is
+listed again and reported as a whole, so nothing is missed for good.
+Source: Kubernetes documentation, "Efficient detection of changes".
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Literal, NamedTuple
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient
+
+# The server ends a watch after this time, so that a connection which died silently is noticed; bookmarks come each minute.
+WATCH_SECONDS = 300
+SILENCE_SECONDS = 90
+# Waits between attempts while the API server cannot be reached: soon at first, never more than a few seconds.
+_RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+
+class Change(NamedTuple):
+    """What happened to an object. `Listed` carries the whole collection (each item an object) after a (re)list."""
+
+    type: Literal["Listed", "ADDED", "MODIFIED", "DELETED"]
+    object: dict[str, Any]
+
+
+async def changes(
+    client: KubeClient, path: str, *, labels: str = "", fields: str = "", metadata_only: bool = False
+) -> AsyncIterator[Change]:
+    """Yield one `Listed` change, then each change, for ever; lists again where the watch was lost.
+
+    Raises KubeError only for what trying again cannot heal (forbidden, no such collection).
+    """
+    selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+    failures = 0
+    while True:
+        try:
+            listing = await client.request(
+                "GET", path, query=selectors, accept=METADATA_LIST if metadata_only else JSON_TYPE
+            )
+            failures = 0
+            yield Change("Listed", {"items": listing.get("items") or []})
+            version = listing["metadata"]["resourceVersion"]
+            while version:
+                version_before = version
+                async for event in client.stream(
+                    path,
+                    query={
+                        **selectors,
+                        "resourceVersion": version,
+                        "allowWatchBookmarks": "true",
+                        "timeoutSeconds": str(WATCH_SECONDS),
+                    },
+                    accept=METADATA if metadata_only else JSON_TYPE,
+                    timeout=SILENCE_SECONDS,
+                ):
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        yield Change(event["type"], event["object"])
+                if version == version_before:
+                    # Ended without a word: the server is going down or drops us; take a breath before the next watch.
+                    await asyncio.sleep(_RETRY_SECONDS[0])
+        except KubeError as error:
+            if not error.transient and error.status != 410:
+                raise
+            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+            failures += 1

@@ -1,0 +1,69 @@
+"""The lifecycle of the AWS VPC CNI chart: adopt what the cloud installed.
+
+EKS brings the CNI's objects without Helm's marks, and Helm refuses to touch objects that it does not own. pre_exec puts
+Helm's ownership marks on those objects that the chart renders and that exist already; the upgrade then takes over the
+fields of their former managers.
+Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`; field
+managers: Kubernetes documentation, "Server-Side Apply", conflicts.
+"""
+
+from typing import Any
+
+from managedchart_operator.api.spec import Action
+from managedchart_operator.errors import LifecycleError
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.lifecycle.base import Lifecycle, Payload
+from managedchart_operator.lifecycle.context import Operation, PhaseContext
+from managedchart_operator.reasons import Reason
+
+_NAME = "meta.helm.sh/release-name"
+_NAMESPACE = "meta.helm.sh/release-namespace"
+_MANAGED_BY = "app.kubernetes.io/managed-by"
+
+
+class AwsVpcCni(Lifecycle):
+    """Lets Helm adopt the CNI objects that exist already, whichever release and namespace the spec names."""
+
+    async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:
+        """Mark the existing objects as the release's own. Raises LifecycleError for one that another release owns."""
+        if context.action is not Action.DEPLOY or context.operation in (Operation.FINISH, Operation.DRY_RUN):
+            return payload
+        adopted = [str(ref) for item in await context.release.manifest() if (ref := await self._adopt(context, item))]
+        if adopted:
+            context.logger.info("adopted %s", ", ".join(adopted))
+        return {**payload, "adopted": adopted}
+
+    async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
+        """Upgrade, taking over the fields that another manager set before."""
+        if context.operation is not Operation.FINISH:
+            await self.uninstall_before_breaking_version(context)
+            await context.release.upgrade(force_conflicts=True)
+        return payload
+
+    async def _adopt(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
+        ref = await _reference(context, item)
+        found = await context.cluster.get(ref)
+        if found is None:
+            return None
+        annotations = found["metadata"].get("annotations") or {}
+        labels = found["metadata"].get("labels") or {}
+        ours = {_NAME: context.release.name, _NAMESPACE: context.release.namespace}
+        owner = {key: annotations[key] for key in ours if key in annotations}
+        if owner and owner != {key: ours[key] for key in owner}:
+            raise LifecycleError(
+                f"{ref} belongs to the release {annotations.get(_NAMESPACE, '?')}/{annotations.get(_NAME, '?')} already",
+                reason=Reason.OBJECT_OWNED,
+                transient=False,
+                hint="uninstall that release, or name it in releaseName and targetNamespace",
+            )
+        if owner == ours and labels.get(_MANAGED_BY) == "Helm":
+            return None
+        await context.cluster.merge_patch(ref, {"metadata": {"annotations": ours, "labels": {_MANAGED_BY: "Helm"}}})
+        return ref
+
+
+async def _reference(context: PhaseContext, item: dict[str, Any]) -> ObjectRef:
+    meta = item["metadata"]
+    namespaced = await context.cluster.namespaced(item["apiVersion"], item["kind"])
+    namespace = (meta.get("namespace") or context.release.namespace) if namespaced else ""
+    return ObjectRef(item["apiVersion"], item["kind"], meta["name"], namespace)

@@ -1,0 +1,114 @@
+"""What a phase gets to work with.
+
+Purpose: the whole interface between a lifecycle and the operator, so that a plug-in depends on this module and
+`lifecycle.base` alone. Boundary: Protocols only; the reconciler provides the real ones. Invariant: everything in a context
+belongs to one run of one resource; nothing of it outlives the run.
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from managedchart_operator.api.spec import Action, ManagedChartSpec
+from managedchart_operator.api.status import FailureEvent, Phase
+from managedchart_operator.errors import OperatorError
+from managedchart_operator.kube.objects import ObjectRef
+
+
+class Operation(StrEnum):
+    """What the exec phase of a run is to do with the release, as the decision says."""
+
+    INSTALL = "Install"
+    UPGRADE = "Upgrade"
+    FINISH = "Finish"
+    """The release is deployed as desired already; only what follows exec is left (after a crash or a failed validation)."""
+    DRY_RUN = "DryRun"
+    UNINSTALL = "Uninstall"
+    SKIP = "Skip"
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledRelease:
+    """The newest revision of the release that counts as installed."""
+
+    revision: int
+    chart: str | None
+    chart_version: str | None
+
+
+class Release(Protocol):
+    """The Helm release of the run."""
+
+    name: str
+    namespace: str
+
+    async def check_inputs(self) -> None:
+        """Read the chart (where that needs no network) and all values. Raises ChartError, ValuesError."""
+
+    async def check_namespace(self) -> None:
+        """Raise OperatorError when the target namespace is missing (and may not be created) or being deleted."""
+
+    async def chart_version(self) -> str:
+        """Return the version of the chart that this run is to deploy; fetches it. Raises ChartError, HelmError."""
+
+    async def installed(self) -> InstalledRelease | None:
+        """Return what is installed now, or None. Raises KubeError."""
+
+    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+        """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
+
+    async def uninstall(self) -> bool:
+        """Uninstall and wait until the objects are gone; False where nothing was installed. Raises OperatorError."""
+
+    async def manifest(self) -> list[dict[str, Any]]:
+        """Return the objects that the chart renders to with the run's values. Raises OperatorError."""
+
+    async def collect_evidence(self) -> tuple[list[FailureEvent], str | None]:
+        """Return the events of the release's objects during this run, and what could not be collected."""
+
+
+class Cluster(Protocol):
+    """Objects of the cluster, whatever their kind."""
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        """Return the object, or None."""
+
+    async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
+        """Merge a patch into the object; None where there is none."""
+
+    async def delete(self, ref: ObjectRef) -> bool:
+        """Delete the object; False where there is none."""
+
+    async def namespaced(self, api_version: str, kind: str) -> bool:
+        """Whether objects of this kind live in a namespace."""
+
+
+class Recorder(Protocol):
+    """Takes down what happens, for the status, the events and the metrics."""
+
+    def phase_started(self, phase: Phase) -> None:
+        """A phase begins."""
+
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, message: str | None = None) -> None:
+        """A phase has ended, with an error or well."""
+
+    def evidence(self, events: list[FailureEvent], *, incomplete: str | None) -> None:
+        """What was found out about a failure of exec."""
+
+    def warn(self, reason: str, message: str) -> None:
+        """Tell of something that does not stop the run, as a Warning event on the resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseContext:
+    """Everything that a phase may use. `action` is Destroy while the resource is being deleted, else the spec's."""
+
+    resource: str
+    spec: ManagedChartSpec
+    action: Action
+    operation: Operation
+    release: Release
+    cluster: Cluster
+    recorder: Recorder
+    logger: logging.LoggerAdapter[logging.Logger]

@@ -1,0 +1,47 @@
+"""Finds a lifecycle by its name: built-in ones, and those that installed packages bring.
+
+A package brings one by an entry point in the group `managedchart.lifecycles` whose value is a subclass of `Lifecycle`.
+Source: Python Packaging User Guide, "Entry points". Boundary: nothing is imported before it is asked for.
+"""
+
+from importlib.metadata import entry_points
+
+from managedchart_operator.errors import SpecError
+from managedchart_operator.lifecycle.aws_vpc_cni import AwsVpcCni
+from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.prometheus_operator import PrometheusOperator
+from managedchart_operator.reasons import Reason
+
+ENTRY_POINT_GROUP = "managedchart.lifecycles"
+BUILT_IN: dict[str, type[Lifecycle]] = {
+    "default": Lifecycle,
+    "prometheus-operator": PrometheusOperator,
+    "aws-vpc-cni": AwsVpcCni,
+}
+
+
+def find_lifecycle(name: str) -> Lifecycle:
+    """Return a new lifecycle of this name. Raises SpecError (LIFECYCLE_UNKNOWN), naming those that there are."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]()
+    plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in plugins:
+        known = ", ".join([*BUILT_IN, *sorted(plugins)])
+        raise SpecError(
+            f'spec.lifecycle.name: there is no lifecycle "{name}"; this operator has: {known}',
+            reason=Reason.LIFECYCLE_UNKNOWN,
+            hint="correct the name, or install the package that brings the lifecycle into the operator's image",
+        )
+    try:
+        found = plugins[name].load()
+    except Exception as error:  # whatever a package does at import, it must not end the operator
+        raise SpecError(
+            f'spec.lifecycle.name: the lifecycle "{name}" cannot be loaded: {type(error).__name__}: {error}',
+            reason=Reason.LIFECYCLE_UNKNOWN,
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Lifecycle)):
+        raise SpecError(
+            f'spec.lifecycle.name: the entry point "{name}" is not a subclass of Lifecycle',
+            reason=Reason.LIFECYCLE_UNKNOWN,
+        )
+    return found()
