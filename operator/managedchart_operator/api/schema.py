@@ -42,13 +42,19 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
 
 
-def matches(pattern: str, message: str, *, also: str = "true") -> dict[str, Any]:
-    """Return the rule that a string matches `pattern` (and `also` holds).
+def cel_string(text: str) -> str:
+    """Return a CEL string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def matches(pattern: str, message: str, *, also: str | None = None) -> dict[str, Any]:
+    """Return the rule that a string matches `pattern` (and that the expression `also` holds).
 
     It puts a sentence beside the bare regular expression that the API server shows for a `pattern`.
     """
-    rule = f"self.matches({_cel_string(pattern)})"
-    return rules((rule if also == "true" else f"{rule} && {also}", message))
+    rule = f"self.matches({cel_string(pattern)})"
+    return rules((rule if also is None else f"{rule} && {also}", message))
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:
@@ -109,9 +115,3 @@ def _order(key: str) -> tuple[int, str]:
     """Put what a reader looks for first, first."""
     first = ("description", "type", "default", "enum")
     return (first.index(key) if key in first else len(first), key)
-
-
-def _cel_string(text: str) -> str:
-    """Return a CEL string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

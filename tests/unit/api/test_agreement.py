@@ -1,0 +1,94 @@
+"""The models judge a spec as the CRD does; tests/e2e/test_crd.py asks a real API server with the same table."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from unit.api.cases import ACCEPTED, PATH, REFUSED, Case
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=str)
+def test_accepts(case: Case) -> None:
+    spec = ManagedChartSpec.model_validate(case.spec)
+
+    written = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert written == case.spec
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=str)
+def test_refuses(case: Case) -> None:
+    with pytest.raises(ValidationError):
+        ManagedChartSpec.model_validate(case.spec)
+
+
+def test_names_of_the_cases_are_unique() -> None:
+    """They become the names of objects and of tests."""
+    names = [case.name for case in ACCEPTED + REFUSED]
+
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_mission_s_defaults() -> None:
+    """Defaults that the original system has, by its fields."""
+    spec = ManagedChartSpec.model_validate({"chart": PATH})
+
+    assert spec.action == "Deploy"
+    assert (spec.atomic, spec.wait) == (True, True)
+    assert (spec.force_upgrade, spec.dry_run) == (False, False)
+    assert spec.last_breaking_version_requiring_restart is None
+    assert spec.timeout == "180s"
+
+
+def test_nulls_inside_values_are_kept() -> None:
+    """helm removes a chart's default where a value is null."""
+    values = {"nodeSelector": None, "deep": {"list": [None]}}
+
+    assert ManagedChartSpec.model_validate({"chart": PATH, "values": values}).values == values
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "path": st.just("/charts/a"),
+            "repository": st.just("https://host"),
+            "name": st.just("a"),
+            "oci": st.just("oci://host/a"),
+            "contents": st.just("H4sI"),
+            "version": st.just("1.0.0"),
+            "plainHTTP": st.booleans(),
+        },
+    )
+)
+def test_a_chart_source_is_accepted_exactly_when_its_fields_fit_together(chart: dict[str, object]) -> None:
+    """Every combination of fields, against the rules told the other way round: what each source may carry."""
+    allowed = {
+        "path": [set()],
+        "repository": [{"name"}, {"name", "version"}],
+        "oci": [set(), {"version"}, {"plainHTTP"}, {"version", "plainHTTP"}],
+        "contents": [set()],
+    }
+    fits = any(source in chart and chart.keys() - {source} in rest for source, rest in allowed.items())
+
+    try:
+        ChartSource.model_validate(chart)
+    except ValidationError:
+        assert not fits
+    else:
+        assert fits
+
+
+@given(st.lists(st.sampled_from(["", ".", "..", "a", "..a", "a..b"]), min_size=1, max_size=5))
+def test_a_path_is_judged_as_the_rule_in_the_crd_judges_it(parts: list[str]) -> None:
+    """The rule: it starts with a slash, and no part between slashes is two dots."""
+    path = "/".join(parts)
+    fits = path.startswith("/") and ".." not in path.split("/")
+
+    try:
+        ChartSource.model_validate({"path": path})
+    except ValidationError:
+        assert not fits
+    else:
+        assert fits

@@ -1,0 +1,82 @@
+"""The committed CRD is what the models say now, under the names of `resource`."""
+
+from pathlib import Path
+
+import yaml
+
+from managedchart_operator.api import resource
+from managedchart_operator.api.crd import definition, render
+
+ROOT = Path(__file__).parents[3]
+COMMITTED = ROOT / "crds" / "managedchart.yaml"
+
+
+def test_the_committed_file_is_up_to_date() -> None:
+    """Else: python -m managedchart_operator.api.crd > crds/managedchart.yaml."""
+    assert COMMITTED.read_text() == render()
+
+
+def test_the_file_says_that_and_how_it_is_generated() -> None:
+    first_lines = render().splitlines()[:3]
+
+    assert first_lines[0].startswith("# Generated")
+    assert "python -m managedchart_operator.api.crd > crds/managedchart.yaml" in first_lines[1]
+
+
+def test_the_file_reads_back_as_the_definition() -> None:
+    """No YAML 1.1 surprises (True for "True"), no anchors."""
+    text = render()
+
+    assert yaml.safe_load(text) == definition()
+    assert "&id" not in text
+
+
+def test_names() -> None:
+    crd = definition()
+
+    assert crd["metadata"]["name"] == "managedcharts.managedchart.dev"
+    assert crd["spec"]["group"] == resource.GROUP
+    assert crd["spec"]["scope"] == "Namespaced"
+    assert crd["spec"]["names"] == {
+        "kind": "ManagedChart",
+        "listKind": "ManagedChartList",
+        "plural": "managedcharts",
+        "singular": "managedchart",
+        "shortNames": ["mc"],
+        "categories": ["helm"],
+    }
+
+
+def test_one_version_is_served_and_stored_with_a_status_of_its_own() -> None:
+    (version,) = definition()["spec"]["versions"]
+
+    assert (version["name"], version["served"], version["storage"]) == ("v1alpha1", True, True)
+    assert version["subresources"] == {"status": {}}
+
+
+def test_columns() -> None:
+    (version,) = definition()["spec"]["versions"]
+    columns = version["additionalPrinterColumns"]
+
+    assert [c["name"].upper() for c in columns if not c.get("priority")] == [
+        "READY", "PHASE", "CHART", "VERSION", "REVISION", "AGE",
+    ]  # fmt: skip
+    assert [c["name"].upper() for c in columns if c.get("priority") == 1] == ["STATUS"]
+
+
+def test_columns_point_at_fields_that_exist() -> None:
+    """A column of a misspelt field stays empty for ever, without an error."""
+    (version,) = definition()["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]
+    condition = schema["properties"]["status"]["properties"]["conditions"]["items"]
+    for column in version["additionalPrinterColumns"]:
+        path = column["jsonPath"].lstrip(".")
+        if path == "metadata.creationTimestamp":
+            continue
+        if path.startswith("status.conditions["):
+            assert path.rpartition("].")[2] in condition["properties"]
+            continue
+        node = schema
+        for part in path.split("."):
+            node = node["properties"][part]
+        assert node["type"] == column["type"]

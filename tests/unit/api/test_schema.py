@@ -1,0 +1,186 @@
+"""The schema is structural and says what the models mean."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from managedchart_operator.api.schema import SchemaError, matches, structural
+from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.api.status import ManagedChartStatus
+
+MODELS = [ManagedChartSpec, ManagedChartStatus]
+
+
+def _nodes(schema: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema inside a schema, with its dotted path."""
+    yield where, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from _nodes(part, f"{where}.{name}".lstrip("."))
+    for key, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if key in schema:
+            yield from _nodes(schema[key], where + mark)
+
+
+def _spec(path: str) -> dict[str, Any]:
+    return dict(_nodes(structural(ManagedChartSpec)))[path]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_is_structural(model: type[BaseModel]) -> None:
+    """As the API server demands: everything typed, no references, properties or additionalProperties, not both."""
+    for where, node in _nodes(structural(model)):
+        assert node["type"] in {"object", "array", "string", "integer", "number", "boolean"}, where
+        assert not {"$ref", "$defs", "title", "anyOf", "oneOf", "allOf", "not", "const"} & node.keys(), where
+        assert not {"properties", "additionalProperties"} <= node.keys(), where
+        assert ("items" in node) == (node["type"] == "array"), where
+        if node["type"] == "object":
+            assert {"properties", "additionalProperties", "x-kubernetes-preserve-unknown-fields"} & node.keys(), where
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_absent_is_the_only_way_to_say_nothing(model: type[BaseModel]) -> None:
+    """No null: a null in a manifest is dropped before defaults are filled in, and `has()` in a rule sees no field."""
+    for where, node in _nodes(structural(model)):
+        assert "nullable" not in node, where
+        assert node.get("default", "") is not None, where
+        assert None not in node.get("enum", []), where
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_property_is_described_in_a_sentence(model: type[BaseModel]) -> None:
+    for where, node in _nodes(structural(model)):
+        for name, part in node.get("properties", {}).items():
+            description = part.get("description", "")
+            assert description.endswith("."), f"{where}.{name}"
+            assert len(description.split()) >= 3, f"{where}.{name}: {description}"
+            assert "\n" not in description, f"{where}.{name}"
+
+
+def test_lists_are_bounded_so_that_the_rules_inside_have_a_bounded_cost() -> None:
+    """The API server refuses a CRD whose rules may cost too much; it reckons with maxItems and maxLength."""
+    for where, node in _nodes(structural(ManagedChartSpec)):
+        if node["type"] == "array":
+            assert "maxItems" in node, where
+        if node["type"] == "string" and "enum" not in node:
+            assert "maxLength" in node, where
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_required_are_the_fields_without_default(model: type[BaseModel]) -> None:
+    schema = structural(model)
+    expected = sorted(field.alias or "" for field in model.model_fields.values() if field.is_required())
+
+    assert sorted(schema.get("required", [])) == expected
+
+
+def test_defaults_are_those_of_the_models() -> None:
+    defaults = {where: node["default"] for where, node in _nodes(structural(ManagedChartSpec)) if "default" in node}
+
+    assert defaults == {
+        "createNamespace": True,
+        "action": "Deploy",
+        "deletionPolicy": "Uninstall",
+        "atomic": True,
+        "wait": True,
+        "timeout": "180s",
+        "forceUpgrade": False,
+        "dryRun": False,
+        "lifecycle": {},
+        "lifecycle.name": "default",
+        "retry": {},
+        "retry.limit": 5,
+        "retry.backoff": "10s",
+        "retry.maxBackoff": "5m",
+    }
+
+
+def test_values_keep_whatever_is_in_them() -> None:
+    values = _spec("values")
+
+    assert values["x-kubernetes-preserve-unknown-fields"] is True
+    assert "additionalProperties" not in values
+
+
+def test_lists_that_merge_by_a_key_say_so() -> None:
+    conditions = structural(ManagedChartStatus)["properties"]["conditions"]
+
+    assert (conditions["x-kubernetes-list-type"], conditions["x-kubernetes-list-map-keys"]) == ("map", ["type"])
+    assert _spec("yamlFilesContent")["x-kubernetes-list-map-keys"] == ["filename"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_key_of_a_merging_list_is_required(model: type[BaseModel]) -> None:
+    for where, node in _nodes(structural(model)):
+        for key in node.get("x-kubernetes-list-map-keys", []):
+            assert key in node["items"]["required"], where
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_rule_has_a_message_in_words(model: type[BaseModel]) -> None:
+    for where, node in _nodes(structural(model)):
+        for rule in node.get("x-kubernetes-validations", []):
+            assert rule.keys() == {"rule", "message"}, where
+            assert len(rule["message"].split()) >= 4, where
+
+
+def test_every_pattern_of_the_spec_has_a_sentence_beside_it() -> None:
+    """The API server shows a bare regular expression otherwise. A chart's name explains itself."""
+    bare = [
+        where
+        for where, node in _nodes(structural(ManagedChartSpec))
+        if "pattern" in node and "x-kubernetes-validations" not in node
+    ]
+
+    assert bare == ["chart.name"]
+
+
+def test_a_nested_model_is_written_out_with_the_field_s_own_description() -> None:
+    class Inner(BaseModel):
+        """Of the class."""
+
+        size: int = 3
+
+    class Outer(BaseModel):
+        one: Inner = Field(default_factory=Inner, description="Of the field.")
+        two: Inner | None = None
+
+    properties = structural(Outer)["properties"]
+
+    assert properties["one"]["description"] == "Of the field."
+    assert properties["one"]["default"] == {}
+    assert properties["two"] == {
+        "description": "Of the class.",
+        "type": "object",
+        "properties": {"size": {"type": "integer", "default": 3}},
+    }
+
+
+def test_a_choice_of_words_becomes_an_enum() -> None:
+    class Model(BaseModel):
+        many: Literal["a", "b"]
+
+    assert structural(Model)["properties"]["many"] == {"type": "string", "enum": ["a", "b"]}
+
+
+def test_what_cannot_be_said_is_an_error_that_names_the_place() -> None:
+    class Model(BaseModel):
+        either: int | str
+
+    with pytest.raises(SchemaError, match=r"Model\.either: a structural schema has no anyOf"):
+        structural(Model)
+
+
+def test_a_field_without_a_type_is_an_error() -> None:
+    class Model(BaseModel):
+        anything: object
+
+    with pytest.raises(SchemaError, match=r"Model\.anything: needs a type"):
+        structural(Model)
+
+
+def test_a_pattern_is_quoted_for_cel() -> None:
+    extra = matches(r"^\d'$", "digits and a quote")
+
+    assert extra["x-kubernetes-validations"][0]["rule"] == r"self.matches('^\\d\'$')"
