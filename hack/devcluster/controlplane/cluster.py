@@ -1,0 +1,232 @@
+"""Creating, finding, restarting and deleting clusters.
+
+A cluster is a folder with the pid files of its processes. Invariants: the folder appears under its name by one
+rename, so that of two creators one is told that it exists; a creation that fails leaves neither process nor folder.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import api, folders, kubeconfig, processes
+from .components import Layout, Ports, commands, write_configuration
+from .errors import ClusterStateError, ComponentError, PortTakenError
+from .processes import Process
+
+READY_SECONDS = 120.0
+"""How long a creation may take before it is given up: 3 s on an idle machine, 30 times that on a drowning one."""
+
+POLL_SECONDS = 0.03
+"""Between two looks at a starting component: small against the second that each takes, long against the look."""
+
+PORT_ATTEMPTS = 3
+"""A clash of random ports is rare; three in a row mean that something else is wrong."""
+
+_CREATOR = "create"
+
+
+def names() -> list[str]:
+    """The clusters of which anything runs, or which are being created."""
+    return [folder.name for folder in _folders() if any(process.alive for process in processes.recorded(folder))]
+
+
+def create(name: str, *, kubeconfig_file: Path | None, programs: Path, seconds: float = 0.0) -> None:
+    """Start a control plane with one node and wait until it is usable; `seconds` may extend the usual deadline.
+
+    Raises ClusterStateError when there is one of that name, ComponentError when a component dies or does not get ready.
+    """
+    for attempt in range(1, PORT_ATTEMPTS + 1):
+        layout = _claim(name, programs)
+        try:
+            with _torn_down_on_failure(layout):
+                _start(layout, time.monotonic() + max(seconds, READY_SECONDS))
+                kubeconfig.merge(layout, kubeconfig_file or kubeconfig.default_file())
+                (layout.folder / f"{_CREATOR}.pid").unlink()
+        except PortTakenError:
+            if attempt == PORT_ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def delete(name: str, *, kubeconfig_file: Path | None) -> bool:
+    """End every process of the cluster and remove its folder and its entries in the kubeconfig; False if there is none."""
+    folder = folders.cluster(name)
+    if not folder.exists():
+        return False
+    try:
+        layout = Layout.load(name)
+    except (FileNotFoundError, ValueError):
+        layout = None  # a creation that was killed at its very beginning
+    if layout is not None and (layout.programs / "kubectl").exists():
+        kubeconfig.remove(layout, kubeconfig_file or kubeconfig.default_file())
+    _tear_down(folder)
+    return True
+
+
+def load(name: str) -> Layout:
+    """The layout of a running cluster; raises ClusterStateError when there is none of that name."""
+    if name not in names():
+        raise ClusterStateError(f'There is no cluster "{name}".')
+    return Layout.load(name)
+
+
+def restart_apiserver(name: str) -> None:
+    """Kill the API server without warning and start it again on the same port; return when it is ready."""
+    layout = load(name)
+    for process in processes.recorded(layout.folder):
+        if process.name == "kube-apiserver":
+            process.kill()
+    process = processes.start("kube-apiserver", commands(layout)["kube-apiserver"], layout.folder)
+    _wait(layout, [process], time.monotonic() + READY_SECONDS, "/readyz", lambda: _ready(layout))
+
+
+# --- creating --------------------------------------------------------------------------------------------------------
+
+
+def _claim(name: str, programs: Path) -> Layout:
+    folder = folders.cluster(name)
+    if folder.exists() and not any(process.alive for process in processes.recorded(folder)):
+        # The machine was restarted, or a creation was killed; nothing of it can be used again.
+        print(f'devcluster: removing what is left of a dead cluster "{name}"', file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+    folders.state().mkdir(parents=True, exist_ok=True)
+    prepared = Path(tempfile.mkdtemp(prefix=".new-", dir=folders.state()))
+    try:
+        layout = Layout(name, folder, programs, Ports(*processes.free_ports(6)), secrets.token_urlsafe(24))
+        processes.record(_CREATOR, os.getpid(), prepared)
+        layout.save(prepared)
+        try:
+            prepared.rename(folder)
+        except OSError:
+            raise ClusterStateError(
+                f'A cluster with the name "{name}" exists already; "devcluster delete cluster --name {name}" removes it.'
+            ) from None
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
+    return layout
+
+
+def _start(layout: Layout, deadline: float) -> None:
+    write_configuration(layout)
+    command = commands(layout)
+    running: list[Process] = []
+
+    def start(*components: str) -> None:
+        running.extend(processes.start(component, command[component], layout.folder) for component in components)
+
+    def wait(what: str, condition: Callable[[], bool]) -> None:
+        _wait(layout, running, deadline, what, condition)
+
+    ports = layout.ports
+    start("etcd")
+    # Not sooner: on a port clash the API server would write into somebody else's etcd.
+    wait("etcd", lambda: api.healthy(layout, ports.etcd, "/health", tls=False))
+    start("kube-apiserver")
+    wait("kube-apiserver", lambda: _ready(layout))
+    kubeconfig.write_private(layout.kubeconfig, kubeconfig.render(layout))
+    start("kube-controller-manager", "kube-scheduler", "kwok")
+    wait("the node", lambda: _create_node(layout))
+    wait("kube-controller-manager", lambda: api.healthy(layout, ports.controller_manager, "/healthz"))
+    wait("kube-scheduler", lambda: api.healthy(layout, ports.scheduler, "/healthz"))
+    wait("the default ServiceAccount", lambda: _exists(layout, "/api/v1/namespaces/default/serviceaccounts/default"))
+    wait(f"the node {layout.node} to be Ready", lambda: _node_ready(layout))
+
+
+def _wait(layout: Layout, running: list[Process], deadline: float, what: str, condition: Callable[[], bool]) -> None:
+    """Return when `condition` holds; raise as soon as a process is dead or the deadline has passed."""
+    last: object = "no answer"
+    while True:
+        try:
+            holds = condition()
+        except api.UNREACHABLE as error:
+            holds, last = False, error
+        for process in running:
+            # Asked after the condition: a stranger on our port may have answered for a dead component of ours.
+            if not process.alive:
+                raise _death(layout, process.name)
+        if holds:
+            return
+        if time.monotonic() > deadline:
+            logs = "\n".join(f"--- {p.name}\n{processes.end_of_log(layout.folder, p.name)}" for p in running[-1:])
+            raise ComponentError(f'Cluster "{layout.name}": waited in vain for {what} ({last}).\n{logs}')
+        time.sleep(POLL_SECONDS)
+
+
+def _death(layout: Layout, component: str) -> ComponentError:
+    log = processes.end_of_log(layout.folder, component)
+    kind = PortTakenError if re.search(r"address already in use", log) else ComponentError
+    return kind(f'{component} of cluster "{layout.name}" died. The end of its log:\n{log}')
+
+
+@contextmanager
+def _torn_down_on_failure(layout: Layout) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        _tear_down(layout.folder)
+        raise
+
+
+def _tear_down(folder: Path) -> None:
+    for process in processes.recorded(folder):
+        if process.name != _CREATOR:
+            process.kill()
+    # A component may still have been creating a file while it was killed; it is gone now, so the second try is final.
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _folders() -> list[Path]:
+    if not folders.state().exists():
+        return []
+    return sorted(entry for entry in folders.state().iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+# --- what ready means ------------------------------------------------------------------------------------------------
+
+
+def _ready(layout: Layout) -> bool:
+    return api.healthy(layout, layout.ports.apiserver, "/readyz")
+
+
+def _exists(layout: Layout, path: str) -> bool:
+    return api.request(layout, "GET", path)[0] == 200
+
+
+def _create_node(layout: Layout) -> bool:
+    status, _ = api.request(layout, "POST", "/api/v1/nodes", _node(layout))
+    return status in {201, 409}
+
+
+def _node(layout: Layout) -> dict[str, object]:
+    # Finite, so that a pod can ask for too much; large, so that a benchmark with a thousand pods cannot.
+    size = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "2000"}
+    labels = {
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/hostname": layout.node,
+        "node-role.kubernetes.io/control-plane": "",
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": layout.node, "labels": labels},
+        "status": {"capacity": size, "allocatable": size},
+    }
+
+
+def _node_ready(layout: Layout) -> bool:
+    status, node = api.request(layout, "GET", f"/api/v1/nodes/{layout.node}")
+    if status != 200:
+        return False
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)

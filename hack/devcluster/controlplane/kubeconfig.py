@@ -1,0 +1,91 @@
+"""The administrator's kubeconfig, and its way into and out of a user's file.
+
+Reading YAML is left to kubectl, which is one of our programs anyway. Names are kind's (`kind-<name>`), so that what
+was written for kind finds its context. Invariant: entries of other clusters in the user's file stay as they are.
+"""
+
+import base64
+import os
+import subprocess
+from pathlib import Path
+
+from .components import Layout
+from .errors import DevclusterError
+
+
+def context(name: str) -> str:
+    """The name of the context, cluster and user of the cluster `name`."""
+    return f"kind-{name}"
+
+
+def default_file() -> Path:
+    """Where kubectl, and kind, would write when nothing else is said."""
+    first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    return Path(first) if first else Path.home() / ".kube" / "config"
+
+
+def render(layout: Layout) -> str:
+    """The kubeconfig as text. All values are of our own making and need no quoting."""
+    authority = base64.b64encode(layout.certificate.read_bytes()).decode()
+    name = context(layout.name)
+    return f"""\
+apiVersion: v1
+kind: Config
+clusters:
+- name: {name}
+  cluster:
+    server: https://127.0.0.1:{layout.ports.apiserver}
+    certificate-authority-data: {authority}
+contexts:
+- name: {name}
+  context: {{cluster: {name}, user: {name}}}
+current-context: {name}
+users:
+- name: {name}
+  user: {{token: {layout.token}}}
+"""
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace `file` by one rename, readable for its owner only: it holds a token."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(text)
+    unfinished.replace(file)
+
+
+def merge(layout: Layout, file: Path) -> None:
+    """Add the cluster to `file` and make it the current context; the file need not exist or may be empty."""
+    if file.exists() and file.read_text().strip():
+        # The first file wins where both have an entry: a dead cluster of the same name may have left one.
+        paths = os.pathsep.join((str(layout.kubeconfig), str(file)))
+        text = _kubectl(layout, ["view", "--raw", "--flatten"], paths)
+    else:
+        text = layout.kubeconfig.read_text()
+    write_private(file, text)
+
+
+def remove(layout: Layout, file: Path) -> None:
+    """Take the cluster out of `file`, if it is in there."""
+    name = context(layout.name)
+    if not file.exists() or name not in file.read_text():
+        return
+    current = subprocess.run(
+        [str(layout.programs / "kubectl"), "config", "current-context"],
+        env=os.environ | {"KUBECONFIG": str(file)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    for kind in ("contexts", "clusters", "users"):
+        _kubectl(layout, ["unset", f"{kind}.{name}"], str(file))
+    if current.stdout.strip() == name:
+        _kubectl(layout, ["unset", "current-context"], str(file))
+
+
+def _kubectl(layout: Layout, arguments: list[str], paths: str) -> str:
+    answer = subprocess.run(
+        [str(layout.programs / "kubectl"), "config", *arguments],
+        env=os.environ | {"KUBECONFIG": paths}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if answer.returncode:
+        raise DevclusterError(f"kubectl config {' '.join(arguments)} failed on {paths}: {answer.stderr.strip()}")
+    return answer.stdout
