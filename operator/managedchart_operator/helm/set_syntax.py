@@ -1,0 +1,210 @@
+r"""The syntax of helm's `--set`, for one key and one value that come apart.
+
+Purpose: `spec.set` means what `--set key=value` means, and its values never stand in a process's arguments.
+Boundary: pure. Follows pkg/strvals of helm 4: dots go into mappings, `[0]` into lists, a backslash takes the next
+character as it is (`a\.b`, in values too), `{a,b}` is a list; true, false, null and whole numbers without a leading
+zero are typed, everything else is a string; null makes helm delete the chart's default.
+
+Differences, because key and value come apart: a comma in the value is a comma (`--set` needs `\,`, which works here
+too), and what helm drops silently, an empty name as in `a..b`, is refused. Large whole numbers need
+`exact_numbers`. Invariant: otherwise the same result as the real helm (tests/unit/helm/test_set_conformance.py).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from managedchart_operator.api.spec import SetValue
+from managedchart_operator.errors import ValuesError
+from managedchart_operator.helm.values_yaml import describe
+from managedchart_operator.reasons import Reason
+
+# Both are helm's own limits (pkg/strvals); a list index allocates everything below it.
+MAX_INDEX = 65536
+MAX_LEVELS = 30
+# Go prints floats from here on with an exponent (strconv, format 'g').
+_PRINTED_AS_FLOAT = 1_000_000
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INDEX = re.compile(r"\+?[0-9]+")
+
+
+class SetSyntaxError(Exception):
+    """What is wrong with a key or a value (`part`), without the field's name."""
+
+    def __init__(self, part: str, problem: str) -> None:
+        super().__init__(problem)
+        self.part = part
+        self.problem = problem
+
+
+def apply_set(values: Mapping[str, Any], *, key: str, value: str, field: str) -> dict[str, Any]:
+    """Return the values with one more set, as `--set key=value` would.
+
+    `field` is the entry's path in the spec, like `spec.set[2]`. Raises ValuesError (VALUES_INVALID) that names the
+    field and the remedy; the value itself is never told.
+    """
+    try:
+        steps = parse_key(key)
+        typed = parse_value(value)
+        return _put(dict(values), steps, typed, walked="")
+    except SetSyntaxError as invalid:
+        quoted = f" ({key!r})" if invalid.part == "key" else ""
+        raise ValuesError(
+            f"{field}.{invalid.part}{quoted}: {invalid.problem}", reason=Reason.VALUES_INVALID
+        ) from invalid
+
+
+def exact_numbers(values: Mapping[str, Any], set_values: Sequence[SetValue]) -> list[str]:
+    """Return the entries, as `key=value`, that must also be passed by `--set` to keep the type which they have there.
+
+    helm reads every number of a values file as a float, stdin's too, and a template then prints 1000000 as 1e+06
+    (measured); by `--set` it stays a whole number. `values` is what `apply_set` came to: an entry that a later one has
+    replaced is left out. Only whole numbers beyond 999,999 are returned, never another value.
+    """
+    return [
+        f"{entry.key}={entry.value}"
+        for entry in set_values
+        if _is_large(typed := parse_value(entry.value)) and _at(values, parse_key(entry.key)) == typed
+    ]
+
+
+def parse_key(key: str) -> list[str | int]:
+    """Split a key into names and list indexes. Raises what `apply_set` translates."""
+    steps: list[str | int] = []
+    position = 0
+    while True:
+        name, stop, position = _until(key, position, ".[=,")
+        if stop in ("=", ","):
+            raise SetSyntaxError("key", f"write \\{stop} for a {stop} that belongs to the name")
+        if not name:
+            raise SetSyntaxError("key", "a name is empty; write names separated by single dots, like image.tag")
+        steps.append(name)
+        while stop == "[":
+            text, stop, position = _until(key, position, "]")
+            if not stop:
+                raise SetSyntaxError("key", "an index is not closed; write it like hosts[0]")
+            steps.append(_index(text))
+            rest, stop, position = _until(key, position, ".[=,")
+            if rest or stop in ("=", ","):
+                raise SetSyntaxError("key", "only a dot or another index may follow an index, like hosts[0].name")
+        if not stop:
+            break
+    if sum(isinstance(step, str) for step in steps) > MAX_LEVELS + 1:
+        raise SetSyntaxError("key", f"it goes deeper than {MAX_LEVELS} levels; use spec.values")
+    return steps
+
+
+def parse_value(value: str) -> Any:
+    """Type a value as helm's --set does. Raises what `apply_set` translates."""
+    if not value.startswith("{"):
+        return _typed(_unescaped(value))
+    items = []
+    position, stop = 1, ","
+    while stop == ",":
+        item, stop, position = _until(value, position, ",}")
+        items.append(_typed(item))
+    if not stop:
+        raise SetSyntaxError("value", "a list must end with }; write \\{ for a text that begins with a brace")
+    if position < len(value):
+        raise SetSyntaxError(
+            "value", "nothing may follow the } of a list; write \\{ for a text that begins with a brace"
+        )
+    return items
+
+
+def _put(target: Any, steps: list[str | int], value: Any, *, walked: str) -> Any:
+    """A copy of target in which the place that the steps lead to holds the value."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, str):
+        here = f"{walked}.{step}" if walked else step
+        result = dict(target)
+        if not rest:
+            result[step] = value
+            return result
+        wanted: type = dict if isinstance(rest[0], str) else list
+        present = result[step] if step in result else wanted()
+        if not isinstance(present, wanted):
+            kind = "mapping" if wanted is dict else "list"
+            problem = f"{here} is {describe(present)} in the values below, not a {kind}; set {here} as a whole there"
+            raise SetSyntaxError("key", problem)
+        result[step] = _put(present, rest, value, walked=here)
+        return result
+    here = f"{walked}[{step}]"
+    items = list(target)
+    items.extend([None] * (step + 1 - len(items)))
+    if not rest:
+        items[step] = value
+    elif isinstance(rest[0], str):
+        # helm replaces whatever stood at this index by a mapping, without an error.
+        items[step] = _put(items[step] if isinstance(items[step], dict) else {}, rest, value, walked=here)
+    else:
+        nested = [] if items[step] is None else items[step]
+        if not isinstance(nested, list):
+            raise SetSyntaxError(
+                "key", f"{here} is {describe(nested)} in the values below, not a list; set it as a whole there"
+            )
+        items[step] = _put(nested, rest, value, walked=here)
+    return items
+
+
+def _is_large(typed: Any) -> bool:
+    numbers = typed if isinstance(typed, list) else [typed]
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    return whole and any(abs(number) >= _PRINTED_AS_FLOAT for number in numbers)
+
+
+def _at(place: Any, steps: list[str | int]) -> Any:
+    for step in steps:
+        try:
+            place = place[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return place
+
+
+def _until(text: str, position: int, stops: str) -> tuple[str, str, int]:
+    """The text up to one of the stops, the stop ("" at the end), and the position behind it."""
+    found: list[str] = []
+    while position < len(text):
+        character = text[position]
+        position += 1
+        if character in stops:
+            return "".join(found), character, position
+        if character == "\\":
+            found.append(text[position : position + 1])
+            position += 1
+        else:
+            found.append(character)
+    return "".join(found), "", position
+
+
+def _unescaped(text: str) -> str:
+    return _until(text, 0, "")[0]
+
+
+def _index(text: str) -> int:
+    if not _INDEX.fullmatch(text):
+        raise SetSyntaxError("key", f"an index is a whole number from 0 to {MAX_INDEX}, like hosts[0]")
+    # Compared by length first: Python refuses to convert thousands of digits.
+    digits = text.lstrip("+0") or "0"
+    if len(digits) > len(str(MAX_INDEX)) or int(digits) > MAX_INDEX:
+        raise SetSyntaxError("key", f"an index may be {MAX_INDEX} at most")
+    return int(digits)
+
+
+def _typed(text: str) -> Any:
+    folded = text.casefold()
+    if folded in ("true", "false"):
+        return folded == "true"
+    if folded == "null":
+        return None
+    if text == "0":
+        return 0
+    if not text.startswith("0") and len(text) <= 4096 and _INTEGER.fullmatch(text):
+        number = int(text)
+        if -(2**63) <= number < 2**63:
+            return number
+    return text

@@ -1,0 +1,101 @@
+"""Merging and the words of the errors; that YAML means what helm makes of it stands in test_values_conformance.py."""
+
+import time
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.spec import SetValue, YamlFile
+from managedchart_operator.errors import ValuesError
+from managedchart_operator.helm.values import encode, load_mapping, merge, merge_values
+from managedchart_operator.reasons import Reason
+
+
+def refusal(text: str | bytes) -> str:
+    with pytest.raises(ValuesError) as caught:
+        load_mapping(text, origin="values file /charts/a.yaml")
+    assert (caught.value.reason, caught.value.transient) == (Reason.VALUES_INVALID, False)
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n", ", line 1: a mapping (key: value) is needed, this is a list"),
+        ("a: 1\n---\n\nhello\n", ", line 2: a mapping (key: value) is needed, this is a string"),
+        (
+            "a: 1\nb:\n\t- x\n",
+            ", line 3: while scanning for the next token: found character that cannot start any token",
+        ),
+        ("a: 1\n---\nb: 1\n  c: 2\n", ", line 4: mapping values are not allowed in this context"),
+        ("x: 1\na: *b\n", ", line 2: unknown anchor 'b'"),
+        ("x: 1\n~: 2\n", ", line 2: null cannot be a key; put it in quotes"),
+        (b"a: \xff\n", ": it is not UTF-8 text, or holds control characters"),
+    ],
+)
+def test_an_error_names_the_origin_the_line_and_the_problem(text: str | bytes, words: str) -> None:
+    assert refusal(text) == f"values file /charts/a.yaml{words}"
+
+
+def test_an_error_never_quotes_the_text() -> None:
+    """A values file may hold passwords."""
+    assert "hunter2" not in refusal("password: hunter2\n  x: hunter2\n") + refusal("hunter2") + refusal("{hunter2")
+
+
+def test_aliases_cannot_fill_the_memory() -> None:
+    """Ten lines that would expand to 9^9 values, and a few that repeat one long text, are refused at once."""
+    names = "abcdefghi"
+    laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip(names, names[1:], strict=False)
+    )
+    started = time.monotonic()
+    assert "aliases expand to too many values" in refusal(laughs)
+    assert "aliases expand to more than 16 MiB" in refusal(f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 5000)}]\n")
+    assert time.monotonic() - started < 5
+
+
+def test_deep_nesting_is_refused_in_words() -> None:
+    assert "nested deeper than 200 levels" in refusal("a: " + "[" * 5000 + "]" * 5000)
+
+
+def test_maps_merge_and_everything_else_is_replaced() -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": {"x": 1}, "e": "text"}
+    over = {"a": {"c": [3], "n": None}, "d": "text", "e": {"y": 1}}
+    assert merge(base, over) == {"a": {"b": 1, "c": [3], "n": None}, "d": "text", "e": {"y": 1}}
+
+
+def test_merging_changes_neither_side() -> None:
+    base: dict[str, Any] = {"a": {"b": {"c": 1}}}
+    over: dict[str, Any] = {"a": {"b": {"d": 2}}}
+    merged = merge(base, over)
+    merged["new"] = 1
+    merged["a"]["b"]["c"] = 5
+    assert (base, over) == ({"a": {"b": {"c": 1}}}, {"a": {"b": {"d": 2}}})
+
+
+def test_precedence_is_files_then_inline_files_then_values_then_set() -> None:
+    merged = merge_values(
+        files=[
+            ("/charts/1.yaml", b"a: f1\nb: f1\nc: f1\nd: f1\ne: f1\n"),
+            ("/charts/2.yaml", b"b: f2\nc: f2\nd: f2\n"),
+        ],
+        yaml_files=[
+            YamlFile(filename="i1.yaml", yaml_content="c: i1\nx: i1\nd: i1\n"),
+            YamlFile(filename="i2.yaml", yaml_content="x: i2\n"),
+        ],
+        values={"d": "v", "s": "v"},
+        set_values=[SetValue(key="s", value="s1"), SetValue(key="t", value="s1"), SetValue(key="t", value="s2")],
+    )
+    assert merged == {"a": "f1", "b": "f2", "c": "i1", "d": "v", "e": "f1", "x": "i2", "s": "s1", "t": "s2"}
+
+
+def test_an_inline_file_is_named_by_its_field_and_its_name() -> None:
+    files = [YamlFile(filename="a.yaml", yaml_content="a: 1"), YamlFile(filename="b.yaml", yaml_content="a: [")]
+    with pytest.raises(ValuesError, match=r"^spec\.yamlFilesContent\[1\] \(b\.yaml\), line 2: "):
+        merge_values(files=[], yaml_files=files, values={}, set_values=[])
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf")])
+def test_what_json_cannot_hold_is_refused_before_helm_runs(value: Any) -> None:
+    with pytest.raises(ValuesError, match="cannot be passed to helm"):
+        encode({"a": value})
