@@ -41,6 +41,7 @@ class ManagedChart:
 
     key: Key
     uid: str
+    resource_version: int
     generation: int
     created: str
     deleting: bool
@@ -57,6 +58,8 @@ class ManagedChart:
         return cls(
             key=Key(meta["namespace"], meta["name"]),
             uid=meta["uid"],
+            # Comparable as a number since Kubernetes 1.35 (KEP-5504); before, in every known storage.
+            resource_version=int(meta.get("resourceVersion", "0")),
             generation=meta.get("generation", 0),
             created=meta.get("creationTimestamp", ""),
             deleting=meta.get("deletionTimestamp") is not None,

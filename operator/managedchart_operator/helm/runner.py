@@ -156,8 +156,7 @@ class HelmRunner:
                 await _end(process)
             finally:
                 self.counters.running -= 1
-        assert process.returncode is not None
-        return HelmOutput(stdout, stderr, process.returncode, time.monotonic() - started)
+        return HelmOutput(stdout, stderr, await process.wait(), time.monotonic() - started)
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
@@ -181,7 +180,8 @@ async def _read_stdout(process: asyncio.subprocess.Process) -> bytes:
 
 async def _read_stderr(process: asyncio.subprocess.Process, slot: _Slot) -> str:
     """Keep the head and the tail of stderr, and give the apply slot back when helm begins to wait."""
-    assert process.stderr is not None
+    if process.stderr is None:
+        return ""
     head, tail, last = bytearray(), bytearray(), b""
     while chunk := await process.stderr.read(_CHUNK_BYTES):
         if slot.held and any(mark in last + chunk for mark in _APPLIED_MARKS):

@@ -8,6 +8,7 @@ and bodies are made by the callers in this package. Invariant: every request has
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +33,7 @@ JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 
 
 class KubeClient:
@@ -50,7 +51,7 @@ class KubeClient:
         try:
             if kubeconfig is not None:
                 await aio_config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-            elif _IN_CLUSTER_TOKEN.exists():
+            elif os.path.exists(_IN_CLUSTER_TOKEN):  # noqa: PTH110, ASYNC240 -- one look at a local file, at start
                 aio_config.load_incluster_config(client_configuration=configuration)
             else:
                 raise StartupError(

@@ -1,15 +1,20 @@
 """ManagedChart objects: status and finalizer.
 
-Boundary: writes only; kopf reads them for us. Invariant: the status is patched through the `status` subresource, the
+Boundary: kopf watches them for us. Invariant: the status is patched through the `status` subresource, the
 finalizer through a JSON patch that fails when somebody else changed the list in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, Key, ManagedChart
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, KubeClient
+
+# Pages keep the answer of the API server, and our memory, bounded with thousands of resources.
+PAGE = 500
+# A status write holds up the end of a run; it is tried again, so it need not wait for long.
+STATUS_SECONDS = 10.0
 
 
 def _path(key: Key) -> str:
@@ -17,7 +22,7 @@ def _path(key: Key) -> str:
 
 
 class ManagedCharts:
-    """Writes to ManagedChart objects."""
+    """Reads and writes ManagedChart objects."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
@@ -29,7 +34,8 @@ class ManagedCharts:
         except KubeError as error:
             if error.status == 404:
                 raise StartupError(
-                    f"the API server does not know {PLURAL}.{API_VERSION}: install the CRD first (kubectl apply -f crds/managedchart.yaml)"
+                    f"the API server does not know {PLURAL}.{API_VERSION}: install the CRD first "
+                    "(kubectl apply -f crds/managedchart.yaml)"
                 ) from error
             raise StartupError(f"cannot list {PLURAL}: {error.message}") from error
 
@@ -42,29 +48,43 @@ class ManagedCharts:
                 return None
             raise
 
-    async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> bool:
-        """Merge a patch into the status; False where the object is gone or is another one of the same name. Raises KubeError."""
+    async def list_all(self) -> list[ManagedChart]:
+        """Return all ManagedCharts of the cluster, read in pages. Raises KubeError."""
+        charts: list[ManagedChart] = []
+        query = {"limit": str(PAGE)}
+        while True:
+            answer = await self._client.request("GET", f"/apis/{API_VERSION}/{PLURAL}", query=query)
+            charts += map(ManagedChart.from_body, answer.get("items") or [])
+            if not (more := answer["metadata"].get("continue")):
+                return charts
+            query["continue"] = more
+
+    async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
+        """Merge a patch into the status and return the object; None where it is gone or another one has its name.
+
+        Raises KubeError.
+        """
         body = {"metadata": {"uid": uid}, "status": patch}
         try:
-            await self._client.request("PATCH", f"{_path(key)}/status", body=body, content_type=MERGE_PATCH)
+            answer = await self._client.request(
+                "PATCH", f"{_path(key)}/status", body=body, content_type=MERGE_PATCH, timeout=STATUS_SECONDS
+            )
         except KubeError as error:
-            if error.status in (404, 409, 422):  # gone, or the uid is another one
-                if error.status != 404 and "uid" not in error.message:
-                    raise
-                return False
+            # A uid that is another one by now is answered 409, or 422 for "field is immutable".
+            if error.status == 404 or (error.status in (409, 422) and "uid" in error.message):
+                return None
             raise
-        return True
+        return ManagedChart.from_body(answer)
 
     async def add_finalizer(self, chart: ManagedChart) -> None:
         """Put our finalizer on the object, keeping those of others. Raises KubeError."""
-        if FINALIZER not in chart.finalizers:
-            await self._change_finalizers(chart, lambda names: names if FINALIZER in names else [*names, FINALIZER])
+        await self._change_finalizers(chart, lambda names: names if FINALIZER in names else [*names, FINALIZER])
 
     async def remove_finalizer(self, chart: ManagedChart) -> None:
         """Take our finalizer off the object, keeping those of others. Raises KubeError."""
         await self._change_finalizers(chart, lambda names: [name for name in names if name != FINALIZER])
 
-    async def _change_finalizers(self, chart: ManagedChart, change: Any) -> None:
+    async def _change_finalizers(self, chart: ManagedChart, change: Callable[[list[str]], list[str]]) -> None:
         names = list(chart.finalizers)
         while True:
             wanted = change(names)

@@ -1,0 +1,1 @@
+"""Diagnosis: why a deployment failed, from the evidence in the cluster."""

@@ -1,0 +1,71 @@
+"""Kubernetes events of a release during one run, merged and ordered for a person.
+
+Boundary: pure. Invariants: an event from before the run never counts; an object is matched by its UID where we know it; the
+same text about the same object stands once, with its count; warnings come first, the latest first among equals.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from managedchart_operator.api.status import FailureEvent
+from managedchart_operator.diagnosis.objects import ReleaseObjects
+
+# What fits on a screen, and with texts of this length in 16 KiB of status.
+MAX_EVENTS = 20
+MAX_TEXT = 512
+
+
+def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, since: datetime) -> list[FailureEvent]:
+    """Return the events of these objects from `since` on."""
+    # Events carry whole seconds, so one of the run's first second may look earlier than the run.
+    begin = since.replace(microsecond=0)
+    merged: dict[tuple[str, str, str], FailureEvent] = {}
+    for event in events:
+        seen, subject = last_seen(event), event.get("involvedObject") or {}
+        if seen is None or seen < begin or not _belongs(subject, objects):
+            continue
+        item = FailureEvent(
+            type=event.get("type") or "Normal",
+            reason=event.get("reason") or "Unknown",
+            object=f"{subject.get('kind', '?')} {subject.get('name', '?')}",
+            message=shorten(event.get("message") or ""),
+            count=_count(event),
+            last_seen=seen.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+        key = (item.object, item.reason, item.message)
+        if known := merged.get(key):
+            item.count += known.count
+            item.last_seen = max(item.last_seen or "", known.last_seen or "")
+        merged[key] = item
+    ordered = sorted(merged.values(), key=lambda item: item.last_seen or "", reverse=True)
+    ordered.sort(key=lambda item: item.type != "Warning")
+    return ordered[:MAX_EVENTS]
+
+
+def last_seen(event: Mapping[str, Any]) -> datetime | None:
+    """Return when an event was last seen; writers use different fields for it."""
+    series = event.get("series") or {}
+    for text in (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        event.get("firstTimestamp"),
+    ):
+        if text:
+            return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+    return None
+
+
+def shorten(text: str) -> str:
+    """Cut a text to what the status keeps, at one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def _count(event: Mapping[str, Any]) -> int:
+    return max(int((event.get("series") or {}).get("count") or event.get("count") or 1), 1)
+
+
+def _belongs(subject: Mapping[str, Any], objects: ReleaseObjects) -> bool:
+    return subject.get("uid") in objects.owned or (subject.get("kind", ""), subject.get("name", "")) in objects.rendered

@@ -1,0 +1,1 @@
+"""Reconciling: look at the cluster, decide, act, tell."""

@@ -1,0 +1,204 @@
+"""The decision: what to do about one release, from what is wanted and what is there.
+
+Purpose: every rule about releases in one pure function, held by a table test. Boundary: no I/O, no clock; `Observed`
+carries the time. Invariants: in sync means that the newest revision is the one in our status, deployed, with our digest
+(helm carries labels over to the next revision, so the digest alone proves nothing); input that failed is not tried again
+before its time; a release is uninstalled only because the spec says so, or because a first install failed.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from managedchart_operator.api.spec import Action
+from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLING, Revision
+from managedchart_operator.lifecycle.context import Operation
+
+# How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
+FOREIGN_LOCK_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the spec wants. `timeout` in seconds."""
+
+    action: Action
+    digest: str
+    dry_run: bool = False
+    timeout: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What our status says of the last run that ended. Times in seconds since the epoch."""
+
+    digest: str | None = None
+    """Digest of its input."""
+    current: bool = True
+    """Whether it was made for the present generation of the spec."""
+    succeeded: bool = False
+    revision: int | None = None
+    """The revision that it left."""
+    failures: int = 0
+    retry_at: float | None = None
+    """When to try again; None with failures means never by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What there is: the revisions of the release, newest first, and our memory."""
+
+    uid: str
+    now: float
+    revisions: tuple[Revision, ...] = ()
+    memory: Memory = Memory()
+    retry_requested: bool = False
+    force_requested: bool = False
+
+    @property
+    def newest(self) -> Revision | None:
+        """The newest revision."""
+        return self.revisions[0] if self.revisions else None
+
+    @property
+    def newest_is_ours(self) -> bool:
+        """Whether this resource's operator made the newest revision.
+
+        Each attempt has a label of its own; a helm of somebody else carries over the one of an earlier revision.
+        """
+        if self.newest is None or self.newest.owner != self.uid or self.newest.attempt is None:
+            return False
+        return all(self.newest.attempt != earlier.attempt for earlier in self.revisions[1:])
+
+
+class Verdict(StrEnum):
+    """What kind of answer a decision is."""
+
+    IN_SYNC = "InSync"
+    RUN = "Run"
+    HOLD = "Hold"
+    """The same input failed; wait for its time, or for a change."""
+    WAIT_FOR_LOCK = "WaitForLock"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do. `because` is a sentence for events and logs."""
+
+    verdict: Verdict
+    operation: Operation | None = None
+    unlock: Revision | None = None
+    """A pending revision that nobody works on any more: mark it failed first."""
+    uninstall_first: bool = False
+    """An uninstall was begun and not ended: end it first."""
+    wake_at: float | None = None
+    because: str = ""
+    changed_outside: bool = False
+
+
+def decide(desired: Desired, observed: Observed) -> Decision:
+    """Return what to do now. The rules stand in their order of precedence."""
+    memory, newest = observed.memory, observed.newest
+    handled = memory.digest == desired.digest and memory.succeeded and not observed.force_requested
+    if desired.action is Action.SKIP:
+        return _in_sync() if handled else _run(Operation.SKIP, "the spec says Skip")
+    held = _held(desired, observed)
+    if desired.dry_run and desired.action is Action.DEPLOY:
+        return (_in_sync() if handled else None) or held or _run(Operation.DRY_RUN, "the spec says dryRun")
+
+    unlock = None
+    if newest is not None and newest.pending:
+        free_at = _free_at(desired, observed)
+        if free_at > observed.now:
+            return Decision(
+                Verdict.WAIT_FOR_LOCK,
+                wake_at=free_at,
+                because=f"another helm works on revision {newest.number} ({newest.status})",
+            )
+        unlock = newest
+
+    if desired.action is Action.DESTROY:
+        if newest is None and handled:
+            return _in_sync()
+        return held or _run(Operation.UNINSTALL, "the spec says Destroy")
+    return _decide_deploy(desired, observed, handled=handled, held=held, unlock=unlock)
+
+
+def _decide_deploy(
+    desired: Desired, observed: Observed, *, handled: bool, held: Decision | None, unlock: Revision | None
+) -> Decision:
+    memory, newest = observed.memory, observed.newest
+    if newest is None:
+        was_there = handled and memory.revision is not None
+        why = "the release was removed from outside" if was_there else "the release does not exist"
+        return held or _run(Operation.INSTALL, why, changed_outside=was_there)
+    if newest.status == UNINSTALLING:
+        return _run(Operation.INSTALL, "an uninstall was interrupted", uninstall_first=True)
+    if newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested:
+        if newest.number == memory.revision:
+            return (
+                _in_sync()
+                if handled
+                else held or _run(Operation.FINISH, "the release is deployed, the run is not finished")
+            )
+        if observed.newest_is_ours:
+            return held or _run(Operation.FINISH, f"revision {newest.number} was deployed before a restart")
+    if held:
+        return held
+    if handled and newest.number != memory.revision:
+        why = f"revision {newest.number} ({newest.status}) was made from outside"
+        return _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True)
+    return _run(Operation.UPGRADE, "the input has changed or the last attempt failed", unlock=unlock)
+
+
+def remedy(revisions: tuple[Revision, ...]) -> Revision | None:
+    """Return the last good revision to go back to after a failed upgrade, or None after a failed first install.
+
+    A deployed revision is good; a superseded one was, unless helm superseded a failed one on a rollback that failed
+    itself, so it is only the second choice.
+    """
+    for status in (DEPLOYED, "superseded"):
+        for revision in revisions:
+            if revision.status == status:
+                return revision
+    return None
+
+
+def _held(desired: Desired, observed: Observed) -> Decision | None:
+    memory = observed.memory
+    if memory.failures == 0 or memory.digest != desired.digest or not memory.current:
+        return None
+    if observed.retry_requested or observed.force_requested:
+        return None
+    if memory.retry_at is not None and memory.retry_at <= observed.now:
+        return None
+    return Decision(Verdict.HOLD, wake_at=memory.retry_at, because="the same input failed before")
+
+
+def _free_at(desired: Desired, observed: Observed) -> float:
+    """When a pending newest revision may be taken over: at once if it is ours, else when its helm must have ended."""
+    newest = observed.newest
+    if newest is None or observed.newest_is_ours or newest.modified_at is None:
+        return 0.0
+    return newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
+
+
+def _in_sync() -> Decision:
+    return Decision(Verdict.IN_SYNC, because="in sync")
+
+
+def _run(
+    operation: Operation,
+    because: str,
+    *,
+    unlock: Revision | None = None,
+    uninstall_first: bool = False,
+    changed_outside: bool = False,
+) -> Decision:
+    return Decision(
+        Verdict.RUN,
+        operation=operation,
+        because=because,
+        unlock=unlock,
+        uninstall_first=uninstall_first,
+        changed_outside=changed_outside,
+    )

@@ -1,0 +1,68 @@
+"""Everything that decides what runs, read and merged, and the digest over it.
+
+Purpose: the desired state in a form that can be compared. Boundary: reads chart identity and values files through
+`helm.confinement` and `helm.charts`; no network, no helm process. Invariants: equal digests mean that a new run would do
+the same; how long helm waits, what happens on failure and how it is retried are not part of it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.helm.charts import ChartStore
+from managedchart_operator.helm.confinement import ChartRoots
+from managedchart_operator.helm.values import merge_values
+
+# 160 bits: no accident and no author of a chart gets two inputs of one digest, and it fits into a label (63 characters).
+DIGEST_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run works with."""
+
+    values: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputReader:
+    """Reads the inputs of a spec."""
+
+    charts: ChartStore
+    roots: ChartRoots
+
+    async def read(self, spec: ManagedChartSpec, *, chart_name: str) -> Inputs:
+        """Return the merged values and the digest. `chart_name` is for messages. Raises ChartError, ValuesError."""
+        files = [
+            (path, await self.roots.read_values_file(path, chart=chart_name, field=f"spec.valuesFiles[{index}]"))
+            for index, path in enumerate(spec.values_files)
+        ]
+        values = merge_values(files=files, yaml_files=spec.yaml_files_content, values=spec.values, set_values=spec.set)
+        return Inputs(
+            values=values, digest=digest_of(spec, chart=await self.charts.fingerprint(spec.chart), values=values)
+        )
+
+
+def digest_of(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:
+    """Return the digest over what decides the outcome: chart, values, and the options that change what is applied."""
+    document = {
+        "chart": chart,
+        "values": values,
+        "action": spec.action,
+        "dryRun": spec.dry_run,
+        "wait": spec.wait,
+        "forceUpgrade": spec.force_upgrade,
+        "breaking": spec.last_breaking_version_requiring_restart,
+        "lifecycle": spec.lifecycle.name,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def digest_without_inputs(spec: ManagedChartSpec) -> str:
+    """Return a stand-in for a spec whose inputs cannot be read, or are not needed (Destroy, Skip)."""
+    text = spec.model_dump_json(by_alias=True)
+    return hashlib.sha256(f"unread {text}".encode()).hexdigest()[:DIGEST_LENGTH]

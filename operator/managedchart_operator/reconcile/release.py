@@ -1,0 +1,267 @@
+"""The Helm release of one run: what a lifecycle may do with it, done for real.
+
+Purpose: implements `lifecycle.context.Release` with helm, the chart store and the release Secrets. Boundary: executes; what is
+to be done was decided before. Invariants: the labels that prove whose revision it is go with every upgrade; no method
+leaves a helm process behind.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from managedchart_operator.api.status import FailureEvent
+from managedchart_operator.diagnosis.collector import Collector
+from managedchart_operator.diagnosis.objects import parse_manifest
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.helm import command
+from managedchart_operator.helm.charts import Chart, ChartStore
+from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.runner import HelmOutput, HelmRunner
+from managedchart_operator.helm.storage import (
+    ATTEMPT_LABEL,
+    DIGEST_LABEL,
+    OWNER_LABEL,
+    Revision,
+    StoredRelease,
+    decode,
+    mark_failed,
+    revisions_of,
+)
+from managedchart_operator.helm.values import encode
+from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
+from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.lifecycle.context import InstalledRelease
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.inputs import InputReader, Inputs
+
+# A pull is one download; a chart is at most a few MiB.
+PULL_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What works on releases; one set for the whole operator."""
+
+    helm: HelmRunner
+    charts: ChartStore
+    inputs: InputReader
+    secrets: ReleaseSecrets
+    namespaces: Namespaces
+    collector: Collector
+
+
+@dataclass(slots=True)
+class HelmRelease:
+    """One release during one run. `owner` is the UID of the ManagedChart."""
+
+    tools: Tools
+    spec: ManagedChartSpec
+    name: str
+    namespace: str
+    owner: str
+    started: datetime
+    dry_run: bool = False
+    refresh_chart: bool = False
+    revisions: tuple[Revision, ...] = ()
+    attempt: str = field(default_factory=lambda: secrets.token_hex(8))
+    chart: Chart | None = None
+    inputs: Inputs | None = None
+    outcome: str = ""
+    stored: StoredRelease | None = None
+
+    @property
+    def newest(self) -> Revision | None:
+        """The newest revision as last observed."""
+        return self.revisions[0] if self.revisions else None
+
+    async def observe(self) -> tuple[Revision, ...]:
+        """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
+        self.revisions = revisions_of(
+            await self.tools.secrets.list_metadata(namespace=self.namespace, release=self.name)
+        )
+        return self.revisions
+
+    async def read_stored(self) -> StoredRelease | None:
+        """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""
+        if self.newest is None:
+            return None
+        secret = await self.tools.secrets.read(namespace=self.namespace, name=self.newest.secret)
+        self.stored = decode(secret) if secret else None
+        return self.stored
+
+    async def check_inputs(self) -> None:
+        """Read the chart's identity and all values. Raises ChartError, ValuesError."""
+        if self.inputs is None:
+            self.inputs = await self.tools.inputs.read(self.spec, chart_name=self.name)
+
+    async def check_namespace(self) -> None:
+        """Raise OperatorError when the target namespace is missing and may not be created, or is being deleted."""
+        if self.spec.create_namespace and self.newest is not None:
+            return  # a release is there, so is its namespace; if it is going away, the API server says so
+        match await self.tools.namespaces.state(self.namespace):
+            case NamespaceState.TERMINATING:
+                raise OperatorError(
+                    f"the namespace {self.namespace} is being deleted",
+                    reason=Reason.NAMESPACE_TERMINATING,
+                    transient=True,
+                    hint=f"wait until it is gone, or see what holds it: kubectl get namespace {self.namespace} -o yaml",
+                )
+            case NamespaceState.MISSING if not self.spec.create_namespace:
+                raise OperatorError(
+                    f"the namespace {self.namespace} does not exist and spec.createNamespace is false",
+                    reason=Reason.NAMESPACE_NOT_FOUND,
+                    transient=True,
+                    hint=f"create it (kubectl create namespace {self.namespace}) or set spec.createNamespace: true",
+                )
+
+    async def fetch(self) -> Chart:
+        """Return the chart as a local file or folder. Raises ChartError, HelmError."""
+        if self.chart is None:
+            self.chart = await self.tools.charts.fetch(self.spec.chart, refresh=self.refresh_chart)
+        return self.chart
+
+    async def chart_version(self) -> str:
+        """Return the version of the chart that is to be deployed. Raises ChartError, HelmError."""
+        return (await self.fetch()).version
+
+    async def installed(self) -> InstalledRelease | None:
+        """Return what is installed now, whether its last upgrade went well or not. Raises KubeError, HelmError."""
+        stored = await self.read_stored()
+        if stored is None or self.newest is None:
+            return None
+        return InstalledRelease(self.newest.number, stored.chart_name, stored.chart_version)
+
+    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+        """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
+        await self.check_inputs()
+        chart = await self.fetch()
+        options = command.UpgradeOptions(
+            release=self.name,
+            namespace=self.namespace,
+            timeout=self.spec.timeout,
+            wait=self.spec.wait,
+            force_replace=self.spec.force_upgrade,
+            force_conflicts=force_conflicts,
+            take_ownership=take_ownership,
+            create_namespace=self.spec.create_namespace,
+            dry_run=self.dry_run,
+            labels={} if self.dry_run else self._labels(),
+        )
+        output = await self._helm(
+            command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=self.dry_run
+        )
+        if self.dry_run:
+            count = len(_rendered(output))
+            self.outcome = (
+                f"dry run of {chart.name} {chart.version}: {count} objects rendered and validated, nothing changed"
+            )
+        else:
+            await self.observe()
+            self.outcome = f"deployed {chart.name} {chart.version}"
+        return self.outcome
+
+    async def uninstall(self) -> bool:
+        """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
+        if not await self.observe():
+            self.outcome = "nothing was deployed"
+            return False
+        timeout = self.spec.timeout
+        arguments = command.uninstall(release=self.name, namespace=self.namespace, timeout=timeout)
+        deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
+        await self._helm(arguments, deadline=deadline)
+        await self.observe()
+        self.outcome = "uninstalled"
+        return True
+
+    async def rollback(self, revision: Revision) -> None:
+        """Bring the release back to an earlier revision. Raises HelmError, KubeError."""
+        options = command.ReleaseOptions(
+            self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
+        )
+        description = f"Rollback to {revision.number} by {OWNER_LABEL} {self.owner}"
+        await self._helm(
+            command.rollback(options, revision=revision.number, description=description), deadline=options.deadline
+        )
+        await self.observe()
+
+    async def unlock(self, revision: Revision) -> None:
+        """Mark a pending revision that nobody works on any more as failed. Raises KubeError, HelmError."""
+        secret = await self.tools.secrets.read(namespace=self.namespace, name=revision.secret)
+        if secret is None:
+            return
+        data, labels = mark_failed(secret, description="The helm that made this revision ended without finishing it")
+        await self.tools.secrets.rewrite(secret, release=data, labels=labels)
+        await self.observe()
+
+    async def manifest(self) -> list[dict[str, Any]]:
+        """Return the objects that the chart renders to, without changing anything. Raises OperatorError."""
+        await self.check_inputs()
+        chart = await self.fetch()
+        options = command.UpgradeOptions(
+            self.name,
+            self.namespace,
+            self.spec.timeout,
+            create_namespace=self.spec.create_namespace,
+            take_ownership=True,
+            dry_run=True,
+        )
+        output = await self._helm(
+            command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True
+        )
+        return _rendered(output)
+
+    async def collect_evidence(self) -> tuple[list[FailureEvent], str | None]:
+        """Return the events of the release's objects since the run began, and what could not be collected."""
+        try:
+            await self.observe()
+            stored = await self.read_stored()
+            rendered = parse_manifest(stored.manifest, *stored.hook_manifests) if stored else []
+        except (KubeError, HelmError) as error:
+            return [], f"the release could not be read: {error.message}"
+        except yaml.YAMLError as error:
+            return [], f"the manifest of the release could not be read: {error}"
+        return await self.tools.collector.collect(self.namespace, rendered, since=self.started)
+
+    def _labels(self) -> Mapping[str, str]:
+        if self.inputs is None:
+            raise OperatorError("the inputs were not read before the upgrade")
+        return {DIGEST_LABEL: self.inputs.digest, OWNER_LABEL: self.owner, ATTEMPT_LABEL: self.attempt}
+
+    async def _helm(self, arguments: list[str], *, deadline: float, keep_stdout: bool = False) -> HelmOutput:
+        stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
+        output = await self.tools.helm.run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout)
+        if output.exit_code != 0:
+            raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
+        return output
+
+
+def _rendered(output: HelmOutput) -> list[dict[str, Any]]:
+    """Return the objects of a dry run's JSON output, hooks left out. Raises HelmError."""
+    try:
+        return parse_manifest(json.loads(output.stdout).get("manifest") or "")
+    except (ValueError, yaml.YAMLError) as error:
+        raise HelmError(
+            f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
+        ) from error
+
+
+async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:
+    """Fetch a packaged chart from a repository or registry into a folder. Raises HelmError."""
+    reference = source.oci or source.name or ""
+    arguments = command.pull(
+        reference,
+        destination=destination,
+        repository=source.repository,
+        version=source.version,
+        plain_http=bool(source.plain_http),
+    )
+    output = await helm.run(arguments, deadline=PULL_SECONDS, applies=False)
+    if output.exit_code != 0:
+        raise classify(output.stderr, exit_code=output.exit_code, command="pull")

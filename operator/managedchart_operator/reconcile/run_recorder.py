@@ -1,0 +1,193 @@
+"""Takes down a run in the status, as it happens.
+
+Purpose: the recorder that lifecycles see, and the states that the reconciler declares. Boundary: changes the status model and
+touches the writer; conditions are derived in `conditions`. Invariant: whatever ends a run ends it in exactly one of
+`succeeded`, `failed` or nothing (superseded).
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import (
+    FailureEvent,
+    LastFailure,
+    ManagedChartStatus,
+    Phase,
+    PhaseState,
+    PhaseStatus,
+    ReleaseStatus,
+)
+from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.status_writer import StatusWriter
+from managedchart_operator.reconcile.telemetry import Telemetry
+
+# A condition's message may have 32 KiB in Kubernetes; a person reads the first lines, and it stands in three conditions.
+MESSAGE_LENGTH = 2048
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Return a moment (default now) as Kubernetes writes times: RFC 3339 in UTC, whole seconds."""
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class RunRecorder:
+    """Records one run of one resource."""
+
+    chart: ManagedChart
+    writer: StatusWriter
+    telemetry: Telemetry
+    logger: logging.LoggerAdapter[logging.Logger]
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    failed_phase: Phase | None = None
+    released: bool = False
+    _events: list[FailureEvent] = field(default_factory=list)
+    _incomplete: str | None = None
+    _began: float = 0.0
+
+    @property
+    def status(self) -> ManagedChartStatus:
+        """The status that is being changed."""
+        return self.writer.status
+
+    def begin(self, message: str) -> None:
+        """A run begins; `message` says what it is going to do."""
+        status = self.status
+        status.observed_generation = self.chart.generation
+        status.phases = []
+        status.next_retry_at = None
+        conditions = self._conditions()
+        conditions.working(message)
+        self._apply(conditions)
+
+    def phase_started(self, phase: Phase) -> None:
+        """A phase begins."""
+        self._began = time.monotonic()
+        self.status.phase = phase
+        self.status.phases = [
+            *self.status.phases,
+            PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=timestamp()),
+        ]
+        self.writer.touch()
+
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, message: str | None = None) -> None:
+        """A phase has ended, with an error or well."""
+        seconds = time.monotonic() - self._began
+        entry = self.status.phases[-1]
+        entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
+        entry.finished_at = timestamp()
+        entry.duration_seconds = round(seconds, 3)
+        entry.message = shorten(error.message) if error else message
+        if error and self.failed_phase is None:
+            self.failed_phase = phase
+        if phase is Phase.EXEC and error is None:
+            self.released = True
+        self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
+        self.writer.touch()
+
+    def evidence(self, events: list[FailureEvent], *, incomplete: str | None) -> None:
+        """What was found out about a failure of exec."""
+        self._events, self._incomplete = events, incomplete
+
+    def warn(self, reason: str, message: str) -> None:
+        """Tell of something that does not stop the run."""
+        self.logger.warning("%s", message)
+        self.warnings.append((reason, message))
+
+    def waiting(self, phase: Phase, message: str, *, until: str) -> None:
+        """Nothing can be done before a time; say why and until when."""
+        status = self.status
+        status.observed_generation = self.chart.generation
+        status.phase = phase
+        status.next_retry_at = until
+        conditions = self._conditions()
+        conditions.working(message)
+        self._apply(conditions)
+
+    def succeeded(
+        self,
+        *,
+        phase: Phase,
+        reason: Reason,
+        message: str,
+        digest: str,
+        release: ReleaseStatus | None,
+        released: bool | None,
+    ) -> None:
+        """The run has ended well."""
+        status = self.status
+        status.observed_generation = self.chart.generation
+        status.phase = phase
+        status.release = release
+        status.last_failure = None
+        status.failures = 0
+        status.attempted_digest = digest
+        status.next_retry_at = None
+        status.handled_requests = dict(self.chart.requests)
+        conditions = self._conditions()
+        conditions.succeeded(
+            reason, message, released=released, validated=any(p.name == Phase.VALIDATE for p in status.phases)
+        )
+        self._apply(conditions)
+
+    def failed(
+        self,
+        error: OperatorError,
+        *,
+        digest: str | None,
+        after: str,
+        retry_at: datetime | None,
+        release: ReleaseStatus | None,
+        revision: int | None,
+        phase: Phase = Phase.FAILED,
+    ) -> None:
+        """The run has failed. `after` says what was done about it and what comes next; without `retry_at` it is stalled."""
+        status = self.status
+        status.observed_generation = self.chart.generation
+        status.phase = phase
+        status.release = release
+        status.failures += 1
+        status.attempted_digest = digest
+        status.next_retry_at = timestamp(retry_at) if retry_at else None
+        status.handled_requests = dict(self.chart.requests)
+        failed_phase = self.failed_phase.value if self.failed_phase else Phase.PENDING.value
+        status.last_failure = LastFailure(
+            phase=failed_phase,
+            reason=error.reason.value,
+            message=shorten(error.message),
+            helm_error=shorten(error.text) if isinstance(error, HelmError) and error.text else None,
+            events=self._events,
+            hint=error.hint,
+            incomplete=self._incomplete,
+            revision=revision,
+            time=timestamp(),
+        )
+        conditions = self._conditions()
+        conditions.failed(
+            error.reason,
+            shorten(error.message),
+            stalled=retry_at is None,
+            after=shorten(after),
+            released=self.released,
+            validating=self.failed_phase is Phase.VALIDATE,
+        )
+        self._apply(conditions)
+        self.telemetry.failed(error.reason, failed_phase)
+
+    def _conditions(self) -> Conditions:
+        return Conditions(self.status.conditions, generation=self.chart.generation, now=timestamp())
+
+    def _apply(self, conditions: Conditions) -> None:
+        self.status.conditions = conditions.result()
+        self.telemetry.status_changed(self.chart.key, self.status)
+        self.writer.touch()
+
+
+def shorten(text: str) -> str:
+    """Cut a text to what a condition's message keeps."""
+    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

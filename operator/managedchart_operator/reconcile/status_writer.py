@@ -1,0 +1,93 @@
+"""The one writer of an object's status during a run.
+
+Purpose: the status is written as it happens, yet a phase that takes no time costs no request: while one patch is under way,
+further changes are gathered into the next. Boundary: what the status says is decided elsewhere. Invariants: patches of one
+object never overlap; only what has changed is sent; unchanged status is not written.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.managedcharts import ManagedCharts
+
+logger = logging.getLogger(__name__)
+
+# A status that could not be written holds up nothing while the run goes on; at its end it is tried a few times.
+_FLUSH_TRIES = 3
+
+
+class StatusWriter:
+    """Keeps the status of one ManagedChart and writes it. Call `touch` after each change, `close` at the end."""
+
+    def __init__(self, chart: ManagedChart, api: ManagedCharts, *, written: Callable[[ManagedChart], None]) -> None:
+        self.status = ManagedChartStatus.model_validate(chart.status)
+        self._chart = chart
+        self._api = api
+        self._on_written = written
+        self._known = {key: value for key, value in chart.status.items() if key in _dump_keys()}
+        self._writing: asyncio.Task[None] | None = None
+
+    def touch(self) -> None:
+        """The status may have changed: write it soon."""
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all(), name=f"status {self._chart.key}")
+            self._writing.add_done_callback(_log_failure)
+
+    async def flush(self) -> None:
+        """Return when the API server has the status as it is now. Raises KubeError."""
+        for attempt in range(_FLUSH_TRIES):
+            await self.close()
+            try:
+                await self._write_all()
+            except KubeError:
+                if attempt == _FLUSH_TRIES - 1:
+                    raise
+                await asyncio.sleep(0.2 * (attempt + 1))
+            else:
+                return
+
+    async def close(self) -> None:
+        """Return when no write is under way any more."""
+        if self._writing is not None:
+            with contextlib.suppress(KubeError):  # told by the callback
+                await asyncio.shield(self._writing)
+
+    async def _write_all(self) -> None:
+        while patch := difference(self._known, wanted := _dump(self.status)):
+            answer = await self._api.patch_status(self._chart.key, self._chart.uid, patch)
+            self._known = wanted
+            if answer is not None:
+                self._on_written(answer)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.warning("%s could not be written yet: %s", task.get_name(), error)
+
+
+def _dump(status: ManagedChartStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _dump_keys() -> set[str]:
+    """The names of our fields on the wire; fields of a newer operator are left alone."""
+    return {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
+
+
+def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the merge patch (RFC 7386) that leads from one document to the other; empty when they are equal."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        known = before.get(key)
+        if isinstance(value, dict) and isinstance(known, dict):
+            if inner := difference(known, value):
+                patch[key] = inner
+        elif value != known or key not in before:
+            patch[key] = value
+    return patch

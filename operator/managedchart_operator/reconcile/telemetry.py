@@ -1,0 +1,29 @@
+"""What reconciling tells the metrics.
+
+Boundary: a Protocol and nothing else; `app.metrics` exports it to Prometheus.
+"""
+
+from typing import Protocol
+
+from managedchart_operator.api.resource import Key
+from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.reasons import Reason
+
+
+class Telemetry(Protocol):
+    """Counts and times."""
+
+    def reconciled(self, verdict: str) -> None:
+        """A reconcile came to a decision."""
+
+    def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
+        """A phase has ended."""
+
+    def failed(self, reason: Reason, phase: str) -> None:
+        """A run has failed."""
+
+    def status_changed(self, key: Key, status: ManagedChartStatus) -> None:
+        """The conditions of a resource may have changed."""
+
+    def forget(self, key: Key) -> None:
+        """A resource is gone."""
