@@ -27,7 +27,10 @@ _RELEASE_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?
 # Between the scheme and the first slash no "@": a password in a spec is read by everybody who may read the resource.
 _REPOSITORY = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"
 _OCI = r"^oci://[A-Za-z0-9.:\[\]-]+(/[a-z0-9._-]+)+$"
-_SEMVER = r"^v?[0-9]+(\.[0-9]+){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+# Semantic Versioning 2 with Helm's leniency (a leading v, missing parts): what does not parse could only fail later.
+_NUMBER = r"(0|[1-9][0-9]*)"
+_IDENTIFIER = r"(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_SEMVER = rf"^v?{_NUMBER}(\.{_NUMBER}){{0,2}}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
 # Short on purpose: what a regular expression costs in CEL is its length times the text's, and one that is twice as long
 # exceeds the API server's limit for a megabyte (measured on 1.37).
 _BASE64 = r"^[A-Za-z0-9+/= \r\n]+$"

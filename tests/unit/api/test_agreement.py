@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from managedchart_operator.api.spec import _SEMVER, ChartSource, ManagedChartSpec
+from managedchart_operator.lifecycle.versions import crosses
 from unit.api.cases import ACCEPTED, PATH, REFUSED, Case
 
 
@@ -92,3 +93,9 @@ def test_a_path_is_judged_as_the_rule_in_the_crd_judges_it(parts: list[str]) -> 
         assert not fits
     else:
         assert fits
+
+
+@given(st.from_regex(_SEMVER, fullmatch=True))
+def test_a_breaking_version_that_is_accepted_can_be_compared(version: str) -> None:
+    """Else the mistake would show only when an upgrade comes, as a failed phase."""
+    assert not crosses(installed=version, breaking=version, new=version)
