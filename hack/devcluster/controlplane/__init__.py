@@ -2,5 +2,6 @@
 
 Only the standard library is used, so that `devcluster` runs before any environment exists. The parts, each importing
 only what stands above it: ``errors``, ``folders``, ``toolchain`` (how the programs get here), ``processes``,
-``components`` (what they are started with), ``kubeconfig``, ``cluster`` (create, delete, restart), ``cli``.
+``stages`` (what kwok plays),
+``components`` (what they are started with), ``kubeconfig``, ``api``, ``cluster`` (create, delete, restart), ``cli``.
 """

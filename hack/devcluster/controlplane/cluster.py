@@ -133,7 +133,8 @@ def _start(layout: Layout, deadline: float) -> None:
     wait("kube-apiserver", lambda: _ready(layout))
     kubeconfig.write_private(layout.kubeconfig, kubeconfig.render(layout))
     start("kube-controller-manager", "kube-scheduler", "kwok")
-    wait("the node", lambda: _create_node(layout))
+    wait("the node", lambda: _created(layout, "/api/v1/nodes", _node(layout)))
+    wait("the StorageClass", lambda: _created(layout, "/apis/storage.k8s.io/v1/storageclasses", _STORAGE_CLASS))
     wait("kube-controller-manager", lambda: api.healthy(layout, ports.controller_manager, "/healthz"))
     wait("kube-scheduler", lambda: api.healthy(layout, ports.scheduler, "/healthz"))
     wait("the default ServiceAccount", lambda: _exists(layout, "/api/v1/namespaces/default/serviceaccounts/default"))
@@ -202,9 +203,16 @@ def _exists(layout: Layout, path: str) -> bool:
     return api.request(layout, "GET", path)[0] == 200
 
 
-def _create_node(layout: Layout) -> bool:
-    status, _ = api.request(layout, "POST", "/api/v1/nodes", _node(layout))
-    return status in {201, 409}
+def _created(layout: Layout, path: str, body: object) -> bool:
+    return api.request(layout, "POST", path, body)[0] in {201, 409}
+
+
+_STORAGE_CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    "provisioner": "devcluster.managedchart.dev/nothing",
+}
 
 
 def _node(layout: Layout) -> dict[str, object]:

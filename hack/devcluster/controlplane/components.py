@@ -10,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import folders
+from . import folders, stages
 
 ADMIN = "kubernetes-admin"
 
@@ -92,26 +92,8 @@ def write_configuration(layout: Layout) -> None:
     tokens.write_text(f'{layout.token},{ADMIN},{ADMIN},"system:masters"\n')
     (layout.folder / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
     (layout.folder / "scheduler.json").write_text(json.dumps(_scheduler_configuration(layout)))
-    stages = [file.read_text() for file in sorted((folders.SOURCE / "stages").glob("*.yaml"))]
-    kwok = "---\n".join([*stages, json.dumps(_KWOK_CONFIGURATION)])
-    (layout.folder / "kwok.yaml").write_text(kwok.replace("@LOGS@", str(folders.SOURCE / "logs")))
+    (layout.folder / "kwok.yaml").write_text(stages.configuration())
 
-
-_KWOK_CONFIGURATION = {
-    "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
-    "kind": "KwokConfiguration",
-    # A configuration file gets no defaults for what it leaves out, so everything that is needed stands here.
-    "options": {
-        "podPlayStageParallelism": 16,  # kwok's 4 make a hundred pods that start together wait for each other
-        "nodePlayStageParallelism": 1,
-        "nodeLeaseParallelism": 1,
-        "nodeLeaseDurationSeconds": 40,
-        "podsOnNodeSyncParallelism": 1,
-        "enablePodsOnNodeSyncListPager": True,
-        "enablePodsOnNodeSyncStreamWatch": False,
-        "enableDebuggingHandlers": True,  # container logs
-    },
-}
 
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",

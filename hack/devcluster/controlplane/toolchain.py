@@ -243,7 +243,9 @@ def _follow(command: list[str], environment: dict[str, str], doing: str, *, tota
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if total is None and line.startswith("go: downloading ") or total is not None and " " not in line.strip():
+            # Fetching says "go: downloading <module>"; compiling says the package's name and nothing else.
+            counts = line.startswith("go: downloading ") if total is None else " " not in line.strip()
+            if counts:
                 count += 1
             else:
                 words.append(line)
