@@ -53,7 +53,7 @@ def last_seen(event: Mapping[str, Any]) -> datetime | None:
         event.get("firstTimestamp"),
     ):
         if text:
-            return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+            return datetime.fromisoformat(text).astimezone(UTC)
     return None
 
 

@@ -26,7 +26,7 @@ def parse_manifest(*manifests: str) -> list[dict[str, Any]]:
     """Return the objects of YAML manifests that helm rendered; lists are taken apart. Raises yaml.YAMLError."""
     found: list[dict[str, Any]] = []
     for manifest in manifests:
-        for document in yaml.load_all(manifest, Loader=yaml.CSafeLoader):  # noqa: S506 -- the C twin of SafeLoader
+        for document in yaml.load_all(manifest, Loader=yaml.CSafeLoader):
             if not isinstance(document, dict) or "kind" not in document:
                 continue
             if document["kind"].endswith("List") and isinstance(document.get("items"), list):

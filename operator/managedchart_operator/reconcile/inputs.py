@@ -5,6 +5,7 @@ Purpose: the desired state in a form that can be compared. Boundary: reads chart
 the same; how long helm waits, what happens on failure and how it is retried are not part of it.
 """
 
+import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
@@ -36,10 +37,12 @@ class InputReader:
 
     async def read(self, spec: ManagedChartSpec, *, chart_name: str) -> Inputs:
         """Return the merged values and the digest. `chart_name` is for messages. Raises ChartError, ValuesError."""
-        files = [
-            (path, await self.roots.read_values_file(path, chart=chart_name, field=f"spec.valuesFiles[{index}]"))
-            for index, path in enumerate(spec.values_files)
-        ]
+        files = []
+        for index, path in enumerate(spec.values_files):
+            field = f"spec.valuesFiles[{index}]"
+            files.append(
+                (path, await asyncio.to_thread(self.roots.read_values_file, path, chart=chart_name, field=field))
+            )
         values = merge_values(files=files, yaml_files=spec.yaml_files_content, values=spec.values, set_values=spec.set)
         return Inputs(
             values=values, digest=digest_of(spec, chart=await self.charts.fingerprint(spec.chart), values=values)

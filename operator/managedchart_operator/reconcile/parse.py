@@ -7,25 +7,19 @@ told by field. Boundary: pure.
 from pydantic import ValidationError
 
 from managedchart_operator.api.resource import ManagedChart
-from managedchart_operator.api.spec import Action, ChartSource, ManagedChartSpec
+from managedchart_operator.api.spec import Action, ChartSource, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.errors import SpecError
 
 
 def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
     """Return the spec. Raises SpecError that names each wrong field."""
     try:
-        spec = ManagedChartSpec.model_validate(chart.spec)
+        return ManagedChartSpec.model_validate(chart.spec)
     except ValidationError as error:
         problems = "; ".join(
             f"spec.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)
         )
         raise SpecError(problems, hint="correct the named fields; docs/fields.md tells what each accepts") from error
-    sources = [name for name in ("path", "repository", "oci", "contents") if getattr(spec.chart, name) is not None]
-    if len(sources) != 1:
-        raise SpecError(
-            f"spec.chart: set exactly one of path, repository, oci and contents (set: {', '.join(sources) or 'none'})"
-        )
-    return spec
 
 
 def spec_for_removal(chart: ManagedChart) -> ManagedChartSpec:
@@ -33,7 +27,9 @@ def spec_for_removal(chart: ManagedChart) -> ManagedChartSpec:
     try:
         return parse_spec(chart)
     except SpecError:
-        fields = {"chart": ChartSource(path="unreadable"), "action": Action.DESTROY}
-        if chart.spec.get("deletionPolicy") == "Orphan":
-            fields["deletionPolicy"] = "Orphan"
-        return ManagedChartSpec.model_validate(fields)
+        orphan = chart.spec.get("deletionPolicy") == DeletionPolicy.ORPHAN
+        return ManagedChartSpec(
+            chart=ChartSource(path="/unreadable"),
+            action=Action.DESTROY,
+            deletion_policy=DeletionPolicy.ORPHAN if orphan else DeletionPolicy.UNINSTALL,
+        )

@@ -9,7 +9,6 @@ failure and leaves no helm behind.
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import (
@@ -115,10 +114,12 @@ class Reconciler:
         self.telemetry.reconciled(decision.verdict.value)
         match decision.verdict:
             case Verdict.IN_SYNC:
-                return await self._in_sync(work)
+                await self._in_sync(work)
+                return None
             case Verdict.HOLD:
                 self.telemetry.status_changed(chart.key, recorder.status)
-                return await self._finish_remediation(work) or _delay(decision.wake_at)
+                await self._finish_remediation(work)
+                return _delay(decision.wake_at)
             case Verdict.WAIT_FOR_LOCK:
                 return await self._wait_for_lock(work, decision)
             case Verdict.RUN:
@@ -339,11 +340,11 @@ class Reconciler:
         release = self._release(chart, spec)
         if spec.deletion_policy is DeletionPolicy.UNINSTALL:
             await release.observe()
-            if self._is_ours(chart, recorder.status, release):
+            if _is_ours(chart, recorder.status, release):
                 recorder.begin("Uninstall: the resource is being deleted")
                 work = _Pass(chart, spec, release, recorder, digest=digest_without_inputs(spec))
                 try:
-                    await self._lifecycle_for_removal(chart, spec, recorder).run(
+                    await _lifecycle_for_removal(spec, recorder).run(
                         self._context(work, action=Action.DESTROY, operation=Operation.UNINSTALL)
                     )
                 except OperatorError as error:
@@ -354,21 +355,6 @@ class Reconciler:
         await self.api.remove_finalizer(chart)
         recorder.logger.info("removed (%s)", spec.deletion_policy.value)
         return None
-
-    def _is_ours(self, chart: ManagedChart, status: ManagedChartStatus, release: HelmRelease) -> bool:
-        """Whether this resource deployed the release; one of somebody else that it merely names is left alone."""
-        if release.newest is None:
-            return status.release is not None
-        if release.newest.owner is not None:
-            return release.newest.owner == chart.uid
-        return status.release is not None
-
-    def _lifecycle_for_removal(self, chart: ManagedChart, spec: ManagedChartSpec, recorder: RunRecorder) -> Lifecycle:
-        try:
-            return find_lifecycle(spec.lifecycle.name)
-        except SpecError as error:
-            recorder.warn(error.reason, f"removing with the default lifecycle: {error.message}")
-            return Lifecycle()
 
     # ---- parts
 
@@ -429,6 +415,22 @@ class Reconciler:
         )
 
 
+def _is_ours(chart: ManagedChart, status: ManagedChartStatus, release: HelmRelease) -> bool:
+    """Whether this resource deployed the release; one of somebody else that it merely names is left alone."""
+    if release.newest is None or release.newest.owner is None:
+        return status.release is not None
+    return release.newest.owner == chart.uid
+
+
+def _lifecycle_for_removal(spec: ManagedChartSpec, recorder: RunRecorder) -> Lifecycle:
+    """Return the lifecycle; the default one where it is gone, since nothing may hold up a deletion."""
+    try:
+        return find_lifecycle(spec.lifecycle.name)
+    except SpecError as error:
+        recorder.warn(error.reason, f"removing with the default lifecycle: {error.message}")
+        return Lifecycle()
+
+
 def _memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
     retry_at = datetime.fromisoformat(status.next_retry_at) if status.next_retry_at else None
     return Memory(
@@ -441,11 +443,7 @@ def _memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
     )
 
 
-def _requested(
-    chart: ManagedChart,
-    status: ManagedChartStatus,
-    annotation: Literal["managedchart.dev/retry", "managedchart.dev/force"] | str,
-) -> bool:
+def _requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:
     """Whether the annotation carries a token that was not carried out yet."""
     token = chart.requests.get(annotation)
     return token is not None and status.handled_requests.get(annotation) != token

@@ -26,7 +26,8 @@ def next_attempt(error: OperatorError, *, failures: int, retry: Retry, now: date
     if failures > retry.limit and not endless:
         return Next(
             None,
-            f"gave up after {failures} attempts (spec.retry.limit {retry.limit}): it waits for a new spec or a retry annotation",
+            f"gave up after {failures} attempts (spec.retry.limit {retry.limit}): "
+            "it waits for a new spec or a retry annotation",
         )
     delay = min(seconds(retry.backoff) * 2 ** min(failures - 1, 30), seconds(retry.max_backoff))
     at = now + timedelta(seconds=delay)

@@ -5,7 +5,7 @@ is filled anew at each start. Invariant: an older view of an object never replac
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from managedchart_operator.api.resource import Key, ManagedChart
 
@@ -26,6 +26,9 @@ class Store:
     def get(self, key: Key) -> ManagedChart | None:
         """Return the newest view of an object, or None."""
         return self._charts.get(key)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(list(self._charts))
 
     def put(self, chart: ManagedChart) -> None:
         """Take in a view of an object, unless a newer one of the same object is known."""

@@ -1,0 +1,70 @@
+# The developer interface. Everything that is needed is set up on the first call; see README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEVCLUSTER := hack/devcluster/devcluster
+# `make test KIND=kind` runs the same tests on real kind with Docker.
+KIND ?= $(DEVCLUSTER)
+# More arguments for pytest, like `make test ARGS="-k locks"`.
+ARGS ?=
+
+.PHONY: help demo demo-stop test test-unit test-e2e lint image image-test tools crds lock clean
+
+help:  ## Show these commands.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+# The lock holds versions and hashes; the operator itself is installed so that changes count at once.
+$(VENV)/.ready: requirements/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+tools: ## Build helm, kubectl and the control plane (once; about 6 minutes on 2 cores).
+	@$(DEVCLUSTER) build
+
+demo: $(VENV)/.ready tools ## Bring up a control plane, run the operator, apply the examples, show the outcome.
+	@$(BIN)/python hack/demo/demo.py start
+
+demo-stop: ## Stop what `make demo` started.
+	@$(BIN)/python hack/demo/demo.py stop
+
+test: $(VENV)/.ready tools ## Run all tests.
+	$(BIN)/python -P -m pytest --kind-bin="$(KIND)" --kind-kubectl-bin="$$($(DEVCLUSTER) bin)/kubectl" \
+		--cluster-name="managedchart-test-$$$$" $(ARGS)
+
+test-unit: $(VENV)/.ready ## Run the tests that need no cluster.
+	$(BIN)/python -P -m pytest tests/unit $(ARGS)
+
+test-e2e: ## Run the tests on a real API server.
+	$(MAKE) test ARGS="tests/e2e $(ARGS)"
+
+lint: $(VENV)/.ready ## Check style, types and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+image: ## Build the operator's image with docker, podman or buildah.
+	hack/image/build
+
+image-test: $(VENV)/.ready tools ## Build the image and let it reconcile a ManagedChart on a devcluster.
+	hack/image/test
+
+crds: $(VENV)/.ready ## Generate crds/managedchart.yaml from the models.
+	$(BIN)/python -P -m managedchart_operator.api.crd > crds/managedchart.yaml
+
+lock: $(VENV)/.ready ## Renew the locked dependencies.
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+		--python-version 3.11 --upgrade --group dev pyproject.toml -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+		--python-version 3.11 --upgrade pyproject.toml -o requirements/runtime.lock
+
+clean: ## Remove what was built in this folder; the cache of tools stays.
+	rm -rf $(VENV) build dist .pytest-kind .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

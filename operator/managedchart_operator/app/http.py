@@ -1,0 +1,50 @@
+"""/metrics, /healthz and /readyz.
+
+Boundary: serves what others know. Invariant: /healthz fails only for what a restart of the pod heals; /readyz until the
+resources are loaded.
+"""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from managedchart_operator.app.metrics import Metrics
+
+
+class HttpServer:
+    """Serves the three paths until `stop`."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        metrics: Metrics,
+        healthy: Callable[[], str | None],
+        ready: Callable[[], str | None],
+    ) -> None:
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/healthz", lambda _: _answer(healthy()))
+        app.router.add_get("/readyz", lambda _: _answer(ready()))
+        self._render = metrics.render
+        self._runner = web.AppRunner(app, access_log=None)
+        self._host, self._port = host, port
+
+    async def start(self) -> int:
+        """Listen, and return the port. Raises OSError when the port is taken."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def _answer(problem: str | None) -> web.Response:
+    return web.Response(text=problem or "ok\n", status=500 if problem else 200)

@@ -1,0 +1,276 @@
+"""Puts the parts together and runs them under kopf.
+
+Purpose: kopf watches ManagedCharts; everything else starts and stops here, in one order. Boundary: wiring only. Invariants:
+kopf's handler only hands over what it saw; when `run` returns, no helm process of ours is left.
+
+kopf's change handlers (create, update, delete) are not used: they run one after another for an object and cannot be
+cancelled, and they write annotations. Its event handler gives what a level-triggered operator needs.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import kopf
+
+from managedchart_operator import __version__
+from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
+from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.metrics import Metrics
+from managedchart_operator.app.settings import Settings
+from managedchart_operator.diagnosis.collector import Collector
+from managedchart_operator.errors import StartupError
+from managedchart_operator.helm.binary import check_version, environment
+from managedchart_operator.helm.charts import ChartStore
+from managedchart_operator.helm.confinement import ChartRoots
+from managedchart_operator.helm.runner import HelmRunner, HelmSlots, end_orphans
+from managedchart_operator.helm.storage import revision_of
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.kube.namespaces import Namespaces
+from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, ReleaseSecrets
+from managedchart_operator.kube.watch import changes
+from managedchart_operator.reconcile.inputs import InputReader
+from managedchart_operator.reconcile.reconciler import Reconciler
+from managedchart_operator.reconcile.release import Tools, pull
+from managedchart_operator.reconcile.scheduler import Scheduler
+from managedchart_operator.reconcile.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Operator:
+    """The running operator."""
+
+    settings: Settings
+    client: KubeClient
+    api: ManagedCharts
+    store: Store
+    scheduler: Scheduler
+    metrics: Metrics
+    loaded: bool = False
+    release_watch: asyncio.Task[None] | None = None
+
+    # ---- what kopf and the release watch report
+
+    def seen(self, chart: ManagedChart) -> None:
+        """A ManagedChart was listed or has changed: reconcile it if what it asks for has changed."""
+        known = self.store.get(chart.key)
+        self.store.put(chart)
+        if known is None or known.uid != chart.uid or not self.loaded:
+            self.scheduler.request(chart.key, interrupt=known is not None and known.uid != chart.uid)
+        elif known.generation != chart.generation or known.deleting != chart.deleting:
+            self.scheduler.request(chart.key, interrupt=True)
+        elif known.requests != chart.requests:
+            self.scheduler.request(chart.key)
+
+    def gone(self, chart: ManagedChart) -> None:
+        """A ManagedChart was deleted: whoever waited for its release may have it."""
+        self.metrics.forget(chart.key)
+        for key in self.store.remove(chart.key, uid=chart.uid):
+            self.scheduler.request(key)
+
+    def release_changed(self, metadata: dict[str, Any]) -> None:
+        """A release Secret has changed: look again, unless it is what our own run does or has left."""
+        labels = metadata.get("labels") or {}
+        revision = revision_of(metadata)
+        for chart in self.store.claimants((metadata["namespace"], labels.get("name", ""))):
+            known = chart.status.get("release") or {}
+            told = known.get("revision") == revision.number and known.get("status") == revision.status
+            older = (known.get("revision") or 0) > revision.number
+            if not (told or older or self.scheduler.running(chart.key)):
+                self.scheduler.request(chart.key)
+
+    def release_removed(self, metadata: dict[str, Any]) -> None:
+        """A release Secret is gone; helm prunes old ones, so only the newest counts."""
+        labels = metadata.get("labels") or {}
+        for chart in self.store.claimants((metadata["namespace"], labels.get("name", ""))):
+            known = chart.status.get("release") or {}
+            if known.get("revision") == revision_of(metadata).number and not self.scheduler.running(chart.key):
+                self.scheduler.request(chart.key)
+
+    async def watch_releases(self) -> None:
+        """Follow the metadata of all release Secrets, for ever."""
+        async for change in changes(self.client, SECRETS_PATH, labels=OWNER_SELECTOR, metadata_only=True):
+            match change.type:
+                case "Listed":
+                    continue  # each resource is reconciled at start, and looks for itself
+                case "DELETED":
+                    self.release_removed(change.object["metadata"])
+                case _:
+                    self.release_changed(change.object["metadata"])
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Begin to watch releases."""
+        self.release_watch = asyncio.create_task(self.watch_releases(), name="watch of releases")
+
+    async def stop(self) -> None:
+        """End what runs, helm gracefully."""
+        if self.release_watch:
+            self.release_watch.cancel()
+            await asyncio.gather(self.release_watch, return_exceptions=True)
+        await self.scheduler.drain()
+
+    def unhealthy(self) -> str | None:
+        """Why a restart would help, or None."""
+        if self.release_watch and self.release_watch.done():
+            return f"the watch of releases has ended: {self.release_watch.exception()}"
+        return None
+
+    def unready(self) -> str | None:
+        """Why nothing can be done yet, or None."""
+        return None if self.loaded else "the resources are not loaded yet"
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator until it is told to stop by a signal. Raises StartupError when it cannot work here."""
+    helm_version = await check_version(settings.helm_binary)
+    kubeconfig = os.environ.get("KUBECONFIG")
+    client = await KubeClient.connect(kubeconfig=Path(kubeconfig) if kubeconfig else None)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        api = ManagedCharts(client)
+        await api.check_installed()
+        identity = stack.enter_context(_own_cache(settings.cache_dir))
+        await end_orphans(identity)
+        operator, helm = _assemble(settings, client, api, identity)
+        metrics = operator.metrics
+        metrics.observe("managedchart_helm_processes", "helm processes running now.", lambda: helm.counters.running)
+        metrics.observe(
+            "managedchart_helm_applying", "helm processes rendering or applying now.", lambda: helm.counters.applying
+        )
+        metrics.observe(
+            "managedchart_helm_processes_started_total", "helm processes started.", lambda: helm.counters.started
+        )
+        metrics.observe("managedchart_api_requests_total", "Requests to the API server.", lambda: client.requests_total)
+        metrics.observe("managedchart_resources", "ManagedCharts known.", lambda: len(operator.store))
+        metrics.observe(
+            "managedchart_reconciles_running", "Resources being reconciled now.", lambda: operator.scheduler.active
+        )
+        server = HttpServer(
+            host=settings.http_host,
+            port=settings.http_port,
+            metrics=metrics,
+            healthy=operator.unhealthy,
+            ready=operator.unready,
+        )
+        port = await server.start()
+        stack.push_async_callback(server.stop)
+        for chart in await api.list_all():
+            operator.store.put(chart)
+        logger.info(
+            "managedchart-operator %s with helm %s: %d resources, http port %d",
+            __version__,
+            helm_version,
+            len(operator.store),
+            port,
+        )
+        await kopf.operator(
+            registry=_registry(operator), settings=_kopf_settings(), clusterwide=True, standalone=True, priority=0
+        )
+
+
+def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identity: str) -> tuple[Operator, HelmRunner]:
+    home = settings.cache_dir / "helm"
+    home.mkdir(parents=True, exist_ok=True)
+    helm = HelmRunner(
+        binary=settings.helm_binary,
+        environment=environment(home),
+        slots=HelmSlots(asyncio.Semaphore(settings.helm_processes), asyncio.Semaphore(settings.apply_slots)),
+        identity=identity,
+    )
+    roots = ChartRoots(settings.chart_roots)
+    charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
+    metrics, store, objects, events = Metrics(), Store(), Objects(client), Events(client)
+    reconciler = Reconciler(
+        store=store,
+        api=api,
+        objects=objects,
+        events=events,
+        tools=Tools(
+            helm=helm,
+            charts=charts,
+            inputs=InputReader(charts, roots),
+            secrets=ReleaseSecrets(client),
+            namespaces=Namespaces(client),
+            collector=Collector(objects, events),
+        ),
+        telemetry=metrics,
+    )
+    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics), helm
+
+
+@contextlib.contextmanager
+def _own_cache(folder: Path) -> Iterator[str]:
+    """Hold the cache folder for this process alone; yields the identity that marks our helm processes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise StartupError(
+            f"the cache folder {folder} cannot be written: {error}; set MANAGEDCHART_CACHE_DIR"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartupError(
+                f"another operator uses the cache folder {folder}; set MANAGEDCHART_CACHE_DIR"
+            ) from error
+        yield str(folder.resolve())
+
+
+def _registry(operator: Operator) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return (
+            kopf.login_with_kubeconfig(**kwargs)
+            if os.environ.get("KUBECONFIG")
+            else kopf.login_with_service_account(**kwargs)
+        )
+
+    @kopf.on.startup(registry=registry)
+    async def _startup(**_: Any) -> None:
+        await operator.start()
+        for key in operator.store:
+            operator.scheduler.request(key)
+        operator.loaded = True
+
+    @kopf.on.cleanup(registry=registry)
+    async def _cleanup(**_: Any) -> None:
+        await operator.stop()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def _event(event: Any, **_: Any) -> None:
+        chart = ManagedChart.from_body(event["object"])
+        if event["type"] == "DELETED":
+            operator.gone(chart)
+        else:
+            operator.seen(chart)
+
+    return registry
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.posting.enabled = False  # Events are written by kube.events, also while kopf is shutting down
+    settings.scanning.disabled = True  # the CRD was checked at start; no rights to list CRDs are needed
+    # kopf's own requests are lists and watches only; the API server itself ends others after 60 s.
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    return settings

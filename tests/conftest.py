@@ -1,0 +1,25 @@
+"""What all tests share."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEVCLUSTER = REPOSITORY / "hack" / "devcluster" / "devcluster"
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The folder with helm, kubectl and the other real programs; `make test` builds them before."""
+    return Path(subprocess.check_output([str(DEVCLUSTER), "bin"], text=True).strip())
+
+
+@pytest.fixture(scope="session")
+def helm_binary(tools: Path) -> str:
+    """The real helm."""
+    found = tools / "helm"
+    path = str(found) if found.exists() else shutil.which("helm")
+    assert path, "helm is not built yet: run `make tools`"
+    return path

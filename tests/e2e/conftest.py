@@ -1,0 +1,61 @@
+"""The real thing: a cluster with the CRD and deploy/'s identity, and the operator as a process."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_kind import KindCluster
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, namespace
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+CHARTS = REPOSITORY / "tests" / "charts"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster(kind_cluster: KindCluster) -> Cluster:
+    """The cluster that pytest-kind made: of the devcluster, or of real kind with KIND=kind."""
+    found = Cluster(kind_cluster)
+    found.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
+    found.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s")
+    for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
+        found.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+    return found
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kubeconfig with the rights that deploy/ gives to the operator, and no others."""
+    return service_account_kubeconfig(cluster, tmp_path_factory.mktemp("identity") / "kubeconfig")
+
+
+@pytest.fixture(scope="session")
+def chart_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chart root to which tests may add files."""
+    return tmp_path_factory.mktemp("charts")
+
+
+@pytest.fixture(scope="session")
+def operator(
+    operator_kubeconfig: Path, helm_binary: str, chart_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator that most tests share. A test that kills or restarts one uses an own cluster."""
+    folder = tmp_path_factory.mktemp("operator")
+    process = OperatorProcess(
+        kubeconfig=operator_kubeconfig, folder=folder, helm=helm_binary, chart_roots=[CHARTS, chart_root]
+    )
+    with process:
+        yield process
+    assert "Traceback" not in process.log, process.log
+
+
+@pytest.fixture
+def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
+    with namespace(cluster, f"{name}-{next(_numbers)}") as made:
+        yield made

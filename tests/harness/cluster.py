@@ -1,0 +1,203 @@
+"""A cluster as tests use it: kubectl, and waiting by watch.
+
+Boundary: works the same on the devcluster and on real kind, since pytest-kind gives both the same form.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+from pytest_kind import KindCluster
+
+MANAGEDCHARTS = "/apis/managedchart.dev/v1alpha1"
+# A wait that takes longer than this has failed; what is waited for takes a few seconds on two cores.
+WAIT_SECONDS = 60.0
+
+
+class Cluster:
+    """One cluster, with the CRD and the operator's identity installed."""
+
+    def __init__(self, kind: KindCluster) -> None:
+        self._kind = kind
+        self.kubeconfig = Path(kind.kubeconfig_path).resolve()
+        self._session = kind.api.session
+        self._url = kind.api.url
+
+    def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 -- as subprocess calls it
+        """Run kubectl and return its output; fails with its error text."""
+        done = subprocess.run(
+            [str(self._kind.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise KubectlError(done.returncode, ["kubectl", *arguments], done.stdout, done.stderr)
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> None:
+        """`kubectl apply` the objects."""
+        where = [f"--namespace={namespace}"] if namespace else []
+        self.kubectl("apply", *where, "-f", "-", input=yaml.safe_dump_all(objects))
+
+    def get(self, path: str, **query: str) -> dict[str, Any] | None:
+        """GET a path of the API; None where there is nothing."""
+        answer = self._session.get(self._url + path, params=query, timeout=10)
+        if answer.status_code == requests.codes.not_found:
+            return None
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """GET a collection and return its items."""
+        return (self.get(path, **query) or {}).get("items") or []
+
+    def managedchart(self, namespace: str, name: str) -> dict[str, Any]:
+        """Return a ManagedChart as it is now."""
+        found = self.get(f"{MANAGEDCHARTS}/namespaces/{namespace}/managedcharts/{name}")
+        assert found is not None, f"there is no ManagedChart {namespace}/{name}"
+        return found
+
+    def wait(
+        self,
+        path: str,
+        name: str,
+        condition: Callable[[dict[str, Any] | None], object],
+        *,
+        what: str,
+        timeout: float = WAIT_SECONDS,
+    ) -> dict[str, Any] | None:
+        """Watch the object of this name in a collection until the condition holds of it (None: it is gone)."""
+        deadline = time.monotonic() + timeout
+        last: dict[str, Any] | None = None
+        while (left := deadline - time.monotonic()) > 0:
+            listing = self.get(path, fieldSelector=f"metadata.name={name}")
+            assert listing is not None, f"there is no collection {path}"
+            items = listing.get("items") or []
+            last = items[0] if items else None
+            if condition(last):
+                return last
+            version = listing["metadata"]["resourceVersion"]
+            for event in self._watch(path, name, version, left):
+                last = None if event["type"] == "DELETED" else event["object"]
+                if condition(last):
+                    return last
+        shown = yaml.safe_dump(last and {"metadata": {"name": name}, "status": last.get("status")})
+        raise AssertionError(f"waited {timeout:.0f} s for {name} to be {what}; it is:\n{shown}")
+
+    def wait_chart(
+        self,
+        namespace: str,
+        name: str,
+        condition: Callable[[dict[str, Any]], object],
+        *,
+        what: str,
+        timeout: float = WAIT_SECONDS,
+    ) -> dict[str, Any]:
+        """Watch a ManagedChart until the condition holds of it at its present generation."""
+
+        def holds(chart: dict[str, Any] | None) -> object:
+            return chart is not None and condition(chart)
+
+        path = f"{MANAGEDCHARTS}/namespaces/{namespace}/managedcharts"
+        found = self.wait(path, name, holds, what=what, timeout=timeout)
+        assert found is not None
+        return found
+
+    def wait_ready(self, namespace: str, name: str, *, timeout: float = WAIT_SECONDS) -> dict[str, Any]:
+        """Wait until a ManagedChart is Ready at its present generation."""
+        return self.wait_chart(namespace, name, is_ready, what="Ready", timeout=timeout)
+
+    def wait_failed(
+        self, namespace: str, name: str, reason: str | None = None, *, timeout: float = WAIT_SECONDS
+    ) -> dict[str, Any]:
+        """Wait until a ManagedChart is not Ready at its present generation, for a reason if one is given."""
+
+        def failed(chart: dict[str, Any]) -> bool:
+            ready = condition_of(chart, "Ready")
+            return current(chart, ready) and ready["status"] == "False" and reason in (None, ready["reason"])
+
+        return self.wait_chart(
+            namespace, name, failed, what=f"not Ready, {reason or 'for any reason'}", timeout=timeout
+        )
+
+    def wait_gone(self, path: str, name: str, *, timeout: float = WAIT_SECONDS) -> None:
+        """Wait until an object of a collection is gone."""
+        self.wait(path, name, lambda found: found is None, what="gone", timeout=timeout)
+
+    def revisions(self, namespace: str, release: str) -> list[tuple[int, str]]:
+        """Return number and status of a release's revisions, oldest first."""
+        secrets = self.items(f"/api/v1/namespaces/{namespace}/secrets", labelSelector=f"owner=helm,name={release}")
+        labels = [secret["metadata"]["labels"] for secret in secrets]
+        return sorted((int(label["version"]), label["status"]) for label in labels)
+
+    def _watch(self, path: str, name: str, version: str, seconds: float) -> Iterator[dict[str, Any]]:
+        query = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": version,
+            "timeoutSeconds": str(max(int(seconds), 1)),
+        }
+        with self._session.get(self._url + path, params=query, stream=True, timeout=seconds + 5) as answer:
+            for line in answer.iter_lines():
+                if line:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        return
+                    yield event
+
+
+class KubectlError(subprocess.CalledProcessError):
+    """kubectl ended with an error; its text is part of the message."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.stderr.strip()}"
+
+
+def condition_of(chart: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a condition of a ManagedChart, or {}."""
+    for condition in (chart.get("status") or {}).get("conditions") or []:
+        if condition["type"] == kind:
+            found: dict[str, Any] = condition
+            return found
+    return {}
+
+
+def current(chart: dict[str, Any], condition: dict[str, Any]) -> bool:
+    """Whether a condition speaks of the chart's present generation."""
+    return condition.get("observedGeneration") == chart["metadata"]["generation"]
+
+
+def is_ready(chart: dict[str, Any]) -> bool:
+    """Whether a ManagedChart is Ready at its present generation and nothing is under way."""
+    ready = condition_of(chart, "Ready")
+    return current(chart, ready) and ready["status"] == "True" and not condition_of(chart, "Reconciling")
+
+
+def managedchart(name: str, chart: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Build a ManagedChart object."""
+    return {
+        "apiVersion": "managedchart.dev/v1alpha1",
+        "kind": "ManagedChart",
+        "metadata": {"name": name},
+        "spec": {"chart": chart, **spec},
+    }
+
+
+@contextmanager
+def namespace(cluster: Cluster, name: str) -> Iterator[str]:
+    """A namespace of a test's own; its ManagedCharts and itself are deleted at the end, without waiting."""
+    cluster.kubectl("create", "namespace", name)
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "managedcharts", "--all", f"--namespace={name}", "--wait=false")
+        cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,137 @@
+"""The operator as a process of its own, with the identity that deploy/ creates.
+
+Purpose: e2e tests run the real program against the real API server and may kill it. Boundary: no shortcuts into its memory.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.request import urlopen
+
+import yaml
+
+from harness.cluster import Cluster
+
+SYSTEM_NAMESPACE = "managedchart-system"
+SERVICE_ACCOUNT = "managedchart-operator"
+_START_SECONDS = 30.0
+
+
+def service_account_kubeconfig(cluster: Cluster, path: Path) -> Path:
+    """Write a kubeconfig with a token of the operator's ServiceAccount."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    token = cluster.kubectl(
+        "create", "token", SERVICE_ACCOUNT, f"--namespace={SYSTEM_NAMESPACE}", "--duration=4h"
+    ).strip()
+    entry = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": config["clusters"][0]["cluster"]}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    path.write_text(yaml.safe_dump(entry))
+    path.chmod(0o600)
+    return path
+
+
+class OperatorProcess:
+    """Starts the operator, knows its log and its metrics, and ends it."""
+
+    def __init__(self, *, kubeconfig: Path, folder: Path, helm: str, chart_roots: list[Path], **settings: str) -> None:
+        self._folder = folder
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(kubeconfig),
+            "MANAGEDCHART_HELM_BINARY": helm,
+            "MANAGEDCHART_CACHE_DIR": str(folder / "cache"),
+            "MANAGEDCHART_CHART_ROOTS": "[" + ",".join(f'"{root}"' for root in chart_roots) + "]",
+            "MANAGEDCHART_HTTP_HOST": "127.0.0.1",
+            "MANAGEDCHART_HTTP_PORT": "0",
+            "MANAGEDCHART_LOG_FORMAT": "text",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        self.port = 0
+
+    @property
+    def log_path(self) -> Path:
+        """The log of the present run."""
+        return self._folder / f"operator-{self._starts}.log"
+
+    @property
+    def log(self) -> str:
+        """What the present run has logged so far."""
+        return self.log_path.read_text()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start the operator and return when it is ready."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._starts += 1
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "managedchart_operator", "run"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the operator did not start (exit code {self._process.poll()}):\n{self.log}")
+            time.sleep(0.05)  # its port is known from its log only, and a file cannot be waited on
+        return self
+
+    def _ready(self) -> bool:
+        if found := re.search(r"http port (\d+)", self.log):
+            self.port = int(found[1])
+            try:
+                with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+        return False
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        assert found, f"there is no metric {name}"
+        return float(found[1])
+
+    def kill(self) -> None:
+        """`kill -9` the operator."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self, timeout: float = 40.0) -> int:
+        """End the operator as Kubernetes does, and return its exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
