@@ -108,7 +108,7 @@ def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
                 yield first, b"\n".join(lines) + b"\n"
             lines, first = [], number
         lines.append(line)
-    yield first, b"\n".join(lines) + b"\n"
+    yield first, b"\n".join(lines)
 
 
 @dataclass(slots=True)

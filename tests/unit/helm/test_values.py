@@ -1,6 +1,7 @@
 """Merging and the words of the errors; that YAML means what helm makes of it stands in test_values_conformance.py."""
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_aliases_cannot_fill_the_memory() -> None:
     """Ten lines that would expand to 9^9 values, and a few that repeat one long text, are refused at once."""
     names = "abcdefghi"
     laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip(names, names[1:], strict=False)
+        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise(names)
     )
     started = time.monotonic()
     assert "aliases expand to too many values" in refusal(laughs)
