@@ -148,12 +148,9 @@ class Reconciler:
     async def _in_sync(self, work: _Pass) -> None:
         """Write nothing, unless a new generation (that changes nothing of what runs) has to be acknowledged."""
         status, chart = work.recorder.status, work.chart
-        current = status.observed_generation == chart.generation
-        if (
-            current
-            and all(c.observed_generation == chart.generation for c in status.conditions)
-            and _handled(chart, status)
-        ):
+        acknowledged = status.observed_generation == chart.generation and _handled(chart, status)
+        settled = all(c.observed_generation == chart.generation and c.type != "Reconciling" for c in status.conditions)
+        if acknowledged and settled:
             self.telemetry.status_changed(chart.key, status)
             return
         ready = next((c for c in status.conditions if c.type == "Ready"), None)
@@ -170,7 +167,7 @@ class Reconciler:
     async def _wait_for_lock(self, work: _Pass, decision: Decision) -> float | None:
         until = datetime.fromtimestamp(decision.wake_at or 0.0, UTC)
         message = f"{decision.because}; it is taken over at {timestamp(until)} unless it ends before"
-        work.recorder.waiting(Phase.PENDING, message, until=timestamp(until))
+        work.recorder.waiting(message, until=timestamp(until))
         await work.recorder.writer.flush()
         return _delay(decision.wake_at)
 

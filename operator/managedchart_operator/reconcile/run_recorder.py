@@ -99,11 +99,10 @@ class RunRecorder:
         self.logger.warning("%s", message)
         self.warnings.append((reason, message))
 
-    def waiting(self, phase: Phase, message: str, *, until: str) -> None:
-        """Nothing can be done before a time; say why and until when."""
+    def waiting(self, message: str, *, until: str) -> None:
+        """Nothing can be done before a time; say why and until when. What the last run came to stays as it is."""
         status = self.status
         status.observed_generation = self.chart.generation
-        status.phase = phase
         status.next_retry_at = until
         conditions = self._conditions()
         conditions.working(message)

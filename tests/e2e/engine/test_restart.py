@@ -1,0 +1,119 @@
+"""What survives a `kill -9` of the operator, on a cluster of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_kind import KindCluster
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, condition_of, managedchart, namespace
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+STARTED = "managedchart_helm_processes_started_total"
+
+
+@pytest.fixture(scope="module")
+def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster on which no other operator works."""
+    folder = tmp_path_factory.mktemp("own-cluster")
+    own = KindCluster(
+        f"{kind_cluster.name}-own",
+        folder / "kubeconfig",
+        kind_path=kind_cluster.kind_path,
+        kubectl_path=kind_cluster.kubectl_path,
+    )
+    own.create()
+    try:
+        found = Cluster(own)
+        found.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
+        found.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s")
+        for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
+            found.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+        yield found
+    finally:
+        own.delete()
+
+
+@pytest.fixture
+def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator that the test may kill."""
+    kubeconfig = service_account_kubeconfig(own_cluster, tmp_path / "kubeconfig")
+    operator = OperatorProcess(
+        kubeconfig=kubeconfig, folder=tmp_path, helm=helm_binary, chart_roots=[REPOSITORY / "tests" / "charts"]
+    )
+    with operator:
+        yield operator
+
+
+@pytest.fixture
+def own_ns(own_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with namespace(own_cluster, f"restart-{abs(hash(request.node.name)) % 10**8}") as made:
+        yield made
+
+
+def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """kill -9 while helm waits: the successor takes the pending release over and reaches Ready."""
+    slow = {"devcluster.managedchart.dev/fail": "slow", "devcluster.managedchart.dev/delay-seconds": "4"}
+    own_cluster.apply(managedchart("web", WEB, values={"podAnnotations": slow}), namespace=own_ns)
+    path = f"/api/v1/namespaces/{own_ns}/secrets"
+    own_cluster.wait(path, "sh.helm.release.v1.web.v1", lambda secret: secret, what="there")
+    own_operator.kill()
+    own_operator.start()
+    chart = own_cluster.wait_ready(own_ns, "web")
+    assert chart["status"]["failures"] == 0
+    statuses = [status for _, status in own_cluster.revisions(own_ns, "web")]
+    assert statuses[-1] == "deployed"
+    assert not any(status.startswith("pending") for status in statuses)
+
+
+def test_a_restart_in_sync_starts_no_helm_and_writes_nothing(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """Everything needed is in the release Secrets and in the status."""
+    own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
+    before = own_cluster.wait_ready(own_ns, "web")
+    assert own_operator.stop() == 0
+    own_operator.start()
+    own_cluster.apply(managedchart("other", WEB), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "other")
+    assert own_operator.metric(STARTED) == 1  # the other one's
+    after = own_cluster.managedchart(own_ns, "web")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """The state says by itself what is still to be done: the newest revision is the failed one of our status."""
+    own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "web")
+    never = {"podAnnotations": {"devcluster.managedchart.dev/fail": "never"}}
+    own_cluster.apply(managedchart("web", WEB, values=never, timeout="2s", retry={"limit": 0}), namespace=own_ns)
+    own_cluster.wait_failed(own_ns, "web")
+    own_operator.kill()
+    own_operator.start()
+    own_cluster.wait_chart(
+        own_ns,
+        "web",
+        lambda found: "rolled back" in condition_of(found, "Stalled").get("message", ""),
+        what="rolled back",
+    )
+    assert own_cluster.revisions(own_ns, "web")[-1][1] == "deployed"
+
+
+def test_a_delete_while_the_operator_is_down_is_carried_out_after_its_start(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """The finalizer holds the resource until its release is gone."""
+    own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "web")
+    own_operator.kill()
+    own_cluster.kubectl("delete", "managedchart", "web", f"--namespace={own_ns}", "--wait=false")
+    own_operator.start()
+    own_cluster.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{own_ns}/managedcharts", "web")
+    assert own_cluster.revisions(own_ns, "web") == []
