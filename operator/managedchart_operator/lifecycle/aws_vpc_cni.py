@@ -25,10 +25,18 @@ class AwsVpcCni(Lifecycle):
     """Lets Helm adopt the CNI objects that exist already, whichever release and namespace the spec names."""
 
     async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Mark the existing objects as the release's own. Raises LifecycleError for one that another release owns."""
-        if context.action is not Action.DEPLOY or context.operation in (Operation.FINISH, Operation.DRY_RUN):
+        """Mark the existing objects as the release's own. Raises LifecycleError for one that another release owns.
+
+        All are looked at before the first is marked, so that a refusal leaves the cluster as it was.
+        """
+        if context.action is not Action.DEPLOY or context.operation is Operation.FINISH:
             return payload
-        adopted = [str(ref) for item in await context.release.manifest() if (ref := await self._adopt(context, item))]
+        foreign = [ref for item in await context.release.manifest() if (ref := await self._unmarked(context, item))]
+        if context.operation is Operation.DRY_RUN:
+            return payload
+        for ref in foreign:
+            await context.cluster.merge_patch(ref, {"metadata": _marks(context)})
+        adopted = [str(ref) for ref in foreign]
         if adopted:
             context.logger.info("adopted %s", ", ".join(adopted))
         return {**payload, "adopted": adopted}
@@ -37,17 +45,21 @@ class AwsVpcCni(Lifecycle):
         """Upgrade, taking over the fields that another manager set before."""
         if context.operation is not Operation.FINISH:
             await self.uninstall_before_breaking_version(context)
-            await context.release.upgrade(force_conflicts=True)
+            # A dry run has marked nothing, so helm must be told to look past the marks that are missing.
+            dry = context.operation is Operation.DRY_RUN
+            await context.release.upgrade(force_conflicts=True, take_ownership=dry)
         return payload
 
-    async def _adopt(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
+    async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
+        """Return the object if it exists and lacks Helm's marks. Raises LifecycleError if another release owns it."""
         ref = await _reference(context, item)
         found = await context.cluster.get(ref)
         if found is None:
             return None
+        marks = _marks(context)
         annotations = found["metadata"].get("annotations") or {}
         labels = found["metadata"].get("labels") or {}
-        ours = {_NAME: context.release.name, _NAMESPACE: context.release.namespace}
+        ours = marks["annotations"]
         owner = {key: annotations[key] for key in ours if key in annotations}
         if owner and owner != {key: ours[key] for key in owner}:
             raise LifecycleError(
@@ -56,10 +68,16 @@ class AwsVpcCni(Lifecycle):
                 transient=False,
                 hint="uninstall that release, or name it in releaseName and targetNamespace",
             )
-        if owner == ours and labels.get(_MANAGED_BY) == "Helm":
-            return None
-        await context.cluster.merge_patch(ref, {"metadata": {"annotations": ours, "labels": {_MANAGED_BY: "Helm"}}})
-        return ref
+        marked = owner == ours and labels.items() >= marks["labels"].items()
+        return None if marked else ref
+
+
+def _marks(context: PhaseContext) -> dict[str, dict[str, str]]:
+    """What Helm asks of an object before it takes it for its own."""
+    return {
+        "annotations": {_NAME: context.release.name, _NAMESPACE: context.release.namespace},
+        "labels": {_MANAGED_BY: "Helm"},
+    }
 
 
 async def _reference(context: PhaseContext, item: dict[str, Any]) -> ObjectRef:

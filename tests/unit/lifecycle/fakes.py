@@ -1,0 +1,153 @@
+"""Stands in for everything that a lifecycle works with, and takes down what was asked of it.
+
+Boundary: behaves as the Protocols of `lifecycle.context` promise and knows no more; the real ones are tested in tests/e2e.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from managedchart_operator.api.spec import Action, ChartSource, ManagedChartSpec
+from managedchart_operator.api.status import FailureEvent, Phase
+from managedchart_operator.errors import OperatorError
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.lifecycle.context import InstalledRelease, Operation, PhaseContext
+
+CLUSTER_WIDE = frozenset({"ClusterRole", "CustomResourceDefinition"})
+EVENT = FailureEvent(type="Warning", reason="BackOff", object="Pod web", message="restarting failed container")
+
+
+@dataclass
+class FakeRelease:
+    """A release in memory; `calls` tells what was done with it, `raises` what shall fail, by method."""
+
+    calls: list[str] = field(default_factory=list)
+    raises: dict[str, Exception] = field(default_factory=dict)
+    name: str = "web"
+    namespace: str = "apps"
+    version: str = "2.0.0"
+    installed_version: str | None = None
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    upgrade_options: dict[str, bool] = field(default_factory=dict)
+
+    def _did(self, call: str) -> None:
+        self.calls.append(call)
+        if call in self.raises:
+            raise self.raises[call]
+
+    async def check_inputs(self) -> None:
+        self._did("check_inputs")
+
+    async def check_namespace(self) -> None:
+        self._did("check_namespace")
+
+    async def chart_version(self) -> str:
+        self._did("chart_version")
+        return self.version
+
+    async def installed(self) -> InstalledRelease | None:
+        self._did("installed")
+        return InstalledRelease(1, "web", self.installed_version) if self.installed_version else None
+
+    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+        self.upgrade_options = {"force_conflicts": force_conflicts, "take_ownership": take_ownership}
+        self._did("upgrade")
+        return "deployed"
+
+    async def uninstall(self) -> bool:
+        self._did("uninstall")
+        return True
+
+    async def manifest(self) -> list[dict[str, Any]]:
+        self._did("manifest")
+        return self.objects
+
+    async def collect_evidence(self) -> tuple[list[FailureEvent], str | None]:
+        self._did("collect_evidence")
+        return [EVENT], "no logs"
+
+
+@dataclass
+class FakeCluster:
+    """Objects in memory."""
+
+    objects: dict[ObjectRef, dict[str, Any]] = field(default_factory=dict)
+    patched: list[ObjectRef] = field(default_factory=list)
+    deleted: list[ObjectRef] = field(default_factory=list)
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        return self.objects.get(ref)
+
+    async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
+        self.patched.append(ref)
+        meta = self.objects[ref]["metadata"]
+        for kind, entries in patch["metadata"].items():
+            meta[kind] = {**(meta.get(kind) or {}), **entries}
+        return self.objects[ref]
+
+    async def delete(self, ref: ObjectRef) -> bool:
+        found = self.objects.pop(ref, None) is not None
+        if found:
+            self.deleted.append(ref)
+        return found
+
+    async def namespaced(self, api_version: str, kind: str) -> bool:
+        return kind not in CLUSTER_WIDE
+
+
+@dataclass
+class FakeRecorder:
+    """Takes down phases as `Exec+` (begun), `Exec.` (well ended), `Exec!` (failed)."""
+
+    phases: list[str] = field(default_factory=list)
+    errors: dict[Phase, OperatorError] = field(default_factory=dict)
+    events: list[FailureEvent] = field(default_factory=list)
+    incomplete: str | None = None
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+
+    def phase_started(self, phase: Phase) -> None:
+        self.phases.append(f"{phase}+")
+
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, message: str | None = None) -> None:
+        self.phases.append(f"{phase}{'!' if error else '.'}")
+        if error:
+            self.errors[phase] = error
+
+    def evidence(self, events: list[FailureEvent], *, incomplete: str | None) -> None:
+        self.events, self.incomplete = events, incomplete
+
+    def warn(self, reason: str, message: str) -> None:
+        self.warnings.append((reason, message))
+
+
+@dataclass
+class Bench:
+    """A context and the fakes in it."""
+
+    context: PhaseContext
+    release: FakeRelease
+    cluster: FakeCluster
+    recorder: FakeRecorder
+
+
+def bench(
+    *,
+    release: FakeRelease | None = None,
+    cluster: FakeCluster | None = None,
+    action: Action = Action.DEPLOY,
+    operation: Operation = Operation.UPGRADE,
+    **spec: Any,
+) -> Bench:
+    """Put a context together; `spec` are fields of the spec by their Python names."""
+    release, cluster, recorder = release or FakeRelease(), cluster or FakeCluster(), FakeRecorder()
+    context = PhaseContext(
+        resource="apps/web",
+        spec=ManagedChartSpec(chart=ChartSource(path="/charts/web"), action=action, **spec),
+        action=action,
+        operation=operation,
+        release=release,
+        cluster=cluster,
+        recorder=recorder,
+        logger=logging.LoggerAdapter(logging.getLogger("test"), {}),
+    )
+    return Bench(context, release, cluster, recorder)

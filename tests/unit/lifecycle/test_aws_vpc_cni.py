@@ -1,0 +1,121 @@
+"""The lifecycle of the AWS VPC CNI: adoption of what the cloud installed."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.spec import Action
+from managedchart_operator.errors import LifecycleError
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.lifecycle.aws_vpc_cni import AwsVpcCni
+from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reasons import Reason
+from unit.lifecycle.fakes import Bench, FakeCluster, FakeRelease, bench
+
+NODE = ObjectRef("apps/v1", "DaemonSet", "aws-node", "kube-system")
+ROLE = ObjectRef("rbac.authorization.k8s.io/v1", "ClusterRole", "aws-node")
+CONFIG = ObjectRef("v1", "ConfigMap", "cni", "apps")
+
+RENDERED = [
+    {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "aws-node", "namespace": "kube-system"}},
+    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "aws-node"}},
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cni"}},
+]
+OURS = {
+    "annotations": {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"},
+    "labels": {"app.kubernetes.io/managed-by": "Helm"},
+}
+
+
+def owned(name: str, namespace: str) -> dict[str, Any]:
+    marks = {"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
+    return {"annotations": marks, "labels": {"app.kubernetes.io/managed-by": "Helm"}}
+
+
+def with_objects(objects: dict[ObjectRef, dict[str, Any]], **more: Any) -> Bench:
+    cluster = FakeCluster({ref: {"metadata": {"name": ref.name, **deepcopy(meta)}} for ref, meta in objects.items()})
+    return bench(release=FakeRelease(objects=RENDERED), cluster=cluster, **more)
+
+
+async def test_existing_objects_of_the_chart_get_helms_marks() -> None:
+    """Namespaced ones where the manifest says, else in the release's namespace; cluster-wide ones; none that is missing."""
+    b = with_objects({NODE: {}, ROLE: {"labels": {"eks.amazonaws.com/component": "vpc-cni"}}})
+    payload = await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == [NODE, ROLE]
+    assert b.cluster.objects[NODE]["metadata"] == {"name": "aws-node", **OURS}
+    assert b.cluster.objects[ROLE]["metadata"]["labels"] == {
+        "eks.amazonaws.com/component": "vpc-cni",
+        **OURS["labels"],
+    }
+    assert payload["adopted"] == ["DaemonSet kube-system/aws-node", "ClusterRole aws-node"]
+    assert b.release.upgrade_options == {"force_conflicts": True, "take_ownership": False}
+
+
+async def test_objects_without_a_namespace_of_their_own_are_those_of_the_releases_namespace() -> None:
+    b = with_objects({CONFIG: {}, ObjectRef("v1", "ConfigMap", "cni", "kube-system"): {}})
+    await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == [CONFIG]
+
+
+async def test_what_is_adopted_already_is_left_alone() -> None:
+    b = with_objects({NODE: OURS, ROLE: OURS})
+    payload = await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == []
+    assert payload["adopted"] == []
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"annotations": OURS["annotations"]}, {"annotations": {"meta.helm.sh/release-name": "web"}}],
+    ids=["label missing", "annotation missing"],
+)
+async def test_an_adoption_that_was_interrupted_is_completed(meta: dict[str, Any]) -> None:
+    b = with_objects({NODE: meta})
+    await AwsVpcCni().run(b.context)
+    assert b.cluster.objects[NODE]["metadata"] == {"name": "aws-node", **OURS}
+
+
+@pytest.mark.parametrize("operation", [Operation.UPGRADE, Operation.DRY_RUN])
+@pytest.mark.parametrize("owner", [("cni", "apps"), ("web", "kube-system")], ids=["name", "namespace"])
+async def test_an_object_of_another_release_is_refused_and_nothing_is_marked(
+    owner: tuple[str, str], operation: Operation
+) -> None:
+    """Also not what stands before it in the manifest: a refusal leaves the cluster as it was."""
+    b = with_objects({NODE: {}, ROLE: owned(*owner)}, operation=operation)
+    with pytest.raises(LifecycleError) as raised:
+        await AwsVpcCni().run(b.context)
+    assert raised.value.message == f"ClusterRole aws-node belongs to the release {owner[1]}/{owner[0]} already"
+    assert raised.value.reason is Reason.OBJECT_OWNED
+    assert not raised.value.transient
+    assert b.cluster.patched == []
+    assert "upgrade" not in b.release.calls
+
+
+async def test_a_dry_run_marks_nothing_and_looks_past_the_missing_marks() -> None:
+    b = with_objects({NODE: {}, ROLE: {}}, operation=Operation.DRY_RUN)
+    await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == []
+    assert b.release.upgrade_options == {"force_conflicts": True, "take_ownership": True}
+
+
+@pytest.mark.parametrize(
+    ("action", "operation", "calls"),
+    [
+        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace"]),
+        (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
+        (Action.SKIP, Operation.SKIP, []),
+    ],
+)
+async def test_without_an_upgrade_nothing_is_adopted(action: Action, operation: Operation, calls: list[str]) -> None:
+    b = with_objects({NODE: {}}, action=action, operation=operation)
+    await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == []
+    assert b.release.calls == calls
+
+
+async def test_a_breaking_version_is_uninstalled_before_the_upgrade() -> None:
+    b = with_objects({}, last_breaking_version_requiring_restart="2.0.0")
+    b.release.installed_version = "1.0.0"
+    await AwsVpcCni().run(b.context)
+    assert b.release.calls[-2:] == ["uninstall", "upgrade"]
