@@ -1,0 +1,190 @@
+"""The default lifecycle: which phases run, in which order, and what a failure does."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.spec import Action
+from managedchart_operator.api.status import Phase
+from managedchart_operator.errors import HelmError, LifecycleError, OperatorError
+from managedchart_operator.lifecycle.base import Lifecycle, Payload
+from managedchart_operator.lifecycle.context import Operation, PhaseContext
+from managedchart_operator.reasons import Reason
+from unit.lifecycle.fakes import EVENT, FakeRelease, bench
+
+ALL = ("check_prerequisites", "pre_exec", "exec", "post_exec", "validate")
+
+
+class Traced(Lifecycle):
+    """Adds its name to the payload in each phase; raises in the phases of `raises`."""
+
+    def __init__(self, **raises: BaseException) -> None:
+        self.raises = raises
+        self.seen: list[tuple[str, Payload]] = []
+        self.explained: OperatorError | None = None
+
+    def _step(self, name: str, payload: Payload) -> Payload:
+        self.seen.append((name, dict(payload)))
+        if name in self.raises:
+            raise self.raises[name]
+        return {**payload, name: True}
+
+    async def check_prerequisites(self, context: PhaseContext, payload: Payload) -> Payload:
+        return self._step("check_prerequisites", payload)
+
+    async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:
+        return self._step("pre_exec", payload)
+
+    async def exec(self, context: PhaseContext, payload: Payload) -> Payload:
+        return self._step("exec", payload)
+
+    async def on_deploy_failure(self, context: PhaseContext, payload: Payload, error: OperatorError) -> Payload:
+        self.explained = error
+        return self._step("on_deploy_failure", payload)
+
+    async def post_exec(self, context: PhaseContext, payload: Payload) -> Payload:
+        return self._step("post_exec", payload)
+
+    async def validate(self, context: PhaseContext, payload: Payload) -> Payload:
+        return self._step("validate", payload)
+
+
+def helm_error() -> HelmError:
+    return HelmError("the release failed", reason=Reason.HELM_FAILED, transient=True, text="Error: boom")
+
+
+async def test_phases_run_in_order_and_each_gets_the_payload_of_the_one_before() -> None:
+    lifecycle, b = Traced(), bench()
+    result = await lifecycle.run(b.context)
+    assert [name for name, _ in lifecycle.seen] == list(ALL)
+    assert [list(payload) for _, payload in lifecycle.seen] == [list(ALL[:done]) for done in range(len(ALL))]
+    assert list(result) == list(ALL)
+    assert b.recorder.phases == [
+        "CheckPrerequisites+", "CheckPrerequisites.", "PreExec+", "PreExec.", "Exec+", "Exec.",
+        "PostExec+", "PostExec.", "Validate+", "Validate.",
+    ]  # fmt: skip
+
+
+async def test_a_failed_exec_is_explained_and_then_raised() -> None:
+    """on_deploy_failure gets the payload of pre_exec and the very error; nothing after it runs."""
+    error = helm_error()
+    lifecycle, b = Traced(exec=error), bench()
+    with pytest.raises(HelmError) as raised:
+        await lifecycle.run(b.context)
+    assert raised.value is error
+    assert lifecycle.explained is error
+    assert [name for name, _ in lifecycle.seen] == ["check_prerequisites", "pre_exec", "exec", "on_deploy_failure"]
+    assert list(lifecycle.seen[-1][1]) == ["check_prerequisites", "pre_exec"]
+    assert b.recorder.phases[-4:] == ["Exec+", "Exec!", "OnDeployFailure+", "OnDeployFailure."]
+
+
+@pytest.mark.parametrize("second", [LifecycleError("no access to logs"), KeyError("logs")], ids=["told", "broke"])
+async def test_a_failing_on_deploy_failure_does_not_hide_the_first_error(
+    second: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = helm_error()
+    lifecycle, b = Traced(exec=error, on_deploy_failure=second), bench()
+    with caplog.at_level(logging.WARNING), pytest.raises(HelmError) as raised:
+        await lifecycle.run(b.context)
+    assert raised.value is error
+    assert b.recorder.phases[-1] == "OnDeployFailure!"
+    assert "logs" in b.recorder.errors[Phase.ON_DEPLOY_FAILURE].message
+    assert "on_deploy_failure failed itself" in caplog.text
+
+
+@pytest.mark.parametrize("phase", ["check_prerequisites", "pre_exec", "post_exec", "validate"])
+async def test_only_a_failed_exec_runs_on_deploy_failure(phase: str) -> None:
+    lifecycle, b = Traced(**{phase: LifecycleError("no quota")}), bench()
+    with pytest.raises(LifecycleError, match="no quota"):
+        await lifecycle.run(b.context)
+    assert [name for name, _ in lifecycle.seen] == list(ALL[: ALL.index(phase) + 1])
+    assert b.recorder.phases[-1].endswith("!")
+
+
+@pytest.mark.parametrize(("phase", "shown"), [("pre_exec", Phase.PRE_EXEC), ("exec", Phase.EXEC)])
+async def test_a_phase_that_breaks_ends_as_an_error_that_names_it(phase: str, shown: Phase) -> None:
+    """A plain exception of a plug-in must neither end the operator nor look like the chart's fault."""
+    defect = ZeroDivisionError("division by zero")
+    lifecycle, b = Traced(**{phase: defect}), bench()
+    with pytest.raises(OperatorError) as raised:
+        await lifecycle.run(b.context)
+    assert raised.value.message == f"the lifecycle's {shown} broke: ZeroDivisionError: division by zero"
+    assert raised.value.reason is Reason.INTERNAL_ERROR
+    assert raised.value.__cause__ is defect
+    assert b.recorder.errors[shown] is raised.value
+
+
+async def test_a_cancelled_phase_is_no_failure() -> None:
+    lifecycle, b = Traced(exec=asyncio.CancelledError()), bench()
+    with pytest.raises(asyncio.CancelledError):
+        await lifecycle.run(b.context)
+    assert b.recorder.phases[-1] == "Exec+"
+    assert b.recorder.errors == {}
+
+
+@pytest.mark.parametrize(
+    ("action", "operation", "calls"),
+    [
+        (Action.DEPLOY, Operation.INSTALL, ["check_inputs", "check_namespace", "upgrade"]),
+        (Action.DEPLOY, Operation.UPGRADE, ["check_inputs", "check_namespace", "upgrade"]),
+        (Action.DEPLOY, Operation.DRY_RUN, ["check_inputs", "check_namespace", "upgrade"]),
+        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace"]),
+        (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
+        (Action.SKIP, Operation.SKIP, []),
+    ],
+)
+async def test_the_default_phases_do_what_the_operation_says(
+    action: Action, operation: Operation, calls: list[str]
+) -> None:
+    """Finish runs no helm; nothing about the chart or its values stands in the way of Destroy and Skip."""
+    b = bench(action=action, operation=operation)
+    await Lifecycle().run(b.context)
+    assert b.release.calls == calls
+
+
+async def test_the_default_on_deploy_failure_keeps_the_events_and_says_what_is_missing() -> None:
+    b = bench(release=FakeRelease(raises={"upgrade": helm_error()}))
+    with pytest.raises(HelmError):
+        await Lifecycle().run(b.context)
+    assert b.release.calls[-2:] == ["upgrade", "collect_evidence"]
+    assert (b.recorder.events, b.recorder.incomplete) == ([EVENT], "no logs")
+
+
+BREAKING: dict[str, Any] = {"last_breaking_version_requiring_restart": "2.0.0"}
+
+
+async def test_crossing_the_breaking_version_uninstalls_before_the_upgrade() -> None:
+    b = bench(release=FakeRelease(installed_version="1.9.9"), **BREAKING)
+    await Lifecycle().run(b.context)
+    assert b.release.calls[-4:] == ["installed", "chart_version", "uninstall", "upgrade"]
+
+
+@pytest.mark.parametrize("installed", ["2.0.0", "2.1.0", None], ids=["at it", "above it", "nothing installed"])
+async def test_without_crossing_the_breaking_version_nothing_is_uninstalled(installed: str | None) -> None:
+    b = bench(release=FakeRelease(installed_version=installed), **BREAKING)
+    await Lifecycle().run(b.context)
+    assert "uninstall" not in b.release.calls
+    assert b.release.calls[-1] == "upgrade"
+
+
+@pytest.mark.parametrize("operation", [Operation.DRY_RUN, Operation.FINISH])
+async def test_a_breaking_version_uninstalls_nothing_in_a_run_that_changes_nothing(operation: Operation) -> None:
+    b = bench(release=FakeRelease(installed_version="1.0.0"), operation=operation, **BREAKING)
+    await Lifecycle().run(b.context)
+    assert "uninstall" not in b.release.calls
+
+
+async def test_without_a_breaking_version_the_release_is_not_even_read() -> None:
+    b = bench(release=FakeRelease(installed_version="1.0.0"))
+    await Lifecycle().run(b.context)
+    assert "installed" not in b.release.calls
+
+
+async def test_by_default_a_failed_uninstall_before_the_breaking_version_fails_the_run() -> None:
+    release = FakeRelease(installed_version="1.0.0", raises={"uninstall": helm_error()})
+    b = bench(release=release, **BREAKING)
+    with pytest.raises(HelmError):
+        await Lifecycle().run(b.context)
+    assert "upgrade" not in release.calls

@@ -1,0 +1,68 @@
+"""When a change of version crosses a breaking one."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.errors import LifecycleError
+from managedchart_operator.lifecycle.versions import crosses
+
+
+@pytest.mark.parametrize(
+    ("installed", "breaking", "new", "expected"),
+    [
+        ("1.0.0", "2.0.0", "2.0.0", True),
+        ("1.0.0", "2.0.0", "3.1.0", True),
+        ("1.9.9", "2.0.0", "2.0.1", True),
+        ("1.0.0", "2.0.0", "1.9.0", False),  # stays below
+        ("2.0.0", "2.0.0", "2.1.0", False),  # has crossed it before
+        ("3.0.0", "2.0.0", "1.0.0", False),  # a downgrade
+        ("2.0.0", "2.0.0", "2.0.0", False),  # no change
+        ("9.0.0", "10.0.0", "10.0.0", True),  # numbers, not texts
+        ("v1.0.0", "2.0.0", "v2.0.0", True),
+        ("1.0.0", "2", "2.0.0", True),
+        ("1.0.0", "v1.2", "1.2.0", True),
+        ("1.2.0", "1.2", "1.3.0", False),
+        ("2.0.0-rc.1", "2.0.0", "2.0.0", True),  # a pre-release is older than its release
+        ("1.0.0", "2.0.0", "2.0.0-rc.1", False),
+        ("1.0.0", "2-rc.1", "2.0.0-rc.2", True),
+        ("1.0.0+a", "1.0.0", "1.0.0+b", False),  # build metadata has no order
+        ("1", "1.5+b", "2.0+a-b.c", True),
+    ],
+)
+def test_crosses(*, installed: str, breaking: str, new: str, expected: bool) -> None:
+    assert crosses(installed=installed, breaking=breaking, new=new) is expected
+
+
+@pytest.mark.parametrize("wrong", ["latest", "1.x", "", "1.0.0.0", "01.0.0"])
+def test_what_is_no_version_is_told_and_not_guessed(wrong: str) -> None:
+    with pytest.raises(LifecycleError, match="is not a semantic version") as raised:
+        crosses(installed=wrong, breaking="1.0.0", new="2.0.0")
+    assert not raised.value.transient
+
+
+triple = st.tuples(*[st.integers(0, 20)] * 3)
+
+
+def text(version: tuple[int, int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+@given(triple, triple, triple)
+def test_crosses_means_from_below_to_it_or_above(
+    installed: tuple[int, int, int], breaking: tuple[int, int, int], new: tuple[int, int, int]
+) -> None:
+    expected = installed < breaking <= new
+    assert crosses(installed=text(installed), breaking=text(breaking), new=text(new)) is expected
+
+
+@given(triple, st.lists(triple, min_size=1, max_size=6))
+def test_a_chain_of_upgrades_crosses_a_breaking_version_once(
+    breaking: tuple[int, int, int], versions: list[tuple[int, int, int]]
+) -> None:
+    """However many releases lie between, upgrading through them reinstalls at most once."""
+    path = sorted(versions)
+    steps = [crosses(installed=text(a), breaking=text(breaking), new=text(b)) for a, b in pairwise(path)]
+    assert sum(steps) == (path[0] < breaking <= path[-1])
