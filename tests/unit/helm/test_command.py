@@ -1,0 +1,109 @@
+"""The command lines of helm: each option's effect, and the defaults that are always overridden."""
+
+from pathlib import Path
+
+import pytest
+
+from managedchart_operator.helm import command
+from managedchart_operator.helm.command import APPLY_ALLOWANCE_SECONDS, ReleaseOptions, UpgradeOptions
+
+CHART = Path("/cache/web-1.0.0.tgz")
+
+
+def upgrade(**options: object) -> list[str]:
+    return command.upgrade(UpgradeOptions("web", "apps", "180s", **options), chart=CHART)  # type: ignore[arg-type]
+
+
+def test_upgrade_names_release_chart_and_namespace() -> None:
+    arguments = upgrade()
+    assert arguments[:4] == ["upgrade", "web", str(CHART), "--install"]
+    assert "--namespace=apps" in arguments
+
+
+def test_upgrade_takes_its_values_from_stdin_and_never_from_the_last_release() -> None:
+    arguments = upgrade()
+    assert "--values=-" in arguments
+    assert "--reset-values" in arguments
+    assert not [argument for argument in arguments if argument.startswith("--set")]
+
+
+@pytest.mark.parametrize("options", [{}, {"force_replace": True}, {"dry_run": True}], ids=["plain", "force", "dry"])
+def test_the_evidence_of_a_failure_is_never_left_to_helm_to_delete(options: dict[str, object]) -> None:
+    assert not {"--atomic", "--rollback-on-failure", "--cleanup-on-fail"} & set(upgrade(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "present", "absent"),
+    [
+        ({}, ["--wait=watcher", "--create-namespace", "--timeout=180s"], ["--take-ownership", "--force-conflicts"]),
+        ({"wait": False}, [], ["--wait=watcher", "--wait"]),
+        ({"create_namespace": False}, [], ["--create-namespace"]),
+        ({}, ["--server-side=true", "--disable-openapi-validation"], ["--force-replace"]),
+        ({"force_conflicts": True}, ["--server-side=true", "--force-conflicts"], ["--server-side=false"]),
+        ({"take_ownership": True}, ["--take-ownership"], []),
+        (
+            {"force_replace": True},
+            ["--force-replace", "--server-side=false"],
+            ["--server-side=true", "--disable-openapi-validation"],
+        ),
+        (
+            {"force_replace": True, "force_conflicts": True},
+            ["--force-replace", "--server-side=false"],
+            ["--force-conflicts"],
+        ),
+        (
+            {"dry_run": True},
+            ["--dry-run=server", "--hide-secret", "--output=json"],
+            ["--wait=watcher", "--disable-openapi-validation"],
+        ),
+    ],
+)
+def test_each_option_of_an_upgrade(options: dict[str, object], present: list[str], absent: list[str]) -> None:
+    arguments = upgrade(**options)
+    assert [argument for argument in present if argument not in arguments] == []
+    assert [argument for argument in absent if argument in arguments] == []
+
+
+def test_labels_go_with_an_upgrade_in_one_argument() -> None:
+    assert "--labels=a/b=1,c/d=2" in upgrade(labels={"a/b": "1", "c/d": "2"})
+    assert not [argument for argument in upgrade() if argument.startswith("--labels")]
+
+
+def test_rollback_goes_to_the_revision_in_the_way_it_was_applied() -> None:
+    arguments = command.rollback(ReleaseOptions("web", "apps", "5m"), revision=3, description="back to 3")
+    assert arguments[:3] == ["rollback", "web", "3"]
+    assert {"--namespace=apps", "--timeout=5m", "--description=back to 3", "--wait=watcher"} <= set(arguments)
+    assert not [argument for argument in arguments if argument.startswith(("--server-side", "--force"))]
+
+
+def test_rollback_has_the_options_of_the_upgrade_before_it() -> None:
+    options = ReleaseOptions("web", "apps", "5m", wait=False, force_replace=True)
+    arguments = command.rollback(options, revision=1, description="d")
+    assert {"--force-replace", "--server-side=false"} <= set(arguments)
+    assert "--wait=watcher" not in arguments
+
+
+def test_uninstall_waits_until_the_dependents_are_gone_and_bears_that_nothing_is_there() -> None:
+    arguments = command.uninstall(release="web", namespace="apps", timeout="30s")
+    assert arguments[:2] == ["uninstall", "web"]
+    assert {"--namespace=apps", "--timeout=30s", "--cascade=foreground", "--wait=watcher", "--ignore-not-found"} <= set(
+        arguments
+    )
+
+
+def test_pull_from_a_repository() -> None:
+    arguments = command.pull(
+        "podinfo", destination=Path("/d"), repository="https://host/charts", version=">=1.2 <2", plain_http=False
+    )
+    assert arguments == ["pull", "podinfo", "--destination=/d", "--repo=https://host/charts", "--version=>=1.2 <2"]
+
+
+def test_pull_from_a_registry() -> None:
+    arguments = command.pull(
+        "oci://host/podinfo", destination=Path("/d"), repository=None, version=None, plain_http=True
+    )
+    assert arguments == ["pull", "oci://host/podinfo", "--destination=/d", "--plain-http"]
+
+
+def test_the_deadline_allows_for_hooks_which_each_have_the_whole_timeout() -> None:
+    assert ReleaseOptions("web", "apps", "10s").deadline == APPLY_ALLOWANCE_SECONDS + 10 * 11

@@ -1,0 +1,151 @@
+"""What a run works with: the values in their precedence, and a digest that changes when the outcome would."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from managedchart_operator.errors import ChartError, ValuesError
+from managedchart_operator.helm.charts import ChartStore
+from managedchart_operator.helm.confinement import ChartRoots
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.inputs import DIGEST_LENGTH, InputReader, Inputs, digest_without_inputs
+
+
+async def no_pull(source: ChartSource, destination: Path) -> None:
+    raise AssertionError("the inputs are read without the network")
+
+
+class Reader:
+    """An InputReader over a folder of its own, with one chart in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "charts"
+        self.chart = self.root / "web"
+        self.chart.mkdir(parents=True)
+        (self.chart / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
+        (self.chart / "values.yaml").write_text("a: 1\n")
+        roots = ChartRoots([self.root])
+        self._reader = InputReader(ChartStore(roots=roots, cache_dir=folder / "cache", pull=no_pull), roots)
+
+    def file(self, name: str, text: str) -> str:
+        path = self.root / name
+        path.write_text(text)
+        return str(path)
+
+    async def read(self, **spec: Any) -> Inputs:
+        spec.setdefault("chart", {"path": str(self.chart)})
+        return await self._reader.read(ManagedChartSpec.model_validate(spec), chart_name="web")
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    return Reader(tmp_path)
+
+
+async def test_values_are_merged_in_their_precedence(reader: Reader) -> None:
+    found = await reader.read(
+        valuesFiles=[
+            reader.file("1.yaml", "a: file1\nb: file1\nc: file1\nd: file1\ne: file1\nf: file1"),
+            reader.file("2.yaml", "b: file2\nc: file2\nd: file2\ne: file2\nf: file2"),
+        ],
+        yamlFilesContent=[
+            {"filename": "3", "yamlContent": "c: yaml3\nd: yaml3\ne: yaml3\nf: yaml3"},
+            {"filename": "4", "yamlContent": "d: yaml4\ne: yaml4\nf: yaml4"},
+        ],
+        values={"e": "values", "f": "values"},
+        set=[{"key": "f", "value": "first"}, {"key": "f", "value": "set"}],
+    )
+    assert found.values == {"a": "file1", "b": "file2", "c": "yaml3", "d": "yaml4", "e": "values", "f": "set"}
+
+
+async def test_a_values_file_that_cannot_be_read_is_told_by_name(reader: Reader) -> None:
+    missing = str(reader.root / "gone.yaml")
+    with pytest.raises(ValuesError) as raised:
+        await reader.read(valuesFiles=[missing])
+    assert raised.value.message.startswith(f'Can\'t access helm chart override file "{missing}" for chart "web"')
+    assert raised.value.reason is Reason.VALUES_FILE_UNAVAILABLE
+
+
+async def test_a_chart_that_is_not_there_is_told_before_helm_runs(reader: Reader) -> None:
+    with pytest.raises(ChartError) as raised:
+        await reader.read(chart={"path": str(reader.root / "gone")})
+    assert raised.value.reason is Reason.CHART_NOT_FOUND
+
+
+async def test_equal_inputs_have_equal_digests_that_fit_into_a_label(reader: Reader) -> None:
+    """Whoever wrote the values, and in whatever order."""
+    one = await reader.read(values={"a": 1, "b": {"c": "x"}})
+    other = await reader.read(yamlFilesContent=[{"filename": "f", "yamlContent": "b: {c: x}\na: 1"}])
+    assert one.digest == other.digest
+    assert len(one.digest) == DIGEST_LENGTH <= 63
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": {"a": 2}},
+        {"values": {"a": "1"}},
+        {"values": {"a": None}},
+        {"set": [{"key": "b", "value": "1"}]},
+        {"yamlFilesContent": [{"filename": "f", "yamlContent": "b: 1"}]},
+        {"action": "Destroy"},
+        {"dryRun": True},
+        {"wait": False},
+        {"forceUpgrade": True},
+        {"lastBreakingVersionRequiringRestart": "2.0.0"},
+        {"lifecycle": {"name": "prometheus-operator"}},
+    ],
+    ids="-".join,
+)
+async def test_what_changes_the_outcome_changes_the_digest(reader: Reader, change: dict[str, Any]) -> None:
+    base = {"values": {"a": 1}}
+    assert (await reader.read(**base)).digest != (await reader.read(**{**base, **change})).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timeout": "1h"},
+        {"atomic": False},
+        {"createNamespace": False},
+        {"deletionPolicy": "Orphan"},
+        {"retry": {"limit": 0}},
+        {"values": {}},
+    ],
+    ids="-".join,
+)
+async def test_what_does_not_change_the_outcome_keeps_the_digest(reader: Reader, change: dict[str, Any]) -> None:
+    """Else a change of mind about the time to wait would upgrade every release."""
+    assert (await reader.read()).digest == (await reader.read(**change)).digest
+
+
+async def test_a_changed_values_file_changes_the_digest(reader: Reader) -> None:
+    path = reader.file("v.yaml", "a: 1")
+    before = await reader.read(valuesFiles=[path])
+    reader.file("v.yaml", "a: 2")
+    assert (await reader.read(valuesFiles=[path])).digest != before.digest
+
+
+async def test_a_changed_chart_changes_the_digest(reader: Reader) -> None:
+    """Although its version stays the same; the file's size does too, so its time must tell."""
+    before = await reader.read()
+    file = reader.chart / "values.yaml"
+    file.write_text("a: 2\n")
+    os.utime(file, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns + 1_000_000))
+    assert (await reader.read()).digest != before.digest
+
+
+async def test_two_versions_of_a_remote_chart_have_two_digests_without_the_network(reader: Reader) -> None:
+    source = {"repository": "https://host/charts", "name": "web"}
+    digests = {(await reader.read(chart={**source, "version": version})).digest for version in ("1.0.0", "1.x")}
+    assert len(digests) == 2
+
+
+def test_the_stand_in_for_unread_inputs_follows_the_whole_spec() -> None:
+    spec = ManagedChartSpec(chart=ChartSource(path="/charts/web"))
+    other = spec.model_copy(update={"timeout": "1h"})
+    assert digest_without_inputs(spec) == digest_without_inputs(spec.model_copy())
+    assert digest_without_inputs(spec) != digest_without_inputs(other)
