@@ -86,7 +86,7 @@ class Cluster:
             if condition(last):
                 return last
             version = listing["metadata"]["resourceVersion"]
-            for event in self._watch(path, name, version, left):
+            for event in self._watch(path, f"metadata.name={name}", version, left):
                 last = None if event["type"] == "DELETED" else event["object"]
                 if condition(last):
                     return last
@@ -133,16 +133,32 @@ class Cluster:
         """Wait until an object of a collection is gone."""
         self.wait(path, name, lambda found: found is None, what="gone", timeout=timeout)
 
+    def wait_event(
+        self, namespace: str, about: str, reason: str, *, timeout: float = WAIT_SECONDS
+    ) -> list[dict[str, Any]]:
+        """Watch for an Event of this reason about the object of this name, and return all there are then, oldest first."""
+        path = f"/api/v1/namespaces/{namespace}/events"
+        fields = f"involvedObject.name={about},reason={reason}"
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            listing = self.get(path, fieldSelector=fields)
+            assert listing is not None, f"there is no namespace {namespace}"
+            if found := listing["items"]:
+                return sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
+            next(self._watch(path, fields, listing["metadata"]["resourceVersion"], left), None)
+        others = [event["reason"] for event in self.items(path, fieldSelector=f"involvedObject.name={about}")]
+        raise AssertionError(f"waited {timeout:.0f} s for an Event {reason} about {about}; there are {others}")
+
     def revisions(self, namespace: str, release: str) -> list[tuple[int, str]]:
         """Return number and status of a release's revisions, oldest first."""
         secrets = self.items(f"/api/v1/namespaces/{namespace}/secrets", labelSelector=f"owner=helm,name={release}")
         labels = [secret["metadata"]["labels"] for secret in secrets]
         return sorted((int(label["version"]), label["status"]) for label in labels)
 
-    def _watch(self, path: str, name: str, version: str, seconds: float) -> Iterator[dict[str, Any]]:
+    def _watch(self, path: str, fields: str, version: str, seconds: float) -> Iterator[dict[str, Any]]:
         query = {
             "watch": "true",
-            "fieldSelector": f"metadata.name={name}",
+            "fieldSelector": fields,
             "resourceVersion": version,
             "timeoutSeconds": str(max(int(seconds), 1)),
         }

@@ -1,0 +1,59 @@
+"""Reads a failure as its user does: from the conditions, lastFailure, and the Events.
+
+Purpose: what holds of every failure, whatever its cause, is asserted here once; a test adds what its message must say.
+"""
+
+from typing import Any
+
+from harness.cluster import Cluster, condition_of, current
+
+# Quick retries, so that a test sees several of them; enough of them that none gives up before its test ends.
+RETRY = {"limit": 1000, "backoff": "1s", "maxBackoff": "1s"}
+
+
+def read_failure(
+    cluster: Cluster, namespace: str, name: str, reason: str, *, transient: bool, failures: int = 1
+) -> dict[str, Any]:
+    """Wait for a failure and return the ManagedChart in it, after checking what every failure must tell.
+
+    `transient` is what it has to be: retried at a time that is told, or Stalled with what it waits for. `failures` is
+    how many attempts in a row must have failed.
+    """
+
+    def settled(chart: dict[str, Any]) -> bool:
+        ready, status = condition_of(chart, "Ready"), chart.get("status") or {}
+        at_rest = "nextRetryAt" in status or condition_of(chart, "Stalled")
+        enough = status.get("failures", 0) >= failures
+        return bool(
+            current(chart, ready) and ready["status"] == "False" and ready["reason"] == reason and at_rest and enough
+        )
+
+    chart = cluster.wait_chart(namespace, name, settled, what=f"not Ready for {reason}, {failures} times")
+    status, ready, failure = chart["status"], condition_of(chart, "Ready"), chart["status"]["lastFailure"]
+    assert status["observedGeneration"] == chart["metadata"]["generation"]
+    assert status["phase"] == "Failed"
+    assert failure["reason"] == reason
+    assert failure["message"] == ready["message"]
+    if transient:
+        assert not condition_of(chart, "Stalled"), "a failure that may heal must be tried again"
+        reconciling = condition_of(chart, "Reconciling")
+        assert (reconciling["status"], reconciling["reason"]) == ("True", "RetryScheduled")
+        assert status["nextRetryAt"] in reconciling["message"]
+    else:
+        stalled = condition_of(chart, "Stalled")
+        assert (stalled["status"], stalled["reason"]) == ("True", reason)
+        assert "new spec or a retry annotation" in stalled["message"]
+        assert not condition_of(chart, "Reconciling")
+        assert "nextRetryAt" not in status
+    event = cluster.wait_event(namespace, name, reason)[-1]
+    assert event["type"] == "Warning"
+    assert event["message"].startswith(ready["message"][:500])
+    if hint := failure.get("hint"):
+        assert hint in event["message"] or len(event["message"]) >= 1024, "the Event leaves out what to do"
+    return chart
+
+
+def told(chart: dict[str, Any]) -> str:
+    """Return all that the status says of the last failure, for questions of what must, or must not, stand in it."""
+    failure = chart["status"]["lastFailure"]
+    return "\n".join(str(failure.get(field) or "") for field in ("message", "hint", "helmError", "incomplete"))
