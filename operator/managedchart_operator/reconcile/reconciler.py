@@ -32,7 +32,7 @@ from managedchart_operator.reconcile.decide import Decision, Desired, Memory, Ob
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Tools
-from managedchart_operator.reconcile.retries import next_attempt
+from managedchart_operator.reconcile.retries import Next, next_attempt
 from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
@@ -185,7 +185,8 @@ class Reconciler:
             await self.events.post(
                 chart, type="Warning", reason="ReleaseChanged", message=f"{decision.because}; bringing it back"
             )
-        if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL):
+        retried = recorder.status.failures > 0
+        if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL) and not retried:
             await self.events.post(chart, type="Normal", reason=f"{operation.value}Started", message=decision.because)
         if decision.unlock is not None:
             recorder.logger.info("revision %d (%s) is taken over", decision.unlock.number, decision.unlock.status)
@@ -244,7 +245,7 @@ class Reconciler:
             error, failures=recorder.status.failures + 1, retry=work.spec.retry, now=now, endless=chart.deleting
         )
         applied = operation in (Operation.INSTALL, Operation.UPGRADE) and recorder.failed_phase is Phase.EXEC
-        recorder.failed(
+        news = recorder.failed(
             error,
             digest=work.digest,
             after=plan.message,
@@ -255,8 +256,8 @@ class Reconciler:
         )
         await recorder.writer.flush()
         recorder.logger.warning("%s: %s", error.reason.value, error.message)
-        text = f"{error.message}" + (f" ({error.hint})" if error.hint else "")
-        await self.events.post(chart, type="Warning", reason=error.reason.value, message=text)
+        if news:
+            await self._post_failure(chart, error, plan)
         await self._finish_remediation(work)
         return _delay(plan.at.timestamp() if plan.at else None)
 
@@ -309,7 +310,7 @@ class Reconciler:
         now = datetime.now(UTC)
         spec = spec_for_removal(chart)
         plan = next_attempt(error, failures=status.failures + 1, retry=spec.retry, now=now, endless=error.transient)
-        recorder.failed(
+        news = recorder.failed(
             error,
             digest=None,
             after=plan.message,
@@ -324,7 +325,8 @@ class Reconciler:
         except KubeError as second:
             recorder.logger.warning("the status cannot be written: %s", second.message)
         else:
-            await self.events.post(chart, type="Warning", reason=error.reason.value, message=error.message)
+            if news:
+                await self._post_failure(chart, error, plan)
         return _delay(plan.at.timestamp() if plan.at else None)
 
     # ---- removal
@@ -376,6 +378,12 @@ class Reconciler:
             recorder=work.recorder,
             logger=work.recorder.logger,
         )
+
+    async def _post_failure(self, chart: ManagedChart, error: OperatorError, plan: Next) -> None:
+        """Tell of a failure in an Event: what it is, what to do about it, and that it was given up where it was."""
+        parts = [error.message, f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""]
+        message = " ".join(part for part in parts if part)
+        await self.events.post(chart, type="Warning", reason=error.reason.value, message=message)
 
     async def _post_warnings(self, work: _Pass) -> None:
         for reason, message in work.recorder.warnings:

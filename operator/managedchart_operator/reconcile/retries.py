@@ -13,10 +13,14 @@ from managedchart_operator.errors import OperatorError
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """What comes after a failure: another attempt at a time, or none. `message` says it for a person."""
+    """What comes after a failure: another attempt at a time, or none. `message` says it for a person.
+
+    `gave_up` tells that there would have been another one, had it not been one too many.
+    """
 
     at: datetime | None
     message: str
+    gave_up: bool = False
 
 
 def next_attempt(error: OperatorError, *, failures: int, retry: Retry, now: datetime, endless: bool = False) -> Next:
@@ -28,6 +32,7 @@ def next_attempt(error: OperatorError, *, failures: int, retry: Retry, now: date
             None,
             f"gave up after {failures} attempts (spec.retry.limit {retry.limit}): "
             "it waits for a new spec or a retry annotation",
+            gave_up=True,
         )
     delay = min(seconds(retry.backoff) * 2 ** min(failures - 1, 30), seconds(retry.max_backoff))
     at = now + timedelta(seconds=delay)

@@ -144,9 +144,14 @@ class RunRecorder:
         release: ReleaseStatus | None,
         revision: int | None,
         phase: Phase = Phase.FAILED,
-    ) -> None:
-        """The run has failed. `after` says what was done about it and what comes next; without `retry_at` it is stalled."""
+    ) -> bool:
+        """The run has failed. `after` says what was done about it and what comes next; without `retry_at` it is stalled.
+
+        Returns whether this is news: the failure of the attempt before, with one more attempt to come, is not.
+        """
         status = self.status
+        known = status.last_failure if status.failures else None
+        repeated = known is not None and (known.reason, known.message) == (error.reason, shorten(error.message))
         status.observed_generation = self.chart.generation
         status.phase = phase
         status.release = release
@@ -177,6 +182,7 @@ class RunRecorder:
         )
         self._apply(conditions)
         self.telemetry.failed(error.reason, failed_phase)
+        return not (repeated and retry_at is not None)
 
     def _conditions(self) -> Conditions:
         return Conditions(self.status.conditions, generation=self.chart.generation, now=timestamp())
