@@ -1,0 +1,53 @@
+"""The ManagedCharts of examples/, with the addresses in them put in the place of those that nobody can reach.
+
+The files name what a person would name: /charts, a chart repository, an OCI registry. Where there is neither a pod nor an
+internet, in the demo and in the tests, all three are local. Boundary: pure. Invariant: nothing else is changed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from places import ROOT
+
+FOLDER = ROOT / "examples"
+FAILS_ON_PURPOSE = "broken-image"
+
+CHARTS = "/charts"
+REGISTRY = "oci://registry.example.com/charts"
+
+
+@dataclass(frozen=True)
+class Local:
+    """Where things are: the folder that /charts stands for, the URLs of the repository and of the registry."""
+
+    charts: Path
+    repository: str
+    registry: str
+
+    def path(self, path: str) -> str:
+        """A path of the operator's pod, on this machine."""
+        return str(self.charts) + path.removeprefix(CHARTS)
+
+
+def files() -> list[Path]:
+    """The example files in their order."""
+    return sorted(FOLDER.glob("[0-9][0-9]-*.yaml"))
+
+
+def load(file: Path, local: Local) -> dict[str, Any]:
+    """Return the ManagedChart of an example, for this machine."""
+    document: dict[str, Any] = yaml.safe_load(file.read_text())
+    spec = document["spec"]
+    chart = spec["chart"]
+    if "path" in chart:
+        chart["path"] = local.path(chart["path"])
+    if "repository" in chart:
+        chart["repository"] = local.repository
+    if "oci" in chart:
+        chart["oci"] = local.registry + chart["oci"].removeprefix(REGISTRY)
+        chart["plainHTTP"] = True  # the local registry has no certificate
+    if "valuesFiles" in spec:
+        spec["valuesFiles"] = [local.path(path) for path in spec["valuesFiles"]]
+    return document
