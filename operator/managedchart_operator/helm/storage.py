@@ -10,10 +10,13 @@ base64 of base64 of gzip of JSON, the outer one being the API's own).
 import base64
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.api.resource import GROUP
 from managedchart_operator.errors import HelmError
@@ -37,13 +40,14 @@ class Revision:
     """One revision of a release, as the metadata of its Secret tells it."""
 
     number: int
+    """Counted by helm from 1; 0 is a Secret that helm did not write."""
     status: str
     secret: str
     digest: str | None = None
     owner: str | None = None
     attempt: str | None = None
     modified_at: float | None = None
-    """When helm last wrote it, in seconds since the epoch."""
+    """When helm last wrote it, in seconds since the epoch; whole seconds."""
 
     @property
     def pending(self) -> bool:
@@ -52,23 +56,57 @@ class Revision:
 
 
 def revision_of(metadata: Mapping[str, Any]) -> Revision:
-    """Read a revision from the metadata of a release Secret."""
+    """Read a revision from the metadata of a release Secret. Never raises: anybody may put such labels on a Secret."""
     labels = metadata.get("labels") or {}
-    modified = labels.get("modifiedAt") or labels.get("createdAt")
+    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
+    times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
     return Revision(
-        number=int(labels.get("version", "0")),
+        number=_number(labels.get("version")),
         status=labels.get("status", "unknown"),
         secret=metadata["name"],
         digest=labels.get(DIGEST_LABEL),
         owner=labels.get(OWNER_LABEL),
         attempt=labels.get(ATTEMPT_LABEL),
-        modified_at=float(modified) if modified else None,
+        modified_at=float(max(times)) or None,
     )
 
 
+def _number(label: str | None) -> int:
+    """Return the number that helm wrote, else 0. Ten digits are seconds until the year 2286."""
+    return int(label) if label and re.fullmatch("[0-9]{1,10}", label) else 0
+
+
 def revisions_of(secrets: Iterable[Mapping[str, Any]]) -> tuple[Revision, ...]:
-    """Read the revisions of one release from its Secrets' metadata, newest first."""
-    return tuple(sorted(map(revision_of, secrets), key=lambda revision: revision.number, reverse=True))
+    """Read the revisions of one release from its Secrets' metadata, newest first; what helm did not write is left out."""
+    revisions = (revision for revision in map(revision_of, secrets) if revision.number)
+    return tuple(sorted(revisions, key=lambda revision: revision.number, reverse=True))
+
+
+class _Hook(BaseModel):
+    manifest: str | None = None
+
+
+class _ChartMetadata(BaseModel):
+    name: str | None = None
+    version: str | None = None
+    app_version: str | None = Field(default=None, alias="appVersion")
+
+
+class _Chart(BaseModel):
+    metadata: _ChartMetadata | None = None
+
+
+class _Info(BaseModel):
+    description: str | None = None
+
+
+class _Document(BaseModel):
+    """The parts of helm's document that are read here; a Secret of anybody may hold anything."""
+
+    chart: _Chart | None = None
+    info: _Info | None = None
+    hooks: list[_Hook] | None = None
+    manifest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +140,10 @@ class StoredRelease:
         """Each hook's object as YAML."""
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
 
+    def hooks_before(self, operation: str) -> int:
+        """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""
+        return sum(f"pre-{operation}" in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
+
     @property
     def description(self) -> str:
         """helm's own sentence about what came of the revision."""
@@ -116,18 +158,35 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     """Decode a release Secret. Raises HelmError when it is not one that helm wrote."""
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        unpacked = (
-            zlib.decompressobj(wbits=31).decompress(packed, _DOCUMENT_BYTES) if packed[:2] == b"\x1f\x8b" else packed
-        )
-        return StoredRelease(json.loads(unpacked))
+        document = json.loads(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed)
+        _Document.model_validate(document)
+        return StoredRelease(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _unreadable(secret, f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
     except (KeyError, ValueError, zlib.error, RecursionError) as error:
-        name = (secret.get("metadata") or {}).get("name", "?")
-        raise HelmError(
-            f"the release Secret {name} cannot be read: {error}",
-            reason=Reason.HELM_FAILED,
-            transient=False,
-            hint="it was not written by helm 3 or 4; remove it if nothing needs it",
-        ) from error
+        raise _unreadable(secret, str(error)) from error
+
+
+def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
+    name = (secret.get("metadata") or {}).get("name", "?")
+    return HelmError(
+        f"the release Secret {name} cannot be read: {why}",
+        reason=Reason.HELM_FAILED,
+        transient=False,
+        hint="it was not written by helm 3 or 4; remove it if nothing needs it",
+    )
+
+
+def _decompressed(packed: bytes) -> bytes:
+    """Unpack gzip. Raises ValueError or zlib.error for one that is too large or cut off."""
+    stream = zlib.decompressobj(wbits=31)
+    unpacked = stream.decompress(packed, _DOCUMENT_BYTES)
+    if not stream.eof:
+        raise ValueError(
+            "it is cut off" if len(unpacked) < _DOCUMENT_BYTES else f"it is larger than {_DOCUMENT_BYTES} bytes"
+        )
+    return unpacked
 
 
 def mark_failed(secret: Mapping[str, Any], *, description: str) -> tuple[str, dict[str, str]]:

@@ -1,0 +1,182 @@
+"""What we read from helm's release Secrets and write back, held to a Secret that the real helm wrote.
+
+test_storage_pending.json is what helm 4.3.1 left when it was killed (SIGKILL) during `upgrade --wait` of tests/charts/web.
+"""
+
+import base64
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from managedchart_operator.diagnosis.objects import parse_manifest
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm import storage
+from managedchart_operator.helm.storage import decode, mark_failed, revision_of, revisions_of
+
+FIXTURE = Path(__file__).with_name("test_storage_pending.json")
+
+
+@pytest.fixture
+def secret() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(FIXTURE.read_text())
+    return loaded
+
+
+def secret_of(release: bytes) -> dict[str, Any]:
+    """A release Secret around what helm would have packed."""
+    packed = base64.b64encode(base64.b64encode(release)).decode()
+    return {"metadata": {"name": "sh.helm.release.v1.web.v1"}, "data": {"release": packed}}
+
+
+def zipped(document: object) -> dict[str, Any]:
+    return secret_of(gzip.compress(json.dumps(document).encode()))
+
+
+# ---- what helm wrote
+
+
+def test_the_chart_the_objects_and_the_outcome_are_read_from_helms_document(secret: dict[str, Any]) -> None:
+    stored = decode(secret)
+    assert (stored.chart_name, stored.chart_version, stored.app_version) == ("web", "1.2.3", "4.5")
+    assert stored.description == "Preparing upgrade"
+    assert [item["kind"] for item in parse_manifest(stored.manifest)] == ["ConfigMap", "Service", "Deployment"]
+    assert stored.hook_manifests == []
+
+
+def test_a_revision_is_read_from_metadata_alone(secret: dict[str, Any]) -> None:
+    revision = revision_of(secret["metadata"])
+    assert (revision.number, revision.status, revision.secret) == (2, "pending-upgrade", "sh.helm.release.v1.web.v2")
+    assert (revision.digest, revision.owner, revision.attempt) == ("d2", "uid-1", "a2")
+    assert revision.pending
+
+
+def test_a_pending_upgrade_is_as_old_as_itself_and_not_as_the_revision_before(secret: dict[str, Any]) -> None:
+    """helm carries the label modifiedAt over from the revision before, so a lock looked older than it was."""
+    labels = secret["metadata"]["labels"]
+    assert int(labels["modifiedAt"]) < int(labels["createdAt"])
+    assert revision_of(secret["metadata"]).modified_at == float(labels["createdAt"])
+
+
+def test_a_rewritten_revision_is_the_later_of_its_two_times() -> None:
+    labels = {"version": "1", "createdAt": "100", "modifiedAt": "160"}
+    assert revision_of({"name": "s", "labels": labels}).modified_at == 160.0
+    assert revision_of({"name": "s", "labels": {"version": "1", "modifiedAt": "90"}}).modified_at == 90.0
+    assert revision_of({"name": "s", "labels": {"version": "1"}}).modified_at is None
+
+
+# ---- marking a revision failed
+
+
+def test_marking_failed_changes_the_state_and_nothing_else(secret: dict[str, Any]) -> None:
+    """What we do not know of the document goes back as it came; helm reads info.status, lists read the label."""
+    before = decode(secret).document
+    data, labels = mark_failed(secret, description="ended by an operator")
+    after = decode({**secret, "data": {"release": data}}).document
+    assert after["info"] == {**before["info"], "status": "failed", "description": "ended by an operator"}
+    assert {key: value for key, value in after.items() if key != "info"} == {
+        key: value for key, value in before.items() if key != "info"
+    }
+    assert list(after) == list(before)
+    assert labels == {**secret["metadata"]["labels"], "status": "failed"}
+
+
+def test_marking_failed_leaves_what_was_read_as_it_is(secret: dict[str, Any]) -> None:
+    mark_failed(secret, description="x")
+    assert secret == json.loads(FIXTURE.read_text())
+
+
+def test_what_was_marked_failed_is_packed_as_helm_packs_it(secret: dict[str, Any]) -> None:
+    """base64 of gzip, inside the base64 of the API; helm knows the gzip by its first three bytes."""
+    data, _ = mark_failed(secret, description="x")
+    assert base64.b64decode(base64.b64decode(data))[:3] == b"\x1f\x8b\x08"
+
+
+def test_a_document_of_old_that_is_not_compressed_is_read_too() -> None:
+    """As helm does: releases of its first versions are plain JSON."""
+    assert decode(secret_of(b'{"manifest": "kind: A"}')).manifest == "kind: A"
+
+
+def test_a_document_without_its_parts_reads_as_empty() -> None:
+    stored = decode(zipped({"info": None, "chart": None, "hooks": None, "manifest": None}))
+    assert (stored.chart_name, stored.manifest, stored.hook_manifests, stored.description) == (None, "", [], "")
+
+
+# ---- what helm did not write
+
+GARBAGE = {
+    "no data": {"metadata": {"name": "s"}},
+    "no release": {"metadata": {"name": "s"}, "data": {"other": ""}},
+    "no metadata": {"data": {"release": "!"}},
+    "empty": secret_of(b""),
+    "not base64": {"metadata": {"name": "s"}, "data": {"release": "%%%"}},
+    "not ASCII": {"metadata": {"name": "s"}, "data": {"release": "ü"}},
+    "not gzip": secret_of(b"\x00\x01\x02"),
+    "cut off": secret_of(gzip.compress(b'{"name": "web", "manifest": "' + b"x" * 5000 + b'"}')[:40]),
+    "not JSON": secret_of(gzip.compress(b"kind: Secret")),
+    "not UTF-8": secret_of(gzip.compress(b'{"name": "\xff\xfe"}')),
+    "too deep": secret_of(gzip.compress(b"[" * 200_000)),
+    "a list": zipped([]),
+    "a text": zipped("password"),
+    "null": zipped(None),
+    "info is no mapping": zipped({"info": ["status"]}),
+    "chart is no mapping": zipped({"chart": "password"}),
+    "chart metadata is no mapping": zipped({"chart": {"metadata": "web"}}),
+    "hooks are no list of mappings": zipped({"hooks": ["job"]}),
+    "a hook's manifest is no text": zipped({"hooks": [{"manifest": 1}]}),
+    "a chart's version is no text": zipped({"chart": {"metadata": {"version": 1.5}}}),
+    "manifest is no text": zipped({"manifest": {"kind": "Secret"}}),
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
+def test_garbage_is_told_in_words(garbage: dict[str, Any]) -> None:
+    """Everybody who may write Secrets in the namespace can write such a one; it is an error of the release, not of ours."""
+    with pytest.raises(HelmError) as caught:
+        decode(garbage)
+    assert "the release Secret" in caught.value.message
+    assert caught.value.hint
+    assert "password" not in caught.value.message
+    with pytest.raises(HelmError):
+        mark_failed(garbage, description="x")
+
+
+def test_a_decompression_bomb_is_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it would unfold to, no more than the limit is unfolded, and the error says so."""
+    monkeypatch.setattr(storage, "_DOCUMENT_BYTES", 1024 * 1024)
+    bomb = secret_of(gzip.compress(b"{}" + b" " * (4 * 1024 * 1024)))
+    assert len(bomb["data"]["release"]) < 16 * 1024
+    with pytest.raises(HelmError, match="larger than"):
+        decode(bomb)
+
+
+# ---- order
+
+
+def metadata(version: str, **labels: str) -> dict[str, Any]:
+    return {"name": f"sh.helm.release.v1.web.v{version}", "labels": {"version": version, "status": "x", **labels}}
+
+
+def test_revisions_come_newest_first_by_number_and_not_by_name() -> None:
+    found = revisions_of(metadata(version) for version in ("2", "10", "1", "9"))
+    assert [revision.number for revision in found] == [10, 9, 2, 1]
+
+
+def test_a_secret_that_only_looks_like_helms_is_no_revision() -> None:
+    """A label that is no number must not stop the release of which it claims to be."""
+    strange = [metadata("latest"), {"name": "s", "labels": {"owner": "helm"}}, {"name": "s"}, metadata("")]
+    assert [revision.number for revision in revisions_of([*strange, metadata("3")])] == [3]
+
+
+def test_a_time_that_is_no_number_is_not_known() -> None:
+    [revision] = revisions_of([metadata("1", modifiedAt="yesterday")])
+    assert revision.modified_at is None
+
+
+def test_the_fixture_was_written_by_the_helm_that_is_used(helm_binary: str) -> None:
+    """A new helm line asks for a new fixture: its layout may have changed."""
+    text = subprocess.run([helm_binary, "version", "--template={{.Version}}"], capture_output=True, check=True).stdout
+    assert text.decode().lstrip("v").startswith("4.3.")
