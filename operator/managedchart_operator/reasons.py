@@ -62,6 +62,7 @@ class Reason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     OOM_KILLED = "OOMKilled"
     UNSCHEDULABLE = "Unschedulable"
+    CONTAINER_CONFIG = "ContainerConfig"
     READINESS_PROBE = "ReadinessProbe"
     VOLUME_UNBOUND = "VolumeUnbound"
     JOB_BACKOFF_LIMIT = "JobBackoffLimit"

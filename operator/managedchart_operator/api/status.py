@@ -118,6 +118,44 @@ class FailureEvent(StatusModel):
     """When it was last seen (RFC 3339)."""
 
 
+class RootCause(StatusModel):
+    """The object that shows why it failed."""
+
+    kind: str
+    """Its kind."""
+    namespace: str
+    """Its namespace."""
+    name: str
+    """Its name."""
+    container: str | None = None
+    """The container in it."""
+
+
+class FailedContainer(StatusModel):
+    """A container of the release that is in trouble."""
+
+    pod: str
+    """Name of its pod."""
+    name: str
+    """Its name."""
+    state: str
+    """waiting, running or terminated."""
+    reason: str | None = None
+    """Why, as the kubelet says."""
+    message: str | None = None
+    """The kubelet's text, redacted and shortened."""
+    exit_code: int | None = None
+    """Exit code of its present or last end."""
+    meaning: str | None = None
+    """What the exit code means."""
+    restarts: int = 0
+    """How often it was restarted."""
+    log: str | None = None
+    """The last lines of its log, redacted."""
+    previous_log: str | None = None
+    """The last lines of the log of its previous run, redacted."""
+
+
 class LastFailure(StatusModel):
     """Why the last run that failed did so; kept until the next success."""
 
@@ -127,10 +165,14 @@ class LastFailure(StatusModel):
     """One word from the list in docs/failures.md."""
     message: str
     """The error in one or a few sentences."""
+    root_cause: RootCause | None = None
+    """The object that shows why it failed."""
     helm_error: str | None = None
     """helm's own error text, redacted and shortened."""
     events: list[FailureEvent] = Field(default_factory=list)
     """Kubernetes events of the release's objects during this run, warnings first."""
+    containers: list[FailedContainer] = Field(default_factory=list)
+    """The containers in trouble, with the last lines of their logs."""
     hint: str | None = None
     """What to do next, in plain words."""
     incomplete: str | None = None

@@ -12,8 +12,9 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ import kopf
 from managedchart_operator import __version__
 from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
 from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.diagnosis.collector import Collector
+from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.errors import StartupError
 from managedchart_operator.helm.binary import check_version, environment
 from managedchart_operator.helm.charts import ChartStore
@@ -34,6 +37,7 @@ from managedchart_operator.helm.runner import HelmRunner, HelmSlots, end_orphans
 from managedchart_operator.helm.storage import revision_of
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
@@ -58,8 +62,10 @@ class Operator:
     store: Store
     scheduler: Scheduler
     metrics: Metrics
+    lag: LoopLag = field(default_factory=LoopLag)
     loaded: bool = False
     release_watch: asyncio.Task[None] | None = None
+    lag_meter: asyncio.Task[None] | None = None
 
     # ---- what kopf and the release watch report
 
@@ -115,12 +121,14 @@ class Operator:
     async def start(self) -> None:
         """Begin to watch releases."""
         self.release_watch = asyncio.create_task(self.watch_releases(), name="watch of releases")
+        self.lag_meter = asyncio.create_task(self.lag.measure(), name="loop lag")
 
     async def stop(self) -> None:
         """End what runs, helm gracefully."""
-        if self.release_watch:
-            self.release_watch.cancel()
-            await asyncio.gather(self.release_watch, return_exceptions=True)
+        tasks = [task for task in (self.release_watch, self.lag_meter) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.scheduler.drain()
 
     def unhealthy(self) -> str | None:
@@ -153,6 +161,14 @@ async def run(settings: Settings) -> None:
         )
         metrics.observe(
             "managedchart_helm_processes_started_total", "helm processes started.", lambda: helm.counters.started
+        )
+        metrics.observe(
+            "managedchart_helm_cpu_seconds_total", "CPU time of the helm processes that have ended.", _helm_cpu_seconds
+        )
+        metrics.observe(
+            "managedchart_loop_lag_max_seconds",
+            "How late the event loop was at worst since the start.",
+            lambda: operator.lag.max_seconds,
         )
         metrics.observe("managedchart_api_requests_total", "Requests to the API server.", lambda: client.requests_total)
         metrics.observe("managedchart_resources", "ManagedCharts known.", lambda: len(operator.store))
@@ -205,11 +221,17 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
             inputs=InputReader(charts, roots),
             secrets=ReleaseSecrets(client),
             namespaces=Namespaces(client),
-            collector=Collector(objects, events),
+            collector=Collector(objects, events, Logs(client)),
+            watches=NamespaceWatches(client),
         ),
         telemetry=metrics,
     )
     return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics), helm
+
+
+def _helm_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager

@@ -30,8 +30,11 @@ STDERR_TAIL_BYTES = 128 * 1024
 # The largest release that fits into a Secret is 1 MiB compressed; rendered manifests of that are below this.
 STDOUT_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
-# helm 4 says this with --debug when everything is applied and only the wait is left (measured with 4.3.1).
-_APPLIED_MARKS = (b"waiting for resources", b"beginning wait for")
+# helm 4 says this with --debug once for each hook, and once when everything is applied and only the wait is left
+# (measured with 4.3.1).
+_WAITING_MARKS = (b"waiting for resources", b"beginning wait for")
+# A line of helm's log is shorter; of one without an end only its tail is searched.
+STDERR_LINE_BYTES = 8 * 1024
 _MARKER = "MANAGEDCHART_HELM_OF"
 
 
@@ -105,12 +108,13 @@ class HelmRunner:
         stdin: bytes | None = None,
         keep_stdout: bool = False,
         applies: bool = True,
-        on_start: Callable[[], None] | None = None,
+        on_waiting: Callable[[], None] | None = None,
     ) -> HelmOutput:
         """Run helm and return what it left, whatever its exit code.
 
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
-        call loads the CPU and needs an apply slot until its objects are applied. Raises HelmError (TIMEOUT) when the
+        call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
+        helm begins to wait, for a hook or for the release's objects. Raises HelmError (TIMEOUT) when the
         deadline passes, and CancelledError after helm has been ended.
         """
         async with self.slots.processes:
@@ -118,14 +122,26 @@ class HelmRunner:
             if applies:
                 await slot.acquire()
             try:
-                if on_start:
-                    on_start()
-                return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, slot=slot)
+
+                def waiting() -> None:
+                    slot.release()
+                    if on_waiting:
+                        on_waiting()
+
+                return await self._run(
+                    arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting
+                )
             finally:
                 slot.release()
 
     async def _run(
-        self, arguments: Sequence[str], *, stdin: bytes | None, deadline: float, keep_stdout: bool, slot: _Slot
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes | None,
+        deadline: float,
+        keep_stdout: bool,
+        waiting: Callable[[], None],
     ) -> HelmOutput:
         started = time.monotonic()
         process = await asyncio.create_subprocess_exec(
@@ -142,7 +158,7 @@ class HelmRunner:
         try:
             async with asyncio.timeout(deadline):
                 _, stdout, stderr = await asyncio.gather(
-                    _feed(process, stdin), _read_stdout(process), _read_stderr(process, slot)
+                    _feed(process, stdin), _read_stdout(process), _read_stderr(process, waiting)
                 )
                 await process.wait()
         except TimeoutError as error:
@@ -178,15 +194,17 @@ async def _read_stdout(process: asyncio.subprocess.Process) -> bytes:
     return bytes(kept)
 
 
-async def _read_stderr(process: asyncio.subprocess.Process, slot: _Slot) -> str:
-    """Keep the head and the tail of stderr, and give the apply slot back when helm begins to wait."""
+async def _read_stderr(process: asyncio.subprocess.Process, waiting: Callable[[], None]) -> str:
+    """Keep the head and the tail of stderr, and say each time that helm begins to wait."""
     if process.stderr is None:
         return ""
-    head, tail, last = bytearray(), bytearray(), b""
+    head, tail, line = bytearray(), bytearray(), b""
     while chunk := await process.stderr.read(_CHUNK_BYTES):
-        if slot.held and any(mark in last + chunk for mark in _APPLIED_MARKS):
-            slot.release()
-        last = chunk[-64:]
+        *lines, line = (line + chunk).split(b"\n")
+        for complete in lines:
+            if any(mark in complete for mark in _WAITING_MARKS):
+                waiting()
+        line = line[-STDERR_LINE_BYTES:]
         room = STDERR_HEAD_BYTES - len(head)
         head += chunk[:room] if room > 0 else b""
         tail += chunk[max(room, 0) :]

@@ -60,8 +60,7 @@ class Lifecycle:
 
     async def on_deploy_failure(self, context: PhaseContext, payload: Payload, error: OperatorError) -> Payload:  # noqa: ARG002
         """Collect the events that tell of the failure, before anything is cleaned up."""
-        events, incomplete = await context.release.collect_evidence()
-        context.recorder.evidence(events, incomplete=incomplete)
+        context.recorder.evidence(await context.release.collect_evidence())
         return payload
 
     async def post_exec(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from managedchart_operator.api.spec import Action, ManagedChartSpec
-from managedchart_operator.api.status import FailureEvent, Phase
+from managedchart_operator.api.status import Phase
+from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.kube.objects import ObjectRef
 
@@ -64,8 +65,8 @@ class Release(Protocol):
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders to with the run's values. Raises OperatorError."""
 
-    async def collect_evidence(self) -> tuple[list[FailureEvent], str | None]:
-        """Return the events of the release's objects during this run, and what could not be collected."""
+    async def collect_evidence(self) -> Findings:
+        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
 
 
 class Cluster(Protocol):
@@ -93,7 +94,7 @@ class Recorder(Protocol):
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, message: str | None = None) -> None:
         """A phase has ended, with an error or well."""
 
-    def evidence(self, events: list[FailureEvent], *, incomplete: str | None) -> None:
+    def evidence(self, findings: Findings) -> None:
         """What was found out about a failure of exec."""
 
     def warn(self, reason: str, message: str) -> None:

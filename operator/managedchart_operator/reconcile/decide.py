@@ -51,6 +51,8 @@ class Observed:
     now: float
     revisions: tuple[Revision, ...] = ()
     memory: Memory = Memory()
+    rollback_is_ours: bool = False
+    """Whether the newest revision is a rollback of ours that was not ended."""
     retry_requested: bool = False
     force_requested: bool = False
 
@@ -177,7 +179,7 @@ def _held(desired: Desired, observed: Observed) -> Decision | None:
 def _free_at(desired: Desired, observed: Observed) -> float:
     """When a pending newest revision may be taken over: at once if it is ours, else when its helm must have ended."""
     newest = observed.newest
-    if newest is None or observed.newest_is_ours or newest.modified_at is None:
+    if newest is None or observed.newest_is_ours or observed.rollback_is_ours or newest.modified_at is None:
         return 0.0
     return newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
 

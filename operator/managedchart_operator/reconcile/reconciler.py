@@ -20,6 +20,7 @@ from managedchart_operator.api.resource import (
 )
 from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus, Phase, ReleaseStatus
+from managedchart_operator.diagnosis.redaction import Redactor
 from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
@@ -29,6 +30,7 @@ from managedchart_operator.lifecycle.context import Operation, PhaseContext
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Decision, Desired, Memory, Observed, Verdict, decide, remedy
+from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Tools
@@ -107,6 +109,7 @@ class Reconciler:
                 now=datetime.now(UTC).timestamp(),
                 revisions=release.revisions,
                 memory=_memory(chart, recorder.status),
+                rollback_is_ours=await release.rollback_is_ours(),
                 retry_requested=_requested(chart, recorder.status, RETRY_ANNOTATION),
                 force_requested=_requested(chart, recorder.status, FORCE_ANNOTATION),
             ),
@@ -199,6 +202,7 @@ class Reconciler:
         except OperatorError as error:
             return await self._failed(work, error, operation)
         finally:
+            await release.close()
             await self._post_warnings(work)
         await self._succeeded(work, operation)
         return None
@@ -238,6 +242,7 @@ class Reconciler:
     async def _failed(self, work: _Pass, error: OperatorError, operation: Operation) -> float | None:
         """Record the failure with its evidence, then remedy it: in this order, so that a kill in between loses neither."""
         chart, recorder, release = work.chart, work.recorder, work.release
+        error = explain(error, recorder.findings, redact=release.redactor())
         await release.observe()
         failed_revision = release.newest.number if release.newest else None
         now = datetime.now(UTC)
@@ -294,6 +299,7 @@ class Reconciler:
 
     async def _told(self, chart: ManagedChart, recorder: RunRecorder, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns when to try again."""
+        error = explain(error, recorder.findings, redact=Redactor())
         status = recorder.status
         terminal_again = (
             not error.transient
@@ -349,6 +355,7 @@ class Reconciler:
                 except OperatorError as error:
                     return await self._failed(work, error, Operation.UNINSTALL)
                 finally:
+                    await release.close()
                     await self._post_warnings(work)
         await recorder.writer.close()
         await self.api.remove_finalizer(chart)

@@ -5,9 +5,11 @@ to be done was decided before. Invariants: the labels that prove whose revision 
 leaves a helm process behind.
 """
 
+import asyncio
+import contextlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +17,15 @@ from typing import Any
 
 import yaml
 
+from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
-from managedchart_operator.api.status import FailureEvent
-from managedchart_operator.diagnosis.collector import Collector
-from managedchart_operator.diagnosis.objects import parse_manifest
+from managedchart_operator.diagnosis.causes import Cause
+from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.lineage import Lineage
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
+from managedchart_operator.diagnosis.objects import identities, parse_manifest
+from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.charts import Chart, ChartStore
@@ -41,6 +48,9 @@ from managedchart_operator.lifecycle.context import InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.inputs import InputReader, Inputs
 
+# Most upgrades are over before this; those that are not may want to be explained. What happened earlier is not lost: the
+# watch begins with all pods and events that there are.
+WATCH_AFTER_SECONDS = 0.5
 # A pull is one download; a chart is at most a few MiB.
 PULL_SECONDS = 120.0
 
@@ -55,6 +65,7 @@ class Tools:
     secrets: ReleaseSecrets
     namespaces: Namespaces
     collector: Collector
+    watches: NamespaceWatches
 
 
 @dataclass(slots=True)
@@ -75,6 +86,16 @@ class HelmRelease:
     inputs: Inputs | None = None
     outcome: str = ""
     stored: StoredRelease | None = None
+    hopeless: Cause | None = None
+    """Why helm was ended before its time."""
+    _view: NamespaceView | None = None
+    _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    _waits: int = 0
+    _rendered: tuple[int, list[dict[str, Any]], frozenset[tuple[str, str]]] | None = None
+
+    async def close(self) -> None:
+        """Close the watch of the namespace, if one was opened."""
+        await self._watching.aclose()
 
     @property
     def newest(self) -> Revision | None:
@@ -154,15 +175,15 @@ class HelmRelease:
             dry_run=self.dry_run,
             labels={} if self.dry_run else self._labels(),
         )
-        output = await self._helm(
-            command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=self.dry_run
-        )
+        arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
+            output = await self._helm(arguments, deadline=options.deadline, keep_stdout=True)
             count = len(_rendered(output))
             self.outcome = (
                 f"dry run of {chart.name} {chart.version}: {count} objects rendered and validated, nothing changed"
             )
         else:
+            await self._helm_watched(arguments, deadline=options.deadline)
             await self.observe()
             self.outcome = f"deployed {chart.name} {chart.version}"
         return self.outcome
@@ -185,7 +206,7 @@ class HelmRelease:
         options = command.ReleaseOptions(
             self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
         )
-        description = f"Rollback to {revision.number} by {OWNER_LABEL} {self.owner}"
+        description = f"Rollback to {revision.number}{self._rollback_mark}"
         await self._helm(
             command.rollback(options, revision=revision.number, description=description), deadline=options.deadline
         )
@@ -217,26 +238,134 @@ class HelmRelease:
         )
         return _rendered(output)
 
-    async def collect_evidence(self) -> tuple[list[FailureEvent], str | None]:
-        """Return the events of the release's objects since the run began, and what could not be collected."""
+    async def collect_evidence(self) -> Findings:
+        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
         try:
             await self.observe()
-            stored = await self.read_stored()
-            rendered = parse_manifest(stored.manifest, *stored.hook_manifests) if stored else []
+            rendered, hooks = await self._read_rendered()
         except (KubeError, HelmError) as error:
-            return [], f"the release could not be read: {error.message}"
-        except yaml.YAMLError as error:
-            return [], f"the manifest of the release could not be read: {error}"
-        return await self.tools.collector.collect(self.namespace, rendered, since=self.started)
+            return Findings(incomplete=f"the release could not be read: {self.redactor()(error.message)}")
+        if not rendered:
+            return Findings()
+        subject = Subject(self.namespace, rendered, hooks, self.started)
+        return await self.tools.collector.collect(subject, view=self._view, redact=self.redactor())
+
+    def redactor(self) -> Redactor:
+        """Return what takes the secrets of this run out of a text."""
+        values = secrets_in_values(self.inputs.values) if self.inputs else set()
+        return Redactor(values | secrets_in_manifest(self._rendered[1] if self._rendered else ()))
+
+    async def _helm_watched(self, arguments: list[str], *, deadline: float) -> None:
+        """Run helm, and end it early when the namespace shows that it waits in vain. Raises HelmError."""
+
+        def count() -> None:
+            self._waits += 1
+
+        helm = asyncio.create_task(self._helm(arguments, deadline=deadline, on_waiting=count), name="helm")
+        watch = asyncio.create_task(self._watch(), name="evidence")
+        try:
+            await asyncio.wait({helm, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not helm.done() and not watch.cancelled() and watch.exception() is None:
+                self.hopeless = watch.result()
+                helm.cancel()
+                await asyncio.wait({helm})
+            if self.hopeless and (helm.cancelled() or helm.exception() is not None):
+                raise HelmError(
+                    self.hopeless.message,
+                    reason=self.hopeless.reason,
+                    transient=True,
+                    text="helm was ended before its timeout, since waiting was in vain",
+                    hint=self.hopeless.hint,
+                )
+            await helm
+        finally:
+            for task in (helm, watch):
+                task.cancel()
+            await asyncio.wait({helm, watch})
+
+    async def _watch(self) -> Cause:
+        """Watch the namespace; returns only when helm waits in vain."""
+        await asyncio.sleep(WATCH_AFTER_SECONDS)
+        self._view = await self._watching.enter_async_context(self.tools.watches.use(self.namespace))
+        if not (self.spec.fail_fast and self.spec.wait):
+            await asyncio.Event().wait()  # nothing to judge: only remember what is seen, until helm ends
+        judge = FailFast(
+            view=self._view,
+            namespace=self.namespace,
+            since=self.started,
+            grace=seconds(self.spec.fail_fast_grace),
+            applied=self._applied,
+            rendered=self._rendered_now,
+            lineage_of=lambda rendered: Lineage(self.tools.collector.objects, self.namespace, rendered, self.started),
+        )
+        return await judge.hopeless()
+
+    async def _rendered_now(self) -> Rendered | None:
+        """Return what the revision that helm works on renders; None while it is not stored yet."""
+        try:
+            await self.observe()
+            if self.newest is None or self.newest.attempt != self.attempt:
+                return None
+            rendered, hooks = await self._read_rendered()
+        except (KubeError, HelmError):
+            return None  # looked at again with the next suspicion
+        return Rendered(identities(rendered), hooks)
+
+    async def _read_rendered(self) -> tuple[list[dict[str, Any]], frozenset[tuple[str, str]]]:
+        """Return the objects of the newest revision and which of them are hooks. Raises KubeError, HelmError."""
+        if self.newest is None:
+            return [], frozenset()
+        if self._rendered is None or self._rendered[0] != self.newest.number:
+            stored = await self.read_stored()
+            if stored is None:
+                return [], frozenset()
+            try:
+                hooks = await asyncio.to_thread(parse_manifest, *stored.hook_manifests)
+                objects = await asyncio.to_thread(parse_manifest, stored.manifest)
+            except yaml.YAMLError as error:
+                raise HelmError(
+                    f"the manifest of revision {self.newest.number} cannot be read: {error}",
+                    reason=Reason.HELM_FAILED,
+                    transient=False,
+                ) from error
+            self._rendered = (self.newest.number, hooks + objects, identities(hooks))
+        return self._rendered[1], self._rendered[2]
+
+    def _applied(self) -> bool:
+        """Whether helm has applied the release's objects: it waits once for each hook before that."""
+        if self.stored is None or self.newest is None:
+            return False
+        return self._waits > self.stored.hooks_before("install" if self.newest.number == 1 else "upgrade")
+
+    @property
+    def _rollback_mark(self) -> str:
+        # A rollback takes over the labels of the revision that it goes back to, so only its description can say whose it is.
+        return f" by {OWNER_LABEL} {self.owner}"
+
+    async def rollback_is_ours(self) -> bool:
+        """Whether the newest revision is a rollback that this resource's operator began. Raises KubeError, HelmError."""
+        if self.newest is None or self.newest.status != "pending-rollback":
+            return False
+        stored = await self.read_stored()
+        return stored is not None and stored.description.endswith(self._rollback_mark)
 
     def _labels(self) -> Mapping[str, str]:
         if self.inputs is None:
             raise OperatorError("the inputs were not read before the upgrade")
         return {DIGEST_LABEL: self.inputs.digest, OWNER_LABEL: self.owner, ATTEMPT_LABEL: self.attempt}
 
-    async def _helm(self, arguments: list[str], *, deadline: float, keep_stdout: bool = False) -> HelmOutput:
+    async def _helm(
+        self,
+        arguments: list[str],
+        *,
+        deadline: float,
+        keep_stdout: bool = False,
+        on_waiting: Callable[[], None] | None = None,
+    ) -> HelmOutput:
         stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
-        output = await self.tools.helm.run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout)
+        output = await self.tools.helm.run(
+            arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, on_waiting=on_waiting
+        )
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
         return output

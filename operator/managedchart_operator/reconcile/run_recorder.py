@@ -12,17 +12,19 @@ from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import (
-    FailureEvent,
     LastFailure,
     ManagedChartStatus,
     Phase,
     PhaseState,
     PhaseStatus,
     ReleaseStatus,
+    RootCause,
 )
+from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.explain import bound
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.telemetry import Telemetry
 
@@ -46,8 +48,7 @@ class RunRecorder:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     failed_phase: Phase | None = None
     released: bool = False
-    _events: list[FailureEvent] = field(default_factory=list)
-    _incomplete: str | None = None
+    findings: Findings = field(default_factory=Findings)
     _began: float = 0.0
 
     @property
@@ -90,9 +91,9 @@ class RunRecorder:
         self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
         self.writer.touch()
 
-    def evidence(self, events: list[FailureEvent], *, incomplete: str | None) -> None:
+    def evidence(self, findings: Findings) -> None:
         """What was found out about a failure of exec."""
-        self._events, self._incomplete = events, incomplete
+        self.findings = findings
 
     def warn(self, reason: str, message: str) -> None:
         """Tell of something that does not stop the run."""
@@ -160,16 +161,25 @@ class RunRecorder:
         status.next_retry_at = timestamp(retry_at) if retry_at else None
         status.handled_requests = dict(self.chart.requests)
         failed_phase = self.failed_phase.value if self.failed_phase else Phase.PENDING.value
-        status.last_failure = LastFailure(
-            phase=failed_phase,
-            reason=error.reason.value,
-            message=shorten(error.message),
-            helm_error=shorten(error.text) if isinstance(error, HelmError) and error.text else None,
-            events=self._events,
-            hint=error.hint,
-            incomplete=self._incomplete,
-            revision=revision,
-            time=timestamp(),
+        cause = self.findings.cause
+        status.last_failure = bound(
+            LastFailure(
+                phase=failed_phase,
+                reason=error.reason.value,
+                message=shorten(error.message),
+                root_cause=RootCause(
+                    kind=cause.kind, namespace=self.chart.release_namespace, name=cause.name, container=cause.container
+                )
+                if cause and cause.reason == error.reason
+                else None,
+                helm_error=shorten(error.text) if isinstance(error, HelmError) and error.text else None,
+                events=list(self.findings.events),
+                containers=list(self.findings.containers),
+                hint=error.hint,
+                incomplete=self.findings.incomplete,
+                revision=revision,
+                time=timestamp(),
+            )
         )
         conditions = self._conditions()
         conditions.failed(

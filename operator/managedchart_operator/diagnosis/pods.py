@@ -1,0 +1,135 @@
+"""What a pod's status says about its containers, in a small form that can be kept.
+
+Boundary: pure. Source: Kubernetes API reference, PodStatus and ContainerStatus.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "ImageInspectError",
+    }
+)
+CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
+CRASH_REASON = "CrashLoopBackOff"
+OOM_REASON = "OOMKilled"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a pod. `state` is waiting, running or terminated."""
+
+    name: str
+    init: bool
+    state: str
+    ready: bool
+    restarts: int
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    """Of its present or last end."""
+    last_reason: str = ""
+    """Why it ended the last time."""
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended it for want of memory."""
+        return OOM_REASON in (self.reason, self.last_reason)
+
+    @property
+    def image_unavailable(self) -> bool:
+        """Whether its image cannot be pulled."""
+        return self.state == "waiting" and self.reason in IMAGE_REASONS
+
+    @property
+    def crashing(self) -> bool:
+        """Whether it keeps ending with an error."""
+        if self.state == "waiting":
+            return self.reason == CRASH_REASON
+        return self.exit_code not in (None, 0) and (self.state == "terminated" or self.restarts > 0) and not self.ready
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod."""
+
+    uid: str
+    name: str
+    phase: str
+    owners: tuple[tuple[str, str, str], ...]
+    """Kind, name and UID of its owners."""
+    labels: Mapping[str, str]
+    created: str
+    deleting: bool
+    ready: bool
+    unschedulable: str | None
+    """The scheduler's own sentence."""
+    containers: tuple[Container, ...]
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def failing(self) -> tuple[Container, ...]:
+        """Its containers that are in trouble."""
+        return tuple(
+            c
+            for c in self.containers
+            if c.image_unavailable
+            or c.crashing
+            or c.out_of_memory
+            or (c.state == "waiting" and c.reason in CONFIG_REASONS)
+        )
+
+
+def read_pod(body: Mapping[str, Any]) -> Pod:
+    """Take from a pod what the diagnosis needs."""
+    meta, status = body["metadata"], body.get("status") or {}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    return Pod(
+        uid=meta["uid"],
+        name=meta["name"],
+        phase=status.get("phase") or "Pending",
+        owners=tuple((owner["kind"], owner["name"], owner["uid"]) for owner in meta.get("ownerReferences") or ()),
+        labels=meta.get("labels") or {},
+        created=meta.get("creationTimestamp") or "",
+        deleting=meta.get("deletionTimestamp") is not None,
+        ready=(conditions.get("Ready") or {}).get("status") == "True",
+        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+        containers=(
+            *_containers(status.get("initContainerStatuses") or (), init=True),
+            *_containers(status.get("containerStatuses") or (), init=False),
+        ),
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+    )
+
+
+def _containers(statuses: Iterable[Mapping[str, Any]], *, init: bool) -> list[Container]:
+    found = []
+    for status in statuses:
+        state = status.get("state") or {"waiting": {}}
+        kind, detail = next(iter(state.items()))
+        last = (status.get("lastState") or {}).get("terminated") or {}
+        ended = detail if kind == "terminated" else last
+        found.append(
+            Container(
+                name=status["name"],
+                init=init,
+                state=kind,
+                ready=bool(status.get("ready")),
+                restarts=int(status.get("restartCount") or 0),
+                reason=detail.get("reason") or "",
+                message=detail.get("message") or "",
+                exit_code=ended.get("exitCode"),
+                last_reason=last.get("reason") or "",
+            )
+        )
+    return found

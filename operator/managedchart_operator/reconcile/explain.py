@@ -1,0 +1,62 @@
+"""Joins the error that a run raised with the evidence of why.
+
+Boundary: pure. Invariants: an error that names its cause itself keeps it; only one that merely says "it took too long" or "it
+failed" gets its reason and its sentence from the evidence, and helm's own text is kept beside it.
+"""
+
+import json
+from collections.abc import Callable
+
+from managedchart_operator.api.status import LastFailure
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.reasons import Reason
+
+# These say that something did not happen, not why.
+_WITHOUT_CAUSE = frozenset(
+    {Reason.TIMEOUT, Reason.HOOK_FAILED, Reason.HOOK_TIMEOUT, Reason.JOB_BACKOFF_LIMIT, Reason.HELM_FAILED}
+)
+# etcd takes 1.5 MiB an object and a person reads a screen; the history of objects is kept by GitOps tools and backups.
+MAX_BYTES = 16 * 1024
+
+
+def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str], str]) -> OperatorError:
+    """Return the error with the cause that the evidence shows, all of its texts redacted."""
+    message, hint = redact(error.message), redact(error.hint) if error.hint else None
+    reason, cause = error.reason, findings.cause
+    if cause is not None and reason in _WITHOUT_CAUSE:
+        reason, message, hint = cause.reason, redact(cause.message), cause.hint and redact(cause.hint)
+    if not isinstance(error, HelmError):
+        return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
+    text = error.text or error.message
+    return HelmError(
+        message,
+        reason=reason,
+        transient=error.transient,
+        text=redact(text),
+        exit_code=error.exit_code,
+        hint=hint,
+    )
+
+
+def bound(failure: LastFailure) -> LastFailure:
+    """Make a failure fit into its 16 KiB: logs go first, from the least telling container on, then events."""
+    while _size(failure) > MAX_BYTES:
+        holders = [c for c in failure.containers if c.log or c.previous_log]
+        if holders:
+            last = holders[-1]
+            if last.log and last.previous_log:
+                last.log = None  # what it said before it died tells more
+            else:
+                last.log = last.previous_log = None
+        elif failure.events:
+            failure.events.pop()
+        elif failure.helm_error:
+            failure.helm_error = None
+        else:
+            break
+    return failure
+
+
+def _size(failure: LastFailure) -> int:
+    return len(json.dumps(failure.model_dump(mode="json", by_alias=True, exclude_none=True)))
