@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +29,7 @@ _COMMAND_SECONDS = 60.0
 """Packaging, indexing and pushing take tenths of a second; a minute means that something hangs."""
 
 
+@cache
 def program(name: str) -> Path:
     """The path of one of devcluster's programs, which `devcluster build` must have built before."""
     folder = _run([str(_DEVCLUSTER), "bin"]).strip()

@@ -13,6 +13,9 @@ from .components import Layout
 REQUEST_SECONDS = 5.0
 """One request to a process on the same machine; only a machine that is swapping takes longer."""
 
+HEALTH_SECONDS = 1.0
+"""One health check: it is repeated anyway, and a stranger on the port that never answers must not hold it up."""
+
 UNREACHABLE = (OSError, http.client.HTTPException, ValueError)
 """What a request raises while the server is not there yet: refused, reset, half an answer, no certificate so far."""
 
@@ -32,9 +35,9 @@ def healthy(layout: Layout, port: int, path: str, *, tls: bool = True) -> bool:
     connection: http.client.HTTPConnection
     if tls:
         trust = ssl.create_default_context(cafile=str(layout.certificate))
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=REQUEST_SECONDS, context=trust)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=HEALTH_SECONDS, context=trust)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HEALTH_SECONDS)
     return _exchange(connection, "GET", path, {}, None)[0] == http.client.OK
 
 
