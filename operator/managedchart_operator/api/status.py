@@ -122,22 +122,22 @@ class RootCause(StatusModel):
     """The object that shows why it failed."""
 
     kind: str
-    """Its kind."""
+    """Kind of the object."""
     namespace: str
-    """Its namespace."""
+    """Namespace of the object."""
     name: str
-    """Its name."""
+    """Name of the object."""
     container: str | None = None
-    """The container in it."""
+    """The container in it that is meant."""
 
 
 class FailedContainer(StatusModel):
     """A container of the release that is in trouble."""
 
     pod: str
-    """Name of its pod."""
+    """Name of the pod."""
     name: str
-    """Its name."""
+    """Name of the container."""
     state: str
     """waiting, running or terminated."""
     reason: str | None = None
@@ -149,7 +149,7 @@ class FailedContainer(StatusModel):
     meaning: str | None = None
     """What the exit code means."""
     restarts: int = 0
-    """How often it was restarted."""
+    """How often the kubelet has restarted it."""
     log: str | None = None
     """The last lines of its log, redacted."""
     previous_log: str | None = None

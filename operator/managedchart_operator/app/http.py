@@ -5,6 +5,7 @@ resources are loaded.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -25,8 +26,8 @@ class HttpServer:
     ) -> None:
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", lambda _: _answer(healthy()))
-        app.router.add_get("/readyz", lambda _: _answer(ready()))
+        app.router.add_get("/healthz", partial(_answer, healthy))
+        app.router.add_get("/readyz", partial(_answer, ready))
         self._render = metrics.render
         self._runner = web.AppRunner(app, access_log=None)
         self._host, self._port = host, port
@@ -46,5 +47,6 @@ class HttpServer:
         return web.Response(body=self._render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-async def _answer(problem: str | None) -> web.Response:
+async def _answer(look: Callable[[], str | None], _: web.Request) -> web.Response:
+    problem = look()
     return web.Response(text=problem or "ok\n", status=500 if problem else 200)

@@ -85,6 +85,8 @@ def test_defaults_are_those_of_the_models() -> None:
         "atomic": True,
         "wait": True,
         "timeout": "180s",
+        "failFast": True,
+        "failFastGrace": "3s",
         "forceUpgrade": False,
         "dryRun": False,
         "lifecycle": {},

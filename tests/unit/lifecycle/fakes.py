@@ -9,6 +9,7 @@ from typing import Any
 
 from managedchart_operator.api.spec import Action, ChartSource, ManagedChartSpec
 from managedchart_operator.api.status import FailureEvent, Phase
+from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import InstalledRelease, Operation, PhaseContext
@@ -62,9 +63,9 @@ class FakeRelease:
         self._did("manifest")
         return self.objects
 
-    async def collect_evidence(self) -> tuple[list[FailureEvent], str | None]:
+    async def collect_evidence(self) -> Findings:
         self._did("collect_evidence")
-        return [EVENT], "no logs"
+        return Findings(events=[EVENT], incomplete="no logs")
 
 
 @dataclass
@@ -101,8 +102,7 @@ class FakeRecorder:
 
     phases: list[str] = field(default_factory=list)
     errors: dict[Phase, OperatorError] = field(default_factory=dict)
-    events: list[FailureEvent] = field(default_factory=list)
-    incomplete: str | None = None
+    findings: Findings = field(default_factory=Findings)
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
     def phase_started(self, phase: Phase) -> None:
@@ -113,8 +113,8 @@ class FakeRecorder:
         if error:
             self.errors[phase] = error
 
-    def evidence(self, events: list[FailureEvent], *, incomplete: str | None) -> None:
-        self.events, self.incomplete = events, incomplete
+    def evidence(self, findings: Findings) -> None:
+        self.findings = findings
 
     def warn(self, reason: str, message: str) -> None:
         self.warnings.append((reason, message))

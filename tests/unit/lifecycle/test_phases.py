@@ -149,7 +149,7 @@ async def test_the_default_on_deploy_failure_keeps_the_events_and_says_what_is_m
     with pytest.raises(HelmError):
         await Lifecycle().run(b.context)
     assert b.release.calls[-2:] == ["upgrade", "collect_evidence"]
-    assert (b.recorder.events, b.recorder.incomplete) == ([EVENT], "no logs")
+    assert (b.recorder.findings.events, b.recorder.findings.incomplete) == ([EVENT], "no logs")
 
 
 BREAKING: dict[str, Any] = {"last_breaking_version_requiring_restart": "2.0.0"}
