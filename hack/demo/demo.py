@@ -28,7 +28,7 @@ from cluster import NAMESPACE, Cluster
 from places import CHARTS, ROOT, alone
 
 # What a person wants to read first; the API server sorts by name.
-_FIRST = ("phase", "reason", "message", "hint", "revision", "time")
+_FIRST = ("phase", "reason", "message", "rootCause", "hint", "revision", "time")
 
 
 def main() -> int:

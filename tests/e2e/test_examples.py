@@ -1,0 +1,184 @@
+"""Every file of examples/ does what its comment says, with the charts of examples/charts in the place of unreachable ones."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, condition_of
+from harness.operator_process import OperatorProcess
+from peers import ChartRepository, OciRegistry
+
+sys.path.append(str(REPOSITORY / "hack" / "demo"))
+
+import examples
+
+CLOUD = REPOSITORY / "hack" / "demo" / "cloud.yaml"
+CHARTS = [chart.parent for chart in sorted((REPOSITORY / "examples" / "charts").glob("*/Chart.yaml"))]
+KUBE_SYSTEM = "/apis/apps/v1/namespaces/kube-system/daemonsets/aws-node"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture(scope="session")
+def repository(helm_binary: str) -> Iterator[ChartRepository]:
+    with ChartRepository(helm=Path(helm_binary)) as made:
+        for chart in CHARTS:
+            made.add_chart(chart)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def registry(helm_binary: str) -> Iterator[OciRegistry]:
+    with OciRegistry(helm=Path(helm_binary)) as made:
+        for chart in CHARTS:
+            made.add_chart(chart)
+        yield made
+
+
+@pytest.fixture
+def local(chart_root: Path, repository: ChartRepository, registry: OciRegistry) -> examples.Local:
+    """What /charts and the two addresses in the examples stand for."""
+    charts = chart_root / "examples"
+    if not charts.exists():
+        shutil.copytree(REPOSITORY / "examples" / "charts", charts)
+    return examples.Local(charts, repository.url, registry.url)
+
+
+def _apply(cluster: Cluster, ns: str, file: str, local: examples.Local) -> dict[str, Any]:
+    document = examples.load(examples.FOLDER / file, local)
+    cluster.apply(document, namespace=ns)
+    return document
+
+
+def _ready(cluster: Cluster, ns: str, file: str, local: examples.Local) -> dict[str, Any]:
+    document = _apply(cluster, ns, file, local)
+    return cluster.wait_ready(ns, document["metadata"]["name"])
+
+
+def _greeting(cluster: Cluster, ns: str, name: str) -> str:
+    found = cluster.get(f"/api/v1/namespaces/{ns}/configmaps/{name}")
+    assert found is not None, f"there is no ConfigMap {ns}/{name}"
+    text: str = found["data"]["greeting"]
+    return text
+
+
+def test_every_example_has_a_test() -> None:
+    source = Path(__file__).read_text()
+
+    assert [file.name for file in examples.files() if f'"{file.name}"' not in source] == []
+
+
+@pytest.mark.parametrize("file", [file.name for file in examples.files()])
+def test_an_example_is_one_object_that_can_be_applied_as_it_is(cluster: Cluster, file: str) -> None:
+    """Nothing but the addresses has to be replaced: the API server takes the file itself."""
+    answer = cluster.kubectl("apply", "--dry-run=server", "--output=name", f"--filename={examples.FOLDER / file}")
+
+    assert answer.startswith("managedchart.managedchart.dev/")
+    assert len(answer.splitlines()) == 1
+
+
+def test_a_chart_from_a_path(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    chart = _ready(cluster, ns, "01-path.yaml", local)
+
+    assert chart["status"]["release"]["chart"] == "hello"
+    assert _greeting(cluster, ns, "hello-from-path") == "from a folder"
+
+
+def test_a_chart_from_a_repository_by_a_constraint_into_another_namespace(
+    cluster: Cluster, ns: str, local: examples.Local
+) -> None:
+    chart = _ready(cluster, ns, "02-repository.yaml", local)
+
+    assert chart["status"]["release"]["chartVersion"] == "1.0.0"
+    assert _greeting(cluster, "hello", "hello-from-repository") == "Hello"
+
+
+def test_a_chart_from_a_registry_under_another_release_name(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    chart = _ready(cluster, ns, "03-oci.yaml", local)
+
+    assert chart["status"]["release"]["name"] == "hello"
+    assert _greeting(cluster, ns, "hello") == "Hello"
+
+
+def test_values_from_four_places_in_their_order(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    _ready(cluster, ns, "04-values.yaml", local)
+    deployment = cluster.get(f"/apis/apps/v1/namespaces/{ns}/deployments/hello-with-values")
+
+    assert deployment is not None
+    # The values file says 2 replicas and another greeting.
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["template"]["metadata"]["annotations"]["example.com/team"] == "platform"
+    assert _greeting(cluster, ns, "hello-with-values") == "from the resource"
+
+
+def test_the_prometheus_operators_crds_go_with_destroy(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    """helm itself would leave them, because they stand in crds/."""
+    _ready(cluster, ns, "05-prometheus-operator-crds.yaml", local)
+    there = [crd["metadata"]["name"] for crd in cluster.items(CRDS) if crd["spec"]["group"] == "monitoring.coreos.com"]
+    assert len(there) == 6
+
+    cluster.kubectl(
+        "patch", "managedchart", "prometheus-operator-crds", f"--namespace={ns}", "--type=merge",
+        '--patch={"spec": {"action": "Destroy"}}',
+    )  # fmt: skip
+    chart = cluster.wait_ready(ns, "prometheus-operator-crds")
+
+    assert condition_of(chart, "Ready")["reason"] == "Destroyed"
+    for name in there:
+        cluster.wait_gone(CRDS, name)
+
+
+@pytest.fixture
+def cloud(cluster: Cluster) -> Iterator[dict[str, Any]]:
+    """The CNI's DaemonSet as EKS installs it."""
+    cluster.kubectl("apply", "--server-side", "--field-manager=eks", f"--filename={CLOUD}")
+    found = cluster.get(KUBE_SYSTEM)
+    assert found is not None
+    yield found
+    cluster.kubectl("delete", f"--filename={CLOUD}", "--ignore-not-found")
+    cluster.kubectl("delete", "clusterrole,clusterrolebinding", "aws-node", "--ignore-not-found")
+    cluster.kubectl("delete", "secrets", "--namespace=kube-system", "--selector=owner=helm,name=aws-vpc-cni")
+
+
+def test_what_the_cloud_installed_is_adopted_in_place(
+    cluster: Cluster, ns: str, local: examples.Local, cloud: dict[str, Any]
+) -> None:
+    _ready(cluster, ns, "06-aws-vpc-cni.yaml", local)
+    adopted = cluster.get(KUBE_SYSTEM)
+
+    assert adopted is not None
+    assert adopted["metadata"]["uid"] == cloud["metadata"]["uid"]
+    assert adopted["metadata"]["annotations"]["meta.helm.sh/release-name"] == "aws-vpc-cni"
+    container = adopted["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"] == [{"name": "ENABLE_PREFIX_DELEGATION", "value": "true"}]
+
+
+def test_a_dry_run_changes_nothing(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    chart = _ready(cluster, ns, "07-dry-run.yaml", local)
+
+    assert condition_of(chart, "Ready")["reason"] == "DryRunSucceeded"
+    assert cluster.items(f"/apis/apps/v1/namespaces/{ns}/deployments") == []
+    assert cluster.revisions(ns, "hello-dry-run") == []
+
+
+def test_a_failure_is_told_in_the_resource_and_cleaned_up(
+    cluster: Cluster, ns: str, local: examples.Local, operator: OperatorProcess
+) -> None:
+    """The events outlive the pods that they are about."""
+    _apply(cluster, ns, "08-failing-image.yaml", local)
+    chart = cluster.wait_failed(ns, examples.FAILS_ON_PURPOSE)
+
+    events = chart["status"]["lastFailure"]["events"]
+    assert any("there-is-no-such-image:1.0" in event["message"] for event in events)
+    cluster.wait_chart(
+        ns, examples.FAILS_ON_PURPOSE, lambda found: "release" not in found["status"], what="without a release"
+    )
+    assert cluster.revisions(ns, examples.FAILS_ON_PURPOSE) == []
+    assert condition_of(cluster.managedchart(ns, examples.FAILS_ON_PURPOSE), "Stalled")["status"] == "True"
+    assert "there-is-no-such-image" not in "".join(line for line in operator.log.splitlines() if "ERROR" in line)
