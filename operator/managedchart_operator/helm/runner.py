@@ -2,8 +2,8 @@
 
 Purpose: spawn, feed, read, limit, time out, cancel. Boundary: knows nothing of releases; `helm.command` makes the
 arguments, `helm.errors` reads the errors. Invariants: no shell; values go in by stdin only; when `run` returns or raises,
-the process is gone; a cancelled `run` has ended helm by SIGTERM (which leaves the release marked failed, measured) and by
-SIGKILL only after the grace.
+the process and whatever it started are gone; a cancelled `run` has ended helm by SIGTERM (which leaves the release marked
+failed, measured) and by SIGKILL only after the grace.
 """
 
 import asyncio
@@ -114,8 +114,8 @@ class HelmRunner:
 
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
-        helm begins to wait, for a hook or for the release's objects. Raises HelmError (TIMEOUT) when the
-        deadline passes, and CancelledError after helm has been ended.
+        helm begins to wait, for a hook or for the release's objects. Raises HelmError when helm cannot be started or the
+        deadline passes (TIMEOUT), and CancelledError after helm has been ended.
         """
         async with self.slots.processes:
             slot = _Slot(self.slots.applies, self.counters)
@@ -144,15 +144,21 @@ class HelmRunner:
         waiting: Callable[[], None],
     ) -> HelmOutput:
         started = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            self.binary,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE if keep_stdout else asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**self.environment, _MARKER: self.identity},
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self.binary,
+                *arguments,
+                stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if keep_stdout else asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env={**self.environment, _MARKER: self.identity},
+                start_new_session=True,
+            )
+        except OSError as error:
+            # Too many processes or too little memory pass by; that helm is there was checked at the start.
+            raise HelmError(
+                f"helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
+            ) from error
         self.counters.started += 1
         self.counters.running += 1
         try:
@@ -214,8 +220,15 @@ async def _read_stderr(process: asyncio.subprocess.Process, waiting: Callable[[]
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Make sure that the process and its group are gone: SIGTERM, the grace, SIGKILL. Waits even when cancelled again."""
-    if process.returncode is not None:
-        return
+    try:
+        if process.returncode is None:
+            await _shielded_terminate(process)
+    finally:
+        # What helm started and left behind (a plugin, a credential helper); nobody waits for it any more.
+        _signal(process.pid, signal.SIGKILL)
+
+
+async def _shielded_terminate(process: asyncio.subprocess.Process) -> None:
     ending = asyncio.ensure_future(_terminate(process))
     cancelled: asyncio.CancelledError | None = None
     while not ending.done():
@@ -257,37 +270,39 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def _orphans(identity: str) -> list[int]:
-    """Find the helm processes that an operator of this identity started and that it does not have as a child now."""
+def _orphans(identity: str) -> dict[int, int]:
+    """Find what helms of this identity left that are no children of ours: process group by process id."""
     wanted = f"{_MARKER}={identity}".encode()
-    found = []
+    found, ours = {}, {os.getpgrp()}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError):
             if wanted not in (folder / "environ").read_bytes().split(b"\0"):
                 continue
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent != os.getpid():
-                found.append(int(folder.name))
-    return found
+            parent, group = map(int, (folder / "stat").read_text().rpartition(")")[2].split()[1:3])
+            found[int(folder.name)] = group
+            if parent == os.getpid():
+                ours.add(group)
+    return {pid: group for pid, group in found.items() if group not in ours}
 
 
 async def end_orphans(identity: str) -> int:
-    """End the helm processes that outlived a killed operator of the same identity; returns how many.
+    """End what outlived a killed operator of the same identity: its helms and what they started; returns how many processes.
 
     In a pod there are none, since they die with the container; on a host a `kill -9` of the operator leaves them running,
     and two helms must never work on one release.
     """
-    pids = await asyncio.to_thread(_orphans, identity)
-    for pid in pids:
-        logger.warning("ending helm (pid %d) that outlived an earlier operator", pid)
-        _signal(pid, signal.SIGTERM)
+    first = left = await asyncio.to_thread(_orphans, identity)
+    for group in set(first.values()):
+        logger.warning("ending helm (process group %d) that outlived an earlier operator", group)
+        _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + TERM_GRACE_SECONDS
-    while left := [pid for pid in await asyncio.to_thread(_orphans, identity) if pid in pids]:
+    while left := {pid: group for pid, group in left.items() if pid in first}:
         if time.monotonic() > deadline:
-            for pid in left:
-                _signal(pid, signal.SIGKILL)
+            for group in set(left.values()):
+                _signal(group, signal.SIGKILL)
         # Not our children, so there is nothing to wait on but /proc.
         await asyncio.sleep(0.05)
-    return len(pids)
+        left = await asyncio.to_thread(_orphans, identity)
+    return len(first)

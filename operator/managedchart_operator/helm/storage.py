@@ -84,6 +84,7 @@ def revisions_of(secrets: Iterable[Mapping[str, Any]]) -> tuple[Revision, ...]:
 
 class _Hook(BaseModel):
     manifest: str | None = None
+    events: list[str] | None = None
 
 
 class _ChartMetadata(BaseModel):
@@ -129,6 +130,11 @@ class StoredRelease:
     def app_version(self) -> str | None:
         """Version of the application that the chart installs."""
         return self._metadata.get("appVersion")
+
+    @property
+    def applied_by_server(self) -> bool:
+        """Whether helm used server-side apply; helm 3, and helm 4 when told so, applied from the client's side."""
+        return self.document.get("apply_method") == "ssa"
 
     @property
     def manifest(self) -> str:

@@ -1,0 +1,433 @@
+"""helm processes are fed, limited, timed out and ended cleanly, held with small programs in helm's place."""
+
+import asyncio
+import os
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm import runner as runner_module
+from managedchart_operator.helm.runner import (
+    STDERR_HEAD_BYTES,
+    STDERR_TAIL_BYTES,
+    HelmRunner,
+    HelmSlots,
+)
+from managedchart_operator.reasons import Reason
+
+# Longer than any test: what is still there at a test's end was not ended by itself.
+FOR_EVER = 300
+DEADLINE = 30.0
+
+Make = Callable[..., HelmRunner]
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Make:
+    """Make a runner of a shell script (or of Python) that plays helm; it works in `tmp_path`."""
+
+    def make(script: str, *, python: bool = False, processes: int = 8, applies: int = 8) -> HelmRunner:
+        interpreter = sys.executable if python else "/bin/sh"
+        program = tmp_path / "helm"
+        program.write_text(f"#!{interpreter}\n{script}\n")
+        program.chmod(0o755)
+        slots = HelmSlots(asyncio.Semaphore(processes), asyncio.Semaphore(applies))
+        environment = {"PATH": os.defpath, "HERE": str(tmp_path)}
+        return HelmRunner(str(program), environment, slots, identity=str(tmp_path))
+
+    return make
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Wait until something outside of this process is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that init has not reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pid_in(file: Path) -> int:
+    return int(file.read_text())
+
+
+def written(file: Path) -> bool:
+    return file.exists() and file.read_text().endswith("\n")
+
+
+@asynccontextmanager
+async def started(helm: HelmRunner, sign: Path, **options: object) -> AsyncIterator[asyncio.Task[object]]:
+    """A run under way whose program has written a file to say that it is ready."""
+    task = asyncio.create_task(helm.run(["upgrade"], deadline=DEADLINE, **options))  # type: ignore[arg-type]
+    await until(lambda: written(sign))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def cancelled(task: asyncio.Task[object]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# ---- in and out
+
+
+async def test_stdin_reaches_helm_whole(helm: Make) -> None:
+    """Values of any size, also beyond what a pipe holds."""
+    values = bytes(range(256)) * 16_384
+    output = await helm("cat").run(["upgrade"], stdin=values, keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == values
+
+
+async def test_without_stdin_helm_reads_an_empty_one(helm: Make) -> None:
+    """And never that of the operator, on which it would wait for ever."""
+    output = await helm("wc -c").run(["list"], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout.strip() == b"0"
+
+
+async def test_a_helm_that_ends_before_it_has_read_its_stdin_tells_its_own_error(helm: Make) -> None:
+    output = await helm("echo 'Error: unknown flag' >&2; exit 3").run(
+        ["upgrade"], stdin=b"x" * 4_000_000, deadline=DEADLINE
+    )
+    assert (output.exit_code, output.stderr) == (3, "Error: unknown flag\n")
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 1", 1), ("exit 42", 42), ("kill -9 $$", -9)])
+async def test_the_exit_code_is_told_and_is_no_exception(helm: Make, script: str, code: int) -> None:
+    assert (await helm(script).run(["upgrade"], deadline=DEADLINE)).exit_code == code
+
+
+async def test_arguments_arrive_as_they_are(helm: Make, tmp_path: Path) -> None:
+    """There is no shell in between that could read anything into them."""
+    arguments = ["upgrade", "a b", "", "$(touch pwned)", "; touch pwned", "--set=x=`touch pwned`", "ü*?"]
+    output = await helm('cd "$HERE"; printf "%s\\n" "$@"').run(arguments, keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout.decode().split("\n")[:-1] == arguments
+    assert not (tmp_path / "pwned").exists()
+
+
+async def test_helm_sees_only_the_environment_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the operator's own, where passwords may be; the one addition marks whose helm it is."""
+    monkeypatch.setenv("OPERATOR_PASSWORD", "secret")
+    slots = HelmSlots(asyncio.Semaphore(1), asyncio.Semaphore(1))
+    helm = HelmRunner("/usr/bin/env", {"HOME": "/nowhere", "A": "1"}, slots, identity="/cache")
+    output = await helm.run(["--null"], keep_stdout=True, deadline=DEADLINE)
+    seen = dict(entry.split("=", 1) for entry in output.stdout.decode().split("\0") if entry)
+    assert seen == {"HOME": "/nowhere", "A": "1", "MANAGEDCHART_HELM_OF": "/cache"}
+
+
+async def test_a_flood_on_both_outputs_keeps_its_beginning_and_its_end(helm: Make) -> None:
+    """The head tells what began, the tail why it ended; what is between is dropped, and no pipe is ever full."""
+    script = (
+        "import sys\n"
+        "sys.stderr.write('begin ' + 'e' * 8_000_000 + ' end')\n"
+        "sys.stdout.write('o' * 8_000_000)\n"
+        "sys.stderr.write(' last')"
+    )
+    output = await helm(script, python=True).run(["upgrade"], keep_stdout=True, deadline=DEADLINE)
+    assert output.exit_code == 0
+    assert output.stderr.startswith("begin ee")
+    assert output.stderr.endswith("ee end last")
+    assert len(output.stderr) == STDERR_HEAD_BYTES + STDERR_TAIL_BYTES
+    assert output.stdout == b"o" * 8_000_000
+
+
+async def test_a_text_between_head_and_tail_is_kept_whole(helm: Make) -> None:
+    """What fits is not touched, wherever the chunks end."""
+    size = STDERR_HEAD_BYTES + STDERR_TAIL_BYTES
+    script = f"import sys\nfor i in range({size // 8}): sys.stderr.write(f'{{i:07d}},')"
+    output = await helm(script, python=True).run(["upgrade"], deadline=DEADLINE)
+    assert output.stderr == "".join(f"{i:07d}," for i in range(size // 8))
+
+
+async def test_stdout_is_bounded(helm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "STDOUT_BYTES", 100_000)
+    output = await helm("head -c 3000000 /dev/zero").run(["template"], keep_stdout=True, deadline=DEADLINE)
+    assert (len(output.stdout), output.exit_code) == (100_000, 0)
+
+
+async def test_stdout_costs_nothing_where_nobody_wants_it(helm: Make) -> None:
+    output = await helm("echo notes").run(["upgrade"], deadline=DEADLINE)
+    assert output.stdout == b""
+
+
+async def test_a_text_that_is_no_utf8_is_read_all_the_same(helm: Make) -> None:
+    output = await helm("printf 'bad \\377 byte' >&2").run(["upgrade"], deadline=DEADLINE)
+    assert output.stderr == "bad � byte"
+
+
+async def test_a_helm_that_cannot_be_started_is_an_error_that_may_heal(helm: Make, tmp_path: Path) -> None:
+    """No memory or no process left is a moment's trouble; it must not stall the resource."""
+    runner = helm("exit 0")
+    (tmp_path / "helm").chmod(0o644)
+    with pytest.raises(HelmError, match="helm cannot be started: Permission denied") as caught:
+        await runner.run(["upgrade"], deadline=DEADLINE)
+    assert caught.value.transient
+    assert (runner.counters.started, runner.counters.running, runner.counters.applying) == (0, 0, 0)
+
+
+# ---- the end
+
+STUBBORN = "trap '' TERM; echo $$ > $HERE/pid; while :; do sleep 0.05; done"
+POLITE = "trap 'echo > $HERE/told; exit 1' TERM; echo $$ > $HERE/pid; while :; do sleep 0.02; done"
+
+
+async def test_a_deadline_ends_helm_and_says_so(helm: Make, tmp_path: Path) -> None:
+    with pytest.raises(HelmError, match="helm upgrade did not end within 0 s and was stopped") as caught:
+        await helm(POLITE).run(["upgrade"], deadline=0.3)
+    assert caught.value.reason is Reason.TIMEOUT
+    assert caught.value.transient
+    assert (tmp_path / "told").exists()
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_a_cancel_asks_helm_to_end_and_waits_for_it(helm: Make, tmp_path: Path) -> None:
+    """SIGTERM makes helm mark its release failed; SIGKILL would leave it pending."""
+    async with started(helm(POLITE), tmp_path / "pid") as task:
+        await cancelled(task)
+        assert (tmp_path / "told").exists()
+        assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_what_ignores_the_request_to_end_is_killed_after_the_grace(
+    helm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner_module, "TERM_GRACE_SECONDS", 0.2)
+    async with started(helm(STUBBORN), tmp_path / "pid") as task:
+        begin = time.monotonic()
+        await cancelled(task)
+        assert 0.2 <= time.monotonic() - begin < 3
+    assert not alive(pid_in(tmp_path / "pid"))
+    assert "is killed" in caplog.text
+
+
+async def test_a_second_cancel_changes_nothing(helm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is asked, `run` comes back only when helm is gone."""
+    monkeypatch.setattr(runner_module, "TERM_GRACE_SECONDS", 0.3)
+    async with started(helm(STUBBORN), tmp_path / "pid") as task:
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.05)
+            assert not task.done()
+            assert alive(pid_in(tmp_path / "pid"))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_a_dying_helm_may_still_say_a_lot(helm: Make, tmp_path: Path) -> None:
+    """Its last words are read on, so that a full pipe does not hold up its end until the kill."""
+    script = "trap 'head -c 3000000 /dev/zero >&2; echo > $HERE/said; exit 1' TERM\n"
+    script += "echo $$ > $HERE/pid; while :; do sleep 0.02; done"
+    async with started(helm(script), tmp_path / "pid") as task:
+        await cancelled(task)
+    assert (tmp_path / "said").exists()
+
+
+@pytest.mark.parametrize(
+    "child",
+    [f"sleep {FOR_EVER}", f"(trap '' TERM; sleep {FOR_EVER}) >/dev/null 2>&1"],
+    ids=["that would end", "that would not"],
+)
+async def test_a_cancel_ends_what_helm_has_started_too(
+    helm: Make, tmp_path: Path, child: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin or a credential helper must not go on when its helm is gone."""
+    monkeypatch.setattr(runner_module, "TERM_GRACE_SECONDS", 1.0)
+    script = f"{child} & echo $! > $HERE/child; wait"
+    async with started(helm(script), tmp_path / "child") as task:
+        assert alive(pid_in(tmp_path / "child"))
+        await cancelled(task)
+    await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
+
+
+async def test_what_helm_leaves_behind_after_a_good_end_is_ended(helm: Make, tmp_path: Path) -> None:
+    script = f"sleep {FOR_EVER} >/dev/null 2>&1 & echo $! > $HERE/child"
+    assert (await helm(script).run(["upgrade"], deadline=DEADLINE)).exit_code == 0
+    await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
+
+
+async def test_a_child_that_holds_the_pipe_is_ended_at_the_deadline(helm: Make, tmp_path: Path) -> None:
+    """helm itself is gone by then, which must not hide what it has left."""
+    script = f"sleep {FOR_EVER} & echo $! > $HERE/child"
+    with pytest.raises(HelmError):
+        await helm(script).run(["upgrade"], deadline=0.3)
+    await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
+
+
+# ---- slots
+
+WAITS = "echo $$ > $HERE/pid; while [ ! -e $HERE/go ]; do sleep 0.02; done"
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "echo 'level=DEBUG msg=\"waiting for resources\" count=3' >&2",
+        "echo 'beginning wait for 3 resources with timeout of 3m0s' >&2",
+        "printf 'x waiting for' >&2; sleep 0.05; printf ' resources\\n' >&2",
+        "for c in w a i t i n g \\  f o r \\  r e s o u r c e s '\n'; do printf \"$c\" >&2; sleep 0.005; done",
+    ],
+    ids=["helm 4.3", "helm 4.2", "split in two", "split in single bytes"],
+)
+async def test_a_helm_that_only_waits_gives_its_apply_slot_to_the_next(helm: Make, tmp_path: Path, mark: str) -> None:
+    """A release that takes minutes to come up must not block the others."""
+    runner = helm(f"[ $1 = next ] && exit 0\n{mark}\n{WAITS}", applies=1)
+    async with started(runner, tmp_path / "pid"):
+        output = await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)
+        assert output.exit_code == 0
+        assert (runner.counters.running, runner.counters.applying) == (1, 0)
+
+
+async def test_a_helm_that_applies_keeps_its_apply_slot(helm: Make, tmp_path: Path) -> None:
+    """A word that only resembles the mark gives nothing away."""
+    runner = helm(f"[ $1 = next ] && exit 0\necho 'waiting for nothing' >&2\n{WAITS}", applies=1)
+    async with started(runner, tmp_path / "pid"):
+        follower = asyncio.create_task(runner.run(["next"], deadline=DEADLINE))
+        await asyncio.sleep(0.1)
+        assert (runner.counters.started, runner.counters.applying, follower.done()) == (1, 1, False)
+        (tmp_path / "go").touch()
+        assert (await follower).exit_code == 0
+
+
+async def test_each_wait_is_reported_once(helm: Make) -> None:
+    """helm says it for each hook and for the release, so the count tells what it waits for."""
+    waits: list[None] = []
+    script = "for i in 1 2 3; do echo 'waiting for resources'; echo other; done >&2"
+    await helm(script).run(["upgrade"], deadline=DEADLINE, on_waiting=lambda: waits.append(None))
+    assert len(waits) == 3
+
+
+async def test_a_call_that_applies_nothing_needs_no_apply_slot(helm: Make, tmp_path: Path) -> None:
+    runner = helm(f"[ $1 = pull ] && exit 0\n{WAITS}", applies=1)
+    async with started(runner, tmp_path / "pid"):
+        output = await asyncio.wait_for(runner.run(["pull"], deadline=DEADLINE, applies=False), 5)
+        assert output.exit_code == 0
+
+
+async def test_no_more_processes_run_than_there_are_slots(helm: Make) -> None:
+    runner = helm("sleep 0.05", processes=2)
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, runner.counters.running)
+            await asyncio.sleep(0.005)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.gather(*(runner.run(["upgrade"], deadline=DEADLINE) for _ in range(6)))
+    watching.cancel()
+    assert most == 2
+    assert (runner.counters.started, runner.counters.running, runner.counters.applying) == (6, 0, 0)
+
+
+async def test_who_is_cancelled_while_waiting_for_a_slot_starts_nothing(helm: Make, tmp_path: Path) -> None:
+    """And takes no slot away from those that come after."""
+    runner = helm(f"[ $1 = next ] && exit 0\n{WAITS}", applies=1)
+    async with started(runner, tmp_path / "pid"):
+        follower = asyncio.create_task(runner.run(["upgrade"], deadline=DEADLINE))
+        await asyncio.sleep(0.05)
+        await cancelled(follower)
+        assert runner.counters.started == 1
+        (tmp_path / "go").touch()
+        assert (await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)).exit_code == 0
+
+
+async def test_the_deadline_does_not_count_the_wait_for_a_slot(helm: Make, tmp_path: Path) -> None:
+    runner = helm(f"[ $1 = next ] && exit 0\n{WAITS}", applies=1)
+    async with started(runner, tmp_path / "pid"):
+        follower = asyncio.create_task(runner.run(["next"], deadline=0.2))
+        await asyncio.sleep(0.3)
+        (tmp_path / "go").touch()
+        assert (await follower).exit_code == 0
+
+
+@pytest.mark.parametrize("end", ["well", "error", "deadline", "cancel"])
+async def test_whatever_ends_a_run_gives_everything_back(helm: Make, tmp_path: Path, end: str) -> None:
+    runner = helm({"well": "exit 0", "error": "exit 1"}.get(end, POLITE), processes=1, applies=1)
+    task = asyncio.create_task(runner.run(["upgrade"], deadline=0.2 if end == "deadline" else DEADLINE))
+    if end == "cancel":
+        await until(lambda: written(tmp_path / "pid"))
+        task.cancel()
+    with suppress(HelmError, asyncio.CancelledError):
+        await task
+    assert (runner.counters.started, runner.counters.running, runner.counters.applying) == (1, 0, 0)
+    assert not runner.slots.processes.locked()
+    assert not runner.slots.applies.locked()
+
+
+# ---- what a killed operator left
+
+
+async def orphan(folder: Path, script: str, *, identity: str) -> int:
+    """A process of an earlier operator: in its own session, and no child of ours."""
+    sign = folder / f"orphan-{secrets.token_hex(4)}"
+    environment = {"PATH": os.defpath, "SIGN": str(sign), "MANAGEDCHART_HELM_OF": identity}
+    shell = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", f"setsid sh -c {shlex.quote(script)} >/dev/null 2>&1 &", env=environment
+    )
+    await shell.wait()
+    await until(lambda: written(sign))
+    return pid_in(sign)
+
+
+async def test_a_helm_that_outlived_its_operator_is_ended_and_no_other(helm: Make, tmp_path: Path) -> None:
+    """Not that of another operator on the same machine, and not one of our own."""
+    script = f"echo $$ > $SIGN; exec sleep {FOR_EVER}"
+    ours = await orphan(tmp_path, script, identity=str(tmp_path))
+    others = await orphan(tmp_path, script, identity=f"{tmp_path}-other")
+    try:
+        async with started(helm(WAITS), tmp_path / "pid") as task:
+            assert await runner_module.end_orphans(str(tmp_path)) == 1
+            assert (alive(ours), alive(others), task.done()) == (False, True, False)
+            assert await runner_module.end_orphans(str(tmp_path)) == 0
+    finally:
+        os.kill(others, signal.SIGKILL)
+
+
+async def test_what_our_own_helm_has_started_is_no_orphan(helm: Make, tmp_path: Path) -> None:
+    async with started(helm(f"sleep {FOR_EVER} & echo $! > $HERE/child; wait"), tmp_path / "child"):
+        assert await runner_module.end_orphans(str(tmp_path)) == 0
+        assert alive(pid_in(tmp_path / "child"))
+
+
+async def test_an_orphan_that_ignores_the_request_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "TERM_GRACE_SECONDS", 0.2)
+    stubborn = await orphan(
+        tmp_path, "trap '' TERM; echo $$ > $SIGN; while :; do sleep 0.05; done", identity=str(tmp_path)
+    )
+    assert await runner_module.end_orphans(str(tmp_path)) >= 1
+    assert not alive(stubborn)
+
+
+async def test_what_an_orphaned_helm_had_started_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    """Its helm is gone and it leads no process group of its own; waiting for it once had no end."""
+    child = await orphan(tmp_path, f"sleep {FOR_EVER} & echo $! > $SIGN", identity=str(tmp_path))
+    await until(lambda: Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid()))
+    assert await asyncio.wait_for(runner_module.end_orphans(str(tmp_path)), 5) == 1
+    assert not alive(child)
+
+
+async def test_without_orphans_nothing_is_waited_for(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    assert await runner_module.end_orphans(str(tmp_path)) == 0
+    assert time.monotonic() - begin < 2
