@@ -65,10 +65,12 @@ RUN /opt/backend/bin/hatchling build -t wheel -d /wheel \
 FROM ${BASE_RUNTIME}
 COPY --from=helm /out/helm /usr/local/bin/helm
 COPY --from=packages /opt/managedchart /opt/managedchart
-# HOME: user 65532 has no entry in /etc/passwd and would get "/", which cannot be written.
+# User 65532, or whatever number a cluster assigns, has no entry in /etc/passwd. HOME would be "/", which cannot be written;
+# and kopf asks for the user's name, for which Python looks at USER before it fails (measured: KeyError at start).
 # PYTHONSAFEPATH: neither the working directory nor the script's own is a place to import from.
 ENV PATH=/opt/managedchart/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/var/cache/managedchart \
+    USER=managedchart-operator \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1

@@ -27,7 +27,6 @@ class Operator:
 
     engine: Engine
     process: subprocess.Popen[bytes]
-    user: int
     log: Path
 
     def wait_for(self, url: str) -> None:
@@ -57,17 +56,18 @@ class Operator:
         return time.monotonic() - started
 
     def log_end(self) -> str:
-        """The last lines that the operator wrote."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+        """The last lines that the operator wrote, each cut: one JSON line can hold a whole traceback."""
+        return "\n".join(line[:1000] for line in self.log.read_text(errors="replace").splitlines()[-40:])
 
     def _signalled(self) -> int:
         """Whom to send a signal: docker and podman pass it on; buildah would kill, so the operator itself."""
         if self.engine.passes_signals_on:
             return self.process.pid
-        of_user = [pid for pid in _descendants(self.process.pid) if Path(f"/proc/{pid}").stat().st_uid == self.user]
-        if not of_user:
-            raise ImageError("the operator's process cannot be found")
-        return of_user[0]
+        for pid in _descendants(self.process.pid):
+            # Between the client and the program stand further processes of buildah, named buildah-chroot-…
+            if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"buildah"):
+                return pid
+        raise ImageError("the operator's process cannot be found")
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def operator(engine: Engine, image: str, confinement: Confinement, *, log: Path)
     command = engine.command(image, name=name, confinement=confinement, arguments=("run",))
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-    running = Operator(engine, process, confinement.user, log)
+    running = Operator(engine, process, log)
     try:
         yield running
     except ImageError:
@@ -106,7 +106,9 @@ def output_of(engine: Engine, image: str, confinement: Confinement, *, program: 
 
 
 def _descendants(pid: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    # Of each thread: a Go program starts its children from any.
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    children = [int(child) for words in lists for child in words.split()]
     return children + [further for child in children for further in _descendants(child)]
 
 

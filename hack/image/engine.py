@@ -133,6 +133,8 @@ class Engine:
         variables = [f"--env={key}={value}" for key, value in confinement.environment.items()]
         mounts = [f"--volume={folder}:{path}:ro" for folder, path in confinement.mounts.items()]
         if self.name == "buildah":
+            # It follows a link in the target of a mount out of the image: /var/run leads to /run.
+            mounts = [mount.replace(":/var/run/", ":/run/") for mount in mounts]
             writable = [f"--mount=type=tmpfs,destination={path}" for path in confinement.writable]
             # buildah does not know entry points.
             program = program or ("managedchart-operator",)
