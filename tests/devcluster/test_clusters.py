@@ -145,6 +145,21 @@ def test_a_component_that_dies_at_its_start_is_reported_with_the_end_of_its_log(
     assert broken("get", "clusters").stdout == ""
 
 
+def test_a_component_that_dies_later_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+    scheduler = program("kube-scheduler")
+    script = f"{scheduler} $* & trap 'echo FATAL: out of luck; kill -9 $!; exit 7' TERM; wait"
+    fragile = with_broken(tmp_path, "kube-scheduler", script)
+    cluster = fragile.create("fragile")
+    try:
+        assert "kube-scheduler runs, pid" in fragile("status", "--name", "fragile").stdout
+        os.kill(cluster.pids()["kube-scheduler"], signal.SIGTERM)
+        told = eventually(lambda: fragile("status", "--name", "fragile"), lambda answer: answer.returncode)
+        assert 'ERROR: kube-scheduler of cluster "fragile" died. The end of its log:' in told.stderr
+        assert told.stderr.splitlines()[-1] == "FATAL: out of luck"
+    finally:
+        fragile.delete("fragile")
+
+
 def test_a_terminated_creation_takes_its_processes_with_it(tmp_path: Path) -> None:
     """The one that hangs here is the scheduler: by then four others run."""
     stuck = with_broken(tmp_path, "kube-scheduler", "exec sleep 600")

@@ -1,4 +1,4 @@
-"""The command line: the part of kind's that pytest-kind and people use, and three commands of our own.
+"""The command line: the part of kind's that pytest-kind and people use, and four commands of our own.
 
 Answers go to stdout, everything else to stderr. A failure that has a reason is one sentence and exit code 1.
 """
@@ -64,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--name", default=DEFAULT_NAME)
     image.set_defaults(run=_load)
 
+    status = verbs.add_parser("status", help="list a cluster's processes, or say which died, with the end of its log")
+    status.add_argument("--name", default=DEFAULT_NAME)
+    status.set_defaults(run=_status)
+
     restart = verbs.add_parser("restart-apiserver", help="kill the API server and start it again on the same port")
     restart.add_argument("--name", default=DEFAULT_NAME)
     restart.set_defaults(run=_restart)
@@ -128,6 +132,12 @@ def _load(_: argparse.Namespace) -> int:
     print(
         "Nothing to load: kwok plays the containers of this cluster, no image is ever pulled or run.", file=sys.stderr
     )
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    for process in cluster.check(arguments.name):
+        print(f"{process.name} runs, pid {process.pid}")
     return 0
 
 

@@ -78,6 +78,16 @@ def load(name: str) -> Layout:
     return Layout.load(name)
 
 
+def check(name: str) -> list[Process]:
+    """The processes of a cluster, all alive; raises ComponentError with the end of the log of one that has died since."""
+    layout = load(name)
+    found = processes.recorded(layout.folder)
+    for process in found:
+        if not process.alive:
+            raise _death(layout, process.name)
+    return found
+
+
 def restart_apiserver(name: str) -> None:
     """Kill the API server without warning and start it again on the same port; return when it is ready."""
     layout = load(name)
@@ -100,7 +110,15 @@ def _claim(name: str, programs: Path) -> Layout:
     folders.state().mkdir(parents=True, exist_ok=True)
     prepared = Path(tempfile.mkdtemp(prefix=".new-", dir=folders.state()))
     try:
-        layout = Layout(name, folder, programs, Ports(*processes.free_ports(6)), secrets.token_urlsafe(24))
+        audit = os.environ.get("DEVCLUSTER_AUDIT_LOG", "")
+        layout = Layout(
+            name=name,
+            folder=folder,
+            programs=programs,
+            ports=Ports(*processes.free_ports(6)),
+            token=secrets.token_urlsafe(24),
+            audit_log=str(Path(audit).absolute()) if audit else "",
+        )
         processes.record(_CREATOR, os.getpid(), prepared)
         layout.save(prepared)
         try:

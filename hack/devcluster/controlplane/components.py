@@ -6,7 +6,6 @@ No admission plug-in is switched off: quotas, limits, webhooks and ServiceAccoun
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +35,8 @@ class Layout:
     programs: Path
     ports: Ports
     token: str
+    audit_log: str = ""
+    """Where the API server writes what it was asked; nowhere when empty."""
 
     @property
     def certificate(self) -> Path:
@@ -59,7 +60,12 @@ class Layout:
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs; `folder` is where the cluster's folder is being prepared."""
-        content = {"programs": str(self.programs), "ports": asdict(self.ports), "token": self.token}
+        content = {
+            "programs": str(self.programs),
+            "ports": asdict(self.ports),
+            "token": self.token,
+            "audit_log": self.audit_log,
+        }
         file = folder / "cluster.json"
         file.touch(mode=0o600)
         file.write_text(json.dumps(content))
@@ -69,7 +75,8 @@ class Layout:
         """Read an existing cluster's layout; raises FileNotFoundError when there is none."""
         folder = folders.cluster(name)
         content = json.loads((folder / "cluster.json").read_text())
-        return cls(name, folder, Path(content["programs"]), Ports(**content["ports"]), content["token"])
+        programs, ports = Path(content["programs"]), Ports(**content["ports"])
+        return cls(name, folder, programs, ports, content["token"], content["audit_log"])
 
 
 def commands(layout: Layout) -> dict[str, list[str]]:
@@ -141,10 +148,9 @@ def _apiserver(layout: Layout) -> list[str]:
         "--allow-privileged=true",
         "--profiling=false",
     ]
-    audit = os.environ.get("DEVCLUSTER_AUDIT_LOG")
-    if audit:
+    if layout.audit_log:
         arguments += [
-            f"--audit-log-path={Path(audit).absolute()}",
+            f"--audit-log-path={layout.audit_log}",
             f"--audit-policy-file={layout.folder / 'audit-policy.json'}",
         ]
     return arguments
