@@ -128,7 +128,8 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r"^(?P<why>validation: chart\.[^\n]+|Chart\.yaml file is missing|unable to (?:detect|load) chart[^\n]*|"
         r"file '[^']*' (?:does not appear|seems to be)[^\n]*|chart (?:illegally|contains|yaml not in)[^\n]*|"
-        r"no files in chart archive|decompressed chart is larger[^\n]*|invalid chart apiVersion|error unpacking subchart[^\n]*)",
+        r"no files in chart archive|decompressed chart is larger[^\n]*|invalid chart apiVersion|"
+        r"error unpacking subchart[^\n]*)",
         Reason.CHART_INVALID,
         "helm cannot load the chart: {why}",
     ),

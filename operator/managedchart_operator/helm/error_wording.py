@@ -11,6 +11,8 @@ from managedchart_operator.helm.error_text import field_errors, in_hook, listed,
 
 Match = re.Match[str]
 
+_FIELD_PATH = re.compile(r"[.][^\s,]+")
+
 
 def line_of(found: Match) -> str:
     """The line of the text in which the match begins."""
@@ -38,7 +40,7 @@ def fields(found: Match) -> str:
 def conflict(found: Match) -> str:
     """Which field managers own which of the chart's fields."""
     conflicts = re.findall(r'conflicts? with "([^"]+)"[^:\n]*:((?:\s*-? ?\.[^\s,]+)+)', found.string)
-    told = [f"{manager} owns {', '.join(re.findall(r'[.][^ ,\n]+', owned))}" for manager, owned in conflicts]
+    told = [f"{manager} owns {', '.join(re.findall(_FIELD_PATH, owned))}" for manager, owned in conflicts]
     return f"{subject(line_of(found))}: other field managers own what the chart sets: {listed(told)}"
 
 

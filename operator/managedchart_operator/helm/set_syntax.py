@@ -47,12 +47,13 @@ def apply_set(values: Mapping[str, Any], *, key: str, value: str, field: str) ->
     try:
         steps = parse_key(key)
         typed = parse_value(value)
-        return _put(dict(values), steps, typed, walked="")
+        result: dict[str, Any] = _put(dict(values), steps, typed, walked="")
     except SetSyntaxError as invalid:
         quoted = f" ({key!r})" if invalid.part == "key" else ""
         raise ValuesError(
             f"{field}.{invalid.part}{quoted}: {invalid.problem}", reason=Reason.VALUES_INVALID
         ) from invalid
+    return result
 
 
 def exact_numbers(values: Mapping[str, Any], set_values: Sequence[SetValue]) -> list[str]:

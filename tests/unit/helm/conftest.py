@@ -1,8 +1,6 @@
 """The real helm, for tests that hold our reading of values and errors to helm's own."""
 
 import json
-import os
-import shutil
 import subprocess
 from base64 import b64decode
 from collections.abc import Callable
@@ -14,21 +12,6 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 CHARTS = ROOT / "tests" / "charts"
-
-
-@pytest.fixture(scope="session")
-def helm_binary() -> str:
-    """Path of helm 4; the test is skipped where there is none."""
-    if given := os.environ.get("MANAGEDCHART_TEST_HELM"):
-        return given
-    devcluster = ROOT / "hack" / "devcluster" / "devcluster"
-    if devcluster.is_file():
-        folder = subprocess.run([devcluster, "bin"], capture_output=True, text=True, check=False).stdout.strip()
-        if folder and (Path(folder) / "helm").is_file():
-            return str(Path(folder) / "helm")
-    if found := shutil.which("helm"):
-        return found
-    pytest.skip("no helm: set MANAGEDCHART_TEST_HELM, or run hack/devcluster/devcluster build")
 
 
 class HelmRefusedError(Exception):

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "operator"))
@@ -52,7 +52,7 @@ class Recorder:
         self.namespaces = 0
         self.chart_count = 0
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> Self:
         arguments = [DEVCLUSTER, "create", "cluster", "--name", "record-outputs", "--kubeconfig", self.kubeconfig]
         subprocess.run(arguments, check=True, stdout=sys.stderr)
         return self
@@ -879,7 +879,12 @@ def quota_exceeded(r: Recorder):
     return r.upgrade(r.chart(configmap("one") + configmap("two")), ns)
 
 
-POD = 'apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: web, image: "web:1", resources: {requests: {cpu: "4"}, limits: {cpu: "4"}}}]\n'
+POD = """apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers: [{name: web, image: "web:1", resources: {requests: {cpu: "4"}, limits: {cpu: "4"}}}]
+"""
 
 
 @case
@@ -1152,6 +1157,13 @@ def uninstall_hook_failed(r: Recorder):
     ns = r.namespace()
     r.upgrade(r.chart(job("bye", fail="job-fail", hook="pre-delete")), ns)
     return r.helm(command.uninstall(release="web", namespace=ns, timeout="10s"))
+
+
+@case
+def uninstall_hook_timeout(r: Recorder):
+    ns = r.namespace()
+    r.upgrade(r.chart(job("bye", fail="image", hook="pre-delete")), ns)
+    return r.helm(command.uninstall(release="web", namespace=ns, timeout="2s"))
 
 
 @case

@@ -1,0 +1,161 @@
+"""Every failure that the real helm was seen to report is named, worded and known to be worth another attempt or not.
+
+The texts in outputs/ are helm's own (record_outputs.py); what could not be provoked is quoted here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.error_table import TABLE
+from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part
+from managedchart_operator.helm.errors import classify
+from managedchart_operator.reasons import Reason
+
+OUTPUTS = {path.stem: path for path in sorted((Path(__file__).parent / "outputs").glob("*.txt"))}
+EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "outputs" / "expected.yaml").read_text())
+
+# The words of API servers and of helm's network code that a test cluster does not say: source of each beside it.
+QUOTED = {
+    # client-go and apiserver: pkg/registry/core, storage
+    'server-side apply failed for object a/web /v1, Kind=ConfigMap: Operation cannot be fulfilled on configmaps "web": '
+    "the object has been modified; please apply your changes to the latest version and try again": Reason.API_UNAVAILABLE,
+    "query: failed to query with labels: etcdserver: leader changed": Reason.API_UNAVAILABLE,
+    "create: failed to create: rpc error: code = Unavailable desc = etcdserver: request timed out": Reason.API_UNAVAILABLE,
+    'query: failed to query with labels: Get "https://10.0.0.1:443/api/v1/x": net/http: TLS handshake timeout': (
+        Reason.API_UNAVAILABLE
+    ),
+    'Get "https://10.0.0.1:443/version": dial tcp 10.0.0.1:443: i/o timeout': Reason.API_UNAVAILABLE,
+    'Get "https://10.0.0.1:443/version": read tcp 10.1.0.2:4->10.0.0.1:443: read: connection reset by peer': (
+        Reason.API_UNAVAILABLE
+    ),
+    "http2: client connection lost": Reason.API_UNAVAILABLE,
+    "the server has received too many requests and has asked us to try again later": Reason.API_UNAVAILABLE,
+    "the server was unable to return a response in the time allotted, but may still be processing the request": (
+        Reason.API_UNAVAILABLE
+    ),
+    # apiserver/pkg/util/webhook, aggregated routing
+    "server-side apply failed for object a/web /v1, Kind=ConfigMap: Internal error occurred: failed calling webhook "
+    '"validate.nginx.ingress.kubernetes.io": failed to call webhook: Post "https://ingress.nginx.svc:443/v1?timeout=10s": '
+    'no endpoints available for service "ingress"': Reason.WEBHOOK_UNAVAILABLE,
+    # apps/validation before Kubernetes 1.32, and client-side apply
+    'cannot patch "web" with kind StatefulSet: StatefulSet.apps "web" is invalid: spec: Forbidden: updates to statefulset '
+    "spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy' are forbidden": Reason.IMMUTABLE_FIELD,
+    # plugin/pkg/admission/resourcequota
+    'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: failed quota: cpu: must specify '
+    "limits.cpu for: web": Reason.QUOTA_EXCEEDED,
+    # plugin/pkg/admission/serviceaccount
+    'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: error looking up service account '
+    'a/web: serviceaccount "web" not found': Reason.ADMISSION_REFUSED,
+    # helm, client-side creation (pkg/kube/client.go)
+    'failed to create resource: configmaps "web" already exists': Reason.OBJECT_OWNED,
+    'error validating data: unknown field "spec.replicaz"': Reason.OBJECT_INVALID,
+    # helm, waiting for Jobs (pkg/kube)
+    "resource Job/a/migrate not ready. status: Failed, message: Job Failed. failed: 7/1": Reason.JOB_BACKOFF_LIMIT,
+    "job migrate failed: BackoffLimitExceeded": Reason.JOB_BACKOFF_LIMIT,
+}
+
+
+def classified(name: str) -> HelmError:
+    head, _, text = OUTPUTS[name].read_text().partition("\n")
+    return classify(text, exit_code=int(head.removeprefix("# exit ")), command=command_of(name))
+
+
+def command_of(name: str) -> str:
+    commands = {"repository": "pull", "registry": "pull", "uninstall": "uninstall", "rollback": "rollback"}
+    return commands.get(name.partition("-")[0], "upgrade")
+
+
+def test_every_recorded_output_has_its_expectation() -> None:
+    assert set(EXPECTED) == set(OUTPUTS)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_recorded_failure_is_named_and_worded(name: str) -> None:
+    error = classified(name)
+    assert {"reason": error.reason, "transient": error.transient, "message": error.message} == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_messages_and_texts_are_bounded_and_free_of_log_lines(name: str) -> None:
+    error = classified(name)
+    assert 0 < len(error.message) <= MAX_MESSAGE
+    assert len(error.text) <= MAX_TEXT
+    assert "level=" not in error.text
+    assert "\n" not in error.message
+    assert "None" not in error.message
+
+
+@pytest.mark.parametrize(("text", "reason"), QUOTED.items())
+def test_a_quoted_failure_is_named(text: str, reason: Reason) -> None:
+    error = classify(f"Error: UPGRADE FAILED: {text}\n", exit_code=1, command="upgrade")
+    assert error.reason is reason
+
+
+def test_no_row_of_the_table_is_dead() -> None:
+    """Each row decides at least one text that was seen or quoted; a row that nothing reaches is a guess."""
+    texts = [(error_part(path.read_text().partition("\n")[2]), command_of(name)) for name, path in OUTPUTS.items()]
+    texts += [(text, "upgrade") for text in QUOTED]
+    used = set()
+    for text, command in texts:
+        rows = (row for row in TABLE if not row.commands or command in row.commands)
+        used.add(next((id(row) for row in rows if row.pattern.search(text)), 0))
+    assert [row.pattern.pattern for row in TABLE if id(row) not in used] == []
+
+
+def test_what_nobody_knows_is_told_in_helm_s_last_line_and_tried_again() -> None:
+    error = classify("level=DEBUG msg=x\nError: UPGRADE FAILED: one\ntwo and three\n\n", exit_code=1, command="upgrade")
+    assert (error.reason, error.transient) == (Reason.HELM_FAILED, True)
+    assert error.message == "helm upgrade failed: two and three"
+    assert error.text == "one\ntwo and three"
+
+
+def test_silence_is_told_with_the_exit_code() -> None:
+    assert classify("", exit_code=3, command="rollback").message == "helm rollback failed without a word (exit code 3)"
+
+
+def test_a_killed_helm_is_told_by_its_signal() -> None:
+    """What it had said before does not matter: a kill is no error of the chart."""
+    error = classify("Error: values don't meet", exit_code=-9, command="upgrade")
+    assert error.message == "helm upgrade was killed by SIGKILL before it had finished"
+    assert error.hint
+    assert error.exit_code == -9
+    assert "SIGTERM" in classify("", exit_code=-15, command="pull").message
+    assert "signal 99" in classify("", exit_code=-99, command="pull").message
+
+
+def test_of_a_long_text_head_and_tail_are_kept() -> None:
+    error = classify("Error: the beginning " + "x" * 20_000 + " the end", exit_code=1, command="upgrade")
+    assert len(error.text) <= 4096
+    assert error.text.startswith("the beginning")
+    assert error.text.endswith("the end")
+
+
+def test_values_that_the_api_server_repeats_are_left_out_of_the_message() -> None:
+    """It prints the whole pod template of an immutable Job, with what may be a password in an environment variable."""
+    assert "registry.example" in classified("immutable-job").text
+    assert classified("immutable-job").message == "Job ns26/job: spec.template: field is immutable"
+
+
+def test_a_pull_s_words_are_not_taken_for_those_of_the_api_server() -> None:
+    text = 'Error: Get "https://host/x": dial tcp 10.0.0.1:443: connect: connection refused'
+    assert classify(text, exit_code=1, command="pull").reason is Reason.CHART_SOURCE_UNAVAILABLE
+    assert classify(text, exit_code=1, command="upgrade").reason is Reason.API_UNAVAILABLE
+
+
+def test_who_owns_an_object_and_how_to_adopt_it_is_told() -> None:
+    error = classified("owned-by-nobody")
+    assert error.hint
+    for word in ("app.kubernetes.io/managed-by=Helm", "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"):
+        assert word in error.hint
+
+
+def test_many_unready_resources_are_counted() -> None:
+    lines = [
+        f"resource Deployment/a/d{number} not ready. status: InProgress, message: Available: 0/1" for number in range(9)
+    ]
+    error = classify("Error: " + "\n".join([*lines, "context deadline exceeded"]), exit_code=1, command="upgrade")
+    assert error.message.endswith("Deployment a/d4 (Available: 0/1); and 4 more")
