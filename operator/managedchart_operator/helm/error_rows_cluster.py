@@ -173,6 +173,11 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         Reason.OBJECT_INVALID,
         about("{it}: {why}"),
     ),
+    row(
+        r"cannot be handled as a (?P<kind>\w+): (?:json: )?(?P<why>[^\n]+)",
+        Reason.OBJECT_INVALID,
+        "A {kind} of the chart cannot be read by the API server: {why}",
+    ),
     row(r'unknown field "(?P<field>[^"]+)"', Reason.OBJECT_INVALID, about("{it} has no field {field}")),
     row(
         r"field is immutable|may not change once set|updates to statefulset spec for fields other than|is immutable after",

@@ -53,6 +53,9 @@ QUOTED = {
     # helm, client-side creation (pkg/kube/client.go)
     'failed to create resource: configmaps "web" already exists': Reason.OBJECT_OWNED,
     'error validating data: unknown field "spec.replicaz"': Reason.OBJECT_INVALID,
+    # client-side apply (measured with 4.3.1 and forceUpgrade)
+    'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field '
+    "DeploymentSpec.spec.replicas of type int32": Reason.OBJECT_INVALID,
     # helm, waiting for Jobs (pkg/kube)
     "resource Job/a/migrate not ready. status: Failed, message: Job Failed. failed: 7/1": Reason.JOB_BACKOFF_LIMIT,
     "job migrate failed: BackoffLimitExceeded": Reason.JOB_BACKOFF_LIMIT,
