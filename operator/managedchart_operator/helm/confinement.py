@@ -117,7 +117,8 @@ class ChartRoots:
 
 def _unavailable(path: str, chart: str, why: str) -> ValuesError:
     message = f"""Can't access helm chart override file "{path}" for chart "{chart}": {why}"""
-    return ValuesError(message, reason=Reason.VALUES_FILE_UNAVAILABLE, transient=True)
+    hint = "Values files in the operator's pod come by a volume; check its name, its mount and the path in spec.valuesFiles."
+    return ValuesError(message, reason=Reason.VALUES_FILE_UNAVAILABLE, transient=True, hint=hint)
 
 
 def read_up_to(file: FileIO, limit: int) -> bytes:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from managedchart_operator.api.duration import seconds
+from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.errors import OperatorError
+
+_WAITS = f"it waits for a new spec, or a new value of the annotation {RETRY_ANNOTATION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,11 @@ class Next:
 def next_attempt(error: OperatorError, *, failures: int, retry: Retry, now: datetime, endless: bool = False) -> Next:
     """Return what follows the failure that makes it `failures` in a row. `endless` is for removals: they never give up."""
     if not error.transient and not endless:
-        return Next(None, "trying again without a change is useless: it waits for a new spec or a retry annotation")
+        return Next(None, f"trying again without a change is useless: {_WAITS}")
     if failures > retry.limit and not endless:
         return Next(
             None,
-            f"gave up after {failures} attempts (spec.retry.limit {retry.limit}): "
-            "it waits for a new spec or a retry annotation",
+            f"gave up after {failures} attempts (spec.retry.limit {retry.limit}): {_WAITS}",
             gave_up=True,
         )
     delay = min(seconds(retry.backoff) * 2 ** min(failures - 1, 30), seconds(retry.max_backoff))
