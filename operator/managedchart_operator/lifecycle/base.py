@@ -47,10 +47,14 @@ class Lifecycle:
                 return payload
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Install or upgrade; uninstall first where the spec's breaking version is crossed."""
+        """Install or upgrade; uninstall first where the spec's breaking version is crossed.
+
+        An install takes the fields of objects that exist already: helm refuses all but those that somebody marked for
+        this release, and whoever made them still manages their fields.
+        """
         if context.operation is not Operation.FINISH:
             await self.uninstall_before_breaking_version(context)
-            await context.release.upgrade()
+            await context.release.upgrade(force_conflicts=context.operation is Operation.INSTALL)
         return payload
 
     async def destroy(self, context: PhaseContext, payload: Payload) -> Payload:
