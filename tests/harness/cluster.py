@@ -134,20 +134,20 @@ class Cluster:
         self.wait(path, name, lambda found: found is None, what="gone", timeout=timeout)
 
     def wait_event(
-        self, namespace: str, about: str, reason: str, *, timeout: float = WAIT_SECONDS
+        self, namespace: str, about: str, reason: str, *, count: int = 1, timeout: float = WAIT_SECONDS
     ) -> list[dict[str, Any]]:
-        """Watch for an Event of this reason about the object of this name, and return all there are then, oldest first."""
+        """Watch until there are so many Events of this reason about the object of this name; return them, oldest first."""
         path = f"/api/v1/namespaces/{namespace}/events"
         fields = f"involvedObject.name={about},reason={reason}"
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             listing = self.get(path, fieldSelector=fields)
             assert listing is not None, f"there is no namespace {namespace}"
-            if found := listing["items"]:
+            if len(found := listing["items"]) >= count:
                 return sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
             next(self._watch(path, fields, listing["metadata"]["resourceVersion"], left), None)
         others = [event["reason"] for event in self.items(path, fieldSelector=f"involvedObject.name={about}")]
-        raise AssertionError(f"waited {timeout:.0f} s for an Event {reason} about {about}; there are {others}")
+        raise AssertionError(f"waited {timeout:.0f} s for {count} Events {reason} about {about}; there are {others}")
 
     def revisions(self, namespace: str, release: str) -> list[tuple[int, str]]:
         """Return number and status of a release's revisions, oldest first."""

@@ -42,7 +42,7 @@ def read_failure(
     else:
         stalled = condition_of(chart, "Stalled")
         assert (stalled["status"], stalled["reason"]) == ("True", reason)
-        assert "new spec or a retry annotation" in stalled["message"]
+        assert "waits for a new spec, or a new value of the annotation managedchart.dev/retry" in stalled["message"]
         assert not condition_of(chart, "Reconciling")
         assert "nextRetryAt" not in status
     event = cluster.wait_event(namespace, name, reason)[-1]

@@ -1,0 +1,109 @@
+"""Releases and objects that belong to somebody else: refused, never fought over, and taken over when they are free."""
+
+from typing import Any
+
+import pytest
+
+from e2e.bad_input.reading import read_failure, told
+from harness.chart_files import chart_files, contents, package_chart
+from harness.cluster import MANAGEDCHARTS, Cluster, managedchart
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+SMALL = contents(package_chart())
+_FIXED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shared}\ndata: {from: chart}\n"
+FIXED = contents(package_chart(chart_files(shared=_FIXED)))
+
+
+def _config_map(cluster: Cluster, ns: str, name: str) -> dict[str, Any]:
+    found = cluster.get(f"/api/v1/namespaces/{ns}/configmaps/{name}")
+    assert found is not None
+    return found
+
+
+def _owned_release(cluster: Cluster, ns: str, **first: Any) -> None:
+    """A ManagedChart `first` that has deployed the release `shared`, and a `second` that names the same one."""
+    cluster.apply(
+        managedchart("first", SMALL, releaseName="shared", values={"message": "first"}, **first), namespace=ns
+    )
+    cluster.wait_ready(ns, "first")
+    cluster.apply(managedchart("second", SMALL, releaseName="shared", values={"message": "second"}), namespace=ns)
+
+
+def test_a_release_of_another_managedchart_is_refused_and_its_owner_named(cluster: Cluster, ns: str) -> None:
+    _owned_release(cluster, ns)
+    chart = read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
+    failure = chart["status"]["lastFailure"]
+    assert f"the release {ns}/shared belongs to the ManagedChart {ns}/first" in failure["message"]
+    assert "another releaseName or targetNamespace, or delete the other" in failure["hint"]
+    # The owner goes on as if nothing had happened, and is not disturbed by the other one's deletion either.
+    cluster.apply(
+        managedchart("first", SMALL, releaseName="shared", values={"message": "still the first"}), namespace=ns
+    )
+    cluster.wait_ready(ns, "first")
+    cluster.kubectl("delete", "managedchart", "second", f"--namespace={ns}")
+    assert cluster.revisions(ns, "shared")[-1] == (2, "deployed")
+    assert _config_map(cluster, ns, "shared")["data"] == {"message": "still the first"}
+
+
+def test_a_release_that_its_owner_orphaned_is_taken_over_in_place(cluster: Cluster, ns: str) -> None:
+    _owned_release(cluster, ns, deletionPolicy="Orphan")
+    read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
+    before = _config_map(cluster, ns, "shared")
+    cluster.kubectl("delete", "managedchart", "first", f"--namespace={ns}")
+    ready = cluster.wait_ready(ns, "second")
+    after = _config_map(cluster, ns, "shared")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"], "the object was made anew"
+    assert after["data"] == {"message": "second"}
+    assert ready["status"]["release"]["revision"] == 2
+    assert "lastFailure" not in ready["status"]
+
+
+def test_a_release_name_is_free_when_its_owner_was_uninstalled(cluster: Cluster, ns: str) -> None:
+    _owned_release(cluster, ns)
+    read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
+    cluster.kubectl("delete", "managedchart", "first", f"--namespace={ns}")
+    ready = cluster.wait_ready(ns, "second")
+    assert ready["status"]["release"]["revision"] == 1
+    assert _config_map(cluster, ns, "shared")["data"] == {"message": "second"}
+
+
+def test_an_object_of_nobody_is_left_alone_and_adopted_after_what_the_hint_says(cluster: Cluster, ns: str) -> None:
+    """The advice is carried out to the letter, and works."""
+    cluster.kubectl("create", "configmap", "shared", "--from-literal=from=hand", f"--namespace={ns}")
+    before = _config_map(cluster, ns, "shared")
+    cluster.apply(managedchart("adopter", FIXED), namespace=ns)
+    chart = read_failure(cluster, ns, "adopter", "ObjectOwned", transient=False)
+    failure = chart["status"]["lastFailure"]
+    assert "ConfigMap" in failure["message"]
+    assert "shared" in failure["message"]
+    for word in ("app.kubernetes.io/managed-by=Helm", "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"):
+        assert word in failure["hint"]
+    assert _config_map(cluster, ns, "shared")["data"] == {"from": "hand"}
+
+    cluster.kubectl("label", "configmap", "shared", "app.kubernetes.io/managed-by=Helm", f"--namespace={ns}")
+    cluster.kubectl(
+        "annotate", "configmap", "shared", f"--namespace={ns}",
+        "meta.helm.sh/release-name=adopter", f"meta.helm.sh/release-namespace={ns}",
+    )  # fmt: skip
+    cluster.kubectl("annotate", "managedchart", "adopter", "managedchart.dev/retry=1", f"--namespace={ns}")
+    cluster.wait_ready(ns, "adopter")
+    after = _config_map(cluster, ns, "shared")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["data"] == {"from": "chart"}
+
+
+def test_an_object_of_another_release_names_that_release(cluster: Cluster, ns: str) -> None:
+    cluster.apply(managedchart("first", FIXED), namespace=ns)
+    cluster.wait_ready(ns, "first")
+    cluster.apply(managedchart("second", FIXED), namespace=ns)
+    chart = read_failure(cluster, ns, "second", "ObjectOwned", transient=False)
+    message = chart["status"]["lastFailure"]["message"]
+    assert "ConfigMap" in message
+    assert "shared" in message
+    assert "first" in message, "the release that has it is not named"
+    assert cluster.revisions(ns, "first") == [(1, "deployed")]
+    owner = _config_map(cluster, ns, "shared")["metadata"]["annotations"]["meta.helm.sh/release-name"]
+    assert owner == "first"
+    assert cluster.get(f"{MANAGEDCHARTS}/namespaces/{ns}/managedcharts/second") is not None
+    assert "second" in told(chart) or chart["status"]["lastFailure"]["hint"]

@@ -1,0 +1,174 @@
+"""Repositories and registries that are down, distrusted, closed, or without what is asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from e2e.bad_input.reading import RETRY, read_failure, told
+from harness.chart_files import write_chart
+from harness.cluster import Cluster, managedchart
+from peers import ChartRepository, OciRegistry
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+PASSWORD = "hunter2-and-more"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chart to publish."""
+    return write_chart(tmp_path_factory.mktemp("published") / "small")
+
+
+@pytest.fixture(scope="module")
+def repository(small: Path) -> Iterator[ChartRepository]:
+    """A repository that works, with small 1.0.0."""
+    with ChartRepository() as served:
+        served.add_chart(small)
+        yield served
+
+
+@pytest.fixture(scope="module")
+def registry(small: Path) -> Iterator[OciRegistry]:
+    """A registry that works, with small 1.0.0."""
+    with OciRegistry() as served:
+        served.add_chart(small)
+        yield served
+
+
+def test_a_version_that_no_chart_of_the_repository_has_is_named_and_found_once_it_is_published(
+    cluster: Cluster, small: Path, ns: str
+) -> None:
+    """A GitOps repository is often ahead of the chart's release: it is tried again."""
+    with ChartRepository() as repository:
+        repository.add_chart(small)
+        source = {"repository": repository.url, "name": "small", "version": ">=2 <3"}
+        cluster.apply(managedchart("ahead", source, retry=RETRY), namespace=ns)
+        chart = read_failure(cluster, ns, "ahead", "ChartVersionNotFound", transient=True)
+        message = chart["status"]["lastFailure"]["message"]
+        assert repository.url in message
+        assert "small" in message
+        assert ">=2 <3" in message
+        repository.add_chart(small, version="2.1.0")
+        ready = cluster.wait_ready(ns, "ahead")
+        assert ready["status"]["release"]["chartVersion"] == "2.1.0"
+
+
+def test_a_chart_that_the_repository_has_not_is_named(cluster: Cluster, repository: ChartRepository, ns: str) -> None:
+    cluster.apply(managedchart("typo", {"repository": repository.url, "name": "smal"}), namespace=ns)
+    chart = read_failure(cluster, ns, "typo", "ChartNotFound", transient=False)
+    assert f"The repository {repository.url} has no chart smal" in told(chart)
+    cluster.apply(managedchart("typo", {"repository": repository.url, "name": "small"}), namespace=ns)
+    cluster.wait_ready(ns, "typo")
+
+
+def test_a_version_that_the_registry_has_not_is_named(cluster: Cluster, registry: OciRegistry, ns: str) -> None:
+    source = {"oci": f"{registry.url}/small", "plainHTTP": True, "version": "7.7.7"}
+    cluster.apply(managedchart("ahead", source, retry=RETRY), namespace=ns)
+    chart = read_failure(cluster, ns, "ahead", "ChartVersionNotFound", transient=True)
+    assert "7.7.7" in told(chart)
+    assert "/charts/small" in told(chart)
+
+
+def test_a_repository_that_is_down_is_tried_again_and_used_when_it_is_back(
+    cluster: Cluster, small: Path, ns: str
+) -> None:
+    with ChartRepository() as repository:
+        repository.add_chart(small)
+        repository.stop()
+        cluster.apply(
+            managedchart("patient", {"repository": repository.url, "name": "small"}, retry=RETRY), namespace=ns
+        )
+        chart = read_failure(cluster, ns, "patient", "ChartSourceUnavailable", transient=True, failures=2)
+        assert repository.url.removeprefix("http://") in chart["status"]["lastFailure"]["message"]
+        assert "connection refused" in chart["status"]["lastFailure"]["message"]
+        assert len(cluster.wait_event(ns, "patient", "ChartSourceUnavailable")) == 1
+        repository.start()
+        ready = cluster.wait_ready(ns, "patient")
+        assert ready["status"].get("failures", 0) == 0
+
+
+def test_a_registry_that_is_down_is_tried_again_and_used_when_it_is_back(
+    cluster: Cluster, small: Path, ns: str
+) -> None:
+    with OciRegistry() as registry:
+        registry.add_chart(small)
+        registry.stop()
+        source = {"oci": f"{registry.url}/small", "plainHTTP": True, "version": "1.0.0"}
+        cluster.apply(managedchart("patient", source, retry=RETRY), namespace=ns)
+        chart = read_failure(cluster, ns, "patient", "ChartSourceUnavailable", transient=True)
+        assert "connection refused" in chart["status"]["lastFailure"]["message"]
+        registry.start()
+        cluster.wait_ready(ns, "patient")
+
+
+def test_a_certificate_that_is_not_trusted_is_no_matter_of_trying_again(cluster: Cluster, small: Path, ns: str) -> None:
+    with ChartRepository(tls=True) as repository:
+        repository.add_chart(small)
+        cluster.apply(managedchart("tls", {"repository": repository.url, "name": "small"}), namespace=ns)
+        chart = read_failure(cluster, ns, "tls", "CertificateNotTrusted", transient=False)
+        failure = chart["status"]["lastFailure"]
+        assert repository.url.removeprefix("https://") in failure["message"]
+        assert "unknown authority" in failure["message"]
+        assert "authority" in failure["hint"]
+
+
+def test_a_registry_without_tls_says_which_field_allows_that(cluster: Cluster, registry: OciRegistry, ns: str) -> None:
+    cluster.apply(managedchart("plain", {"oci": f"{registry.url}/small", "version": "1.0.0"}), namespace=ns)
+    chart = read_failure(cluster, ns, "plain", "ChartSourceUnavailable", transient=False)
+    assert "does not speak TLS" in told(chart)
+    assert "spec.chart.plainHTTP" in chart["status"]["lastFailure"]["hint"]
+    cluster.apply(
+        managedchart("plain", {"oci": f"{registry.url}/small", "version": "1.0.0", "plainHTTP": True}), namespace=ns
+    )
+    cluster.wait_ready(ns, "plain")
+
+
+def test_a_repository_that_wants_a_login_says_so(cluster: Cluster, small: Path, ns: str) -> None:
+    with ChartRepository(username="reader", password=PASSWORD) as repository:
+        repository.add_chart(small)
+        cluster.apply(managedchart("closed", {"repository": repository.url, "name": "small"}), namespace=ns)
+        chart = read_failure(cluster, ns, "closed", "ChartSourceUnauthorized", transient=False)
+        failure = chart["status"]["lastFailure"]
+        assert repository.url.removeprefix("http://") in failure["message"]
+        assert "401" in failure["message"]
+        assert "credentials" in failure["hint"]
+        assert PASSWORD not in str(chart["status"])
+
+
+def test_an_address_that_is_no_repository_says_what_was_looked_for(
+    cluster: Cluster, repository: ChartRepository, ns: str
+) -> None:
+    cluster.apply(managedchart("wrong", {"repository": f"{repository.url}/wrong", "name": "small"}), namespace=ns)
+    chart = read_failure(cluster, ns, "wrong", "ChartNotFound", transient=False)
+    assert f"{repository.url}/wrong/index.yaml" in told(chart)
+    assert "index.yaml" in chart["status"]["lastFailure"]["hint"]
+
+
+def test_a_failed_pull_leaves_the_deployed_release_alone(
+    cluster: Cluster, repository: ChartRepository, ns: str
+) -> None:
+    source = {"repository": repository.url, "name": "small", "version": "1.0.0"}
+    cluster.apply(managedchart("kept", source), namespace=ns)
+    cluster.wait_ready(ns, "kept")
+    cluster.apply(managedchart("kept", {**source, "version": "9.9.9"}, retry=RETRY), namespace=ns)
+    read_failure(cluster, ns, "kept", "ChartVersionNotFound", transient=True)
+    assert cluster.revisions(ns, "kept") == [(1, "deployed")]
+    cluster.apply(managedchart("kept", source), namespace=ns)
+    cluster.wait_ready(ns, "kept")
+    assert cluster.revisions(ns, "kept") == [(1, "deployed")]
+
+
+def test_a_chart_whose_dependencies_are_missing_lists_them(cluster: Cluster, chart_root: Path, ns: str) -> None:
+    files = {
+        "Chart.yaml": "apiVersion: v2\nname: parent\nversion: 1.0.0\ndependencies:\n"
+        "  - {name: redis, version: 1.x, repository: 'https://charts.example.org'}\n"
+    }
+    folder = write_chart(chart_root / ns, files)
+    cluster.apply(managedchart("parent", {"path": str(folder)}), namespace=ns)
+    chart = read_failure(cluster, ns, "parent", "ChartInvalid", transient=False)
+    assert "redis" in chart["status"]["lastFailure"]["message"]
+    assert "helm dependency build" in chart["status"]["lastFailure"]["hint"]
+    assert str(REPOSITORY) not in told(chart)

@@ -1,0 +1,74 @@
+"""Templates that cannot be rendered, or not into objects of this cluster."""
+
+from typing import Any
+
+import pytest
+
+from conftest import REPOSITORY
+from e2e.bad_input.reading import RETRY, read_failure, told
+from harness.chart_files import chart_files, contents, package_chart
+from harness.cluster import Cluster, condition_of, managedchart
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+BROKEN = {"path": str(REPOSITORY / "tests" / "charts" / "broken-template")}
+SECRET = "hunter2-and-more"
+
+
+@pytest.mark.parametrize(
+    ("values", "line", "says"),
+    [
+        pytest.param({"how": "required"}, 7, "host must be set, like db.example", id="required"),
+        pytest.param({"how": "nil"}, 9, "nil pointer evaluating interface {}.host", id="nil"),
+        pytest.param({"how": "fail"}, 11, "this chart cannot be used with Kubernetes 1.37", id="fail"),
+    ],
+)
+def test_a_template_error_names_file_line_and_what_the_chart_says(
+    cluster: Cluster, ns: str, values: dict[str, Any], line: int, says: str
+) -> None:
+    cluster.apply(managedchart("broken", BROKEN, values={**values, "password": SECRET}), namespace=ns)
+    chart = read_failure(cluster, ns, "broken", "TemplateError", transient=False)
+    message = chart["status"]["lastFailure"]["message"]
+    assert f"broken-template/templates/configmap.yaml:{line}" in message
+    assert says in message
+    assert chart["status"]["lastFailure"]["hint"]
+    assert chart["status"]["lastFailure"]["phase"] == "Exec"
+    assert SECRET not in str(chart["status"])
+
+
+def test_a_template_that_renders_no_yaml_names_the_file(cluster: Cluster, ns: str) -> None:
+    """helm counts the lines of what was rendered, not of the template."""
+    cluster.apply(managedchart("broken", BROKEN, values={"how": "yaml"}), namespace=ns)
+    chart = read_failure(cluster, ns, "broken", "TemplateError", transient=False)
+    assert "broken-template/templates/configmap.yaml" in chart["status"]["lastFailure"]["message"]
+
+
+def test_a_template_error_leaves_what_is_deployed_alone(cluster: Cluster, ns: str) -> None:
+    cluster.apply(managedchart("broken", BROKEN, values={"how": "required", "host": "db.example"}), namespace=ns)
+    cluster.wait_ready(ns, "broken")
+    cluster.apply(managedchart("broken", BROKEN, values={"how": "required"}), namespace=ns)
+    chart = read_failure(cluster, ns, "broken", "TemplateError", transient=False)
+    assert chart["status"]["release"]["revision"] == 1
+    assert cluster.revisions(ns, "broken") == [(1, "deployed")]
+    cluster.apply(managedchart("broken", BROKEN, values={"how": "required", "host": "db.example"}), namespace=ns)
+    ready = cluster.wait_ready(ns, "broken")
+    assert condition_of(ready, "Ready")["reason"] == "Deployed"
+    assert cluster.revisions(ns, "broken") == [(1, "deployed")], "the same input was deployed once more"
+
+
+def test_an_object_with_a_field_that_its_kind_has_not_names_object_and_field(cluster: Cluster, ns: str) -> None:
+    misspelt = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {prots: [{port: 80}]}\n"
+    cluster.apply(managedchart("misspelt", contents(package_chart(chart_files(service=misspelt)))), namespace=ns)
+    chart = read_failure(cluster, ns, "misspelt", "ObjectInvalid", transient=False)
+    assert "web" in told(chart)
+    assert "prots" in told(chart)
+
+
+def test_an_object_of_a_kind_that_is_not_installed_is_named_and_tried_again(cluster: Cluster, ns: str) -> None:
+    """The chart that brings the kind may be on its way."""
+    path = REPOSITORY / "tests" / "charts" / "cluster-objects"
+    cluster.apply(managedchart("widget", {"path": str(path)}, values={"unknownKind": True}, retry=RETRY), namespace=ns)
+    chart = read_failure(cluster, ns, "widget", "KindMissing", transient=True)
+    assert 'kind "Widget"' in told(chart) or "Widget" in chart["status"]["lastFailure"]["message"]
+    assert "test.managedchart.dev/v1" in told(chart)
+    assert "CRD" in chart["status"]["lastFailure"]["hint"]
