@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,12 @@ def test_pytest_kind_drives_it_unmodified(tmp_path: Path, monkeypatch: pytest.Mo
     finally:
         cluster.delete()
     assert not (tmp_path / "state" / "managedchart-devcluster" / "by-pytest-kind").exists()
+
+
+def test_creations_at_the_same_time_all_reach_the_users_kubeconfig(alone: Devcluster) -> None:
+    with ThreadPoolExecutor() as pool:
+        clusters = list(pool.map(alone.create, ("twin-a", "twin-b")))
+        answers = pool.map(lambda cluster: cluster.kubectl("get", "--raw=/readyz"), clusters)
+        assert list(answers) == ["ok", "ok"]
+        list(pool.map(alone.delete, ("twin-a", "twin-b")))
+    assert "twin" not in alone.kubeconfig.read_text()

@@ -5,10 +5,14 @@ was written for kind finds its context. Invariant: entries of other clusters in 
 """
 
 import base64
+import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from . import folders
 from .components import Layout
 from .errors import DevclusterError
 
@@ -57,6 +61,11 @@ def write_private(file: Path, text: str) -> None:
 
 def merge(layout: Layout, file: Path) -> None:
     """Add the cluster to `file` and make it the current context; the file need not exist or may be empty."""
+    with _alone():
+        _merge(layout, file)
+
+
+def _merge(layout: Layout, file: Path) -> None:
     if file.exists() and file.read_text().strip():
         # The first file wins where both have an entry: a dead cluster of the same name may have left one.
         paths = os.pathsep.join((str(layout.kubeconfig), str(file)))
@@ -68,6 +77,11 @@ def merge(layout: Layout, file: Path) -> None:
 
 def remove(layout: Layout, file: Path) -> None:
     """Take the cluster out of `file`, if it is in there."""
+    with _alone():
+        _remove(layout, file)
+
+
+def _remove(layout: Layout, file: Path) -> None:
     name = context(layout.name)
     if not file.exists() or name not in file.read_text():
         return
@@ -79,6 +93,15 @@ def remove(layout: Layout, file: Path) -> None:
         _kubectl(layout, ["unset", f"{kind}.{name}"], str(file))
     if current.stdout.strip() == name:
         _kubectl(layout, ["unset", "current-context"], str(file))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other devclusters out: two that read, change and write one file at a time would lose an entry."""
+    folders.state().mkdir(parents=True, exist_ok=True)
+    with (folders.state() / ".kubeconfig.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _kubectl(layout: Layout, arguments: list[str], paths: str) -> str:
