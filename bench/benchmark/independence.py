@@ -1,0 +1,77 @@
+"""`make bench-independence`: releases that wait for ever must not hold up others.
+
+The others are installed alone and beside the waiting ones, in alternation, on one operator.
+"""
+
+import time
+from typing import Any
+
+from benchmark import waves
+from benchmark.api import charts_path
+from benchmark.metrics import HELM_APPLYING, HELM_RUNNING, Metrics
+from benchmark.results import environment
+from benchmark.world import World, fresh, say
+from harness.operator_process import OperatorProcess
+
+GOAL = 1.3
+ROUNDS = 2
+_POLL_SECONDS = 0.1
+_WAITING_SECONDS = 120.0
+NEVER = {"replicaCount": 1, "podAnnotations": {"devcluster.managedchart.dev/fail": "never"}}
+
+
+def run(*, waiting: int, others: int) -> dict[str, Any]:
+    """Install the others alone, then beside the waiting ones, twice; return the document."""
+    alone = beside = 0.0
+    with fresh() as world, world.operator("operator") as operator:
+        world.namespace("others")
+        world.namespace("waiting")
+        stuck = [f"waiting-{number:03d}" for number in range(waiting)]
+        for number in range(1, ROUNDS + 1):
+            say(f"round {number} of {ROUNDS}: alone")
+            alone += _install(world, others, number=2 * number)
+            say(f"round {number} of {ROUNDS}: beside {waiting} that wait")
+            for name in stuck:
+                world.api.request("POST", charts_path("waiting"), waves.body_of(name, values=NEVER))
+            running = _until_waiting(operator, waiting)
+            beside += _install(world, others, number=2 * number + 1)
+            waves.delete(world.api, "waiting", stuck)
+        where = environment(world.helm)
+    return {
+        "n": others,
+        "waiting": waiting,
+        "waiting_helm_processes": running,
+        "alone_seconds": round(alone, 3),
+        "beside_seconds": round(beside, 3),
+        "ratio": round(beside / alone, 3),
+        "goal": GOAL,
+        "environment": where,
+    }
+
+
+def table(document: dict[str, Any]) -> str:
+    """Return the document as text."""
+    return (
+        f"{document['n']} installs, twice: {document['alone_seconds']:.2f} s alone, {document['beside_seconds']:.2f} s beside"
+        f" {document['waiting']} that wait ({document['waiting_helm_processes']} helm processes):"
+        f" {document['ratio']:.2f} times (goal: at most {document['goal']})"
+    )
+
+
+def _install(world: World, count: int, *, number: int) -> float:
+    names = [f"other-{number}-{index:03d}" for index in range(count)]
+    seconds = waves.install(world.api, "others", names)
+    waves.delete(world.api, "others", names)
+    return seconds
+
+
+def _until_waiting(operator: OperatorProcess, count: int) -> int:
+    """Return how many helm processes run when no release of the waiting ones is being applied any more."""
+    deadline = time.monotonic() + _WAITING_SECONDS
+    while time.monotonic() < deadline:
+        now = Metrics.read(operator.port)
+        running = int(now.sum(HELM_RUNNING))
+        if running >= count and now.sum(HELM_APPLYING) == 0:
+            return running
+        time.sleep(_POLL_SECONDS)  # nothing of this is written anywhere but in the metrics
+    raise TimeoutError(f"{running} of {count} releases wait after {_WAITING_SECONDS:.0f} s")
