@@ -46,7 +46,7 @@ def until_settled(cluster: Cluster, names: Iterable[str], *, started: float) -> 
                 if name not in waiting:
                     continue
                 found[name] = chart
-                if told.get(name) != (step := _step(chart)):
+                if (step := _step(chart)) and told.get(name) != step:
                     told[name] = step
                     print(f"  {time.monotonic() - started:5.1f} s  {name:26} {step}", flush=True)
                 if is_settled(chart):
@@ -81,10 +81,12 @@ def _conditions(chart: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {condition["type"]: condition for condition in (chart.get("status") or {}).get("conditions") or []}
 
 
-def _step(chart: dict[str, Any]) -> str:
-    phase: str = (chart.get("status") or {}).get("phase") or "not seen yet"
-    ready = _conditions(chart).get("Ready", {})
-    return f"{phase}: {ready['message']}" if is_settled(chart) else phase
+def _step(chart: dict[str, Any]) -> str | None:
+    """What to tell of a ManagedChart; None while it is nothing."""
+    phase: str | None = (chart.get("status") or {}).get("phase")
+    if is_settled(chart):
+        return f"{phase}: {_conditions(chart)['Ready']['message']}"
+    return None if phase in (None, "Pending") else phase
 
 
 def _documents(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
