@@ -7,7 +7,7 @@ resource's name stands in a histogram; the series of a deleted resource disappea
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -52,7 +52,7 @@ class Metrics:
         )
 
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Export a value that is read at each scrape."""
+        """Export a value that is read at each scrape; a counter where the name ends with _total, else a gauge."""
         self.registry.register(_Reading(name, text, value))
 
     def render(self) -> bytes:
@@ -88,4 +88,5 @@ class _Reading(Collector):
         self._name, self._text, self._value = name, text, value
 
     def collect(self) -> Iterable[Metric]:
-        yield GaugeMetricFamily(self._name, self._text, value=self._value())
+        family = CounterMetricFamily if self._name.endswith("_total") else GaugeMetricFamily
+        yield family(self._name, self._text, value=self._value())
