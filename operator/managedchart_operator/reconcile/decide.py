@@ -41,6 +41,8 @@ class Memory:
     failures: int = 0
     retry_at: float | None = None
     """When to try again; None with failures means never by itself."""
+    interrupted: bool = False
+    """Whether another run was begun after it and did not end: the operator was killed, or the run gave way to a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,11 @@ def decide(desired: Desired, observed: Observed) -> Decision:
     """Return what to do now. The rules stand in their order of precedence."""
     memory, newest = observed.memory, observed.newest
     handled = memory.digest == desired.digest and memory.succeeded and not observed.force_requested
-    if desired.action is Action.SKIP:
-        return _in_sync() if handled else _run(Operation.SKIP, "the spec says Skip")
     held = _held(desired, observed)
+    if desired.action is Action.SKIP:
+        return _in_sync() if handled else held or _run(Operation.SKIP, "the spec says Skip")
     if desired.dry_run and desired.action is Action.DEPLOY:
-        return (_in_sync() if handled else None) or held or _run(Operation.DRY_RUN, "the spec says dryRun")
+        return _in_sync() if handled else held or _run(Operation.DRY_RUN, "the spec says dryRun")
 
     unlock = None
     if newest is not None and newest.pending:
@@ -146,8 +148,9 @@ def _decide_deploy(
             return held or _run(Operation.FINISH, f"revision {newest.number} was deployed before a restart")
     if held:
         return held
-    if handled and newest.number != memory.revision:
-        why = f"revision {newest.number} ({newest.status}) was made from outside"
+    if handled:
+        became = f"is {newest.status}" if newest.number == memory.revision else f"({newest.status}) was made"
+        why = f"revision {newest.number} {became} from outside"
         return _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True)
     return _run(Operation.UPGRADE, "the input has changed or the last attempt failed", unlock=unlock)
 
@@ -169,7 +172,7 @@ def _held(desired: Desired, observed: Observed) -> Decision | None:
     memory = observed.memory
     if memory.failures == 0 or memory.digest != desired.digest or not memory.current:
         return None
-    if observed.retry_requested or observed.force_requested:
+    if observed.retry_requested or observed.force_requested or memory.interrupted:
         return None
     if memory.retry_at is not None and memory.retry_at <= observed.now:
         return None

@@ -452,6 +452,8 @@ def _memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
         revision=status.release.revision if status.release else None,
         failures=status.failures,
         retry_at=retry_at.timestamp() if retry_at else None,
+        # A run that ends says something else here, whatever came of it.
+        interrupted=any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions),
     )
 
 

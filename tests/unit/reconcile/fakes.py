@@ -1,0 +1,123 @@
+"""Stand-ins for what the engine works with: the API server's side of a status, and the metrics."""
+
+import asyncio
+import copy
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.errors import KubeError
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.run_recorder import RunRecorder
+from managedchart_operator.reconcile.status_writer import StatusWriter
+
+LOGGER = logging.LoggerAdapter(logging.getLogger("test"), {})
+
+
+def chart(name: str = "web", *, namespace: str = "apps", **fields: Any) -> ManagedChart:
+    """A ManagedChart; `fields` are those of the class."""
+    known: dict[str, Any] = {
+        "key": Key(namespace, name),
+        "uid": f"uid-{name}",
+        "resource_version": 1,
+        "generation": 1,
+        "created": "2026-01-01T00:00:00Z",
+        "deleting": False,
+        "finalizers": (),
+        "requests": {},
+        "spec": {"chart": {"path": "/charts/web"}},
+        "status": {},
+    }
+    return ManagedChart(**{**known, **fields})
+
+
+def merged(document: Any, patch: Any) -> Any:
+    """Apply a merge patch as RFC 7386, section 2, says it in pseudocode."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(document) if isinstance(document, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+def unavailable() -> KubeError:
+    """What the adapter raises when the API server does not answer."""
+    return KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
+
+
+class FakeApi:
+    """The API server's copy of one status. `gate` holds answers back while it is cleared."""
+
+    def __init__(self, status: Mapping[str, Any] | None = None) -> None:
+        self.status: dict[str, Any] = dict(status or {})
+        self.patches: list[dict[str, Any]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failures: list[Exception] = []
+        self.gone = False
+        self.under_way = 0
+        self.most_under_way = 0
+        self.version = 1
+
+    async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
+        """Merge the patch, as the status subresource does."""
+        self.patches.append(copy.deepcopy(dict(patch)))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            if self.failures:
+                raise self.failures.pop(0)
+            if self.gone:
+                return None
+            self.status = merged(self.status, patch)
+            self.version += 1
+            return chart(key.name, uid=uid, resource_version=self.version, status=copy.deepcopy(self.status))
+        finally:
+            self.under_way -= 1
+
+
+class FakeTelemetry:
+    """Takes down what the metrics would be told."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, bool]] = []
+        self.failures: list[tuple[str, str]] = []
+        self.statuses: list[str] = []
+
+    def reconciled(self, verdict: str) -> None:
+        """Nothing here is about that."""
+
+    def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
+        """A phase has ended."""
+        assert seconds >= 0
+        self.phases.append((phase, succeeded))
+
+    def failed(self, reason: Reason, phase: str) -> None:
+        """A run has failed."""
+        self.failures.append((reason.value, phase))
+
+    def status_changed(self, key: Key, status: ManagedChartStatus) -> None:
+        """The conditions may have changed."""
+        self.statuses.append(status.phase.value)
+
+    def forget(self, key: Key) -> None:
+        """Nothing here is about that."""
+
+
+def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] | None = None) -> StatusWriter:
+    """A status writer of a resource over the fake API."""
+    answers: list[ManagedChart] = [] if written is None else written
+    return StatusWriter(resource, api, written=answers.append)  # type: ignore[arg-type]
+
+
+def recorder_of(resource: ManagedChart, api: FakeApi, telemetry: FakeTelemetry | None = None) -> RunRecorder:
+    """A recorder of one run of a resource."""
+    return RunRecorder(resource, writer_of(resource, api), telemetry or FakeTelemetry(), LOGGER)

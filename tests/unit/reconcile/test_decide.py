@@ -1,0 +1,477 @@
+"""Every state of a release against every action of the spec: what is decided, and why."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.api.spec import Action
+from managedchart_operator.helm.storage import PENDING, Revision
+from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.decide import (
+    FOREIGN_LOCK_SECONDS,
+    Decision,
+    Desired,
+    Memory,
+    Observed,
+    Verdict,
+    decide,
+    remedy,
+)
+
+NOW = 1_000_000.0
+UID = "uid-1"
+DEPLOY = Desired(Action.DEPLOY, "wanted")
+DESTROY = Desired(Action.DESTROY, "wanted")
+SKIP = Desired(Action.SKIP, "wanted")
+DRY_RUN = Desired(Action.DEPLOY, "wanted", dry_run=True)
+
+NEVER = Memory()
+DONE = Memory(digest="wanted", succeeded=True, revision=2)
+OTHER_DONE = Memory(digest="before", succeeded=True, revision=2)
+FAILED_LATER = Memory(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
+FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
+STALLED = replace(FAILED_LATER, retry_at=None)
+
+
+def revision(
+    number: int, status: str = "deployed", *, digest: str | None = "wanted", owner: str | None = UID, attempt: str = ""
+) -> Revision:
+    """A revision that this resource made, unless told otherwise; each attempt has its own label."""
+    made = attempt or f"attempt-{number}"
+    return Revision(number, status, f"sh.helm.release.v1.web.v{number}", digest, owner, made, modified_at=NOW - 10)
+
+
+OURS = (revision(2), revision(1, "superseded", digest="before"))
+OURS_BEFORE = (revision(2, digest="before"), revision(1, "superseded", digest="older"))
+FAILED_2 = (revision(2, "failed"), revision(1, digest="before"))
+CARRIED_OVER = (revision(3, attempt="attempt-2"), revision(2, "superseded"))
+"""`helm upgrade` by hand: our labels, also the digest, stand on a revision that we did not make."""
+ROLLED_BACK = (
+    revision(3, digest="before", attempt="attempt-1"),
+    revision(2, "superseded"),
+    revision(1, "superseded", digest="before"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    promise: str
+    desired: Desired
+    revisions: tuple[Revision, ...]
+    memory: Memory
+    verdict: Verdict
+    operation: Operation | None = None
+    unlock: int | None = None
+    wake_at: float | None = None
+    uninstall_first: bool = False
+    changed_outside: bool = False
+    rollback_is_ours: bool = False
+    retry: bool = False
+    force: bool = False
+    because: str = ""
+
+    def decide(self) -> Decision:
+        return decide(
+            self.desired,
+            Observed(
+                UID,
+                NOW,
+                self.revisions,
+                self.memory,
+                rollback_is_ours=self.rollback_is_ours,
+                retry_requested=self.retry,
+                force_requested=self.force,
+            ),
+        )
+
+
+IN_SYNC, RUN, HOLD, WAIT = Verdict.IN_SYNC, Verdict.RUN, Verdict.HOLD, Verdict.WAIT_FOR_LOCK
+INSTALL, UPGRADE, FINISH = Operation.INSTALL, Operation.UPGRADE, Operation.FINISH
+
+
+def pending(status: str, *, owner: str | None = UID, age: float = 10, attempt: str = "") -> tuple[Revision, ...]:
+    newest = replace(revision(2, status, owner=owner, attempt=attempt), modified_at=NOW - age)
+    return (newest, revision(1, digest="before"))
+
+
+FREE_AT = NOW - 10 + FOREIGN_LOCK_SECONDS
+
+TABLE = [
+    # ---- Deploy: there is nothing yet
+    Case("a new resource is installed", DEPLOY, (), NEVER, RUN, INSTALL, because="does not exist"),
+    Case("a spec that changed while nothing was there is installed", DEPLOY, (), OTHER_DONE, RUN, INSTALL),
+    Case("what was removed by hand is installed again", DEPLOY, (), DONE, RUN, INSTALL, changed_outside=True),
+    Case("after Destroy or Skip nothing was removed by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
+    Case("a failed first install waits for its time", DEPLOY, (), FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed first install is tried again when it is time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
+    # ---- Deploy: it is deployed
+    Case("what is as wanted is left alone", DEPLOY, OURS, DONE, IN_SYNC),
+    Case("changed input is deployed", DEPLOY, OURS_BEFORE, OTHER_DONE, RUN, UPGRADE, because="input has changed"),
+    Case("an upgrade by hand is undone", DEPLOY, CARRIED_OVER, DONE, RUN, UPGRADE, changed_outside=True),
+    Case("a rollback by hand is undone", DEPLOY, ROLLED_BACK, DONE, RUN, UPGRADE, changed_outside=True),
+    Case(
+        "a release that helm uninstalled but kept is brought back",
+        DEPLOY,
+        (revision(2, "uninstalled"),),
+        DONE,
+        RUN,
+        UPGRADE,
+        changed_outside=True,
+        because="revision 2 is uninstalled",
+    ),
+    Case("what was deployed before a restart is only finished", DEPLOY, OURS, NEVER, RUN, FINISH, because="restart"),
+    Case(
+        "an upgrade that was deployed before a restart is only finished",
+        DEPLOY,
+        OURS,
+        replace(OTHER_DONE, revision=1),
+        RUN,
+        FINISH,
+    ),
+    Case(
+        "an upgrade by hand is not taken for ours after a restart",
+        DEPLOY,
+        CARRIED_OVER,
+        replace(OTHER_DONE, revision=1),
+        RUN,
+        UPGRADE,
+    ),
+    Case(
+        "deployed, but its run not ended, is only finished", DEPLOY, OURS, replace(DONE, succeeded=False), RUN, FINISH
+    ),
+    Case(
+        "the release of somebody else is adopted", DEPLOY, (revision(1, owner=None, digest=None),), NEVER, RUN, UPGRADE
+    ),
+    Case("force deploys even what is in sync", DEPLOY, OURS, DONE, RUN, UPGRADE, force=True),
+    Case("retry does nothing about what is in sync", DEPLOY, OURS, DONE, IN_SYNC, retry=True),
+    # ---- Deploy: it failed
+    Case("failed input waits for its time", DEPLOY, FAILED_2, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("failed input is tried again when it is time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),
+    Case("stalled input waits for a change", DEPLOY, FAILED_2, STALLED, HOLD),
+    Case("a retry request ends the wait", DEPLOY, FAILED_2, FAILED_LATER, RUN, UPGRADE, retry=True),
+    Case("a retry request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, retry=True),
+    Case("a force request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, force=True),
+    Case("a new generation ends a stall", DEPLOY, FAILED_2, replace(STALLED, current=False), RUN, UPGRADE),
+    Case("new input does not wait for the old", DEPLOY, FAILED_2, replace(STALLED, digest="before"), RUN, UPGRADE),
+    Case(
+        "a retry that a kill interrupted is begun again",
+        DEPLOY,
+        FAILED_2,
+        replace(STALLED, interrupted=True),
+        RUN,
+        UPGRADE,
+    ),
+    Case(
+        "a retry that a kill interrupted in helm is taken over",
+        DEPLOY,
+        pending("pending-upgrade"),
+        replace(STALLED, interrupted=True),
+        RUN,
+        UPGRADE,
+        unlock=2,
+    ),
+    Case("a failed validation of what is deployed waits", DEPLOY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed validation is tried again without helm", DEPLOY, OURS, FAILED_DUE, RUN, FINISH),
+    Case(
+        "a rollback of ours does not shorten the wait",
+        DEPLOY,
+        ROLLED_BACK,
+        replace(FAILED_LATER, revision=3),
+        HOLD,
+        wake_at=NOW + 40,
+    ),
+    Case(
+        "the spec that our rollback went back to needs no helm",
+        replace(DEPLOY, digest="before"),
+        ROLLED_BACK,
+        replace(STALLED, revision=3, current=False),
+        RUN,
+        FINISH,
+    ),
+    # ---- Deploy: some helm is at work, or died
+    *(
+        Case(f"our own {status} is taken over at once", DEPLOY, pending(status), OTHER_DONE, RUN, UPGRADE, unlock=2)
+        for status in ("pending-install", "pending-upgrade")
+    ),
+    *(
+        Case(f"somebody's {status} is waited for", DEPLOY, pending(status, owner=None), DONE, WAIT, wake_at=FREE_AT)
+        for status in sorted(PENDING)
+    ),
+    Case(
+        "a lock by hand that carries our labels is waited for",
+        DEPLOY,
+        (revision(3, "pending-upgrade", attempt="attempt-2"), *OURS),
+        DONE,
+        WAIT,
+        wake_at=FREE_AT,
+    ),
+    Case(
+        "somebody's lock is taken over when its helm must have ended",
+        DEPLOY,
+        pending("pending-upgrade", owner=None, age=FOREIGN_LOCK_SECONDS),
+        OTHER_DONE,
+        RUN,
+        UPGRADE,
+        unlock=2,
+    ),
+    Case(
+        "a lock of unknown age is taken over at once",
+        DEPLOY,
+        (replace(revision(1, "pending-install", owner=None), modified_at=None),),
+        NEVER,
+        RUN,
+        UPGRADE,
+        unlock=1,
+    ),
+    Case(
+        "a rollback of ours that was killed is taken over at once",
+        DEPLOY,
+        pending("pending-rollback", attempt="attempt-1"),
+        FAILED_DUE,
+        RUN,
+        UPGRADE,
+        unlock=2,
+        rollback_is_ours=True,
+    ),
+    Case(
+        "a rollback by hand is waited for",
+        DEPLOY,
+        (revision(3, "pending-rollback", attempt="attempt-1"), *OURS),
+        DONE,
+        WAIT,
+        wake_at=FREE_AT,
+    ),
+    Case(
+        "a lock does not shorten the wait of failed input",
+        DEPLOY,
+        pending("pending-upgrade"),
+        FAILED_LATER,
+        HOLD,
+        wake_at=NOW + 40,
+    ),
+    Case(
+        "force does not break somebody's lock",
+        DEPLOY,
+        pending("pending-upgrade", owner=None),
+        DONE,
+        WAIT,
+        force=True,
+        wake_at=FREE_AT,
+    ),
+    Case(
+        "an interrupted uninstall is ended before the install",
+        DEPLOY,
+        (revision(2, "uninstalling"),),
+        DONE,
+        RUN,
+        INSTALL,
+        uninstall_first=True,
+    ),
+    # ---- Destroy
+    Case("Destroy uninstalls what is deployed", DESTROY, OURS, OTHER_DONE, RUN, Operation.UNINSTALL),
+    Case("Destroy runs its phases even where nothing is", DESTROY, (), NEVER, RUN, Operation.UNINSTALL),
+    Case("what was destroyed is left alone", DESTROY, (), DONE, IN_SYNC),
+    Case("what came back after Destroy is uninstalled again", DESTROY, OURS, DONE, RUN, Operation.UNINSTALL),
+    Case("Destroy uninstalls what failed", DESTROY, FAILED_2, NEVER, RUN, Operation.UNINSTALL),
+    Case(
+        "Destroy goes on with its own uninstall",
+        DESTROY,
+        (revision(2, "uninstalling"),),
+        NEVER,
+        RUN,
+        Operation.UNINSTALL,
+    ),
+    Case("a failed Destroy waits for its time", DESTROY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed Destroy is tried again when it is time", DESTROY, OURS, FAILED_DUE, RUN, Operation.UNINSTALL),
+    Case("a retry request ends the wait of Destroy", DESTROY, OURS, STALLED, RUN, Operation.UNINSTALL, retry=True),
+    Case(
+        "Destroy waits for somebody's helm",
+        DESTROY,
+        pending("pending-upgrade", owner=None),
+        NEVER,
+        WAIT,
+        wake_at=FREE_AT,
+    ),
+    Case("Destroy takes our own lock over", DESTROY, pending("pending-upgrade"), NEVER, RUN, Operation.UNINSTALL),
+    # ---- Skip
+    Case("Skip runs its phases once", SKIP, OURS, OTHER_DONE, RUN, Operation.SKIP),
+    Case("what was skipped is left alone", SKIP, OURS, DONE, IN_SYNC),
+    Case("Skip does not mind what happens to the release", SKIP, CARRIED_OVER, DONE, IN_SYNC),
+    Case("Skip does not mind that the release is gone", SKIP, (), DONE, IN_SYNC),
+    Case("Skip waits for no lock", SKIP, pending("pending-upgrade", owner=None), NEVER, RUN, Operation.SKIP),
+    Case("a failed Skip waits for its time", SKIP, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed Skip is tried again when it is time", SKIP, OURS, FAILED_DUE, RUN, Operation.SKIP),
+    Case("a force request runs Skip again", SKIP, OURS, DONE, RUN, Operation.SKIP, force=True),
+    # ---- dryRun
+    Case("a dry run is done once", DRY_RUN, OURS, OTHER_DONE, RUN, Operation.DRY_RUN),
+    Case("what was tried is left alone", DRY_RUN, OURS, DONE, IN_SYNC),
+    Case("a dry run does not mind what happens to the release", DRY_RUN, (), DONE, IN_SYNC),
+    Case("a dry run breaks no lock", DRY_RUN, pending("pending-upgrade"), NEVER, RUN, Operation.DRY_RUN),
+    Case("a failed dry run waits for its time", DRY_RUN, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed dry run is tried again when it is time", DRY_RUN, OURS, FAILED_DUE, RUN, Operation.DRY_RUN),
+    Case("dryRun changes nothing about Destroy", replace(DESTROY, dry_run=True), OURS, NEVER, RUN, Operation.UNINSTALL),
+    Case("dryRun changes nothing about Skip", replace(SKIP, dry_run=True), OURS, NEVER, RUN, Operation.SKIP),
+]
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: case.promise)
+def test_each_state_has_its_decision(case: Case) -> None:
+    decision = case.decide()
+    assert (decision.verdict, decision.operation) == (case.verdict, case.operation)
+    assert (decision.unlock.number if decision.unlock else None) == case.unlock
+    assert decision.wake_at == case.wake_at
+    assert decision.uninstall_first == case.uninstall_first
+    assert decision.changed_outside == case.changed_outside
+    assert decision.because
+    assert case.because in decision.because
+
+
+def test_the_table_names_each_promise_once() -> None:
+    promises = [case.promise for case in TABLE]
+    assert len(promises) == len(set(promises))
+
+
+def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
+    """A long timeout in the spec says that this chart takes long, whoever deploys it."""
+    observed = Observed(UID, NOW, pending("pending-upgrade", owner=None))
+    slow = decide(replace(DEPLOY, timeout=900.0), observed)
+    assert (slow.verdict, slow.wake_at) == (WAIT, NOW - 10 + 900)
+    quick = decide(replace(DEPLOY, timeout=1.0), observed)
+    assert quick.wake_at == FREE_AT
+
+
+# ---- where to go back to
+
+
+@pytest.mark.parametrize(
+    ("statuses", "good"),
+    [
+        (["failed", "deployed", "superseded"], 2),
+        (["failed", "superseded", "superseded"], 2),
+        (["failed", "superseded", "failed", "deployed"], 1),
+        (["failed", "failed", "superseded", "failed"], 2),
+        (["failed"], None),
+        (["failed", "failed", "failed"], None),
+        (["failed", "uninstalled"], None),
+        ([], None),
+    ],
+)
+def test_going_back_prefers_what_is_deployed_to_what_was(statuses: list[str], good: int | None) -> None:
+    """Nothing good means a first install: it is uninstalled instead."""
+    revisions = tuple(revision(len(statuses) - index, status) for index, status in enumerate(statuses))
+    found = remedy(revisions)
+    assert (found.number if found else None) == good
+
+
+# ---- whatever the state
+
+STATUSES = ["deployed", "failed", "superseded", "uninstalling", "uninstalled", "unknown", *sorted(PENDING)]
+optional_times = st.none() | st.floats(NOW - 2000, NOW + 2000)
+memories = st.builds(
+    Memory,
+    digest=st.sampled_from([None, "wanted", "before"]),
+    current=st.booleans(),
+    succeeded=st.booleans(),
+    revision=st.none() | st.integers(1, 5),
+    failures=st.integers(0, 3),
+    retry_at=optional_times,
+    interrupted=st.booleans(),
+)
+revisions = st.lists(
+    st.builds(
+        Revision,
+        number=st.integers(1, 5),
+        status=st.sampled_from(STATUSES),
+        secret=st.just("s"),
+        digest=st.sampled_from([None, "wanted", "before"]),
+        owner=st.sampled_from([None, UID, "uid-2"]),
+        attempt=st.sampled_from([None, "a", "b"]),
+        modified_at=optional_times,
+    ),
+    max_size=3,
+    unique_by=lambda item: item.number,
+).map(lambda items: tuple(sorted(items, key=lambda item: -item.number)))
+states = st.builds(
+    Observed,
+    uid=st.just(UID),
+    now=st.just(NOW),
+    revisions=revisions,
+    memory=memories,
+    rollback_is_ours=st.booleans(),
+    retry_requested=st.booleans(),
+    force_requested=st.booleans(),
+)
+wishes = st.builds(
+    Desired,
+    action=st.sampled_from(Action),
+    digest=st.just("wanted"),
+    dry_run=st.booleans(),
+    timeout=st.floats(1, 1000),
+)
+
+
+@given(desired=wishes, observed=states)
+def test_there_is_always_one_decision_and_it_is_whole(desired: Desired, observed: Observed) -> None:
+    """No state is without an answer, and a wait always has its end: a time, or a change of what failed."""
+    decision = decide(desired, observed)
+    assert (decision.operation is not None) == (decision.verdict is RUN)
+    assert decision.because
+    match decision.verdict:
+        case Verdict.WAIT_FOR_LOCK:
+            assert decision.wake_at is not None
+            assert decision.wake_at > NOW
+        case Verdict.HOLD:
+            assert observed.memory.failures > 0
+            assert decision.wake_at == observed.memory.retry_at
+            assert not observed.retry_requested
+            assert not observed.force_requested
+        case _:
+            assert decision.wake_at is None
+
+
+@given(desired=wishes, observed=states)
+def test_nothing_is_uninstalled_unless_the_spec_says_so_or_it_was_begun(desired: Desired, observed: Observed) -> None:
+    decision = decide(desired, observed)
+    begun = observed.newest is not None and observed.newest.status == "uninstalling"
+    if decision.operation is Operation.UNINSTALL:
+        assert desired.action is Action.DESTROY
+    if decision.uninstall_first:
+        assert begun
+        assert desired.action is Action.DEPLOY
+
+
+@given(desired=wishes, observed=states)
+def test_only_what_the_spec_asks_for_is_done(desired: Desired, observed: Observed) -> None:
+    """Skip touches nothing, a dry run changes nothing, Destroy deploys nothing."""
+    operation = decide(desired, observed).operation
+    if operation is None:
+        return
+    allowed = {
+        Action.SKIP: {Operation.SKIP},
+        Action.DESTROY: {Operation.UNINSTALL},
+        Action.DEPLOY: {Operation.DRY_RUN} if desired.dry_run else {INSTALL, UPGRADE, FINISH},
+    }
+    assert operation in allowed[desired.action]
+
+
+@given(desired=wishes, observed=states)
+def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired, observed: Observed) -> None:
+    decision = decide(desired, observed)
+    if decision.unlock is not None:
+        assert decision.unlock is observed.newest
+        assert decision.unlock.pending
+        ours = observed.newest_is_ours or observed.rollback_is_ours
+        assert ours or (decision.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
+
+
+@given(observed=states)
+def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
+    if decide(DEPLOY, observed).verdict is IN_SYNC:
+        newest = observed.newest
+        assert newest is not None
+        assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.memory.revision)
+        assert observed.memory.succeeded
