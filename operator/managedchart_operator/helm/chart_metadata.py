@@ -6,6 +6,7 @@ Invariant: a field has the value that helm gives it, `version: 1.10` written as 
 
 from dataclasses import dataclass
 
+from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.errors import ChartError
 from managedchart_operator.helm.values_yaml import ValuesYamlError, as_string, read_documents
 from managedchart_operator.reasons import Reason
@@ -14,6 +15,11 @@ from managedchart_operator.reasons import Reason
 MAX_CHART_YAML_BYTES = 1024 * 1024
 # Names of Kubernetes objects are no longer; these texts stand in the status.
 _MAX_FIELD = 253
+# What is stalled is looked at again when its spec changes, which a correction of the chart's own files does not do.
+_HINT = (
+    "Name a folder that holds Chart.yaml, or a .tgz that helm package made; after a correction of the chart itself, give "
+    f"the annotation {RETRY_ANNOTATION} a new value."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +53,4 @@ def parse_chart_yaml(data: bytes, *, origin: str) -> ChartMetadata:
 
 def invalid(message: str) -> ChartError:
     """The error for something that is no chart; another attempt is useless until it is changed."""
-    return ChartError(message, reason=Reason.CHART_INVALID)
+    return ChartError(message, reason=Reason.CHART_INVALID, hint=_HINT)

@@ -8,6 +8,11 @@ from managedchart_operator.helm.error_text import shortened
 from managedchart_operator.helm.error_wording import host, schema, template
 from managedchart_operator.reasons import Reason
 
+_TEMPLATE = (
+    "Set in the values what the template asks for, in the type that it expects; the chart's values.yaml shows both."
+)
+_VERSION = "Correct spec.chart.version; a version that is still to be published is found by itself."
+_DOWN = "It is used as soon as it is back; otherwise check address, network policy and proxy as seen from the operator's pod."
 _HTTPS = "Use https:// in spec.chart.repository where TLS is spoken, http:// or spec.chart.plainHTTP where it is not."
 
 CHART_ROWS: tuple[Row, ...] = (
@@ -30,7 +35,8 @@ CHART_ROWS: tuple[Row, ...] = (
         r"(?:status code |: )(?P<code>401|403)\b|basic credential not found|(?i:unauthorized|access denied|denied:)",
         Reason.CHART_SOURCE_UNAUTHORIZED,
         lambda found: f"{host(found)} refuses access to the chart ({found['code'] or 'it asks for a login'})",
-        hint="Check the reference, and the registry's or repository's credentials in the operator's settings.",
+        hint="Check the reference. Credentials are not supported yet: mirror the chart to where none are needed, or put it "
+        "below a chart root.",
         commands=("pull",),
     ),
     row(
@@ -38,6 +44,7 @@ CHART_ROWS: tuple[Row, ...] = (
         Reason.CHART_VERSION_NOT_FOUND,
         "The repository {where} has no version of chart {chart} that fits {version}",
         transient=True,
+        hint=_VERSION,
         commands=("pull",),
     ),
     row(
@@ -52,6 +59,7 @@ CHART_ROWS: tuple[Row, ...] = (
         Reason.CHART_VERSION_NOT_FOUND,
         "The registry has no version of the chart that fits {version}",
         transient=True,
+        hint=_VERSION,
         commands=("pull",),
     ),
     row(
@@ -59,6 +67,7 @@ CHART_ROWS: tuple[Row, ...] = (
         Reason.CHART_VERSION_NOT_FOUND,
         lambda found: f"The registry has no chart {found['reference'] or found['other']}",
         transient=True,
+        hint=_VERSION,
         commands=("pull",),
     ),
     row(
@@ -87,6 +96,7 @@ CHART_ROWS: tuple[Row, ...] = (
         Reason.CHART_SOURCE_UNAVAILABLE,
         lambda found: f"{host(found)} cannot be reached: {found['why'].removeprefix(': ')}",
         transient=True,
+        hint=_DOWN,
         commands=("pull",),
     ),
     row(
@@ -138,6 +148,7 @@ CHART_ROWS: tuple[Row, ...] = (
         r"values don't meet the specifications of the schema\(s\) in the following chart\(s\):(?P<rest>.*)",
         Reason.VALUES_REFUSED,
         schema,
+        hint="Correct these values; the chart's values.schema.json tells what it accepts.",
     ),
     row(
         r"failed to parse (?:-|\S+): (?P<why>.+)|failed parsing --set[^\n]*",
@@ -148,14 +159,16 @@ CHART_ROWS: tuple[Row, ...] = (
         r"execution error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)",
         Reason.TEMPLATE_ERROR,
         "Template {place}: {why}",
+        hint="The chart's author checks for this: change the values as the text says.",
     ),
     row(r"parse error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)", Reason.TEMPLATE_ERROR, "Template {place}: {why}"),
     row(
         r"template: (?P<place>[^\s:]+:\d+(?::\d+)?): executing (?:\"[^\"]+\" )?at <(?P<expression>.+?)>: (?P<why>.+)",
         Reason.TEMPLATE_ERROR,
         "Template {place} ({expression}): {why}",
+        hint=_TEMPLATE,
     ),
-    row(r"(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, template),
+    row(r"(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, template, hint=_TEMPLATE),
     row(
         r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
         Reason.TEMPLATE_ERROR,

@@ -6,15 +6,15 @@ character as it is (`a\.b`, in values too), `{a,b}` is a list; true, false, null
 zero are typed, everything else is a string; null makes helm delete the chart's default.
 
 Differences, because key and value come apart: a comma in the value is a comma (`--set` needs `\,`, which works here
-too), and what helm drops silently, an empty name as in `a..b`, is refused. Large whole numbers need
-`exact_numbers`. Invariant: otherwise the same result as the real helm (tests/unit/helm/test_set_conformance.py).
+too), and what helm drops silently, an empty name as in `a..b`, is refused. And a whole number
+beyond 999,999 is printed by templates as 1e+06, as from any values file of helm: only on its command line does it
+keep its type (measured). Invariant: otherwise the same result as the real helm (tests/unit/helm/test_set_conformance.py).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from managedchart_operator.api.spec import SetValue
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.values_yaml import describe
 from managedchart_operator.reasons import Reason
@@ -22,8 +22,6 @@ from managedchart_operator.reasons import Reason
 # Both are helm's own limits (pkg/strvals); a list index allocates everything below it.
 MAX_INDEX = 65536
 MAX_LEVELS = 30
-# Go prints floats from here on with an exponent (strconv, format 'g').
-_PRINTED_AS_FLOAT = 1_000_000
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INDEX = re.compile(r"\+?[0-9]+")
@@ -51,23 +49,11 @@ def apply_set(values: Mapping[str, Any], *, key: str, value: str, field: str) ->
     except SetSyntaxError as invalid:
         quoted = f" ({key!r})" if invalid.part == "key" else ""
         raise ValuesError(
-            f"{field}.{invalid.part}{quoted}: {invalid.problem}", reason=Reason.VALUES_INVALID
+            f"{field}.{invalid.part}{quoted}: {invalid.problem}",
+            reason=Reason.VALUES_INVALID,
+            hint=r"Write it as for helm's --set: image.tag, hosts[0].name, and a\.b for a name with a dot.",
         ) from invalid
     return result
-
-
-def exact_numbers(values: Mapping[str, Any], set_values: Sequence[SetValue]) -> list[str]:
-    """Return the entries, as `key=value`, that must also be passed by `--set` to keep the type which they have there.
-
-    helm reads every number of a values file as a float, stdin's too, and a template then prints 1000000 as 1e+06
-    (measured); by `--set` it stays a whole number. `values` is what `apply_set` came to: an entry that a later one has
-    replaced is left out. Only whole numbers beyond 999,999 are returned, never another value.
-    """
-    return [
-        f"{entry.key}={entry.value}"
-        for entry in set_values
-        if _is_large(typed := parse_value(entry.value)) and _at(values, parse_key(entry.key)) == typed
-    ]
 
 
 def parse_key(key: str) -> list[str | int]:
@@ -149,21 +135,6 @@ def _put(target: Any, steps: list[str | int], value: Any, *, walked: str) -> Any
             )
         items[step] = _put(nested, rest, value, walked=here)
     return items
-
-
-def _is_large(typed: Any) -> bool:
-    numbers = typed if isinstance(typed, list) else [typed]
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    return whole and any(abs(number) >= _PRINTED_AS_FLOAT for number in numbers)
-
-
-def _at(place: Any, steps: list[str | int]) -> Any:
-    for step in steps:
-        try:
-            place = place[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return place
 
 
 def _until(text: str, position: int, stops: str) -> tuple[str, str, int]:

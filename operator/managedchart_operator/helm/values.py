@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.set_syntax import apply_set
@@ -20,6 +21,9 @@ from managedchart_operator.reasons import Reason
 # helm reads its stdin as YAML, which JSON nearly is: these characters are refused or folded into a space when they
 # stand in a string as they are (go-yaml's reader and its line breaks), and taken when they are escaped.
 _NOT_PLAIN_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+# What is stalled is looked at again when its spec changes, which a correction of a file does not do.
+_HINT = f"Correct it; where that was a file and not the spec, give the annotation {RETRY_ANNOTATION} a new value."
 
 
 def load_mapping(text: bytes | str, *, origin: str) -> dict[str, Any]:
@@ -38,10 +42,12 @@ def load_mapping(text: bytes | str, *, origin: str) -> dict[str, Any]:
                 raise ValuesYamlError(f"a mapping (key: value) is needed, this is {describe(value)}", line)
             result = merge(result, value)
     except UnicodeEncodeError as error:
-        raise ValuesError(f"{origin}: the text is not valid Unicode", reason=Reason.VALUES_INVALID) from error
+        raise ValuesError(
+            f"{origin}: the text is not valid Unicode", reason=Reason.VALUES_INVALID, hint=_HINT
+        ) from error
     except ValuesYamlError as problem:
         where = "" if problem.line is None else f", line {problem.line}"
-        raise ValuesError(f"{origin}{where}: {problem.problem}", reason=Reason.VALUES_INVALID) from problem
+        raise ValuesError(f"{origin}{where}: {problem.problem}", reason=Reason.VALUES_INVALID, hint=_HINT) from problem
     return result
 
 
@@ -88,4 +94,6 @@ def encode(values: Mapping[str, Any]) -> bytes:
         return _NOT_PLAIN_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
     except (ValueError, RecursionError) as error:
         problem = "they hold half a character (a lone surrogate), NaN or infinity, or are nested too deep"
-        raise ValuesError(f"the values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID) from error
+        raise ValuesError(
+            f"the values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
+        ) from error
