@@ -10,6 +10,9 @@ from harness.cluster import Cluster, condition_of, current
 # Quick retries, so that a test sees several of them; enough of them that none gives up before its test ends.
 RETRY = {"limit": 1000, "backoff": "1s", "maxBackoff": "1s"}
 
+# The API server takes no longer message of an Event; ours are cut there.
+EVENT_LENGTH = 1024
+
 
 def read_failure(
     cluster: Cluster, namespace: str, name: str, reason: str, *, transient: bool, failures: int = 1
@@ -48,8 +51,8 @@ def read_failure(
     event = cluster.wait_event(namespace, name, reason)[-1]
     assert event["type"] == "Warning"
     assert event["message"].startswith(ready["message"][:500])
-    if hint := failure.get("hint"):
-        assert hint in event["message"] or len(event["message"]) >= 1024, "the Event leaves out what to do"
+    assert failure["hint"], "what to do about it is not said"
+    assert failure["hint"] in event["message"] or len(event["message"]) == EVENT_LENGTH, "the Event leaves that out"
     return chart
 
 

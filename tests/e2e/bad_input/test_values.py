@@ -93,6 +93,10 @@ def test_a_values_file_that_is_no_mapping_names_file_line_and_problem_and_quotes
     assert says in told(chart)
     assert SECRET not in str(chart["status"]), "a values file's content was told"
     assert SECRET not in str(cluster.wait_event(ns, "podinfo", "ValuesInvalid"))
+    assert "managedchart.dev/retry" in chart["status"]["lastFailure"]["hint"], "a corrected file alone changes no spec"
+    file.write_text("message: corrected\n")
+    cluster.kubectl("annotate", "managedchart", "podinfo", "managedchart.dev/retry=1", f"--namespace={ns}")
+    cluster.wait_ready(ns, "podinfo")
 
 
 @pytest.mark.parametrize(
