@@ -250,7 +250,7 @@ class ManagedChartSpec(ApiModel):
     fail_fast_grace: Duration = "3s"
     """How long an image may fail to be pulled, or pods to be created, before that counts as hopeless."""
     force_upgrade: Flag = False
-    """Replace objects instead of patching them, as for changes of immutable fields."""
+    """Replace objects instead of patching them; what others have added to them is lost."""
     dry_run: Flag = False
     """Render and validate against the API server, change nothing, and tell the outcome in the status."""
     last_breaking_version_requiring_restart: str | None = Field(

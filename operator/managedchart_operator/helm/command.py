@@ -11,6 +11,8 @@ from pathlib import Path
 
 from managedchart_operator.api.duration import seconds
 
+# Without the second flag helm takes a release whose Job has failed for a good one (measured).
+_WAIT = ("--wait=watcher", "--wait-for-jobs")
 # helm's own default; each revision is a Secret, and a rollback needs one good one.
 HISTORY_MAX = 10
 # `--timeout` bounds each wait of helm, not the command: each hook, then the resources. A chart with more hooks than this
@@ -72,9 +74,10 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
     if options.take_ownership:
         arguments.append("--take-ownership")
     if options.dry_run:
-        arguments += ["--dry-run=server", "--hide-secret", "--output=json"]
+        # Secrets are part of the output, since they too are to be tried and adopted; it goes nowhere but to us.
+        arguments += ["--dry-run=server", "--output=json"]
     elif options.wait:
-        arguments.append("--wait=watcher")
+        arguments += _WAIT
     return arguments
 
 
@@ -94,7 +97,7 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str) -> lis
         *(["--force-conflicts"] if options.force_conflicts else []),
     ]
     if options.wait:
-        arguments.append("--wait=watcher")
+        arguments += _WAIT
     return arguments
 
 

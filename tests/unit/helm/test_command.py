@@ -53,8 +53,8 @@ def test_the_evidence_of_a_failure_is_never_left_to_helm_to_delete(options: dict
         ),
         (
             {"dry_run": True},
-            ["--dry-run=server", "--hide-secret", "--output=json"],
-            ["--wait=watcher", "--disable-openapi-validation"],
+            ["--dry-run=server", "--output=json"],
+            ["--wait=watcher", "--disable-openapi-validation", "--hide-secret"],
         ),
     ],
 )

@@ -4,9 +4,8 @@ from copy import deepcopy
 
 import pytest
 
-from managedchart_operator.api.spec import SetValue
 from managedchart_operator.errors import ValuesError
-from managedchart_operator.helm.set_syntax import apply_set, exact_numbers
+from managedchart_operator.helm.set_syntax import apply_set
 from managedchart_operator.reasons import Reason
 
 
@@ -64,26 +63,3 @@ def test_an_error_never_tells_the_value() -> None:
 def test_a_very_long_number_stays_a_text() -> None:
     """Python refuses to convert so many digits; helm leaves what does not fit into 64 bits a text."""
     assert apply_set({}, key="a", value="9" * 60_000, field="f") == {"a": "9" * 60_000}
-
-
-def test_only_large_whole_numbers_go_by_the_command_line() -> None:
-    """Everything else may be a secret, and reaches helm unchanged by stdin."""
-    entries = {
-        "a": "1000000",
-        "b": "-1000000",
-        "c": "{1,1000000}",
-        "d": "999999",
-        "e": "x",
-        "f": "{x,1000000}",
-        "g": "true",
-    }
-    values: dict[str, object] = {}
-    sets = [SetValue(key=key, value=value) for key, value in entries.items()]
-    for entry in sets:
-        values = apply_set(values, key=entry.key, value=entry.value, field="f")
-    assert exact_numbers(values, sets) == ["a=1000000", "b=-1000000", "c={1,1000000}"]
-
-
-def test_a_number_that_a_later_entry_replaces_does_not_come_back() -> None:
-    sets = [SetValue(key="a.b", value="1000000"), SetValue(key="a", value="x")]
-    assert exact_numbers({"a": "x"}, sets) == []

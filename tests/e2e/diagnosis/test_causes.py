@@ -1,0 +1,376 @@
+"""Each cause, made to happen on a real API server, is told apart in status.lastFailure."""
+
+import json
+import random
+import time
+from typing import Any
+
+import pytest
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, KubectlError, condition_of, managedchart
+from harness.operator_process import OperatorProcess
+
+CHARTS = REPOSITORY / "tests" / "charts"
+RAW = {"path": str(CHARTS / "raw")}
+WEB = {"path": str(CHARTS / "web")}
+HOOKS = {"path": str(CHARTS / "hooks")}
+FAIL = "devcluster.managedchart.dev/fail"
+EXIT_CODE = "devcluster.managedchart.dev/exit-code"
+# Long enough that only failing fast explains an end within the test's own wait.
+LONG = "100s"
+
+
+def deployment(annotations: dict[str, str] | None = None, **pod: Any) -> dict[str, Any]:
+    """Build a Deployment of one pod."""
+    labels = {"app": "one"}
+    container = {"name": "main", "image": "registry.example/one:1", **pod.pop("container", {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "one"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations or {}},
+                "spec": {"containers": [container], **pod},
+            },
+        },
+    }
+
+
+def raw(*objects: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Build a ManagedChart that renders these objects."""
+    spec = {"timeout": "4s", "retry": {"limit": 0}, **spec}
+    return managedchart("one", RAW, values={"objects": list(objects)}, **spec)
+
+
+def failure_of(chart: dict[str, Any]) -> dict[str, Any]:
+    """Return lastFailure, held to what every one promises."""
+    failure: dict[str, Any] = chart["status"]["lastFailure"]
+    ready = condition_of(chart, "Ready")
+    assert ready["reason"] == failure["reason"]
+    assert ready["message"] == failure["message"]
+    assert len(json.dumps(failure)) <= 16 * 1024
+    assert len(failure.get("events", [])) <= 20
+    return failure
+
+
+def test_an_image_that_cannot_be_pulled_ends_helm_long_before_its_timeout(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """The reason names the image; helm is not left to wait."""
+    begun = time.monotonic()
+    cluster.apply(raw(deployment({FAIL: "image"}), timeout=LONG), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "ImagePull"))
+    assert time.monotonic() - begun < 30
+    assert "registry.example/one:1" in failure["message"]
+    assert failure["rootCause"]["kind"] == "Pod"
+    assert failure["rootCause"]["container"] == "main"
+    assert failure["containers"][0]["reason"] in ("ImagePullBackOff", "ErrImagePull")
+    assert failure["hint"]
+
+
+@pytest.mark.parametrize(("code", "meaning"), [("1", "error of its own"), ("127", "not found"), ("139", "SIGSEGV")])
+def test_a_crash_loop_tells_the_exit_code_in_words_and_the_log(
+    cluster: Cluster, operator: OperatorProcess, ns: str, code: str, meaning: str
+) -> None:
+    """Three restarts are hopeless; the log of the run before says why."""
+    cluster.apply(raw(deployment({FAIL: "crash", EXIT_CODE: code}), timeout=LONG), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "CrashLoop"))
+    assert f"exit code {code}" in failure["message"]
+    assert meaning in failure["message"]
+    container = failure["containers"][0]
+    assert container["exitCode"] == int(code)
+    assert container["restarts"] >= 3
+    assert container["previousLog"]
+    assert "logs" in failure["hint"]
+
+
+def test_a_container_killed_for_want_of_memory_is_told_as_such(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """OOMKilled is not merely exit code 137."""
+    cluster.apply(raw(deployment({FAIL: "oom"}), timeout=LONG), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "OOMKilled"))
+    assert "memory" in failure["message"]
+    assert failure["containers"][0]["exitCode"] == 137
+
+
+def test_an_unschedulable_pod_is_told_in_the_schedulers_own_words(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """0/1 nodes are available: …"""
+    huge = deployment(container={"resources": {"requests": {"cpu": "9999"}}})
+    cluster.apply(raw(huge), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "Unschedulable"))
+    assert "Insufficient cpu" in failure["message"]
+
+
+def test_a_readiness_probe_that_never_passes_is_told_and_uses_up_the_timeout(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """Not ready is never hopeless."""
+    cluster.apply(raw(deployment({FAIL: "unready"})), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "ReadinessProbe"))
+    assert "Readiness probe failed" in failure["message"]
+    assert failure["containers"][0]["log"]
+
+
+def test_a_claim_without_a_volume_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The pod waits for a claim that nothing provisions."""
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "nobody-provisions-this",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    pod = deployment(volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
+    cluster.apply(raw(claim, pod), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "VolumeUnbound"))
+    assert "PersistentVolumeClaim" in failure["message"] or "storageclass" in failure["message"]
+
+
+def test_a_quota_that_is_used_up_is_told_fast(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The ReplicaSet cannot create its pods."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    cluster.apply(quota, namespace=ns)
+    cluster.wait(
+        f"/api/v1/namespaces/{ns}/resourcequotas",
+        "none",
+        lambda q: q and (q.get("status") or {}).get("hard"),
+        what="in force",
+    )
+    cluster.apply(raw(deployment(), timeout=LONG), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "QuotaExceeded"))
+    assert "exceeded quota" in failure["message"]
+
+
+def test_a_limit_range_that_refuses_the_pods_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """LimitRange and quota are the same to a person: too much was asked for."""
+    limits = {"limits": [{"type": "Container", "max": {"cpu": "100m"}}]}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": limits}, namespace=ns
+    )
+    pod = deployment(container={"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}})
+    cluster.apply(raw(pod, timeout=LONG), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "QuotaExceeded"))
+    assert "maximum cpu usage" in failure["message"]
+
+
+def test_a_webhook_without_endpoints_is_told_and_retried(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The chart is not to blame; it is tried again."""
+    hook = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": ns},
+        "webhooks": [
+            {
+                "name": "gone.example.com",
+                "clientConfig": {"service": {"name": "gone", "namespace": ns}},
+                "rules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+                ],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns}},
+                "objectSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "Helm"}},
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+                "timeoutSeconds": 1,
+            }
+        ],
+    }
+    cluster.apply(hook)
+    try:
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "b"}}
+        cluster.apply(raw(config, retry={"limit": 20, "backoff": "1s", "maxBackoff": "1s"}), namespace=ns)
+        failure = failure_of(cluster.wait_failed(ns, "one", "WebhookUnavailable"))
+        assert "gone.example.com" in failure["message"]
+    finally:
+        cluster.kubectl("delete", "validatingwebhookconfiguration", ns)
+    cluster.wait_ready(ns, "one")
+
+
+def test_an_admission_policy_that_refuses_is_told_with_its_sentence(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """What the policy says is what the person needs."""
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": ns},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns}},
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+                ],
+            },
+            "validations": [{"expression": "object.metadata.name != 'one'", "message": "no object may be called one"}],
+        },
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": ns},
+        "spec": {"policyName": ns, "validationActions": ["Deny"]},
+    }
+    cluster.apply(policy, binding)
+    try:
+        probe = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
+        _until_refused(cluster, probe, ns)
+        cluster.apply(raw(probe), namespace=ns)
+        failure = failure_of(cluster.wait_failed(ns, "one", "AdmissionRefused"))
+        assert "no object may be called one" in failure["message"]
+    finally:
+        cluster.kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", ns)
+
+
+def _until_refused(cluster: Cluster, probe: dict[str, Any], ns: str) -> None:
+    """A policy takes a moment to be in force, and nothing tells when; a dry run does."""
+    for _ in range(100):
+        try:
+            cluster.kubectl("create", "--dry-run=server", f"--namespace={ns}", "-f", "-", input=json.dumps(probe))
+        except KubectlError as error:
+            if "no object may be called one" in error.stderr:
+                return
+            raise
+    raise AssertionError("the policy never came into force")
+
+
+def test_a_failed_hook_is_told_with_the_log_of_its_pod(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """More than BackoffLimitExceeded."""
+    values = {
+        "pre": {"enabled": True, "podAnnotations": {FAIL: "job-fail", EXIT_CODE: "3"}},
+        "post": {"enabled": False},
+    }
+    chart = managedchart("one", HOOKS, values=values, timeout="20s", retry={"limit": 0})
+    cluster.apply(chart, namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "HookFailed"))
+    assert "one-pre" in failure["message"]
+    assert "exit code 3" in failure["message"]
+    assert failure["containers"][0]["log"]
+
+
+def test_a_hook_that_takes_too_long_is_told_as_such(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The hook is named, not only the deadline."""
+    values = {"pre": {"enabled": True, "podAnnotations": {FAIL: "never"}}, "post": {"enabled": False}}
+    chart = managedchart("one", HOOKS, values=values, timeout="3s", retry={"limit": 0})
+    cluster.apply(chart, namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "HookTimeout"))
+    assert "one-pre" in failure["message"] + failure.get("helmError", "")
+
+
+def test_a_job_past_its_backoff_limit_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """A Job of the chart itself, no hook."""
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "one"},
+        "spec": {
+            "backoffLimit": 0,
+            "template": {
+                "metadata": {"annotations": {FAIL: "job-fail"}},
+                "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "registry.example/one:1"}]},
+            },
+        },
+    }
+    cluster.apply(raw(job, timeout="20s"), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "JobBackoffLimit"))
+    assert "exit code" in failure["message"]
+
+
+def test_an_immutable_field_is_told_and_not_retried(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Trying again is useless: Stalled at once."""
+    cluster.apply(raw(deployment()), namespace=ns)
+    cluster.wait_ready(ns, "one")
+    changed = deployment()
+    changed["spec"]["selector"]["matchLabels"] = {"app": "two"}
+    changed["spec"]["template"]["metadata"]["labels"] = {"app": "two"}
+    cluster.apply(raw(changed, retry={"limit": 5}), namespace=ns)
+    chart = cluster.wait_failed(ns, "one", "ImmutableField")
+    assert condition_of(chart, "Stalled")["status"] == "True"
+    assert "selector" in failure_of(chart)["message"]
+
+
+def test_a_field_of_another_manager_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Which manager and which field."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "1"}}
+    cluster.apply(raw(config), namespace=ns)
+    cluster.wait_ready(ns, "one")
+    theirs = json.dumps({**config, "data": {"a": "2"}})
+    cluster.kubectl(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--field-manager=somebody",
+        f"--namespace={ns}",
+        "-f",
+        "-",
+        input=theirs,
+    )
+    cluster.apply(raw({**config, "data": {"a": "3"}}), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "FieldConflict"))
+    assert "somebody" in failure["message"]
+    assert ".data.a" in failure["message"]
+
+
+def test_a_missing_kind_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Its CRD has to come first."""
+    unknown = {"apiVersion": "nobody.example.com/v1", "kind": "Unknown", "metadata": {"name": "one"}}
+    cluster.apply(raw(unknown), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "KindMissing"))
+    assert "Unknown" in failure["message"]
+
+
+def test_a_release_too_large_for_its_secret_is_told_with_the_biggest_templates(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """1 MiB is what a Secret holds; what takes the room is named."""
+    noise = random.Random(1)
+    objects = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"big-{number}"},
+            "data": {"noise": noise.randbytes(120_000).hex()},
+        }
+        for number in range(4)
+    ]
+    path = "/api/v1/namespaces/" + ns + "/configmaps"
+    cluster.kubectl("create", f"--namespace={ns}", "-f", "-", input=json.dumps(raw(*objects)))
+    failure = failure_of(cluster.wait_failed(ns, "one", "ReleaseTooLarge"))
+    assert "1 MiB" in failure["message"] or "1048576" in failure["message"]
+    assert cluster.items(path, labelSelector="app.kubernetes.io/managed-by=Helm") == []
+
+
+def test_pods_that_say_nothing_are_a_plain_timeout(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """No cause is invented."""
+    cluster.apply(raw(deployment({FAIL: "never"}), timeout="3s"), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "Timeout"))
+    assert "one" in failure["message"]
+
+
+def test_a_broken_previous_revision_never_counts_against_its_fix(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """The crash-looping pods of the revision before are there while the fix, slow to come up, is waited for."""
+    cluster.apply(raw(deployment({FAIL: "crash"}), timeout=LONG, atomic=False), namespace=ns)
+    cluster.wait_failed(ns, "one", "CrashLoop")
+    slow = deployment({FAIL: "slow", "devcluster.managedchart.dev/delay-seconds": "5"})
+    cluster.apply(raw(slow, timeout=LONG, atomic=False), namespace=ns)
+    chart = cluster.wait_ready(ns, "one")
+    assert "lastFailure" not in chart["status"]
+
+
+def test_without_fail_fast_helm_uses_its_whole_timeout(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """failFast: false is obeyed; the cause is told all the same."""
+    cluster.apply(raw(deployment({FAIL: "image"}), timeout="9s", failFast=False), namespace=ns)
+    chart = cluster.wait_failed(ns, "one", "ImagePull")
+    execution = next(phase for phase in chart["status"]["phases"] if phase["name"] == "Exec")
+    assert execution["durationSeconds"] >= 9
