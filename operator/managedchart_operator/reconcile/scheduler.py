@@ -90,7 +90,8 @@ class Scheduler:
     async def _outcome(self, key: Key, run: asyncio.Task[float | None]) -> float | None:
         await asyncio.wait([run])
         if run.cancelled():
-            return None
+            # By an interrupt, and then the next run follows at once; or by a defect inside, and then nobody else asks again.
+            return DEFECT_RETRY_SECONDS
         if error := run.exception():
             logger.error("reconciling %s broke", key, exc_info=error)
             return DEFECT_RETRY_SECONDS
