@@ -12,6 +12,7 @@ from benchmark.metrics import API_REQUESTS, HELM_CPU, HELM_STARTED, LOOP_LAG_MAX
 from benchmark.processes import MemoryWatch, cpu_seconds, memory_mb
 from benchmark.results import PhaseResult, Result, environment
 from benchmark.world import World, fresh, say
+from harness.audit import read_audit_log
 from harness.operator_process import OperatorProcess
 
 OURS, THEIRS = "bench", "floor"
@@ -32,7 +33,7 @@ def run(*, n: int, rounds: int = 2, audited: bool = False) -> Result:
         with world.operator("operator") as operator:
             _Run(world, operator, result).all()
         if world.audit_log:
-            result.audit_requests = audit.by_client(audit.read(world.audit_log))
+            result.audit_requests = audit.by_client(read_audit_log(world.audit_log))
     return result
 
 

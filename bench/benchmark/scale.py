@@ -31,6 +31,8 @@ NAMESPACE = "scale"
 GOALS = {"rss_mb": 300.0, "start_seconds": 60.0, "idle_cpu_percent": 1.0, "change_p99_ms": 300.0}
 # All names have one length, so that a release document can be renamed in place.
 _NAME = "scale-{:05d}"
+# kopf's worker of each object ends 5 s after its last event; idle begins after that.
+_SETTLE_SECONDS = 10.0
 _IDLE_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 # Above this, the copies are not in sync: the operator would be reinstalling them.
@@ -148,6 +150,7 @@ def operator_age(pid: int) -> float:
 
 
 def _idle(operator: OperatorProcess) -> dict[str, Any]:
+    time.sleep(_SETTLE_SECONDS)
     before, requests = cpu_seconds(operator.pid), Metrics.read(operator.port).sum(API_REQUESTS)
     started = time.monotonic()
     time.sleep(_IDLE_SECONDS)
