@@ -50,11 +50,24 @@ class ValuesError(OperatorError):
 
 
 class KubeError(OperatorError):
-    """The API server refused a request or did not answer. `status` is the HTTP status code, 0 for no answer."""
+    """The API server refused a request or did not answer.
 
-    def __init__(self, message: str, *, reason: Reason, transient: bool, status: int, hint: str | None = None) -> None:
+    `status` is the HTTP status code, 0 for no answer; `answer` is the API server's own sentence.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        transient: bool,
+        status: int,
+        hint: str | None = None,
+        answer: str = "",
+    ) -> None:
         super().__init__(message, reason=reason, transient=transient, hint=hint)
         self.status = status
+        self.answer = answer
 
 
 class HelmError(OperatorError):

@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
+import yaml
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 
@@ -50,6 +51,7 @@ class KubeClient:
         configuration = aio_client.Configuration()
         try:
             if kubeconfig is not None:
+                _check_present(kubeconfig)
                 await aio_config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
             elif os.path.exists(_IN_CLUSTER_TOKEN):  # noqa: PTH110, ASYNC240 -- one look at a local file, at start
                 aio_config.load_incluster_config(client_configuration=configuration)
@@ -58,7 +60,9 @@ class KubeClient:
                     "no cluster to work on: run in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file"
                 )
         except aio_config.ConfigException as error:
-            raise StartupError(f"the kubeconfig cannot be used: {error}") from error
+            raise StartupError(f"the kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
+        except yaml.YAMLError as error:
+            raise StartupError(f"the kubeconfig {kubeconfig} is no YAML") from error
         configuration.connection_pool_maxsize = CONNECTIONS
         return cls(aio_client.ApiClient(configuration))
 
@@ -148,6 +152,14 @@ class KubeClient:
         return response
 
 
+def _check_present(kubeconfig: Path) -> None:
+    """Raise StartupError when no file of a kubeconfig (a list like PATH) is there: the client would talk of its keys."""
+    if not any(Path(part).is_file() for part in str(kubeconfig).split(os.pathsep)):
+        raise StartupError(
+            f"there is no kubeconfig at {kubeconfig}", hint="correct KUBECONFIG, or leave it out in a pod"
+        )
+
+
 async def _lines(response: aiohttp.ClientResponse, silence: float) -> AsyncIterator[bytes]:
     """Split a stream into lines of any length; aiohttp's own line reader refuses long ones."""
     rest = b""
@@ -178,7 +190,12 @@ def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
         message = json.loads(raw).get("message") or ""
     except (ValueError, AttributeError):
         message = raw[:300].decode(errors="replace").strip()
-    text = f"{method} {path} was answered {status}: {message or 'no message'}"
+    error = _refusal(status, message, text=f"{method} {path} was answered {status}: {message or 'no message'}")
+    error.answer = message
+    return error
+
+
+def _refusal(status: int, message: str, *, text: str) -> KubeError:
     if status in (401, 403):
         if "because it is being terminated" in message:
             return KubeError(text, reason=Reason.NAMESPACE_TERMINATING, transient=True, status=status)

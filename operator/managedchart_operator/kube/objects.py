@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.client import JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
+from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
 from managedchart_operator.reasons import Reason
+
+# Under this name helm 4 manages the fields of what it applies: that of its program.
+_HELM = "helm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,14 @@ class Objects:
                 return None
             raise
         return found
+
+    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
+        """Let the API server judge a server-side apply as helm makes it, without carrying it out.
+
+        Everything is checked that a real one is: fields, admission, quota, field managers (unless `force`). Raises KubeError.
+        """
+        query = {"dryRun": "All", "fieldManager": _HELM, "fieldValidation": "Strict", "force": str(force).lower()}
+        await self._client.request("PATCH", await self._path(ref), query=query, body=body, content_type=APPLY_PATCH)
 
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False where there is none. Raises KubeError."""

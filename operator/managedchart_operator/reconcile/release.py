@@ -7,7 +7,6 @@ leaves a helm process behind.
 
 import asyncio
 import contextlib
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +45,7 @@ from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.lifecycle.context import InstalledRelease
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.inputs import InputReader, Inputs
 
 # Most upgrades are over before this; those that are not may want to be explained. What happened earlier is not lost: the
@@ -178,10 +178,9 @@ class HelmRelease:
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
             output = await self._helm(arguments, deadline=options.deadline, keep_stdout=True)
-            count = len(_rendered(output))
-            self.outcome = (
-                f"dry run of {chart.name} {chart.version}: {count} objects rendered and validated, nothing changed"
-            )
+            force = force_conflicts or self.spec.force_upgrade
+            trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
+            self.outcome = f"dry run of {chart.name} {chart.version}: {await trial.judge(rendered_objects(output))}"
         else:
             await self._helm_watched(arguments, deadline=options.deadline)
             await self.observe()
@@ -236,7 +235,7 @@ class HelmRelease:
         output = await self._helm(
             command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True
         )
-        return _rendered(output)
+        return rendered_objects(output)
 
     async def collect_evidence(self) -> Findings:
         """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
@@ -369,16 +368,6 @@ class HelmRelease:
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
         return output
-
-
-def _rendered(output: HelmOutput) -> list[dict[str, Any]]:
-    """Return the objects of a dry run's JSON output, hooks left out. Raises HelmError."""
-    try:
-        return parse_manifest(json.loads(output.stdout).get("manifest") or "")
-    except (ValueError, yaml.YAMLError) as error:
-        raise HelmError(
-            f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
-        ) from error
 
 
 async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:

@@ -1,0 +1,93 @@
+"""What the API server would say to a chart, asked without changing anything.
+
+Purpose: helm's own `--dry-run=server` renders with the cluster's versions and `lookup`, but sends no object to the API
+server: a wrong field, a forbidden name, a quota or a policy shows up in the real run only (measured with helm 4.3.1). So the
+rendered objects are applied here, in helm's way and as a dry run of the API server. Boundary: hooks are not tried. Invariant:
+an error has the text, and so the reason and the words, of the real upgrade's error.
+Source: Kubernetes documentation, "Dry-run", "Field validation", "Server-Side Apply".
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from managedchart_operator.diagnosis.objects import parse_manifest
+from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
+from managedchart_operator.errors import HelmError, KubeError, LifecycleError
+from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.reasons import Reason
+
+
+def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
+    """Return the objects of a dry run's JSON output, hooks left out. Raises HelmError."""
+    try:
+        return parse_manifest(json.loads(output.stdout).get("manifest") or "")
+    except (ValueError, yaml.YAMLError) as error:
+        raise HelmError(
+            f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A dry run of one release. `force` takes over fields of other managers, as helm's --force-conflicts does."""
+
+    objects: Objects
+    namespace: str
+    stored: StoredRelease | None
+    force: bool
+
+    async def judge(self, rendered: Sequence[dict[str, Any]]) -> str:
+        """Let the API server judge each object; returns a sentence on what was found.
+
+        Objects whose namespace is still to be made cannot be judged, which the sentence tells. Raises the HelmError of
+        the real upgrade for all objects that would be refused, and KubeError when the API server does not answer.
+        """
+        # What was applied from the client's side before, helm takes over on the server's side without a conflict.
+        force = self.force or (self.stored is not None and not self.stored.applied_by_server)
+        to_be_made = {item["metadata"]["name"] for item in rendered if item["kind"] == "Namespace"} | {self.namespace}
+        refusals, untried = [], 0
+        for item in rendered:
+            ref = await _reference(self.objects, item, namespace=self.namespace)
+            try:
+                await self.objects.try_apply(ref, item, force=force)
+            except KubeError as error:
+                if not error.answer:
+                    raise
+                if error.answer == f'namespaces "{ref.namespace}" not found' and ref.namespace in to_be_made:
+                    untried += 1
+                else:
+                    refusals.append(_as_helm_says_it(ref, error.answer))
+        if refusals:
+            text = Redactor(secrets_in_manifest(rendered))("\n".join(refusals))
+            raise classify(f"Error: {text}", exit_code=1, command="upgrade")
+        if untried:
+            return f"{len(rendered)} objects rendered, {untried} not validated since their namespace does not exist yet"
+        return f"{len(rendered)} objects rendered and validated, nothing changed"
+
+
+async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) -> ObjectRef:
+    meta = item["metadata"]
+    if not meta.get("name"):
+        # helm fails on it too, but only halfway through the real upgrade.
+        raise LifecycleError(
+            f"a {item['kind']} of the chart has no name, so helm cannot upgrade it",
+            reason=Reason.OBJECT_INVALID,
+            transient=False,
+        )
+    where = (meta.get("namespace") or namespace) if await objects.namespaced(item["apiVersion"], item["kind"]) else ""
+    return ObjectRef(item["apiVersion"], item["kind"], meta["name"], where)
+
+
+def _as_helm_says_it(ref: ObjectRef, answer: str) -> str:
+    version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
+    what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
+    if answer.startswith("Apply failed with"):
+        return f"conflict occurred while applying object {what}: {answer}"
+    return f"server-side apply failed for object {what}: {answer}"

@@ -1,0 +1,96 @@
+"""What the tests of the fields do again and again: deploy, and look at what is really there."""
+
+import json
+import os
+import subprocess
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+from conftest import REPOSITORY
+from harness.chart_files import chart_files, write_chart
+from harness.cluster import MANAGEDCHARTS, Cluster, condition_of, managedchart
+
+CHARTS = REPOSITORY / "tests" / "charts"
+WEB = {"path": str(CHARTS / "web")}
+PRINT_VALUES = {"path": str(CHARTS / "print-values")}
+UNREADY = {"devcluster.managedchart.dev/fail": "unready"}
+"""Annotation of a pod that runs and never becomes ready."""
+SOON = {"limit": 20, "backoff": "1s", "maxBackoff": "1s"}
+"""Retries for tests of failures that heal."""
+
+
+def deploy(cluster: Cluster, namespace: str, name: str, chart: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Apply a ManagedChart and return it when it is Ready."""
+    cluster.apply(managedchart(name, chart, **spec), namespace=namespace)
+    return cluster.wait_ready(namespace, name)
+
+
+def refused(cluster: Cluster, namespace: str, name: str, chart: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Apply a ManagedChart and return its lastFailure when it is no longer Ready."""
+    cluster.apply(managedchart(name, chart, **spec), namespace=namespace)
+    failure: dict[str, Any] = cluster.wait_failed(namespace, name)["status"]["lastFailure"]
+    return failure
+
+
+def ready_reason(chart: dict[str, Any]) -> str:
+    """Return the reason of a ManagedChart that is Ready."""
+    ready = condition_of(chart, "Ready")
+    assert ready["status"] == "True"
+    return str(ready["reason"])
+
+
+def delete(cluster: Cluster, namespace: str, *names: str) -> None:
+    """`kubectl delete` ManagedCharts and wait until they are gone."""
+    cluster.kubectl("delete", "managedchart", *names, f"--namespace={namespace}", "--timeout=30s")
+
+
+def is_there(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether the ManagedChart exists."""
+    return cluster.get(f"{MANAGEDCHARTS}/namespaces/{namespace}/managedcharts/{name}") is not None
+
+
+def config(cluster: Cluster, namespace: str, name: str) -> dict[str, str] | None:
+    """Return the data of a ConfigMap, or None."""
+    found = cluster.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    return None if found is None else found.get("data") or {}
+
+
+def message(cluster: Cluster, namespace: str, name: str) -> str | None:
+    """Return the message in the ConfigMap of a small chart, or None where there is none."""
+    found = config(cluster, namespace, name)
+    return None if found is None else found["message"]
+
+
+def uid(cluster: Cluster, path: str) -> str:
+    """Return the UID of an object."""
+    found = cluster.get(path)
+    assert found is not None, f"there is no {path}"
+    return str(found["metadata"]["uid"])
+
+
+def printed(cluster: Cluster, namespace: str) -> dict[str, Any]:
+    """Return the values as they reached the templates of the chart print-values."""
+    found = config(cluster, namespace, "values")
+    assert found is not None
+    values: dict[str, Any] = json.loads(b64decode(found["values"]))
+    values.pop("global", None)  # helm adds it
+    return values
+
+
+def small(folder: Path, version: str = "1.0.0", *, name: str = "small", **templates: str) -> dict[str, str]:
+    """Write a small chart of this version below a chart root and return it as a source."""
+    return {"path": str(write_chart(folder / f"{name}-{version}", chart_files(name, version, **templates)))}
+
+
+def helm(cluster: Cluster, binary: str, *arguments: str) -> str:
+    """Run helm by hand, as somebody beside the operator would."""
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    return subprocess.run([binary, *arguments], check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def warnings(cluster: Cluster, namespace: str, name: str) -> list[str]:
+    """Return the messages of the Warning events on a ManagedChart."""
+    selector = f"involvedObject.kind=ManagedChart,involvedObject.name={name},type=Warning"
+    events = cluster.items(f"/api/v1/namespaces/{namespace}/events", fieldSelector=selector)
+    return [event["message"] for event in events]
