@@ -34,6 +34,7 @@ from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
     DIGEST_LABEL,
     OWNER_LABEL,
+    UNINSTALLING,
     Revision,
     StoredRelease,
     decode,
@@ -182,6 +183,9 @@ class HelmRelease:
             trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
             self.outcome = f"dry run of {chart.name} {chart.version}: {await trial.judge(rendered_objects(output))}"
         else:
+            if self.newest is not None and self.newest.status == UNINSTALLING:
+                # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
+                await self.unlock(self.newest)
             await self._helm_watched(arguments, deadline=options.deadline)
             await self.observe()
             self.outcome = f"deployed {chart.name} {chart.version}"
@@ -195,8 +199,7 @@ class HelmRelease:
         timeout = self.spec.timeout
         arguments = command.uninstall(release=self.name, namespace=self.namespace, timeout=timeout)
         deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
-        await self._helm(arguments, deadline=deadline)
-        await self.observe()
+        await self._change(arguments, deadline=deadline)
         self.outcome = "uninstalled"
         return True
 
@@ -206,10 +209,9 @@ class HelmRelease:
             self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
         )
         description = f"Rollback to {revision.number}{self._rollback_mark}"
-        await self._helm(
+        await self._change(
             command.rollback(options, revision=revision.number, description=description), deadline=options.deadline
         )
-        await self.observe()
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a pending revision that nobody works on any more as failed. Raises KubeError, HelmError."""
@@ -347,6 +349,15 @@ class HelmRelease:
             return False
         stored = await self.read_stored()
         return stored is not None and stored.description.endswith(self._rollback_mark)
+
+    async def _change(self, arguments: list[str], *, deadline: float) -> None:
+        """Run helm, and look at what it has left also when it failed. Raises HelmError, KubeError."""
+        try:
+            await self._helm(arguments, deadline=deadline)
+        except HelmError:
+            await self.observe()
+            raise
+        await self.observe()
 
     def _labels(self) -> Mapping[str, str]:
         if self.inputs is None:

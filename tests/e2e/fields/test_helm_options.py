@@ -1,0 +1,152 @@
+"""atomic, wait, timeout, forceUpgrade and lastBreakingVersionRequiringRestart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.fields.steps import UNREADY, WEB, config, deploy, refused, small, uid
+from harness.cluster import Cluster, condition_of, managedchart
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+# No pod comes up in less on a busy machine, and nobody wants to wait for longer.
+SHORT = {"timeout": "3s", "retry": {"limit": 0}}
+BAD = {"podAnnotations": UNREADY, "message": "bad"}
+
+WITH_FINALIZER = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, finalizers: [managedchart.dev/test]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: never, annotations: {devcluster.managedchart.dev/fail: unready}}
+spec: {containers: [{name: a, image: registry.example/a}]}
+"""
+
+
+def settled(chart: dict[str, Any]) -> bool:
+    """Whether a failed run was remedied too: the message of Stalled begins with what was done."""
+    stalled = condition_of(chart, "Stalled")
+    return bool(stalled) and stalled["message"].startswith(("rolled back", "the failed first install", "going back"))
+
+
+def test_atomic_is_the_default_and_uninstalls_a_failed_first_install(cluster: Cluster, ns: str) -> None:
+    """After the evidence was taken: the resource still tells of the pod that is gone."""
+    cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
+    found = cluster.wait_chart(ns, "a", settled, what="settled")
+    assert cluster.revisions(ns, "a") == []
+    assert config(cluster, ns, "a") is None
+    assert "release" not in found["status"]
+    assert found["status"]["lastFailure"]["revision"] == 1
+    assert "Unhealthy" in [event["reason"] for event in found["status"]["lastFailure"]["events"]]
+
+
+def test_what_cannot_be_removed_in_time_is_told_and_the_status_follows_helm(
+    cluster: Cluster, ns: str, chart_root: Path
+) -> None:
+    """helm forgets a release although it could not wait for the end of its objects."""
+    cluster.apply(managedchart("a", small(chart_root, name="held", held=WITH_FINALIZER), **SHORT), namespace=ns)
+    found = cluster.wait_chart(ns, "a", settled, what="settled")
+    cluster.kubectl(
+        "patch", "configmap", "a", f"--namespace={ns}", "--type=merge", '-p={"metadata":{"finalizers":null}}'
+    )
+    assert condition_of(found, "Stalled")["message"].startswith("going back failed too: ")
+    assert cluster.revisions(ns, "a") == []
+    assert "release" not in found["status"]
+
+
+def test_atomic_rolls_a_failed_upgrade_back(cluster: Cluster, ns: str) -> None:
+    deploy(cluster, ns, "a", WEB, values={"message": "good"})
+    cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
+    found = cluster.wait_chart(ns, "a", settled, what="settled")
+    assert condition_of(found, "Stalled")["message"].startswith("rolled back to revision 1")
+    assert cluster.revisions(ns, "a") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
+    assert config(cluster, ns, "a") == {"MESSAGE": "good"}
+    assert condition_of(found, "Ready")["status"] == "False"
+    assert found["status"]["release"]["revision"] == 3
+
+
+def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
+    refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
+    assert cluster.revisions(ns, "a") == [(1, "failed")]
+    assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
+    deploy(cluster, ns, "a", WEB, values={"message": "good"}, atomic=False, **SHORT)
+    assert cluster.revisions(ns, "a")[-1] == (2, "deployed")
+
+
+def test_without_atomic_a_failed_upgrade_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
+    deploy(cluster, ns, "a", WEB, values={"message": "good"})
+    refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
+    assert cluster.revisions(ns, "a") == [(1, "deployed"), (2, "failed")]
+    assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
+
+
+def test_without_wait_a_release_is_deployed_before_its_pods_are_ready(cluster: Cluster, ns: str) -> None:
+    deploy(cluster, ns, "a", WEB, values=BAD, wait=False, **SHORT)
+    assert cluster.revisions(ns, "a") == [(1, "deployed")]
+
+
+def test_by_default_helm_waits_until_the_pods_are_ready(cluster: Cluster, ns: str) -> None:
+    deploy(cluster, ns, "a", WEB)
+    deployment = cluster.get(f"/apis/apps/v1/namespaces/{ns}/deployments/a")
+    assert deployment is not None
+    assert deployment["status"]["availableReplicas"] == 1
+
+
+def test_timeout_bounds_the_wait(cluster: Cluster, ns: str) -> None:
+    failed = cluster_failed_exec(cluster, ns)
+    assert 3 <= failed["durationSeconds"] < 15
+
+
+def cluster_failed_exec(cluster: Cluster, ns: str) -> dict[str, Any]:
+    """Deploy what never becomes ready, and return the exec phase of the run."""
+    refused(cluster, ns, "a", WEB, values=BAD, **SHORT)
+    phases = {phase["name"]: phase for phase in cluster.managedchart(ns, "a")["status"]["phases"]}
+    assert phases["Exec"]["state"] == "Failed"
+    assert phases["OnDeployFailure"]["state"] == "Succeeded"
+    found: dict[str, Any] = phases["Exec"]
+    return found
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["patched", "replaced"])
+def test_force_upgrade_replaces_objects_with_all_that_others_added(
+    cluster: Cluster, ns: str, chart_root: Path, *, force: bool
+) -> None:
+    """By default an upgrade keeps fields of other writers; with forceUpgrade the object is what the chart says."""
+    deploy(cluster, ns, "a", small(chart_root))
+    before = uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a")
+    cluster.kubectl("patch", "configmap", "a", f"--namespace={ns}", "--type=merge", '-p={"data": {"other": "x"}}')
+    deploy(cluster, ns, "a", small(chart_root), values={"message": "new"}, forceUpgrade=force)
+    assert config(cluster, ns, "a") == ({"message": "new"} if force else {"message": "new", "other": "x"})
+    assert uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a") == before
+
+
+@pytest.mark.parametrize(
+    ("breaking", "reinstalled"), [("2.0.0", True), ("v1.5", True), ("3.0.0", False), ("1.0.0", False), (None, False)]
+)
+def test_a_release_older_than_the_breaking_version_is_uninstalled_before_a_newer_one_is_installed(
+    cluster: Cluster, ns: str, chart_root: Path, breaking: str | None, *, reinstalled: bool
+) -> None:
+    deploy(cluster, ns, "a", small(chart_root, "1.0.0"))
+    before = uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a")
+    options = {"lastBreakingVersionRequiringRestart": breaking} if breaking else {}
+    deploy(cluster, ns, "a", small(chart_root, "2.0.0"), **options)
+    assert (uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a") != before) is reinstalled
+    assert cluster.revisions(ns, "a") == ([(1, "deployed")] if reinstalled else [(1, "superseded"), (2, "deployed")])
+
+
+def test_a_release_that_has_crossed_the_breaking_version_is_not_uninstalled_again(
+    cluster: Cluster, ns: str, chart_root: Path
+) -> None:
+    for revision, name in enumerate(("one", "two"), start=1):
+        deploy(
+            cluster,
+            ns,
+            "a",
+            small(chart_root, "2.0.0"),
+            values={"message": name},
+            lastBreakingVersionRequiringRestart="2.0.0",
+        )
+        assert cluster.managedchart(ns, "a")["status"]["release"]["revision"] == revision

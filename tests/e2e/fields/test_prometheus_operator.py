@@ -1,0 +1,130 @@
+"""The lifecycle prometheus-operator, with a tiny chart of the same kinds: six CRDs in crds/ and an object."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.fields.steps import delete, deploy, message, ready_reason, small, uid, warnings
+from harness.chart_files import chart_files, write_chart
+from harness.cluster import Cluster
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+LIFECYCLE = {"lifecycle": {"name": "prometheus-operator"}}
+KINDS = ("Prometheus", "PrometheusRule", "ServiceMonitor", "PodMonitor", "Alertmanager", "ThanosRuler")
+PLURALS = {"Prometheus": "prometheuses"}
+NAMES = [f"{PLURALS.get(kind, kind.lower() + 's')}.monitoring.coreos.com" for kind in KINDS]
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CRD = """apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {name}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: {kind}, plural: {plural}}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"""
+HOOK = """apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ .Release.Name }}-pre-delete
+  annotations:
+    helm.sh/hook: pre-delete
+    helm.sh/hook-delete-policy: before-hook-creation
+spec:
+  backoffLimit: 0
+  template:
+    metadata: {annotations: {devcluster.managedchart.dev/fail: job-fail}}
+    spec:
+      restartPolicy: Never
+      containers: [{name: task, image: registry.example/task}]
+"""
+
+
+def crd(name: str, kind: str) -> str:
+    """Return a minimal CRD."""
+    plural, _, group = name.partition(".")
+    return CRD.format(name=name, group=group, kind=kind, plural=plural)
+
+
+@pytest.fixture
+def chart(cluster: Cluster, chart_root: Path) -> Iterator[dict[str, str]]:
+    """Version 1.0.0 with the CRDs, which no test leaves behind."""
+    files = chart_files("prometheus-operator", "1.0.0")
+    for name, kind in zip(NAMES, KINDS, strict=True):
+        files[f"crds/{name}.yaml"] = crd(name, kind)
+    yield {"path": str(write_chart(chart_root / "prometheus-operator-1.0.0", files))}
+    cluster.kubectl("delete", "crd", *NAMES, "--ignore-not-found", "--wait=false")
+
+
+def there(cluster: Cluster) -> set[str]:
+    """Return which of the six CRDs exist and are not going away."""
+    found = [item["metadata"] for item in cluster.items(CRDS)]
+    return {meta["name"] for meta in found if "deletionTimestamp" not in meta} & set(NAMES)
+
+
+def test_deploying_across_a_breaking_version_reinstalls_and_keeps_the_crds(
+    cluster: Cluster, ns: str, chart: dict[str, str], chart_root: Path
+) -> None:
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    assert there(cluster) == set(NAMES)
+    before = uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a")
+    newer = small(chart_root, "2.0.0", name="prometheus-operator")
+    found = deploy(cluster, ns, "a", newer, lastBreakingVersionRequiringRestart="2.0.0", **LIFECYCLE)
+    assert found["status"]["release"]["chartVersion"] == "2.0.0"
+    assert uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a") != before
+    assert cluster.revisions(ns, "a") == [(1, "deployed")]
+    assert there(cluster) == set(NAMES)
+    assert warnings(cluster, ns, "a") == []
+
+
+def test_an_uninstall_that_fails_on_the_way_is_a_warning_and_the_upgrade_goes_on(
+    cluster: Cluster, ns: str, chart_root: Path
+) -> None:
+    """Its pre-delete hook fails, so that nothing is uninstalled."""
+    old = small(chart_root, "1.0.0", name="hooked", hook=HOOK)
+    deploy(cluster, ns, "a", old, **LIFECYCLE)
+    new = small(chart_root, "2.0.0", name="hooked")
+    found = deploy(cluster, ns, "a", new, lastBreakingVersionRequiringRestart="2.0.0", timeout="10s", **LIFECYCLE)
+    assert (found["status"]["release"]["chartVersion"], found["status"]["release"]["revision"]) == ("2.0.0", 2)
+    (warning,) = warnings(cluster, ns, "a")
+    assert warning.startswith("uninstalling before the breaking version failed, going on: ")
+    assert "lastFailure" not in found["status"]
+
+
+@pytest.mark.parametrize("how", ["Destroy", "kubectl delete"])
+def test_the_crds_go_with_the_release_and_no_others_do(
+    cluster: Cluster, ns: str, chart: dict[str, str], how: str
+) -> None:
+    other = f"others.{ns}.example"
+    cluster.kubectl("apply", "-f", "-", input=crd(other, "Other"))
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    assert there(cluster) == set(NAMES)
+    if how == "Destroy":
+        found = deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
+        assert ready_reason(found) == "Destroyed"
+    else:
+        delete(cluster, ns, "a")
+    assert there(cluster) == set()
+    assert cluster.revisions(ns, "a") == []
+    assert message(cluster, ns, "a") is None
+    assert cluster.get(f"{CRDS}/{other}") is not None
+    cluster.kubectl("delete", "crd", other, "--wait=false")
+
+
+def test_an_orphaned_release_keeps_its_crds(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+    deploy(cluster, ns, "a", chart, deletionPolicy="Orphan", **LIFECYCLE)
+    delete(cluster, ns, "a")
+    assert there(cluster) == set(NAMES)
+    assert cluster.revisions(ns, "a") == [(1, "deployed")]
+
+
+def test_the_default_lifecycle_leaves_crds_as_helm_does(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+    deploy(cluster, ns, "a", chart)
+    delete(cluster, ns, "a")
+    assert there(cluster) == set(NAMES)
