@@ -1,0 +1,154 @@
+"""The lifecycle aws-vpc-cni, with a tiny chart of the same kinds: a DaemonSet, a ClusterRole and their company."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.fields.steps import deploy, ready_reason, refused, small
+from harness.cluster import Cluster
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+LIFECYCLE = {"lifecycle": {"name": "aws-vpc-cni"}}
+OBJECTS = """
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: aws-node, namespace: {where}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: cni, namespace: {where}}}
+stringData: {{token: x}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: {where}-aws-node}}
+rules: [{{apiGroups: [""], resources: [pods], verbs: [{verb}]}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: {where}-aws-node}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {where}-aws-node}}
+subjects: [{{kind: ServiceAccount, name: aws-node, namespace: {where}}}]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: aws-node, namespace: {where}}}
+spec:
+  selector: {{matchLabels: {{k8s-app: aws-node}}}}
+  template:
+    metadata: {{labels: {{k8s-app: aws-node}}}}
+    spec:
+      containers: [{{name: aws-node, image: "{image}"}}]
+"""
+NEW = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: amazon-vpc-cni, namespace: {where}}}
+"""
+ANNOTATIONS = ("meta.helm.sh/release-name", "meta.helm.sh/release-namespace")
+
+
+def paths(ns: str) -> dict[str, str]:
+    """Return where the objects are, by kind."""
+    return {
+        "ServiceAccount": f"/api/v1/namespaces/{ns}/serviceaccounts/aws-node",
+        "Secret": f"/api/v1/namespaces/{ns}/secrets/cni",
+        "ClusterRole": f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{ns}-aws-node",
+        "ClusterRoleBinding": f"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{ns}-aws-node",
+        "DaemonSet": f"/apis/apps/v1/namespaces/{ns}/daemonsets/aws-node",
+    }
+
+
+def objects(cluster: Cluster, ns: str) -> dict[str, dict[str, Any]]:
+    """Return the objects by kind; all of them are there."""
+    found = {kind: cluster.get(path) for kind, path in paths(ns).items()}
+    there = {kind: item for kind, item in found.items() if item is not None}
+    assert there.keys() == found.keys()
+    return there
+
+
+def owner(item: dict[str, Any]) -> tuple[str | None, ...]:
+    """Return who owns an object, by Helm's marks."""
+    annotations = item["metadata"].get("annotations") or {}
+    labels = item["metadata"].get("labels") or {}
+    return (*(annotations.get(key) for key in ANNOTATIONS), labels.get("app.kubernetes.io/managed-by"))
+
+
+@pytest.fixture
+def chart(chart_root: Path, ns: str) -> dict[str, str]:
+    """The chart, whose objects live in the test's namespace wherever its release does."""
+    text = (OBJECTS + NEW).format(where=ns, image="registry.example/cni:2", verb="list")
+    return small(chart_root, name=f"cni-{ns}", objects=text)
+
+
+@pytest.fixture
+def installed(cluster: Cluster, ns: str) -> Iterator[dict[str, dict[str, Any]]]:
+    """The objects as the cloud brings them: another image and another rule, and no mark of Helm."""
+    cluster.kubectl("apply", "-f", "-", input=OBJECTS.format(where=ns, image="registry.example/cni:1", verb="get"))
+    yield objects(cluster, ns)
+    cluster.kubectl("delete", "clusterrole,clusterrolebinding", f"{ns}-aws-node", "--ignore-not-found")
+
+
+def test_existing_objects_become_the_releases_own_without_being_made_anew(
+    cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
+) -> None:
+    """Cluster-wide ones too, in the release and the namespace that the spec names; former managers lose their fields."""
+    target = f"{ns}-release"
+    found = deploy(cluster, ns, "a", chart, releaseName="cni", targetNamespace=target, **LIFECYCLE)
+    assert found["status"]["release"]["revision"] == 1
+    assert cluster.revisions(target, "cni") == [(1, "deployed")]
+    now = objects(cluster, ns)
+    assert {kind: owner(item) for kind, item in now.items()} == dict.fromkeys(now, ("cni", target, "Helm"))
+    assert {kind: item["metadata"]["uid"] for kind, item in now.items()} == {
+        kind: item["metadata"]["uid"] for kind, item in installed.items()
+    }
+    assert now["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/cni:2"
+    assert now["ClusterRole"]["rules"][0]["verbs"] == ["list"]
+    cluster.kubectl("delete", "managedchart", "a", f"--namespace={ns}", "--timeout=30s")
+    assert [kind for kind, path in paths(ns).items() if cluster.get(path)] == []
+    cluster.kubectl("delete", "namespace", target, "--wait=false")
+
+
+def test_where_nothing_exists_the_chart_is_simply_installed(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    assert set(map(owner, objects(cluster, ns).values())) == {("a", ns, "Helm")}
+
+
+def test_an_object_of_another_release_is_refused_in_words_and_nothing_is_changed(
+    cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
+) -> None:
+    """Although it is cluster-wide, and stands behind others that could be adopted."""
+    marks = [f"{ANNOTATIONS[0]}=theirs", f"{ANNOTATIONS[1]}=kube-system"]
+    cluster.kubectl("annotate", "clusterrole", f"{ns}-aws-node", *marks)
+    failure = refused(cluster, ns, "a", chart, **LIFECYCLE)
+    assert (failure["phase"], failure["reason"]) == ("PreExec", "ObjectOwned")
+    assert failure["message"] == f"ClusterRole {ns}-aws-node belongs to the release kube-system/theirs already"
+    assert failure["hint"]
+    assert cluster.revisions(ns, "a") == []
+    now = objects(cluster, ns)
+    assert {kind: owner(item) for kind, item in now.items() if kind != "ClusterRole"} == dict.fromkeys(
+        set(now) - {"ClusterRole"}, (None, None, None)
+    )
+
+
+def test_the_default_lifecycle_refuses_to_adopt(
+    cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
+) -> None:
+    failure = refused(cluster, ns, "a", chart)
+    assert (failure["phase"], failure["reason"]) == ("Exec", "ObjectOwned")
+    assert set(map(owner, objects(cluster, ns).values())) == {(None, None, None)}
+
+
+def test_a_dry_run_tells_that_the_adoption_will_succeed_and_marks_nothing(
+    cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
+) -> None:
+    found = deploy(cluster, ns, "a", chart, dryRun=True, **LIFECYCLE)
+    assert ready_reason(found) == "DryRunSucceeded"
+    assert {
+        kind: item["metadata"]["resourceVersion"] for kind, item in objects(cluster, ns).items() if kind != "DaemonSet"
+    } == {kind: item["metadata"]["resourceVersion"] for kind, item in installed.items() if kind != "DaemonSet"}
+    assert set(map(owner, objects(cluster, ns).values())) == {(None, None, None)}

@@ -1,0 +1,66 @@
+"""deletionPolicy: what `kubectl delete` of the resource does to the release, whatever the action."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.fields.steps import delete, deploy, helm, is_there, message, small
+from harness.cluster import Cluster, managedchart
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+STATES: dict[str, dict[str, Any]] = {
+    "deploy": {},
+    "skip": {"action": "Skip"},
+    "dry-run": {"dryRun": True},
+    "destroy": {"action": "Destroy"},
+}
+
+
+@pytest.mark.parametrize("policy", ["Uninstall", "Orphan"])
+def test_the_policy_decides_whatever_the_action(cluster: Cluster, ns: str, chart_root: Path, policy: str) -> None:
+    """Each release is deployed first, then its resource gets another action, then it is deleted."""
+    chart = small(chart_root)
+    cluster.apply(*[managedchart(name, chart, deletionPolicy=policy) for name in STATES], namespace=ns)
+    for name in STATES:
+        cluster.wait_ready(ns, name)
+    cluster.apply(
+        *[managedchart(name, chart, deletionPolicy=policy, **state) for name, state in STATES.items()], namespace=ns
+    )
+    for name in STATES:
+        cluster.wait_ready(ns, name)
+    delete(cluster, ns, *STATES)
+    kept = {name for name in STATES if cluster.revisions(ns, name) == [(1, "deployed")]}
+    there = {name for name in STATES if message(cluster, ns, name) == "hello"}
+    assert kept == there == (set() if policy == "Uninstall" else set(STATES) - {"destroy"})
+
+
+def test_by_default_deleting_the_resource_uninstalls_its_release(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    deploy(cluster, ns, "a", small(chart_root))
+    delete(cluster, ns, "a")
+    assert cluster.revisions(ns, "a") == []
+    assert message(cluster, ns, "a") is None
+    assert not is_there(cluster, ns, "a")
+
+
+def test_an_orphaned_release_is_taken_up_again_by_a_new_resource(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    """So a release can be moved to another name of the resource without a gap."""
+    deploy(cluster, ns, "a", small(chart_root), deletionPolicy="Orphan")
+    delete(cluster, ns, "a")
+    found = deploy(cluster, ns, "b", small(chart_root), releaseName="a", values={"message": "taken up"})
+    assert found["status"]["release"]["revision"] == 2
+    assert message(cluster, ns, "a") == "taken up"
+
+
+@pytest.mark.parametrize("state", [{"action": "Skip"}, {"dryRun": True}], ids=["skip", "dry run"])
+def test_a_release_that_the_resource_never_deployed_survives_its_deletion(
+    cluster: Cluster, ns: str, chart_root: Path, helm_binary: str, state: dict[str, Any]
+) -> None:
+    """Somebody's own release of the same name is not ours to uninstall."""
+    chart = small(chart_root)
+    helm(cluster, helm_binary, "install", "a", chart["path"], f"--namespace={ns}")
+    deploy(cluster, ns, "a", chart, **state)
+    delete(cluster, ns, "a")
+    assert cluster.revisions(ns, "a") == [(1, "deployed")]
+    assert message(cluster, ns, "a") == "hello"
