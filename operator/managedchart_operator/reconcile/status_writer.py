@@ -6,7 +6,6 @@ object never overlap; only what has changed is sent; unchanged status is not wri
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # A status that could not be written holds up nothing while the run goes on; at its end it is tried a few times.
 _FLUSH_TRIES = 3
+# Longer with each try; an API server that needs more than a moment is met again with the next attempt of the run.
+_FLUSH_PAUSE_SECONDS = 0.2
 
 
 class StatusWriter:
@@ -43,20 +44,28 @@ class StatusWriter:
         """Return when the API server has the status as it is now. Raises KubeError."""
         for attempt in range(_FLUSH_TRIES):
             await self.close()
-            try:
-                await self._write_all()
-            except KubeError:
-                if attempt == _FLUSH_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.2 * (attempt + 1))
-            else:
+            self.touch()
+            await self.close()
+            error = self._writing.exception() if self._writing else None
+            if error is None:
                 return
+            if not isinstance(error, KubeError) or attempt == _FLUSH_TRIES - 1:
+                raise error
+            await asyncio.sleep(_FLUSH_PAUSE_SECONDS * (attempt + 1))
 
     async def close(self) -> None:
-        """Return when no write is under way any more."""
-        if self._writing is not None:
-            with contextlib.suppress(KubeError):  # told by the callback
-                await asyncio.shield(self._writing)
+        """Return when no write is under way any more; what could not be written was logged. Waits even when cancelled.
+
+        The next run begins with what this one has written, so it must know that.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while self._writing is not None and not self._writing.done():
+            try:
+                await asyncio.wait([self._writing])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            raise cancelled
 
     async def _write_all(self) -> None:
         while patch := difference(self._known, wanted := _dump(self.status)):

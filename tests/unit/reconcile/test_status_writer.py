@@ -1,0 +1,258 @@
+"""One writer of a status: gathered while a patch is under way, only differences, and never two at once."""
+
+import asyncio
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import LastFailure, Phase, ReleaseStatus
+from managedchart_operator.errors import KubeError
+from managedchart_operator.reconcile import status_writer
+from managedchart_operator.reconcile.status_writer import difference
+from unit.reconcile.fakes import FakeApi, chart, merged, unavailable, writer_of
+
+RELEASE = ReleaseStatus(name="web", namespace="apps", revision=1, status="deployed", chart="web")
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither between two tries nor for changes that may follow does anybody wait here."""
+    monkeypatch.setattr(status_writer, "_FLUSH_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(status_writer, "GATHER_SECONDS", 0.0, raising=False)
+
+
+# ---- gathered
+
+
+async def test_changes_while_a_patch_is_under_way_are_gathered_into_the_next(api: FakeApi) -> None:
+    """A run whose phases take no time costs two or three requests, not one for each step."""
+    api.gate.clear()
+    writer = writer_of(chart(), api)
+    for failures, phase in enumerate([Phase.CHECK_PREREQUISITES, Phase.PRE_EXEC, Phase.EXEC, Phase.VALIDATE]):
+        writer.status.phase, writer.status.failures = phase, failures
+        writer.touch()
+        await settle()
+    assert len(api.patches) == 1
+    api.gate.set()
+    await writer.flush()
+    assert len(api.patches) == 2
+    assert (api.status["phase"], api.status["failures"]) == ("Validate", 3)
+
+
+async def test_patches_of_one_object_never_overlap(api: FakeApi) -> None:
+    """Also not when something is touched while a flush waits for its answer."""
+    api.gate.clear()
+    writer = writer_of(chart(), api)
+    writer.status.failures = 1
+    flushing = asyncio.create_task(writer.flush())
+    for failures in range(2, 6):
+        await settle()
+        writer.status.failures = failures
+        writer.touch()
+    api.gate.set()
+    await flushing
+    await writer.close()
+    assert api.most_under_way == 1
+    assert api.status["failures"] == 5
+
+
+async def test_a_flush_returns_when_the_api_server_has_it(api: FakeApi) -> None:
+    api.gate.clear()
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.READY
+    flushing = asyncio.create_task(writer.flush())
+    await settle()
+    assert not flushing.done()
+    api.gate.set()
+    await flushing
+    assert api.status["phase"] == "Ready"
+
+
+# ---- only what has changed
+
+
+async def test_a_patch_holds_only_what_has_changed(api: FakeApi) -> None:
+    writer = writer_of(chart(), api)
+    writer.status.phase, writer.status.release = Phase.EXEC, RELEASE
+    await writer.flush()
+    writer.status.release = RELEASE.model_copy(update={"revision": 2})
+    await writer.flush()
+    assert api.patches[-1] == {"release": {"revision": 2}}
+
+
+async def test_what_is_taken_away_is_told_as_null(api: FakeApi) -> None:
+    writer = writer_of(chart(), api)
+    writer.status.release = RELEASE
+    writer.status.last_failure = LastFailure(phase="Exec", reason="Timeout", message="x", time="2026-01-01T00:00:00Z")
+    await writer.flush()
+    writer.status.last_failure = None
+    writer.status.release = RELEASE.model_copy(update={"chart": None})
+    await writer.flush()
+    assert api.patches[-1] == {"lastFailure": None, "release": {"chart": None}}
+    assert "lastFailure" not in api.status
+
+
+async def test_an_unchanged_status_costs_no_request(api: FakeApi) -> None:
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.READY
+    await writer.flush()
+    again = writer_of(chart(status=api.status), api)
+    before = len(api.patches)
+    again.touch()
+    await again.flush()
+    await again.close()
+    assert len(api.patches) == before
+
+
+async def test_fields_of_a_newer_operator_are_left_alone(api: FakeApi) -> None:
+    """An operator that is rolled back must not wipe out what it does not know."""
+    api.status = {"phase": "Ready", "score": 7, "details": {"a": 1}}
+    writer = writer_of(chart(status=copy.deepcopy(api.status)), api)
+    writer.status.phase = Phase.EXEC
+    await writer.flush()
+    assert {"score", "details"}.isdisjoint(api.patches[-1])
+    assert api.status["score"] == 7
+
+
+async def test_each_answer_is_handed_on(api: FakeApi) -> None:
+    """It is the newest view of the object that there is."""
+    answers: list[ManagedChart] = []
+    writer = writer_of(chart(), api, answers)
+    writer.status.phase = Phase.READY
+    await writer.flush()
+    assert [answer.status["phase"] for answer in answers] == ["Ready"]
+
+
+async def test_an_object_that_is_gone_ends_the_writing_quietly(api: FakeApi) -> None:
+    api.gone = True
+    answers: list[ManagedChart] = []
+    writer = writer_of(chart(), api, answers)
+    writer.status.phase = Phase.READY
+    await writer.flush()
+    await writer.flush()
+    assert (len(api.patches), answers) == (1, [])
+
+
+# ---- failures
+
+
+async def test_a_write_that_failed_is_made_up_for_by_the_next(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    """The run goes on meanwhile, and nothing of what was to be said gets lost."""
+    api.failures = [unavailable()]
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.EXEC
+    writer.touch()
+    await settle()
+    assert "could not be written yet" in caplog.text
+    writer.status.failures = 1
+    writer.touch()
+    await writer.close()
+    assert (api.status["phase"], api.status["failures"]) == ("Exec", 1)
+
+
+async def test_a_flush_tries_again_what_may_heal(api: FakeApi) -> None:
+    api.failures = [unavailable(), unavailable()]
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.READY
+    await writer.flush()
+    assert (api.status["phase"], len(api.patches)) == ("Ready", 3)
+
+
+async def test_a_flush_that_cannot_write_says_so(api: FakeApi) -> None:
+    api.failures = [unavailable() for _ in range(9)]
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.READY
+    with pytest.raises(KubeError):
+        await writer.flush()
+    assert len(api.patches) == 3
+
+
+async def test_closing_does_not_raise_what_could_not_be_written(api: FakeApi) -> None:
+    api.failures = [unavailable()]
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.EXEC
+    writer.touch()
+    await writer.close()
+    assert api.under_way == 0
+
+
+async def test_a_cancelled_close_waits_all_the_same(api: FakeApi) -> None:
+    """The next run begins with what this patch leaves; until its answer is there, nobody knows what that is."""
+    api.gate.clear()
+    writer = writer_of(chart(), api)
+    writer.status.phase = Phase.EXEC
+    writer.touch()
+    closing = asyncio.create_task(writer.close())
+    for _ in range(2):
+        await settle()
+        closing.cancel()
+    await settle()
+    assert not closing.done()
+    api.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert (api.status["phase"], api.under_way) == ("Exec", 0)
+
+
+async def test_a_cancelled_flush_leaves_no_patch_whose_answer_nobody_takes(api: FakeApi) -> None:
+    api.gate.clear()
+    answers: list[ManagedChart] = []
+    writer = writer_of(chart(), api, answers)
+    writer.status.phase = Phase.READY
+    flushing = asyncio.create_task(writer.flush())
+    await settle()
+    flushing.cancel()
+    await settle()
+    api.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    await writer.close()
+    assert api.under_way == 0
+    assert [answer.status["phase"] for answer in answers] == ["Ready"]
+
+
+# ---- the difference
+
+# A status never holds null (what is not there is left out), nor true where another time stands 1.
+values = st.recursive(
+    st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+documents = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
+
+
+@given(before=documents, after=documents)
+def test_the_difference_leads_from_one_document_to_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """As RFC 7386 applies it, which is how the API server does."""
+    patch = difference(before, after)
+    assert merged(before, patch) == after
+    assert (patch == {}) == (before == after)
+
+
+@given(before=documents, after=documents)
+def test_the_difference_names_nothing_that_is_the_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    patch = difference(before, after)
+    assert all(before.get(name) != after.get(name) for name in patch)
+    assert all(before[name] == after[name] for name in before.keys() & after.keys() - patch.keys())
+
+
+@given(before=documents, after=documents)
+def test_the_difference_changes_neither_document(before: dict[str, Any], after: dict[str, Any]) -> None:
+    kept = copy.deepcopy((before, after))
+    difference(before, after)
+    assert (before, after) == kept
