@@ -56,6 +56,14 @@ class Cluster:
         found: dict[str, Any] = answer.json()
         return found
 
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        """POST an object to a collection; kubectl costs ten times the CPU."""
+        self._session.post(self._url + path, json=body, timeout=10).raise_for_status()
+
+    def delete(self, path: str) -> None:
+        """DELETE an object, or all of a collection, without waiting for its end."""
+        self._session.delete(self._url + path, timeout=10).raise_for_status()
+
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
         """GET a collection and return its items."""
         return (self.get(path, **query) or {}).get("items") or []
@@ -211,9 +219,9 @@ def managedchart(name: str, chart: dict[str, Any], **spec: Any) -> dict[str, Any
 @contextmanager
 def namespace(cluster: Cluster, name: str) -> Iterator[str]:
     """A namespace of a test's own; its ManagedCharts and itself are deleted at the end, without waiting."""
-    cluster.kubectl("create", "namespace", name)
+    cluster.create("/api/v1/namespaces", {"metadata": {"name": name}})
     try:
         yield name
     finally:
-        cluster.kubectl("delete", "managedcharts", "--all", f"--namespace={name}", "--wait=false")
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        cluster.delete(f"{MANAGEDCHARTS}/namespaces/{name}/managedcharts")
+        cluster.delete(f"/api/v1/namespaces/{name}")

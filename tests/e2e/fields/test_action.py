@@ -19,6 +19,8 @@ def test_the_api_server_fills_in_the_default_of_every_field(cluster: Cluster, ns
         "createNamespace": True,
         "deletionPolicy": "Uninstall",
         "dryRun": False,
+        "failFast": True,
+        "failFastGrace": "3s",
         "forceUpgrade": False,
         "lifecycle": {"name": "default"},
         "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m"},
