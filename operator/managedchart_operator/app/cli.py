@@ -7,6 +7,7 @@ the reason on stderr.
 import argparse
 import asyncio
 import logging
+import os
 import sys
 
 from pydantic import ValidationError
@@ -14,8 +15,10 @@ from pydantic import ValidationError
 from managedchart_operator import __version__
 from managedchart_operator.app.logs import configure
 from managedchart_operator.app.operator import run
-from managedchart_operator.app.settings import Settings
+from managedchart_operator.app.settings import PREFIX, Settings, unknown_variables
 from managedchart_operator.errors import OperatorError
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,13 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings()
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            name = "MANAGEDCHART_" + "_".join(map(str, item["loc"][:1])).upper()
-            sys.stderr.write(f"error: {name}: {item['msg']}\n")
+            name = PREFIX + str(item["loc"][0]).upper()
+            sys.stderr.write(
+                f"error: {name}: {item['msg'].removeprefix('Value error, ')}; docs/settings.md tells what it may be\n"
+            )
         return 1
     configure(level=settings.log_level, form=settings.log_format)
+    for problem in unknown_variables(os.environ):
+        logger.warning("%s", problem)
     try:
         asyncio.run(run(settings))
     except OperatorError as error:
-        logging.getLogger(__name__).critical("cannot start: %s", error.message)
+        logger.critical("cannot start: %s%s", error.message, f" ({error.hint})" if error.hint else "")
         return 1
     return 0

@@ -51,6 +51,9 @@ from managedchart_operator.reconcile.store import Store
 
 logger = logging.getLogger(__name__)
 
+# Below the cache folder: what helm takes for its home.
+_HELM_HOME = "helm"
+
 
 @dataclass(slots=True)
 class Operator:
@@ -151,6 +154,7 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(client.close)
         api = ManagedCharts(client)
         await api.check_installed()
+        await ReleaseSecrets(client).check_rights()
         identity = stack.enter_context(_own_cache(settings.cache_dir))
         await end_orphans(identity)
         operator, helm = _assemble(settings, client, api, identity)
@@ -182,7 +186,14 @@ async def run(settings: Settings) -> None:
             healthy=operator.unhealthy,
             ready=operator.unready,
         )
-        port = await server.start()
+        try:
+            port = await server.start()
+        except OSError as error:
+            address = f"{settings.http_host}:{settings.http_port}"
+            raise StartupError(
+                f"cannot listen on {address}: {error.strerror or error}",
+                hint="set MANAGEDCHART_HTTP_HOST and MANAGEDCHART_HTTP_PORT to a free address, or 0 for any free port",
+            ) from error
         stack.push_async_callback(server.stop)
         for chart in await api.list_all():
             operator.store.put(chart)
@@ -199,8 +210,7 @@ async def run(settings: Settings) -> None:
 
 
 def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identity: str) -> tuple[Operator, HelmRunner]:
-    home = settings.cache_dir / "helm"
-    home.mkdir(parents=True, exist_ok=True)
+    home = settings.cache_dir / _HELM_HOME
     helm = HelmRunner(
         binary=settings.helm_binary,
         environment=environment(home),
@@ -238,18 +248,20 @@ def _helm_cpu_seconds() -> float:
 def _own_cache(folder: Path) -> Iterator[str]:
     """Hold the cache folder for this process alone; yields the identity that marks our helm processes."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _HELM_HOME).mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise StartupError(
-            f"the cache folder {folder} cannot be written: {error}; set MANAGEDCHART_CACHE_DIR"
+            f"the cache folder {folder} cannot be written: {error.strerror or error}",
+            hint="set MANAGEDCHART_CACHE_DIR to a folder that this user may write",
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StartupError(
-                f"another operator uses the cache folder {folder}; set MANAGEDCHART_CACHE_DIR"
+                f"another operator uses the cache folder {folder}",
+                hint="stop it, or set MANAGEDCHART_CACHE_DIR to a folder of this one's own",
             ) from error
         yield str(folder.resolve())
 

@@ -34,10 +34,10 @@ class ManagedCharts:
         except KubeError as error:
             if error.status == 404:
                 raise StartupError(
-                    f"the API server does not know {PLURAL}.{API_VERSION}: install the CRD first "
-                    "(kubectl apply -f crds/managedchart.yaml)"
+                    f"the API server does not know {PLURAL}.{API_VERSION}",
+                    hint="install the CRD first: kubectl apply -f crds/managedchart.yaml",
                 ) from error
-            raise StartupError(f"cannot list {PLURAL}: {error.message}") from error
+            raise StartupError(f"cannot list {PLURAL}: {error.message}", hint=error.hint) from error
 
     async def read(self, key: Key) -> ManagedChart | None:
         """Return the object as it is now, or None. Raises KubeError."""

@@ -7,7 +7,7 @@ Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, nam
 
 from typing import Any
 
-from managedchart_operator.errors import KubeError
+from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient
 
 OWNER_SELECTOR = "owner=helm"
@@ -19,6 +19,14 @@ class ReleaseSecrets:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
+
+    async def check_rights(self) -> None:
+        """Raise StartupError when the release Secrets of the cluster may not be listed."""
+        query = {"labelSelector": OWNER_SELECTOR, "limit": "1"}
+        try:
+            await self._client.request("GET", SECRETS_PATH, query=query, accept=METADATA_LIST)
+        except KubeError as error:
+            raise StartupError(f"cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
 
     async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         """Return the metadata of the Secrets of one release, in no order. Raises KubeError."""

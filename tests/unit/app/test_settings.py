@@ -1,0 +1,88 @@
+"""Settings from the environment: what is taken, and what a wrong one is told."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from managedchart_operator.app.cli import main
+from managedchart_operator.app.settings import PREFIX, Settings, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the developer has set does not reach these tests."""
+    for field in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + field.upper(), raising=False)
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANAGEDCHART_CHART_ROOTS", '["/charts", "/more"]')
+    monkeypatch.setenv("MANAGEDCHART_HTTP_PORT", "0")
+    monkeypatch.setenv("MANAGEDCHART_LOG_FORMAT", "text")
+    settings = Settings()
+    assert settings.chart_roots == [Path("/charts"), Path("/more")]
+    assert settings.http_port == 0
+    assert settings.log_format == "text"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As manifests leave them behind; an empty cache folder would be whatever folder the process stands in."""
+    defaults = Settings()
+    for field in Settings.model_fields:
+        monkeypatch.setenv(PREFIX + field.upper(), "")
+    assert Settings() == defaults
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CHART_ROOTS", "/charts", 'write a JSON list of folders, like ["/charts"'),
+        ("CHART_ROOTS", '{"a": 1}', 'write a JSON list of folders, like ["/charts"'),
+        ("CHART_ROOTS", '["/charts", 1]', 'write a JSON list of folders, like ["/charts"'),
+        ("CHART_ROOTS", '["charts"]', "'charts' is not an absolute path"),
+        ("CACHE_DIR", "cache", "'cache' is not an absolute path"),
+        ("HTTP_PORT", "http", "valid integer"),
+        ("HTTP_PORT", "65536", "less than or equal to 65535"),
+        ("APPLY_SLOTS", "0", "greater than or equal to 1"),
+        ("HELM_PROCESSES", "-1", "greater than or equal to 1"),
+        ("LOG_LEVEL", "TRACE", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("LOG_FORMAT", "xml", "'json' or 'text'"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    assert main(["run"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {PREFIX}{name}: ")
+    assert says in line
+    assert "docs/settings.md" in line
+    assert "Value error" not in line
+
+
+def test_all_wrong_settings_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MANAGEDCHART_HTTP_PORT", "http")
+    monkeypatch.setenv("MANAGEDCHART_LOG_LEVEL", "TRACE")
+    assert main(["run"]) == 1
+    said = capsys.readouterr().err
+    assert "MANAGEDCHART_HTTP_PORT" in said
+    assert "MANAGEDCHART_LOG_LEVEL" in said
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
+    names = ["PATH", "MANAGEDCHART_CHART_ROOT", "MANAGEDCHART_HTTP_PORT", "MANAGEDCHART_ZZZ"]
+    assert unknown_variables(names) == [
+        "MANAGEDCHART_CHART_ROOT is no setting and has no effect; MANAGEDCHART_CHART_ROOTS is one",
+        "MANAGEDCHART_ZZZ is no setting and has no effect",
+    ]
+
+
+def test_the_settings_page_names_each_setting_and_no_other() -> None:
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    named = set(re.findall(r"^\| `(MANAGEDCHART_\w+)`", page, re.MULTILINE))
+    assert named == {PREFIX + field.upper() for field in Settings.model_fields}
