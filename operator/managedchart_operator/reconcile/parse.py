@@ -17,7 +17,8 @@ def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
         return ManagedChartSpec.model_validate(chart.spec)
     except ValidationError as error:
         problems = "; ".join(
-            f"spec.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)
+            f"spec.{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_url=False)
         )
         raise SpecError(problems, hint="correct the named fields; docs/fields.md tells what each accepts") from error
 
