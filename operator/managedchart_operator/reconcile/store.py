@@ -31,10 +31,10 @@ class Store:
         return iter(list(self._charts))
 
     def put(self, chart: ManagedChart) -> None:
-        """Take in a view of an object, unless a newer one of the same object is known."""
+        """Take in a view of an object, unless a newer one is known; versions count on over all objects of a kind."""
         known = self._charts.get(chart.key)
         if known is not None:
-            if known.uid == chart.uid and known.resource_version > chart.resource_version:
+            if known.resource_version > chart.resource_version:
                 return
             self._unclaim(known)
         self._charts[chart.key] = chart

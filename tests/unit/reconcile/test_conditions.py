@@ -1,0 +1,151 @@
+"""The conditions in every state, held to what kstatus makes of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.api.status import Condition
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.conditions import Conditions
+
+Outcome = Literal["InProgress", "Failed", "Current"]
+Step = Callable[[Conditions], None]
+
+
+def kstatus(conditions: Sequence[Condition], *, generation: int, observed: int) -> Outcome:
+    """What kubectl plug-ins, Argo CD and Flux read from a resource that they know nothing else of."""
+    status = {condition.type: condition.status for condition in conditions}
+    if observed != generation or status.get("Reconciling") == "True":
+        return "InProgress"
+    if status.get("Stalled") == "True":
+        return "Failed"
+    return "Current" if status.get("Ready", "True") == "True" else "InProgress"
+
+
+def working(conditions: Conditions) -> None:
+    conditions.working("Upgrade: the input has changed")
+
+
+def succeeded(conditions: Conditions) -> None:
+    conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
+
+
+def skipped(conditions: Conditions) -> None:
+    conditions.succeeded(Reason.SKIPPED, "nothing was touched", released=None, validated=False)
+
+
+def retrying(conditions: Conditions) -> None:
+    conditions.failed(
+        Reason.TIMEOUT, "no pods", stalled=False, after="attempt 1 failed", released=False, validating=False
+    )
+
+
+def stalled(conditions: Conditions) -> None:
+    conditions.failed(Reason.VALUES_INVALID, "bad", stalled=True, after="useless", released=False, validating=False)
+
+
+def not_validated(conditions: Conditions) -> None:
+    conditions.failed(
+        Reason.LIFECYCLE_FAILED, "no answer", stalled=True, after="gave up", released=True, validating=True
+    )
+
+
+STEPS: dict[Step, Outcome] = {
+    working: "InProgress",
+    succeeded: "Current",
+    skipped: "Current",
+    retrying: "InProgress",
+    stalled: "Failed",
+    not_validated: "Failed",
+}
+steps = st.sampled_from(list(STEPS))
+
+
+def after(*taken: Step) -> list[Condition]:
+    """The conditions after these steps, one a second, each of the next generation."""
+    known: list[Condition] = []
+    for number, step in enumerate(taken, start=1):
+        conditions = Conditions(known, generation=number, now=f"2026-01-01T00:00:{number:02d}Z")
+        step(conditions)
+        known = conditions.result()
+    return known
+
+
+def named(conditions: list[Condition]) -> dict[str, Condition]:
+    return {condition.type: condition for condition in conditions}
+
+
+@given(st.lists(steps, min_size=1, max_size=8))
+def test_every_state_is_what_kstatus_takes_it_for(taken: list[Step]) -> None:
+    """Whatever came before."""
+    assert kstatus(after(*taken), generation=1, observed=1) == STEPS[taken[-1]]
+
+
+@given(st.lists(steps, min_size=1, max_size=8))
+def test_a_spec_that_was_not_seen_yet_is_in_progress(taken: list[Step]) -> None:
+    assert kstatus(after(*taken), generation=2, observed=1) == "InProgress"
+
+
+@given(st.lists(steps, min_size=1, max_size=8))
+def test_reconciling_and_stalled_stand_only_while_true_and_never_both(taken: list[Step]) -> None:
+    found = named(after(*taken))
+    assert not {"Reconciling", "Stalled"} <= found.keys()
+    assert all(found[kind].status == "True" for kind in ("Reconciling", "Stalled") if kind in found)
+
+
+@given(st.lists(steps, min_size=1, max_size=8))
+def test_nothing_is_false_without_a_reason_and_a_message(taken: list[Step]) -> None:
+    for condition in after(*taken):
+        assert Reason(condition.reason)
+        assert condition.message
+
+
+@given(st.lists(steps, min_size=1, max_size=8), steps)
+def test_the_time_of_a_condition_changes_only_with_its_status(taken: list[Step], last: Step) -> None:
+    before, now = named(after(*taken)), named(after(*taken, last))
+    for kind in before.keys() & now.keys():
+        changed = before[kind].status != now[kind].status
+        assert (before[kind].last_transition_time != now[kind].last_transition_time) == changed
+    for kind in now.keys() - before.keys():
+        assert now[kind].last_transition_time == f"2026-01-01T00:00:{len(taken) + 1:02d}Z"
+
+
+@given(st.lists(steps, max_size=6))
+def test_ready_keeps_its_truth_while_work_goes_on(taken: list[Step]) -> None:
+    """A deployed application does not go away because a new version is on its way: Ready does not flap."""
+    before, now = named(after(*taken)), named(after(*taken, working))
+    if "Ready" in before:
+        assert now["Ready"] == before["Ready"]
+    else:
+        assert now["Ready"].status == "Unknown"
+
+
+@given(st.lists(steps, min_size=1, max_size=8))
+def test_conditions_stand_in_one_order_each_once(taken: list[Step]) -> None:
+    kinds = [condition.type for condition in after(*taken)]
+    assert kinds == [kind for kind in ("Ready", "Reconciling", "Stalled", "Released", "Validated") if kind in kinds]
+
+
+@pytest.mark.parametrize("step", [succeeded, skipped, retrying, stalled, not_validated])
+def test_ready_speaks_of_the_generation_that_was_carried_out(step: Step) -> None:
+    assert named(after(working, working, step))["Ready"].observed_generation == 3
+    assert named(after(step, working))["Ready"].observed_generation == 1
+
+
+def test_released_tells_whether_the_release_is_as_wanted() -> None:
+    assert named(after(succeeded))["Released"].status == "True"
+    assert named(after(succeeded, retrying))["Released"].status == "False"
+    assert "Released" not in named(after(succeeded, skipped))
+
+
+def test_a_failed_validation_leaves_the_release_as_it_is() -> None:
+    found = named(after(succeeded, not_validated))
+    assert (found["Released"].status, found["Validated"].status, found["Ready"].status) == ("True", "False", "False")
+
+
+def test_validated_goes_away_with_a_run_that_had_nothing_to_validate() -> None:
+    assert named(after(succeeded))["Validated"].status == "True"
+    assert "Validated" not in named(after(succeeded, skipped))

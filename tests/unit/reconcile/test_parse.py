@@ -1,0 +1,63 @@
+"""A stored spec is read, a wrong field is named, and a removal needs none of it."""
+
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.spec import Action, DeletionPolicy
+from managedchart_operator.errors import SpecError
+from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
+from unit.reconcile.fakes import chart
+
+GOOD: dict[str, Any] = {"chart": {"path": "/charts/web"}, "timeout": "7m", "lifecycle": {"name": "prometheus-operator"}}
+UNREADABLE: list[dict[str, Any]] = [
+    {},
+    {"chart": None},
+    {"chart": {"path": "/charts/web"}, "fieldOfANewerOperator": True},
+    {"chart": {"path": "/charts/web"}, "timeout": "soon"},
+    {"chart": {"path": "/charts/web", "oci": "oci://registry.example/web"}},
+    {"chart": {"path": "/charts/web"}, "action": "Explode", "values": []},
+]
+
+
+def test_a_spec_is_read_with_its_defaults() -> None:
+    spec = parse_spec(chart(spec=GOOD))
+    assert (spec.timeout, spec.action, spec.atomic) == ("7m", Action.DEPLOY, True)
+
+
+def test_each_wrong_field_is_named() -> None:
+    wrong = {"chart": {"path": "/charts/web"}, "timeout": "soon", "set": [{"key": "a"}], "unknown": 1}
+    with pytest.raises(SpecError) as caught:
+        parse_spec(chart(spec=wrong))
+    for field in ("spec.timeout", "spec.set.0.value", "spec.unknown"):
+        assert f"{field}: " in caught.value.message
+    assert caught.value.hint
+    assert not caught.value.transient
+
+
+def test_an_error_of_the_spec_does_not_repeat_its_values() -> None:
+    """They may be passwords, and the status is read by more people than the spec's author."""
+    wrong = {"chart": {"path": "/charts/web"}, "values": "password", "set": [{"key": "a", "value": ["password"]}]}
+    with pytest.raises(SpecError) as caught:
+        parse_spec(chart(spec=wrong))
+    assert "password" not in caught.value.message
+
+
+@pytest.mark.parametrize("spec", UNREADABLE)
+def test_a_spec_that_cannot_be_read_can_be_removed(spec: dict[str, Any]) -> None:
+    """Nothing may hold up a deletion."""
+    with pytest.raises(SpecError):
+        parse_spec(chart(spec=spec))
+    found = spec_for_removal(chart(spec=spec))
+    assert (found.action, found.deletion_policy) == (Action.DESTROY, DeletionPolicy.UNINSTALL)
+
+
+@pytest.mark.parametrize("spec", UNREADABLE)
+def test_a_release_that_is_to_be_kept_is_kept_also_then(spec: dict[str, Any]) -> None:
+    found = spec_for_removal(chart(spec={**spec, "deletionPolicy": "Orphan"}))
+    assert found.deletion_policy is DeletionPolicy.ORPHAN
+
+
+def test_a_readable_spec_is_removed_as_it_says() -> None:
+    found = spec_for_removal(chart(spec=GOOD))
+    assert (found.timeout, found.lifecycle.name) == ("7m", "prometheus-operator")

@@ -1,0 +1,126 @@
+"""The known resources: never an older view for a newer one, and who may have which release."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.reconcile.store import Store, release_owner
+from unit.reconcile.fakes import chart
+
+WEB = ("apps", "web")
+
+
+def names(charts: list[ManagedChart]) -> list[str]:
+    return [item.key.name for item in charts]
+
+
+def test_the_newest_view_is_kept_whatever_the_order() -> None:
+    """A watch may be behind the answer to our own write."""
+    store = Store()
+    for version in (3, 5, 4, 1):
+        store.put(chart(resource_version=version))
+    known = store.get(Key("apps", "web"))
+    assert known is not None
+    assert known.resource_version == 5
+
+
+def test_a_late_view_of_an_object_that_was_replaced_is_older_too() -> None:
+    """Resource versions count on over all objects of a kind, so the deleted one of the same name is the older one."""
+    store = Store()
+    store.put(chart(uid="new", resource_version=9))
+    store.put(chart(uid="old", resource_version=7))
+    known = store.get(Key("apps", "web"))
+    assert known is not None
+    assert known.uid == "new"
+
+
+def test_an_object_that_was_created_anew_replaces_the_old_one() -> None:
+    store = Store()
+    store.put(chart(uid="old", resource_version=7))
+    store.put(chart(uid="new", resource_version=9))
+    known = store.get(Key("apps", "web"))
+    assert known is not None
+    assert known.uid == "new"
+    assert len(store) == 1
+
+
+def test_the_deletion_of_a_replaced_object_removes_nothing() -> None:
+    store = Store()
+    store.put(chart(uid="new", resource_version=9))
+    assert store.remove(Key("apps", "web"), uid="old") == []
+    assert len(store) == 1
+    assert store.remove(Key("apps", "unknown"), uid="old") == []
+
+
+def test_a_release_is_claimed_by_name_and_namespace_of_the_release() -> None:
+    store = Store()
+    store.put(chart("web"))
+    store.put(chart("other", spec={"releaseName": "web"}))
+    store.put(chart("far", namespace="team", spec={"releaseName": "web", "targetNamespace": "apps"}))
+    store.put(chart("web", namespace="team", uid="u"))
+    assert sorted(names(store.claimants(WEB))) == ["far", "other", "web"]
+    assert names(store.claimants(("team", "web"))) == ["web"]
+    assert store.claimants(("team", "nothing")) == []
+
+
+def test_claims_follow_the_spec() -> None:
+    store = Store()
+    store.put(chart(resource_version=1))
+    store.put(chart(resource_version=2, spec={"releaseName": "blue"}))
+    assert store.claimants(WEB) == []
+    assert names(store.claimants(("apps", "blue"))) == ["web"]
+
+
+def test_the_oldest_claim_stands_first() -> None:
+    store = Store()
+    store.put(chart("young", created="2026-01-02T00:00:00Z", spec={"releaseName": "web"}))
+    store.put(chart("old", created="2026-01-01T00:00:00Z", spec={"releaseName": "web"}))
+    store.put(chart("twin", created="2026-01-01T00:00:00Z", spec={"releaseName": "web"}))
+    assert names(store.claimants(WEB)) == ["old", "twin", "young"]
+
+
+def test_who_is_gone_tells_whom_it_stood_in_the_way_of() -> None:
+    store = Store()
+    for name in ("c", "a", "b"):
+        store.put(chart(name, spec={"releaseName": "web"}))
+    assert store.remove(Key("apps", "b"), uid="uid-b") == [Key("apps", "a"), Key("apps", "c")]
+
+
+def test_the_one_that_deployed_a_release_owns_it_else_the_oldest_claimant() -> None:
+    older, younger = chart("older"), chart("younger")
+    claimants = [older, younger]
+    assert release_owner(claimants, label_owner="uid-younger") is younger
+    assert release_owner(claimants, label_owner="uid-of-a-deleted-one") is older
+    assert release_owner(claimants, label_owner=None) is older
+    assert release_owner([], label_owner="uid-older") is None
+
+
+def test_all_keys_can_be_gone_through_while_some_go() -> None:
+    store = Store()
+    for name in "abc":
+        store.put(chart(name))
+    for key in store:
+        store.remove(key, uid=f"uid-{key.name}")
+    assert len(store) == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y"]), st.integers(1, 6), st.booleans()), max_size=12
+    )
+)
+def test_claims_are_those_of_the_known_objects_and_leave_nothing_behind(
+    steps: list[tuple[str, str, int, bool]],
+) -> None:
+    store = Store()
+    for name, release, version, gone in steps:
+        store.put(chart(name, resource_version=version, spec={"releaseName": release}))
+        if gone:
+            store.remove(Key("apps", name), uid=f"uid-{name}")
+        claims = {target: store.claimants(target) for target in (("apps", "x"), ("apps", "y"))}
+        for target, charts in claims.items():
+            assert all((item.release_namespace, item.release_name) == target for item in charts)
+        assert sum(map(len, claims.values())) == len(store)
+    for key in store:
+        store.remove(key, uid=f"uid-{key.name}")
+    assert not store._claims
