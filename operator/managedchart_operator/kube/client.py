@@ -42,7 +42,8 @@ class KubeClient:
 
     def __init__(self, api: aio_client.ApiClient) -> None:
         self._api = api
-        self._host: str = api.configuration.host
+        self.host: str = api.configuration.host
+        """URL of the API server."""
         self.requests_total = 0
 
     @classmethod
@@ -137,7 +138,7 @@ class KubeClient:
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "managedchart-operator"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         self.requests_total += 1
         limits = aiohttp.ClientTimeout(
             total=timeout if query is None or "watch" not in query else None, sock_connect=10
@@ -196,7 +197,16 @@ def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
 
 
 def _refusal(status: int, message: str, *, text: str) -> KubeError:
-    if status in (401, 403):
+    if status == 401:
+        # A token is renewed while the operator runs (a projected one each hour), so this passes; rights do not come so.
+        return KubeError(
+            text,
+            reason=Reason.API_UNAVAILABLE,
+            transient=True,
+            status=status,
+            hint="the API server does not accept the operator's token: a restart of the operator reads a new one",
+        )
+    if status == 403:
         if "because it is being terminated" in message:
             return KubeError(text, reason=Reason.NAMESPACE_TERMINATING, transient=True, status=status)
         if "exceeded quota" in message:
@@ -213,6 +223,4 @@ def _refusal(status: int, message: str, *, text: str) -> KubeError:
         return KubeError(text, reason=reason, transient=False, status=status)
     if status in (404, 405, 406, 415, 400, 413):
         return KubeError(text, reason=Reason.INTERNAL_ERROR, transient=False, status=status)
-    if status == 409:
-        return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)
     return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)

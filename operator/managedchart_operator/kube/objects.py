@@ -45,8 +45,9 @@ class Objects:
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""
+        path = await self._path(ref)  # not within the try: a missing kind is a 404 too
         try:
-            found: dict[str, Any] = await self._client.request("GET", await self._path(ref))
+            found: dict[str, Any] = await self._client.request("GET", path)
         except KubeError as error:
             if error.status == 404:
                 return None
@@ -55,10 +56,9 @@ class Objects:
 
     async def merge_patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch (RFC 7386) into the object and return it, or None where there is none. Raises KubeError."""
+        path = await self._path(ref)
         try:
-            found: dict[str, Any] = await self._client.request(
-                "PATCH", await self._path(ref), body=patch, content_type=MERGE_PATCH
-            )
+            found: dict[str, Any] = await self._client.request("PATCH", path, body=patch, content_type=MERGE_PATCH)
         except KubeError as error:
             if error.status == 404:
                 return None
@@ -76,8 +76,9 @@ class Objects:
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False where there is none. Raises KubeError."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+        path = await self._path(ref)
         try:
-            await self._client.request("DELETE", await self._path(ref), body=body)
+            await self._client.request("DELETE", path, body=body)
         except KubeError as error:
             if error.status == 404:
                 return False

@@ -1,0 +1,22 @@
+"""A client of the operator, connected to a stand-in for the API server."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from harness.api_server import FakeApiServer
+from managedchart_operator.kube.client import KubeClient
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApiServer]:
+    async with FakeApiServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(api: FakeApiServer, tmp_path: Path) -> AsyncIterator[KubeClient]:
+    connected = await KubeClient.connect(kubeconfig=api.kubeconfig(tmp_path / "kubeconfig"))
+    yield connected
+    await connected.close()

@@ -1,0 +1,149 @@
+"""Requests to the API server: what each refusal means, and that nothing waits for ever."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from harness.api_server import FakeApiServer, refusal, write_kubeconfig
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient, error_of
+from managedchart_operator.reasons import Reason
+
+PATH = "/api/v1/namespaces/apps/configmaps"
+
+
+REFUSALS = [
+    (400, "the body is wrong", Reason.INTERNAL_ERROR, False),
+    (401, "Unauthorized", Reason.API_UNAVAILABLE, True),
+    (403, 'is forbidden: User "x" cannot list resource', Reason.FORBIDDEN, False),
+    (403, "unable to create: namespace a because it is being terminated", Reason.NAMESPACE_TERMINATING, True),
+    (403, "exceeded quota: q, requested: pods=1", Reason.QUOTA_EXCEEDED, True),
+    (404, "not found", Reason.INTERNAL_ERROR, False),
+    (409, "the object has been modified", Reason.API_UNAVAILABLE, True),
+    (413, "Request entity too large", Reason.INTERNAL_ERROR, False),
+    (422, "spec.selector: Invalid value: field is immutable", Reason.IMMUTABLE_FIELD, False),
+    (422, "spec.replicas: Invalid value: -1", Reason.OBJECT_INVALID, False),
+    (429, "too many requests", Reason.API_UNAVAILABLE, True),
+    (500, "etcdserver: request timed out", Reason.API_UNAVAILABLE, True),
+    (503, "no healthy upstream", Reason.API_UNAVAILABLE, True),
+]
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]}-{case[2]}")
+async def test_a_refusal_is_classified_and_told_with_request_and_answer(
+    client: KubeClient, api: FakeApiServer, case: tuple[int, str, Reason, bool]
+) -> None:
+    status, message, reason, transient = case
+    api.answers["GET", PATH] = (status, refusal(message, status))
+    with pytest.raises(KubeError) as refused:
+        await client.request("GET", PATH)
+    error = refused.value
+    assert (error.status, error.reason, error.transient) == (status, reason, transient)
+    assert error.message == f"GET {PATH} was answered {status}: {message}"
+    assert error.answer == message
+
+
+def test_a_refusal_of_something_in_between_is_told_in_its_first_words() -> None:
+    """A proxy answers HTML, not a Status object; a long page would fill the status of the resource."""
+    error = error_of(502, b"<html>" + b"x" * 5000, method="GET", path=PATH)
+    assert error.transient
+    assert "<html>" in error.message
+    assert len(error.message) < 500
+    assert "no message" in error_of(500, b"", method="GET", path=PATH).message
+
+
+async def test_no_connection_is_told_and_may_heal(api: FakeApiServer, tmp_path: Path) -> None:
+    async with FakeApiServer().running() as gone:
+        url = gone.url
+    client = await KubeClient.connect(kubeconfig=write_kubeconfig(tmp_path / "other", url))
+    with pytest.raises(KubeError) as refused:
+        await client.request("GET", PATH)
+    await client.close()
+    assert (refused.value.status, refused.value.reason, refused.value.transient) == (0, Reason.API_UNAVAILABLE, True)
+    assert refused.value.message.startswith(f"the API server does not answer (GET {PATH}: ")
+
+
+async def test_a_silent_server_is_given_up_in_time(client: KubeClient, api: FakeApiServer) -> None:
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    api.answers["GET", PATH] = silent
+    async with asyncio.timeout(5):
+        with pytest.raises(KubeError) as refused:
+            await client.request("GET", PATH, timeout=0.05)
+    assert refused.value.transient
+    assert "TimeoutError" in refused.value.message or "timeout" in refused.value.message.lower()
+
+
+async def test_an_answer_that_breaks_off_may_heal(client: KubeClient, api: FakeApiServer) -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"items": [')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    api.answers["GET", PATH] = broken
+    with pytest.raises(KubeError) as refused:
+        await client.request("GET", PATH)
+    assert refused.value.transient
+
+
+async def test_json_and_text_are_decoded(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", PATH] = (200, {"items": []})
+    api.answers["GET", "/api/v1/namespaces/apps/pods/a/log"] = (200, "line\n")
+    assert await client.request("GET", PATH) == {"items": []}
+    assert await client.request("GET", "/api/v1/namespaces/apps/pods/a/log") == "line\n"
+
+
+async def test_a_stream_yields_events_of_any_length_and_ends_with_the_server(
+    client: KubeClient, api: FakeApiServer
+) -> None:
+    long = "x" * 300_000
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"type": "ADDED", "object": {"a": "' + long.encode())
+        await response.write(b'"}}\n\n{"type": "DELETED", "obj')
+        await response.write(b'ect": {}}\n')
+        return response
+
+    api.answers["GET", PATH] = watch
+    events = [event async for event in client.stream(PATH, query={"resourceVersion": "1"}, timeout=5)]
+    assert [event["type"] for event in events] == ["ADDED", "DELETED"]
+    assert events[0]["object"]["a"] == long
+    assert api.asked[-1][2] == {"resourceVersion": "1", "watch": "true"}
+
+
+async def test_a_stream_that_falls_silent_is_given_up(client: KubeClient, api: FakeApiServer) -> None:
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+    api.answers["GET", PATH] = watch
+    async with asyncio.timeout(5):
+        with pytest.raises(KubeError) as refused:
+            async for _ in client.stream(PATH, query={}, timeout=0.05):
+                pass
+    assert refused.value.transient
+
+
+async def test_an_error_within_a_stream_is_that_error(client: KubeClient, api: FakeApiServer) -> None:
+    event = {"type": "ERROR", "object": refusal("too old resource version", 410)}
+    api.answers["GET", PATH] = (200, event)
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=str(event).replace("'", '"') + "\n")
+
+    api.answers["GET", PATH] = watch
+    with pytest.raises(KubeError) as refused:
+        async for _ in client.stream(PATH, query={}, timeout=5):
+            pass
+    assert refused.value.status == 410

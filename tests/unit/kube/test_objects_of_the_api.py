@@ -1,0 +1,232 @@
+"""The adapters over the API server: what they ask, what absence means, and what they leave to others."""
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from harness.api_server import FakeApiServer, refusal
+from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.events import MESSAGE_LENGTH, Events
+from managedchart_operator.kube.logs import MAX_BYTES, Logs
+from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
+from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reasons import Reason
+
+CHARTS = "/apis/managedchart.dev/v1alpha1/managedcharts"
+CHART = "/apis/managedchart.dev/v1alpha1/namespaces/apps/managedcharts/web"
+EVENTS = "/api/v1/namespaces/apps/events"
+KEY = Key("apps", "web")
+
+
+def body(**meta: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": "apps", "name": "web", "uid": "u1", "resourceVersion": "7", **meta}}
+
+
+def chart(**meta: Any) -> ManagedChart:
+    return ManagedChart.from_body(body(**meta))
+
+
+# ---- ManagedCharts
+
+
+async def test_all_resources_are_read_page_by_page(client: KubeClient, api: FakeApiServer) -> None:
+    async def pages(request: web.Request) -> web.Response:
+        if request.query.get("continue") == "more":
+            return web.json_response({"items": [body(name="b")], "metadata": {}})
+        return web.json_response({"items": [body(name="a")], "metadata": {"continue": "more"}})
+
+    api.answers["GET", CHARTS] = pages
+    assert [found.key.name for found in await ManagedCharts(client).list_all()] == ["a", "b"]
+
+
+async def test_a_status_names_the_object_that_it_is_meant_for(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["PATCH", f"{CHART}/status"] = (200, body())
+    assert await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Ready"}) == chart()
+    assert api.asked[-1][3] == {"metadata": {"uid": "u1"}, "status": {"phase": "Ready"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(404, "not found"), (409, "Precondition failed: UID in precondition"), (422, "metadata.uid: field is immutable")],
+)
+async def test_the_status_of_an_object_that_is_gone_is_dropped(
+    client: KubeClient, api: FakeApiServer, status: int, message: str
+) -> None:
+    """Gone, or another one of the same name by now."""
+    api.answers["PATCH", f"{CHART}/status"] = (status, refusal(message.replace("UID", "uid"), status))
+    assert await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Ready"}) is None
+
+
+async def test_a_status_that_is_refused_is_an_error(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["PATCH", f"{CHART}/status"] = (422, refusal("status.phase: Unsupported value", 422))
+    with pytest.raises(KubeError):
+        await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Nonsense"})
+
+
+async def test_the_finalizers_of_others_stay(client: KubeClient, api: FakeApiServer) -> None:
+    """Somebody adds one between our look and our write: the write is refused, and made anew from what is there."""
+    api.answers["GET", CHART] = (200, body(finalizers=["theirs", "late"]))
+    answers = [(422, refusal("the server rejected our request: testing value", 422)), (200, body())]
+
+    async def patch(_: web.Request) -> web.Response:
+        status, answer = answers.pop(0)
+        return web.json_response(answer, status=status)
+
+    api.answers["PATCH", CHART] = patch
+    await ManagedCharts(client).add_finalizer(chart(finalizers=["theirs"]))
+    last = api.asked[-1][3]
+    assert {"op": "test", "path": "/metadata/uid", "value": "u1"} in last
+    assert last[-1] == {"op": "add", "path": "/metadata/finalizers", "value": ["theirs", "late", FINALIZER]}
+
+
+async def test_our_finalizer_goes_alone(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["PATCH", CHART] = (200, body())
+    charts = ManagedCharts(client)
+    await charts.remove_finalizer(chart(finalizers=["theirs", FINALIZER]))
+    assert api.asked[-1][3][-1] == {"op": "add", "path": "/metadata/finalizers", "value": ["theirs"]}
+    await charts.remove_finalizer(chart(finalizers=[FINALIZER]))
+    assert api.asked[-1][3][-1] == {"op": "remove", "path": "/metadata/finalizers"}
+
+
+async def test_what_is_as_wanted_costs_no_request(client: KubeClient, api: FakeApiServer) -> None:
+    charts = ManagedCharts(client)
+    await charts.add_finalizer(chart(finalizers=[FINALIZER]))
+    await charts.remove_finalizer(chart(finalizers=["theirs"]))
+    assert api.asked == []
+
+
+async def test_a_finalizer_of_an_object_that_is_gone_is_no_error(client: KubeClient, api: FakeApiServer) -> None:
+    await ManagedCharts(client).remove_finalizer(chart(finalizers=[FINALIZER]))
+    assert api.asked[-1][:2] == ("PATCH", CHART)
+
+
+# ---- Events
+
+
+async def test_an_event_names_its_resource_and_fits(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["POST", EVENTS] = (201, {})
+    await Events(client).post(chart(), type="Warning", reason="ChartNotFound", message="x" * 5000)
+    event = api.asked[-1][3]
+    assert event["involvedObject"]["uid"] == "u1"
+    assert (event["type"], event["reason"], len(event["message"])) == ("Warning", "ChartNotFound", MESSAGE_LENGTH)
+    assert event["message"].endswith("…")
+
+
+async def test_an_event_that_is_refused_harms_nobody(
+    client: KubeClient, api: FakeApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.answers["POST", EVENTS] = (403, refusal("because it is being terminated", 403))
+    await Events(client).post(chart(), type="Normal", reason="Deployed", message="done")
+    assert "event Deployed of apps/web could not be written" in caplog.text
+
+
+# ---- Namespaces
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ((200, {"status": {"phase": "Active"}}), NamespaceState.ACTIVE),
+        ((200, {"status": {"phase": "Terminating"}}), NamespaceState.TERMINATING),
+        ((404, refusal("not found", 404)), NamespaceState.MISSING),
+    ],
+)
+async def test_how_a_namespace_stands(
+    client: KubeClient, api: FakeApiServer, answer: tuple[int, Any], state: NamespaceState
+) -> None:
+    api.answers["GET", "/api/v1/namespaces/apps"] = answer
+    assert await Namespaces(client).state("apps") is state
+
+
+async def test_a_namespace_that_may_not_be_read_is_not_taken_for_missing(
+    client: KubeClient, api: FakeApiServer
+) -> None:
+    api.answers["GET", "/api/v1/namespaces/apps"] = (403, refusal("cannot get resource", 403))
+    with pytest.raises(KubeError):
+        await Namespaces(client).state("apps")
+
+
+# ---- objects of any kind
+
+DEPLOYMENTS = {"resources": [
+    {"name": "deployments", "kind": "Deployment", "namespaced": True},
+    {"name": "deployments/status", "kind": "Deployment", "namespaced": True},
+]}  # fmt: skip
+WEB = ObjectRef("apps/v1", "Deployment", "web", "apps")
+WEB_PATH = "/apis/apps/v1/namespaces/apps/deployments/web"
+
+
+async def test_kinds_are_looked_up_once(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["GET", WEB_PATH] = (200, {"kind": "Deployment"})
+    objects = Objects(client)
+    assert await objects.get(WEB) == {"kind": "Deployment"}
+    assert await objects.get(WEB) == {"kind": "Deployment"}
+    assert [path for _, path, _, _ in api.asked].count("/apis/apps/v1") == 1
+
+
+async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    objects = Objects(client)
+    assert await objects.get(WEB) is None
+    assert await objects.merge_patch(WEB, {}) is None
+    assert await objects.delete(WEB) is False
+    with pytest.raises(KubeError) as refused:
+        await objects.get(ObjectRef("example.org/v1", "Widget", "w"))
+    assert refused.value.reason is Reason.KIND_MISSING
+    assert refused.value.message == "the API server knows no kind Widget of example.org/v1"
+    assert refused.value.transient, "the definition may be on its way"
+
+
+async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:
+    objects = Objects(client)
+    with pytest.raises(KubeError):
+        await objects.namespaced("apps/v1", "Deployment")
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    assert await objects.namespaced("apps/v1", "Deployment") is True
+
+
+# ---- release Secrets and logs
+
+
+async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: FakeApiServer) -> None:
+    """A release Secret has up to 1 MiB, and values in it."""
+    path = "/api/v1/namespaces/apps/secrets"
+    api.answers["GET", path] = (200, {"items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]})
+    found = await ReleaseSecrets(client).list_metadata(namespace="apps", release="web")
+    assert found == [{"name": "sh.helm.release.v1.web.v1"}]
+    assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web"}
+    assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
+
+
+async def test_a_secret_is_rewritten_only_as_it_was_read(client: KubeClient, api: FakeApiServer) -> None:
+    path = "/api/v1/namespaces/apps/secrets/s"
+    api.answers["PATCH", path] = (409, refusal("the object has been modified", 409))
+    secret = {"metadata": {"namespace": "apps", "name": "s", "resourceVersion": "3"}}
+    with pytest.raises(KubeError) as refused:
+        await ReleaseSecrets(client).rewrite(secret, release="data", labels={"status": "failed"})
+    assert refused.value.status == 409
+    assert api.asked[-1][3]["metadata"] == {"resourceVersion": "3", "labels": {"status": "failed"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ((200, "last words\n"), "last words\n"),
+        ((200, "x" * 5000), "x" * MAX_BYTES),
+        ((200, " \n"), None),
+        ((400, refusal("container is waiting to start", 400)), None),
+        ((404, refusal("not found", 404)), None),
+    ],
+)
+async def test_a_log_is_the_end_of_it_or_nothing(
+    client: KubeClient, api: FakeApiServer, answer: tuple[int, Any], kept: str | None
+) -> None:
+    api.answers["GET", "/api/v1/namespaces/apps/pods/web-1/log"] = answer
+    assert await Logs(client).tail(namespace="apps", pod="web-1", container="web", previous=True) == kept
+    assert api.asked[-1][2]["previous"] == "true"

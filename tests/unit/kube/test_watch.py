@@ -1,0 +1,106 @@
+"""List, then watch: nothing is missed for good, and what cannot heal is raised."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from harness.api_server import FakeApiServer, refusal
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.watch import Change, changes
+
+PATH = "/api/v1/secrets"
+
+
+def item(name: str, version: int) -> dict[str, Any]:
+    return {"metadata": {"name": name, "resourceVersion": str(version)}}
+
+
+def event(kind: str, name: str, version: int) -> dict[str, Any]:
+    return {"type": kind, "object": item(name, version)}
+
+
+class Script:
+    """Answers lists and watches one after another."""
+
+    def __init__(self, *answers: Callable[[], web.Response]) -> None:
+        self._answers = list(answers)
+
+    async def __call__(self, _: web.Request) -> web.Response:
+        return (
+            self._answers.pop(0)() if self._answers else web.json_response(refusal("the test is over", 403), status=403)
+        )
+
+
+def listing(version: int, *items: dict[str, Any]) -> Callable[[], web.Response]:
+    body = {"metadata": {"resourceVersion": str(version)}, "items": list(items)}
+    return lambda: web.json_response(body)
+
+
+def watching(*events: dict[str, Any]) -> Callable[[], web.Response]:
+    return lambda: web.Response(text="".join(json.dumps(event) + "\n" for event in events))
+
+
+def refusing(status: int) -> Callable[[], web.Response]:
+    return lambda: web.json_response(refusal("no", status), status=status)
+
+
+async def collect(client: KubeClient) -> list[Change]:
+    """All changes until the script is over, which the server tells by a refusal."""
+    found: list[Change] = []
+
+    async def follow() -> None:
+        async for change in changes(client, PATH, labels="owner=helm"):
+            found.append(change)  # noqa: PERF401 -- the error at the end would lose a comprehension's list
+
+    with pytest.raises(KubeError, match="the test is over"):
+        await follow()
+    return found
+
+
+async def test_a_list_is_followed_by_its_changes(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", PATH] = Script(
+        listing(5, item("a", 3)), watching(event("ADDED", "b", 6), event("DELETED", "a", 7))
+    )
+    found = await collect(client)
+    assert [(change.type, change.object.get("metadata", {}).get("name")) for change in found] == [
+        ("Listed", None),
+        ("ADDED", "b"),
+        ("DELETED", "a"),
+    ]
+    assert found[0].object["items"] == [item("a", 3)]
+    watch = api.asked[1][2]
+    assert (watch["resourceVersion"], watch["labelSelector"], watch["allowWatchBookmarks"]) == (
+        "5",
+        "owner=helm",
+        "true",
+    )
+
+
+async def test_a_watch_that_ends_goes_on_where_it_was(client: KubeClient, api: FakeApiServer) -> None:
+    """Also after a bookmark, which is no change."""
+    api.answers["GET", PATH] = Script(
+        listing(5), watching(event("ADDED", "a", 6), event("BOOKMARK", "", 9)), watching(event("MODIFIED", "a", 10))
+    )
+    found = await collect(client)
+    assert [change.type for change in found] == ["Listed", "ADDED", "MODIFIED"]
+    assert [query.get("resourceVersion") for _, _, query, _ in api.asked[:3]] == [None, "5", "9"]
+
+
+@pytest.mark.parametrize("status", [410, 500, 429, 401])
+async def test_a_lost_watch_lists_everything_again(client: KubeClient, api: FakeApiServer, status: int) -> None:
+    api.answers["GET", PATH] = Script(listing(5), refusing(status), listing(8, item("a", 7)), watching())
+    found = await collect(client)
+    assert [change.type for change in found][:2] == ["Listed", "Listed"]
+    assert found[1].object["items"] == [item("a", 7)]
+
+
+async def test_what_cannot_heal_is_raised(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", PATH] = (403, refusal("cannot list resource", 403))
+    with pytest.raises(KubeError) as refused:
+        async for _ in changes(client, PATH):
+            pass
+    assert refused.value.status == 403
