@@ -1,0 +1,174 @@
+"""What is served and what is logged."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from conftest import REPOSITORY
+from managedchart_operator import __version__
+from managedchart_operator.api.resource import Key
+from managedchart_operator.api.status import Condition, ManagedChartStatus
+from managedchart_operator.app.cli import main
+from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.logs import configure
+from managedchart_operator.app.loop_lag import LoopLag
+from managedchart_operator.app.metrics import Metrics
+from managedchart_operator.reasons import Reason
+
+WEB = Key("apps", "web")
+
+
+def status(**conditions: str) -> ManagedChartStatus:
+    made = [
+        Condition(type=kind, status=value, reason="X", last_transition_time="2026-01-01T00:00:00Z")  # type: ignore[arg-type]
+        for kind, value in conditions.items()
+    ]
+    return ManagedChartStatus(conditions=made)
+
+
+class Served:
+    """A server whose health a test sets."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.sick: str | None = None
+        self.unready: str | None = "the resources are not loaded yet"
+        self.server = HttpServer(
+            host="127.0.0.1", port=0, metrics=self.metrics, healthy=lambda: self.sick, ready=lambda: self.unready
+        )
+        self.port = 0
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}{path}") as answer:
+            return answer.status, await answer.text()
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    found = Served()
+    found.port = await found.server.start()
+    yield found
+    await found.server.stop()
+
+
+async def test_health_and_readiness_say_why_not(served: Served) -> None:
+    assert await served.get("/healthz") == (200, "ok\n")
+    assert await served.get("/readyz") == (500, "the resources are not loaded yet")
+    served.sick, served.unready = "the watch of releases has ended", None
+    assert await served.get("/healthz") == (500, "the watch of releases has ended")
+    assert await served.get("/readyz") == (200, "ok\n")
+    assert (await served.get("/nothing"))[0] == 404
+
+
+async def test_a_taken_port_is_an_error_of_the_start(served: Served) -> None:
+    second = HttpServer(host="127.0.0.1", port=served.port, metrics=Metrics(), healthy=lambda: None, ready=lambda: None)
+    with pytest.raises(OSError, match="in use"):
+        await second.start()
+    await second.stop()
+
+
+async def test_metrics_tell_of_runs_and_states(served: Served) -> None:
+    metrics = served.metrics
+    metrics.reconciled("Run")
+    metrics.phase_ended("Exec", seconds=0.3, succeeded=False)
+    metrics.failed(Reason.CHART_NOT_FOUND, "CheckPrerequisites")
+    metrics.status_changed(WEB, status(Ready="False", Stalled="True"))
+    metrics.observe("managedchart_resources", "ManagedCharts known.", lambda: 3)
+    code, text = await served.get("/metrics")
+    assert code == 200
+    for line in (
+        'managedchart_reconciles_total{verdict="Run"} 1.0',
+        'managedchart_phase_duration_seconds_bucket{le="0.5",outcome="failed",phase="Exec"} 1.0',
+        'managedchart_failures_total{phase="CheckPrerequisites",reason="ChartNotFound"} 1.0',
+        'managedchart_ready{name="web",namespace="apps"} 0.0',
+        'managedchart_stalled{name="web",namespace="apps"} 1.0',
+        "managedchart_resources 3.0",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_deleted_resource_leaves_no_series() -> None:
+    metrics = Metrics()
+    metrics.status_changed(WEB, status(Ready="True"))
+    metrics.status_changed(Key("apps", "other"), status(Ready="True"))
+    metrics.forget(WEB)
+    metrics.forget(Key("apps", "never-seen"))
+    text = metrics.render().decode()
+    assert 'name="web"' not in text
+    assert 'managedchart_ready{name="other",namespace="apps"} 1.0' in text
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """`configure` changes the root logger; the rest of the session gets it back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in ("kopf", "aiohttp.access")}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, former in levels.items():
+        logging.getLogger(name).setLevel(former)
+
+
+CONTEXT = {"namespace": "apps", "name_": "web", "generation": 3}
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_a_json_log_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(level="INFO", form="json")
+    logger = logging.LoggerAdapter(logging.getLogger("managedchart_operator.test"), CONTEXT)
+    logger.info("Install: %s", "two\nlines")
+    logger.debug("not at this level")
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["logger"]) == ("INFO", "managedchart_operator.test")
+    assert told["message"] == "Install: two\nlines"
+    assert (told["namespace"], told["name"], told["generation"]) == ("apps", "web", 3)
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_a_text_log_names_the_resource_first(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(level="DEBUG", form="text")
+    logging.LoggerAdapter(logging.getLogger("managedchart_operator.test"), CONTEXT).info("Install")
+    logging.getLogger("managedchart_operator.test").info("ready")
+    logging.getLogger("kopf").info("chatter")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("INFO    [apps/web] Install")
+    assert second.endswith("INFO    ready")
+
+
+def test_the_command_line_tells_its_version_and_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == __version__
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "run" in capsys.readouterr().err
+
+
+def test_the_metrics_page_names_each_metric_that_is_counted_here() -> None:
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    metrics = Metrics()
+    names = {family.name for family in metrics.registry.collect() if family.name.startswith("managedchart_")}
+    assert names
+    assert [name for name in sorted(names) if name not in page] == []
+
+
+async def test_the_loop_lag_is_that_of_a_blocked_loop() -> None:
+    lag = LoopLag()
+    task = asyncio.create_task(lag.measure())
+    await asyncio.sleep(0)  # the meter is at its first wait now
+    busy_until = asyncio.get_running_loop().time() + 0.3
+    while asyncio.get_running_loop().time() < busy_until:
+        pass  # what blocks a loop
+    await asyncio.sleep(0.01)  # one round of the loop, in which the meter, long due, takes its reading
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert lag.max_seconds >= 0.15
