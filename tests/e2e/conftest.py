@@ -40,13 +40,18 @@ def chart_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def operator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared operator keeps its logs and its cache."""
+    return tmp_path_factory.mktemp("operator")
+
+
+@pytest.fixture(scope="session")
 def operator(
-    operator_kubeconfig: Path, helm_binary: str, chart_root: Path, tmp_path_factory: pytest.TempPathFactory
+    operator_kubeconfig: Path, helm_binary: str, chart_root: Path, operator_folder: Path
 ) -> Iterator[OperatorProcess]:
     """The operator that most tests share. A test that kills or restarts one uses an own cluster."""
-    folder = tmp_path_factory.mktemp("operator")
     process = OperatorProcess(
-        kubeconfig=operator_kubeconfig, folder=folder, helm=helm_binary, chart_roots=[CHARTS, chart_root]
+        kubeconfig=operator_kubeconfig, folder=operator_folder, helm=helm_binary, chart_roots=[CHARTS, chart_root]
     )
     with process:
         yield process

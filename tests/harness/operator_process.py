@@ -96,6 +96,22 @@ class OperatorProcess:
             time.sleep(0.05)  # its port is known from its log only, and a file cannot be waited on
         return self
 
+    def refusal(self, timeout: float = _START_SECONDS) -> str:
+        """Start an operator that must refuse to, and return what it says; it ends with exit code 1 and no traceback."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "managedchart_operator", "run"],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 1, f"exit code {done.returncode}:\n{said}"
+        assert "Traceback" not in said, said
+        return said
+
     def _ready(self) -> bool:
         if found := re.search(r"http port (\d+)", self.log):
             self.port = int(found[1])

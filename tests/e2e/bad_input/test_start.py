@@ -1,0 +1,154 @@
+"""An operator that cannot start here ends at once, with one line that says what to do, and no traceback.
+
+More reasons, without a process and a cluster for each, stand in tests/unit/app.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pytest_kind import KindCluster
+
+from conftest import REPOSITORY
+from e2e.bad_input.reading import read_failure, told
+from harness.chart_files import contents, package_chart
+from harness.cluster import MANAGEDCHARTS, Cluster, managedchart, namespace
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+SMALL = contents(package_chart())
+
+
+class Starts:
+    """Makes operators that are about to be refused."""
+
+    def __init__(self, kubeconfig: Path, folder: Path, helm: str) -> None:
+        self._kubeconfig, self._folder, self._helm = kubeconfig, folder, helm
+
+    def operator(self, *, kubeconfig: Path | None = None, helm: str | None = None, **settings: str) -> OperatorProcess:
+        return OperatorProcess(
+            kubeconfig=kubeconfig or self._kubeconfig,
+            folder=self._folder,
+            helm=helm or self._helm,
+            chart_roots=[REPOSITORY / "tests" / "charts"],
+            **settings,
+        )
+
+
+@pytest.fixture
+def starts(operator_kubeconfig: Path, helm_binary: str, tmp_path: Path) -> Starts:
+    return Starts(operator_kubeconfig, tmp_path, helm_binary)
+
+
+def test_a_helm_that_is_too_old_is_told_with_what_is_needed(starts: Starts, tmp_path: Path) -> None:
+    old = tmp_path / "helm"
+    old.write_text("#!/bin/sh\necho v3.19.0\n")
+    old.chmod(0o755)
+    said = starts.operator(helm=str(old)).refusal()
+    assert f"cannot start: helm v3.19.0 is too old ({old}): this operator needs 4.3.0 or newer" in said
+
+
+def test_without_rights_the_missing_one_is_named(cluster: Cluster, starts: Starts, ns: str, tmp_path: Path) -> None:
+    """First with none at all, then with a part of what deploy/ gives."""
+    cluster.kubectl("create", "serviceaccount", "nobody", f"--namespace={ns}")
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    token = cluster.kubectl("create", "token", "nobody", f"--namespace={ns}").strip()
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    kubeconfig = tmp_path / "nobody"
+    kubeconfig.write_text(yaml.safe_dump(config))
+
+    said = starts.operator(kubeconfig=kubeconfig).refusal()
+    assert "cannot start: cannot list managedcharts" in said
+    assert f'User "system:serviceaccount:{ns}:nobody" cannot list resource "managedcharts"' in said
+    assert "deploy/rbac.yaml" in said
+
+    role = f"{ns}-reader"
+    cluster.kubectl(
+        "create", "clusterrole", role, "--verb=get,list,watch,patch", "--resource=managedcharts.managedchart.dev"
+    )
+    cluster.kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", f"--serviceaccount={ns}:nobody")
+    try:
+        said = starts.operator(kubeconfig=kubeconfig).refusal()
+    finally:
+        cluster.kubectl("delete", f"clusterrolebinding/{role}", f"clusterrole/{role}")
+    assert "cannot start: cannot list Helm's release Secrets" in said
+    assert 'cannot list resource "secrets"' in said
+
+
+def test_a_second_operator_with_the_same_cache_folder_is_refused(
+    operator: OperatorProcess, starts: Starts, operator_folder: Path
+) -> None:
+    """And the first one is not disturbed."""
+    folder = operator_folder / "cache"
+    said = starts.operator(MANAGEDCHART_CACHE_DIR=str(folder)).refusal()
+    assert f"cannot start: another operator uses the cache folder {folder}" in said
+    assert "MANAGEDCHART_CACHE_DIR" in said
+    assert operator.metric("managedchart_resources") >= 0
+
+
+def test_a_taken_port_is_told_with_its_setting(operator: OperatorProcess, starts: Starts) -> None:
+    said = starts.operator(MANAGEDCHART_HTTP_PORT=str(operator.port)).refusal()
+    assert f"cannot start: cannot listen on 127.0.0.1:{operator.port}: Address already in use" in said
+    assert "MANAGEDCHART_HTTP_PORT" in said
+
+
+@pytest.fixture
+def bare_cluster(kind_cluster: KindCluster, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of its own with the operator's identity and without the CRD."""
+    bare = KindCluster(
+        f"{kind_cluster.name}-bare",
+        tmp_path / "bare-kubeconfig",
+        kind_path=kind_cluster.kind_path,
+        kubectl_path=kind_cluster.kubectl_path,
+    )
+    bare.create()
+    try:
+        found = Cluster(bare)
+        for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
+            found.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+        yield found
+    finally:
+        bare.delete()
+
+
+def test_a_missing_crd_and_what_was_stored_under_a_looser_one(
+    bare_cluster: Cluster, helm_binary: str, tmp_path: Path
+) -> None:
+    """Without the CRD the start is refused. An object from before today's rules is told by field, corrected, and removable."""
+    kubeconfig = service_account_kubeconfig(bare_cluster, tmp_path / "kubeconfig")
+    starts = Starts(kubeconfig, tmp_path, helm_binary)
+    said = starts.operator().refusal()
+    assert "cannot start: the API server does not know managedcharts.managedchart.dev/v1alpha1" in said
+    assert "kubectl apply -f crds/managedchart.yaml" in said
+
+    crd = REPOSITORY / "crds" / "managedchart.yaml"
+    loose = yaml.safe_load(crd.read_text())
+    schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["spec"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    del schema["x-kubernetes-validations"]
+    bare_cluster.apply(loose)
+    established = ("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s")
+    bare_cluster.kubectl(*established)
+    with namespace(bare_cluster, "before") as ns:
+        bare_cluster.apply(
+            managedchart("sources", {**SMALL, "path": "/charts/podinfo"}),
+            managedchart("none", {}),
+            managedchart("timeout", SMALL, timeout="soon", replicas=3),
+            namespace=ns,
+        )
+        bare_cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
+        bare_cluster.kubectl(*established)
+        with starts.operator():
+            chart = read_failure(bare_cluster, ns, "sources", "InvalidSpec", transient=False)
+            assert "spec.chart: set exactly one of path, repository, oci and contents" in told(chart)
+            assert "docs/fields.md" in chart["status"]["lastFailure"]["hint"]
+            chart = read_failure(bare_cluster, ns, "none", "InvalidSpec", transient=False)
+            assert "spec.chart: set exactly one of" in told(chart)
+            chart = read_failure(bare_cluster, ns, "timeout", "InvalidSpec", transient=False)
+            assert "spec.timeout: " in told(chart)
+            assert "spec.replicas: " in told(chart)
+
+            bare_cluster.apply(managedchart("sources", SMALL), namespace=ns)
+            bare_cluster.wait_ready(ns, "sources")
+            bare_cluster.kubectl("delete", "managedcharts", "none", f"--namespace={ns}", "--wait=false")
+            bare_cluster.wait_gone(f"{MANAGEDCHARTS}/namespaces/{ns}/managedcharts", "none")
