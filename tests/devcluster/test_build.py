@@ -3,6 +3,7 @@
 Go is played by a script, since a real build takes minutes; that the real one works is what all other tests rest on.
 """
 
+import importlib
 import os
 import subprocess
 from pathlib import Path
@@ -19,7 +20,7 @@ GO = """\
 #!/bin/sh
 case "$1" in
 version) echo "go version go1.26.8 linux/amd64" ;;
-list) echo a/package; echo another/package ;;
+list) echo "go: downloading a/module v1" >&2; echo a/package; echo another/package ;;
 install)
   echo "$@" >> "$GO_CALLS"
   sleep "${GO_SECONDS:-0}"
@@ -133,6 +134,21 @@ def test_fitting_programs_of_the_machine_are_used_as_they_are(machine: Machine) 
     helm.unlink()
     _, _, words = machine.run("build")
     assert "cmd/helm" in machine.installs[-1], words
+
+
+def test_the_long_build_tells_how_far_it_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also while the compiler is silent, as it is when it links."""
+    monkeypatch.syspath_prepend(str(DEVCLUSTER.parent))
+    toolchain = importlib.import_module("controlplane.toolchain")
+    monkeypatch.setattr(toolchain, "PROGRESS_SECONDS", 0.4)
+    for name, text in {**machine.environment, "GO_SECONDS": "1.4"}.items():
+        monkeypatch.setenv(name, text)
+    toolchain.build()
+    words = capsys.readouterr().err
+    assert "devcluster: building helm: 0 of at most 2 packages, 0:00" in words
+    assert "kube-apiserver, kube-controller-manager, kube-scheduler, kwok: 0 of at most 2 packages, 0:01" in words
 
 
 def test_the_pinned_versions_are_told_to_the_linker(machine: Machine) -> None:

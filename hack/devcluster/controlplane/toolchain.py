@@ -13,10 +13,13 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from . import folders
 from .errors import BuildError
@@ -233,37 +236,52 @@ def _count_packages(go: str, packages: list[str], environment: dict[str, str]) -
 
 def _follow(command: list[str], environment: dict[str, str], doing: str, *, total: int | None) -> None:
     """Run a go command, which names a module or package a line on stderr, and tell how far it is."""
-    started = time.monotonic()
-    terminal = sys.stderr.isatty()
-    told = started
-    count = 0
     words: list[str] = []
     with subprocess.Popen(
         command, cwd=folders.SOURCE, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            # Fetching says "go: downloading <module>"; compiling says the package's name and nothing else.
-            counts = line.startswith("go: downloading ") if total is None else " " not in line.strip()
-            if counts:
-                count += 1
-            else:
-                words.append(line)
-            now = time.monotonic()
-            if now - told >= (0.2 if terminal else PROGRESS_SECONDS):
-                told = now
-                _progress(doing, count, total, now - started, terminal=terminal)
-    if terminal and count:
-        print(file=sys.stderr)
+        with _Progress(doing, total) as progress:
+            for line in process.stderr:
+                # Fetching says "go: downloading <module>"; compiling says the package's name and nothing else.
+                if line.startswith("go: downloading ") if total is None else " " not in line.strip():
+                    progress.count += 1
+                else:
+                    words.append(line)
     if process.returncode:
         raise BuildError(f"{doing}: go ended with exit code {process.returncode}:\n{''.join(words[-20:]).strip()}")
 
 
-def _progress(doing: str, count: int, total: int | None, seconds: float, *, terminal: bool) -> None:
-    # "at most", because packages that are in Go's build cache already are not named again.
-    how_many = f"{count} so far" if total is None else f"package {count} of at most {total}"
-    text = f"{doing}: {how_many}, {int(seconds) // 60}:{int(seconds) % 60:02d}"
-    if terminal:
-        print(f"\r\033[Kdevcluster: {text}", end="", file=sys.stderr, flush=True)
-    else:
-        _say(text)
+class _Progress:
+    """Tells at regular times how far something is, also while nothing arrives: linking takes a minute without a word."""
+
+    def __init__(self, doing: str, total: int | None) -> None:
+        self.count = 0
+        self._doing, self._total = doing, total
+        self._started = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._over = threading.Event()
+        self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._teller.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._teller.join()
+
+    def _tell(self) -> None:
+        while not self._over.wait(1.0 if self._terminal else PROGRESS_SECONDS):
+            # "at most", because packages that are in Go's build cache already are not named again.
+            of = "so far" if self._total is None else f"of at most {self._total} packages"
+            minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+            text = f"{self._doing}: {self.count} {of}, {minutes}:{seconds:02d}"
+            if self._terminal:
+                print(f"\r\033[Kdevcluster: {text}", end="", file=sys.stderr, flush=True)
+            else:
+                _say(text)
+        if self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
