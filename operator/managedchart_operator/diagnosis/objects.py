@@ -27,19 +27,29 @@ def parse_manifest(*manifests: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for manifest in manifests:
         for document in yaml.load_all(manifest, Loader=yaml.CSafeLoader):
-            if not isinstance(document, dict) or "kind" not in document:
+            if not _is_object(document):
                 continue
             if document["kind"].endswith("List") and isinstance(document.get("items"), list):
-                found += [item for item in document["items"] if isinstance(item, dict)]
+                found += [item for item in document["items"] if _is_object(item)]
             else:
                 found.append(document)
     return found
 
 
+def _is_object(document: Any) -> bool:
+    """Whether YAML has the form of an object; helm's document lies in a Secret that others may write too."""
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+        return False
+    return isinstance(document.get("metadata") or {}, dict)
+
+
 def identities(objects: Iterable[Mapping[str, Any]]) -> frozenset[Identity]:
     """Return kind and name of each object."""
     return frozenset(
-        (item["kind"], item["metadata"]["name"]) for item in objects if (item.get("metadata") or {}).get("name")
+        # As text: a name like 2026-01-01 is a date to PyYAML and none to helm.
+        (item["kind"], str(item["metadata"]["name"]))
+        for item in objects
+        if (item.get("metadata") or {}).get("name")
     )
 
 

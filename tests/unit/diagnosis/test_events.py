@@ -1,0 +1,172 @@
+"""Which events of a namespace tell of a run, merged and in the order in which a person wants them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.diagnosis.events import MAX_EVENTS, MAX_TEXT, last_seen, select, shorten
+from managedchart_operator.diagnosis.objects import ReleaseObjects
+
+BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
+OURS = ReleaseObjects(frozenset({("Deployment", "web"), ("Job", "migrate")}), frozenset({"pod-1", "pod-2"}))
+
+
+def at(seconds: float) -> str:
+    """A time as Kubernetes writes it, so many seconds after noon."""
+    return (BEGAN.replace(microsecond=0) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def event(
+    text: str = "Back-off pulling image",
+    *,
+    seen: str | None = None,
+    kind: str = "Pod",
+    name: str = "web-1",
+    uid: str = "pod-1",
+    **fields: Any,
+) -> dict[str, Any]:
+    subject = {"kind": kind, "name": name, "uid": uid}
+    return {
+        "type": "Warning",
+        "reason": "BackOff",
+        "involvedObject": subject,
+        "message": text,
+        "lastTimestamp": seen or at(5),
+        **fields,
+    }
+
+
+def messages(*events: dict[str, Any], objects: ReleaseObjects = OURS) -> list[str]:
+    return [found.message for found in select(events, objects, since=BEGAN)]
+
+
+# ---- which
+
+
+def test_an_event_from_before_the_run_never_counts() -> None:
+    """The failure of yesterday explains nothing."""
+    assert messages(event("old", seen=at(-1)), event("new", seen=at(1))) == ["new"]
+
+
+def test_an_event_of_the_first_second_counts() -> None:
+    """Events carry whole seconds, so it looks earlier than the run in which it was."""
+    assert messages(event("first", seen=at(0))) == ["first"]
+
+
+def test_a_repeated_event_counts_by_when_it_was_last_seen() -> None:
+    assert messages(event("again", firstTimestamp=at(-600), seen=at(3))) == ["again"]
+
+
+def test_an_event_without_a_time_does_not_count() -> None:
+    assert messages(event() | {"lastTimestamp": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "ours"),
+    [
+        ({"kind": "Pod", "name": "web-1", "uid": "pod-1"}, True),
+        ({"kind": "Pod", "name": "web-1", "uid": "pod-of-somebody"}, False),
+        ({"kind": "Deployment", "name": "web", "uid": "any"}, True),
+        ({"kind": "Deployment", "name": "web"}, True),
+        ({"kind": "Service", "name": "web", "uid": "any"}, False),
+        ({"kind": "Deployment", "name": "other", "uid": "any"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_only_events_of_the_releases_objects_count(subject: dict[str, str] | None, ours: bool) -> None:
+    """A pod by its UID, since the pod of another release may have had the same name."""
+    assert bool(messages(event() | {"involvedObject": subject})) is ours
+
+
+@pytest.mark.parametrize(
+    ("fields", "seen"),
+    [
+        ({"series": {"lastObservedTime": "2026-01-01T12:00:09.123456Z"}, "eventTime": at(1)}, 9.123456),
+        ({"lastTimestamp": at(8), "firstTimestamp": at(1)}, 8),
+        ({"lastTimestamp": None, "eventTime": "2026-01-01T12:00:07.500000Z", "firstTimestamp": None}, 7.5),
+        ({"firstTimestamp": at(6)}, 6),
+        ({"lastTimestamp": "2026-01-01T14:00:05+02:00"}, 5),
+    ],
+    ids=["series", "core", "events.k8s.io", "first only", "another zone"],
+)
+def test_every_writers_time_is_read(fields: dict[str, Any], seen: float) -> None:
+    """kubelet, scheduler and controllers use different fields."""
+    assert last_seen(fields) == BEGAN.replace(microsecond=0) + timedelta(seconds=seen)
+
+
+# ---- merged
+
+
+def test_the_same_text_of_the_same_object_stands_once_with_its_count() -> None:
+    [found] = select([event(count=3, seen=at(2)), event(count=4, seen=at(9)), event(seen=at(4))], OURS, since=BEGAN)
+    assert (found.count, found.last_seen) == (8, at(9))
+    assert (found.type, found.reason, found.object) == ("Warning", "BackOff", "Pod web-1")
+
+
+def test_another_object_or_another_text_stands_for_itself() -> None:
+    events = [event("a"), event("b"), event("a", name="web-2", uid="pod-2"), event("a", reason="Failed")]
+    assert len(select(events, OURS, since=BEGAN)) == 4
+
+
+def test_a_series_counts_as_often_as_it_says() -> None:
+    [found] = select([event(series={"count": 12, "lastObservedTime": at(5)}, count=1)], OURS, since=BEGAN)
+    assert found.count == 12
+
+
+def test_a_sparse_event_is_told_with_what_it_has() -> None:
+    bare = {"involvedObject": {"uid": "pod-1"}, "eventTime": at(1)}
+    [found] = select([bare], OURS, since=BEGAN)
+    assert (found.type, found.reason, found.object, found.message, found.count) == ("Normal", "Unknown", "? ?", "", 1)
+
+
+# ---- in order, and not too many
+
+
+def test_warnings_come_first_and_the_latest_first_among_equals() -> None:
+    events = [
+        event("normal late", type="Normal", seen=at(9)),
+        event("warning early", seen=at(1)),
+        event("warning late", seen=at(8)),
+        event("normal early", type="Normal", seen=at(2)),
+    ]
+    assert messages(*events) == ["warning late", "warning early", "normal late", "normal early"]
+
+
+def test_a_flood_keeps_the_warnings_and_the_latest() -> None:
+    """Hundreds of Scheduled and Pulled do not push out the one that tells."""
+    noise = [event(f"normal {number}", type="Normal", seen=at(50)) for number in range(300)]
+    found = messages(*noise, *(event(f"warning {number}", seen=at(number)) for number in range(30)))
+    assert found == [f"warning {number}" for number in range(29, 29 - MAX_EVENTS, -1)]
+
+
+def test_a_text_is_one_line_of_bounded_length() -> None:
+    assert shorten("  a\n\tb  c\n") == "a b c"
+    assert shorten("x" * MAX_TEXT) == "x" * MAX_TEXT
+    assert shorten("x" * 9999) == "x" * (MAX_TEXT - 1) + "…"
+
+
+@given(
+    st.lists(
+        st.builds(
+            event,
+            st.sampled_from(["a", "b", "c"]),
+            seen=st.integers(-5, 30).map(at),
+            uid=st.sampled_from(["pod-1", "pod-2", "pod-3"]),
+            type=st.sampled_from(["Normal", "Warning"]),
+            count=st.integers(0, 5),
+        ),
+        max_size=12,
+    )
+)
+def test_nothing_of_the_run_is_lost_or_counted_twice(events: list[dict[str, Any]]) -> None:
+    found = select(events, OURS, since=BEGAN)
+    counted = [
+        item for item in events if item["involvedObject"]["uid"] in OURS.owned and item["lastTimestamp"] >= at(0)
+    ]
+    assert sum(item.count for item in found) == sum(max(item["count"], 1) for item in counted)
+    keys = [(item.object, item.reason, item.message) for item in found]
+    assert len(keys) == len(set(keys))
