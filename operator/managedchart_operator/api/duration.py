@@ -8,7 +8,7 @@ helm would refuse what the API server took: six digits for a number and 16 chara
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from managedchart_operator.api.schema import matches
 
@@ -25,8 +25,8 @@ def seconds(duration: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(duration))
 
 
-def _check(duration: str) -> str:
-    if seconds(duration) <= 0:
+def _check(duration: object) -> object:
+    if isinstance(duration, str) and seconds(duration) <= 0:
         raise ValueError(f'the duration "{duration}" must be longer than zero')
     return duration
 
@@ -41,6 +41,7 @@ Duration = Annotated[
             DURATION_PATTERN, "write a duration longer than zero, like 180s, 5m or 1h30m", also="self.matches('[1-9]')"
         ),
     ),
-    AfterValidator(_check),
+    # Before the pattern, whose own error shows a person nothing but a regular expression.
+    BeforeValidator(_check),
 ]
 """A positive duration, kept as it was written."""
