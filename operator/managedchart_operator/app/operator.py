@@ -191,7 +191,7 @@ async def run(settings: Settings) -> None:
         except OSError as error:
             address = f"{settings.http_host}:{settings.http_port}"
             raise StartupError(
-                f"cannot listen on {address}: {error.strerror or error}",
+                f"cannot listen on {address}: {os.strerror(error.errno or 0)}",
                 hint="set MANAGEDCHART_HTTP_HOST and MANAGEDCHART_HTTP_PORT to a free address, or 0 for any free port",
             ) from error
         stack.push_async_callback(server.stop)
