@@ -73,7 +73,7 @@ class Reconciler:
         if chart is None:
             return None
         logger = _logger(chart)
-        writer = StatusWriter(chart, self.api, written=self.store.put)
+        writer = StatusWriter(chart, self.api, written=self.store.put_status)
         recorder = RunRecorder(chart, writer, self.telemetry, logger)
         try:
             if chart.deleting:

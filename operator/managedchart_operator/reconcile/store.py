@@ -6,6 +6,7 @@ is filled anew at each start. Invariant: an older view of an object never replac
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from managedchart_operator.api.resource import Key, ManagedChart
 
@@ -39,6 +40,19 @@ class Store:
             self._unclaim(known)
         self._charts[chart.key] = chart
         self._claims[_target(chart)].add(chart.key)
+
+    def put_status(self, answer: ManagedChart) -> None:
+        """Take in the answer to a status patch of ours.
+
+        It may carry a spec that the watch has not told of yet; if that were taken in here, the watch would bring nothing new
+        then, and the new spec would interrupt and begin nothing.
+        """
+        known = self._charts.get(answer.key)
+        if known is None or known.uid != answer.uid or known.resource_version > answer.resource_version:
+            return
+        self._charts[answer.key] = replace(
+            known, status=answer.status, finalizers=answer.finalizers, resource_version=answer.resource_version
+        )
 
     def remove(self, key: Key, *, uid: str) -> list[Key]:
         """Forget an object that is gone, if it is still the known one; return the others that claim its release."""

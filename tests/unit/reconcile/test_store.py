@@ -52,6 +52,36 @@ def test_the_deletion_of_a_replaced_object_removes_nothing() -> None:
     assert store.remove(Key("apps", "unknown"), uid="old") == []
 
 
+def test_the_answer_to_a_status_patch_does_not_hide_a_new_spec_from_the_watch() -> None:
+    """It carries the spec of its moment, which the watch tells 0.1 s later; only the watch interrupts what runs."""
+    store = Store()
+    store.put(chart(generation=1, resource_version=1))
+    store.put_status(
+        chart(generation=2, resource_version=3, deleting=True, spec={"new": True}, status={"phase": "Exec"})
+    )
+    known = store.get(Key("apps", "web"))
+    assert known is not None
+    assert (known.generation, known.deleting, known.spec) == (1, False, chart().spec)
+    assert (known.status, known.resource_version) == ({"phase": "Exec"}, 3)
+    store.put(chart(generation=2, resource_version=3, status={"phase": "Exec"}))
+    again = store.get(Key("apps", "web"))
+    assert again is not None
+    assert again.generation == 2
+
+
+def test_a_late_answer_to_a_status_patch_changes_nothing() -> None:
+    """Of an object that is gone, was replaced, or is known in a newer version."""
+    store = Store()
+    store.put_status(chart(resource_version=9))
+    assert len(store) == 0
+    store.put(chart(uid="new", resource_version=7))
+    store.put_status(chart(uid="old", resource_version=9, status={"phase": "Exec"}))
+    store.put_status(chart(uid="new", resource_version=6, status={"phase": "Exec"}))
+    known = store.get(Key("apps", "web"))
+    assert known is not None
+    assert (known.uid, known.resource_version, known.status) == ("new", 7, {})
+
+
 def test_a_release_is_claimed_by_name_and_namespace_of_the_release() -> None:
     store = Store()
     store.put(chart("web"))
