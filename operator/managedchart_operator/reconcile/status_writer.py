@@ -1,11 +1,13 @@
 """The one writer of an object's status during a run.
 
-Purpose: the status is written as it happens, yet a phase that takes no time costs no request: while one patch is under way,
-further changes are gathered into the next. Boundary: what the status says is decided elsewhere. Invariants: patches of one
-object never overlap; only what has changed is sent; unchanged status is not written.
+Purpose: the status is written as it happens, yet a phase that takes no time costs no request: changes that follow each other
+at once go in one patch, and while one is under way, further ones are gathered into the next. Boundary: what the status
+says is decided elsewhere. Invariants: patches of one object never overlap; only what has changed is sent; unchanged status
+is not written.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,8 @@ from managedchart_operator.kube.managedcharts import ManagedCharts
 
 logger = logging.getLogger(__name__)
 
+# Longer than the phases before helm starts take together, shorter than what a person takes for a delay.
+GATHER_SECONDS = 0.05
 # A status that could not be written holds up nothing while the run goes on; at its end it is tried a few times.
 _FLUSH_TRIES = 3
 # Longer with each try; an API server that needs more than a moment is met again with the next attempt of the run.
@@ -33,11 +37,13 @@ class StatusWriter:
         self._on_written = written
         self._known = {key: value for key, value in chart.status.items() if key in _dump_keys()}
         self._writing: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
 
     def touch(self) -> None:
         """The status may have changed: write it soon."""
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_all(), name=f"status {self._chart.key}")
+            self._hurry.clear()
+            self._writing = asyncio.create_task(self._write_soon(), name=f"status {self._chart.key}")
             self._writing.add_done_callback(_log_failure)
 
     async def flush(self) -> None:
@@ -58,6 +64,7 @@ class StatusWriter:
 
         The next run begins with what this one has written, so it must know that.
         """
+        self._hurry.set()
         cancelled: asyncio.CancelledError | None = None
         while self._writing is not None and not self._writing.done():
             try:
@@ -66,6 +73,12 @@ class StatusWriter:
                 cancelled = error
         if cancelled:
             raise cancelled
+
+    async def _write_soon(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._hurry.wait()
+        await self._write_all()
 
     async def _write_all(self) -> None:
         while patch := difference(self._known, wanted := _dump(self.status)):
