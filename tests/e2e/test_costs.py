@@ -1,0 +1,215 @@
+"""What an operation costs, in counts that do not depend on the machine: helm processes, requests, writes.
+
+What depends on time has a bound instead of a number: status writes that follow each other at once are gathered into one, and
+the watch for signs of failure is opened only beside a helm that takes its time. One more than a bound is a regression, and is
+to be explained where the bound is raised.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_kind import KindCluster
+
+from conftest import REPOSITORY
+from harness.audit import Request, read_audit_log
+from harness.cluster import Cluster, managedchart, namespace
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+CHART = {"path": str(REPOSITORY / "bench" / "chart")}
+STARTED = "managedchart_helm_processes_started_total"
+REQUESTS = "managedchart_api_requests_total"
+OURS, KOPF = "managedchart-operator", "kopf"
+# How long nothing must have been asked any more until an operation counts as over.
+QUIET_SECONDS = 0.5
+
+STATUS_WRITE = ("patch", "managedcharts/status")
+EVENT = ("create", "events")
+FINALIZER = ("patch", "managedcharts")
+LOOK = ("list", "secrets")
+# A helm that takes its time is watched over: at most a list and a watch of each, shared by all runs in a namespace.
+EVIDENCE = {(verb, resource) for verb in ("list", "watch") for resource in ("events", "pods")}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What an operation cost. `requests` are the operator's own, by verb and resource; lists that begin a watch included."""
+
+    helm_processes: int
+    requests: Counter[tuple[str, str]]
+    metered: int
+    """The same requests, by the operator's own account."""
+
+    @property
+    def fixed(self) -> dict[tuple[str, str], int]:
+        """The requests whose number does not depend on how long something took."""
+        return {kind: count for kind, count in self.requests.items() if kind != STATUS_WRITE and kind not in EVIDENCE}
+
+    @property
+    def total(self) -> int:
+        """All requests."""
+        return self.requests.total()
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A cluster with an audit log, and an operator that nobody else uses."""
+
+    cluster: Cluster
+    operator: OperatorProcess
+    log: Path
+
+    def asked(self, *clients: str) -> list[Request]:
+        """Return the requests of these programs until now."""
+        return [request for request in read_audit_log(self.log) if request.client in clients]
+
+    def costs(self, operation: Callable[[], object]) -> Costs:
+        """Carry an operation out and return what it cost until the operator was quiet again."""
+        self.until_quiet()
+        asked, helms, metered = len(self.asked(OURS)), self.operator.metric(STARTED), self.operator.metric(REQUESTS)
+        operation()
+        self.until_quiet()
+        return Costs(
+            helm_processes=int(self.operator.metric(STARTED) - helms),
+            requests=Counter((request.verb, request.resource) for request in self.asked(OURS)[asked:]),
+            metered=int(self.operator.metric(REQUESTS) - metered),
+        )
+
+    def until_quiet(self) -> None:
+        """Return when the operator asks for nothing any more."""
+        known = -1
+        while known != (known := len(self.asked(OURS))):
+            time.sleep(QUIET_SECONDS)  # that nothing more comes cannot be waited for in another way
+
+
+@pytest.fixture(scope="module")
+def meter(kind_cluster: KindCluster, helm_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meter]:
+    """A cluster of this module's own: the audit log has to be asked for when it is created."""
+    folder = tmp_path_factory.mktemp("costs")
+    log = folder / "audit.log"
+    own = KindCluster(
+        f"{kind_cluster.name}-costs",
+        folder / "kubeconfig",
+        kind_path=kind_cluster.kind_path,
+        kubectl_path=kind_cluster.kubectl_path,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEVCLUSTER_AUDIT_LOG", str(log))
+        own.create()
+    try:
+        if not log.exists():
+            pytest.skip("this kind of cluster writes no audit log")
+        cluster = Cluster(own)
+        cluster.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
+        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        cluster.wait(crds, "managedcharts.managedchart.dev", _established, what="established")
+        for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
+            cluster.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+        kubeconfig = service_account_kubeconfig(cluster, folder / "operator-kubeconfig")
+        operator = OperatorProcess(
+            kubeconfig=kubeconfig, folder=folder, helm=helm_binary, chart_roots=[REPOSITORY / "bench" / "chart"]
+        )
+        with operator:
+            yield Meter(cluster, operator, log)
+    finally:
+        own.delete()
+
+
+def _established(definition: dict[str, Any] | None) -> bool:
+    conditions = ((definition or {}).get("status") or {}).get("conditions") or []
+    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+
+
+@pytest.fixture
+def ns(meter: Meter, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).removeprefix("test-")[:40].strip("-")
+    with namespace(meter.cluster, name) as made:
+        yield made
+
+
+def test_an_install_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None:
+    """The finalizer, a look before and after, the namespace, two Events, the status when it begins and when it ends."""
+    costs = meter.costs(lambda: _ready(meter, ns))
+    assert costs.helm_processes == 1
+    assert costs.fixed == {FINALIZER: 1, LOOK: 2, ("get", "namespaces"): 1, EVENT: 2}, costs
+    assert costs.requests[STATUS_WRITE] <= 4, costs
+
+
+def test_an_upgrade_costs_one_helm_and_fewer_requests(meter: Meter, ns: str) -> None:
+    """As an install, without finalizer and namespace."""
+    _ready(meter, ns)
+    costs = meter.costs(lambda: _ready(meter, ns, values={"image": {"tag": "2.0"}}))
+    assert costs.helm_processes == 1
+    assert costs.fixed == {LOOK: 2, EVENT: 2}, costs
+    assert costs.requests[STATUS_WRITE] <= 4, costs
+
+
+def test_a_spec_that_changes_nothing_of_what_runs_costs_one_look_and_one_write(meter: Meter, ns: str) -> None:
+    """The new generation is acknowledged; no helm, no Event."""
+    _ready(meter, ns, timeout="180s")
+    costs = meter.costs(lambda: _ready(meter, ns, timeout="181s"))
+    assert costs.helm_processes == 0
+    assert costs.requests == {LOOK: 1, STATUS_WRITE: 1}, costs
+
+
+def test_a_change_that_asks_for_nothing_costs_nothing(meter: Meter, ns: str) -> None:
+    """Labels, foreign annotations and an unchanged apply reach the operator and are no reason to look."""
+    _ready(meter, ns)
+
+    def unchanged() -> None:
+        meter.cluster.kubectl("label", "managedchart", "bench", "team=a", f"--namespace={ns}")
+        meter.cluster.kubectl("annotate", "managedchart", "bench", "example.com/note=b", f"--namespace={ns}")
+        _ready(meter, ns)
+
+    costs = meter.costs(unchanged)
+    assert costs.helm_processes == 0
+    assert costs.total == 0, costs
+
+
+def test_a_release_in_sync_costs_one_look_at_a_restart(meter: Meter, ns: str) -> None:
+    """A start lists the resources and each one's release metadata; no helm, no write."""
+    _ready(meter, ns)
+
+    meter.operator.stop()
+    asked = len(meter.asked(OURS))
+    meter.operator.start()
+    meter.until_quiet()
+    mine = [request for request in meter.asked(OURS)[asked:] if request.namespace == ns]
+    assert [(request.verb, request.resource) for request in mine] == [LOOK], mine
+    assert meter.operator.metric(STARTED) == 0
+
+
+def test_a_delete_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None:
+    """Looks before, at and after the uninstall, the status while it lasts, and the finalizer."""
+    _ready(meter, ns)
+    costs = meter.costs(
+        lambda: meter.cluster.kubectl("delete", "managedchart", "bench", f"--namespace={ns}", "--timeout=60s")
+    )
+    assert costs.helm_processes == 1
+    assert costs.fixed == {FINALIZER: 1, LOOK: 3}, costs
+    assert costs.requests[STATUS_WRITE] <= 3, costs
+
+
+def test_kopf_asks_for_lists_and_watches_only(meter: Meter, ns: str) -> None:
+    """Everything else is ours to answer for: kopf writes nothing, neither annotations nor finalizers nor Events."""
+    _ready(meter, ns)
+    asked = meter.asked(KOPF)
+    assert asked
+    assert {request.verb for request in asked} <= {"get", "list", "watch"}
+
+
+def test_the_operators_own_account_of_its_requests_is_that_of_the_api_server(meter: Meter, ns: str) -> None:
+    """managedchart_api_requests_total may be relied on where there is no audit log."""
+    costs = meter.costs(lambda: _ready(meter, ns))
+    assert costs.metered == costs.total
+
+
+def _ready(meter: Meter, ns: str, **spec: Any) -> None:
+    meter.cluster.apply(managedchart("bench", CHART, **spec), namespace=ns)
+    meter.cluster.wait_ready(ns, "bench")
