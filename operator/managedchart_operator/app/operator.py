@@ -26,6 +26,7 @@ from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedCh
 from managedchart_operator.app.http import HttpServer
 from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
+from managedchart_operator.app.no_diffs import NoDiffs
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
@@ -303,6 +304,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
     settings.posting.enabled = False  # Events are written by kube.events, also while kopf is shutting down
+    settings.persistence.diffbase_storage = NoDiffs()
     settings.scanning.disabled = True  # the CRD was checked at start; no rights to list CRDs are needed
     # kopf's own requests are lists and watches only; the API server itself ends others after 60 s.
     settings.networking.request_timeout = 60
