@@ -190,6 +190,21 @@ def test_what_a_reboot_left_is_replaced_and_a_reused_pid_left_alone(alone: Devcl
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("content", [None, "", "{}", '{"ports": {"other": 1}}'])
+def test_a_cluster_of_another_version_can_be_deleted(alone: Devcluster, content: str | None) -> None:
+    folder = alone.folder("foreign")
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "cluster.json").write_text(content)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        birth = f"{fields[19]}@{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+        (folder / "etcd.pid").write_text(json.dumps({"pid": process.pid, "birth": birth}))
+        alone.delete("foreign")
+        assert process.wait(timeout=5) == -signal.SIGKILL
+    assert not folder.exists()
+
+
 def test_a_port_that_was_taken_in_between_is_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

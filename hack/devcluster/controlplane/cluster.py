@@ -63,8 +63,9 @@ def delete(name: str, *, kubeconfig_file: Path | None) -> bool:
         return False
     try:
         layout = Layout.load(name)
-    except (FileNotFoundError, ValueError):
-        layout = None  # a creation that was killed at its very beginning
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        # A creation that was killed at its very beginning, or another version's cluster: its processes end all the same.
+        layout = None
     if layout is not None and (layout.programs / "kubectl").exists():
         kubeconfig.remove(layout, kubeconfig_file or kubeconfig.default_file())
     _tear_down(folder)

@@ -76,7 +76,7 @@ class Layout:
         folder = folders.cluster(name)
         content = json.loads((folder / "cluster.json").read_text())
         programs, ports = Path(content["programs"]), Ports(**content["ports"])
-        return cls(name, folder, programs, ports, content["token"], content["audit_log"])
+        return cls(name, folder, programs, ports, content["token"], content.get("audit_log", ""))
 
 
 def commands(layout: Layout) -> dict[str, list[str]]:
