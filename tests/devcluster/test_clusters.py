@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -203,6 +204,26 @@ def test_a_cluster_of_another_version_can_be_deleted(alone: Devcluster, content:
         alone.delete("foreign")
         assert process.wait(timeout=5) == -signal.SIGKILL
     assert not folder.exists()
+
+
+def test_a_kill_waits_for_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program whose first thread has ended still holds its ports: a restart of the API server found its own one taken."""
+    monkeypatch.syspath_prepend(str(DEVCLUSTER.parent))
+    processes = importlib.import_module("controlplane.processes")
+    server = (
+        "import ctypes, socket, threading, time\n"
+        "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    process = processes.start("server", [sys.executable, "-c", server], tmp_path)
+    stat = Path(f"/proc/{process.pid}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0], lambda state: state == "Z")
+    assert process.alive
+    process.kill()
+    assert not process.alive
+    port = int((tmp_path / "server.log").read_text())
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_a_port_that_was_taken_in_between_is_replaced_by_another(

@@ -39,7 +39,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Whether any thread of this very process still runs (a zombie does not)."""
         return bool(self.birth) and _birth(self.pid) == self.birth
 
     def kill(self) -> None:
@@ -134,7 +134,8 @@ def _birth(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    if fields[0] in "ZX":
+    # Its first thread may be a zombie while others still end, and hold its ports and files: the threads are counted, too.
+    if fields[0] in "ZX" and fields[17] in {"0", "1"}:
         return ""
     # Ticks since boot repeat after a reboot, hence the boot's own id.
     return f"{fields[19]}@{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
