@@ -76,20 +76,20 @@ class ManagedCharts:
             raise
         return ManagedChart.from_body(answer)
 
-    async def add_finalizer(self, chart: ManagedChart) -> None:
-        """Put our finalizer on the object, keeping those of others. Raises KubeError."""
-        await self._change_finalizers(chart, lambda names: names if FINALIZER in names else [*names, FINALIZER])
+    async def add_finalizer(self, chart: ManagedChart) -> bool:
+        """Put our finalizer on the object, keeping those of others; False where it is gone or going. Raises KubeError."""
+        return await self._change_finalizers(chart, lambda names: names if FINALIZER in names else [*names, FINALIZER])
 
     async def remove_finalizer(self, chart: ManagedChart) -> None:
         """Take our finalizer off the object, keeping those of others. Raises KubeError."""
         await self._change_finalizers(chart, lambda names: [name for name in names if name != FINALIZER])
 
-    async def _change_finalizers(self, chart: ManagedChart, change: Callable[[list[str]], list[str]]) -> None:
+    async def _change_finalizers(self, chart: ManagedChart, change: Callable[[list[str]], list[str]]) -> bool:
         names = list(chart.finalizers)
         while True:
             wanted = change(names)
             if wanted == names:
-                return
+                return True
             # `test` makes the API server answer 422 when the list is no longer the one that we saw.
             test = {"op": "test", "path": "/metadata/finalizers", "value": names or None}
             uid = {"op": "test", "path": "/metadata/uid", "value": chart.uid}
@@ -103,12 +103,14 @@ class ManagedCharts:
                 )
             except KubeError as error:
                 if error.status == 404:
-                    return
+                    return False
                 if error.status not in (409, 422):
                     raise
                 now = await self.read(chart.key)
                 if now is None or now.uid != chart.uid:
-                    return
+                    return False
+                if now.deleting and FINALIZER not in now.finalizers:
+                    return False  # an object that is being deleted takes no new finalizer
                 names = list(now.finalizers)
             else:
-                return
+                return True

@@ -93,8 +93,8 @@ class Reconciler:
     # ---- towards the spec
 
     async def _converge(self, chart: ManagedChart, recorder: RunRecorder) -> float | None:
-        if FINALIZER not in chart.finalizers:
-            await self.api.add_finalizer(chart)
+        if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
+            return None  # deleted before we could hold it: nobody would ever remove what is installed now
         spec = parse_spec(chart)
         release = self._release(chart, spec)
         await release.observe()

@@ -105,6 +105,30 @@ async def test_a_finalizer_of_an_object_that_is_gone_is_no_error(client: KubeCli
     assert api.asked[-1][:2] == ("PATCH", CHART)
 
 
+@pytest.mark.parametrize(
+    ("refused", "now"),
+    [
+        (404, None),
+        (422, None),
+        (422, body(uid="u2")),
+        (422, body(finalizers=["theirs"], deletionTimestamp="2026-11-22T20:50:00Z")),
+    ],
+)
+async def test_a_finalizer_that_comes_too_late_is_told(
+    client: KubeClient, api: FakeApiServer, refused: int, now: dict[str, Any] | None
+) -> None:
+    """Gone, another one by now, or going: what is installed for such an object would never be removed."""
+    api.answers["PATCH", CHART] = (refused, refusal("no", refused))
+    if now is not None:
+        api.answers["GET", CHART] = (200, now)
+    assert await ManagedCharts(client).add_finalizer(chart()) is False
+
+
+async def test_a_finalizer_that_was_put_on_is_told(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["PATCH", CHART] = (200, body(finalizers=[FINALIZER]))
+    assert await ManagedCharts(client).add_finalizer(chart()) is True
+
+
 # ---- Events
 
 
