@@ -75,9 +75,9 @@ class Trial:
 async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) -> ObjectRef:
     meta = item["metadata"]
     if not meta.get("name"):
-        # helm fails on it too, but only halfway through the real upgrade.
+        # helm refuses it too ("resource name may not be empty"), but only halfway through the real run.
         raise LifecycleError(
-            f"a {item['kind']} of the chart has no name, so helm cannot upgrade it",
+            f"a {item['kind']} of the chart has no name, so helm cannot apply it",
             reason=Reason.OBJECT_INVALID,
             transient=False,
         )

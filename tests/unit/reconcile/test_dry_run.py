@@ -1,0 +1,99 @@
+"""What a dry run makes of the API server's answers; the answers themselves are those of tests/e2e/fields/test_dry_run.py."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from managedchart_operator.errors import HelmError, KubeError, LifecycleError
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.dry_run import Trial
+
+
+class FakeObjects:
+    """Refuses objects by name, with the API server's sentences; an empty sentence means that it does not answer."""
+
+    def __init__(self, **refusals: str) -> None:
+        self._refusals = refusals
+        self.tried: list[tuple[ObjectRef, bool]] = []
+
+    async def namespaced(self, api_version: str, kind: str) -> bool:
+        return kind not in ("Namespace", "ClusterRole")
+
+    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
+        self.tried.append((ref, force))
+        if (answer := self._refusals.get(ref.name)) is not None:
+            raise KubeError("refused", reason=Reason.API_UNAVAILABLE, transient=True, status=422, answer=answer)
+
+
+def item(kind: str, name: str, *, api_version: str = "v1", **meta: Any) -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **meta}}
+
+
+def trial(objects: FakeObjects, *, apply_method: str | None = None, force: bool = False) -> Trial:
+    stored = None if apply_method is None else StoredRelease({"apply_method": apply_method})
+    return Trial(objects, "apps", stored, force=force)  # type: ignore[arg-type]
+
+
+async def test_each_object_is_tried_where_it_would_be_applied() -> None:
+    objects = FakeObjects()
+    rendered = [
+        item("ConfigMap", "a"),
+        item("ConfigMap", "b", namespace="other"),
+        item("ClusterRole", "c", namespace="x"),
+    ]
+    assert await trial(objects).judge(rendered) == "3 objects rendered and validated, nothing changed"
+    assert [ref.namespace for ref, _ in objects.tried] == ["apps", "other", ""]
+
+
+@pytest.mark.parametrize(
+    ("apply_method", "force", "forced"),
+    [(None, False, False), ("ssa", False, False), ("csa", False, True), ("", False, True), ("ssa", True, True)],
+    ids=["first install", "server's side", "client's side", "helm 3", "asked for"],
+)
+async def test_fields_are_taken_over_where_helm_would(apply_method: str | None, *, force: bool, forced: bool) -> None:
+    objects = FakeObjects()
+    await trial(objects, apply_method=apply_method, force=force).judge([item("ConfigMap", "a")])
+    assert [force for _, force in objects.tried] == [forced]
+
+
+async def test_objects_of_a_namespace_that_the_chart_or_helm_will_make_are_counted_as_untried() -> None:
+    objects = FakeObjects(a='namespaces "apps" not found', b='namespaces "made" not found')
+    rendered = [item("Namespace", "made"), item("ConfigMap", "a"), item("ConfigMap", "b", namespace="made")]
+    found = await trial(objects).judge(rendered)
+    assert found == "3 objects rendered, 2 not validated since their namespace does not exist yet"
+
+
+async def test_a_namespace_that_nobody_will_make_is_a_refusal() -> None:
+    objects = FakeObjects(a='namespaces "gone" not found')
+    with pytest.raises(HelmError):
+        await trial(objects).judge([item("ConfigMap", "a", namespace="gone")])
+
+
+async def test_all_refusals_are_told_in_one_error_and_no_secret_in_it() -> None:
+    objects = FakeObjects(
+        a='ConfigMap "a" is invalid: data: Invalid value: too long',
+        b='Secret "b" is invalid: data: Invalid value: correct horse',
+    )
+    secret = {**item("Secret", "b"), "stringData": {"password": "correct horse"}}
+    with pytest.raises(HelmError) as raised:
+        await trial(objects).judge([item("ConfigMap", "a"), secret, item("ConfigMap", "c")])
+    assert raised.value.reason is Reason.OBJECT_INVALID
+    assert 'ConfigMap "a" is invalid' in raised.value.text
+    assert '"b" is invalid' in raised.value.text
+    assert "correct horse" not in raised.value.text + raised.value.message
+    assert len(objects.tried) == 3
+
+
+async def test_an_api_server_that_does_not_answer_is_no_refusal() -> None:
+    with pytest.raises(KubeError):
+        await trial(FakeObjects(a="")).judge([item("ConfigMap", "a")])
+
+
+async def test_an_object_without_a_name_is_told() -> None:
+    nameless = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "job-"}}
+    with pytest.raises(LifecycleError, match="a Job of the chart has no name") as raised:
+        await trial(FakeObjects()).judge([nameless])
+    assert not raised.value.transient
