@@ -11,11 +11,14 @@ DEVCLUSTER := hack/devcluster/devcluster
 KIND ?= $(DEVCLUSTER)
 # More arguments for pytest, like `make test ARGS="-k locks"`.
 ARGS ?=
+# How many releases `make bench` works with.
+N ?= 100
 
-.PHONY: help demo demo-stop test test-unit test-e2e lint image image-test tools crds lock clean
+.PHONY: help demo demo-stop test test-unit test-e2e chaos lint bench bench-compare bench-scale bench-independence
+.PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 22
 
 # The lock holds versions and hashes; the operator itself is installed so that changes count at once.
 $(VENV)/.ready: requirements/dev.lock pyproject.toml
@@ -26,7 +29,7 @@ $(VENV)/.ready: requirements/dev.lock pyproject.toml
 	@touch $@
 
 tools: ## Build helm, kubectl and the control plane (once; about 6 minutes on 2 cores).
-	@$(DEVCLUSTER) build
+	@$(DEVCLUSTER) build >/dev/null
 
 demo: $(VENV)/.ready tools ## Bring up a control plane, run the operator, apply the examples, show the outcome.
 	@$(BIN)/python hack/demo/demo.py start
@@ -49,6 +52,21 @@ lint: $(VENV)/.ready ## Check style, types and the direction of imports.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/.ready tools ## Kill and change things at random for minutes; SEED= replays a run.
+	$(BIN)/python -P -m pytest tests/chaos --kind-bin="$(KIND)" --kind-kubectl-bin="$$($(DEVCLUSTER) bin)/kubectl" $(ARGS)
+
+bench: $(VENV)/.ready tools ## Compare with plain helm on a fresh cluster; N= releases.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark run --n=$(N) $(ARGS)
+
+bench-compare: $(VENV)/.ready ## Compare two kept results: OLD= NEW=.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark compare $(OLD) $(NEW)
+
+bench-scale: $(VENV)/.ready tools ## Measure one operator with 5,000 resources in sync.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark scale $(ARGS)
+
+bench-independence: $(VENV)/.ready tools ## Measure installs beside releases that wait for ever.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark independence $(ARGS)
 
 image: ## Build the operator's image with docker, podman or buildah.
 	hack/image/build

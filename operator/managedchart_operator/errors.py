@@ -6,6 +6,7 @@
     ├── ValuesError               values files, inline YAML or `set` cannot be read
     ├── KubeError                 the API server refused or did not answer; carries the HTTP status
     ├── HelmError                 helm ended with an error; carries its exit code and text
+    │   └── UninstallBlockedError objects of the release do not go; carries which
     ├── LifecycleError            a lifecycle's own phase failed
     └── StartupError              the operator cannot start here; ends the process with the message
 
@@ -86,6 +87,14 @@ class HelmError(OperatorError):
         super().__init__(message, reason=reason, transient=transient, hint=hint)
         self.text = text
         self.exit_code = exit_code
+
+
+class UninstallBlockedError(HelmError):
+    """Objects of a release do not go. `blocked_by` names them as `apiVersion|kind|namespace|name`."""
+
+    def __init__(self, message: str, *, blocked_by: list[str], text: str, hint: str) -> None:
+        super().__init__(message, reason=Reason.UNINSTALL_BLOCKED, transient=True, text=text, hint=hint)
+        self.blocked_by = blocked_by
 
 
 class LifecycleError(OperatorError):

@@ -96,7 +96,7 @@ def test_no_file_ties_the_build_to_one_index_or_proxy(texts: dict[str, str]) -> 
 
 def test_the_patterns_find_what_they_look_for() -> None:
     """A test that cannot fail would be none."""
-    home, index = "/home/somebody/x", "--index-url=https://pypi.corp.example/simple"
+    home, index = "/home/" + "somebody/x", "--index-url=" + "https://pypi.corp.example/simple"
     assert MACHINE_PATHS.search(f"cd {home}")
     assert not MACHINE_PATHS.search("see apps/home/page and $HOME/x and /charts/podinfo")
     assert REGISTRY_OPTIONS.search(f"pip install {index} x")

@@ -66,7 +66,11 @@ def _root() -> dict[str, Any]:
     return {
         "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
         "type": "object",
-        "properties": {"spec": structural(ManagedChartSpec), "status": structural(ManagedChartStatus)},
+        "properties": {
+            "spec": structural(ManagedChartSpec),
+            # A generation that was never observed: without it kstatus takes an object without status for a finished one.
+            "status": {**structural(ManagedChartStatus), "default": {"observedGeneration": -1}},
+        },
         "required": ["spec"],
         **rules(_NAME_FITS),
     }

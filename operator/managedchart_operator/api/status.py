@@ -183,6 +183,23 @@ class LastFailure(StatusModel):
     """When it failed (RFC 3339)."""
 
 
+class RevisionRecord(StatusModel):
+    """What became of a revision."""
+
+    revision: int
+    """Revision of the release."""
+    action: str
+    """Install, Upgrade or Rollback."""
+    outcome: str
+    """Helm's status of the revision when the run ended."""
+    chart_version: str | None = None
+    """Version of the chart."""
+    digest: str | None = None
+    """Digest of the input."""
+    time: str
+    """When the run ended (RFC 3339)."""
+
+
 class ManagedChartStatus(StatusModel):
     """What the operator did and what came of it."""
 
@@ -199,8 +216,12 @@ class ManagedChartStatus(StatusModel):
     """The phases of the current or last run, in their order."""
     release: ReleaseStatus | None = None
     """The Helm release."""
+    history: list[RevisionRecord] = Field(default_factory=list)
+    """The last five revisions, the newest first."""
     last_failure: LastFailure | None = None
     """Why the last run failed."""
+    blocked_by: list[str] = Field(default_factory=list)
+    """The objects that hold up an uninstall, as apiVersion|kind|namespace|name."""
     failures: int = 0
     """Failures in a row of the present input."""
     attempted_digest: str | None = None

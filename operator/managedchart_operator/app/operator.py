@@ -9,6 +9,7 @@ cancelled, and they write annotations. Its event handler gives what a level-trig
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import os
@@ -35,9 +36,8 @@ from managedchart_operator.helm.binary import check_version, environment
 from managedchart_operator.helm.charts import ChartStore
 from managedchart_operator.helm.confinement import ChartRoots
 from managedchart_operator.helm.runner import HelmRunner, HelmSlots, end_orphans
-from managedchart_operator.helm.storage import revision_of
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.events import COMPONENT, Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces
@@ -47,6 +47,7 @@ from managedchart_operator.kube.watch import changes
 from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release import Tools, pull
+from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store
 
@@ -66,10 +67,15 @@ class Operator:
     store: Store
     scheduler: Scheduler
     metrics: Metrics
+    releases: ReleaseWatch = field(init=False)
     lag: LoopLag = field(default_factory=LoopLag)
     loaded: bool = False
     release_watch: asyncio.Task[None] | None = None
     lag_meter: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.releases = ReleaseWatch(self.store, self.scheduler)
+        self.scheduler.when_idle(self.releases.run_ended)
 
     # ---- what kopf and the release watch report
 
@@ -90,35 +96,16 @@ class Operator:
         for key in self.store.remove(chart.key, uid=chart.uid):
             self.scheduler.request(key)
 
-    def release_changed(self, metadata: dict[str, Any]) -> None:
-        """A release Secret has changed: look again, unless it is what our own run does or has left."""
-        labels = metadata.get("labels") or {}
-        revision = revision_of(metadata)
-        for chart in self.store.claimants((metadata["namespace"], labels.get("name", ""))):
-            known = chart.status.get("release") or {}
-            told = known.get("revision") == revision.number and known.get("status") == revision.status
-            older = (known.get("revision") or 0) > revision.number
-            if not (told or older or self.scheduler.running(chart.key)):
-                self.scheduler.request(chart.key)
-
-    def release_removed(self, metadata: dict[str, Any]) -> None:
-        """A release Secret is gone; helm prunes old ones, so only the newest counts."""
-        labels = metadata.get("labels") or {}
-        for chart in self.store.claimants((metadata["namespace"], labels.get("name", ""))):
-            known = chart.status.get("release") or {}
-            if known.get("revision") == revision_of(metadata).number and not self.scheduler.running(chart.key):
-                self.scheduler.request(chart.key)
-
     async def watch_releases(self) -> None:
         """Follow the metadata of all release Secrets, for ever."""
         async for change in changes(self.client, SECRETS_PATH, labels=OWNER_SELECTOR, metadata_only=True):
             match change.type:
                 case "Listed":
-                    continue  # each resource is reconciled at start, and looks for itself
+                    self.releases.listed(change.object["items"])
                 case "DELETED":
-                    self.release_removed(change.object["metadata"])
+                    self.releases.removed(change.object["metadata"])
                 case _:
-                    self.release_changed(change.object["metadata"])
+                    self.releases.changed(change.object["metadata"])
 
     # ---- life
 
@@ -206,7 +193,12 @@ async def run(settings: Settings) -> None:
             port,
         )
         await kopf.operator(
-            registry=_registry(operator), settings=_kopf_settings(), clusterwide=True, standalone=True, priority=0
+            registry=_registry(operator),
+            settings=_kopf_settings(),
+            clusterwide=True,
+            standalone=True,
+            # Without one kopf asks for the user's name, and a pod's user has none.
+            identity=COMPONENT,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
         )
 
 
@@ -236,6 +228,7 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
             watches=NamespaceWatches(client),
         ),
         telemetry=metrics,
+        probe=settings.probe_seconds,
     )
     return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics), helm
 
@@ -272,11 +265,11 @@ def _registry(operator: Operator) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry)
     def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return (
-            kopf.login_with_kubeconfig(**kwargs)
-            if os.environ.get("KUBECONFIG")
-            else kopf.login_with_service_account(**kwargs)
-        )
+        if os.environ.get("KUBECONFIG"):
+            return kopf.login_with_kubeconfig(**kwargs)
+        found = kopf.login_with_service_account(**kwargs)
+        # kopf takes a DNS name; the address in the environment, which client-go uses, is there before DNS is.
+        return found and dataclasses.replace(found, server=operator.client.host)
 
     @kopf.on.startup(registry=registry)
     async def _startup(**_: Any) -> None:

@@ -27,9 +27,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
     # JSON web tokens
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*)?"), MASK),
-    # key=value, key: value and "key": "value" of telling names
+    # key=value, key: value and "key": "value" of telling names; not the kind in "Kind=Secret: …"
     (
-        re.compile(rf"""(["']?\b[\w.-]*(?:{_KEYS})["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&"']+)""", re.IGNORECASE),
+        re.compile(
+            rf"""((?<!=)["']?\b[\w.-]*(?:{_KEYS})["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&"']+)""", re.IGNORECASE
+        ),
         rf"\1{MASK}",
     ),
     # keys of well-known form: AWS, GitHub, Slack, Google

@@ -7,7 +7,7 @@ expects it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
@@ -25,6 +25,17 @@ class ObjectRef:
     kind: str
     name: str
     namespace: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `spelled` wrote. Raises ValueError."""
+        api_version, kind, namespace, name = text.split("|")
+        return cls(api_version, kind, name, namespace)
+
+    @property
+    def spelled(self) -> str:
+        """All of it in one word, to be kept in a status."""
+        return f"{self.api_version}|{self.kind}|{self.namespace}|{self.name}"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"

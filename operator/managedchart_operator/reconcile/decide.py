@@ -136,7 +136,7 @@ def _decide_deploy(
         why = "the release was removed from outside" if was_there else "the release does not exist"
         return held or _run(Operation.INSTALL, why, changed_outside=was_there)
     if newest.status == UNINSTALLING:
-        return _run(Operation.INSTALL, "an uninstall was interrupted", uninstall_first=True)
+        return held or _run(Operation.INSTALL, "an uninstall was interrupted", uninstall_first=True)
     if newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested:
         if newest.number == memory.revision:
             return (

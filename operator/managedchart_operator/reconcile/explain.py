@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from managedchart_operator.api.status import LastFailure
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 from managedchart_operator.reasons import Reason
 
 # These say that something did not happen, not why.
@@ -29,6 +29,8 @@ def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str],
     if not isinstance(error, HelmError):
         return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
     text = error.text or error.message
+    if isinstance(error, UninstallBlockedError):
+        return UninstallBlockedError(message, blocked_by=error.blocked_by, text=redact(text), hint=hint or "")
     return HelmError(
         message,
         reason=reason,

@@ -1,8 +1,14 @@
 """Reads a spec as the API server stored it.
 
-Purpose: the CRD's schema has checked it already; what still fails (a rule of a newer CRD, an object stored before a rule) is
-told by field. Boundary: pure.
+Purpose: the CRD's schema has checked it already; what still fails (an object stored before a rule) is told by field.
+Boundary: pure. Invariant: fields that the operator does not know are left out, since they come from a newer CRD than the
+operator is: the API server itself refuses misspelt ones.
 """
+
+import copy
+import logging
+from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -10,17 +16,36 @@ from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.spec import Action, ChartSource, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.errors import SpecError
 
+logger = logging.getLogger(__name__)
+
 
 def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
     """Return the spec. Raises SpecError that names each wrong field."""
     try:
         return ManagedChartSpec.model_validate(chart.spec)
     except ValidationError as error:
+        unknown = [item["loc"] for item in error.errors(include_url=False) if item["type"] == "extra_forbidden"]
         problems = "; ".join(
             f"spec.{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_url=False)
         )
-        raise SpecError(problems, hint="correct the named fields; docs/fields.md tells what each accepts") from error
+        if not unknown:
+            raise SpecError(
+                problems, hint="correct the named fields; docs/fields.md tells what each accepts"
+            ) from error
+    fields = ", ".join(f"spec.{'.'.join(map(str, place))}" for place in unknown)
+    logger.warning("%s: this operator is older than the CRD and does not know %s", chart.key, fields)
+    return parse_spec(replace(chart, spec=_without(chart.spec, unknown)))
+
+
+def _without(spec: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    known = copy.deepcopy(spec)
+    for *path, name in places:
+        holder: Any = known
+        for step in path:
+            holder = holder[step]
+        del holder[name]
+    return known
 
 
 def spec_for_removal(chart: ManagedChart) -> ManagedChartSpec:

@@ -24,7 +24,7 @@ from managedchart_operator.diagnosis.redaction import Redactor
 from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
-from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation, PhaseContext
 from managedchart_operator.lifecycle.registry import find_lifecycle
@@ -34,7 +34,7 @@ from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Tools
-from managedchart_operator.reconcile.retries import Next, next_attempt
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, Next, RetryPolicy
 from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
@@ -66,6 +66,8 @@ class Reconciler:
     events: Events
     tools: Tools
     telemetry: Telemetry
+    probe: float
+    """Seconds between looks at a resource that was given up."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns after how many seconds to come again, or None. Never raises but for a defect or a cancel."""
@@ -96,7 +98,7 @@ class Reconciler:
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
             return None  # deleted before we could hold it: nobody would ever remove what is installed now
         spec = parse_spec(chart)
-        release = self._release(chart, spec)
+        release = self._release(chart, spec, recorder.status)
         await release.observe()
         self._check_owner(chart, release)
         lifecycle = find_lifecycle(spec.lifecycle.name)
@@ -126,6 +128,8 @@ class Reconciler:
             case Verdict.WAIT_FOR_LOCK:
                 return await self._wait_for_lock(work, decision)
             case Verdict.RUN:
+                if await self._still_broken(work):
+                    return await self._look_again(work)
                 return await self._run(work, lifecycle, decision)
 
     async def _digest(self, work: _Pass) -> str:
@@ -167,6 +171,26 @@ class Reconciler:
         )
         await work.recorder.writer.flush()
 
+    async def _still_broken(self, work: _Pass) -> bool:
+        """Whether this is a look at a release that was given up for its workloads, and they are as unhealthy as before."""
+        status, chart = work.recorder.status, work.chart
+        failure = status.last_failure
+        if failure is None or status.failures <= work.spec.retry.limit or failure.reason not in WORKLOAD_REASONS:
+            return False
+        if status.attempted_digest != work.digest or status.observed_generation != chart.generation:
+            return False
+        if _requested(chart, status, RETRY_ANNOTATION) or _requested(chart, status, FORCE_ANNOTATION):
+            return False
+        return not await work.release.evidence.is_healthy()
+
+    async def _look_again(self, work: _Pass) -> float | None:
+        status = work.recorder.status
+        policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic)
+        plan = policy.still_given_up(failures=status.failures, now=datetime.now(UTC))
+        work.recorder.still_stalled(plan)
+        await work.recorder.writer.flush()
+        return _delay(plan.at.timestamp() if plan.at else None)
+
     async def _wait_for_lock(self, work: _Pass, decision: Decision) -> float | None:
         until = datetime.fromtimestamp(decision.wake_at or 0.0, UTC)
         message = f"{decision.because}; it is taken over at {timestamp(until)} unless it ends before"
@@ -191,18 +215,18 @@ class Reconciler:
         retried = recorder.status.failures > 0
         if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL) and not retried:
             await self.events.post(chart, type="Normal", reason=f"{operation.value}Started", message=decision.because)
-        if decision.unlock is not None:
-            recorder.logger.info("revision %d (%s) is taken over", decision.unlock.number, decision.unlock.status)
-            await release.unlock(decision.unlock)
-        if decision.uninstall_first:
-            await release.uninstall()
         release.dry_run = operation is Operation.DRY_RUN
         try:
+            if decision.unlock is not None:
+                recorder.logger.info("revision %d (%s) is taken over", decision.unlock.number, decision.unlock.status)
+                await release.unlock(decision.unlock)
+            if decision.uninstall_first:
+                await release.uninstall()
             await lifecycle.run(self._context(work, action=spec.action, operation=operation))
         except OperatorError as error:
             return await self._failed(work, error, operation)
         finally:
-            await release.close()
+            await release.evidence.close()
             await self._post_warnings(work)
         await self._succeeded(work, operation)
         return None
@@ -225,6 +249,10 @@ class Reconciler:
         )
         if status is not None and reason is Reason.DEPLOYED:
             message = f"{status.chart} {status.chart_version} is deployed as revision {status.revision}"
+        if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH):
+            recorder.remember(
+                release.newest, action=operation.value, chart_version=status.chart_version if status else None
+            )
         recorder.succeeded(
             phase=phase,
             reason=reason,
@@ -242,20 +270,23 @@ class Reconciler:
     async def _failed(self, work: _Pass, error: OperatorError, operation: Operation) -> float | None:
         """Record the failure with its evidence, then remedy it: in this order, so that a kill in between loses neither."""
         chart, recorder, release = work.chart, work.recorder, work.release
-        error = explain(error, recorder.findings, redact=release.redactor())
+        error = explain(error, recorder.findings, redact=release.evidence.redactor())
         await release.observe()
         failed_revision = release.newest.number if release.newest else None
         now = datetime.now(UTC)
-        plan = next_attempt(
-            error, failures=recorder.status.failures + 1, retry=work.spec.retry, now=now, endless=chart.deleting
-        )
+        policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic, endless=chart.deleting)
+        plan = policy.after(error, failures=recorder.status.failures + 1, now=now)
         applied = operation in (Operation.INSTALL, Operation.UPGRADE) and recorder.failed_phase is Phase.EXEC
+        status = await self._release_status(work)
+        if applied:
+            recorder.remember(
+                release.newest, action=operation.value, chart_version=status.chart_version if status else None
+            )
         news = recorder.failed(
             error,
             digest=work.digest,
-            after=plan.message,
-            retry_at=plan.at,
-            release=await self._release_status(work),
+            plan=plan,
+            release=status,
             revision=failed_revision if applied else None,
             phase=Phase.DELETING if chart.deleting else Phase.FAILED,
         )
@@ -294,7 +325,10 @@ class Reconciler:
         for condition in conditions:
             if condition.type in ("Reconciling", "Stalled"):
                 condition.message = f"{outcome}; {condition.message}"
-        work.recorder.status.release = await self._release_status(work)
+        status = work.recorder.status.release = await self._release_status(work)
+        if good is not None:
+            version = status.chart_version if status else None
+            work.recorder.remember(work.release.newest, action="Rollback", chart_version=version)
         await work.recorder.writer.flush()
 
     async def _told(self, chart: ManagedChart, recorder: RunRecorder, error: OperatorError) -> float | None:
@@ -315,12 +349,12 @@ class Reconciler:
             status.failures = 0
         now = datetime.now(UTC)
         spec = spec_for_removal(chart)
-        plan = next_attempt(error, failures=status.failures + 1, retry=spec.retry, now=now, endless=error.transient)
+        policy = RetryPolicy(spec.retry, self.probe, endless=error.transient)
+        plan = policy.after(error, failures=status.failures + 1, now=now)
         news = recorder.failed(
             error,
             digest=None,
-            after=plan.message,
-            retry_at=plan.at,
+            plan=plan,
             release=status.release,
             revision=None,
             phase=Phase.DELETING if chart.deleting else Phase.FAILED,
@@ -342,7 +376,7 @@ class Reconciler:
         if FINALIZER not in chart.finalizers:
             return None
         spec = spec_for_removal(chart)
-        release = self._release(chart, spec)
+        release = self._release(chart, spec, recorder.status)
         if spec.deletion_policy is DeletionPolicy.UNINSTALL:
             await release.observe()
             if _is_ours(chart, recorder.status, release):
@@ -355,7 +389,7 @@ class Reconciler:
                 except OperatorError as error:
                     return await self._failed(work, error, Operation.UNINSTALL)
                 finally:
-                    await release.close()
+                    await release.evidence.close()
                     await self._post_warnings(work)
         await recorder.writer.close()
         await self.api.remove_finalizer(chart)
@@ -364,7 +398,7 @@ class Reconciler:
 
     # ---- parts
 
-    def _release(self, chart: ManagedChart, spec: ManagedChartSpec) -> HelmRelease:
+    def _release(self, chart: ManagedChart, spec: ManagedChartSpec, status: ManagedChartStatus) -> HelmRelease:
         return HelmRelease(
             tools=self.tools,
             spec=spec,
@@ -372,6 +406,7 @@ class Reconciler:
             namespace=chart.release_namespace,
             owner=chart.uid,
             started=datetime.now(UTC),
+            blocked_by=tuple(map(ObjectRef.parse, status.blocked_by)),
         )
 
     def _context(self, work: _Pass, *, action: Action, operation: Operation) -> PhaseContext:
@@ -430,7 +465,7 @@ class Reconciler:
 def _is_ours(chart: ManagedChart, status: ManagedChartStatus, release: HelmRelease) -> bool:
     """Whether this resource deployed the release; one of somebody else that it merely names is left alone."""
     if release.newest is None or release.newest.owner is None:
-        return status.release is not None
+        return status.release is not None or bool(status.blocked_by)
     return release.newest.owner == chart.uid
 
 

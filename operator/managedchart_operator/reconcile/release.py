@@ -6,7 +6,6 @@ leaves a helm process behind.
 """
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,18 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
-from managedchart_operator.diagnosis.causes import Cause
-from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
-from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
-from managedchart_operator.diagnosis.lineage import Lineage
-from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
-from managedchart_operator.diagnosis.objects import identities, parse_manifest
-from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.diagnosis.blockers import Blocker, find_blockers
+from managedchart_operator.diagnosis.collector import Collector, Findings
+from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
+from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.charts import Chart, ChartStore
 from managedchart_operator.helm.errors import classify
@@ -43,15 +36,14 @@ from managedchart_operator.helm.storage import (
 )
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.lifecycle.context import InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.inputs import InputReader, Inputs
+from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 
-# Most upgrades are over before this; those that are not may want to be explained. What happened earlier is not lost: the
-# watch begins with all pods and events that there are.
-WATCH_AFTER_SECONDS = 0.5
 # A pull is one download; a chart is at most a few MiB.
 PULL_SECONDS = 120.0
 
@@ -81,22 +73,21 @@ class HelmRelease:
     started: datetime
     dry_run: bool = False
     refresh_chart: bool = False
+    blocked_by: tuple[ObjectRef, ...] = ()
+    """What held up the uninstall before."""
     revisions: tuple[Revision, ...] = ()
     attempt: str = field(default_factory=lambda: secrets.token_hex(8))
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
     stored: StoredRelease | None = None
-    hopeless: Cause | None = None
-    """Why helm was ended before its time."""
-    _view: NamespaceView | None = None
-    _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
-    _waits: int = 0
-    _rendered: tuple[int, list[dict[str, Any]], frozenset[tuple[str, str]]] | None = None
+    evidence: RunEvidence = field(init=False)
+    _make_namespace: bool = False
 
-    async def close(self) -> None:
-        """Close the watch of the namespace, if one was opened."""
-        await self._watching.aclose()
+    def __post_init__(self) -> None:
+        self.evidence = RunEvidence(
+            self.tools.collector, self.tools.watches, self.namespace, self.started, self.attempt, self._read_newest
+        )
 
     @property
     def newest(self) -> Revision | None:
@@ -122,10 +113,11 @@ class HelmRelease:
         """Read the chart's identity and all values. Raises ChartError, ValuesError."""
         if self.inputs is None:
             self.inputs = await self.tools.inputs.read(self.spec, chart_name=self.name)
+            self.evidence.values = self.inputs.values
 
     async def check_namespace(self) -> None:
         """Raise OperatorError when the target namespace is missing and may not be created, or is being deleted."""
-        if self.spec.create_namespace and self.newest is not None:
+        if self.newest is not None:
             return  # a release is there, so is its namespace; if it is going away, the API server says so
         match await self.tools.namespaces.state(self.namespace):
             case NamespaceState.TERMINATING:
@@ -135,7 +127,10 @@ class HelmRelease:
                     transient=True,
                     hint=f"wait until it is gone, or see what holds it: kubectl get namespace {self.namespace} -o yaml",
                 )
-            case NamespaceState.MISSING if not self.spec.create_namespace:
+            case NamespaceState.MISSING if self.spec.create_namespace:
+                # Only then: helm applies even a namespace that is there, and needs more rights for that.
+                self._make_namespace = True
+            case NamespaceState.MISSING:
                 raise OperatorError(
                     f"the namespace {self.namespace} does not exist and spec.createNamespace is false",
                     reason=Reason.NAMESPACE_NOT_FOUND,
@@ -172,7 +167,7 @@ class HelmRelease:
             force_replace=self.spec.force_upgrade,
             force_conflicts=force_conflicts,
             take_ownership=take_ownership,
-            create_namespace=self.spec.create_namespace,
+            create_namespace=self._make_namespace,
             dry_run=self.dry_run,
             labels={} if self.dry_run else self._labels(),
         )
@@ -194,14 +189,29 @@ class HelmRelease:
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
         if not await self.observe():
+            # helm forgets a release whose objects do not go; the status remembers them.
+            if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
+                raise _blocked(blockers, text="")
             self.outcome = "nothing was deployed"
             return False
         timeout = self.spec.timeout
         arguments = command.uninstall(release=self.name, namespace=self.namespace, timeout=timeout)
         deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
-        await self._change(arguments, deadline=deadline)
+        await self.evidence.read_objects()
+        try:
+            await self._change(arguments, deadline=deadline)
+        except HelmError as error:
+            # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
+            if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
+                raise await self._name_blockers(error) from error
         self.outcome = "uninstalled"
         return True
+
+    async def _name_blockers(self, error: HelmError) -> HelmError:
+        """Say which objects hold up an uninstall, where that is what it failed for."""
+        waited = error.reason in (Reason.TIMEOUT, Reason.HELM_FAILED, Reason.UNINSTALL_BLOCKED)
+        blockers = await self.evidence.blockers() if waited else []
+        return _blocked(blockers, text=error.text) if blockers else error
 
     async def rollback(self, revision: Revision) -> None:
         """Bring the release back to an earlier revision. Raises HelmError, KubeError."""
@@ -230,7 +240,7 @@ class HelmRelease:
             self.name,
             self.namespace,
             self.spec.timeout,
-            create_namespace=self.spec.create_namespace,
+            create_namespace=self._make_namespace,
             take_ownership=True,
             dry_run=True,
         )
@@ -241,102 +251,41 @@ class HelmRelease:
 
     async def collect_evidence(self) -> Findings:
         """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
-        try:
-            await self.observe()
-            rendered, hooks = await self._read_rendered()
-        except (KubeError, HelmError) as error:
-            return Findings(incomplete=f"the release could not be read: {self.redactor()(error.message)}")
-        if not rendered:
-            return Findings()
-        subject = Subject(self.namespace, rendered, hooks, self.started)
-        return await self.tools.collector.collect(subject, view=self._view, redact=self.redactor())
-
-    def redactor(self) -> Redactor:
-        """Return what takes the secrets of this run out of a text."""
-        values = secrets_in_values(self.inputs.values) if self.inputs else set()
-        return Redactor(values | secrets_in_manifest(self._rendered[1] if self._rendered else ()))
+        return await self.evidence.collect()
 
     async def _helm_watched(self, arguments: list[str], *, deadline: float) -> None:
         """Run helm, and end it early when the namespace shows that it waits in vain. Raises HelmError."""
-
-        def count() -> None:
-            self._waits += 1
-
-        helm = asyncio.create_task(self._helm(arguments, deadline=deadline, on_waiting=count), name="helm")
-        watch = asyncio.create_task(self._watch(), name="evidence")
+        judges = self.spec.fail_fast and self.spec.wait
+        grace = seconds(self.spec.fail_fast_grace) if judges else None
+        run = self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
+        helm = asyncio.create_task(run, name="helm")
+        watch = asyncio.create_task(self.evidence.watch(grace=grace), name="evidence")
         try:
             await asyncio.wait({helm, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not helm.done() and not watch.cancelled() and watch.exception() is None:
-                self.hopeless = watch.result()
-                helm.cancel()
-                await asyncio.wait({helm})
-            if self.hopeless and (helm.cancelled() or helm.exception() is not None):
+            if helm.done() or watch.exception() is not None:
+                # Also when the watch itself broke: then helm goes on without it.
+                await helm
+                return
+            cause = watch.result()
+            helm.cancel()
+            await asyncio.wait({helm})
+            if helm.cancelled() or helm.exception() is not None:
                 raise HelmError(
-                    self.hopeless.message,
-                    reason=self.hopeless.reason,
+                    cause.message,
+                    reason=cause.reason,
                     transient=True,
                     text="helm was ended before its timeout, since waiting was in vain",
-                    hint=self.hopeless.hint,
+                    hint=cause.hint,
                 )
-            await helm
         finally:
             for task in (helm, watch):
                 task.cancel()
             await asyncio.wait({helm, watch})
 
-    async def _watch(self) -> Cause:
-        """Watch the namespace; returns only when helm waits in vain."""
-        await asyncio.sleep(WATCH_AFTER_SECONDS)
-        self._view = await self._watching.enter_async_context(self.tools.watches.use(self.namespace))
-        if not (self.spec.fail_fast and self.spec.wait):
-            await asyncio.Event().wait()  # nothing to judge: only remember what is seen, until helm ends
-        judge = FailFast(
-            view=self._view,
-            namespace=self.namespace,
-            since=self.started,
-            grace=seconds(self.spec.fail_fast_grace),
-            applied=self._applied,
-            rendered=self._rendered_now,
-            lineage_of=lambda rendered: Lineage(self.tools.collector.objects, self.namespace, rendered, self.started),
-        )
-        return await judge.hopeless()
-
-    async def _rendered_now(self) -> Rendered | None:
-        """Return what the revision that helm works on renders; None while it is not stored yet."""
-        try:
-            await self.observe()
-            if self.newest is None or self.newest.attempt != self.attempt:
-                return None
-            rendered, hooks = await self._read_rendered()
-        except (KubeError, HelmError):
-            return None  # looked at again with the next suspicion
-        return Rendered(identities(rendered), hooks)
-
-    async def _read_rendered(self) -> tuple[list[dict[str, Any]], frozenset[tuple[str, str]]]:
-        """Return the objects of the newest revision and which of them are hooks. Raises KubeError, HelmError."""
-        if self.newest is None:
-            return [], frozenset()
-        if self._rendered is None or self._rendered[0] != self.newest.number:
-            stored = await self.read_stored()
-            if stored is None:
-                return [], frozenset()
-            try:
-                hooks = await asyncio.to_thread(parse_manifest, *stored.hook_manifests)
-                objects = await asyncio.to_thread(parse_manifest, stored.manifest)
-            except yaml.YAMLError as error:
-                raise HelmError(
-                    f"the manifest of revision {self.newest.number} cannot be read: {error}",
-                    reason=Reason.HELM_FAILED,
-                    transient=False,
-                ) from error
-            self._rendered = (self.newest.number, hooks + objects, identities(hooks))
-        return self._rendered[1], self._rendered[2]
-
-    def _applied(self) -> bool:
-        """Whether helm has applied the release's objects: it waits once for each hook before that."""
-        if self.stored is None or self.newest is None:
-            return False
-        return self._waits > self.stored.hooks_before("install" if self.newest.number == 1 else "upgrade")
+    async def _read_newest(self) -> Deployed | None:
+        await self.observe()
+        stored = await self.read_stored()
+        return Deployed(self.newest, stored) if self.newest and stored else None
 
     @property
     def _rollback_mark(self) -> str:
@@ -379,6 +328,15 @@ class HelmRelease:
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
         return output
+
+
+def _blocked(blockers: list[Blocker], *, text: str) -> UninstallBlockedError:
+    return UninstallBlockedError(
+        f"the uninstall waits for {'; '.join(map(str, blockers))}",
+        blocked_by=[blocker.ref.spelled for blocker in blockers],
+        text=text,
+        hint="let the controller that owns the finalizer do its work or, if it is gone for good, take the finalizer off",
+    )
 
 
 async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:

@@ -10,32 +10,83 @@ from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.errors import OperatorError
+from managedchart_operator.reasons import Reason
 
 _WAITS = f"it waits for a new spec, or a new value of the annotation {RETRY_ANNOTATION}"
 
 
+# Why a release did not come up after it was applied. Once atomic has taken it back there is nothing left that could heal, and
+# an attempt would only bring the same failure again.
+WORKLOAD_REASONS = frozenset(
+    {
+        Reason.IMAGE_PULL,
+        Reason.CRASH_LOOP,
+        Reason.OOM_KILLED,
+        Reason.UNSCHEDULABLE,
+        Reason.CONTAINER_CONFIG,
+        Reason.READINESS_PROBE,
+        Reason.VOLUME_UNBOUND,
+        Reason.JOB_BACKOFF_LIMIT,
+        Reason.HOOK_FAILED,
+        Reason.HOOK_TIMEOUT,
+        Reason.TIMEOUT,
+        # as why a controller cannot create its pods
+        Reason.QUOTA_EXCEEDED,
+        Reason.ADMISSION_REFUSED,
+        Reason.OBJECT_INVALID,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Next:
-    """What comes after a failure: another attempt at a time, or none. `message` says it for a person.
+    """What comes after a failure. `message` says it for a person.
 
-    `gave_up` tells that there would have been another one, had it not been one too many.
+    `at` is when to come again, None for never. `stalled` tells that this is no retry any more but a look whether the cause
+    is gone; `gave_up` that this is the failure with which the retries are used up.
     """
 
     at: datetime | None
     message: str
+    stalled: bool = False
     gave_up: bool = False
 
 
-def next_attempt(error: OperatorError, *, failures: int, retry: Retry, now: datetime, endless: bool = False) -> Next:
-    """Return what follows the failure that makes it `failures` in a row. `endless` is for removals: they never give up."""
-    if not error.transient and not endless:
-        return Next(None, f"trying again without a change is useless: {_WAITS}")
-    if failures > retry.limit and not endless:
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How failures are retried. `probe` is the seconds between looks at a resource that was given up."""
+
+    retry: Retry
+    probe: float
+    atomic: bool = True
+    endless: bool = False
+    """For removals: they never give up."""
+
+    def after(self, error: OperatorError, *, failures: int, now: datetime) -> Next:
+        """Return what follows the failure that makes it `failures` in a row."""
+        if not error.transient and not self.endless:
+            return Next(None, f"trying again without a change is useless: {_WAITS}", stalled=True)
+        if failures > self.retry.limit and not self.endless:
+            return self._given_up(error, failures=failures, now=now)
+        delay = min(seconds(self.retry.backoff) * 2 ** min(failures - 1, 30), seconds(self.retry.max_backoff))
+        at = now + timedelta(seconds=delay)
+        return Next(at, f"attempt {failures} failed, the next one begins at {_time(at)}")
+
+    def still_given_up(self, *, failures: int, now: datetime) -> Next:
+        """Return what follows a look that showed no change."""
+        at = now + timedelta(seconds=self.probe)
         return Next(
-            None,
-            f"gave up after {failures} attempts (spec.retry.limit {retry.limit}): {_WAITS}",
-            gave_up=True,
+            at, f"gave up after {failures} attempts: looks at {_time(at)} whether the cause is gone", stalled=True
         )
-    delay = min(seconds(retry.backoff) * 2 ** min(failures - 1, 30), seconds(retry.max_backoff))
-    at = now + timedelta(seconds=delay)
-    return Next(at, f"attempt {failures} failed, the next one begins at {at.strftime('%Y-%m-%dT%H:%M:%SZ')}")
+
+    def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> Next:
+        news = failures == self.retry.limit + 1
+        gave_up = f"gave up after {failures} attempts (spec.retry.limit {self.retry.limit})"
+        if error.reason in WORKLOAD_REASONS and self.atomic:
+            return Next(None, f"{gave_up}: {_WAITS}", stalled=True, gave_up=news)
+        at = now + timedelta(seconds=self.probe)
+        return Next(at, f"{gave_up}: looks at {_time(at)} whether the cause is gone", stalled=True, gave_up=news)
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

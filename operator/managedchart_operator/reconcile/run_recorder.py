@@ -18,18 +18,25 @@ from managedchart_operator.api.status import (
     PhaseState,
     PhaseStatus,
     ReleaseStatus,
+    RevisionRecord,
     RootCause,
 )
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.helm.storage import Revision
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.conditions import STALLED, Conditions
 from managedchart_operator.reconcile.explain import bound
+from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.telemetry import Telemetry
 
 # A condition's message may have 32 KiB in Kubernetes; a person reads the first lines, and it stands in three conditions.
 MESSAGE_LENGTH = 2048
+
+
+# As many as a person compares; helm itself keeps ten.
+HISTORY = 5
 
 
 def timestamp(moment: datetime | None = None) -> str:
@@ -100,6 +107,29 @@ class RunRecorder:
         self.logger.warning("%s", message)
         self.warnings.append((reason, message))
 
+    def still_stalled(self, plan: Next) -> None:
+        """A look at a resource that was given up showed no change; `plan` says when the next one comes."""
+        self.status.next_retry_at = timestamp(plan.at) if plan.at else None
+        for condition in self.status.conditions:
+            if condition.type == STALLED:
+                condition.message = shorten(plan.message)
+        self.writer.touch()
+
+    def remember(self, revision: Revision | None, *, action: str, chart_version: str | None) -> None:
+        """Put what became of a revision at the head of the history, which holds the last few."""
+        if revision is None:
+            return
+        record = RevisionRecord(
+            revision=revision.number,
+            action=action,
+            outcome=revision.status,
+            chart_version=chart_version,
+            digest=revision.digest,
+            time=timestamp(),
+        )
+        others = [known for known in self.status.history if known.revision != revision.number]
+        self.status.history = [record, *others][:HISTORY]
+
     def waiting(self, message: str, *, until: str) -> None:
         """Nothing can be done before a time; say why and until when. What the last run came to stays as it is."""
         status = self.status
@@ -125,6 +155,7 @@ class RunRecorder:
         status.phase = phase
         status.release = release
         status.last_failure = None
+        status.blocked_by = []
         status.failures = 0
         status.attempted_digest = digest
         status.next_retry_at = None
@@ -140,13 +171,12 @@ class RunRecorder:
         error: OperatorError,
         *,
         digest: str | None,
-        after: str,
-        retry_at: datetime | None,
+        plan: Next,
         release: ReleaseStatus | None,
         revision: int | None,
         phase: Phase = Phase.FAILED,
     ) -> bool:
-        """The run has failed. `after` says what was done about it and what comes next; without `retry_at` it is stalled.
+        """The run has failed; `plan` says what comes next.
 
         Returns whether this is news: the failure of the attempt before, with one more attempt to come, is not.
         """
@@ -158,10 +188,11 @@ class RunRecorder:
         status.release = release
         status.failures += 1
         status.attempted_digest = digest
-        status.next_retry_at = timestamp(retry_at) if retry_at else None
+        status.next_retry_at = timestamp(plan.at) if plan.at else None
         status.handled_requests = dict(self.chart.requests)
         failed_phase = self.failed_phase.value if self.failed_phase else Phase.PENDING.value
         cause = self.findings.cause
+        status.blocked_by = error.blocked_by if isinstance(error, UninstallBlockedError) else []
         status.last_failure = bound(
             LastFailure(
                 phase=failed_phase,
@@ -185,14 +216,14 @@ class RunRecorder:
         conditions.failed(
             error.reason,
             shorten(error.message),
-            stalled=retry_at is None,
-            after=shorten(after),
+            stalled=plan.stalled,
+            after=shorten(plan.message),
             released=self.released,
             validating=self.failed_phase is Phase.VALIDATE,
         )
         self._apply(conditions)
         self.telemetry.failed(error.reason, failed_phase)
-        return not (repeated and retry_at is not None)
+        return not repeated or plan.gave_up
 
     def _conditions(self) -> Conditions:
         return Conditions(self.status.conditions, generation=self.chart.generation, now=timestamp())

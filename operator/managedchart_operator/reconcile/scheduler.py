@@ -33,6 +33,11 @@ class Scheduler:
         self._reconcile = reconcile
         self._entries: dict[Key, _Entry] = {}
         self._closing = False
+        self._idle: Callable[[Key], None] = lambda _: None
+
+    def when_idle(self, call: Callable[[Key], None]) -> None:
+        """Call this with each key whose runs have all ended; it may request the key again."""
+        self._idle = call
 
     def request(self, key: Key, *, interrupt: bool = False) -> None:
         """Reconcile this key soon; with `interrupt`, a run under way is cancelled and begun anew."""
@@ -86,6 +91,7 @@ class Scheduler:
                     self._entries.pop(key, None)
             else:
                 entry.timer = asyncio.get_running_loop().call_later(max(delay, 0.0), self.request, key)
+            self._idle(key)
 
     async def _outcome(self, key: Key, run: asyncio.Task[float | None]) -> float | None:
         await asyncio.wait([run])

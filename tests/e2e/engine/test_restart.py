@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_kind import KindCluster
@@ -10,6 +11,7 @@ from conftest import REPOSITORY
 from harness.cluster import Cluster, condition_of, managedchart, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
+RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
 WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
 STARTED = "managedchart_helm_processes_started_total"
 
@@ -41,7 +43,11 @@ def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iter
     """An operator that the test may kill."""
     kubeconfig = service_account_kubeconfig(own_cluster, tmp_path / "kubeconfig")
     operator = OperatorProcess(
-        kubeconfig=kubeconfig, folder=tmp_path, helm=helm_binary, chart_roots=[REPOSITORY / "tests" / "charts"]
+        kubeconfig=kubeconfig,
+        folder=tmp_path,
+        helm=helm_binary,
+        chart_roots=[REPOSITORY / "tests" / "charts"],
+        MANAGEDCHART_PROBE_SECONDS="1",
     )
     with operator:
         yield operator
@@ -117,3 +123,43 @@ def test_a_delete_while_the_operator_is_down_is_carried_out_after_its_start(
     own_operator.start()
     own_cluster.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{own_ns}/managedcharts", "web")
     assert own_cluster.revisions(own_ns, "web") == []
+
+
+def a_deployment() -> dict[str, Any]:
+    """Build a Deployment of one pod."""
+    labels = {"app": "one"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "one"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "containers": [
+                        {"name": "main", "image": "registry.example/one:1", "env": [{"name": "A", "value": "1"}]}
+                    ]
+                },
+            },
+        },
+    }
+
+
+def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_probe(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """Given up after its retries, yet not for ever: what came up since is Ready without a hand."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    own_cluster.apply(quota, namespace=own_ns)
+
+    def in_force(found: dict[str, Any] | None) -> object:
+        return found and (found.get("status") or {}).get("hard")
+
+    own_cluster.wait(f"/api/v1/namespaces/{own_ns}/resourcequotas", "none", in_force, what="in force")
+    spec = {"timeout": "3s", "atomic": False, "retry": {"limit": 0}}
+    own_cluster.apply(managedchart("one", RAW, values={"objects": [a_deployment()]}, **spec), namespace=own_ns)
+    stalled = own_cluster.wait_chart(own_ns, "one", lambda found: condition_of(found, "Stalled"), what="stalled")
+    assert stalled["status"]["nextRetryAt"]
+    own_cluster.kubectl("delete", "resourcequota", "none", f"--namespace={own_ns}")
+    own_cluster.wait_ready(own_ns, "one")

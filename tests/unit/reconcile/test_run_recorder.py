@@ -12,6 +12,7 @@ from managedchart_operator.errors import HelmError, OperatorError, ValuesError
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, Verdict, decide
 from managedchart_operator.reconcile.reconciler import _memory
+from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.run_recorder import MESSAGE_LENGTH, RunRecorder, shorten, timestamp
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recorder_of
 
@@ -36,10 +37,18 @@ def succeed(recorder: RunRecorder, **fields: Any) -> None:
 
 
 def fail(
-    recorder: RunRecorder, error: OperatorError = TIMEOUT, *, retry_at: datetime | None = NOW, **fields: Any
+    recorder: RunRecorder,
+    error: OperatorError = TIMEOUT,
+    *,
+    retry_at: datetime | None = NOW,
+    after: str = "what comes next",
+    **fields: Any,
 ) -> bool:
-    known: dict[str, Any] = {"digest": "d1", "after": "what comes next", "release": None, "revision": 1}
-    return recorder.failed(error, retry_at=retry_at, **{**known, **fields})
+    """The run fails; without `retry_at` it was given up."""
+    given_up = retry_at is None
+    plan = Next(retry_at, after, stalled=given_up, gave_up=given_up)
+    known: dict[str, Any] = {"digest": "d1", "release": None, "revision": 1}
+    return recorder.failed(error, plan=plan, **{**known, **fields})
 
 
 async def written(recorder: RunRecorder, api: FakeApi) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What holds up an uninstall.
+
+Purpose: name the objects that are being deleted and do not go, and whose finalizers hold them. Boundary: reads only.
+Invariants: bounded in requests and time; what cannot be read is left out.
+Source: Kubernetes documentation, "Finalizers".
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.objects import ObjectRef, Objects
+
+# Enough to see what is wrong; a person looks for the rest with kubectl.
+MAX_LOOKS = 60
+MAX_NAMED = 5
+_LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """An object that is being deleted and is still there."""
+
+    ref: ObjectRef
+    finalizers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.finalizers:
+            return f"{self.ref} (held by the finalizer {', '.join(self.finalizers)})"
+        return f"{self.ref} (being deleted)"
+
+
+async def references(objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]]) -> list[ObjectRef]:
+    """Return where the rendered objects of a release are. Kinds that are gone are left out."""
+    found = []
+    for item in rendered:
+        meta = item.get("metadata") or {}
+        with contextlib.suppress(KubeError, KeyError):
+            namespaced = await objects.namespaced(item["apiVersion"], item["kind"])
+            where = (meta.get("namespace") or namespace) if namespaced else ""
+            found.append(ObjectRef(item["apiVersion"], item["kind"], meta["name"], where))
+    return found
+
+
+async def find_blockers(objects: Objects, refs: Iterable[ObjectRef]) -> list[Blocker]:
+    """Return those of the objects that are being deleted, the ones held by finalizers first."""
+    found: list[Blocker] = []
+
+    async def look(ref: ObjectRef) -> None:
+        with contextlib.suppress(KubeError):
+            there = await objects.get(ref)
+            if there is not None and there["metadata"].get("deletionTimestamp"):
+                found.append(Blocker(ref, tuple(there["metadata"].get("finalizers") or ())))
+
+    with contextlib.suppress(TimeoutError):  # what was found until now is better than nothing
+        async with asyncio.timeout(_LOOK_SECONDS):
+            await asyncio.gather(*map(look, list(refs)[:MAX_LOOKS]))
+    found.sort(key=lambda blocker: (not blocker.finalizers, str(blocker)))
+    return found[:MAX_NAMED]

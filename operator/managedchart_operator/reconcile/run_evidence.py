@@ -1,0 +1,174 @@
+"""Watches over one run while helm works, and tells afterwards what was seen.
+
+Purpose: ends helm early when it waits in vain, and collects what explains a failure or a stuck removal. Boundary: joins
+`diagnosis` with the release Secrets; what the findings mean for the status is told by `run_recorder`. Invariants: the
+namespace is watched only while a run needs it; every text that leaves here is redacted.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references
+from managedchart_operator.diagnosis.causes import Cause
+from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.health import WORKLOADS, healthy
+from managedchart_operator.diagnosis.lineage import Lineage
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
+from managedchart_operator.diagnosis.objects import Identity, identities, parse_manifest
+from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
+from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
+
+# Most upgrades are over before this; those that are not may want to be explained. What happened earlier is not lost: the
+# watch begins with all pods and events that there are.
+WATCH_AFTER_SECONDS = 0.5
+# Objects without finalizers go within milliseconds of their last pod.
+GONE_LOOK_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A revision, and the document that helm keeps of it."""
+
+    revision: Revision
+    stored: StoredRelease
+
+
+@dataclass(slots=True)
+class RunEvidence:
+    """What can be seen of one run. `newest` reads the newest revision afresh; `values` are the run's own, for redaction."""
+
+    collector: Collector
+    watches: NamespaceWatches
+    namespace: str
+    since: datetime
+    attempt: str
+    newest: Callable[[], Awaitable[Deployed | None]]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    _view: NamespaceView | None = None
+    _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    _waits: int = 0
+    _known: Deployed | None = None
+    _objects: list[dict[str, Any]] = field(default_factory=list)
+    _hooks: frozenset[Identity] = frozenset()
+
+    async def close(self) -> None:
+        """Close the watch of the namespace, if one was opened."""
+        await self._watching.aclose()
+
+    def redactor(self) -> Redactor:
+        """Return what takes the secrets of this run out of a text."""
+        return Redactor(secrets_in_values(self.values) | secrets_in_manifest(self._objects))
+
+    def helm_waits(self) -> None:
+        """Take down that helm has begun to wait: once for each hook, then for the release's objects."""
+        self._waits += 1
+
+    async def watch(self, *, grace: float | None) -> Cause:
+        """Watch the namespace until cancelled; returns before that only when helm waits in vain.
+
+        `grace` in seconds as in `FailFast`; None only remembers what is seen.
+        """
+        await asyncio.sleep(WATCH_AFTER_SECONDS)
+        self._view = await self._watching.enter_async_context(self.watches.use(self.namespace))
+        if grace is None:
+            await asyncio.Event().wait()
+        return await FailFast(
+            view=self._view,
+            namespace=self.namespace,
+            since=self.since,
+            grace=grace or 0.0,
+            applied=self._applied,
+            rendered=self._rendered_now,
+            lineage_of=lambda rendered: Lineage(self.collector.objects, self.namespace, rendered, self.since),
+        ).hopeless()
+
+    async def collect(self) -> Findings:
+        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
+        try:
+            await self._read()
+        except (KubeError, HelmError) as error:
+            return Findings(incomplete=f"the release could not be read: {self.redactor()(error.message)}")
+        if not self._objects:
+            return Findings()
+        subject = Subject(self.namespace, self._objects, self._hooks, self.since)
+        return await self.collector.collect(subject, view=self._view, redact=self.redactor())
+
+    async def is_healthy(self) -> bool:
+        """Whether all workloads of the newest revision have come up. Raises KubeError, HelmError."""
+        await self._read()
+        for item in self._objects:
+            version = WORKLOADS.get(item["kind"])
+            if version is None or (item["kind"], item["metadata"]["name"]) in self._hooks:
+                continue
+            namespace = item["metadata"].get("namespace") or self.namespace
+            found = await self.collector.objects.get(
+                ObjectRef(version, item["kind"], item["metadata"]["name"], namespace)
+            )
+            if found is None or not healthy(found):
+                return False
+        return bool(self._objects)
+
+    async def read_objects(self) -> None:
+        """Read what the release renders while it is still there; what cannot be read is not known then."""
+        with contextlib.suppress(KubeError, HelmError):
+            await self._read()
+
+    async def wait_until_gone(self, seconds: float) -> bool:
+        """Look until none of the release's objects is being deleted any more; False when the time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                # They are of any kinds: a watch on each would cost more than a few looks.
+                while await self.blockers():  # noqa: ASYNC110
+                    await asyncio.sleep(GONE_LOOK_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def blockers(self) -> list[Blocker]:
+        """Return the objects of the release whose deletion does not come to an end. Never raises but for a cancel."""
+        await self.read_objects()
+        refs = await references(self.collector.objects, self.namespace, self._objects)
+        return await find_blockers(self.collector.objects, refs)
+
+    async def _read(self) -> None:
+        """Read the newest revision's objects, unless they are known. Raises KubeError, HelmError."""
+        found = await self.newest()
+        if found is None or (self._known is not None and found.revision.number == self._known.revision.number):
+            return
+        try:
+            hooks = await asyncio.to_thread(parse_manifest, *found.stored.hook_manifests)
+            objects = await asyncio.to_thread(parse_manifest, found.stored.manifest)
+        except yaml.YAMLError as error:
+            raise HelmError(
+                f"the manifest of revision {found.revision.number} cannot be read: {error}",
+                reason=Reason.HELM_FAILED,
+                transient=False,
+            ) from error
+        self._known, self._objects, self._hooks = found, hooks + objects, identities(hooks)
+
+    async def _rendered_now(self) -> Rendered | None:
+        """Return what the revision that helm works on renders; None while it is not stored yet."""
+        try:
+            await self._read()
+        except (KubeError, HelmError):
+            return None  # looked at again with the next suspicion
+        if self._known is None or self._known.revision.attempt != self.attempt:
+            return None
+        return Rendered(identities(self._objects), self._hooks)
+
+    def _applied(self) -> bool:
+        """Whether helm has applied the release's objects: it waits once for each hook before that."""
+        if self._known is None:
+            return False
+        operation = "install" if self._known.revision.number == 1 else "upgrade"
+        return self._waits > self._known.stored.hooks_before(operation)

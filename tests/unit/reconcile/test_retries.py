@@ -1,0 +1,91 @@
+"""When a failure is tried again, when it is only looked at, and when neither."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.api.spec import Retry
+from managedchart_operator.errors import OperatorError
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, Next, RetryPolicy
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PROBE = 600.0
+MAY_HEAL = OperatorError("x", reason=Reason.API_UNAVAILABLE, transient=True)
+WILL_NOT = OperatorError("x", reason=Reason.VALUES_INVALID, transient=False)
+
+
+def after(
+    failures: int,
+    *,
+    error: OperatorError = MAY_HEAL,
+    retry: Retry | None = None,
+    atomic: bool = True,
+    endless: bool = False,
+) -> Next:
+    policy = RetryPolicy(retry or Retry(), probe=PROBE, atomic=atomic, endless=endless)
+    return policy.after(error, failures=failures, now=NOW)
+
+
+def test_the_wait_doubles_up_to_its_limit() -> None:
+    retry = Retry(limit=10, backoff="10s", max_backoff="1m")
+    waits = [after(failures, retry=retry).at for failures in range(1, 6)]
+    assert waits == [NOW + timedelta(seconds=seconds) for seconds in (10, 20, 40, 60, 60)]
+
+
+def test_the_message_says_when_it_goes_on() -> None:
+    plan = after(2)
+    assert plan.message == "attempt 2 failed, the next one begins at 2026-01-01T00:00:20Z"
+    assert (plan.stalled, plan.gave_up) == (False, False)
+
+
+def test_what_cannot_heal_is_not_tried_again() -> None:
+    plan = after(1, error=WILL_NOT)
+    assert (plan.at, plan.stalled, plan.gave_up) == (None, True, False)
+    assert "useless" in plan.message
+    assert "managedchart.dev/retry" in plan.message
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5])
+def test_retries_end_after_the_limit(limit: int) -> None:
+    """The limit counts retries: the first attempt is none."""
+    retry = Retry(limit=limit)
+    plans = [after(failures, retry=retry) for failures in range(1, limit + 2)]
+    assert [plan.stalled for plan in plans] == [False] * limit + [True]
+    assert plans[-1].gave_up
+    assert f"gave up after {limit + 1} attempts (spec.retry.limit {limit})" in plans[-1].message
+
+
+@pytest.mark.parametrize("reason", sorted(WORKLOAD_REASONS))
+def test_what_was_taken_back_is_not_looked_at_any_more(reason: Reason) -> None:
+    """Nothing is left of it that could heal by itself."""
+    error = OperatorError("x", reason=reason, transient=True)
+    assert after(6, error=error).at is None
+    assert after(6, error=error, atomic=False).at == NOW + timedelta(seconds=PROBE)
+
+
+def test_what_was_given_up_is_looked_at_when_its_cause_may_go() -> None:
+    """An API server or a registry that comes back ends a stall without anybody's help."""
+    plan = after(6)
+    assert (plan.at, plan.stalled, plan.gave_up) == (NOW + timedelta(seconds=PROBE), True, True)
+    assert "looks at 2026-01-01T00:10:00Z" in plan.message
+
+
+@pytest.mark.parametrize("error", [MAY_HEAL, WILL_NOT])
+def test_a_removal_never_gives_up(error: OperatorError) -> None:
+    plan = after(1_000_000, error=error, retry=Retry(limit=0), endless=True)
+    assert (plan.at, plan.stalled) == (NOW + timedelta(minutes=5), False)
+
+
+@given(failures=st.integers(1, 10_000), backoff=st.integers(1, 3600), most=st.integers(1, 3600))
+def test_no_wait_is_shorter_than_the_one_before_or_longer_than_its_limit(
+    failures: int, backoff: int, most: int
+) -> None:
+    retry = Retry(limit=1000, backoff=f"{backoff}s", max_backoff=f"{most}s")
+    this = after(failures, retry=retry, endless=True).at
+    following = after(failures + 1, retry=retry, endless=True).at
+    assert this is not None
+    assert following is not None
+    assert NOW < this <= following <= NOW + timedelta(seconds=most)
