@@ -11,6 +11,8 @@ DEVCLUSTER := hack/devcluster/devcluster
 KIND ?= $(DEVCLUSTER)
 # More arguments for pytest, like `make test ARGS="-k locks"`.
 ARGS ?=
+# How many processes run tests side by side, each with a cluster of its own; most tests wait more than they compute.
+JOBS ?= 3
 # How many releases `make bench` works with.
 N ?= 100
 
@@ -39,10 +41,10 @@ demo-stop: ## Stop what `make demo` started.
 
 test: $(VENV)/.ready tools ## Run all tests.
 	$(BIN)/python -P -m pytest --kind-bin="$(KIND)" --kind-kubectl-bin="$$($(DEVCLUSTER) bin)/kubectl" \
-		--cluster-name="managedchart-test-$$$$" $(ARGS)
+		--cluster-name="managedchart-test-$$$$" --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 test-unit: $(VENV)/.ready ## Run the tests that need no cluster.
-	$(BIN)/python -P -m pytest tests/unit $(ARGS)
+	$(BIN)/python -P -m pytest tests/unit --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 test-e2e: ## Run the tests on a real API server.
 	$(MAKE) test ARGS="tests/e2e $(ARGS)"

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,12 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVCLUSTER = REPOSITORY / "hack" / "devcluster" / "devcluster"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process that runs tests a cluster of its own."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        config.option.cluster_name = f"{config.option.cluster_name}-{worker}"
 
 
 @pytest.fixture(scope="session")

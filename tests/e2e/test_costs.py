@@ -186,13 +186,13 @@ def test_a_release_in_sync_costs_one_look_at_a_restart(meter: Meter, ns: str) ->
 
 
 def test_a_delete_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None:
-    """Looks before, at and after the uninstall, the status while it lasts, and the finalizer."""
+    """Looks before, at and after the uninstall and at the release's objects, the status while it lasts, the finalizer."""
     _ready(meter, ns)
     costs = meter.costs(
         lambda: meter.cluster.kubectl("delete", "managedchart", "bench", f"--namespace={ns}", "--timeout=60s")
     )
     assert costs.helm_processes == 1
-    assert costs.fixed == {FINALIZER: 1, LOOK: 3}, costs
+    assert costs.fixed == {FINALIZER: 1, LOOK: 3, ("get", "secrets"): 1}, costs
     assert costs.requests[STATUS_WRITE] <= 3, costs
 
 

@@ -186,6 +186,8 @@ DEFAULTS = {
     "atomic": True,
     "wait": True,
     "timeout": "180s",
+    "failFast": True,
+    "failFastGrace": "3s",
     "forceUpgrade": False,
     "dryRun": False,
     "lifecycle": {"name": "default"},
@@ -364,7 +366,7 @@ def test_kubectl_wait_understands_ready(charts: Charts) -> None:
 def test_the_status_in_a_manifest_is_ignored(charts: Charts) -> None:
     charts.send("create", "status-in-manifest", {"chart": PATH}, status={"phase": "Ready"})
 
-    assert "status" not in charts.get("status-in-manifest")
+    assert charts.get("status-in-manifest")["status"] == {"observedGeneration": -1, "phase": "Pending", "failures": 0}
 
 
 def test_writing_the_status_changes_no_spec_and_no_generation(charts: Charts) -> None:

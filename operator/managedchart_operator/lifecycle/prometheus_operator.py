@@ -29,7 +29,11 @@ class PrometheusOperator(Lifecycle):
             )
 
     async def destroy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Uninstall, then delete the six CRDs, and with them every object of their kinds."""
+        """Uninstall, then delete the six CRDs, and with them every object of their kinds.
+
+        It does not wait until they are gone: the API server takes minutes for a CRD that is deleted right after it was
+        made ("storage is (re)initializing", measured with 1.37).
+        """
         payload = await super().destroy(context, payload)
         for name in CRDS:
             if await context.cluster.delete(ObjectRef("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)):

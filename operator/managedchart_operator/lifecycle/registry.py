@@ -34,14 +34,17 @@ def find_lifecycle(name: str) -> Lifecycle:
         )
     try:
         found = plugins[name].load()
+        lifecycle = found() if isinstance(found, type) and issubclass(found, Lifecycle) else None
     except Exception as error:  # whatever a package does at import, it must not end the operator
         raise SpecError(
             f'spec.lifecycle.name: the lifecycle "{name}" cannot be loaded: {type(error).__name__}: {error}',
             reason=Reason.LIFECYCLE_UNKNOWN,
+            hint="correct the package that brings it, and restart the operator",
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Lifecycle)):
+    if lifecycle is None:
         raise SpecError(
             f'spec.lifecycle.name: the entry point "{name}" is not a subclass of Lifecycle',
             reason=Reason.LIFECYCLE_UNKNOWN,
+            hint="correct the package that brings it, and restart the operator",
         )
-    return found()
+    return lifecycle

@@ -221,7 +221,7 @@ class Reconciler:
                 recorder.logger.info("revision %d (%s) is taken over", decision.unlock.number, decision.unlock.status)
                 await release.unlock(decision.unlock)
             if decision.uninstall_first:
-                await release.uninstall()
+                await _end_uninstall(release, recorder)
             await lifecycle.run(self._context(work, action=spec.action, operation=operation))
         except OperatorError as error:
             return await self._failed(work, error, operation)
@@ -467,6 +467,16 @@ def _is_ours(chart: ManagedChart, status: ManagedChartStatus, release: HelmRelea
     if release.newest is None or release.newest.owner is None:
         return status.release is not None or bool(status.blocked_by)
     return release.newest.owner == chart.uid
+
+
+async def _end_uninstall(release: HelmRelease, recorder: RunRecorder) -> None:
+    """End an uninstall that was interrupted; one that cannot be ended must not keep what is wanted now from coming."""
+    try:
+        await release.uninstall()
+    except HelmError as error:
+        recorder.warn(
+            error.reason, f"the interrupted uninstall cannot be ended, deploying over what is left: {error.message}"
+        )
 
 
 def _lifecycle_for_removal(spec: ManagedChartSpec, recorder: RunRecorder) -> Lifecycle:

@@ -197,7 +197,8 @@ class HelmRelease:
         timeout = self.spec.timeout
         arguments = command.uninstall(release=self.name, namespace=self.namespace, timeout=timeout)
         deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
-        await self.evidence.read_objects()
+        if self.newest and (stored := await self.read_stored()):
+            await self.evidence.remember(Deployed(self.newest, stored))
         try:
             await self._change(arguments, deadline=deadline)
         except HelmError as error:

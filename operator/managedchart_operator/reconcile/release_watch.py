@@ -58,6 +58,8 @@ class ReleaseWatch:
             self._judge(chart, seen)
 
     def _judge(self, chart: ManagedChart, seen: Revision) -> None:
+        if chart.deleting:
+            return  # its removal is tried again by itself, and what it does to the release is its own doing
         if self._scheduler.running(chart.key):
             known = self._unjudged.get(chart.key)
             if known is None or seen is _GONE or seen.number >= known.number:

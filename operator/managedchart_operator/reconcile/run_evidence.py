@@ -118,10 +118,10 @@ class RunEvidence:
                 return False
         return bool(self._objects)
 
-    async def read_objects(self) -> None:
-        """Read what the release renders while it is still there; what cannot be read is not known then."""
-        with contextlib.suppress(KubeError, HelmError):
-            await self._read()
+    async def remember(self, found: Deployed) -> None:
+        """Keep what the release renders while it is still there; what cannot be read is not known then."""
+        with contextlib.suppress(HelmError):
+            await self._take(found)
 
     async def wait_until_gone(self, seconds: float) -> bool:
         """Look until none of the release's objects is being deleted any more; False when the time is over."""
@@ -136,15 +136,18 @@ class RunEvidence:
 
     async def blockers(self) -> list[Blocker]:
         """Return the objects of the release whose deletion does not come to an end. Never raises but for a cancel."""
-        await self.read_objects()
+        with contextlib.suppress(KubeError, HelmError):
+            await self._read()
         refs = await references(self.collector.objects, self.namespace, self._objects)
         return await find_blockers(self.collector.objects, refs)
 
     async def _read(self) -> None:
         """Read the newest revision's objects, unless they are known. Raises KubeError, HelmError."""
         found = await self.newest()
-        if found is None or (self._known is not None and found.revision.number == self._known.revision.number):
-            return
+        if found is not None and (self._known is None or found.revision.number != self._known.revision.number):
+            await self._take(found)
+
+    async def _take(self, found: Deployed) -> None:
         try:
             hooks = await asyncio.to_thread(parse_manifest, *found.stored.hook_manifests)
             objects = await asyncio.to_thread(parse_manifest, found.stored.manifest)

@@ -160,11 +160,9 @@ async def test_the_new_run_begins_only_when_the_interrupted_one_has_cleaned_up(
     scheduler.request(WEB)
     await settle()
     for _ in range(3):
-        scheduler.request(WEB)
+        scheduler.request(WEB, interrupt=True)
         await settle()
-    scheduler.request(WEB, interrupt=True)
-    await settle()
-    assert (work.runs[WEB], work.now[WEB]) == (1, 1)
+        assert (work.runs[WEB], work.now[WEB]) == (1, 1)
     work.cleaning.set()
     work.open.set()
     await settle()
@@ -325,6 +323,22 @@ async def test_drain_waits_for_the_cleaning_up(scheduler: Scheduler, work: Work)
     work.cleaning.set()
     await draining
     assert work.now[WEB] == 0
+
+
+async def test_drain_does_not_break_off_the_cleaning_up_of_an_interrupted_run(scheduler: Scheduler, work: Work) -> None:
+    work.open.clear()
+    work.cleaning.clear()
+    scheduler.request(WEB)
+    await settle()
+    scheduler.request(WEB, interrupt=True)
+    await settle()
+    draining = asyncio.create_task(scheduler.drain())
+    await settle()
+    assert not draining.done()
+    assert work.now[WEB] == 1
+    work.cleaning.set()
+    await draining
+    assert (work.runs[WEB], work.now[WEB]) == (1, 0)
 
 
 async def test_drain_ends_the_timers_too(scheduler: Scheduler, work: Work, clock: Clock) -> None:
