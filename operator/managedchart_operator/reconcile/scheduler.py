@@ -25,6 +25,11 @@ class _Entry:
     run: asyncio.Task[float | None] | None = None
     timer: asyncio.TimerHandle | None = None
 
+    def cancel_run(self) -> None:
+        """Cancel the run, once: a second cancel would break off its cleaning up, and its helm would meet that of the next."""
+        if self.run is not None and not self.run.cancelling():
+            self.run.cancel()
+
 
 class Scheduler:
     """Runs `reconcile(key)` for each requested key; its result is the delay in seconds until the next run, or None."""
@@ -50,8 +55,8 @@ class Scheduler:
             entry.timer = None
         if entry.worker is None:
             entry.worker = asyncio.create_task(self._work(key, entry), name=f"worker {key}")
-        elif interrupt and entry.run is not None:
-            entry.run.cancel()
+        elif interrupt:
+            entry.cancel_run()
 
     def running(self, key: Key) -> bool:
         """Whether a reconcile of this key is under way."""
@@ -70,8 +75,7 @@ class Scheduler:
         for entry in self._entries.values():
             if entry.timer:
                 entry.timer.cancel()
-            if entry.run:
-                entry.run.cancel()
+            entry.cancel_run()
             if entry.worker:
                 workers.append(entry.worker)
         await asyncio.gather(*workers, return_exceptions=True)
