@@ -1,0 +1,222 @@
+"""The order in which causes explain others, and what is hopeless."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.status import FailureEvent
+from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create, find_cause
+from managedchart_operator.diagnosis.exit_codes import explain_exit_code
+from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.health import healthy
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView
+from managedchart_operator.diagnosis.pods import read_pod
+from managedchart_operator.reasons import Reason
+
+WAITING_IMAGE = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+WAITING_CRASH = {"waiting": {"reason": "CrashLoopBackOff"}}
+RUNNING: dict[str, Any] = {"running": {}}
+
+
+def pod(
+    state: dict[str, Any],
+    *,
+    name: str = "web-1",
+    owner: str = "ReplicaSet",
+    restarts: int = 0,
+    exit_code: int | None = None,
+    last: str = "Error",
+    phase: str = "Pending",
+    unschedulable: str = "",
+) -> dict[str, Any]:
+    """Build a pod of one container."""
+    status: dict[str, Any] = {"name": "main", "state": state, "restartCount": restarts, "ready": False}
+    if exit_code is not None:
+        status["lastState"] = {"terminated": {"exitCode": exit_code, "reason": last}}
+    conditions = [{"type": "Ready", "status": "False"}]
+    if unschedulable:
+        conditions.append(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
+        )
+    return {
+        "metadata": {
+            "uid": f"uid-{name}",
+            "name": name,
+            "creationTimestamp": datetime.now(UTC).isoformat(),
+            "ownerReferences": [{"kind": owner, "name": "web", "uid": "uid-owner"}],
+        },
+        "status": {"phase": phase, "containerStatuses": [status], "conditions": conditions},
+    }
+
+
+def event(reason: str, message: str, *, about: str = "Pod web-1") -> FailureEvent:
+    """Build a Warning event."""
+    return FailureEvent(type="Warning", reason=reason, object=about, message=message)
+
+
+CASES: list[tuple[Reason | None, list[dict[str, Any]], list[FailureEvent]]] = [
+    (Reason.IMAGE_PULL, [pod(WAITING_IMAGE)], []),
+    (Reason.IMAGE_PULL, [pod(RUNNING, name="a", phase="Running"), pod(WAITING_IMAGE)], [event("Unhealthy", "503")]),
+    (Reason.CRASH_LOOP, [pod(WAITING_CRASH, restarts=3, exit_code=1)], []),
+    (Reason.OOM_KILLED, [pod(WAITING_CRASH, restarts=3, exit_code=137, last="OOMKilled")], []),
+    (Reason.UNSCHEDULABLE, [pod({"waiting": {}}, unschedulable="0/1 nodes are available: Insufficient cpu")], []),
+    (
+        Reason.VOLUME_UNBOUND,
+        [pod({"waiting": {}}, unschedulable="pod has unbound immediate PersistentVolumeClaims")],
+        [],
+    ),
+    (Reason.READINESS_PROBE, [pod(RUNNING, phase="Running")], [event("Unhealthy", "Readiness probe failed: 503")]),
+    (Reason.CONTAINER_CONFIG, [pod({"waiting": {"reason": "CreateContainerConfigError", "message": "no Secret"}})], []),
+    (Reason.JOB_BACKOFF_LIMIT, [pod({"terminated": {"exitCode": 1}}, owner="Job", phase="Failed")], []),
+    (Reason.QUOTA_EXCEEDED, [], [event("FailedCreate", "exceeded quota: none", about="ReplicaSet web-1")]),
+    (None, [pod(RUNNING, phase="Running")], []),
+    (None, [pod({"waiting": {"reason": "ContainerCreating"}})], []),
+]
+
+
+@pytest.mark.parametrize(("reason", "pods", "events"), CASES)
+def test_the_cause_that_explains_most_is_told(
+    reason: Reason | None, pods: list[dict[str, Any]], events: list[FailureEvent]
+) -> None:
+    cause = find_cause(Evidence("apps", [read_pod(body) for body in pods], events))
+    assert (cause and cause.reason) == reason
+    if cause:
+        assert cause.hint
+        assert cause.name in cause.message
+
+
+def test_a_failed_pod_of_a_hook_is_the_hooks_failure() -> None:
+    body = read_pod(pod({"terminated": {"exitCode": 3}}, owner="Job", phase="Failed"))
+    cause = find_cause(Evidence("apps", [body], [], frozenset({body.uid})))
+    assert cause is not None
+    assert cause.reason is Reason.HOOK_FAILED
+    assert "exit code 3" in cause.message
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("pods is forbidden: exceeded quota: q", Reason.QUOTA_EXCEEDED),
+        ("maximum cpu usage per Container is 100m", Reason.QUOTA_EXCEEDED),
+        ('failed calling webhook "a": no endpoints available', Reason.WEBHOOK_UNAVAILABLE),
+        ('admission webhook "a" denied the request', Reason.ADMISSION_REFUSED),
+        ("violates PodSecurity restricted", Reason.ADMISSION_REFUSED),
+        ('error looking up service account a/b: serviceaccount "b" not found', Reason.OBJECT_INVALID),
+        ("pods is forbidden: no", Reason.FORBIDDEN),
+        ("something new", Reason.OBJECT_INVALID),
+    ],
+)
+def test_why_pods_cannot_be_created(text: str, reason: Reason) -> None:
+    cause = cause_of_failed_create(event("FailedCreate", text, about="ReplicaSet web-1"))
+    assert cause.reason is reason
+    assert text in cause.message
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(1, "error of its own"), (126, "cannot be executed"), (127, "not found"), (137, "SIGKILL"), (159, "signal 31")],
+)
+def test_exit_codes_are_explained(code: int, words: str) -> None:
+    assert words in explain_exit_code(code)
+
+
+class FakeLineage:
+    """Says of every pod that it comes from one object."""
+
+    def __init__(self, root: tuple[str, str] | None) -> None:
+        self.root = root
+
+    async def root_of(self, _: Any) -> tuple[str, str] | None:
+        return self.root
+
+    async def root_of_controller(self, *_: Any) -> tuple[str, str] | None:
+        return self.root
+
+
+def watcher(view: NamespaceView, *, root: tuple[str, str] | None, applied: bool, hooks: bool = False) -> FailFast:
+    """Build a FailFast with a grace that has passed at once."""
+    rendered = Rendered(frozenset({("Deployment", "web")}), frozenset({("Deployment", "web")} if hooks else ()))
+
+    async def known() -> Rendered:
+        return rendered
+
+    return FailFast(
+        view=view,
+        namespace="apps",
+        since=datetime.now(UTC) - timedelta(seconds=5),
+        grace=0.0,
+        applied=lambda: applied,
+        rendered=known,
+        lineage_of=lambda _: FakeLineage(root),  # type: ignore[arg-type, return-value]
+    )
+
+
+def view_of(body: dict[str, Any]) -> NamespaceView:
+    """Build a view that shows one pod."""
+    found = read_pod(body)
+    return NamespaceView(pods={found.uid: found})
+
+
+HOPELESS = [pod(WAITING_IMAGE), pod(WAITING_CRASH, restarts=3, exit_code=1)]
+HOPEFUL = [
+    pod(WAITING_CRASH, restarts=2, exit_code=1),
+    pod(RUNNING, phase="Running"),
+    pod({"waiting": {}}, unschedulable="no node"),
+]
+
+
+@pytest.mark.parametrize("body", HOPELESS)
+async def test_what_is_hopeless_ends_the_wait(body: dict[str, Any]) -> None:
+    cause = await asyncio.wait_for(watcher(view_of(body), root=("Deployment", "web"), applied=True).hopeless(), 5)
+    assert cause.name == "web-1"
+
+
+@pytest.mark.parametrize("body", HOPEFUL)
+async def test_what_may_still_come_up_is_waited_for(body: dict[str, Any]) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(watcher(view_of(body), root=("Deployment", "web"), applied=True).hopeless(), 0.1)
+
+
+@pytest.mark.parametrize(("root", "applied"), [(None, True), (("Deployment", "web"), False)])
+async def test_pods_of_others_and_of_what_was_there_before_never_count(
+    root: tuple[str, str] | None, applied: bool
+) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(watcher(view_of(HOPELESS[0]), root=root, applied=applied).hopeless(), 0.1)
+
+
+async def test_a_hooks_own_pod_counts_before_anything_is_applied() -> None:
+    judge = watcher(view_of(HOPELESS[0]), root=("Deployment", "web"), applied=False, hooks=True)
+    assert (await asyncio.wait_for(judge.hopeless(), 5)).reason is Reason.IMAGE_PULL
+
+
+def workload(kind: str, status: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Build a workload of generation 2."""
+    return {"kind": kind, "metadata": {"generation": 2}, "spec": spec, "status": {"observedGeneration": 2, **status}}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (workload("Deployment", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}), True),
+        (workload("Deployment", {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}), False),
+        (workload("Deployment", {}, replicas=0), True),
+        (
+            workload(
+                "Deployment", {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+            ),
+            False,
+        ),
+        (workload("StatefulSet", {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}), True),
+        (
+            workload("DaemonSet", {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 1}),
+            False,
+        ),
+        (workload("Job", {"conditions": [{"type": "Complete", "status": "True"}]}), True),
+        (workload("Job", {}), False),
+    ],
+)
+def test_a_workload_is_healthy_when_all_that_it_wants_is_ready(body: dict[str, Any], expected: bool) -> None:
+    assert healthy(body) is expected

@@ -1,0 +1,98 @@
+"""A release that was changed from outside wakes its resource; our own doing does not."""
+
+from typing import Any
+
+import pytest
+
+from managedchart_operator.api.resource import Key
+from managedchart_operator.reconcile.release_watch import ReleaseWatch
+from managedchart_operator.reconcile.store import Store
+from unit.reconcile.fakes import chart
+
+
+class FakeScheduler:
+    """Notes what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Key] = []
+        self.busy = False
+
+    def running(self, _: Key) -> bool:
+        return self.busy
+
+    def request(self, key: Key) -> None:
+        self.asked.append(key)
+
+
+def secret(revision: int, status: str, name: str = "web", namespace: str = "default") -> dict[str, Any]:
+    labels = {"name": name, "version": str(revision), "status": status, "owner": "helm"}
+    return {"name": f"sh.helm.release.v1.{name}.v{revision}", "namespace": namespace, "labels": labels}
+
+
+@pytest.fixture
+def scheduler() -> FakeScheduler:
+    return FakeScheduler()
+
+
+@pytest.fixture
+def watch(scheduler: FakeScheduler) -> ReleaseWatch:
+    store = Store()
+    store.put(chart("web", namespace="default", spec={}, status={"release": {"revision": 2, "status": "deployed"}}))
+    found = ReleaseWatch(store, scheduler)  # type: ignore[arg-type]
+    found.listed([])
+    return found
+
+
+@pytest.mark.parametrize(("revision", "status"), [(3, "deployed"), (3, "pending-upgrade"), (2, "failed")])
+def test_what_the_status_does_not_tell_wakes(
+    watch: ReleaseWatch, scheduler: FakeScheduler, revision: int, status: str
+) -> None:
+    watch.changed(secret(revision, status))
+    assert scheduler.asked == [Key("default", "web")]
+
+
+@pytest.mark.parametrize(("revision", "status"), [(2, "deployed"), (1, "superseded")])
+def test_what_the_status_tells_and_what_is_older_wakes_nobody(
+    watch: ReleaseWatch, scheduler: FakeScheduler, revision: int, status: str
+) -> None:
+    watch.changed(secret(revision, status))
+    assert scheduler.asked == []
+
+
+def test_what_happens_during_a_run_is_judged_at_its_end(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+    """A helm by hand that ended while we looked at its lock is not forgotten."""
+    scheduler.busy = True
+    watch.changed(secret(3, "pending-upgrade"))
+    watch.changed(secret(3, "deployed"))
+    assert scheduler.asked == []
+    scheduler.busy = False
+    watch.run_ended(Key("default", "web"))
+    assert scheduler.asked == [Key("default", "web")]
+
+
+def test_our_own_run_wakes_nobody_afterwards(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+    scheduler.busy = True
+    watch.changed(secret(2, "pending-upgrade"))
+    watch.changed(secret(2, "deployed"))
+    scheduler.busy = False
+    watch.run_ended(Key("default", "web"))
+    assert scheduler.asked == []
+
+
+def test_a_removed_release_wakes_and_a_pruned_revision_does_not(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+    watch.removed(secret(1, "superseded"))
+    assert scheduler.asked == []
+    watch.removed(secret(2, "deployed"))
+    assert scheduler.asked == [Key("default", "web")]
+
+
+def test_after_a_lost_watch_everything_is_compared(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+    watch.listed([{"metadata": secret(2, "deployed")}])
+    assert scheduler.asked == []
+    watch.listed([])
+    assert scheduler.asked == [Key("default", "web")]
+
+
+def test_releases_of_nobody_are_ignored(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+    watch.changed(secret(7, "deployed", name="foreign"))
+    assert scheduler.asked == []
