@@ -211,10 +211,12 @@ def _refusal(status: int, message: str, *, text: str) -> KubeError:
             return KubeError(text, reason=Reason.NAMESPACE_TERMINATING, transient=True, status=status)
         if "exceeded quota" in message:
             return KubeError(text, reason=Reason.QUOTA_EXCEEDED, transient=True, status=status)
+        # Rights may be granted at any time, and an API server that has just started refuses everybody for a moment, in the
+        # same words, until it has read its roles (seen with 1.37 after a kill).
         return KubeError(
             text,
             reason=Reason.FORBIDDEN,
-            transient=False,
+            transient=True,
             status=status,
             hint="the operator's ServiceAccount lacks this right: compare its ClusterRole with deploy/rbac.yaml",
         )

@@ -7,11 +7,15 @@ Source: Kubernetes documentation, "Efficient detection of changes".
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Literal, NamedTuple
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient
+from managedchart_operator.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 # The server ends a watch after this time, so that a connection which died silently is noticed; bookmarks come each minute.
 WATCH_SECONDS = 300
@@ -32,7 +36,7 @@ async def changes(
 ) -> AsyncIterator[Change]:
     """Yield one `Listed` change, then each change, for ever; lists again where the watch was lost.
 
-    Raises KubeError only for what trying again cannot heal (forbidden, no such collection).
+    Raises KubeError only for what trying again cannot heal (no such collection).
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
     failures = 0
@@ -66,5 +70,7 @@ async def changes(
         except KubeError as error:
             if not error.transient and error.status != 410:
                 raise
+            if error.reason is Reason.FORBIDDEN and failures == 0:
+                logger.warning("%s cannot be watched yet: %s", path, error.message)
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             failures += 1

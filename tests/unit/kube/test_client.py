@@ -17,7 +17,7 @@ PATH = "/api/v1/namespaces/apps/configmaps"
 REFUSALS = [
     (400, "the body is wrong", Reason.INTERNAL_ERROR, False),
     (401, "Unauthorized", Reason.API_UNAVAILABLE, True),
-    (403, 'is forbidden: User "x" cannot list resource', Reason.FORBIDDEN, False),
+    (403, 'is forbidden: User "x" cannot list resource', Reason.FORBIDDEN, True),
     (403, "unable to create: namespace a because it is being terminated", Reason.NAMESPACE_TERMINATING, True),
     (403, "exceeded quota: q, requested: pods=1", Reason.QUOTA_EXCEEDED, True),
     (404, "not found", Reason.INTERNAL_ERROR, False),
