@@ -41,6 +41,9 @@ class Metrics:
             ["reason", "phase"],
             registry=self.registry,
         )
+        self._retries = Counter(
+            "managedchart_retries_total", "Runs that began again what had failed before.", registry=self.registry
+        )
         self._ready = Gauge(
             "managedchart_ready", "1 if the resource is Ready, else 0.", ["namespace", "name"], registry=self.registry
         )
@@ -62,6 +65,10 @@ class Metrics:
     def reconciled(self, verdict: str) -> None:
         """Count a pass."""
         self._reconciles.labels(verdict).inc()
+
+    def retried(self) -> None:
+        """Count a retry."""
+        self._retries.inc()
 
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """Observe a phase's duration."""

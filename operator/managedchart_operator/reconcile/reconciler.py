@@ -213,6 +213,8 @@ class Reconciler:
                 chart, type="Warning", reason="ReleaseChanged", message=f"{decision.because}; bringing it back"
             )
         retried = recorder.status.failures > 0
+        if retried:
+            self.telemetry.retried()
         if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL) and not retried:
             await self.events.post(chart, type="Normal", reason=f"{operation.value}Started", message=decision.because)
         release.dry_run = operation is Operation.DRY_RUN

@@ -16,6 +16,9 @@ class Telemetry(Protocol):
     def reconciled(self, verdict: str) -> None:
         """A reconcile came to a decision."""
 
+    def retried(self) -> None:
+        """A run begins again what failed before."""
+
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """A phase has ended."""
 

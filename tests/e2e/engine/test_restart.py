@@ -1,5 +1,6 @@
 """What survives a `kill -9` of the operator, on a cluster of its own."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,24 @@ def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_prob
     assert stalled["status"]["nextRetryAt"]
     own_cluster.kubectl("delete", "resourcequota", "none", f"--namespace={own_ns}")
     own_cluster.wait_ready(own_ns, "one")
+
+
+def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """Which verb on which resource; nobody has to restart anything."""
+    binding = "clusterrolebinding/managedchart-operator-charts"
+    kept = own_cluster.kubectl("get", binding, "-o", "json")
+    own_cluster.kubectl("delete", binding)
+    try:
+        retry = {"limit": 30, "backoff": "1s", "maxBackoff": "1s"}
+        own_cluster.apply(managedchart("web", WEB, retry=retry), namespace=own_ns)
+        chart = own_cluster.wait_failed(own_ns, "web", "Forbidden")
+        message = condition_of(chart, "Ready")["message"]
+        assert "may not get configmaps" in message
+    finally:
+        body = json.loads(kept)
+        for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+            body["metadata"].pop(field, None)
+        own_cluster.kubectl("create", "-f", "-", input=json.dumps(body))
+    own_cluster.wait_ready(own_ns, "web")

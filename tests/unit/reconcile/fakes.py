@@ -95,6 +95,9 @@ class FakeTelemetry:
     def reconciled(self, verdict: str) -> None:
         """Nothing here is about that."""
 
+    def retried(self) -> None:
+        """Nothing here is about that."""
+
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """A phase has ended."""
         assert seconds >= 0
