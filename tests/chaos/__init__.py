@@ -1,0 +1,1 @@
+"""The chaos test: a random schedule of spec changes, deletes and kills, and what must hold afterwards."""
