@@ -12,7 +12,8 @@ import yaml
 from places import ROOT
 
 FOLDER = ROOT / "examples"
-FAILS_ON_PURPOSE = "broken-image"
+# One for each kind of failure; the first is shown whole.
+FAIL_ON_PURPOSE = ("broken-image", "broken-crash", "broken-hook", "broken-size", "broken-values")
 
 CHARTS = "/charts"
 REGISTRY = "oci://registry.example.com/charts"

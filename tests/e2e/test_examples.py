@@ -21,6 +21,13 @@ CLOUD = REPOSITORY / "hack" / "demo" / "cloud.yaml"
 CHARTS = [chart.parent for chart in sorted((REPOSITORY / "examples" / "charts").glob("*/Chart.yaml"))]
 KUBE_SYSTEM = "/apis/apps/v1/namespaces/kube-system/daemonsets/aws-node"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+# Reason, and what the message must say; 08 has a test of its own.
+FAILURES = {
+    "09-failing-crash.yaml": ("CrashLoop", ["container hello", "exit code 3"]),
+    "10-failing-hook.yaml": ("HookFailed", ["broken-hook-migration", "exit code 4"]),
+    "11-failing-unschedulable.yaml": ("Unschedulable", ["Insufficient cpu"]),
+    "12-failing-values.yaml": ("ValuesRefused", ["replicas", "integer"]),
+}
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -172,18 +179,49 @@ def test_a_dry_run_changes_nothing(cluster: Cluster, ns: str, local: examples.Lo
     assert cluster.revisions(ns, "hello-dry-run") == []
 
 
+def test_every_failing_example_is_expected_to_fail(local: examples.Local) -> None:
+    """So that the demo takes any other failure for what it is."""
+    failing = [file for file in examples.files() if "-failing-" in file.name]
+
+    assert [examples.load(file, local)["metadata"]["name"] for file in failing] == list(examples.FAIL_ON_PURPOSE)
+
+
 def test_a_failure_is_told_in_the_resource_and_cleaned_up(
     cluster: Cluster, ns: str, local: examples.Local, operator: OperatorProcess
 ) -> None:
     """The events outlive the pods that they are about."""
     _apply(cluster, ns, "08-failing-image.yaml", local)
-    chart = cluster.wait_failed(ns, examples.FAILS_ON_PURPOSE)
+    chart = cluster.wait_failed(ns, "broken-image", "ImagePull")
 
     events = chart["status"]["lastFailure"]["events"]
     assert any("there-is-no-such-image:1.0" in event["message"] for event in events)
-    cluster.wait_chart(
-        ns, examples.FAILS_ON_PURPOSE, lambda found: "release" not in found["status"], what="without a release"
-    )
-    assert cluster.revisions(ns, examples.FAILS_ON_PURPOSE) == []
-    assert condition_of(cluster.managedchart(ns, examples.FAILS_ON_PURPOSE), "Stalled")["status"] == "True"
+    cluster.wait_chart(ns, "broken-image", lambda found: "release" not in found["status"], what="without a release")
+    assert cluster.revisions(ns, "broken-image") == []
+    assert condition_of(cluster.managedchart(ns, "broken-image"), "Stalled")["status"] == "True"
     assert "there-is-no-such-image" not in "".join(line for line in operator.log.splitlines() if "ERROR" in line)
+
+
+@pytest.mark.parametrize("file", FAILURES)
+def test_each_kind_of_failure_is_told_by_its_reason_and_in_words(
+    cluster: Cluster, ns: str, local: examples.Local, file: str
+) -> None:
+    """The reason is the one that the file's comment names; nothing is tried again, since each says so."""
+    reason, says = FAILURES[file]
+    document = _apply(cluster, ns, file, local)
+    chart = cluster.wait_failed(ns, document["metadata"]["name"], reason)
+
+    assert f"with the reason {reason}:" in (examples.FOLDER / file).read_text()
+    message = chart["status"]["lastFailure"]["message"]
+    assert [word for word in says if word not in message] == []
+    assert condition_of(chart, "Stalled")["status"] == "True"
+
+
+def test_kubectl_get_alone_shows_why(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    """In its wide column, under the short name."""
+    _apply(cluster, ns, "12-failing-values.yaml", local)
+    chart = cluster.wait_failed(ns, "broken-values", "ValuesRefused")
+
+    row = cluster.kubectl("get", "mc", "broken-values", f"--namespace={ns}", "--output=wide", "--no-headers").split()
+
+    assert row[:3] == ["broken-values", "False", "Failed"]
+    assert " ".join(row).endswith(" ".join(condition_of(chart, "Ready")["message"].split()))
