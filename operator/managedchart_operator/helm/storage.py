@@ -31,6 +31,8 @@ FAILED = "failed"
 UNINSTALLING = "uninstalling"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
+# The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
+_PASSING = frozenset({"hook-succeeded", "hook-failed"})
 # Helm compresses at best; 1 MiB is all that a Secret can hold, and 1:100 is beyond what manifests compress to.
 _DOCUMENT_BYTES = 100 * 1024 * 1024
 
@@ -85,6 +87,7 @@ def revisions_of(secrets: Iterable[Mapping[str, Any]]) -> tuple[Revision, ...]:
 class _Hook(BaseModel):
     manifest: str | None = None
     events: list[str] | None = None
+    delete_policies: list[str] | None = None
 
 
 class _ChartMetadata(BaseModel):
@@ -145,6 +148,15 @@ class StoredRelease:
     def hook_manifests(self) -> list[str]:
         """Each hook's object as YAML."""
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
+
+    @property
+    def passing_hook_manifests(self) -> list[str]:
+        """Each hook's object as YAML, of those that the chart wants deleted once they have ended.
+
+        Other hooks are meant to stay, even after the release: a Secret that is made once, say.
+        """
+        hooks = self.document.get("hooks") or []
+        return [hook.get("manifest") or "" for hook in hooks if _PASSING & set(hook.get("delete_policies") or ())]
 
     def hooks_before(self, operation: str) -> int:
         """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""

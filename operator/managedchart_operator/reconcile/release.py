@@ -41,6 +41,7 @@ from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.lifecycle.context import InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
+from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import InputReader, Inputs
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 
@@ -199,6 +200,7 @@ class HelmRelease:
         deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
         if self.newest and (stored := await self.read_stored()):
             await self.evidence.remember(Deployed(self.newest, stored))
+            await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
         try:
             await self._change(arguments, deadline=deadline)
         except HelmError as error:

@@ -1,0 +1,33 @@
+"""What a helm that was killed has left of its hooks.
+
+Purpose: removes hook objects with a release; helm forgets them on an uninstall, since it deletes hooks only when it sees them
+end. Boundary: only hooks that the chart itself wants deleted when they have ended (`helm.sh/hook-delete-policy` with
+hook-succeeded or hook-failed). Invariant: an object that is no hook is never touched, whatever its name.
+Source: Helm documentation, "Chart Hooks"; measured with 4.3.1: a Job of a pre-install hook outlived kill -9 and uninstall.
+"""
+
+import asyncio
+import logging
+
+import yaml
+
+from managedchart_operator.diagnosis.blockers import references
+from managedchart_operator.diagnosis.objects import parse_manifest
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.kube.objects import Objects
+
+logger = logging.getLogger(__name__)
+
+_HOOK = "helm.sh/hook"
+
+
+async def delete_hook_remains(objects: Objects, *, namespace: str, stored: StoredRelease) -> None:
+    """Delete what is left of a release's passing hooks, before the uninstall forgets them. Raises KubeError."""
+    try:
+        hooks = await asyncio.to_thread(parse_manifest, *stored.passing_hook_manifests)
+    except yaml.YAMLError:
+        return  # then helm cannot have made anything of it either
+    for ref in await references(objects, namespace, hooks):
+        found = await objects.get(ref)
+        if found is not None and _HOOK in (found["metadata"].get("annotations") or {}) and await objects.delete(ref):
+            logger.info("%s, left of a hook, was deleted", ref)
