@@ -1,7 +1,8 @@
 """The operator, started again whenever it ends, as a kubelet does.
 
 Purpose: kills at any moment, also while it starts. Boundary: one process at a time. Invariant: an end that nobody asked for
-is kept as a surprise, but for a start that finds no API server: that is what it should say, and end.
+is kept as a surprise, but for a start that
+finds no API server: that is what it should say, and end.
 """
 
 import signal
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from harness.operator_process import OperatorProcess
 
-_NO_API_SERVER = "the API server does not answer"
+# What a start says that finds none, or one that has just started and refuses everybody until it has read its roles.
+_NO_API_SERVER = "cannot start: cannot list"
 # A kubelet waits longer with each restart; here more restarts are better.
 _PAUSE_SECONDS = 0.3
 
@@ -78,7 +80,7 @@ class RestartedOperator(OperatorProcess):
             self._process.wait()
         if self._asked:
             return
-        if "cannot start" in self.log and _NO_API_SERVER in self.log:
+        if _NO_API_SERVER in self.log:
             self.refused_starts += 1
         else:
             self.surprises.append(what)
