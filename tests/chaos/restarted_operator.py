@@ -1,8 +1,7 @@
 """The operator, started again whenever it ends, as a kubelet does.
 
 Purpose: kills at any moment, also while it starts. Boundary: one process at a time. Invariant: an end that nobody asked for
-is kept as a surprise, but for a start that
-finds no API server: that is what it should say, and end.
+is kept as a surprise, but for a start that finds no API server: that is what it should say, and end.
 """
 
 import signal

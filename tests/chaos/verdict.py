@@ -58,7 +58,7 @@ def violations(cluster: Cluster, wishes: Wishes) -> list[str]:
     ]
     there = _objects(cluster, namespaces)
     wrong += [
-        f"{kind} {namespace}/{found['metadata']['name']} is left of {release}"
+        f"{kind} {namespace}/{found['metadata']['name']} is left of {release}: {_state(found['metadata'])}"
         for kind, namespace, release, found in there
         if (namespace, release) not in releases
     ]
@@ -129,6 +129,11 @@ def _objects(cluster: Cluster, namespaces: list[str]) -> list[tuple[str, str, st
         for found in cluster.items(path.format(namespace))
         if found["metadata"]["name"] != "kube-root-ca.crt"
     ]
+
+
+def _state(metadata: dict[str, Any]) -> str:
+    """Tell what is known of why an object is still there."""
+    return ", ".join(f"{key} {metadata.get(key)}" for key in ("creationTimestamp", "deletionTimestamp", "finalizers"))
 
 
 def _release_of(metadata: dict[str, Any]) -> str:
