@@ -9,7 +9,7 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, namespace
+from harness.cluster import Cluster, install_operator_objects, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 CHARTS = REPOSITORY / "tests" / "charts"
@@ -20,10 +20,7 @@ _numbers = itertools.count(1)
 def cluster(kind_cluster: KindCluster) -> Cluster:
     """The cluster that pytest-kind made: of the devcluster, or of real kind with KIND=kind."""
     found = Cluster(kind_cluster)
-    found.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
-    found.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s")
-    for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
-        found.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+    install_operator_objects(found, REPOSITORY)
     return found
 
 

@@ -216,6 +216,22 @@ def managedchart(name: str, chart: dict[str, Any], **spec: Any) -> dict[str, Any
     }
 
 
+def install_operator_objects(cluster: Cluster, repository: Path) -> None:
+    """Apply the CRD and the operator's identity of deploy/, and return when the API server serves ManagedCharts."""
+    cluster.kubectl("apply", "-f", str(repository / "crds" / "managedchart.yaml"))
+    # A condition Established comes before discovery and OpenAPI know the kind, and nothing tells when they do.
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (_served(cluster, "/openapi/v3" + MANAGEDCHARTS) and _served(cluster, MANAGEDCHARTS)):
+        assert time.monotonic() < deadline, "the API server does not serve ManagedCharts"
+        time.sleep(0.1)
+    for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
+        cluster.kubectl("apply", "-f", str(repository / "deploy" / name))
+
+
+def _served(cluster: Cluster, path: str) -> bool:
+    return cluster.get(path) is not None
+
+
 @contextmanager
 def namespace(cluster: Cluster, name: str) -> Iterator[str]:
     """A namespace of a test's own; its ManagedCharts and itself are deleted at the end, without waiting."""

@@ -9,7 +9,7 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, condition_of, managedchart, namespace
+from harness.cluster import Cluster, condition_of, install_operator_objects, managedchart, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
@@ -30,10 +30,7 @@ def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFact
     own.create()
     try:
         found = Cluster(own)
-        found.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
-        found.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s")
-        for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
-            found.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+        install_operator_objects(found, REPOSITORY)
         yield found
     finally:
         own.delete()
