@@ -56,7 +56,7 @@ lint: $(VENV)/.ready ## Check style, types and the direction of imports.
 	$(BIN)/lint-imports
 
 chaos: $(VENV)/.ready tools ## Kill and change things at random for minutes; SEED= replays a run.
-	$(BIN)/python -P -m pytest tests/chaos --kind-bin="$(KIND)" --kind-kubectl-bin="$$($(DEVCLUSTER) bin)/kubectl" $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -P -m chaos $(if $(SEED),--seed=$(SEED)) $(ARGS)
 
 bench: $(VENV)/.ready tools ## Compare with plain helm on a fresh cluster; N= releases.
 	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark run --n=$(N) $(ARGS)
