@@ -9,6 +9,7 @@ failure and leaves no helm behind.
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import (
@@ -22,6 +23,7 @@ from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartS
 from managedchart_operator.api.status import ManagedChartStatus, Phase, ReleaseStatus
 from managedchart_operator.diagnosis.redaction import Redactor
 from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
+from managedchart_operator.helm.storage import DEPLOYED
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -123,8 +125,8 @@ class Reconciler:
                 return None
             case Verdict.HOLD:
                 self.telemetry.status_changed(chart.key, recorder.status)
-                await self._finish_remediation(work)
-                return _delay(decision.wake_at)
+                again = await self._finish_remediation(work)
+                return again if decision.wake_at is None else _delay(decision.wake_at)
             case Verdict.WAIT_FOR_LOCK:
                 return await self._wait_for_lock(work, decision)
             case Verdict.RUN:
@@ -296,20 +298,29 @@ class Reconciler:
         recorder.logger.warning("%s: %s", error.reason.value, error.message)
         if news:
             await self._post_failure(chart, error, plan)
-        await self._finish_remediation(work)
-        return _delay(plan.at.timestamp() if plan.at else None)
+        again = await self._finish_remediation(work)
+        return _delay(plan.at.timestamp()) if plan.at else again
 
-    async def _finish_remediation(self, work: _Pass) -> None:
+    async def _finish_remediation(self, work: _Pass) -> float | None:
         """Go back to the last good revision, or uninstall a failed first install, if that is still to be done.
 
-        The state says so by itself: atomic is set, and the newest revision is the failed one that our status tells of.
+        The state says so by itself: atomic is set, and the newest revision is the failed one that our status tells of, or
+        a way back from there that failed too. Returns after how many seconds to try once more, or None.
         """
         newest, failure, spec = work.release.newest, work.recorder.status.last_failure, work.spec
-        if newest is None or failure is None or failure.revision != newest.number or newest.status != "failed":
-            return
+        if newest is None or failure is None or failure.revision is None or failure.revision > newest.number:
+            return None
         if not spec.atomic or spec.action is not Action.DEPLOY or work.chart.deleting:
-            return
-        good = remedy(work.release.revisions)
+            return None
+        if await work.release.rollback_is_ours():
+            work.recorder.logger.info("the rollback that made revision %d was killed and is begun anew", newest.number)
+            await work.release.unlock(newest)
+        elif newest.status != "failed":
+            return None
+        return await self._go_back(work)
+
+    async def _go_back(self, work: _Pass) -> float | None:
+        good, again = remedy(work.release.revisions), None
         conditions = work.recorder.status.conditions
         try:
             if good is not None:
@@ -322,6 +333,8 @@ class Reconciler:
                 await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
         except OperatorError as error:
             outcome = f"going back failed too: {error.message}"
+            if error.transient and error.reason not in WORKLOAD_REASONS:
+                again = _pause_before_going_back(work)
             await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
         work.recorder.logger.info("%s", outcome)
         for condition in conditions:
@@ -332,6 +345,7 @@ class Reconciler:
             version = status.chart_version if status else None
             work.recorder.remember(work.release.newest, action="Rollback", chart_version=version)
         await work.recorder.writer.flush()
+        return again
 
     async def _told(self, chart: ManagedChart, recorder: RunRecorder, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns when to try again."""
@@ -502,6 +516,13 @@ def _memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
         # A run that ends says something else here, whatever came of it.
         interrupted=any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions),
     )
+
+
+def _pause_before_going_back(work: _Pass) -> float:
+    """Seconds until the next try to go back: as for retries, by the failed revisions on top, which a restart finds too."""
+    unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.revisions)
+    retry = work.spec.retry
+    return min(seconds(retry.backoff) * 2.0 ** max(sum(1 for _ in unfinished) - 2, 0), seconds(retry.max_backoff))
 
 
 def _requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:
