@@ -23,7 +23,7 @@ from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartS
 from managedchart_operator.api.status import ManagedChartStatus, Phase, ReleaseStatus
 from managedchart_operator.diagnosis.redaction import Redactor
 from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
-from managedchart_operator.helm.storage import DEPLOYED
+from managedchart_operator.helm.storage import DEPLOYED, FAILED
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -305,17 +305,21 @@ class Reconciler:
         """Go back to the last good revision, or uninstall a failed first install, if that is still to be done.
 
         The state says so by itself: atomic is set, and the newest revision is the failed one that our status tells of, or
-        a way back from there that failed too. Returns after how many seconds to try once more, or None.
+        a way back from there that failed too. Whatever atomic says, a revision whose helm was killed does not stay pending.
+        Returns after how many seconds to try once more, or None.
         """
-        newest, failure, spec = work.release.newest, work.recorder.status.last_failure, work.spec
+        newest, failure = work.release.newest, work.recorder.status.last_failure
         if newest is None or failure is None or failure.revision is None or failure.revision > newest.number:
             return None
-        if not spec.atomic or spec.action is not Action.DEPLOY or work.chart.deleting:
+        if work.spec.action is not Action.DEPLOY or work.chart.deleting:
             return None
-        if await work.release.rollback_is_ours():
-            work.recorder.logger.info("the rollback that made revision %d was killed and is begun anew", newest.number)
+        if newest.pending and (newest.number == failure.revision or await work.release.rollback_is_ours()):
+            work.recorder.logger.info("revision %d (%s) was left by a killed helm", newest.number, newest.status)
             await work.release.unlock(newest)
-        elif newest.status != "failed":
+            work.recorder.status.release = await self._release_status(work)
+            await work.recorder.writer.flush()
+            newest = work.release.newest
+        if not work.spec.atomic or newest is None or newest.status != FAILED:
             return None
         return await self._go_back(work)
 

@@ -1,9 +1,11 @@
-"""helm is killed while it goes back: the way back is gone again, and nothing stays pending."""
+"""helm is killed at the last attempt, or while it goes back: nothing stays pending, and the way back is gone to its end."""
 
 import contextlib
 import os
 import signal
 from pathlib import Path
+
+import pytest
 
 from conftest import REPOSITORY
 from harness.cluster import Cluster, condition_of, managedchart
@@ -13,16 +15,45 @@ WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
 _FAIL = "devcluster.managedchart.dev/fail"
 
 
-def rollbacks(namespace: str) -> list[int]:
-    """The processes of helm that roll something back in a namespace."""
+def helms(namespace: str, verb: bytes) -> list[int]:
+    """The processes of helm that do something in a namespace."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
                 arguments = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"rollback" in arguments and f"--namespace={namespace}".encode() in arguments:
+                if verb in arguments and f"--namespace={namespace}".encode() in arguments:
                     found.append(int(folder.name))
     return found
+
+
+def kill(cluster: Cluster, namespace: str, verb: bytes, *, revision: int) -> None:
+    """Wait until helm works on a revision, and kill it."""
+
+    def pending(secret: dict[str, dict[str, dict[str, str]]] | None) -> bool:
+        return secret is not None and secret["metadata"]["labels"]["status"].startswith("pending")
+
+    secrets = f"/api/v1/namespaces/{namespace}/secrets"
+    cluster.wait(secrets, f"sh.helm.release.v1.web.v{revision}", pending, what="pending")
+    (pid,) = helms(namespace, verb)
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("atomic", "left"), [(True, (3, "deployed")), (False, (2, "failed"))])
+def test_the_last_attempt_leaves_nothing_pending_when_its_helm_was_killed(
+    cluster: Cluster, operator: OperatorProcess, ns: str, *, atomic: bool, left: tuple[int, str]
+) -> None:
+    """Nobody would come again to take the revision over: found by the chaos test."""
+    cluster.apply(managedchart("web", WEB), namespace=ns)
+    cluster.wait_ready(ns, "web")
+    never = {"podAnnotations": {_FAIL: "never"}}
+    cluster.apply(managedchart("web", WEB, values=never, retry={"limit": 0}, atomic=atomic), namespace=ns)
+    kill(cluster, ns, b"upgrade", revision=2)
+    cluster.wait_failed(ns, "web", "HelmFailed")
+    secrets = f"/api/v1/namespaces/{ns}/secrets"
+    name = f"sh.helm.release.v1.web.v{left[0]}"
+    cluster.wait(secrets, name, lambda found: found and found["metadata"]["labels"]["status"] == left[1], what=left[1])
+    assert cluster.revisions(ns, "web")[-1] == left
 
 
 def test_a_rollback_whose_helm_was_killed_is_begun_anew(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
@@ -35,12 +66,7 @@ def test_a_rollback_whose_helm_was_killed_is_begun_anew(cluster: Cluster, operat
     spec = {"timeout": "6s", "retry": {"limit": 0, "backoff": "1s"}}
     cluster.apply(managedchart("web", WEB, values=never, **spec), namespace=ns)
 
-    def pending(secret: dict[str, dict[str, dict[str, str]]] | None) -> bool:
-        return secret is not None and secret["metadata"]["labels"]["status"] == "pending-rollback"
-
-    cluster.wait(f"/api/v1/namespaces/{ns}/secrets", "sh.helm.release.v1.web.v3", pending, what="pending")
-    (pid,) = rollbacks(ns)
-    os.kill(pid, signal.SIGKILL)
+    kill(cluster, ns, b"rollback", revision=3)
     found = cluster.wait_chart(
         ns,
         "web",
