@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.operator_process import OperatorProcess
 
 # What a start says that finds none, or one that has just started and refuses everybody until it has read its roles.
-_NO_API_SERVER = "cannot start: cannot list"
+_NO_API_SERVER = ("cannot start: cannot list", "cannot start: the API server does not answer")
 # A kubelet waits longer with each restart; here more restarts are better.
 _PAUSE_SECONDS = 0.3
 
@@ -48,9 +48,9 @@ class RestartedOperator(OperatorProcess):
         return sorted(self._folder.glob("operator-*.log"), key=lambda path: path.stat().st_mtime)
 
     def end(self, number: signal.Signals, *, down: float) -> bool:
-        """Send a signal, and start again `down` seconds after it has ended; False where it does not run."""
+        """Send a signal, and start again `down` seconds after it has ended; False where it does not run or ends already."""
         process = self._process
-        if process is None or process.poll() is not None:
+        if process is None or process.poll() is not None or (self._asked and number is signal.SIGTERM):
             return False
         self._down, self._asked = down, True
         process.send_signal(number)
@@ -79,7 +79,7 @@ class RestartedOperator(OperatorProcess):
             self._process.wait()
         if self._asked:
             return
-        if _NO_API_SERVER in self.log:
+        if any(text in self.log for text in _NO_API_SERVER):
             self.refused_starts += 1
         else:
             self.surprises.append(what)
