@@ -205,7 +205,6 @@ def _kwok(layout: Layout) -> list[str]:
         f"--config={layout.folder / 'kwok.yaml'}",
         f"--kubeconfig={layout.kubeconfig}",
         "--manage-all-nodes=true",
-        "--cidr=10.244.0.1/16",
         # The API server asks the node for container logs at this address.
         "--node-ip=127.0.0.1",
         f"--node-port={layout.ports.kwok}",

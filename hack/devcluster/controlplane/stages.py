@@ -116,10 +116,14 @@ initContainerStatuses:
   {{ end }}
 {{ end }}
 """,
+    # kwok's own addresses come from a pool that two workers may each create at first: two pods then get the same one.
     "@addresses": """\
-{{ $ip := PodIPWith .spec.nodeName (or .spec.hostNetwork false) $uid .metadata.name .metadata.namespace }}
-hostIP: {{ NodeIPWith .spec.nodeName | Quote }}
-hostIPs: [{ip: {{ NodeIPWith .spec.nodeName | Quote }}}]
+{{ $host := NodeIPWith .spec.nodeName }}
+{{ $ip := printf "10.%d.%d.%d" (add 128 (mod (int (printf "0x%s" (substr 0 2 $uid))) 128)) \
+(int (printf "0x%s" (substr 2 4 $uid))) (int (printf "0x%s" (substr 4 6 $uid))) }}
+{{ if or .spec.hostNetwork false }}{{ $ip = $host }}{{ end }}
+hostIP: {{ $host | Quote }}
+hostIPs: [{ip: {{ $host | Quote }}}]
 podIP: {{ $ip | Quote }}
 podIPs: [{ip: {{ $ip | Quote }}}]
 """,

@@ -76,12 +76,12 @@ class RetryPolicy:
         """Return what follows a look that showed no change."""
         at = now + timedelta(seconds=self.probe)
         return Next(
-            at, f"gave up after {failures} attempts: looks at {_time(at)} whether the cause is gone", stalled=True
+            at, f"gave up after {_attempts(failures)}: looks at {_time(at)} whether the cause is gone", stalled=True
         )
 
     def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> Next:
         news = failures == self.retry.limit + 1
-        gave_up = f"gave up after {failures} attempts (spec.retry.limit {self.retry.limit})"
+        gave_up = f"gave up after {_attempts(failures)} (spec.retry.limit {self.retry.limit})"
         if error.reason in WORKLOAD_REASONS and self.atomic:
             return Next(None, f"{gave_up}: {_WAITS}", stalled=True, gave_up=news)
         at = now + timedelta(seconds=self.probe)
@@ -90,3 +90,7 @@ class RetryPolicy:
 
 def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _attempts(number: int) -> str:
+    return "1 attempt" if number == 1 else f"{number} attempts"

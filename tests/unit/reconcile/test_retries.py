@@ -55,7 +55,8 @@ def test_retries_end_after_the_limit(limit: int) -> None:
     plans = [after(failures, retry=retry) for failures in range(1, limit + 2)]
     assert [plan.stalled for plan in plans] == [False] * limit + [True]
     assert plans[-1].gave_up
-    assert f"gave up after {limit + 1} attempts (spec.retry.limit {limit})" in plans[-1].message
+    attempts = "1 attempt" if limit == 0 else f"{limit + 1} attempts"
+    assert f"gave up after {attempts} (spec.retry.limit {limit})" in plans[-1].message
 
 
 @pytest.mark.parametrize("reason", sorted(WORKLOAD_REASONS))
