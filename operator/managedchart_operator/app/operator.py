@@ -48,6 +48,7 @@ from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release import Tools, pull
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
+from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store
 
@@ -228,6 +229,7 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
             watches=NamespaceWatches(client),
         ),
         telemetry=metrics,
+        remediation=Remediation(events),
         probe=settings.probe_seconds,
     )
     return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics), helm

@@ -1,0 +1,40 @@
+"""What the status remembers of earlier passes, and what was asked for by annotations.
+
+Purpose: `decide` gets the past from here. Boundary: pure. Invariant: nothing is remembered in the process, so a restart knows
+as much.
+"""
+
+from datetime import datetime
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import ManagedChartStatus, Phase
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.decide import Memory
+
+_GOOD_PHASES = frozenset({Phase.READY, Phase.SKIPPED, Phase.DESTROYED})
+
+
+def memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
+    """Return what earlier passes left in the status."""
+    retry_at = datetime.fromisoformat(status.next_retry_at) if status.next_retry_at else None
+    return Memory(
+        digest=status.attempted_digest,
+        current=status.observed_generation == chart.generation,
+        succeeded=status.failures == 0 and status.phase in _GOOD_PHASES,
+        revision=status.release.revision if status.release else None,
+        failures=status.failures,
+        retry_at=retry_at.timestamp() if retry_at else None,
+        # A run that ends says something else here, whatever came of it.
+        interrupted=any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions),
+    )
+
+
+def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:
+    """Whether the annotation carries a token that was not carried out yet."""
+    token = chart.requests.get(annotation)
+    return token is not None and status.handled_requests.get(annotation) != token
+
+
+def handled(chart: ManagedChart, status: ManagedChartStatus) -> bool:
+    """Whether every annotation that asks for something was carried out."""
+    return all(status.handled_requests.get(name) == token for name, token in chart.requests.items())

@@ -1,0 +1,58 @@
+"""What one pass over one object works with."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.api.status import ReleaseStatus
+from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.kube.events import Events
+from managedchart_operator.reconcile.release import HelmRelease
+from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
+
+
+@dataclass(slots=True)
+class Work:
+    """The object, its release, and where the pass tells of itself."""
+
+    chart: ManagedChart
+    spec: ManagedChartSpec
+    release: HelmRelease
+    recorder: RunRecorder
+    digest: str = ""
+
+    async def release_status(self) -> ReleaseStatus | None:
+        """Describe the newest revision; what cannot be read is taken from the chart that was just deployed."""
+        release, newest = self.release, self.release.newest
+        if newest is None:
+            return None
+        chart = release.chart
+        name, version, app = (chart.name, chart.version, chart.app_version) if chart else (None, None, None)
+        if chart is None or newest.digest != self.digest:
+            try:
+                stored = await release.read_stored()
+            except (KubeError, HelmError) as error:
+                self.recorder.logger.warning("revision %d cannot be read: %s", newest.number, error.message)
+            else:
+                name, version, app = (
+                    (stored.chart_name, stored.chart_version, stored.app_version) if stored else (None, None, None)
+                )
+        modified = datetime.fromtimestamp(newest.modified_at, UTC) if newest.modified_at else None
+        return ReleaseStatus(
+            name=release.name,
+            namespace=release.namespace,
+            revision=newest.number,
+            status=newest.status,
+            chart=name,
+            chart_version=version,
+            app_version=app,
+            digest=newest.digest,
+            last_deployed=timestamp(modified) if modified else None,
+        )
+
+    async def post_warnings(self, events: Events) -> None:
+        """Tell of the warnings so far in Events, each once."""
+        for reason, message in self.recorder.warnings:
+            await events.post(self.chart, type="Warning", reason=reason, message=message)
+        self.recorder.warnings.clear()
