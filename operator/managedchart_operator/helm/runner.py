@@ -17,24 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm import process as processes
+from managedchart_operator.helm.process import HelmProcess, signal_group
 from managedchart_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-# helm ends within 0.02 s of a SIGTERM (measured); its last act is one write to the API server, which may take a few
-# seconds when that is slow. Beyond that SIGKILL is better than a resource that cannot move.
-TERM_GRACE_SECONDS = 10.0
-# An error text is a few KiB; --debug adds a line an object. The head tells what began, the tail why it ended.
-STDERR_HEAD_BYTES = 64 * 1024
-STDERR_TAIL_BYTES = 128 * 1024
-# The largest release that fits into a Secret is 1 MiB compressed; rendered manifests of that are below this.
-STDOUT_BYTES = 32 * 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
 # helm 4 says this with --debug once for each hook, and once when everything is applied and only the wait is left
 # (measured with 4.3.1).
 _WAITING_MARKS = (b"waiting for resources", b"beginning wait for")
-# A line of helm's log is shorter; of one without an end only its tail is searched.
-STDERR_LINE_BYTES = 8 * 1024
 _MARKER = "MANAGEDCHART_HELM_OF"
 
 
@@ -144,15 +135,18 @@ class HelmRunner:
         waiting: Callable[[], None],
     ) -> HelmOutput:
         started = time.monotonic()
+
+        def line(text: bytes) -> None:
+            if any(mark in text for mark in _WAITING_MARKS):
+                waiting()
+
         try:
-            process = await asyncio.create_subprocess_exec(
-                self.binary,
-                *arguments,
-                stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if keep_stdout else asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env={**self.environment, _MARKER: self.identity},
-                start_new_session=True,
+            process = await HelmProcess.start(
+                [self.binary, *arguments],
+                environment={**self.environment, _MARKER: self.identity},
+                stdin=stdin,
+                keep_stdout=keep_stdout,
+                on_line=line,
             )
         except OSError as error:
             # Too many processes or too little memory pass by; that helm is there was checked at the start.
@@ -163,9 +157,6 @@ class HelmRunner:
         self.counters.running += 1
         try:
             async with asyncio.timeout(deadline):
-                _, stdout, stderr = await asyncio.gather(
-                    _feed(process, stdin), _read_stdout(process), _read_stderr(process, waiting)
-                )
                 await process.wait()
         except TimeoutError as error:
             raise HelmError(
@@ -175,99 +166,10 @@ class HelmRunner:
             ) from error
         finally:
             try:
-                await _end(process)
+                await process.end()
             finally:
                 self.counters.running -= 1
-        return HelmOutput(stdout, stderr, await process.wait(), time.monotonic() - started)
-
-
-async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
-    if process.stdin is None or data is None:
-        return
-    # helm may end before it has read everything (an error in its arguments); its exit code tells then.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _read_stdout(process: asyncio.subprocess.Process) -> bytes:
-    if process.stdout is None:
-        return b""
-    kept = bytearray()
-    while chunk := await process.stdout.read(_CHUNK_BYTES):
-        kept += chunk[: STDOUT_BYTES - len(kept)]
-    return bytes(kept)
-
-
-async def _read_stderr(process: asyncio.subprocess.Process, waiting: Callable[[], None]) -> str:
-    """Keep the head and the tail of stderr, and say each time that helm begins to wait."""
-    if process.stderr is None:
-        return ""
-    head, tail, line = bytearray(), bytearray(), b""
-    while chunk := await process.stderr.read(_CHUNK_BYTES):
-        *lines, line = (line + chunk).split(b"\n")
-        for complete in lines:
-            if any(mark in complete for mark in _WAITING_MARKS):
-                waiting()
-        line = line[-STDERR_LINE_BYTES:]
-        room = STDERR_HEAD_BYTES - len(head)
-        head += chunk[:room] if room > 0 else b""
-        tail += chunk[max(room, 0) :]
-        del tail[:-STDERR_TAIL_BYTES]
-    return (head + tail).decode(errors="replace")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Make sure that the process and its group are gone: SIGTERM, the grace, SIGKILL. Waits even when cancelled again."""
-    try:
-        if process.returncode is None:
-            await _shielded_terminate(process)
-    finally:
-        # What helm started and left behind (a plugin, a credential helper); nobody waits for it any more.
-        _signal(process.pid, signal.SIGKILL)
-
-
-async def _shielded_terminate(process: asyncio.subprocess.Process) -> None:
-    ending = asyncio.ensure_future(_terminate(process))
-    cancelled: asyncio.CancelledError | None = None
-    while not ending.done():
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    ending.result()
-    if cancelled:
-        raise cancelled
-
-
-async def _terminate(process: asyncio.subprocess.Process) -> None:
-    _signal(process.pid, signal.SIGTERM)
-    drains = [asyncio.ensure_future(_drain(pipe)) for pipe in (process.stdout, process.stderr) if pipe]
-    try:
-        async with asyncio.timeout(TERM_GRACE_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        logger.warning(
-            "helm (pid %d) did not end within %.0f s of SIGTERM and is killed", process.pid, TERM_GRACE_SECONDS
-        )
-        _signal(process.pid, signal.SIGKILL)
-        await process.wait()
-    finally:
-        for drain in drains:
-            drain.cancel()
-        await asyncio.gather(*drains, return_exceptions=True)
-
-
-async def _drain(pipe: asyncio.StreamReader) -> None:
-    """Keep reading, so that a dying helm is not held up by a full pipe."""
-    while await pipe.read(_CHUNK_BYTES):
-        pass
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
+        return HelmOutput(process.stdout, process.stderr, process.exit_code, time.monotonic() - started)
 
 
 def _orphans(identity: str) -> dict[int, int]:
@@ -296,12 +198,12 @@ async def end_orphans(identity: str) -> int:
     first = left = await asyncio.to_thread(_orphans, identity)
     for group in set(first.values()):
         logger.warning("ending helm (process group %d) that outlived an earlier operator", group)
-        _signal(group, signal.SIGTERM)
-    deadline = time.monotonic() + TERM_GRACE_SECONDS
+        signal_group(group, signal.SIGTERM)
+    deadline = time.monotonic() + processes.TERM_GRACE_SECONDS
     while left := {pid: group for pid, group in left.items() if pid in first}:
         if time.monotonic() > deadline:
             for group in set(left.values()):
-                _signal(group, signal.SIGKILL)
+                signal_group(group, signal.SIGKILL)
         # Not our children, so there is nothing to wait on but /proc.
         await asyncio.sleep(0.05)
         left = await asyncio.to_thread(_orphans, identity)
