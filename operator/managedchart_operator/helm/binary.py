@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 
 from managedchart_operator.errors import StartupError
+from managedchart_operator.helm.process import HelmProcess
 
 # Server-side apply by default, the event-driven wait and the labels of `--labels` were measured with this line of helm.
 OLDEST_VERSION = (4, 3, 0)
 NEXT_MAJOR = 5
+# helm tells its version within 0.1 s; a node that has just started, with the image still to be read, needs longer.
 _VERSION_SECONDS = 20.0
 # What helm needs to reach the API server and chart sources, as Go programs read it.
 _PASSED_ON = (
@@ -59,23 +61,14 @@ async def check_version(binary: str) -> str:
             f'helm is missing: there is no program "{binary}"; set MANAGEDCHART_HELM_BINARY or put it on PATH'
         )
     try:
-        async with asyncio.timeout(_VERSION_SECONDS):
-            process = await asyncio.create_subprocess_exec(
-                path,
-                "version",
-                "--template={{.Version}}",
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            stdout, _ = await process.communicate()
+        exit_code, stdout = await _ask_version(path)
     except (OSError, TimeoutError) as error:
-        raise StartupError(f"helm cannot be run ({path}): {error or 'no answer'}") from error
+        why = str(error) or f"no answer within {_VERSION_SECONDS:.0f} s"
+        raise StartupError(f"helm cannot be run ({path}): {why}") from error
     text = stdout.decode(errors="replace").strip()
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
-    if process.returncode != 0 or not found:
-        raise StartupError(
-            f"helm ({path}) does not tell its version: exit code {process.returncode}, output {text[:80]!r}"
-        )
+    if exit_code != 0 or not found:
+        raise StartupError(f"helm ({path}) does not tell its version: exit code {exit_code}, output {text[:80]!r}")
     version = tuple(map(int, found.groups()))
     if version < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
@@ -83,3 +76,19 @@ async def check_version(binary: str) -> str:
     if version[0] >= NEXT_MAJOR:
         raise StartupError(f"helm {text} is of a major version that this operator does not know ({path}): use helm 4")
     return text
+
+
+async def _ask_version(path: str) -> tuple[int, bytes]:
+    """Return the exit code and the answer of `helm version`. Raises OSError, TimeoutError; it is gone then."""
+    process = await HelmProcess.start(
+        [path, "version", "--template={{.Version}}"],
+        environment={"PATH": os.environ.get("PATH", os.defpath)},
+        keep_stdout=True,
+    )
+    try:
+        async with asyncio.timeout(_VERSION_SECONDS):
+            await process.wait()
+    finally:
+        # It has nothing to finish, so it gets no time for that.
+        await process.end(grace=0)
+    return process.exit_code, process.stdout

@@ -1,7 +1,10 @@
 """What the operator says when it cannot start: in process, against a stand-in for the API server."""
 
+import asyncio
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from harness.api_server import FakeApiServer, refusal, write_kubeconfig
 from managedchart_operator.app.operator import run
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.errors import StartupError
+from managedchart_operator.helm import binary
 from managedchart_operator.helm.binary import check_version
 
 CHARTS = ("GET", "/apis/managedchart.dev/v1alpha1/managedcharts")
@@ -68,6 +72,34 @@ async def test_a_helm_that_cannot_be_run_says_why(tmp_path: Path) -> None:
 
 async def test_the_version_is_read_from_what_helm_prints(tmp_path: Path) -> None:
     assert await check_version(fake_helm(tmp_path, "echo v4.3.1-rc.1+g0")) == "v4.3.1-rc.1+g0"
+
+
+@pytest.mark.parametrize("sleeper", ["exec sleep 300", "sleep 300 & wait"], ids=["helm itself", "what it started"])
+async def test_a_helm_that_does_not_answer_is_told_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str
+) -> None:
+    """It must not outlive the start that has given it up."""
+    monkeypatch.setattr(binary, "_VERSION_SECONDS", 0.3)
+    sign = tmp_path / "group"
+    path = fake_helm(tmp_path, f"echo $$ > {sign}; {sleeper}")
+    with pytest.raises(StartupError, match=r"helm cannot be run .*no answer within"):
+        await check_version(path)
+    with pytest.raises(ProcessLookupError):  # not even a zombie: it was reaped
+        os.kill(int(sign.read_text()), 0)
+    async with asyncio.timeout(5):  # what was killed needs a moment to be gone
+        while processes_of_group(int(sign.read_text())):  # noqa: ASYNC110 -- there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+def processes_of_group(group: int) -> list[str]:
+    """What runs in a process group; what has ended and init has not reaped yet does not."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if its_group == str(group) and state != "Z":
+                found.append(folder.name)
+    return found
 
 
 class Bench:
