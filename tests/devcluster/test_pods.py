@@ -11,6 +11,7 @@ PREFIX = "devcluster.managedchart.dev"
 
 FAILURES: dict[str, dict[str, str]] = {
     "image": {},
+    "config": {},
     "crash": {"exit-code": "3"},
     "oom": {},
     "unready": {},
@@ -181,6 +182,52 @@ def test_image_cannot_be_pulled(failing: Cluster) -> None:
     assert event(failing, "image", "Failed", "Error: ErrImagePull")["type"] == "Warning"
     assert event(failing, "image", "Failed", "Error: ImagePullBackOff")["type"] == "Warning"
     assert event(failing, "image", "BackOff", f'Back-off pulling image "{image}"')["type"] == "Normal"
+
+
+def test_a_config_map_that_is_not_there(failing: Cluster) -> None:
+    failing.kubectl(
+        "wait", "pod/config", "--timeout=20s",
+        "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError",
+    )  # fmt: skip
+    text = 'configmap "settings" not found'
+    status = failing.get("pod", "config")["status"]
+    assert status["phase"] == "Pending"
+    assert status["podIP"], "the sandbox is there"
+    assert app_status(failing, "config")["state"]["waiting"]["message"] == text
+    assert app_status(failing, "config")["imageID"] == ""
+    assert ready(failing, "config")["status"] == "False"
+    assert event(failing, "config", "Failed", f"Error: {text}")["type"] == "Warning"
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({"envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "b"}}]}, 'configmap "a" not found'),
+        ({"envFrom": [{"secretRef": {"name": "b"}}]}, 'secret "b" not found'),
+        (
+            {"env": [{"name": "C", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]},
+            'configmap "c" not found',
+        ),
+        (
+            {
+                "env": [
+                    {"name": "A", "value": "1"},
+                    {"name": "D", "valueFrom": {"secretKeyRef": {"name": "d", "key": "k"}}},
+                ]
+            },
+            'secret "d" not found',
+        ),
+    ],
+)
+def test_what_a_containers_environment_lacks_is_named(
+    cluster: Cluster, environment: dict[str, Any], missing: str
+) -> None:
+    """As a kubelet does: envFrom is looked at before env, and the first that is not there is told."""
+    name = "lacks-" + missing.split('"')[1]
+    containers = [{"name": "app", "image": "a:1", **environment}]
+    cluster.kubectl("create", "-f", "-", body=pod(name, annotations={"fail": "config"}, containers=containers))
+    status = eventually(lambda: app_status(cluster, name), bool)
+    assert status["state"]["waiting"]["message"] == missing
 
 
 @pytest.mark.parametrize(("mode", "code", "reason"), [("crash", 3, "Error"), ("oom", 137, "OOMKilled")])

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from . import folders
 
-MODES = ("image", "crash", "oom", "unready", "job-fail", "never", "slow")
+MODES = ("image", "config", "crash", "oom", "unready", "job-fail", "never", "slow")
 """The failures that a pod may choose by the annotation or label devcluster.managedchart.dev/fail."""
 
 _PREFIX = "devcluster.managedchart.dev"
@@ -56,9 +56,19 @@ _PARTIALS = {
 {{ $labels := or .metadata.labels dict }}
 {{ $failing := or (index $annotations "PREFIX/container") (index .spec.containers 0).name }}
 {{ $image := "" }}
+{{ $missing := list }}
 {{ range .spec.containers }}{{ if eq .name $failing }}
 {{ $image = .image }}
+{{ range .envFrom }}
+{{ with .configMapRef }}{{ $missing = append $missing (printf "configmap %q not found" .name) }}{{ end }}
+{{ with .secretRef }}{{ $missing = append $missing (printf "secret %q not found" .name) }}{{ end }}
+{{ end }}
+{{ range .env }}{{ with .valueFrom }}
+{{ with .configMapKeyRef }}{{ $missing = append $missing (printf "configmap %q not found" .name) }}{{ end }}
+{{ with .secretKeyRef }}{{ $missing = append $missing (printf "secret %q not found" .name) }}{{ end }}
 {{ end }}{{ end }}
+{{ end }}{{ end }}
+{{ $missing = first (append $missing "configmap \\"settings\\" not found") }}
 {{ $restarts := 0 }}
 {{ range .status.containerStatuses }}{{ if eq .name $failing }}
 {{ $restarts = int .restartCount }}
