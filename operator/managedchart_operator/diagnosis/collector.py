@@ -39,6 +39,8 @@ class Findings:
     events: Sequence[FailureEvent] = ()
     containers: Sequence[FailedContainer] = ()
     cause: Cause | None = None
+    detail: str | None = None
+    """What helm's own error leaves open, to stand behind it."""
     incomplete: str | None = None
 
 

@@ -23,6 +23,8 @@ MAX_BYTES = 16 * 1024
 def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str], str]) -> OperatorError:
     """Return the error with the cause that the evidence shows, all of its texts redacted."""
     message, hint = redact(error.message), redact(error.hint) if error.hint else None
+    if findings.detail:
+        message = redact(f"{error.message}; {findings.detail}")
     reason, cause = error.reason, findings.cause
     if cause is not None and reason in _WITHOUT_CAUSE:
         reason, message, hint = cause.reason, redact(cause.message), cause.hint and redact(cause.hint)

@@ -44,6 +44,7 @@ from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import InputReader, Inputs
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
+from managedchart_operator.reconcile.too_large import what_is_biggest
 
 # A pull is one download; a chart is at most a few MiB.
 PULL_SECONDS = 120.0
@@ -84,6 +85,7 @@ class HelmRelease:
     stored: StoredRelease | None = None
     evidence: RunEvidence = field(init=False)
     _make_namespace: bool = False
+    _too_large: bool = False
 
     def __post_init__(self) -> None:
         self.evidence = RunEvidence(
@@ -182,7 +184,11 @@ class HelmRelease:
             if self.newest is not None and self.newest.status == UNINSTALLING:
                 # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
-            await self._helm_watched(arguments, deadline=options.deadline)
+            try:
+                await self._helm_watched(arguments, deadline=options.deadline)
+            except HelmError as error:
+                self._too_large = error.reason is Reason.RELEASE_TOO_LARGE
+                raise
             await self.observe()
             self.outcome = f"deployed {chart.name} {chart.version}"
         return self.outcome
@@ -238,6 +244,17 @@ class HelmRelease:
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders to, without changing anything. Raises OperatorError."""
         await self.check_inputs()
+        return rendered_objects(await self._render())
+
+    async def collect_evidence(self) -> Findings:
+        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
+        if self._too_large:
+            # helm stores a release before it applies anything, so that nothing of it is in the cluster.
+            return await what_is_biggest(self._render, redact=self.evidence.redactor())
+        return await self.evidence.collect()
+
+    async def _render(self) -> HelmOutput:
+        """Let helm render the chart as the next upgrade would, without changing anything. Raises OperatorError."""
         chart = await self.fetch()
         options = command.UpgradeOptions(
             self.name,
@@ -247,14 +264,7 @@ class HelmRelease:
             take_ownership=True,
             dry_run=True,
         )
-        output = await self._helm(
-            command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True
-        )
-        return rendered_objects(output)
-
-    async def collect_evidence(self) -> Findings:
-        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
-        return await self.evidence.collect()
+        return await self._helm(command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True)
 
     async def _helm_watched(self, arguments: list[str], *, deadline: float) -> None:
         """Run helm, and end it early when the namespace shows that it waits in vain. Raises HelmError."""

@@ -328,7 +328,9 @@ def test_a_missing_kind_is_told(cluster: Cluster, operator: OperatorProcess, ns:
     assert "Unknown" in failure["message"]
 
 
-def test_a_release_too_large_for_its_secret_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+def test_a_release_too_large_for_its_secret_is_told_with_its_biggest_parts(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
     """1 MiB is what a Secret holds; nothing is left behind."""
     noise = random.Random(1)
     objects = [
@@ -344,6 +346,10 @@ def test_a_release_too_large_for_its_secret_is_told(cluster: Cluster, operator: 
     cluster.kubectl("create", f"--namespace={ns}", "-f", "-", input=json.dumps(raw(*objects)))
     failure = failure_of(cluster.wait_failed(ns, "one", "ReleaseTooLarge"))
     assert "1 MiB" in failure["message"] or "1048576" in failure["message"]
+    assert (
+        "the biggest (before compression): raw/templates/objects.yaml 938 KiB, the values 938 KiB" in failure["message"]
+    )
+    assert "incomplete" not in failure
     assert cluster.items(path, labelSelector="app.kubernetes.io/managed-by=Helm") == []
 
 
