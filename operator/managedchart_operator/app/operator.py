@@ -35,7 +35,9 @@ from managedchart_operator.errors import StartupError
 from managedchart_operator.helm.binary import check_version, environment
 from managedchart_operator.helm.charts import ChartStore
 from managedchart_operator.helm.confinement import ChartRoots
-from managedchart_operator.helm.runner import HelmRunner, HelmSlots, end_orphans
+from managedchart_operator.helm.limits import Limits
+from managedchart_operator.helm.runner import HelmRunner, end_orphans
+from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.events import COMPONENT, Events
 from managedchart_operator.kube.logs import Logs
@@ -148,13 +150,11 @@ async def run(settings: Settings) -> None:
         await end_orphans(identity)
         operator, helm = _assemble(settings, client, api, identity)
         metrics = operator.metrics
-        metrics.observe("managedchart_helm_processes", "helm processes running now.", lambda: helm.counters.running)
+        metrics.observe("managedchart_helm_processes", "helm processes running now.", lambda: helm.slots.running)
         metrics.observe(
-            "managedchart_helm_applying", "helm processes rendering or applying now.", lambda: helm.counters.applying
+            "managedchart_helm_applying", "helm processes rendering or applying now.", lambda: helm.slots.applying
         )
-        metrics.observe(
-            "managedchart_helm_processes_started_total", "helm processes started.", lambda: helm.counters.started
-        )
+        metrics.observe("managedchart_helm_processes_started_total", "helm processes started.", lambda: helm.started)
         metrics.observe(
             "managedchart_helm_cpu_seconds_total", "CPU time of the helm processes that have ended.", _helm_cpu_seconds
         )
@@ -187,10 +187,12 @@ async def run(settings: Settings) -> None:
         for chart in await api.list_all():
             operator.store.put(chart)
         logger.info(
-            "managedchart-operator %s with helm %s: %d resources, http port %d",
+            "managedchart-operator %s with helm %s: %d resources, at most %d helm processes, %d of them applying, http port %d",
             __version__,
             helm_version,
             len(operator.store),
+            settings.helm_processes,
+            settings.apply_slots,
             port,
         )
         await kopf.operator(
@@ -208,7 +210,9 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
     helm = HelmRunner(
         binary=settings.helm_binary,
         environment=environment(home),
-        slots=HelmSlots(asyncio.Semaphore(settings.helm_processes), asyncio.Semaphore(settings.apply_slots)),
+        slots=HelmSlots(
+            processes=settings.helm_processes, applies=settings.apply_slots, free_memory=Limits().free_memory
+        ),
         identity=identity,
     )
     roots = ChartRoots(settings.chart_roots)

@@ -5,7 +5,6 @@ as not set. Nothing is read at import. KUBECONFIG has its usual meaning; in a po
 """
 
 import json
-import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from managedchart_operator.helm.limits import Limits
+from managedchart_operator.helm.slots import applies_for, processes_for
 
 PREFIX = "MANAGEDCHART_"
 
@@ -54,10 +56,10 @@ class Settings(BaseSettings):
     """Address on which /metrics, /healthz and /readyz are served."""
     http_port: int = Field(default=8080, ge=0, le=65535)
     """Port of the same; 0 takes a free one and logs it."""
-    apply_slots: int = Field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)), ge=1)
-    """How many helm processes may render and apply at once; they are bound by CPU. Default: twice the cores."""
-    helm_processes: int = Field(default=32, ge=1)
-    """How many helm processes may exist at once, waiting ones included; each takes about 70 MB."""
+    apply_slots: int = Field(default_factory=lambda: applies_for(Limits().cpus()), ge=1)
+    """How many helm processes may render and apply at once; they are bound by CPU. Default: twice the CPUs."""
+    helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
+    """How many helm processes may exist at once, waiting ones included. Default: as many as the memory holds."""
     probe_seconds: float = Field(default=600.0, gt=0)
     """How often to look whether the cause of a failure that was given up is gone, in seconds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -13,12 +13,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as processes
 from managedchart_operator.helm.process import HelmProcess, signal_group
+from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -41,43 +42,6 @@ class HelmOutput:
 
 
 @dataclass(slots=True)
-class HelmSlots:
-    """How many helm processes may run (bounded by memory) and how many may apply at once (bounded by CPU)."""
-
-    processes: asyncio.Semaphore
-    applies: asyncio.Semaphore
-
-
-@dataclass(slots=True)
-class HelmCounters:
-    """What the metrics tell of helm processes."""
-
-    started: int = 0
-    running: int = 0
-    applying: int = 0
-
-
-@dataclass(slots=True)
-class _Slot:
-    """An apply slot that is given back once, whoever comes first."""
-
-    semaphore: asyncio.Semaphore
-    counters: HelmCounters
-    held: bool = False
-
-    async def acquire(self) -> None:
-        await self.semaphore.acquire()
-        self.held = True
-        self.counters.applying += 1
-
-    def release(self) -> None:
-        if self.held:
-            self.held = False
-            self.counters.applying -= 1
-            self.semaphore.release()
-
-
-@dataclass(slots=True)
 class HelmRunner:
     """Runs one helm binary with one environment.
 
@@ -89,7 +53,8 @@ class HelmRunner:
     environment: Mapping[str, str]
     slots: HelmSlots
     identity: str
-    counters: HelmCounters = field(default_factory=HelmCounters)
+    started: int = 0
+    """How many processes were started."""
 
     async def run(
         self,
@@ -108,22 +73,14 @@ class HelmRunner:
         helm begins to wait, for a hook or for the release's objects. Raises HelmError when helm cannot be started or the
         deadline passes (TIMEOUT), and CancelledError after helm has been ended.
         """
-        async with self.slots.processes:
-            slot = _Slot(self.slots.applies, self.counters)
-            if applies:
-                await slot.acquire()
-            try:
+        async with self.slots.process(applies=applies) as applied:
 
-                def waiting() -> None:
-                    slot.release()
-                    if on_waiting:
-                        on_waiting()
+            def waiting() -> None:
+                applied()
+                if on_waiting:
+                    on_waiting()
 
-                return await self._run(
-                    arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting
-                )
-            finally:
-                slot.release()
+            return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
 
     async def _run(
         self,
@@ -153,8 +110,7 @@ class HelmRunner:
             raise HelmError(
                 f"helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
             ) from error
-        self.counters.started += 1
-        self.counters.running += 1
+        self.started += 1
         try:
             async with asyncio.timeout(deadline):
                 await process.wait()
@@ -165,10 +121,7 @@ class HelmRunner:
                 transient=True,
             ) from error
         finally:
-            try:
-                await process.end()
-            finally:
-                self.counters.running -= 1
+            await process.end()
         return HelmOutput(process.stdout, process.stderr, process.exit_code, time.monotonic() - started)
 
 

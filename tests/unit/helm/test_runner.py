@@ -17,7 +17,8 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as process_module
 from managedchart_operator.helm import runner as runner_module
 from managedchart_operator.helm.process import STDERR_HEAD_BYTES, STDERR_TAIL_BYTES
-from managedchart_operator.helm.runner import HelmOutput, HelmRunner, HelmSlots
+from managedchart_operator.helm.runner import HelmOutput, HelmRunner
+from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
 
 # Longer than any test: what is still there at a test's end was not ended by itself.
@@ -36,7 +37,7 @@ def helm(tmp_path: Path) -> Make:
         program = tmp_path / "helm"
         program.write_text(f"#!{interpreter}\n{script}\n")
         program.chmod(0o755)
-        slots = HelmSlots(asyncio.Semaphore(processes), asyncio.Semaphore(applies))
+        slots = HelmSlots(processes=processes, applies=applies, free_memory=lambda: sys.maxsize)
         environment = {"PATH": os.defpath, "HERE": str(tmp_path)}
         return HelmRunner(str(program), environment, slots, identity=str(tmp_path))
 
@@ -129,7 +130,7 @@ async def test_arguments_arrive_as_they_are(helm: Make, tmp_path: Path) -> None:
 async def test_helm_sees_only_the_environment_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the operator's own, where passwords may be; the one addition marks whose helm it is."""
     monkeypatch.setenv("OPERATOR_PASSWORD", "secret")
-    slots = HelmSlots(asyncio.Semaphore(1), asyncio.Semaphore(1))
+    slots = HelmSlots(processes=1, applies=1, free_memory=lambda: sys.maxsize)
     helm = HelmRunner("/usr/bin/env", {"HOME": "/nowhere", "A": "1"}, slots, identity="/cache")
     output = await helm.run(["--null"], keep_stdout=True, deadline=DEADLINE)
     seen = dict(entry.split("=", 1) for entry in output.stdout.decode().split("\0") if entry)
@@ -183,7 +184,7 @@ async def test_a_helm_that_cannot_be_started_is_an_error_that_may_heal(helm: Mak
     with pytest.raises(HelmError, match="helm cannot be started: Permission denied") as caught:
         await runner.run(["upgrade"], deadline=DEADLINE)
     assert caught.value.transient
-    assert (runner.counters.started, runner.counters.running, runner.counters.applying) == (0, 0, 0)
+    assert (runner.started, runner.slots.running, runner.slots.applying) == (0, 0, 0)
 
 
 # ---- the end
@@ -314,7 +315,7 @@ async def test_a_helm_that_only_waits_gives_its_apply_slot_to_the_next(helm: Mak
     async with started(runner, tmp_path / "pid"):
         output = await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)
         assert output.exit_code == 0
-        assert (runner.counters.running, runner.counters.applying) == (1, 0)
+        assert (runner.slots.running, runner.slots.applying) == (1, 0)
 
 
 async def test_a_helm_that_applies_keeps_its_apply_slot(helm: Make, tmp_path: Path) -> None:
@@ -323,7 +324,7 @@ async def test_a_helm_that_applies_keeps_its_apply_slot(helm: Make, tmp_path: Pa
     async with started(runner, tmp_path / "pid"):
         follower = asyncio.create_task(runner.run(["next"], deadline=DEADLINE))
         await asyncio.sleep(0.1)
-        assert (runner.counters.started, runner.counters.applying, follower.done()) == (1, 1, False)
+        assert (runner.started, runner.slots.applying, follower.done()) == (1, 1, False)
         (tmp_path / "go").touch()
         assert (await follower).exit_code == 0
 
@@ -350,14 +351,14 @@ async def test_no_more_processes_run_than_there_are_slots(helm: Make) -> None:
     async def watch() -> None:
         nonlocal most
         while True:
-            most = max(most, runner.counters.running)
+            most = max(most, runner.slots.running)
             await asyncio.sleep(0.005)
 
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(runner.run(["upgrade"], deadline=DEADLINE) for _ in range(6)))
     watching.cancel()
     assert most == 2
-    assert (runner.counters.started, runner.counters.running, runner.counters.applying) == (6, 0, 0)
+    assert (runner.started, runner.slots.running, runner.slots.applying) == (6, 0, 0)
 
 
 async def test_who_is_cancelled_while_waiting_for_a_slot_starts_nothing(helm: Make, tmp_path: Path) -> None:
@@ -367,7 +368,7 @@ async def test_who_is_cancelled_while_waiting_for_a_slot_starts_nothing(helm: Ma
         follower = asyncio.create_task(runner.run(["upgrade"], deadline=DEADLINE))
         await asyncio.sleep(0.05)
         await cancelled(follower)
-        assert runner.counters.started == 1
+        assert runner.started == 1
         (tmp_path / "go").touch()
         assert (await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)).exit_code == 0
 
@@ -390,9 +391,9 @@ async def test_whatever_ends_a_run_gives_everything_back(helm: Make, tmp_path: P
         task.cancel()
     with suppress(HelmError, asyncio.CancelledError):
         await task
-    assert (runner.counters.started, runner.counters.running, runner.counters.applying) == (1, 0, 0)
-    assert not runner.slots.processes.locked()
-    assert not runner.slots.applies.locked()
+    assert (runner.started, runner.slots.running, runner.slots.applying) == (1, 0, 0)
+    async with asyncio.timeout(1), runner.slots.process(applies=True):
+        assert (runner.slots.running, runner.slots.applying) == (1, 1)
 
 
 # ---- what a killed operator left

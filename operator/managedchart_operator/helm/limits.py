@@ -1,0 +1,89 @@
+"""Tells how much CPU and memory this process may use: the machine's, or its container's where that is less.
+
+Purpose: how many helm processes fit. Boundary: reads /proc and /sys/fs/cgroup, decides nothing. Invariants: cgroup v1, v2 and
+the mixture of both are read; a limit of a group further up counts as well; what cannot be read is no limit.
+
+Sources: the kernel's cgroup-v2.rst (cpu.max, memory.max, memory.current) and its cgroup-v1 documents (cpu.cfs_quota_us,
+memory.limit_in_bytes). The memory that counts is what Kubernetes calls the working set: without the page cache that
+the kernel would drop first (inactive_file).
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the process may use. `root` is the folder that has proc/ and sys/."""
+
+    root: Path = Path("/")
+
+    def cpus(self) -> float:
+        """Return how many CPUs' time there is: 0.5 for a limit of 500m, else those that the process may run on."""
+        cpus = float(len(os.sched_getaffinity(0)))
+        for folder, v2 in self._groups("cpu"):
+            if v2:
+                quota, _, period = _read(folder / "cpu.max").partition(" ")
+            else:
+                quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+            if quota.isdigit() and period.isdigit() and int(quota) and int(period):
+                cpus = min(cpus, int(quota) / int(period))
+        return cpus
+
+    def memory(self) -> int:
+        """Return how many bytes of memory the process and its children may use in all."""
+        return min([self._machine("MemTotal"), *(limit for limit, _ in self._memory_groups())])
+
+    def free_memory(self) -> int:
+        """Return how many bytes are left of it now."""
+        return min([self._machine("MemAvailable"), *(limit - used for limit, used in self._memory_groups())])
+
+    def _memory_groups(self) -> Iterator[tuple[int, int]]:
+        """Yield the limit and the working set, in bytes, of each group that has a limit."""
+        for folder, v2 in self._groups("memory"):
+            limit = _read(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))
+            if not limit.isdigit():
+                continue
+            used = _read(folder / ("memory.current" if v2 else "memory.usage_in_bytes"))
+            cache = _field(folder / "memory.stat", "inactive_file" if v2 else "total_inactive_file")
+            yield int(limit), int(used or 0) - cache
+
+    def _machine(self, name: str) -> int:
+        return _field(self.root / "proc/meminfo", f"{name}:") * 1024
+
+    def _groups(self, controller: str) -> Iterator[tuple[Path, bool]]:
+        """Yield the folder of the process's group, then those above, and whether it is of version 2.
+
+        A container mostly sees its own group as the uppermost one, while /proc/self/cgroup may tell the path outside:
+        a folder that is not there is passed over.
+        """
+        base = self.root / "sys/fs/cgroup"
+        for line in _read(self.root / "proc/self/cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and controller not in controllers.split(","):
+                continue
+            top = base / controller if controllers else base
+            group = top / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_dir():
+                    yield folder, not controllers
+                if folder == top:
+                    break
+
+
+def _read(file: Path) -> str:
+    """Return what stands in a file, or nothing where there is none."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _field(file: Path, name: str) -> int:
+    for line in _read(file).splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == name:
+            return int(words[1])
+    return 0

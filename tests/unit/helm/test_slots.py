@@ -1,0 +1,109 @@
+"""helm processes start as far as memory and CPU reach."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from managedchart_operator.helm import slots as slots_module
+from managedchart_operator.helm.slots import APPLYING_BYTES, MIB, HelmSlots, applies_for, processes_for
+
+
+@pytest.mark.parametrize(("memory", "processes"), [(256, 4), (512, 5), (1024, 21), (3072, 85), (65536, 256)])
+def test_processes_follow_the_memory(memory: int, processes: int) -> None:
+    assert processes_for(memory * MIB) == processes
+
+
+@pytest.mark.parametrize(("cpus", "applies"), [(0.1, 2), (1.0, 2), (2.0, 4), (2.5, 5), (16.0, 32)])
+def test_applies_follow_the_cpus(cpus: float, applies: int) -> None:
+    assert applies_for(cpus) == applies
+
+
+class Memory:
+    """Memory of which each helm takes a part."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def __call__(self) -> int:
+        return self.free
+
+
+@contextlib.asynccontextmanager
+async def waiting_helm(slots: HelmSlots) -> AsyncIterator[None]:
+    """A helm that has applied and waits."""
+    async with slots.process(applies=True) as applied:
+        applied()
+        yield
+
+
+@contextlib.asynccontextmanager
+async def follower(slots: HelmSlots) -> AsyncIterator[asyncio.Event]:
+    """A helm that wants to start beside others; yields the event of its start."""
+    begun = asyncio.Event()
+
+    async def run() -> None:
+        async with slots.process(applies=True):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run())
+    await asyncio.sleep(0.05)
+    yield begun
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_no_helm_starts_without_memory_for_it_until_another_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel would kill one in the middle of an upgrade."""
+    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 60.0)  # so that it is the end which wakes
+    memory = Memory(APPLYING_BYTES)
+    slots = HelmSlots(processes=8, applies=8, free_memory=memory)
+    async with contextlib.AsyncExitStack() as first:
+        await first.enter_async_context(waiting_helm(slots))
+        memory.free = APPLYING_BYTES - 1
+        async with follower(slots) as begun:
+            assert (slots.running, begun.is_set()) == (1, False)
+            await first.aclose()
+            await asyncio.wait_for(begun.wait(), 1)
+
+
+async def test_memory_that_comes_back_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 0.01)
+    memory = Memory(0)
+    slots = HelmSlots(processes=8, applies=8, free_memory=memory)
+    async with waiting_helm(slots), follower(slots) as begun:
+        assert not begun.is_set()
+        memory.free = APPLYING_BYTES
+        await asyncio.wait_for(begun.wait(), 1)
+
+
+async def test_those_that_still_apply_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they have not taken yet is not given away twice."""
+    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 0.01)
+    slots = HelmSlots(processes=8, applies=8, free_memory=Memory(2 * APPLYING_BYTES))
+    async with slots.process(applies=True) as applied, slots.process(applies=True), follower(slots) as begun:
+        assert not begun.is_set()
+        applied()
+        await asyncio.wait_for(begun.wait(), 1)
+
+
+async def test_one_helm_runs_however_little_memory_there_is() -> None:
+    """Else nothing would ever happen again; with luck the chart is small."""
+    slots = HelmSlots(processes=8, applies=8, free_memory=Memory(0))
+    async with asyncio.timeout(1), slots.process(applies=True):
+        assert slots.running == 1
+
+
+async def test_who_gives_up_waiting_for_memory_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 60.0)
+    memory = Memory(0)
+    slots = HelmSlots(processes=2, applies=1, free_memory=memory)
+    async with waiting_helm(slots):
+        async with follower(slots) as begun:
+            assert not begun.is_set()
+        assert (slots.running, slots.applying) == (1, 0)
+        memory.free = APPLYING_BYTES
+        async with asyncio.timeout(1), slots.process(applies=True):
+            assert slots.running == 2
