@@ -17,16 +17,18 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.audit import Request, read_audit_log
-from harness.cluster import Cluster, managedchart, namespace
+from harness.audit import Request, read_audit_log, watches_over_time
+from harness.cluster import WAIT_SECONDS, Cluster, managedchart, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 CHART = {"path": str(REPOSITORY / "bench" / "chart")}
 STARTED = "managedchart_helm_processes_started_total"
+RUNNING, APPLYING = "managedchart_helm_processes", "managedchart_helm_applying"
 REQUESTS = "managedchart_api_requests_total"
 OURS, KOPF = "managedchart-operator", "kopf"
 # How long nothing must have been asked any more until an operation counts as over.
 QUIET_SECONDS = 0.5
+POLL_SECONDS = 0.1
 
 STATUS_WRITE = ("patch", "managedcharts/status")
 EVENT = ("create", "events")
@@ -34,6 +36,8 @@ FINALIZER = ("patch", "managedcharts")
 LOOK = ("list", "secrets")
 # A helm that takes its time is watched over: at most a list and a watch of each, shared by all runs in a namespace.
 EVIDENCE = {(verb, resource) for verb in ("list", "watch") for resource in ("events", "pods")}
+# What makes helm wait for ever: a pod that says nothing and never starts.
+NEVER = {"replicaCount": 1, "podAnnotations": {"devcluster.managedchart.dev/fail": "never"}}
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,28 @@ class Meter:
             requests=Counter((request.verb, request.resource) for request in self.asked(OURS)[asked:]),
             metered=int(self.operator.metric(REQUESTS) - metered),
         )
+
+    def watches(self, namespace: str) -> list[Counter[str]]:
+        """Return which watches of a namespace the operator itself had open, by resource, after each change; oldest first."""
+
+        def wanted(request: Request) -> bool:
+            return request.client == OURS and request.namespace == namespace
+
+        return [Counter(r.resource for r in state) for state in watches_over_time(self.log, wanted)]
+
+    def until_watched(self, namespace: str, wanted: Counter[str]) -> None:
+        """Return when these watches of a namespace are open, and no others."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (now := self.watches(namespace)[-1]) != wanted:
+            assert time.monotonic() < deadline, f"the watches of {namespace} are {now}"
+            time.sleep(POLL_SECONDS)  # a file of the API server cannot be waited on
+
+    def until_helms_wait(self, count: int) -> None:
+        """Return when so many helms run and none of them applies any more."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (self.operator.metric(RUNNING), self.operator.metric(APPLYING)) != (count, 0):
+            assert time.monotonic() < deadline, f"{self.operator.metric(RUNNING):.0f} helms run"
+            time.sleep(POLL_SECONDS)  # only the metrics tell
 
     def until_quiet(self) -> None:
         """Return when the operator asks for nothing any more."""
@@ -194,6 +220,30 @@ def test_a_delete_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None
     assert costs.helm_processes == 1
     assert costs.fixed == {FINALIZER: 1, LOOK: 3, ("get", "secrets"): 1}, costs
     assert costs.requests[STATUS_WRITE] <= 3, costs
+
+
+def test_helms_that_wait_in_one_namespace_share_two_watches_and_leave_none(meter: Meter, ns: str) -> None:
+    """One on the pods and one on the events, as long as any of them waits; by the API server's account of who is connected."""
+    shared = Counter(pods=1, events=1)
+    for name in ("one", "two"):
+        meter.cluster.apply(managedchart(name, CHART, values=NEVER), namespace=ns)
+    meter.until_helms_wait(2)
+    meter.until_watched(ns, shared)
+    meter.until_quiet()
+    assert meter.watches(ns)[-1] == shared
+
+    meter.cluster.apply(managedchart("one", CHART), namespace=ns)
+    meter.cluster.wait_ready(ns, "one")
+    meter.until_quiet()
+    assert meter.watches(ns)[-1] == shared, "the other one still waits"
+
+    meter.cluster.apply(managedchart("two", CHART), namespace=ns)
+    meter.cluster.wait_ready(ns, "two")
+    meter.until_watched(ns, Counter())
+    meter.until_quiet()
+    states = meter.watches(ns)
+    assert states[-1] == Counter()
+    assert max(state.total() for state in states) == 2, states
 
 
 def test_kopf_asks_for_lists_and_watches_only(meter: Meter, ns: str) -> None:

@@ -5,8 +5,10 @@ counts once, when it was answered; a watch when it began.
 """
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,41 @@ class Request:
 
 def read_audit_log(log: Path) -> list[Request]:
     """Return all requests, in the order of their answers."""
-    found = []
-    # The last line may be only half written while the API server works.
-    for line in log.read_text().rpartition("\n")[0].splitlines():
-        entry = json.loads(line)
-        if entry["stage"] != ("ResponseStarted" if entry["verb"] == "watch" else "ResponseComplete"):
+    return [
+        _request(entry)
+        for entry in _entries(log)
+        if entry["stage"] == ("ResponseStarted" if entry["verb"] == "watch" else "ResponseComplete")
+    ]
+
+
+def watches_over_time(log: Path, wanted: Callable[[Request], bool]) -> list[tuple[Request, ...]]:
+    """Return which of the wanted watches were open after each beginning and end of one, oldest first; nothing before."""
+    still: dict[str, Request] = {}
+    states: list[tuple[Request, ...]] = [()]
+    for entry in _entries(log):
+        if entry["verb"] != "watch" or not wanted(request := _request(entry)):
             continue
-        about = entry.get("objectRef") or {}
-        resource = about.get("resource", entry["requestURI"].split("?")[0])
-        found.append(
-            Request(
-                client=entry.get("userAgent", "").split("/")[0].split(" ")[0],
-                verb=entry["verb"],
-                resource=resource + (f"/{about['subresource']}" if about.get("subresource") else ""),
-                namespace=about.get("namespace", ""),
-                name=about.get("name", ""),
-                code=(entry.get("responseStatus") or {}).get("code", 0),
-            )
-        )
-    return found
+        if entry["stage"] == "ResponseStarted":
+            still[entry["auditID"]] = request
+        else:
+            still.pop(entry["auditID"], None)
+        states.append(tuple(still.values()))
+    return states
+
+
+def _entries(log: Path) -> Iterator[dict[str, Any]]:
+    # The last line may be only half written while the API server works.
+    yield from map(json.loads, log.read_text().rpartition("\n")[0].splitlines())
+
+
+def _request(entry: dict[str, Any]) -> Request:
+    about = entry.get("objectRef") or {}
+    resource = about.get("resource", entry["requestURI"].split("?")[0])
+    return Request(
+        client=entry.get("userAgent", "").split("/")[0].split(" ")[0],
+        verb=entry["verb"],
+        resource=resource + (f"/{about['subresource']}" if about.get("subresource") else ""),
+        namespace=about.get("namespace", ""),
+        name=about.get("name", ""),
+        code=(entry.get("responseStatus") or {}).get("code", 0),
+    )

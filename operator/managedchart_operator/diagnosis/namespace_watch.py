@@ -51,11 +51,6 @@ class NamespaceWatches:
         self._views: dict[str, NamespaceView] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
-    @property
-    def open(self) -> int:
-        """How many namespaces are being watched."""
-        return len(self._views)
-
     @asynccontextmanager
     async def use(self, namespace: str) -> AsyncIterator[NamespaceView]:
         """Watch a namespace for as long as the block runs."""

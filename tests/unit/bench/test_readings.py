@@ -18,7 +18,7 @@ from benchmark.processes import MemoryWatch, children, cpu_seconds, memory_mb
 from benchmark.scale import operator_age, renamed
 from benchmark.single import started_at
 from benchmark.watching import gone, ready_at
-from harness.audit import read_audit_log
+from harness.audit import read_audit_log, watches_over_time
 
 METRICS = """# HELP managedchart_reconciles_total Passes over a resource, by verdict.
 managedchart_reconciles_total{verdict="Run"} 3.0
@@ -97,6 +97,28 @@ def test_an_answered_request_counts_once_and_a_watch_when_it_begins(tmp_path: Pa
         ("Helm", "get", "/x"),
     ]
     assert by_client(found) == {"kopf": 1, "managedchart-operator": 1, "Helm": 1}
+
+
+def test_a_watch_is_open_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    def line(stage: str, number: int, *, verb: str = "watch", namespace: str = "a") -> str:
+        about = {"resource": "pods", "namespace": namespace}
+        return json.dumps(
+            {"verb": verb, "stage": stage, "auditID": f"id-{number}", "requestURI": "/", "objectRef": about}
+        )
+
+    log = tmp_path / "audit.log"
+    lines = [
+        line("ResponseStarted", 1),
+        line("ResponseComplete", 2, verb="list"),
+        line("ResponseStarted", 3),
+        line("ResponseStarted", 4, namespace="b"),
+        line("ResponseComplete", 1),
+        line("ResponseComplete", 5),  # refused: it never began
+        line("ResponseComplete", 3),
+    ]
+    log.write_text("\n".join(lines) + "\n")
+    states = watches_over_time(log, lambda request: request.namespace == "a")
+    assert [len(state) for state in states] == [0, 1, 2, 1, 1, 0]
 
 
 def test_the_last_start_of_a_release_counts() -> None:
