@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -33,8 +33,18 @@ PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
 # The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
 _PASSING = frozenset({"hook-succeeded", "hook-failed"})
-# Helm compresses at best; 1 MiB is all that a Secret can hold, and 1:100 is beyond what manifests compress to.
-_DOCUMENT_BYTES = 100 * 1024 * 1024
+# A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
+# twentieth. gzip itself goes to a thousandth, so that a few KiB of anybody's could fill the memory.
+_DOCUMENT_BYTES = 32 * 1024 * 1024
+# Objects, lists, texts and numbers. json parses in one piece, in which no other thread runs: 32 MiB of few long texts, as helm
+# writes them, hold up the event loop for 0.1 s, but as empty lists for 2.3 s, with 1.6 GiB of memory. So many values, whatever
+# they are, hold it up for 0.15 s at most (measured on two busy cores). A release has few: chart and values of podinfo 500.
+_DOCUMENT_VALUES = 100_000
+# A release has a few dozen. The check of a hook takes 3 µs, in one piece too (measured).
+_HOOKS = 5_000
+_SEPARATORS = (b",", b"[", b"{")
+# Possessive, so that a text of any length is matched without a memory of where it could be tried again.
+_JSON_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +94,14 @@ def revisions_of(secrets: Iterable[Mapping[str, Any]]) -> tuple[Revision, ...]:
     return tuple(sorted(revisions, key=lambda revision: revision.number, reverse=True))
 
 
+# The first error is told, so the others need not be gathered: a list may have many thousands.
+_FAIL_FAST = Field(fail_fast=True)
+
+
 class _Hook(BaseModel):
     manifest: str | None = None
-    events: list[str] | None = None
-    delete_policies: list[str] | None = None
+    events: Annotated[list[str], _FAIL_FAST] | None = None
+    delete_policies: Annotated[list[str], _FAIL_FAST] | None = None
 
 
 class _ChartMetadata(BaseModel):
@@ -109,7 +123,7 @@ class _Document(BaseModel):
 
     chart: _Chart | None = None
     info: _Info | None = None
-    hooks: list[_Hook] | None = None
+    hooks: Annotated[list[_Hook], Field(fail_fast=True, max_length=_HOOKS)] | None = None
     manifest: str | None = None
 
 
@@ -173,10 +187,15 @@ class StoredRelease:
 
 
 def decode(secret: Mapping[str, Any]) -> StoredRelease:
-    """Decode a release Secret. Raises HelmError when it is not one that helm wrote."""
+    """Decode a release Secret; to be called in a thread, since a large one takes a while.
+
+    Raises HelmError when it is not one that helm wrote, or larger than any that helm can have written.
+    """
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        document = json.loads(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed)
+        unpacked = _decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed
+        _check_values(unpacked)
+        document = json.loads(unpacked)
         _Document.model_validate(document)
         return StoredRelease(document)
     except ValidationError as error:
@@ -207,8 +226,26 @@ def _decompressed(packed: bytes) -> bytes:
     return unpacked
 
 
+def _check_values(document: bytes) -> None:
+    """Raise ValueError for JSON of more values than a release has; counts what separates and opens them."""
+    if _separators(document, 0, len(document)) <= _DOCUMENT_VALUES:
+        return  # those within texts included
+    count = end = 0
+    for text in _JSON_TEXT.finditer(document):
+        count += _separators(document, end, text.start())
+        end = text.end()
+        if count > _DOCUMENT_VALUES:
+            break
+    if count + _separators(document, end, len(document)) > _DOCUMENT_VALUES:
+        raise ValueError(f"it has more than {_DOCUMENT_VALUES} values")
+
+
+def _separators(document: bytes, start: int, end: int) -> int:
+    return sum(document.count(separator, start, end) for separator in _SEPARATORS)
+
+
 def mark_failed(secret: Mapping[str, Any], *, description: str) -> tuple[str, dict[str, str]]:
-    """Return the data and the labels of a release Secret whose pending revision is to count as failed.
+    """Return the data and the labels of a release Secret whose pending revision is to count as failed; as long as `decode`.
 
     helm upgrades over a failed revision, and refuses to over a pending one ("another operation is in progress").
     """

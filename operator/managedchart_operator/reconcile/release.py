@@ -109,7 +109,7 @@ class HelmRelease:
         if self.newest is None:
             return None
         secret = await self.tools.secrets.read(namespace=self.namespace, name=self.newest.secret)
-        self.stored = decode(secret) if secret else None
+        self.stored = await asyncio.to_thread(decode, secret) if secret else None
         return self.stored
 
     async def check_inputs(self) -> None:
@@ -179,7 +179,8 @@ class HelmRelease:
             output = await self._helm(arguments, deadline=options.deadline, keep_stdout=True)
             force = force_conflicts or self.spec.force_upgrade
             trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
-            self.outcome = f"dry run of {chart.name} {chart.version}: {await trial.judge(rendered_objects(output))}"
+            found = await trial.judge(await asyncio.to_thread(rendered_objects, output))
+            self.outcome = f"dry run of {chart.name} {chart.version}: {found}"
         else:
             if self.newest is not None and self.newest.status == UNINSTALLING:
                 # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
@@ -237,7 +238,8 @@ class HelmRelease:
         secret = await self.tools.secrets.read(namespace=self.namespace, name=revision.secret)
         if secret is None:
             return
-        data, labels = mark_failed(secret, description="The helm that made this revision ended without finishing it")
+        description = "The helm that made this revision ended without finishing it"
+        data, labels = await asyncio.to_thread(mark_failed, secret, description=description)
         await self.tools.secrets.rewrite(secret, release=data, labels=labels)
         await self.observe()
 

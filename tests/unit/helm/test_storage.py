@@ -153,6 +153,32 @@ def test_a_decompression_bomb_is_refused_at_the_limit(monkeypatch: pytest.Monkey
         decode(bomb)
 
 
+@pytest.mark.parametrize(
+    "many",
+    ["[],", "{},", "1,", "1.5,", '"a",', '"\\\\","a\\",",', '{"a":1},'],
+    ids=["lists", "objects", "numbers", "fractions", "texts", "texts with quotes", "objects with a key"],
+)
+def test_a_document_of_more_values_than_any_release_has_is_not_parsed(
+    many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few KiB of gzip could make json fill the memory, and hold up the event loop of all other charts for seconds."""
+    monkeypatch.setattr(storage.json, "loads", lambda _: pytest.fail("it was parsed"))
+    document = '{"chart": [' + many * (storage._DOCUMENT_VALUES + 1) + "0]}"
+    with pytest.raises(HelmError, match="more than 100000 values"):
+        decode(secret_of(gzip.compress(document.encode())))
+
+
+def test_what_looks_like_values_within_a_text_is_none() -> None:
+    """A manifest may hold dashboards, which are JSON themselves."""
+    manifest = json.dumps({"kind": "ConfigMap", "data": json.dumps([{"a": [1, "\\"]}] * storage._DOCUMENT_VALUES)})
+    assert decode(zipped({"manifest": manifest, "hooks": [{"manifest": manifest}]})).manifest == manifest
+
+
+def test_more_hooks_than_any_release_has_are_refused() -> None:
+    with pytest.raises(HelmError, match=r"hooks: .*at most 5000"):
+        decode(zipped({"hooks": [{}] * 5001}))
+
+
 # ---- order
 
 
