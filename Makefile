@@ -16,7 +16,7 @@ JOBS ?= 3
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop test test-unit test-e2e chaos lint bench bench-compare bench-scale bench-independence
+.PHONY: help demo demo-stop test test-unit test-e2e chaos lint bench bench-compare bench-scale bench-independence bench-failures
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -69,6 +69,9 @@ bench-scale: $(VENV)/.ready tools ## Measure one operator with 5,000 resources i
 
 bench-independence: $(VENV)/.ready tools ## Measure installs beside releases that wait for ever.
 	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark independence $(ARGS)
+
+bench-failures: $(VENV)/.ready tools ## Measure how soon a bad image is named, and how soon a fix is under way.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark failures $(ARGS)
 
 image: ## Build the operator's image with docker, podman or buildah.
 	hack/image/build

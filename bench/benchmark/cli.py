@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark run | compare | scale | independence`.
+"""The command line: `python -m benchmark run | compare | scale | independence | failures`.
 
 Prints a table and, as its last line, the same as JSON; progress goes to stderr.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import compare, independence, phases, results, scale
+from benchmark import compare, failures, independence, phases, results, scale
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     apart = commands.add_parser("independence", help="releases that wait for ever beside others that do not")
     apart.add_argument("--waiting", type=int, default=30)
     apart.add_argument("--others", type=int, default=50)
+    causes = commands.add_parser("failures", help="how soon a bad image is named, and how soon a fix is under way")
+    causes.add_argument("--runs", type=int, default=10, help="how many of each (10)")
     given = parser.parse_args(arguments)
     match given.command:
         case "run":
@@ -40,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         case "independence":
             document = independence.run(waiting=given.waiting, others=given.others)
             return _tell("independence", document, independence.table)
+        case "failures":
+            return _tell("failures", failures.run(runs=given.runs), failures.table)
         case _:
             return _compare(given.files)
 
