@@ -17,6 +17,8 @@ MIN_SECRET_LENGTH = 5
 _SECRET_KEY = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|api[-_]?key|credential|private[-_]?key|auth$", re.IGNORECASE
 )
+# What Kubernetes and charts call the name of a Secret, as in secretKeyRef.name: that something is missing must say what.
+_SECRET_NAME_KEY = re.compile(r"secret(key)?(ref|name|selector)s?$|^existing\w*secret$|pullsecrets?$", re.IGNORECASE)
 _KEYS = r"pass(?:word|wd|phrase)?|secret|token|api[-_]?key|access[-_]?key|credentials?|client[-_]?secret"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # PEM blocks of any private key
@@ -67,7 +69,7 @@ def secrets_in_values(values: Mapping[str, Any]) -> set[str]:
 
 
 def _under(key: str, value: Any, *, secret: bool) -> Iterable[str]:
-    secret = secret or bool(_SECRET_KEY.search(key))
+    secret = not _SECRET_NAME_KEY.search(key) and (secret or bool(_SECRET_KEY.search(key)))
     if isinstance(value, Mapping):
         for inner_key, inner in value.items():
             yield from _under(inner_key, inner, secret=secret)

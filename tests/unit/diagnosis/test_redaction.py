@@ -42,6 +42,21 @@ def test_values_under_telling_keys_are_secrets_wherever_they_stand(values: dict[
         assert secret not in redact(text + secret)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"envFrom": [{"secretRef": {"name": "db-login"}}]},
+        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "db-login", "key": "db-user"}}}]},
+        {"tls": {"secretName": "db-login"}, "auth": {"existingSecret": "db-login"}},
+        {"imagePullSecrets": [{"name": "db-login"}]},
+    ],
+)
+def test_the_name_of_a_secret_is_none(values: dict[str, object]) -> None:
+    """A message that a Secret is missing must say which."""
+    text = 'secret "db-login" not found: key db-user'
+    assert Redactor(secrets_in_values(values))(text) == text
+
+
 @given(st.dictionaries(st.text(string.ascii_lowercase, min_size=1), SECRETS, min_size=1))
 def test_values_of_rendered_secrets_are_secrets(data: dict[str, str]) -> None:
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}

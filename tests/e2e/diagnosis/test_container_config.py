@@ -1,0 +1,46 @@
+"""A ConfigMap or Secret that a container refers to is not there: it is told by its name."""
+
+import pytest
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, condition_of, managedchart
+from harness.operator_process import OperatorProcess
+
+RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+_FAIL = {"devcluster.managedchart.dev/fail": "config"}
+
+
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ({"secretRef": {"name": "password"}}, 'secret "password"'),
+        ({"configMapRef": {"name": "url"}}, 'configmap "url"'),
+    ],
+)
+def test_what_a_container_lacks_to_be_started_is_named(
+    cluster: Cluster, operator: OperatorProcess, ns: str, source: dict[str, dict[str, str]], missing: str
+) -> None:
+    """In the kubelet's words: such a pod shows nothing but Pending, and its image is fine."""
+    labels = {"app": "one"}
+    container = {"name": "main", "image": "registry.example/one:1", "envFrom": [source]}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "one"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels, "annotations": _FAIL}, "spec": {"containers": [container]}},
+        },
+    }
+    values = {"objects": [deployment]}
+    cluster.apply(managedchart("one", RAW, values=values, timeout="4s", retry={"limit": 0}), namespace=ns)
+
+    chart = cluster.wait_failed(ns, "one", "ContainerConfig")
+    failure = chart["status"]["lastFailure"]
+    assert condition_of(chart, "Ready")["message"] == failure["message"]
+    assert f"cannot be started: {missing} not found" in failure["message"]
+    assert failure["rootCause"]["kind"] == "Pod"
+    assert failure["rootCause"]["container"] == "main"
+    assert failure["containers"][0]["reason"] == "CreateContainerConfigError"
+    assert any(event["message"] == f"Error: {missing} not found" for event in failure["events"])
+    assert "create the ConfigMap or Secret" in failure["hint"]
