@@ -121,7 +121,12 @@ async def _phase(
         context.recorder.phase_ended(phase, error=error)
         raise
     except Exception as error:  # a defect of a plug-in must not look like a defect of the chart, nor end the operator
-        wrapped = OperatorError(f"the lifecycle's {phase.value} broke: {type(error).__name__}: {error}")
+        wrapped = OperatorError(
+            f"the lifecycle's {phase.value} broke: {type(error).__name__}: {error}",
+            # A network error that nobody caught may pass, and a corrected plug-in arrives with a restart, not with a new spec.
+            transient=True,
+            hint="a defect of the lifecycle or of its plug-in: the operator's log has the traceback",
+        )
         context.logger.exception("phase %s broke", phase.value)
         context.recorder.phase_ended(phase, error=wrapped)
         raise wrapped from error

@@ -112,6 +112,7 @@ async def test_a_phase_that_breaks_ends_as_an_error_that_names_it(phase: str, sh
         await lifecycle.run(b.context)
     assert raised.value.message == f"the lifecycle's {shown} broke: ZeroDivisionError: division by zero"
     assert raised.value.reason is Reason.INTERNAL_ERROR
+    assert raised.value.transient, "a corrected plug-in comes with a restart, and has to be tried then"
     assert raised.value.__cause__ is defect
     assert b.recorder.errors[shown] is raised.value
 

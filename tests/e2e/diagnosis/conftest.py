@@ -1,0 +1,56 @@
+"""A cluster with an operator of a test's own, for what must not disturb the one that most tests share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pytest_kind import KindCluster
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, install_operator_objects
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+
+@dataclass(frozen=True)
+class OwnCluster:
+    """A cluster on which no other operator works."""
+
+    name: str
+    cluster: Cluster
+    folder: Path
+    helm: str
+
+    def operator(self, **settings: str) -> OperatorProcess:
+        """Make an operator with these variables in its environment; one at a time."""
+        return OperatorProcess(
+            kubeconfig=service_account_kubeconfig(self.cluster, self.folder / "operator-kubeconfig"),
+            folder=self.folder,
+            helm=self.helm,
+            chart_roots=[REPOSITORY / "tests" / "charts"],
+            **settings,
+        )
+
+
+@pytest.fixture(scope="module")
+def own(
+    kind_cluster: KindCluster,
+    helm_binary: str,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[OwnCluster]:
+    """A cluster of this module's own."""
+    folder = tmp_path_factory.mktemp("own-cluster")
+    kind = KindCluster(
+        f"{kind_cluster.name}-{request.module.__name__.rpartition('_')[2]}",
+        folder / "kubeconfig",
+        kind_path=kind_cluster.kind_path,
+        kubectl_path=kind_cluster.kubectl_path,
+    )
+    kind.create()
+    try:
+        cluster = Cluster(kind)
+        install_operator_objects(cluster, REPOSITORY)
+        yield OwnCluster(kind.name, cluster, folder, helm_binary)
+    finally:
+        kind.delete()
