@@ -33,6 +33,10 @@ class Conditions:
         if READY not in self._by_type:
             self._set(READY, "Unknown", Reason.PROGRESSING, message)
 
+    def released(self) -> None:
+        """The release is as desired; what follows exec may still fail."""
+        self._set(RELEASED, "True", Reason.DEPLOYED, "the release is deployed as the spec asks")
+
     def succeeded(self, reason: Reason, message: str, *, released: bool | None, validated: bool) -> None:
         """A run has ended well. `released` is None where the run was not about a release."""
         self._by_type.pop(RECONCILING, None)
@@ -48,9 +52,13 @@ class Conditions:
             self._by_type.pop(VALIDATED, None)
 
     def failed(
-        self, reason: Reason, message: str, *, stalled: bool, after: str, released: bool, validating: bool
+        self, reason: Reason, message: str, *, stalled: bool, after: str, released: bool | None, validating: bool
     ) -> None:
-        """A run has failed. `after` says what happens next; `released` whether the release itself is as desired."""
+        """A run has failed. `after` says what happens next.
+
+        `released` tells whether the release itself is as desired, whatever failed before or after; it is None where exec
+        has passed and was not about a release.
+        """
         self._set(READY, "False", reason, message)
         if stalled:
             self._by_type.pop(RECONCILING, None)
@@ -58,7 +66,11 @@ class Conditions:
         else:
             self._by_type.pop(STALLED, None)
             self._set(RECONCILING, "True", Reason.RETRY_SCHEDULED, after)
-        if not released:
+        if released is None:
+            self._by_type.pop(RELEASED, None)
+        elif released:
+            self.released()
+        else:
             self._set(RELEASED, "False", reason, message)
         if validating:
             self._set(VALIDATED, "False", reason, message)

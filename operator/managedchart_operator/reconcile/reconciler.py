@@ -199,7 +199,7 @@ class Reconciler:
         if requested(chart, recorder.status, RETRY_ANNOTATION) or requested(chart, recorder.status, FORCE_ANNOTATION):
             recorder.status.failures = 0
             release.refresh_chart = True
-        recorder.begin(f"{operation.value}: {decision.because}")
+        recorder.begin(f"{operation.value}: {decision.because}", operation=operation)
         if decision.changed_outside:
             await self.events.post(
                 chart, type="Warning", reason="ReleaseChanged", message=f"{decision.because}; bringing it back"
@@ -264,22 +264,23 @@ class Reconciler:
         chart, recorder, release = work.chart, work.recorder, work.release
         error = explain(error, recorder.findings, redact=release.evidence.redactor())
         await release.observe()
-        failed_revision = release.newest.number if release.newest else None
+        newest = release.newest
+        made = newest is not None and newest.attempt == release.attempt
+        # One that is pending and that this run has not made is being made by another helm: nothing of it is ours to mend.
+        left = None if newest is None or (newest.pending and not made) else newest.number
         now = datetime.now(UTC)
         policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic, endless=chart.deleting)
         plan = policy.after(error, failures=recorder.status.failures + 1, now=now)
         applied = operation in (Operation.INSTALL, Operation.UPGRADE) and recorder.failed_phase is Phase.EXEC
         status = await work.release_status()
-        if applied:
-            recorder.remember(
-                release.newest, action=operation.value, chart_version=status.chart_version if status else None
-            )
+        if applied and made:
+            recorder.remember(newest, action=operation.value, chart_version=status.chart_version if status else None)
         news = recorder.failed(
             error,
             digest=work.digest,
             plan=plan,
             release=status,
-            revision=failed_revision if applied else None,
+            revision=left if applied else None,
             phase=Phase.DELETING if chart.deleting else Phase.FAILED,
         )
         await recorder.writer.flush()

@@ -24,6 +24,7 @@ from managedchart_operator.api.status import (
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 from managedchart_operator.helm.storage import Revision
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import STALLED, Conditions
 from managedchart_operator.reconcile.explain import bound
@@ -33,8 +34,7 @@ from managedchart_operator.reconcile.telemetry import Telemetry
 
 # A condition's message may have 32 KiB in Kubernetes; a person reads the first lines, and it stands in three conditions.
 MESSAGE_LENGTH = 2048
-
-
+_DEPLOYS = frozenset({Operation.INSTALL, Operation.UPGRADE, Operation.FINISH})
 # As many as a person compares; helm itself keeps ten.
 HISTORY = 5
 
@@ -56,6 +56,8 @@ class RunRecorder:
     failed_phase: Phase | None = None
     released: bool = False
     findings: Findings = field(default_factory=Findings)
+    _deploys: bool = False
+    """Whether the run is to leave the release as the spec asks."""
     _began: float = 0.0
 
     @property
@@ -63,8 +65,10 @@ class RunRecorder:
         """The status that is being changed."""
         return self.writer.status
 
-    def begin(self, message: str) -> None:
-        """A run begins; `message` says what it is going to do."""
+    def begin(self, message: str, *, operation: Operation | None = None) -> None:
+        """A run begins; `message` says what it is going to do, `operation` what exec is to do with the release."""
+        self._deploys = operation in _DEPLOYS
+        self.released = operation is Operation.FINISH
         status = self.status
         status.observed_generation = self.chart.generation
         status.phases = []
@@ -95,6 +99,11 @@ class RunRecorder:
             self.failed_phase = phase
         if phase is Phase.EXEC and error is None:
             self.released = True
+            if self._deploys:
+                # Now, and not at the run's end: what follows may take long, or fail, and the release stays.
+                conditions = self._conditions()
+                conditions.released()
+                self.status.conditions = conditions.result()
         self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
         self.writer.touch()
 
@@ -218,7 +227,7 @@ class RunRecorder:
             shorten(error.message),
             stalled=plan.stalled,
             after=shorten(plan.message),
-            released=self.released,
+            released=self._deploys or None if self.released else False,
             validating=self.failed_phase is Phase.VALIDATE,
         )
         self._apply(conditions)

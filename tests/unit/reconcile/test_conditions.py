@@ -146,6 +146,11 @@ def test_a_failed_validation_leaves_the_release_as_it_is() -> None:
     assert (found["Released"].status, found["Validated"].status, found["Ready"].status) == ("True", "False", "False")
 
 
+def test_a_release_that_failed_before_is_released_although_it_is_not_validated() -> None:
+    assert named(after(retrying))["Released"].status == "False"
+    assert named(after(retrying, not_validated))["Released"].status == "True"
+
+
 def test_validated_goes_away_with_a_run_that_had_nothing_to_validate() -> None:
     assert named(after(succeeded))["Validated"].status == "True"
     assert "Validated" not in named(after(succeeded, skipped))

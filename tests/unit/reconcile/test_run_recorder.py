@@ -9,9 +9,10 @@ from managedchart_operator.api.resource import RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase, ReleaseStatus
 from managedchart_operator.errors import HelmError, OperatorError, ValuesError
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, Verdict, decide
-from managedchart_operator.reconcile.reconciler import _memory
+from managedchart_operator.reconcile.memory import memory
 from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.run_recorder import MESSAGE_LENGTH, RunRecorder, shorten, timestamp
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recorder_of
@@ -198,6 +199,59 @@ async def test_a_failure_is_news_once_and_again_when_it_is_given_up() -> None:
     assert fail(other, REFUSED)
 
 
+def passes(recorder: RunRecorder, operation: Operation, *phases: Phase) -> None:
+    """The run begins, and these phases pass."""
+    recorder.begin("it begins", operation=operation)
+    for phase in phases:
+        recorder.phase_started(phase)
+        recorder.phase_ended(phase)
+
+
+@pytest.mark.parametrize("operation", [Operation.INSTALL, Operation.UPGRADE, Operation.FINISH])
+async def test_released_turns_true_when_the_release_is_deployed_and_stays_so_when_validation_fails(
+    operation: Operation,
+) -> None:
+    """It once stayed False, from a failure before, as long as the validation failed."""
+    api = FakeApi()
+    first = recorder_of(chart(), api)
+    fail(first)
+    second = await next_run(first, api)
+    passes(second, operation, Phase.EXEC)
+    assert conditions(await written(second, api))["Released"] == "True"
+    second.phase_started(Phase.VALIDATE)
+    second.phase_ended(Phase.VALIDATE, error=TIMEOUT)
+    fail(second)
+    status = await written(second, api)
+    found = {"Ready": "False", "Reconciling": "True", "Released": "True", "Validated": "False"}
+    assert conditions(status) == found
+    [released] = [item for item in status["conditions"] if item["type"] == "Released"]
+    assert released["reason"] == "Deployed"
+    assert TIMEOUT.message not in released["message"]
+
+
+async def test_released_stays_true_when_a_deployed_release_cannot_be_finished() -> None:
+    api = FakeApi()
+    first = recorder_of(chart(), api)
+    succeed(first)
+    second = await next_run(first, api)
+    second.begin("Finish: the run is not finished", operation=Operation.FINISH)
+    second.phase_started(Phase.CHECK_PREREQUISITES)
+    second.phase_ended(Phase.CHECK_PREREQUISITES, error=TIMEOUT)
+    fail(second)
+    assert conditions(await written(second, api))["Released"] == "True"
+
+
+@pytest.mark.parametrize("operation", [Operation.UNINSTALL, Operation.SKIP, Operation.DRY_RUN])
+async def test_released_is_not_told_where_nothing_was_to_be_released(operation: Operation) -> None:
+    """Neither while exec has passed nor after something that follows it has failed."""
+    api = FakeApi()
+    recorder = recorder_of(chart(), api)
+    passes(recorder, operation, Phase.EXEC)
+    assert "Released" not in conditions(await written(recorder, api))
+    fail(recorder)
+    assert "Released" not in conditions(await written(recorder, api))
+
+
 async def test_waiting_leaves_what_the_last_run_came_to() -> None:
     api = FakeApi()
     recorder = recorder_of(chart(), api)
@@ -226,7 +280,7 @@ async def test_what_is_in_sync_again_after_waiting_says_so() -> None:
 
 def verdict(resource: ManagedChart, recorder: RunRecorder) -> Verdict:
     """What is decided for the same input after a restart."""
-    observed = Observed(resource.uid, NOW.timestamp(), memory=_memory(resource, recorder.status))
+    observed = Observed(resource.uid, NOW.timestamp(), memory=memory(resource, recorder.status))
     return decide(Desired(Action.DEPLOY, "d1"), observed).verdict
 
 
