@@ -16,6 +16,7 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import remedy
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
+from managedchart_operator.reconcile.run_recorder import shorten
 from managedchart_operator.reconcile.work import Work
 
 
@@ -60,14 +61,15 @@ class Remediation:
                 outcome = "the failed first install was uninstalled"
                 await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
         except OperatorError as error:
-            outcome = f"going back failed too: {error.message}"
+            outcome = f"going back failed too: {shorten(work.release.evidence.redactor()(error.message))}"
             if error.transient and error.reason not in WORKLOAD_REASONS:
                 again = _pause_before_going_back(work)
             await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
         work.recorder.logger.info("%s", outcome)
         for condition in conditions:
             if condition.type in ("Reconciling", "Stalled"):
-                condition.message = f"{outcome}; {condition.message}"
+                # What comes next stays; what came of the try before does not. A plan's message has no semicolon.
+                condition.message = f"{outcome}; {condition.message.rpartition('; ')[2]}"
         status = work.recorder.status.release = await work.release_status()
         if good is not None:
             version = status.chart_version if status else None

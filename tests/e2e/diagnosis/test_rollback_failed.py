@@ -1,0 +1,88 @@
+"""An upgrade fails, and going back from it fails as well."""
+
+import json
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, KubectlError, condition_of, managedchart
+from harness.operator_process import OperatorProcess
+
+WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+_FAIL = "devcluster.managedchart.dev/fail"
+
+
+def test_a_way_back_that_is_barred_is_told_and_gone_to_its_end_once_it_is_free(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """The failure stays the first one, which is what has to be corrected; an Event and the conditions tell of the second."""
+    cluster.apply(managedchart("web", WEB), namespace=ns)
+    cluster.wait_ready(ns, "web")
+    never = {"podAnnotations": {_FAIL: "never"}}
+    spec = {"timeout": "6s", "retry": {"limit": 0, "backoff": "1s", "maxBackoff": "1s"}}
+    cluster.apply(managedchart("web", WEB, values=never, **spec), namespace=ns)
+    secrets = f"/api/v1/namespaces/{ns}/secrets"
+    cluster.wait(secrets, "sh.helm.release.v1.web.v2", lambda found: found, what="there")
+    # As soon as the upgrade has been applied and only waits.
+    cluster.wait(
+        f"/apis/apps/v1/namespaces/{ns}/deployments",
+        "web",
+        lambda found: found and _FAIL in found["spec"]["template"]["metadata"]["annotations"],
+        what="changed",
+    )
+    cluster.apply(_webhook_that_nobody_answers(ns))
+    try:
+        _until_refused(cluster, ns)
+        events = cluster.wait_event(ns, "web", "RollbackFailed", count=3)
+        assert events[0]["type"] == "Warning"
+        assert events[0]["message"].startswith("going back failed too: The admission webhook gone.example.com")
+        chart = cluster.wait_failed(ns, "web", "Timeout")
+        assert chart["status"]["lastFailure"]["reason"] == "Timeout"
+        told = condition_of(chart, "Stalled")["message"]
+        assert told.startswith("going back failed too: The admission webhook gone.example.com")
+        assert told.count("going back failed too") == 1, "it tells of the last try, not of all"
+        assert "gave up after 1 attempt" in told
+    finally:
+        cluster.kubectl("delete", "validatingwebhookconfiguration", ns)
+    cluster.wait_chart(
+        ns,
+        "web",
+        lambda found: (
+            condition_of(found, "Stalled").get("message", "").startswith("rolled back to revision 1; gave up")
+        ),
+        what="rolled back",
+    )
+    assert cluster.revisions(ns, "web")[-1][1] == "deployed"
+
+
+def _webhook_that_nobody_answers(ns: str) -> dict[str, object]:
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}
+    webhook = {
+        "name": "gone.example.com",
+        "clientConfig": {"service": {"name": "gone", "namespace": ns}},
+        "rules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ns}},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 1,
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": ns},
+        "webhooks": [webhook],
+    }
+
+
+def _until_refused(cluster: Cluster, ns: str) -> None:
+    """A webhook takes a moment to be in force, and nothing tells when; a dry run does."""
+    patch = json.dumps({"metadata": {"annotations": {"example.com/touched": "yes"}}})
+    for _ in range(100):
+        try:
+            cluster.kubectl(
+                "patch", "deployment", "web", "--dry-run=server", f"--namespace={ns}", "--type=merge", "-p", patch
+            )
+        except KubectlError as error:
+            if "gone.example.com" in error.stderr:
+                return
+            raise
+    raise AssertionError("the webhook never came into force")
