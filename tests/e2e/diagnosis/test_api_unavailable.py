@@ -1,0 +1,123 @@
+"""The API server does not serve the operator: it is told where that is possible, and passes by itself.
+
+Priority and fairness makes a real API server answer 429 for as long as a test likes, to one user, for one kind of request in
+one namespace; nobody else notices.
+"""
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from pytest_kind import KindCluster
+
+from conftest import DEVCLUSTER, REPOSITORY
+from e2e.diagnosis.conftest import OwnCluster
+from harness.cluster import Cluster, condition_of, managedchart, namespace
+from harness.operator_process import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, OperatorProcess
+
+WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+RETRY = {"limit": 20, "backoff": "1s", "maxBackoff": "1s"}
+FLOW_CONTROL = "flowcontrol.apiserver.k8s.io/v1"
+
+
+@contextmanager
+def overloaded(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """Within the block the API server is too busy to list the Secrets of a namespace for the operator's identity."""
+    level = {
+        "apiVersion": FLOW_CONTROL,
+        "kind": "PriorityLevelConfiguration",
+        "metadata": {"name": namespace},
+        "spec": {
+            "type": "Limited",
+            "limited": {
+                "nominalConcurrencyShares": 0,
+                "lendablePercent": 0,
+                "borrowingLimitPercent": 0,
+                "limitResponse": {"type": "Reject"},
+            },
+        },
+    }
+    operator = {"kind": "ServiceAccount", "serviceAccount": {"name": SERVICE_ACCOUNT, "namespace": SYSTEM_NAMESPACE}}
+    rule = {"verbs": ["list"], "apiGroups": [""], "resources": ["secrets"], "namespaces": [namespace]}
+    schema = {
+        "apiVersion": FLOW_CONTROL,
+        "kind": "FlowSchema",
+        "metadata": {"name": namespace},
+        "spec": {
+            "priorityLevelConfiguration": {"name": namespace},
+            "matchingPrecedence": 2,  # 1 belongs to what is exempt
+            "rules": [{"subjects": [operator], "resourceRules": [rule]}],
+        },
+    }
+    cluster.apply(level, schema)
+    over = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        occupying = pool.submit(_occupy, cluster, namespace, over)
+        try:
+            _until_refused(cluster, namespace)
+            yield
+        finally:
+            over.set()
+            occupying.result()
+            cluster.kubectl("delete", "flowschema,prioritylevelconfiguration", namespace)
+
+
+def _list_secrets(cluster: Cluster, namespace: str, **query: str) -> int:
+    """List Secrets under the operator's name, and return the answer's code."""
+    headers = {"Impersonate-User": f"system:serviceaccount:{SYSTEM_NAMESPACE}:{SERVICE_ACCOUNT}"}
+    url = f"{cluster._url}/api/v1/namespaces/{namespace}/secrets"
+    return int(cluster._session.get(url, params=query, headers=headers, timeout=10).status_code)
+
+
+def _occupy(cluster: Cluster, namespace: str, over: threading.Event) -> None:
+    """Keep the one seat that every level has: what asks for a version that never comes is held for three seconds."""
+    while not over.is_set():
+        _list_secrets(cluster, namespace, resourceVersion=str(2**60))
+
+
+def _until_refused(cluster: Cluster, namespace: str) -> None:
+    """A FlowSchema takes a moment to be in force, and nothing tells when."""
+    for _ in range(100):
+        if (code := _list_secrets(cluster, namespace)) == requests.codes.too_many_requests:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the API server is not too busy: it answered {code}")
+
+
+def test_an_api_server_that_is_too_busy_for_the_operator_is_told_and_passes_by_itself(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """Before any helm is started: the operator cannot look at the release."""
+    with overloaded(cluster, ns):
+        cluster.apply(managedchart("web", WEB, retry=RETRY), namespace=ns)
+        chart = cluster.wait_failed(ns, "web", "ApiUnavailable")
+        failure = chart["status"]["lastFailure"]
+        assert "GET /api/v1/namespaces" in failure["message"]
+        assert "was answered 429" in failure["message"]
+        assert condition_of(chart, "Reconciling")["reason"] == "RetryScheduled"
+    chart = cluster.wait_ready(ns, "web")
+    assert "lastFailure" not in chart["status"]
+
+
+def test_an_api_server_that_dies_while_helm_waits_leaves_nothing_to_be_done_by_hand(
+    own: OwnCluster, kind_cluster: KindCluster
+) -> None:
+    """Nothing can be told while it is away; afterwards the release is brought to its end."""
+    if Path(kind_cluster.kind_path).resolve() != DEVCLUSTER:
+        pytest.skip("only the devcluster can kill its API server")
+    slow = {"devcluster.managedchart.dev/fail": "slow", "devcluster.managedchart.dev/delay-seconds": "4"}
+    with namespace(own.cluster, "outage") as ns, own.operator():
+        own.cluster.apply(managedchart("web", WEB, values={"podAnnotations": slow}, retry=RETRY), namespace=ns)
+        secrets = f"/api/v1/namespaces/{ns}/secrets"
+        own.cluster.wait(secrets, "sh.helm.release.v1.web.v1", lambda found: found, what="there")
+        name = own.name
+        subprocess.run([kind_cluster.kind_path, "restart-apiserver", "--name", name], check=True)
+        own.cluster.wait_ready(ns, "web")
+        assert own.cluster.revisions(ns, "web")[-1][1] == "deployed"
+        assert not any(status.startswith("pending") for _, status in own.cluster.revisions(ns, "web"))
