@@ -9,6 +9,7 @@ and bodies are made by the callers in this package. Invariant: every request has
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +35,15 @@ JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+# What a 403 may mean beside a missing right, in the words of the API server's admission plug-ins.
+_ADMISSION = (
+    (r"because it is being terminated", Reason.NAMESPACE_TERMINATING, True),
+    (r"exceeded quota: ", Reason.QUOTA_EXCEEDED, True),
+    (r"failed quota: ", Reason.QUOTA_EXCEEDED, False),
+    (r"denied (?:the )?request|violates PodSecurity", Reason.ADMISSION_REFUSED, False),
+    (r"(?:minimum|maximum) \S+ (?:usage|limit|request)|max limit to request ratio", Reason.ADMISSION_REFUSED, False),
+)
+_MISSING_RIGHT = r'User "[^"]*" cannot |attempting to grant RBAC permissions not currently held'
 _IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 
 
@@ -207,22 +217,30 @@ def _refusal(status: int, message: str, *, text: str) -> KubeError:
             hint="the API server does not accept the operator's token: a restart of the operator reads a new one",
         )
     if status == 403:
-        if "because it is being terminated" in message:
-            return KubeError(text, reason=Reason.NAMESPACE_TERMINATING, transient=True, status=status)
-        if "exceeded quota" in message:
-            return KubeError(text, reason=Reason.QUOTA_EXCEEDED, transient=True, status=status)
-        # Rights may be granted at any time, and an API server that has just started refuses everybody for a moment, in the
-        # same words, until it has read its roles (seen with 1.37 after a kill).
-        return KubeError(
-            text,
-            reason=Reason.FORBIDDEN,
-            transient=True,
-            status=status,
-            hint="the operator's ServiceAccount lacks this right: compare its ClusterRole with deploy/rbac.yaml",
-        )
+        return _forbidden(message, text=text)
     if status == 422:
         reason = Reason.IMMUTABLE_FIELD if "immutable" in message else Reason.OBJECT_INVALID
         return KubeError(text, reason=reason, transient=False, status=status)
     if status in (404, 405, 406, 415, 400, 413):
         return KubeError(text, reason=Reason.INTERNAL_ERROR, transient=False, status=status)
     return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)
+
+
+def _forbidden(message: str, *, text: str) -> KubeError:
+    """Tell a missing right from what admission refuses; the same as helm's error table makes of the same sentence.
+
+    A missing right heals when it is granted, so it is tried again. And an API server that has just started refuses everybody
+    for a moment, in the same words, until it has read its roles (seen with 1.37 after a kill).
+    """
+    for pattern, reason, transient in _ADMISSION:
+        if re.search(pattern, message):
+            return KubeError(text, reason=reason, transient=transient, status=403)
+    if "is forbidden: " in message and not re.search(_MISSING_RIGHT, message):
+        return KubeError(text, reason=Reason.ADMISSION_REFUSED, transient=True, status=403)
+    return KubeError(
+        text,
+        reason=Reason.FORBIDDEN,
+        transient=True,
+        status=403,
+        hint="the operator's ServiceAccount lacks this right: compare its ClusterRole with deploy/rbac.yaml",
+    )

@@ -1,6 +1,8 @@
 """Requests to the API server: what each refusal means, and that nothing waits for ever."""
 
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal, write_kubeconfig
 from managedchart_operator.errors import KubeError
+from managedchart_operator.helm.error_table import TABLE
+from managedchart_operator.helm.error_text import error_part
+from managedchart_operator.helm.errors import classify
 from managedchart_operator.kube.client import KubeClient, error_of
 from managedchart_operator.reasons import Reason
 
@@ -20,6 +25,9 @@ REFUSALS = [
     (403, 'is forbidden: User "x" cannot list resource', Reason.FORBIDDEN, True),
     (403, "unable to create: namespace a because it is being terminated", Reason.NAMESPACE_TERMINATING, True),
     (403, "exceeded quota: q, requested: pods=1", Reason.QUOTA_EXCEEDED, True),
+    (403, 'admission webhook "policy.example" denied the request: no label', Reason.ADMISSION_REFUSED, False),
+    (403, 'pods "web" is forbidden: error looking up service account a/web', Reason.ADMISSION_REFUSED, True),
+    (403, "<html>a proxy</html>", Reason.FORBIDDEN, True),
     (404, "not found", Reason.INTERNAL_ERROR, False),
     (409, "the object has been modified", Reason.API_UNAVAILABLE, True),
     (413, "Request entity too large", Reason.INTERNAL_ERROR, False),
@@ -43,6 +51,30 @@ async def test_a_refusal_is_classified_and_told_with_request_and_answer(
     assert (error.status, error.reason, error.transient) == (status, reason, transient)
     assert error.message == f"GET {PATH} was answered {status}: {message}"
     assert error.answer == message
+
+
+RECORDED = Path(__file__).parents[1] / "helm" / "outputs"
+"""What the real helm said of a real API server's refusals."""
+SENTENCE = re.compile(r"[\w.]+ (?:\"[^\"]+\" )?is forbidden: .*")
+
+
+@pytest.mark.parametrize("output", sorted(RECORDED.glob("*.txt")), ids=lambda path: path.stem)
+def test_a_403_means_the_same_to_us_as_to_helm(output: Path) -> None:
+    """Whoever of the two meets it first: a missing right is tried again, what a policy refuses is not."""
+    helms = error_part(output.read_text().partition("\n")[2])
+    found = SENTENCE.search(helms)
+    if found is None:
+        assert classify(helms, exit_code=1, command="upgrade").reason is not Reason.FORBIDDEN
+        return
+    theirs = classify(helms, exit_code=1, command="upgrade")
+    ours = error_of(403, json.dumps(refusal(found[0], 403)).encode(), method="PATCH", path=PATH)
+    assert (ours.reason, ours.transient) == (theirs.reason, theirs.transient)
+
+
+def test_every_missing_right_is_tried_again() -> None:
+    """It heals when it is granted, and nobody has to touch the resource for that."""
+    assert {row.transient for row in TABLE if row.reason is Reason.FORBIDDEN} == {True}
+    assert error_of(403, b"", method="GET", path=PATH).transient
 
 
 def test_a_refusal_of_something_in_between_is_told_in_its_first_words() -> None:
