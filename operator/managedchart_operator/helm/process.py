@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from typing import Self, cast
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ class HelmProcess(asyncio.SubprocessProtocol):
 
         helm may end before it has read everything (an error in its arguments); its exit code tells then.
         """
-        pipe = self._transport.get_pipe_transport(_STDIN)
-        if stdin is not None and isinstance(pipe, asyncio.WriteTransport):
+        if stdin is not None:
+            pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(_STDIN))
             pipe.write(stdin)
             pipe.close()
 
@@ -141,8 +141,8 @@ class HelmProcess(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """helm runs."""
-        assert isinstance(transport, asyncio.SubprocessTransport)  # noqa: S101 -- as asyncio promises
-        self._transport = transport
+        # What it is by asyncio's promise; other event loops have classes of their own.
+        self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def process_exited(self) -> None:
         """helm has ended; its pipes may be open still."""
