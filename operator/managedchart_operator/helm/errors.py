@@ -9,7 +9,7 @@ import signal
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.helm.error_text import MAX_TEXT, bounded, error_part, shortened
+from managedchart_operator.helm.error_text import MAX_TEXT, bounded, error_part, in_order, shortened
 from managedchart_operator.reasons import Reason
 
 
@@ -19,7 +19,7 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
     is helm's first argument, like upgrade.
     """
-    error = error_part(text)
+    error = in_order(error_part(text))
     if exit_code < 0:
         return _killed(error, exit_code=exit_code, command=command)
     for row in TABLE:

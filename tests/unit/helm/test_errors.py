@@ -3,6 +3,8 @@
 The texts in outputs/ are helm's own (record_outputs.py); what could not be provoked is quoted here.
 """
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import yaml
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part
+from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.helm.errors import classify
 from managedchart_operator.reasons import Reason
 
@@ -154,6 +156,42 @@ def test_who_owns_an_object_and_how_to_adopt_it_is_told() -> None:
     assert error.hint
     for word in ("app.kubernetes.io/managed-by=Helm", "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"):
         assert word in error.hint
+
+
+REFUSING = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        **{name: {"type": "string"} for name in "abcde"},
+        "deep": {"anyOf": [{"properties": {"x": {"type": "string"}, "y": {"type": "string"}}}, {"type": "string"}]},
+    },
+}
+REFUSED = {**dict.fromkeys("abcde", 1), "deep": {"x": 1, "y": 2}, "unknown": 1, "other": 2}
+
+
+def test_the_same_refusal_of_values_is_told_in_the_same_words_each_time(helm_binary: str, tmp_path: Path) -> None:
+    """helm's own order is another one each time, so that the status and its Events changed with nothing to tell."""
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: one\nversion: 1.0.0\n")
+    (tmp_path / "values.schema.json").write_text(json.dumps(REFUSING))
+    (tmp_path / "values.json").write_text(json.dumps(REFUSED))
+    command = [helm_binary, "template", "x", str(tmp_path), f"--values={tmp_path}/values.json"]
+    said = {subprocess.run(command, capture_output=True, check=False).stderr.decode() for _ in range(12)}
+    told = {(error.message, error.text) for text in said for error in [classify(text, exit_code=1, command="upgrade")]}
+    assert len(said) > 1, "helm has got an order of its own"
+    [(message, text)] = told
+    assert message == (
+        "The chart's schema refuses the values: one: the top level: additional properties 'other', 'unknown' not allowed; "
+        "one: a: got number, want string; one: b: got number, want string; one: c: got number, want string; "
+        "one: d: got number, want string; and 6 more"
+    )
+    assert text.endswith("- at '/e': got number, want string")
+
+
+def test_what_explains_a_refusal_stays_below_it() -> None:
+    lines = ["- at '/b': two", "  - at '/z': late", "  - at '/b/a': early", "    - at '/m': deep", "- at '/a': one"]
+    text = "values don't meet the specifications of the schema(s) in the following chart(s):\nweb:\n"
+    assert in_order(text + "\n".join(lines)) == text + "\n".join([lines[i] for i in (4, 0, 2, 3, 1)])
+    assert in_order("\n".join(lines)) == "\n".join(lines)
 
 
 def test_many_unready_resources_are_counted() -> None:
