@@ -14,6 +14,11 @@ _TEMPLATE = (
 _VERSION = "Correct spec.chart.version; a version that is still to be published is found by itself."
 _DOWN = "It is used as soon as it is back; otherwise check address, network policy and proxy as seen from the operator's pod."
 _HTTPS = "Use https:// in spec.chart.repository where TLS is spoken, http:// or spec.chart.plainHTTP where it is not."
+_LOGIN = (
+    "Check the address: what does not exist may be refused like this too. There is no field for credentials yet: helm pull the "
+    "chart where you are logged in and give it in spec.chart.contents (base64 -w0 chart.tgz), put it below a chart root of the "
+    "operator (spec.chart.path), or mirror the chart to where no login is needed."
+)
 
 CHART_ROWS: tuple[Row, ...] = (
     # -- getting a chart: `helm pull` only, because other commands' errors look alike
@@ -35,8 +40,7 @@ CHART_ROWS: tuple[Row, ...] = (
         r"(?:status code |: )(?P<code>401|403)\b|basic credential not found|(?i:unauthorized|access denied|denied:)",
         Reason.CHART_SOURCE_UNAUTHORIZED,
         lambda found: f"{host(found)} refuses access to the chart ({found['code'] or 'it asks for a login'})",
-        hint="Check the reference. Credentials are not supported yet: mirror the chart to where none are needed, or put it "
-        "below a chart root.",
+        hint=_LOGIN,
         commands=("pull",),
     ),
     row(

@@ -134,7 +134,7 @@ def test_a_repository_that_wants_a_login_says_so(cluster: Cluster, small: Path, 
         failure = chart["status"]["lastFailure"]
         assert repository.url.removeprefix("http://") in failure["message"]
         assert "401" in failure["message"]
-        assert "mirror the chart" in failure["hint"]
+        assert "spec.chart.contents" in failure["hint"]
         assert PASSWORD not in str(chart["status"])
 
 

@@ -4,6 +4,7 @@ The texts in outputs/ are helm's own (record_outputs.py); what could not be prov
 """
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.error_row import Row
 from managedchart_operator.helm.error_table import TABLE
 from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.helm.errors import classify
@@ -192,6 +195,25 @@ def test_what_explains_a_refusal_stays_below_it() -> None:
     text = "values don't meet the specifications of the schema(s) in the following chart(s):\nweb:\n"
     assert in_order(text + "\n".join(lines)) == text + "\n".join([lines[i] for i in (4, 0, 2, 3, 1)])
     assert in_order("\n".join(lines)) == "\n".join(lines)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.hint], ids=lambda row: row.reason)
+def test_a_hint_names_fields_that_there_are(row: Row) -> None:
+    """A hint tells what can be done now, in this version."""
+    schema = ManagedChartSpec.model_json_schema()
+    for path in re.findall(r"spec\.((?:\w+\.)*\w+)", row.hint or ""):
+        node = schema
+        for name in path.split("."):
+            node = node["properties"][name]
+            reference = node.get("$ref") or next((one["$ref"] for one in node.get("anyOf", ()) if "$ref" in one), "")
+            node = schema["$defs"][reference.rpartition("/")[2]] if reference else node
+
+
+def test_a_source_that_wants_a_login_tells_each_way_there_is_without_one() -> None:
+    [hint] = {row.hint for row in TABLE if row.reason is Reason.CHART_SOURCE_UNAUTHORIZED}
+    assert hint
+    for way in ("spec.chart.contents", "spec.chart.path", "mirror"):
+        assert way in hint
 
 
 def test_many_unready_resources_are_counted() -> None:
