@@ -20,7 +20,6 @@ class Reason(StrEnum):
     # -- on the way
     PROGRESSING = "Progressing"
     RETRY_SCHEDULED = "RetryScheduled"
-    DELETING = "Deleting"
 
     # -- the resource itself cannot be carried out as it is written
     INVALID_SPEC = "InvalidSpec"
