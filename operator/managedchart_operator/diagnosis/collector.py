@@ -138,7 +138,7 @@ class Collector:
         self, namespace: str, pod: Pod, container: Container, redact: Callable[[str], str]
     ) -> FailedContainer:
         log = previous = None
-        if not container.image_unavailable:
+        if container.has_run:
             log = await self.logs.tail(namespace=namespace, pod=pod.name, container=container.name, previous=False)
             if container.restarts:
                 previous = await self.logs.tail(

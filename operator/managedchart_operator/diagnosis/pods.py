@@ -49,6 +49,11 @@ class Container:
         return self.state == "waiting" and self.reason in IMAGE_REASONS
 
     @property
+    def has_run(self) -> bool:
+        """Whether it was started at all: one that still waits for its image or its environment has no log."""
+        return self.state != "waiting" or self.restarts > 0 or self.exit_code is not None
+
+    @property
     def crashing(self) -> bool:
         """Whether it keeps ending with an error."""
         if self.state == "waiting":

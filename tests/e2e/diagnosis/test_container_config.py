@@ -41,6 +41,8 @@ def test_what_a_container_lacks_to_be_started_is_named(
     assert f"cannot be started: {missing} not found" in failure["message"]
     assert failure["rootCause"]["kind"] == "Pod"
     assert failure["rootCause"]["container"] == "main"
-    assert failure["containers"][0]["reason"] == "CreateContainerConfigError"
+    container_shown = failure["containers"][0]
+    assert container_shown["reason"] == "CreateContainerConfigError"
+    assert "log" not in container_shown, "it has never run"
     assert any(event["message"] == f"Error: {missing} not found" for event in failure["events"])
     assert "create the ConfigMap or Secret" in failure["hint"]
