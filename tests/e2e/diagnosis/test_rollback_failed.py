@@ -17,7 +17,7 @@ def test_a_way_back_that_is_barred_is_told_and_gone_to_its_end_once_it_is_free(
     cluster.apply(managedchart("web", WEB), namespace=ns)
     cluster.wait_ready(ns, "web")
     never = {"podAnnotations": {_FAIL: "never"}}
-    spec = {"timeout": "6s", "retry": {"limit": 0, "backoff": "1s", "maxBackoff": "1s"}}
+    spec = {"timeout": "8s", "retry": {"limit": 0, "backoff": "1s", "maxBackoff": "1s"}}
     cluster.apply(managedchart("web", WEB, values=never, **spec), namespace=ns)
     secrets = f"/api/v1/namespaces/{ns}/secrets"
     cluster.wait(secrets, "sh.helm.release.v1.web.v2", lambda found: found, what="there")
