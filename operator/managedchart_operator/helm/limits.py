@@ -11,14 +11,27 @@ the kernel would drop first (inactive_file).
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+# What version 1 calls no limit: all pages that a signed number can count.
+_UNLIMITED = 2**62
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Limits:
-    """What the process may use. `root` is the folder that has proc/ and sys/."""
+    """What the process may use. `root` is the folder that has proc/ and sys/.
+
+    The groups are looked for once, what is in their files is read anew each time: a limit may be changed in place.
+    """
 
     root: Path = Path("/")
+
+    @cached_property
+    def _memory_folders(self) -> list[tuple[Path, bool]]:
+        """The groups that may have a limit of memory; the kernel's root group has none."""
+        names = {True: "memory.max", False: "memory.limit_in_bytes"}
+        return [(folder, v2) for folder, v2 in self._groups("memory") if (folder / names[v2]).exists()]
 
     def cpus(self) -> float:
         """Return how many CPUs' time there is: 0.5 for a limit of 500m, else those that the process may run on."""
@@ -42,9 +55,9 @@ class Limits:
 
     def _memory_groups(self) -> Iterator[tuple[int, int]]:
         """Yield the limit and the working set, in bytes, of each group that has a limit."""
-        for folder, v2 in self._groups("memory"):
+        for folder, v2 in self._memory_folders:
             limit = _read(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))
-            if not limit.isdigit():
+            if not limit.isdigit() or int(limit) >= _UNLIMITED:
                 continue
             used = _read(folder / ("memory.current" if v2 else "memory.usage_in_bytes"))
             cache = _field(folder / "memory.stat", "inactive_file" if v2 else "total_inactive_file")

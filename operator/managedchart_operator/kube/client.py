@@ -13,7 +13,8 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yaml
@@ -25,9 +26,10 @@ from managedchart_operator.reasons import Reason
 
 # The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves room for one more try.
 REQUEST_SECONDS = 30.0
-# One connection a concurrent request: the reconciler, the status writers and a few watches. The API server's own
-# default of in-flight requests is 400.
-CONNECTIONS = 100
+# How many requests may be under way at once, beside the watches, of which each release namespace in use has two. Each has a
+# connection of its own (a TLS handshake costs both sides more CPU than a request); the API server's own default of
+# in-flight requests is 400.
+REQUESTS = 32
 
 JSON_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -55,6 +57,7 @@ class KubeClient:
         self.host: str = api.configuration.host
         """URL of the API server."""
         self.requests_total = 0
+        self._under_way = asyncio.Semaphore(REQUESTS)
 
     @classmethod
     async def connect(cls, *, kubeconfig: Path | None = None) -> Self:
@@ -74,7 +77,10 @@ class KubeClient:
             raise StartupError(f"the kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
         except yaml.YAMLError as error:
             raise StartupError(f"the kubeconfig {kubeconfig} is no YAML") from error
-        configuration.connection_pool_maxsize = CONNECTIONS
+        configuration.connection_pool_maxsize = 0  # no limit: watches must never keep a request from its connection
+        # Proxies are looked up here, once; else the session would look for them, and read ~/.netrc, at each request.
+        configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
+        configuration.client_session_kwargs = {"trust_env": False}
         return cls(aio_client.ApiClient(configuration))
 
     async def close(self) -> None:
@@ -93,15 +99,16 @@ class KubeClient:
         timeout: float = REQUEST_SECONDS,
     ) -> Any:
         """Return the decoded JSON answer (a text for a text answer). Raises KubeError."""
-        response = await self._send(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
-        )
-        try:
-            raw = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _no_answer(method, path, error) from error
-        finally:
-            response.release()
+        async with self._under_way:
+            response = await self._send(
+                method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
+            )
+            try:
+                raw = await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _no_answer(method, path, error) from error
+            finally:
+                response.release()
         if response.status >= 300:
             raise error_of(response.status, raw, method=method, path=path)
         if response.content_type == JSON_TYPE:
@@ -161,6 +168,14 @@ class KubeClient:
             raise _no_answer(method, path, error) from error
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+def _proxy_for(host: str) -> str | None:
+    """Return the proxy that the environment names for a URL (HTTPS_PROXY, NO_PROXY and their like), as curl and helm do."""
+    address = urlsplit(host)
+    if proxy_bypass(address.netloc):
+        return None
+    return getproxies().get(address.scheme)
 
 
 def _check_present(kubeconfig: Path) -> None:

@@ -13,7 +13,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.error_table import TABLE
 from managedchart_operator.helm.error_text import error_part
 from managedchart_operator.helm.errors import classify
-from managedchart_operator.kube.client import KubeClient, error_of
+from managedchart_operator.kube.client import REQUESTS, KubeClient, error_of
 from managedchart_operator.reasons import Reason
 
 PATH = "/api/v1/namespaces/apps/configmaps"
@@ -179,3 +179,61 @@ async def test_an_error_within_a_stream_is_that_error(client: KubeClient, api: F
         async for _ in client.stream(PATH, query={}, timeout=5):
             pass
     assert refused.value.status == 410
+
+
+async def test_watches_never_keep_a_request_from_its_connection(client: KubeClient, api: FakeApiServer) -> None:
+    """Each release namespace in use has two of them: with fifty of these, nothing went through any more."""
+    watching = asyncio.Semaphore(0)
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        watching.release()
+        await asyncio.Event().wait()
+        return response
+
+    async def follow() -> None:
+        async for _ in client.stream("/watched", query={}, timeout=60):
+            pass
+
+    api.answers["GET", "/watched"] = watch
+    api.answers["GET", PATH] = (200, {"items": []})
+    watches = [asyncio.create_task(follow()) for _ in range(150)]
+    async with asyncio.timeout(30):
+        for _ in watches:
+            await watching.acquire()
+        assert await client.request("GET", PATH) == {"items": []}
+    for task in watches:
+        task.cancel()
+    await asyncio.gather(*watches, return_exceptions=True)
+
+
+async def test_a_burst_of_requests_shares_a_few_connections(client: KubeClient, api: FakeApiServer) -> None:
+    """A TLS handshake costs more than a request."""
+    connections = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        connections.add(request.transport.get_extra_info("peername"))
+        await asyncio.sleep(0.01)
+        return web.json_response({})
+
+    api.answers["GET", PATH] = answer
+    await asyncio.gather(*(client.request("GET", PATH) for _ in range(5 * REQUESTS)))
+    assert len(connections) <= REQUESTS
+
+
+@pytest.mark.parametrize(("exempt", "asked"), [("", True), ("127.0.0.1", False), ("*", False)])
+async def test_the_proxy_of_the_environment_is_used(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exempt: str, asked: bool
+) -> None:
+    """As helm uses it, unless NO_PROXY names the API server."""
+    async with FakeApiServer().running() as proxy:
+        api.answers["GET", PATH] = (200, {"from": "the API server"})
+        proxy.answers["GET", PATH] = (200, {"from": "the proxy"})
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", exempt)
+        client = await KubeClient.connect(kubeconfig=api.kubeconfig(tmp_path / "proxied"))
+        answer = await client.request("GET", PATH)
+        await client.close()
+    assert answer == {"from": "the proxy" if asked else "the API server"}
