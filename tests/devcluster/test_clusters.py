@@ -27,6 +27,13 @@ def runs(pid: int) -> bool:
         return False
 
 
+def record(pid: int, folder: Path) -> None:
+    """Write down a process as a component of the cluster in this folder."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    birth = f"{fields[19]}@{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+    (folder / "etcd.pid").write_text(json.dumps({"pid": pid, "birth": birth}))
+
+
 @pytest.fixture
 def alone(tmp_path: Path) -> Devcluster:
     """The command line with a state folder that no other test uses."""
@@ -198,12 +205,51 @@ def test_a_cluster_of_another_version_can_be_deleted(alone: Devcluster, content:
     if content is not None:
         (folder / "cluster.json").write_text(content)
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        birth = f"{fields[19]}@{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
-        (folder / "etcd.pid").write_text(json.dumps({"pid": process.pid, "birth": birth}))
+        record(process.pid, folder)
         alone.delete("foreign")
         assert process.wait(timeout=5) == -signal.SIGKILL
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("missing", ["programs", "token", "ports"])
+def test_a_cluster_of_another_version_says_how_to_get_rid_of_it(alone: Devcluster, missing: str) -> None:
+    """Its state once ended every command but delete in a KeyError."""
+    folder = alone.folder("foreign")
+    folder.mkdir(parents=True)
+    ports = dict.fromkeys(("etcd", "etcd_peer", "apiserver", "controller_manager", "scheduler", "kwok"), 1)
+    content: dict[str, object] = {"programs": "/", "ports": ports, "token": "t", "audit_log": ""}
+    (folder / "cluster.json").write_text(json.dumps({key: value for key, value in content.items() if key != missing}))
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        record(process.pid, folder)
+        for command in (["get", "kubeconfig"], ["status"], ["restart-apiserver"]):
+            told = alone(*command, "--name", "foreign")
+            assert (told.returncode, told.stdout) == (1, "")
+            assert told.stderr == (
+                'ERROR: The cluster "foreign" was created by another version of devcluster: "devcluster delete cluster '
+                '--name foreign" removes it, then create it anew.\n'
+            )
+        alone.delete("foreign")
+        assert process.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_the_lock_of_the_kubeconfig_keeps_all_others_out_and_leaves_no_file(alone: Devcluster) -> None:
+    """Many that add to one file at the same time: nothing is lost, although each removes the lock's file."""
+    adding = (
+        "import pathlib, sys\n"
+        "from controlplane import kubeconfig\n"
+        "file = pathlib.Path(sys.argv[1])\n"
+        "for _ in range(100):\n"
+        "    with kubeconfig._alone():\n"
+        "        file.write_text(str(int(file.read_text()) + 1))\n"
+    )
+    alone.state.mkdir()
+    count = alone.state / "count"
+    count.write_text("0")
+    environment = os.environ | {"XDG_STATE_HOME": str(alone.state), "PYTHONPATH": str(DEVCLUSTER.parent)}
+    adders = [subprocess.Popen([sys.executable, "-c", adding, str(count)], env=environment) for _ in range(8)]
+    assert [adder.wait(timeout=60) for adder in adders] == [0] * 8
+    assert count.read_text() == "800"
+    assert list((alone.state / "managedchart-devcluster").iterdir()) == []
 
 
 def test_a_kill_waits_for_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,3 +332,4 @@ def test_creations_at_the_same_time_all_reach_the_users_kubeconfig(alone: Devclu
         assert list(answers) == ["ok", "ok"]
         list(pool.map(alone.delete, ("twin-a", "twin-b")))
     assert "twin" not in alone.kubeconfig.read_text()
+    assert list((alone.state / "managedchart-devcluster").iterdir()) == []

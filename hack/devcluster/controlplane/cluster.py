@@ -63,9 +63,8 @@ def delete(name: str, *, kubeconfig_file: Path | None) -> bool:
         return False
     try:
         layout = Layout.load(name)
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        # A creation that was killed at its very beginning, or another version's cluster: its processes end all the same.
-        layout = None
+    except ClusterStateError:
+        layout = None  # its processes end all the same
     if layout is not None and (layout.programs / "kubectl").exists():
         kubeconfig.remove(layout, kubeconfig_file or kubeconfig.default_file())
     _tear_down(folder)
@@ -73,7 +72,7 @@ def delete(name: str, *, kubeconfig_file: Path | None) -> bool:
 
 
 def load(name: str) -> Layout:
-    """The layout of a running cluster; raises ClusterStateError when there is none of that name."""
+    """The layout of a running cluster; raises ClusterStateError when there is none of that name, or another version's."""
     if name not in names():
         raise ClusterStateError(f'There is no cluster "{name}".')
     return Layout.load(name)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import folders, stages
+from .errors import ClusterStateError
 
 ADMIN = "kubernetes-admin"
 
@@ -72,11 +73,18 @@ class Layout:
 
     @classmethod
     def load(cls, name: str) -> "Layout":
-        """Read an existing cluster's layout; raises FileNotFoundError when there is none."""
+        """Read an existing cluster's layout; raises ClusterStateError when this version cannot have written it."""
         folder = folders.cluster(name)
-        content = json.loads((folder / "cluster.json").read_text())
-        programs, ports = Path(content["programs"]), Ports(**content["ports"])
-        return cls(name, folder, programs, ports, content["token"], content.get("audit_log", ""))
+        try:
+            content = json.loads((folder / "cluster.json").read_text())
+            programs, ports = Path(content["programs"]), Ports(**content["ports"])
+            return cls(name, folder, programs, ports, content["token"], content.get("audit_log", ""))
+        except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+            # Or its creation was killed before it had written anything.
+            raise ClusterStateError(
+                f'The cluster "{name}" was created by another version of devcluster: "devcluster delete cluster --name '
+                f'{name}" removes it, then create it anew.'
+            ) from error
 
 
 def commands(layout: Layout) -> dict[str, list[str]]:
