@@ -97,11 +97,30 @@ def _remove(layout: Layout, file: Path) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Keep other devclusters out: two that read, change and write one file at a time would lose an entry."""
+    """Keep other devclusters out: two that read, change and write one file at a time would lose an entry.
+
+    The lock's file is removed while it is locked. Who waited for it then holds a file without a name, sees that, and locks
+    the one that has the name now.
+    """
     folders.state().mkdir(parents=True, exist_ok=True)
-    with (folders.state() / ".kubeconfig.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = folders.state() / ".kubeconfig.lock"
+    locked = False
+    while not locked:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            locked = _named(path, lock.fileno())
+            if locked:
+                try:
+                    yield
+                finally:
+                    path.unlink()
+
+
+def _named(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _kubectl(layout: Layout, arguments: list[str], paths: str) -> str:
