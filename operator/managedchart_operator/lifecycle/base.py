@@ -54,7 +54,7 @@ class Lifecycle:
         """
         if context.operation is not Operation.FINISH:
             await self.uninstall_before_breaking_version(context)
-            await context.release.upgrade(force_conflicts=context.operation is Operation.INSTALL)
+            await context.release.upgrade(force_conflicts=await _installs(context))
         return payload
 
     async def destroy(self, context: PhaseContext, payload: Payload) -> Payload:
@@ -109,6 +109,13 @@ class Lifecycle:
         except OperatorError as second:
             # The status shows this one at its phase; the run still fails with the error that came first.
             context.logger.warning("on_deploy_failure failed itself: %s", second.message)
+
+
+async def _installs(context: PhaseContext) -> bool:
+    """Whether the run makes the release, or tries what making it would come to."""
+    if context.operation is Operation.DRY_RUN:
+        return await context.release.installed() is None
+    return context.operation is Operation.INSTALL
 
 
 async def _phase(

@@ -98,6 +98,23 @@ def test_a_dry_run_finds_fields_that_somebody_else_has_taken_over(
     assert message(cluster, ns, "a") == "theirs"
 
 
+def test_a_dry_run_of_an_install_takes_over_what_was_marked_for_it_as_the_install_does(
+    cluster: Cluster, ns: str, chart: dict[str, str]
+) -> None:
+    """It once told a FieldConflict that the real install does not have."""
+    marks = {"meta.helm.sh/release-name": "a", "meta.helm.sh/release-namespace": ns}
+    labels = {"app.kubernetes.io/managed-by": "Helm"}
+    meta = {"name": "a", "annotations": marks, "labels": labels}
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"message": "theirs"}}
+    options = ("--server-side", "--field-manager=somebody", f"--namespace={ns}")
+    cluster.kubectl("apply", *options, "-f", "-", input=json.dumps(theirs))
+    found = deploy(cluster, ns, "a", chart, dryRun=True)
+    assert ready_reason(found) == "DryRunSucceeded"
+    assert message(cluster, ns, "a") == "theirs"
+    deploy(cluster, ns, "a", chart)
+    assert message(cluster, ns, "a") == "hello"
+
+
 def test_a_dry_run_makes_no_namespace_and_says_what_it_could_not_try(
     cluster: Cluster, ns: str, chart: dict[str, str]
 ) -> None:
