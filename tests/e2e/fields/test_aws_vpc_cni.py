@@ -113,6 +113,29 @@ def test_existing_objects_become_the_releases_own_without_being_made_anew(
     cluster.kubectl("delete", "namespace", target, "--wait=false")
 
 
+def test_what_a_newer_version_brings_and_exists_already_is_adopted_at_the_upgrade(
+    cluster: Cluster, ns: str, chart_root: Path, chart: dict[str, str]
+) -> None:
+    """The fields of its former manager too, first told by a dry run, which marks nothing."""
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    extra = "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: extra, namespace: {where}}}, data: {{by: {by}}}}}"
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=extra.format(where=ns, by="cloud"))
+    path = f"/api/v1/namespaces/{ns}/configmaps/extra"
+    before = cluster.get(path)
+    text = (OBJECTS + NEW + "---\n" + extra).format(where=ns, by="chart", image="registry.example/cni:2", verb="list")
+    newer = small(chart_root, "1.1.0", name=f"cni-{ns}", objects=text)
+    found = deploy(cluster, ns, "a", newer, dryRun=True, **LIFECYCLE)
+    assert ready_reason(found) == "DryRunSucceeded"
+    assert cluster.get(path) == before
+    found = deploy(cluster, ns, "a", newer, **LIFECYCLE)
+    assert found["status"]["release"]["revision"] == 2
+    after = cluster.get(path)
+    assert before is not None
+    assert after is not None
+    assert (after["metadata"]["uid"], owner(after)) == (before["metadata"]["uid"], ("a", ns, "Helm"))
+    assert after["data"] == {"by": "chart"}
+
+
 def test_where_nothing_exists_the_chart_is_simply_installed(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
     assert set(map(owner, objects(cluster, ns).values())) == {("a", ns, "Helm")}
