@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from pytest_kind import KindCluster
 
 from conftest import DEVCLUSTER, REPOSITORY
 from e2e.diagnosis.conftest import OwnCluster
-from harness.cluster import Cluster, condition_of, managedchart, namespace
+from harness.cluster import WAIT_SECONDS, Cluster, condition_of, managedchart, namespace
 from harness.operator_process import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, OperatorProcess
 
 WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
@@ -118,6 +118,18 @@ def test_an_api_server_that_dies_while_helm_waits_leaves_nothing_to_be_done_by_h
         own.cluster.wait(secrets, "sh.helm.release.v1.web.v1", lambda found: found, what="there")
         name = own.name
         subprocess.run([kind_cluster.kind_path, "restart-apiserver", "--name", name], check=True)
+        _until_served(own.cluster, ns)
         own.cluster.wait_ready(ns, "web")
         assert own.cluster.revisions(ns, "web")[-1][1] == "deployed"
         assert not any(status.startswith("pending") for _, status in own.cluster.revisions(ns, "web"))
+
+
+def _until_served(cluster: Cluster, namespace: str) -> None:
+    """An API server that is ready answers 429 for the kinds of a CRD until it has read what is stored of them."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(requests.HTTPError):
+            cluster.managedchart(namespace, "web")
+            return
+        time.sleep(0.1)
+    raise AssertionError("the API server does not serve ManagedCharts again")
