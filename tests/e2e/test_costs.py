@@ -218,7 +218,7 @@ def test_a_delete_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None
         lambda: meter.cluster.kubectl("delete", "managedchart", "bench", f"--namespace={ns}", "--timeout=60s")
     )
     assert costs.helm_processes == 1
-    assert costs.fixed == {FINALIZER: 1, LOOK: 3, ("get", "secrets"): 1}, costs
+    assert costs.fixed == {FINALIZER: 1, LOOK: 3, ("get", "secrets"): 1, ("get", "deployments"): 1}, costs
     assert costs.requests[STATUS_WRITE] <= 3, costs
 
 

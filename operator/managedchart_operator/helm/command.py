@@ -101,16 +101,18 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str) -> lis
     return arguments
 
 
-def uninstall(*, release: str, namespace: str, timeout: str) -> list[str]:
-    """Return the arguments that remove a release with all its objects and wait until they are gone."""
+def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool) -> list[str]:
+    """Return the arguments that remove a release with all its objects and wait until they are gone.
+
+    Only in the `foreground` does helm see that the dependents (pods) are gone too.
+    """
     return [
         "uninstall",
         release,
         f"--namespace={namespace}",
         f"--timeout={timeout}",
         "--ignore-not-found",
-        # Only in the foreground does helm see that the dependents (pods) are gone too.
-        "--cascade=foreground",
+        f"--cascade={'foreground' if foreground else 'background'}",
         "--wait=watcher",
         "--debug",
     ]

@@ -30,6 +30,7 @@ from managedchart_operator.helm.storage import (
     UNINSTALLING,
     Revision,
     StoredRelease,
+    attempt_label,
     decode,
     mark_failed,
     revisions_of,
@@ -203,11 +204,16 @@ class HelmRelease:
             self.outcome = "nothing was deployed"
             return False
         timeout = self.spec.timeout
-        arguments = command.uninstall(release=self.name, namespace=self.namespace, timeout=timeout)
         deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
         if self.newest and (stored := await self.read_stored()):
             await self.evidence.remember(Deployed(self.newest, stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
+        arguments = command.uninstall(
+            release=self.name,
+            namespace=self.namespace,
+            timeout=timeout,
+            foreground=await self.evidence.have_dependents(),
+        )
         try:
             await self._change(arguments, deadline=deadline)
         except HelmError as error:
@@ -326,7 +332,9 @@ class HelmRelease:
     def _labels(self) -> Mapping[str, str]:
         if self.inputs is None:
             raise OperatorError("the inputs were not read before the upgrade")
-        return {DIGEST_LABEL: self.inputs.digest, OWNER_LABEL: self.owner, ATTEMPT_LABEL: self.attempt}
+        number = self.newest.number + 1 if self.newest else 1
+        attempt = attempt_label(self.attempt, number=number)
+        return {DIGEST_LABEL: self.inputs.digest, OWNER_LABEL: self.owner, ATTEMPT_LABEL: attempt}
 
     async def _helm(
         self,

@@ -17,6 +17,7 @@ import yaml
 from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.dependents import have_dependents
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
 from managedchart_operator.diagnosis.health import WORKLOADS, healthy
 from managedchart_operator.diagnosis.lineage import Lineage
@@ -122,6 +123,12 @@ class RunEvidence:
         """Keep what the release renders while it is still there; what cannot be read is not known then."""
         with contextlib.suppress(HelmError):
             await self._take(found)
+
+    async def have_dependents(self) -> bool:
+        """Whether a removal has to wait for what hangs on the release's objects. Never raises but for a cancel."""
+        if self._known is None:
+            return True
+        return await have_dependents(self.collector.objects, self.namespace, self._objects)
 
     async def wait_until_gone(self, seconds: float) -> bool:
         """Look until none of the release's objects is being deleted any more; False when the time is over."""

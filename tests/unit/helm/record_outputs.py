@@ -1132,7 +1132,7 @@ def killed_by_sigkill(r: Recorder):
 
 @case
 def uninstall_not_found(r: Recorder):
-    arguments = command.uninstall(release="nothing", namespace="default", timeout="3s")
+    arguments = command.uninstall(release="nothing", namespace="default", timeout="3s", foreground=True)
     return r.helm([argument for argument in arguments if argument != "--ignore-not-found"])
 
 
@@ -1141,7 +1141,7 @@ def uninstall_blocked(r: Recorder):
     ns = r.namespace()
     text = configmap("kept").replace("name: kept", "name: kept\n  finalizers: [test.managedchart.dev/kept]")
     r.upgrade(r.chart(text), ns)
-    return r.helm(command.uninstall(release="web", namespace=ns, timeout="2s"))
+    return r.helm(command.uninstall(release="web", namespace=ns, timeout="2s", foreground=True))
 
 
 @case
@@ -1149,21 +1149,21 @@ def uninstall_forbidden(r: Recorder):
     ns = r.namespace()
     r.upgrade(r.chart(configmap()), ns)
     as_user = r.user(ns, f'[{SECRETS}, {{apiGroups: [""], resources: [configmaps], verbs: [get, list, watch]}}]')
-    return r.helm([*command.uninstall(release="web", namespace=ns, timeout="2s"), *as_user])
+    return r.helm([*command.uninstall(release="web", namespace=ns, timeout="2s", foreground=True), *as_user])
 
 
 @case
 def uninstall_hook_failed(r: Recorder):
     ns = r.namespace()
     r.upgrade(r.chart(job("bye", fail="job-fail", hook="pre-delete")), ns)
-    return r.helm(command.uninstall(release="web", namespace=ns, timeout="10s"))
+    return r.helm(command.uninstall(release="web", namespace=ns, timeout="10s", foreground=True))
 
 
 @case
 def uninstall_hook_timeout(r: Recorder):
     ns = r.namespace()
     r.upgrade(r.chart(job("bye", fail="image", hook="pre-delete")), ns)
-    return r.helm(command.uninstall(release="web", namespace=ns, timeout="2s"))
+    return r.helm(command.uninstall(release="web", namespace=ns, timeout="2s", foreground=True))
 
 
 @case
@@ -1184,7 +1184,7 @@ def rollback_not_found(r: Recorder):
 def no_deployed_release(r: Recorder):
     ns, chart = r.namespace(), r.chart(configmap())
     r.upgrade(chart, ns)
-    r.helm([*command.uninstall(release="web", namespace=ns, timeout="3s"), "--keep-history"])
+    r.helm([*command.uninstall(release="web", namespace=ns, timeout="3s", foreground=True), "--keep-history"])
     return r.helm([argument for argument in r.upgrade_arguments(chart, ns) if argument != "--install"])
 
 
