@@ -6,6 +6,7 @@ The rounds alternate A, B, A, B, so that what changes on the machine meanwhile m
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from benchmark import audit, floor, single, waves
 from benchmark.metrics import API_REQUESTS, HELM_CPU, HELM_STARTED, LOOP_LAG_MAX, RECONCILES, Metrics
@@ -83,13 +84,13 @@ class _Run:
             say(f"{name}, round {number} of {len(self.slices)}: operator, then helm")
             with self._metered(phase):
                 phase.seconds += ours(names)
-            self._floor(phase, theirs(names))
+            self._floor(phase, partial(theirs, names))
 
     def _restart(self) -> None:
         """From the signal to end to the moment when the new process has found every release in sync."""
         say("restart: operator, then helm")
         phase = self.result.phases["restart"]
-        started = time.monotonic()
+        started, cluster = time.monotonic(), self.world.cluster_cpu_seconds()
         self.operator.stop()
         self.operator.start()
         with MemoryWatch(self.operator.pid) as memory:
@@ -99,19 +100,23 @@ class _Run:
                     raise TimeoutError("the restarted operator does not come to an end")
                 time.sleep(_POLL_SECONDS)
         phase.seconds = time.monotonic() - started
+        phase.cluster_cpu_seconds = self.world.cluster_cpu_seconds() - cluster
         phase.operator_cpu_seconds = cpu_seconds(self.operator.pid)
         phase.helm_cpu_seconds = now.sum(HELM_CPU)
         phase.helm_processes = int(now.sum(HELM_STARTED))
         phase.api_requests = int(now.sum(API_REQUESTS))
         self._memory(memory, now)
-        self._floor(phase, floor.look(self.world, THEIRS, self.names))
+        self._floor(phase, partial(floor.look, self.world, THEIRS, self.names))
 
     @contextmanager
     def _metered(self, phase: PhaseResult) -> Iterator[None]:
         before, cpu = Metrics.read(self.operator.port), cpu_seconds(self.operator.pid)
+        cluster, client = self.world.cluster_cpu_seconds(), time.process_time()
         with MemoryWatch(self.operator.pid) as memory:
             yield
         phase.operator_cpu_seconds += cpu_seconds(self.operator.pid) - cpu
+        phase.cluster_cpu_seconds += self.world.cluster_cpu_seconds() - cluster
+        phase.client_cpu_seconds += time.process_time() - client
         after = Metrics.read(self.operator.port)
         phase.helm_cpu_seconds += after.sum(HELM_CPU) - before.sum(HELM_CPU)
         phase.helm_processes += int(after.sum(HELM_STARTED) - before.sum(HELM_STARTED))
@@ -125,7 +130,10 @@ class _Run:
         result.total_peak_rss_mb = max(result.total_peak_rss_mb, memory.total_peak_mb)
         result.max_loop_lag_ms = max(result.max_loop_lag_ms, 1000 * metrics.sum(LOOP_LAG_MAX))
 
-    def _floor(self, phase: PhaseResult, cost: floor.Cost) -> None:
+    def _floor(self, phase: PhaseResult, helms: Callable[[], floor.Cost]) -> None:
+        before = self.world.cluster_cpu_seconds()
+        cost = helms()
+        phase.floor_cluster_cpu_seconds += self.world.cluster_cpu_seconds() - before
         phase.floor_seconds += cost.seconds
         phase.floor_cpu_seconds += cost.cpu_seconds
         self.result.floor_helm_peak_rss_mb = max(self.result.floor_helm_peak_rss_mb, cost.peak_mb)

@@ -23,6 +23,16 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
+def processes_of(mark: str) -> list[int]:
+    """Return the processes that have a word in their command lines, like the control plane's have their cluster's folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and mark.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
     """Return VmRSS (now) or VmHWM (the peak) of a process in MiB; 0 when it is gone."""
     with contextlib.suppress(OSError):

@@ -28,6 +28,12 @@ class PhaseResult:
     """CPU of its helm processes."""
     floor_cpu_seconds: float = 0.0
     """CPU of plain helm."""
+    cluster_cpu_seconds: float = 0.0
+    """CPU of the control plane while the operator worked."""
+    floor_cluster_cpu_seconds: float = 0.0
+    """The same while plain helm did."""
+    client_cpu_seconds: float = 0.0
+    """CPU of the benchmark itself, which writes the resources and watches them."""
     helm_processes: int = 0
     api_requests: int = 0
     """Requests that the operator itself made."""
@@ -93,12 +99,14 @@ def table(document: dict[str, Any]) -> str:
     """Return a run's document as text."""
     head = (
         f"{'phase':8} {'seconds':>8} {'floor':>8} {'ratio':>6} {'own CPU s':>10} {'helm CPU s':>11}"
-        f" {'floor CPU s':>12} {'helms':>6} {'requests':>9}"
+        f" {'floor CPU s':>12} {'cluster CPU s':>14} {'floor':>6} {'helms':>6} {'requests':>9}"
     )
     lines = [f"{document['n']} releases", "", head]
     lines += [
         f"{name:8} {p['seconds']:8.2f} {p['floor_seconds']:8.2f} {p['ratio']:6.2f} {p['operator_cpu_seconds']:10.2f}"
-        f" {p['helm_cpu_seconds']:11.2f} {p['floor_cpu_seconds']:12.2f} {p['helm_processes']:6d} {p['api_requests']:9d}"
+        f" {p['helm_cpu_seconds']:11.2f} {p['floor_cpu_seconds']:12.2f}"
+        f" {p['cluster_cpu_seconds']:14.2f} {p['floor_cluster_cpu_seconds']:6.2f}"
+        f" {p['helm_processes']:6d} {p['api_requests']:9d}"
         for name, p in document["phases"].items()
     ]
     operator, idle = document["operator_peak_rss_mb"], document["operator_idle_rss_mb"]

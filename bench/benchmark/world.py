@@ -17,12 +17,14 @@ from typing import Any
 from pytest_kind import KindCluster
 
 from benchmark.api import Api
+from benchmark.processes import cpu_seconds, processes_of
 from harness.cluster import Cluster
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHART = ROOT / "bench" / "chart"
 DEVCLUSTER = ROOT / "hack" / "devcluster" / "devcluster"
+_NAME = f"bench-{os.getpid()}"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -37,6 +39,11 @@ class World:
     helm: Path
     folder: Path
     audit_log: Path | None
+
+    def cluster_cpu_seconds(self) -> float:
+        """Return the CPU time that the control plane has used so far; 0 where it runs in containers."""
+        pids = processes_of(f"/{_NAME}/")
+        return sum(cpu_seconds(pid) for pid in pids if pid != os.getpid())
 
     def namespace(self, name: str) -> str:
         """Create a namespace."""
@@ -72,9 +79,7 @@ def fresh(*, audit: bool = False) -> Iterator[World]:
     audit_log = folder / "audit.log" if audit else None
     if audit_log:
         os.environ["DEVCLUSTER_AUDIT_LOG"] = str(audit_log)
-    kind = KindCluster(
-        f"bench-{os.getpid()}", folder / "admin", kind_path=DEVCLUSTER, kubectl_path=programs / "kubectl"
-    )
+    kind = KindCluster(_NAME, folder / "admin", kind_path=DEVCLUSTER, kubectl_path=programs / "kubectl")
     try:
         kind.create()
         cluster = Cluster(kind)
