@@ -58,6 +58,9 @@ class Revision:
     digest: str | None = None
     owner: str | None = None
     attempt: str | None = None
+    """A random word of the operator's attempt that made it; also of the one from which another helm has carried it over."""
+    made_as: int | None = None
+    """The number for which that attempt was made. Another helm makes revisions of other numbers, so only its own is equal."""
     modified_at: float | None = None
     """When helm last wrote it, in seconds since the epoch; whole seconds."""
 
@@ -72,15 +75,22 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
     labels = metadata.get("labels") or {}
     # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
     times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
+    made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
         status=labels.get("status", "unknown"),
         secret=metadata["name"],
         digest=labels.get(DIGEST_LABEL),
         owner=labels.get(OWNER_LABEL),
-        attempt=labels.get(ATTEMPT_LABEL),
+        attempt=attempt or None,
+        made_as=_number(made_as) or None,
         modified_at=float(max(times)) or None,
     )
+
+
+def attempt_label(attempt: str, *, number: int) -> str:
+    """Return the label of an attempt, a random word, that is to make the revision of this number."""
+    return f"{number}.{attempt}"
 
 
 def _number(label: str | None) -> int:

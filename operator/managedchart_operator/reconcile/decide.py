@@ -67,11 +67,10 @@ class Observed:
     def newest_is_ours(self) -> bool:
         """Whether this resource's operator made the newest revision.
 
-        Each attempt has a label of its own; a helm of somebody else carries over the one of an earlier revision.
+        A helm of somebody else carries our labels over to a revision of another number than the one they were made for.
         """
-        if self.newest is None or self.newest.owner != self.uid or self.newest.attempt is None:
-            return False
-        return all(self.newest.attempt != earlier.attempt for earlier in self.revisions[1:])
+        newest = self.newest
+        return newest is not None and newest.owner == self.uid and newest.made_as == newest.number
 
 
 class Verdict(StrEnum):

@@ -1,6 +1,8 @@
 """What survives a `kill -9` of the operator, on a cluster of its own."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, condition_of, install_operator_objects, managedchart, namespace
+from harness.cluster import Cluster, condition_of, install_operator_objects, is_ready, managedchart, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
@@ -182,3 +184,23 @@ def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
             body["metadata"].pop(field, None)
         own_cluster.kubectl("create", "-f", "-", input=json.dumps(body))
     own_cluster.wait_ready(own_ns, "web")
+
+
+def test_a_release_changed_while_the_operator_was_down_is_brought_back_although_our_revision_is_gone(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
+) -> None:
+    """helm carried our labels over, and a cleaner of old Secrets removed the revision from which it had them."""
+    own_cluster.apply(managedchart("web", WEB, values={"message": "ours"}), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "web")
+    own_operator.stop()
+    command = [helm_binary, "upgrade", "web", WEB["path"], f"--namespace={own_ns}", "--set=message=theirs"]
+    environment = {**os.environ, "KUBECONFIG": str(own_cluster.kubeconfig)}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    own_cluster.delete(f"/api/v1/namespaces/{own_ns}/secrets/sh.helm.release.v1.web.v1")
+    own_operator.start()
+    own_cluster.wait_chart(
+        own_ns, "web", lambda found: found["status"]["release"]["revision"] == 3 and is_ready(found), what="back"
+    )
+    config = own_cluster.get(f"/api/v1/namespaces/{own_ns}/configmaps/web")
+    assert config is not None
+    assert config["data"]["MESSAGE"] == "ours"

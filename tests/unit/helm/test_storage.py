@@ -15,7 +15,14 @@ import pytest
 from managedchart_operator.diagnosis.objects import parse_manifest
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import storage
-from managedchart_operator.helm.storage import decode, mark_failed, revision_of, revisions_of
+from managedchart_operator.helm.storage import (
+    ATTEMPT_LABEL,
+    attempt_label,
+    decode,
+    mark_failed,
+    revision_of,
+    revisions_of,
+)
 
 FIXTURE = Path(__file__).with_name("test_storage_pending.json")
 
@@ -50,8 +57,21 @@ def test_the_chart_the_objects_and_the_outcome_are_read_from_helms_document(secr
 def test_a_revision_is_read_from_metadata_alone(secret: dict[str, Any]) -> None:
     revision = revision_of(secret["metadata"])
     assert (revision.number, revision.status, revision.secret) == (2, "pending-upgrade", "sh.helm.release.v1.web.v2")
-    assert (revision.digest, revision.owner, revision.attempt) == ("d2", "uid-1", "a2")
+    assert (revision.digest, revision.owner) == ("d2", "uid-1")
     assert revision.pending
+
+
+def test_the_label_of_an_attempt_tells_for_which_revision_it_was_made() -> None:
+    """Another helm carries it over to a revision of another number."""
+    carried = attempt_label("c0ffee", number=2)
+    ours, theirs = (revision_of(metadata(number, **{ATTEMPT_LABEL: carried})) for number in ("2", "3"))
+    assert (ours.number, ours.made_as, ours.attempt) == (2, 2, "c0ffee")
+    assert (theirs.number, theirs.made_as, theirs.attempt) == (3, 2, "c0ffee")
+
+
+@pytest.mark.parametrize("label", ["", ".", "c0ffee", "x.c0ffee", "0.c0ffee"])
+def test_a_label_of_an_attempt_that_we_did_not_write_says_nothing(label: str) -> None:
+    assert revision_of(metadata("2", **{ATTEMPT_LABEL: label})).made_as is None
 
 
 def test_a_pending_upgrade_is_as_old_as_itself_and_not_as_the_revision_before(secret: dict[str, Any]) -> None:

@@ -38,9 +38,11 @@ STALLED = replace(FAILED_LATER, retry_at=None)
 def revision(
     number: int, status: str = "deployed", *, digest: str | None = "wanted", owner: str | None = UID, attempt: str = ""
 ) -> Revision:
-    """A revision that this resource made, unless told otherwise; each attempt has its own label."""
+    """A revision that this resource made, unless told otherwise; `attempt` is whose label another helm carried over."""
     made = attempt or f"attempt-{number}"
-    return Revision(number, status, f"sh.helm.release.v1.web.v{number}", digest, owner, made, modified_at=NOW - 10)
+    made_as = int(made.removeprefix("attempt-"))
+    secret = f"sh.helm.release.v1.web.v{number}"
+    return Revision(number, status, secret, digest, owner, made, made_as, modified_at=NOW - 10)
 
 
 OURS = (revision(2), revision(1, "superseded", digest="before"))
@@ -200,6 +202,23 @@ TABLE = [
     *(
         Case(f"somebody's {status} is waited for", DEPLOY, pending(status, owner=None), DONE, WAIT, wake_at=FREE_AT)
         for status in sorted(PENDING)
+    ),
+    Case(
+        "a revision by hand that carries our labels is not ours although ours is gone",
+        DEPLOY,
+        CARRIED_OVER[:1],
+        DONE,
+        RUN,
+        UPGRADE,
+        changed_outside=True,
+    ),
+    Case(
+        "a lock by hand that carries our labels is waited for although what it goes back to is gone",
+        DEPLOY,
+        (revision(3, "pending-rollback", attempt="attempt-1"), revision(2, "superseded", digest="before")),
+        DONE,
+        WAIT,
+        wake_at=FREE_AT,
     ),
     Case(
         "a lock by hand that carries our labels is waited for",
@@ -390,6 +409,7 @@ revisions = st.lists(
         digest=st.sampled_from([None, "wanted", "before"]),
         owner=st.sampled_from([None, UID, "uid-2"]),
         attempt=st.sampled_from([None, "a", "b"]),
+        made_as=st.one_of(st.none(), st.integers(1, 5)),
         modified_at=optional_times,
     ),
     max_size=3,
