@@ -40,6 +40,8 @@ def environment(home: Path) -> dict[str, str]:
     """Return helm's environment; all its files live below `home`."""
     passed = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
     return {
+        # Twice the default: 12 % less CPU for an install, for 16 MiB more while helm waits (measured with 4.3.1).
+        "GOGC": "200",
         **passed,
         "HOME": str(home),
         "PATH": os.environ.get("PATH", os.defpath),

@@ -350,7 +350,7 @@ class Reconciler:
                 finally:
                     await release.evidence.close()
                     await work.post_warnings(self.events)
-        await recorder.writer.close()
+        await recorder.writer.abandon()
         await self.api.remove_finalizer(chart)
         recorder.logger.info("removed (%s)", spec.deletion_policy.value)
         return None
@@ -364,6 +364,7 @@ class Reconciler:
             name=chart.release_name,
             namespace=chart.release_namespace,
             owner=chart.uid,
+            in_own_namespace=chart.release_namespace == chart.key.namespace,
             started=datetime.now(UTC),
             blocked_by=tuple(map(ObjectRef.parse, status.blocked_by)),
         )

@@ -74,6 +74,8 @@ class HelmRelease:
     namespace: str
     owner: str
     started: datetime
+    in_own_namespace: bool = False
+    """Whether it goes where its ManagedChart is."""
     dry_run: bool = False
     refresh_chart: bool = False
     blocked_by: tuple[ObjectRef, ...] = ()
@@ -86,6 +88,8 @@ class HelmRelease:
     stored: StoredRelease | None = None
     evidence: RunEvidence = field(init=False)
     _make_namespace: bool = False
+    _looked: bool = False
+    """Whether `revisions` was read after the last change that we made."""
     _too_large: bool = False
 
     def __post_init__(self) -> None:
@@ -103,6 +107,7 @@ class HelmRelease:
         self.revisions = revisions_of(
             await self.tools.secrets.list_metadata(namespace=self.namespace, release=self.name)
         )
+        self._looked = True
         return self.revisions
 
     async def read_stored(self) -> StoredRelease | None:
@@ -121,8 +126,8 @@ class HelmRelease:
 
     async def check_namespace(self) -> None:
         """Raise OperatorError when the target namespace is missing and may not be created, or is being deleted."""
-        if self.newest is not None:
-            return  # a release is there, so is its namespace; if it is going away, the API server says so
+        if self.newest is not None or self.in_own_namespace:
+            return  # a release or its ManagedChart is there, so is the namespace; if it is going away, the API server says so
         match await self.tools.namespaces.state(self.namespace):
             case NamespaceState.TERMINATING:
                 raise OperatorError(
@@ -197,7 +202,9 @@ class HelmRelease:
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
-        if not await self.observe():
+        if not self._looked:
+            await self.observe()
+        if not self.revisions:
             # helm forgets a release whose objects do not go; the status remembers them.
             if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
                 raise _blocked(blockers, text="")
@@ -215,11 +222,13 @@ class HelmRelease:
             foreground=await self.evidence.have_dependents(),
         )
         try:
-            await self._change(arguments, deadline=deadline)
+            await self._helm(arguments, deadline=deadline)
         except HelmError as error:
+            await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
                 raise await self._name_blockers(error) from error
+        self.revisions = ()
         self.outcome = "uninstalled"
         return True
 
@@ -235,9 +244,13 @@ class HelmRelease:
             self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
         )
         description = f"Rollback to {revision.number}{self._rollback_mark}"
-        await self._change(
-            command.rollback(options, revision=revision.number, description=description), deadline=options.deadline
-        )
+        arguments = command.rollback(options, revision=revision.number, description=description)
+        try:
+            await self._helm(arguments, deadline=options.deadline)
+        except HelmError:
+            await self.observe()
+            raise
+        await self.observe()
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a pending revision that nobody works on any more as failed. Raises KubeError, HelmError."""
@@ -320,15 +333,6 @@ class HelmRelease:
         stored = await self.read_stored()
         return stored is not None and stored.description.endswith(self._rollback_mark)
 
-    async def _change(self, arguments: list[str], *, deadline: float) -> None:
-        """Run helm, and look at what it has left also when it failed. Raises HelmError, KubeError."""
-        try:
-            await self._helm(arguments, deadline=deadline)
-        except HelmError:
-            await self.observe()
-            raise
-        await self.observe()
-
     def _labels(self) -> Mapping[str, str]:
         if self.inputs is None:
             raise OperatorError("the inputs were not read before the upgrade")
@@ -344,6 +348,7 @@ class HelmRelease:
         keep_stdout: bool = False,
         on_waiting: Callable[[], None] | None = None,
     ) -> HelmOutput:
+        self._looked = False
         stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
         output = await self.tools.helm.run(
             arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, on_waiting=on_waiting

@@ -38,6 +38,7 @@ class StatusWriter:
         self._known = {key: value for key, value in chart.status.items() if key in _dump_keys()}
         self._writing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
+        self._abandoned = False
 
     def touch(self) -> None:
         """The status may have changed: write it soon."""
@@ -74,11 +75,17 @@ class StatusWriter:
         if cancelled:
             raise cancelled
 
+    async def abandon(self) -> None:
+        """Return when no write is under way any more, and begin none: nobody will see this status again."""
+        self._abandoned = True
+        await self.close()
+
     async def _write_soon(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GATHER_SECONDS):
                 await self._hurry.wait()
-        await self._write_all()
+        if not self._abandoned:
+            await self._write_all()
 
     async def _write_all(self) -> None:
         while patch := difference(self._known, wanted := _dump(self.status)):

@@ -10,7 +10,7 @@ from managedchart_operator.helm import slots as slots_module
 from managedchart_operator.helm.slots import APPLYING_BYTES, MIB, HelmSlots, applies_for, processes_for
 
 
-@pytest.mark.parametrize(("memory", "processes"), [(256, 4), (512, 5), (1024, 21), (3072, 85), (65536, 256)])
+@pytest.mark.parametrize(("memory", "processes"), [(256, 4), (512, 4), (1024, 14), (3072, 56), (65536, 256)])
 def test_processes_follow_the_memory(memory: int, processes: int) -> None:
     assert processes_for(memory * MIB) == processes
 

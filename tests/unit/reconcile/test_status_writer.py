@@ -137,6 +137,27 @@ async def test_each_answer_is_handed_on(api: FakeApi) -> None:
     assert [answer.status["phase"] for answer in answers] == ["Ready"]
 
 
+async def test_what_nobody_will_see_is_not_written(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last change before the resource goes; one that is under way is waited for all the same."""
+    api.gate.clear()
+    writer = writer_of(chart(), api)
+    writer.status.failures = 1
+    writer.touch()
+    await settle()
+    leaving = asyncio.create_task(writer.abandon())
+    await settle()
+    assert (len(api.patches), leaving.done()) == (1, False)
+    api.gate.set()
+    await leaving
+
+    monkeypatch.setattr(status_writer, "GATHER_SECONDS", 60.0)
+    writer = writer_of(chart(), api)
+    writer.status.failures = 2
+    writer.touch()
+    await asyncio.wait_for(writer.abandon(), 1)
+    assert len(api.patches) == 1
+
+
 async def test_an_object_that_is_gone_ends_the_writing_quietly(api: FakeApi) -> None:
     api.gone = True
     answers: list[ManagedChart] = []
