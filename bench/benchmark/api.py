@@ -9,6 +9,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ GROUP_PATH = "/apis/managedchart.dev/v1alpha1"
 MERGE_PATCH = "application/merge-patch+json"
 # Beyond this the control plane hangs; the slowest answer under full load takes a second or two.
 _REQUEST_SECONDS = 60.0
+# The API server closes a connection that was idle for 90 s, which plain helm's turn may be with many releases.
+_IDLE_SECONDS = 30.0
 
 
 class ApiError(Exception):
@@ -47,8 +50,9 @@ class Api:
     def request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Any:
         """Return the decoded answer. Raises ApiError."""
         connection: http.client.HTTPSConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
+        if connection is None or time.monotonic() - self._own.used > _IDLE_SECONDS:
             connection = self._own.connection = self._connect(_REQUEST_SECONDS)
+        self._own.used = time.monotonic()
         data = None if body is None else json.dumps(body).encode()
         connection.request(method, path, body=data, headers={**self._headers, "Content-Type": content_type})
         answer = connection.getresponse()
