@@ -184,7 +184,7 @@ async def run(settings: Settings) -> None:
                 hint="set MANAGEDCHART_HTTP_HOST and MANAGEDCHART_HTTP_PORT to a free address, or 0 for any free port",
             ) from error
         stack.push_async_callback(server.stop)
-        for chart in await api.list_all():
+        async for chart in api.list_all():
             operator.store.put(chart)
         logger.info(
             "managedchart-operator %s with helm %s: %d resources, at most %d helm processes, %d of them applying, http port %d",

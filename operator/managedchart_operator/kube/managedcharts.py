@@ -4,7 +4,7 @@ Boundary: kopf watches them for us. Invariant: the status is patched through the
 finalizer through a JSON patch that fails when somebody else changed the list in between.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, Key, ManagedChart
@@ -48,15 +48,15 @@ class ManagedCharts:
                 return None
             raise
 
-    async def list_all(self) -> list[ManagedChart]:
-        """Return all ManagedCharts of the cluster, read in pages. Raises KubeError."""
-        charts: list[ManagedChart] = []
+    async def list_all(self) -> AsyncIterator[ManagedChart]:
+        """Yield all ManagedCharts of the cluster, read in pages. Raises KubeError."""
         query = {"limit": str(PAGE)}
         while True:
             answer = await self._client.request("GET", f"/apis/{API_VERSION}/{PLURAL}", query=query)
-            charts += map(ManagedChart.from_body, answer.get("items") or [])
+            for item in answer.get("items") or []:
+                yield ManagedChart.from_body(item)
             if not (more := answer["metadata"].get("continue")):
-                return charts
+                return
             query["continue"] = more
 
     async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:

@@ -6,9 +6,13 @@ from the cluster, so a restart goes on where the last process was; every error e
 failure and leaves no helm behind.
 """
 
+import asyncio
+import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import (
@@ -46,6 +50,9 @@ from managedchart_operator.reconcile.work import Work
 
 _base_logger = logging.getLogger(__name__)
 
+# More do not get on faster, since each asks the API server, and at a start there are as many as resources.
+LOOKS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
@@ -60,9 +67,18 @@ class Reconciler:
     remediation: Remediation
     probe: float
     """Seconds between looks at a resource that was given up."""
+    looks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, LOOKS))
+    """Bounds the passes that have not come to a decision yet."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns after how many seconds to come again, or None. Never raises but for a defect or a cancel."""
+        with contextlib.ExitStack() as look:
+            await self.looks.acquire()
+            look.callback(self.looks.release)
+            return await self._pass(key, looked=look.close)
+
+    async def _pass(self, key: Key, *, looked: Callable[[], None]) -> float | None:
+        """Look, and call `looked` before anything that takes its time."""
         chart = self.store.get(key)
         if chart is None:
             return None
@@ -71,8 +87,9 @@ class Reconciler:
         recorder = RunRecorder(chart, writer, self.telemetry, logger)
         try:
             if chart.deleting:
+                looked()
                 return await self._remove(chart, recorder)
-            return await self._converge(chart, recorder)
+            return await self._converge(chart, recorder, looked=looked)
         except OperatorError as error:
             return await self._told(chart, recorder, error)
         except Exception as error:
@@ -86,7 +103,9 @@ class Reconciler:
 
     # ---- towards the spec
 
-    async def _converge(self, chart: ManagedChart, recorder: RunRecorder) -> float | None:
+    async def _converge(
+        self, chart: ManagedChart, recorder: RunRecorder, *, looked: Callable[[], None]
+    ) -> float | None:
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
             return None  # deleted before we could hold it: nobody would ever remove what is installed now
         spec = parse_spec(chart)
@@ -109,6 +128,7 @@ class Reconciler:
             ),
         )
         self.telemetry.reconciled(decision.verdict.value)
+        looked()
         match decision.verdict:
             case Verdict.IN_SYNC:
                 await self._in_sync(work)

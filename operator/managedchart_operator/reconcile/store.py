@@ -1,12 +1,15 @@
 """The ManagedCharts that there are, as last seen, and who claims which release.
 
 Purpose: the memory between kopf's events and the reconciler. Boundary: a cache of the cluster, never a source of truth; it
-is filled anew at each start. Invariant: an older view of an object never replaces a newer one.
+is filled anew at each start. Invariants: an older view of an object never replaces a newer one; what is kept is packed, since
+thousands of parsed specs and statuses take ten times the memory of their text.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 from managedchart_operator.api.resource import Key, ManagedChart
 
@@ -14,11 +17,42 @@ Target = tuple[str, str]
 """Namespace and name of a release."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A ManagedChart as text, beside what is looked at often."""
+
+    uid: str
+    resource_version: int
+    target: Target
+    text: bytes
+
+    @classmethod
+    def of(cls, chart: ManagedChart) -> Self:
+        values = [getattr(chart, field.name) for field in fields(chart) if field.name != "key"]
+        text = json.dumps(values, separators=(",", ":")).encode()
+        return cls(chart.uid, chart.resource_version, (chart.release_namespace, chart.release_name), text)
+
+    def unpack(self, key: Key) -> ManagedChart:
+        uid, version, generation, created, deleting, finalizers, requests, spec, status = json.loads(self.text)
+        return ManagedChart(
+            key=key,
+            uid=uid,
+            resource_version=version,
+            generation=generation,
+            created=created,
+            deleting=deleting,
+            finalizers=tuple(finalizers),
+            requests=requests,
+            spec=spec,
+            status=status,
+        )
+
+
 class Store:
     """Holds the ManagedCharts by key."""
 
     def __init__(self) -> None:
-        self._charts: dict[Key, ManagedChart] = {}
+        self._charts: dict[Key, _Packed] = {}
         self._claims: defaultdict[Target, set[Key]] = defaultdict(set)
 
     def __len__(self) -> int:
@@ -26,7 +60,8 @@ class Store:
 
     def get(self, key: Key) -> ManagedChart | None:
         """Return the newest view of an object, or None."""
-        return self._charts.get(key)
+        known = self._charts.get(key)
+        return known.unpack(key) if known else None
 
     def __iter__(self) -> Iterator[Key]:
         return iter(list(self._charts))
@@ -37,9 +72,9 @@ class Store:
         if known is not None:
             if known.resource_version > chart.resource_version:
                 return
-            self._unclaim(known)
-        self._charts[chart.key] = chart
-        self._claims[_target(chart)].add(chart.key)
+            self._unclaim(chart.key, known)
+        packed = self._charts[chart.key] = _Packed.of(chart)
+        self._claims[packed.target].add(chart.key)
 
     def put_status(self, answer: ManagedChart) -> None:
         """Take in the answer to a status patch of ours.
@@ -50,8 +85,13 @@ class Store:
         known = self._charts.get(answer.key)
         if known is None or known.uid != answer.uid or known.resource_version > answer.resource_version:
             return
-        self._charts[answer.key] = replace(
-            known, status=answer.status, finalizers=answer.finalizers, resource_version=answer.resource_version
+        self._charts[answer.key] = _Packed.of(
+            replace(
+                known.unpack(answer.key),
+                status=answer.status,
+                finalizers=answer.finalizers,
+                resource_version=answer.resource_version,
+            )
         )
 
     def remove(self, key: Key, *, uid: str) -> list[Key]:
@@ -60,23 +100,19 @@ class Store:
         if known is None or known.uid != uid:
             return []
         del self._charts[key]
-        self._unclaim(known)
-        return sorted(self._claims.get(_target(known), ()), key=str)
+        self._unclaim(key, known)
+        return sorted(self._claims.get(known.target, ()), key=str)
 
     def claimants(self, target: Target) -> list[ManagedChart]:
         """Return the ManagedCharts that claim a release, the oldest first."""
-        charts: Iterable[ManagedChart] = (self._charts[key] for key in self._claims.get(target, ()))
+        charts = [self._charts[key].unpack(key) for key in self._claims.get(target, ())]
         return sorted(charts, key=lambda chart: (chart.created, chart.uid))
 
-    def _unclaim(self, chart: ManagedChart) -> None:
-        keys = self._claims[_target(chart)]
-        keys.discard(chart.key)
+    def _unclaim(self, key: Key, known: _Packed) -> None:
+        keys = self._claims[known.target]
+        keys.discard(key)
         if not keys:
-            del self._claims[_target(chart)]
-
-
-def _target(chart: ManagedChart) -> Target:
-    return (chart.release_namespace, chart.release_name)
+            del self._claims[known.target]
 
 
 def release_owner(claimants: list[ManagedChart], *, label_owner: str | None) -> ManagedChart | None:

@@ -41,7 +41,7 @@ async def test_all_resources_are_read_page_by_page(client: KubeClient, api: Fake
         return web.json_response({"items": [body(name="a")], "metadata": {"continue": "more"}})
 
     api.answers["GET", CHARTS] = pages
-    assert [found.key.name for found in await ManagedCharts(client).list_all()] == ["a", "b"]
+    assert [found.key.name async for found in ManagedCharts(client).list_all()] == ["a", "b"]
 
 
 async def test_a_status_names_the_object_that_it_is_meant_for(client: KubeClient, api: FakeApiServer) -> None:
