@@ -82,7 +82,8 @@ class Objects:
         Everything is checked that a real one is: fields, admission, quota, field managers (unless `force`). Raises KubeError.
         """
         query = {"dryRun": "All", "fieldManager": _HELM, "fieldValidation": "Strict", "force": str(force).lower()}
-        await self._client.request("PATCH", await self._path(ref), query=query, body=body, content_type=APPLY_PATCH)
+        path = await self._path(ref)
+        await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False where there is none. Raises KubeError."""

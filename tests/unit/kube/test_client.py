@@ -208,6 +208,29 @@ async def test_watches_never_keep_a_request_from_its_connection(client: KubeClie
     await asyncio.gather(*watches, return_exceptions=True)
 
 
+async def test_what_a_webhook_holds_up_keeps_nothing_else_from_the_api_server(
+    client: KubeClient, api: FakeApiServer
+) -> None:
+    """Dry runs ask for the judgement of every webhook; one that hangs must not delay other charts."""
+    asked = asyncio.Semaphore(0)
+
+    async def hangs(_: web.Request) -> web.Response:
+        asked.release()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    api.answers["PATCH", PATH] = hangs
+    api.answers["GET", PATH] = (200, {"items": []})
+    held = [asyncio.create_task(client.request("PATCH", PATH, body={}, patient=True)) for _ in range(2 * REQUESTS)]
+    async with asyncio.timeout(30):
+        for _ in held:
+            await asked.acquire()
+        assert await client.request("GET", PATH) == {"items": []}
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
 async def test_a_burst_of_requests_shares_a_few_connections(client: KubeClient, api: FakeApiServer) -> None:
     """A TLS handshake costs more than a request."""
     connections = set()
