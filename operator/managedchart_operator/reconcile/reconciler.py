@@ -30,7 +30,7 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.lifecycle.base import Lifecycle
-from managedchart_operator.lifecycle.context import Operation, PhaseContext
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Decision, Desired, Observed, Verdict, decide
@@ -41,12 +41,12 @@ from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Tools
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.removal import end_uninstall, is_ours, lifecycle_for_removal
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, Next, RetryPolicy
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
 from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
 from managedchart_operator.reconcile.telemetry import Telemetry
-from managedchart_operator.reconcile.work import Work
+from managedchart_operator.reconcile.work import Work, post_failure
 
 _base_logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ class Reconciler:
                 await release.unlock(decision.unlock)
             if decision.uninstall_first:
                 await end_uninstall(release, recorder)
-            await lifecycle.run(self._context(work, action=spec.action, operation=operation))
+            await lifecycle.run(work.context(self.objects, action=spec.action, operation=operation))
         except OperatorError as error:
             return await self._failed(work, error, operation)
         finally:
@@ -306,7 +306,7 @@ class Reconciler:
         await recorder.writer.flush()
         recorder.logger.warning("%s: %s", error.reason.value, error.message)
         if news:
-            await self._post_failure(chart, error, plan)
+            await post_failure(self.events, chart, error, plan)
         again = await self.remediation.finish(work)
         return _delay(plan.at.timestamp()) if plan.at else again
 
@@ -345,7 +345,7 @@ class Reconciler:
             recorder.logger.warning("the status cannot be written: %s", second.message)
         else:
             if news:
-                await self._post_failure(chart, error, plan)
+                await post_failure(self.events, chart, error, plan)
         return _delay(plan.at.timestamp() if plan.at else None)
 
     # ---- removal
@@ -363,7 +363,7 @@ class Reconciler:
                 work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
                 try:
                     await lifecycle_for_removal(spec, recorder).run(
-                        self._context(work, action=Action.DESTROY, operation=Operation.UNINSTALL)
+                        work.context(self.objects, action=Action.DESTROY, operation=Operation.UNINSTALL)
                     )
                 except OperatorError as error:
                     return await self._failed(work, error, Operation.UNINSTALL)
@@ -388,24 +388,6 @@ class Reconciler:
             started=datetime.now(UTC),
             blocked_by=tuple(map(ObjectRef.parse, status.blocked_by)),
         )
-
-    def _context(self, work: Work, *, action: Action, operation: Operation) -> PhaseContext:
-        return PhaseContext(
-            resource=str(work.chart.key),
-            spec=work.spec,
-            action=action,
-            operation=operation,
-            release=work.release,
-            cluster=self.objects,
-            recorder=work.recorder,
-            logger=work.recorder.logger,
-        )
-
-    async def _post_failure(self, chart: ManagedChart, error: OperatorError, plan: Next) -> None:
-        """Tell of a failure in an Event: what it is, what to do about it, and that it was given up where it was."""
-        parts = [error.message, f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""]
-        message = " ".join(part for part in parts if part)
-        await self.events.post(chart, type="Warning", reason=error.reason.value, message=message)
 
 
 def _delay(at: float | None) -> float | None:

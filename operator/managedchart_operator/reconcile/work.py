@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import ManagedChart
-from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.api.status import ReleaseStatus
-from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.objects import Objects
+from managedchart_operator.lifecycle.context import Operation, PhaseContext
 from managedchart_operator.reconcile.release import HelmRelease
+from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
 
 
@@ -21,6 +24,19 @@ class Work:
     release: HelmRelease
     recorder: RunRecorder
     digest: str = ""
+
+    def context(self, cluster: Objects, *, action: Action, operation: Operation) -> PhaseContext:
+        """Return what a lifecycle's phases get to see."""
+        return PhaseContext(
+            resource=str(self.chart.key),
+            spec=self.spec,
+            action=action,
+            operation=operation,
+            release=self.release,
+            cluster=cluster,
+            recorder=self.recorder,
+            logger=self.recorder.logger,
+        )
 
     async def release_status(self) -> ReleaseStatus | None:
         """Describe the newest revision; what cannot be read is taken from the chart that was just deployed."""
@@ -56,3 +72,10 @@ class Work:
         for reason, message in self.recorder.warnings:
             await events.post(self.chart, type="Warning", reason=reason, message=message)
         self.recorder.warnings.clear()
+
+
+async def post_failure(events: Events, chart: ManagedChart, error: OperatorError, plan: Next) -> None:
+    """Tell of a failure in an Event: what it is, what to do about it, and that it was given up where it was."""
+    parts = [error.message, f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""]
+    message = " ".join(part for part in parts if part)
+    await events.post(chart, type="Warning", reason=error.reason.value, message=message)
