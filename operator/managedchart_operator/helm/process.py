@@ -11,10 +11,12 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self, cast
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Self, TypeVar, cast
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # helm ends within 0.02 s of a SIGTERM (measured); its last act is one write to the API server, which may take a few
 # seconds when that is slow. Beyond that SIGKILL is better than a resource that cannot move.
@@ -55,9 +57,10 @@ class HelmProcess(asyncio.SubprocessProtocol):
     ) -> Self:
         """Start a program with these arguments and this environment only. Raises OSError.
 
-        `on_line` is called with each complete line of stderr.
+        `on_line` is called with each complete line of stderr. A cancel lets the start come to its end and then ends helm as
+        always: asyncio would kill it at once, and it alone.
         """
-        _, process = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.get_running_loop().subprocess_exec(
             lambda: cls(keep_stdout=keep_stdout, on_line=on_line),
             *command,
             stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
@@ -66,6 +69,10 @@ class HelmProcess(asyncio.SubprocessProtocol):
             env=dict(environment),
             start_new_session=True,
         )
+        (_, process), cancelled = await _to_its_end(starting)
+        if cancelled:
+            await process.end()
+            raise cancelled
         process.feed(stdin)
         return process
 
@@ -104,7 +111,10 @@ class HelmProcess(asyncio.SubprocessProtocol):
         """Make sure that helm and its group are gone: SIGTERM, the grace, SIGKILL. Waits even when cancelled again."""
         try:
             if not self._ended.is_set():
-                await self._shielded_terminate(TERM_GRACE_SECONDS if grace is None else grace)
+                terminating = self._terminate(TERM_GRACE_SECONDS if grace is None else grace)
+                _, cancelled = await _to_its_end(terminating)
+                if cancelled:
+                    raise cancelled
         finally:
             # What helm started and left behind (a plugin, a credential helper); nobody waits for it any more.
             signal_group(self._transport.get_pid(), signal.SIGKILL)
@@ -113,18 +123,6 @@ class HelmProcess(asyncio.SubprocessProtocol):
                     await asyncio.wait_for(self._read.wait(), LAST_WORDS_SECONDS)
             finally:
                 self._transport.close()
-
-    async def _shielded_terminate(self, grace: float) -> None:
-        ending = asyncio.ensure_future(self._terminate(grace))
-        cancelled: asyncio.CancelledError | None = None
-        while not ending.done():
-            try:
-                await asyncio.shield(ending)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        ending.result()
-        if cancelled:
-            raise cancelled
 
     async def _terminate(self, grace: float) -> None:
         pid = self._transport.get_pid()
@@ -174,3 +172,17 @@ def signal_group(group: int, number: signal.Signals) -> None:
     """Send a signal to a process group; one that is gone is no error."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
+    """Return what a coroutine returns, and the cancel that came meanwhile: it neither ends the work nor is forgotten."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled and task.exception():
+        raise cancelled
+    return task.result(), cancelled

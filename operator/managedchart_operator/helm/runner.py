@@ -97,6 +97,7 @@ class HelmRunner:
             if any(mark in text for mark in _WAITING_MARKS):
                 waiting()
 
+        self.started += 1
         try:
             process = await HelmProcess.start(
                 [self.binary, *arguments],
@@ -106,11 +107,11 @@ class HelmRunner:
                 on_line=line,
             )
         except OSError as error:
+            self.started -= 1
             # Too many processes or too little memory pass by; that helm is there was checked at the start.
             raise HelmError(
                 f"helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
             ) from error
-        self.started += 1
         try:
             async with asyncio.timeout(deadline):
                 await process.wait()

@@ -85,6 +85,12 @@ async def started(helm: HelmRunner, sign: Path, **options: object) -> AsyncItera
         await asyncio.wait([task])
 
 
+def children() -> list[int]:
+    """The processes that this one has started and not reaped."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for file in tasks for pid in file.read_text().split()]
+
+
 async def cancelled(task: asyncio.Task[object]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -208,6 +214,21 @@ async def test_a_cancel_asks_helm_to_end_and_waits_for_it(helm: Make, tmp_path: 
         await cancelled(task)
         assert (tmp_path / "told").exists()
         assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_a_cancel_that_meets_the_start_asks_helm_to_end_too(helm: Make, tmp_path: Path) -> None:
+    """asyncio itself kills what it is just starting; under load a helm gets far in that time."""
+    task = asyncio.create_task(helm(POLITE).run(["upgrade"], deadline=DEADLINE))
+    end = time.monotonic() + 10
+    while not written(tmp_path / "pid"):
+        await asyncio.sleep(0)  # until helm is started, and no further
+        if children():
+            while not written(tmp_path / "pid"):
+                assert time.monotonic() < end
+                time.sleep(0.01)  # noqa: ASYNC251 -- the event loop is to be held up
+    await cancelled(task)
+    assert (tmp_path / "told").exists()
+    assert not alive(pid_in(tmp_path / "pid"))
 
 
 async def test_what_ignores_the_request_to_end_is_killed_after_the_grace(
