@@ -70,10 +70,10 @@ class HelmProcess(asyncio.SubprocessProtocol):
             start_new_session=True,
         )
         (_, process), cancelled = await _to_its_end(starting)
+        process.feed(stdin)  # also when it is to end: one that waits for its values does not hear SIGTERM
         if cancelled:
             await process.end()
             raise cancelled
-        process.feed(stdin)
         return process
 
     def feed(self, stdin: bytes | None) -> None:
