@@ -41,7 +41,7 @@ from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.events import COMPONENT, Events
 from managedchart_operator.kube.logs import Logs
-from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.kube.managedcharts import PAGE, ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, ReleaseSecrets
@@ -56,6 +56,8 @@ from managedchart_operator.reconcile.store import Store
 
 logger = logging.getLogger(__name__)
 
+# kopf's worker of an object has nothing to wait for, since our handler only hands over; a burst of changes still meets one.
+_WORKER_IDLE_SECONDS = 0.1
 # Below the cache folder: what helm takes for its home.
 _HELM_HOME = "helm"
 
@@ -305,6 +307,10 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False  # Events are written by kube.events, also while kopf is shutting down
     settings.persistence.diffbase_storage = NoDiffs()
     settings.scanning.disabled = True  # the CRD was checked at start; no rights to list CRDs are needed
+    # Else kopf lists all in one answer, and keeps each object until its worker has been idle for 5 s: with thousands of
+    # resources a copy of all of them, whose holes stay in Python's memory.
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = _WORKER_IDLE_SECONDS
     # kopf's own requests are lists and watches only; the API server itself ends others after 60 s.
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10

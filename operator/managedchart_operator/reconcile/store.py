@@ -68,12 +68,12 @@ class Store:
 
     def put(self, chart: ManagedChart) -> None:
         """Take in a view of an object, unless a newer one is known; versions count on over all objects of a kind."""
-        known = self._charts.get(chart.key)
+        known, packed = self._charts.get(chart.key), _Packed.of(chart)
         if known is not None:
-            if known.resource_version > chart.resource_version:
+            if known.resource_version > chart.resource_version or known == packed:
                 return
             self._unclaim(chart.key, known)
-        packed = self._charts[chart.key] = _Packed.of(chart)
+        self._charts[chart.key] = packed
         self._claims[packed.target].add(chart.key)
 
     def put_status(self, answer: ManagedChart) -> None:
