@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # The server ends a watch after this time, so that a connection which died silently is noticed; bookmarks come each minute.
 WATCH_SECONDS = 300
 SILENCE_SECONDS = 90
+# So many at once, that neither the API server nor we hold the answer for all release Secrets of a cluster in one piece.
+PAGE = 500
 # Waits between attempts while the API server cannot be reached: soon at first, never more than a few seconds.
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -31,23 +33,45 @@ class Change(NamedTuple):
     object: dict[str, Any]
 
 
+async def _list(
+    client: KubeClient, path: str, selectors: dict[str, str], *, accept: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Return a collection as of one resourceVersion, and that; read in pages. Raises KubeError."""
+    items: list[dict[str, Any]] = []
+    query = {**selectors, "limit": str(PAGE)}
+    while True:
+        page = await client.request("GET", path, query=query, accept=accept)
+        for item in page.get("items") or ():
+            # Half of the metadata of a release Secret.
+            item["metadata"].pop("managedFields", None)
+            items.append(item)
+        if not (more := page["metadata"].get("continue")):
+            return items, page["metadata"]["resourceVersion"]
+        query["continue"] = more
+
+
 async def changes(
-    client: KubeClient, path: str, *, labels: str = "", fields: str = "", metadata_only: bool = False
+    client: KubeClient,
+    path: str,
+    *,
+    labels: str = "",
+    fields: str = "",
+    metadata_only: bool = False,
+    patient: bool = True,
 ) -> AsyncIterator[Change]:
     """Yield one `Listed` change, then each change, for ever; lists again where the watch was lost.
 
-    Raises KubeError only for what trying again cannot heal (no such collection).
+    Raises KubeError only for what trying again cannot heal (no such collection); one that is not `patient` does not wait for
+    a missing right to be granted either.
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
     failures = 0
     while True:
         try:
-            listing = await client.request(
-                "GET", path, query=selectors, accept=METADATA_LIST if metadata_only else JSON_TYPE
-            )
+            items, version = await _list(client, path, selectors, accept=METADATA_LIST if metadata_only else JSON_TYPE)
             failures = 0
-            yield Change("Listed", {"items": listing.get("items") or []})
-            version = listing["metadata"]["resourceVersion"]
+            yield Change("Listed", {"items": items})
+            del items
             while version:
                 version_before = version
                 async for event in client.stream(
@@ -70,6 +94,8 @@ async def changes(
         except KubeError as error:
             if not error.transient and error.status != 410:
                 raise
+            if error.reason is Reason.FORBIDDEN and not patient and failures == len(_RETRY_SECONDS):
+                raise  # not the API server that refuses everybody for a moment, after its start
             if error.reason is Reason.FORBIDDEN and failures == 0:
                 logger.warning("%s cannot be watched yet: %s", path, error.message)
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube import watch
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.watch import Change, changes
 
@@ -72,8 +73,8 @@ async def test_a_list_is_followed_by_its_changes(client: KubeClient, api: FakeAp
         ("DELETED", "a"),
     ]
     assert found[0].object["items"] == [item("a", 3)]
-    watch = api.asked[1][2]
-    assert (watch["resourceVersion"], watch["labelSelector"], watch["allowWatchBookmarks"]) == (
+    asked = api.asked[1][2]
+    assert (asked["resourceVersion"], asked["labelSelector"], asked["allowWatchBookmarks"]) == (
         "5",
         "owner=helm",
         "true",
@@ -88,6 +89,33 @@ async def test_a_watch_that_ends_goes_on_where_it_was(client: KubeClient, api: F
     found = await collect(client)
     assert [change.type for change in found] == ["Listed", "ADDED", "MODIFIED"]
     assert [query.get("resourceVersion") for _, _, query, _ in api.asked[:3]] == [None, "5", "9"]
+
+
+async def test_a_collection_is_read_in_pages_as_of_one_moment(client: KubeClient, api: FakeApiServer) -> None:
+    def page(version: int, more: str, *items: dict[str, Any]) -> Callable[[], web.Response]:
+        body = {"metadata": {"resourceVersion": str(version), "continue": more}, "items": list(items)}
+        return lambda: web.json_response(body)
+
+    heavy = {"metadata": {**item("a", 3)["metadata"], "managedFields": [{"manager": "helm"}]}}
+    api.answers["GET", PATH] = Script(page(5, "next", heavy), page(5, "", item("b", 4)), watching())
+    found = await collect(client)
+    assert found[0] == Change("Listed", {"items": [item("a", 3), item("b", 4)]})
+    first, second, watched = (query for _, _, query, _ in api.asked[:3])
+    assert (first["limit"], first.get("continue"), second["continue"]) == ("500", None, "next")
+    assert (watched["resourceVersion"], watched.get("limit")) == ("5", None)
+
+
+async def test_who_is_not_patient_is_told_of_a_right_that_is_missing_for_good(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not of an API server that has just started and refuses everybody for a moment."""
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.01, 0.01))
+    api.answers["GET", PATH] = Script(*[refusing(403)] * 2, listing(5), watching(), *[refusing(403)] * 3)
+    impatient = changes(client, PATH, patient=False)
+    assert (await anext(impatient)).type == "Listed"
+    with pytest.raises(KubeError) as refused:
+        await anext(impatient)
+    assert refused.value.status == 403
 
 
 @pytest.mark.parametrize("status", [410, 500, 429, 401, 403])
