@@ -11,12 +11,12 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, cast
+
+from managedchart_operator.to_its_end import to_its_end
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # helm ends within 0.02 s of a SIGTERM (measured); its last act is one write to the API server, which may take a few
 # seconds when that is slow. Beyond that SIGKILL is better than a resource that cannot move.
@@ -69,7 +69,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
             env=dict(environment),
             start_new_session=True,
         )
-        (_, process), cancelled = await _to_its_end(starting)
+        (_, process), cancelled = await to_its_end(starting)
         process.feed(stdin)  # also when it is to end: one that waits for its values does not hear SIGTERM
         if cancelled:
             await process.end()
@@ -112,7 +112,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
         try:
             if not self._ended.is_set():
                 terminating = self._terminate(TERM_GRACE_SECONDS if grace is None else grace)
-                _, cancelled = await _to_its_end(terminating)
+                _, cancelled = await to_its_end(terminating)
                 if cancelled:
                     raise cancelled
         finally:
@@ -172,17 +172,3 @@ def signal_group(group: int, number: signal.Signals) -> None:
     """Send a signal to a process group; one that is gone is no error."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Return what a coroutine returns, and the cancel that came meanwhile: it neither ends the work nor is forgotten."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled and task.exception():
-        raise cancelled
-    return task.result(), cancelled
