@@ -4,14 +4,14 @@ Purpose: see trouble as it happens, and remember pods that vanish. Boundary: gat
 most two connections a namespace, none when no run uses it; what is kept is bounded.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.diagnosis.pods import Pod, read_pod
+from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.watch import Change, changes
@@ -24,23 +24,13 @@ MAX_EVENTS = 2000
 
 
 @dataclass(slots=True)
-class NamespaceView:
+class NamespaceView(View):
     """What was seen of a namespace so far."""
 
     pods: dict[str, Pod] = field(default_factory=dict)
     """By UID, those that are gone included."""
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
-    users: int = 0
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    version: int = 0
-    """Grows with each change."""
-
-    async def wait_for_change(self, seen: int) -> int:
-        """Return the version once it differs from `seen`."""
-        async with self.changed:
-            await self.changed.wait_for(lambda: self.version != seen)
-            return self.version
 
 
 class NamespaceWatches:
@@ -48,41 +38,23 @@ class NamespaceWatches:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
-        self._views: dict[str, NamespaceView] = {}
-        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._views: Views[str, NamespaceView] = Views(
+            lambda _: NamespaceView(),
+            lambda namespace, view: [
+                self._follow(view, f"/api/v1/namespaces/{namespace}/pods", _take_pod),
+                self._follow(view, f"/api/v1/namespaces/{namespace}/events", _take_event),
+            ],
+        )
 
-    @asynccontextmanager
-    async def use(self, namespace: str) -> AsyncIterator[NamespaceView]:
+    def use(self, namespace: str) -> AbstractAsyncContextManager[NamespaceView]:
         """Watch a namespace for as long as the block runs."""
-        view = self._views.get(namespace)
-        if view is None:
-            view = self._views[namespace] = NamespaceView()
-            root = f"/api/v1/namespaces/{namespace}"
-            self._tasks[namespace] = [
-                asyncio.create_task(self._follow(view, f"{root}/pods", _take_pod), name=f"watch pods of {namespace}"),
-                asyncio.create_task(
-                    self._follow(view, f"{root}/events", _take_event), name=f"watch events of {namespace}"
-                ),
-            ]
-        view.users += 1
-        try:
-            yield view
-        finally:
-            view.users -= 1
-            if view.users == 0:
-                del self._views[namespace]
-                tasks = self._tasks.pop(namespace)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        return self._views.use(namespace)
 
     async def _follow(self, view: NamespaceView, path: str, take: Callable[[NamespaceView, Change], None]) -> None:
         try:
             async for change in changes(self._client, path):
                 take(view, change)
-                async with view.changed:
-                    view.version += 1
-                    view.changed.notify_all()
+                view.tell()
         except KubeError as error:
             # Without this right there is still the look at the end; it reports what it cannot read.
             logger.warning("%s cannot be watched: %s", path, error.message)
