@@ -1,0 +1,321 @@
+"""Is an object ready, as kstatus sees it?
+
+Purpose: the judgement by which helm's own `--wait` ends, over one object as the API server has it. Boundary: pure; fetching and
+watching is `ready_wait`'s. Invariants: what helm takes for ready is ready here and the other way round; a status of any
+form, as a foreign controller may write it, raises nothing.
+
+Source: kstatus (fluxcd/cli-utils 1.2, pkg/kstatus/status), which helm 4.3 waits by, with helm's two changes: a Job is ready
+when it is complete, and a paused Deployment is not waited for.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """How far an object is, in kstatus' words."""
+
+    CURRENT = "Current"
+    IN_PROGRESS = "InProgress"
+    FAILED = "Failed"
+    TERMINATING = "Terminating"
+    NOT_FOUND = "NotFound"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A state, and what of the object's status it stands for."""
+
+    state: State
+    message: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether waiting is over: it is ready, or has failed for good."""
+        return self.state in (State.CURRENT, State.FAILED)
+
+
+NOT_FOUND = Readiness(State.NOT_FOUND, "Resource not found")
+# A Deployment without a deadline has no condition Progressing that could be waited for.
+_NO_DEADLINE = 2**31 - 1
+
+# Kinds that are ready as soon as they are there: no controller reports on them, or kstatus does not look at what it reports.
+ALWAYS_READY = frozenset(
+    {
+        ("", "ConfigMap"),
+        ("", "Endpoints"),
+        ("", "LimitRange"),
+        ("", "Namespace"),
+        ("", "ResourceQuota"),
+        ("", "Secret"),
+        ("", "ServiceAccount"),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+        ("batch", "CronJob"),
+        ("networking.k8s.io", "Ingress"),
+        ("networking.k8s.io", "IngressClass"),
+        ("networking.k8s.io", "NetworkPolicy"),
+        ("rbac.authorization.k8s.io", "ClusterRole"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+        ("rbac.authorization.k8s.io", "Role"),
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+        ("scheduling.k8s.io", "PriorityClass"),
+        ("storage.k8s.io", "StorageClass"),
+    }
+)
+
+
+def group_of(api_version: str) -> str:
+    """Return the API group of an apiVersion; "" for the core."""
+    return api_version.rpartition("/")[0]
+
+
+# Kinds of which the spec tells whether they are to be waited for.
+SPEC_TELLS = frozenset({"Deployment", "Service"})
+
+
+def needs_waiting(rendered: Mapping[str, Any]) -> bool:
+    """Whether an object, as a chart renders it, may not be ready at once."""
+    kind, group = rendered.get("kind"), group_of(str(rendered.get("apiVersion") or ""))
+    spec = _mapping(rendered.get("spec"))
+    if (group, kind) == ("", "Service"):
+        return spec.get("type") == "LoadBalancer"
+    if (group, kind) == ("apps", "Deployment") and spec.get("paused"):
+        return False
+    return (group, kind) not in ALWAYS_READY
+
+
+def readiness(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness:
+    """Judge an object; of a list's item the kind is not told in itself. Never raises."""
+    meta, spec, status = (_mapping(found.get(part)) for part in ("metadata", "spec", "status"))
+    if meta.get("deletionTimestamp"):
+        return Readiness(State.TERMINATING, "Resource scheduled for deletion")
+    generation, seen = meta.get("generation"), status.get("observedGeneration")
+    if generation is not None and seen is not None and seen != generation:
+        return _waiting(f"{kind} generation is {generation}, but latest observed generation is {seen}")
+    for condition in _conditions(status):
+        if condition.get("status") == "True" and condition.get("type") == "Reconciling":
+            return _waiting(_text(condition, "message"))
+        if condition.get("status") == "True" and condition.get("type") == "Stalled":
+            return Readiness(State.FAILED, _text(condition, "message"))
+    judge = _JUDGES.get((group_of(api_version), kind))
+    if judge is None:
+        return _by_ready_condition(status)
+    return judge(_Parts(meta, spec, status))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    meta: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    def wanted(self, field: str = "replicas", default: int = 1) -> int:
+        return _number(self.spec.get(field), default)
+
+    def count(self, field: str, default: int = 0) -> int:
+        return _number(self.status.get(field), default)
+
+
+def _deployment(parts: _Parts) -> Readiness:
+    conditions = {condition.get("type"): condition for condition in _conditions(parts.status)}
+    progressing, available = conditions.get("Progressing", {}), conditions.get("Available", {})
+    if progressing.get("reason") == "ProgressDeadlineExceeded":
+        return Readiness(State.FAILED, "Progress deadline exceeded")
+    wanted, there, updated = parts.wanted(), parts.count("replicas"), parts.count("updatedReplicas")
+    ready, usable = parts.count("readyReplicas"), parts.count("availableReplicas")
+    problem = (
+        _missing("Replicas", there, wanted)
+        or _missing("Updated", updated, wanted)
+        or _surplus(there, wanted)
+        or _missing("Available", usable, updated)
+        or _missing("Ready", ready, wanted)
+    )
+    if problem:
+        return _waiting(problem)
+    rolled_out = progressing.get("status") == "True" and progressing.get("reason") == "NewReplicaSetAvailable"
+    if not rolled_out and parts.wanted("progressDeadlineSeconds", _NO_DEADLINE) != _NO_DEADLINE:
+        return _waiting("ReplicaSet not Available")
+    if available.get("status") != "True":
+        return _waiting("Deployment not Available")
+    return _current(f"Deployment is available. Replicas: {there}")
+
+
+def _stateful_set(parts: _Parts) -> Readiness:
+    strategy = _mapping(parts.spec.get("updateStrategy"))
+    if strategy.get("type") == "OnDelete":
+        return _current("StatefulSet is using the ondelete update strategy")
+    wanted, there, ready = parts.wanted(), parts.count("replicas"), parts.count("readyReplicas")
+    problem = _missing("Replicas", there, wanted) or _missing("Ready", ready, wanted) or _surplus(there, wanted)
+    if problem:
+        return _waiting(problem)
+    partition = _number(_mapping(strategy.get("rollingUpdate")).get("partition"), -1)
+    if partition != -1:
+        updated = parts.count("updatedReplicas")
+        problem = _missing("updated", updated, wanted - partition)
+        return _waiting(problem) if problem else _current(f"Partition rollout complete. updated: {updated}")
+    if problem := _missing("current", parts.count("currentReplicas"), wanted):
+        return _waiting(problem)
+    if parts.status.get("currentRevision", "") != parts.status.get("updateRevision", ""):
+        return _waiting("Waiting for updated revision to match current")
+    return _current(f"All replicas scheduled as expected. Replicas: {there}")
+
+
+def _daemon_set(parts: _Parts) -> Readiness:
+    for part, field in ((parts.meta, "generation"), (parts.status, "observedGeneration")):
+        if part.get(field) is None:
+            return _waiting(f"DaemonSet {'metadata' if part is parts.meta else 'status'}.{field} not found")
+    wanted = parts.count("desiredNumberScheduled", -1)
+    if wanted == -1:
+        return _waiting("Missing .status.desiredNumberScheduled")
+    fields = {
+        "Current": "currentNumberScheduled",
+        "Updated": "updatedNumberScheduled",
+        "Available": "numberAvailable",
+        "Ready": "numberReady",
+    }
+    for name, field in fields.items():
+        if problem := _missing(name, parts.count(field), wanted):
+            return _waiting(problem)
+    return _current(f"All replicas scheduled as expected. Replicas: {wanted}")
+
+
+def _replica_set(parts: _Parts) -> Readiness:
+    for condition in _conditions(parts.status):
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return _waiting("Replica Failure condition. Check Pods")
+    wanted, there = parts.wanted(), parts.count("replicas")
+    fields = {"Labelled": "fullyLabeledReplicas", "Available": "availableReplicas", "Ready": "readyReplicas"}
+    for name, field in fields.items():
+        if problem := _missing(name, parts.count(field), wanted):
+            return _waiting(problem)
+    if problem := _surplus(there, wanted):
+        return _waiting(problem)
+    return _current(f"ReplicaSet is available. Replicas: {there}")
+
+
+def _job(parts: _Parts) -> Readiness:
+    wanted = parts.wanted("completions", parts.wanted("parallelism"))
+    for condition in _conditions(parts.status):
+        if condition.get("status") != "True":
+            continue
+        if condition.get("type") == "Complete":
+            return _current(f"Job Completed. succeeded: {parts.count('succeeded')}/{wanted}")
+        if condition.get("type") == "Failed":
+            return Readiness(State.FAILED, f"Job Failed. failed: {parts.count('failed')}/{wanted}")
+    return _waiting("Job in progress")
+
+
+def _pod(parts: _Parts) -> Readiness:
+    conditions = {condition.get("type"): condition for condition in _conditions(parts.status)}
+    match parts.status.get("phase") or "":
+        case "Succeeded":
+            return _current("Pod has completed successfully")
+        case "Failed":
+            return _current("Pod has completed, but not successfully")
+        case "Running":
+            if conditions.get("Ready", {}).get("status") == "True":
+                return _current("Pod is Ready")
+            if names := ",".join(_crash_looping(parts.status)):
+                return Readiness(State.FAILED, f"Containers in CrashLoop state: {names}")
+            return _waiting("Pod is running but is not Ready")
+        case "Pending":
+            # kstatus takes one that finds no node for 15 s for failed; a node may come, so here it is waited for.
+            return _waiting("Pod is in the Pending phase")
+        case _:
+            return _waiting("Pod phase not available")
+
+
+def _crash_looping(status: Mapping[str, Any]) -> Iterator[str]:
+    for container in _mappings(status.get("containerStatuses")):
+        waiting = _mapping(_mapping(container.get("state")).get("waiting"))
+        if waiting.get("reason") == "CrashLoopBackOff":
+            yield str(container.get("name"))
+
+
+def _claim(parts: _Parts) -> Readiness:
+    phase = parts.status.get("phase", "unknown")
+    return _current("PVC is Bound") if phase == "Bound" else _waiting(f"PVC is not Bound. phase: {phase}")
+
+
+def _service(parts: _Parts) -> Readiness:
+    if parts.spec.get("type") == "LoadBalancer" and not parts.spec.get("clusterIP"):
+        return _waiting("ClusterIP not set. Service type: LoadBalancer")
+    return _current("Service is ready")
+
+
+def _definition(parts: _Parts) -> Readiness:
+    for condition in _conditions(parts.status):
+        kind, state = condition.get("type"), condition.get("status")
+        if kind == "NamesAccepted" and state == "False":
+            return Readiness(State.FAILED, _text(condition, "message"))
+        if kind == "Established":
+            if state == "True":
+                return _current("CRD is established")
+            if state == "False" and condition.get("reason") != "Installing":
+                return Readiness(State.FAILED, _text(condition, "message"))
+    return _waiting("Install in progress")
+
+
+def _budget(_: _Parts) -> Readiness:
+    return _current("AllowedDisruptions has been computed.")
+
+
+def _by_ready_condition(status: Mapping[str, Any]) -> Readiness:
+    """Judge a kind that kstatus does not know: by its condition Ready, where it has one."""
+    for condition in _conditions(status):
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
+            return _waiting(_text(condition, "message"))
+    return _current("Resource is current")
+
+
+_JUDGES = {
+    ("", "PersistentVolumeClaim"): _claim,
+    ("", "Pod"): _pod,
+    ("", "Service"): _service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
+    ("apps", "DaemonSet"): _daemon_set,
+    ("apps", "Deployment"): _deployment,
+    ("apps", "ReplicaSet"): _replica_set,
+    ("apps", "StatefulSet"): _stateful_set,
+    ("batch", "Job"): _job,
+    ("policy", "PodDisruptionBudget"): _budget,
+}
+
+
+def _missing(name: str, count: int, wanted: int) -> str:
+    return f"{name}: {count}/{wanted}" if count < wanted else ""
+
+
+def _surplus(count: int, wanted: int) -> str:
+    return f"Pending termination: {count - wanted}" if count > wanted else ""
+
+
+def _current(message: str) -> Readiness:
+    return Readiness(State.CURRENT, message)
+
+
+def _waiting(message: str) -> Readiness:
+    return Readiness(State.IN_PROGRESS, message)
+
+
+def _conditions(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return _mappings(status.get("conditions"))
+
+
+def _mappings(values: Any) -> Iterator[Mapping[str, Any]]:
+    return (value for value in values if isinstance(value, dict)) if isinstance(values, list) else iter(())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any, default: int) -> int:
+    return value if isinstance(value, int) else default
+
+
+def _text(condition: Mapping[str, Any], field: str) -> str:
+    return str(condition.get(field) or "")
