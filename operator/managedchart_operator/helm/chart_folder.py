@@ -14,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from managedchart_operator.errors import ChartError
 from managedchart_operator.helm.chart_metadata import MAX_CHART_YAML_BYTES, ChartMetadata, invalid, parse_chart_yaml
 from managedchart_operator.helm.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
+from managedchart_operator.helm.late_hooks import file_has_late_hooks
 from managedchart_operator.reasons import Reason
 
 # helm refuses larger charts itself (pkg/chart/loader/archive, MaxDecompressedChartSize).
@@ -73,15 +75,24 @@ def list_folder(folder: Path, roots: ChartRoots, *, origin: str) -> tuple[Folder
     return tuple(sorted(found, key=lambda entry: entry.name))
 
 
+class FolderContent(NamedTuple):
+    """What is in a chart's folder: the digest of names and contents (sha256, hex), and what that says."""
+
+    digest: str
+    metadata: ChartMetadata
+    late_hooks: bool
+
+
 def read_folder(
     entries: Sequence[FolderEntry], roots: ChartRoots, *, origin: str, copy_to: Path | None = None
-) -> tuple[str, ChartMetadata]:
-    """Read the listed files; return the digest of names and contents (sha256, hex) and what Chart.yaml says.
+) -> FolderContent:
+    """Read the listed files.
 
     With `copy_to`, an existing empty folder, the files are copied there. Raises ChartError as `list_folder` does.
     """
     digest = hashlib.sha256()
     chart_yaml: bytes | None = None
+    late_hooks = False
     left = MAX_BYTES
     for entry in entries:
         with _reading(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
@@ -93,6 +104,7 @@ def read_folder(
         # Lengths go in too: otherwise bytes could move from one file to the next unseen.
         digest.update(b"%d %d " % (len(name), len(data)) + name)
         digest.update(data)
+        late_hooks = late_hooks or file_has_late_hooks(entry.name, data)
         if entry.name == "Chart.yaml":
             chart_yaml = data
         if copy_to is not None:
@@ -103,7 +115,7 @@ def read_folder(
         raise invalid(f"{origin}: the folder holds no chart: Chart.yaml is missing")
     if len(chart_yaml) > MAX_CHART_YAML_BYTES:
         raise invalid(f"{origin}: Chart.yaml is larger than {MAX_CHART_YAML_BYTES >> 20} MiB")
-    return digest.hexdigest(), parse_chart_yaml(chart_yaml, origin=origin)
+    return FolderContent(digest.hexdigest(), parse_chart_yaml(chart_yaml, origin=origin), late_hooks)
 
 
 def _walk(

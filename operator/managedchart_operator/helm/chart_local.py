@@ -16,6 +16,7 @@ from managedchart_operator.helm.chart_cache import ChartCache
 from managedchart_operator.helm.chart_folder import FolderEntry, list_folder, outside, read_folder, unreadable
 from managedchart_operator.helm.chart_metadata import ChartMetadata, invalid
 from managedchart_operator.helm.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
+from managedchart_operator.helm.late_hooks import archive_has_late_hooks
 from managedchart_operator.reasons import Reason
 
 # The release Secret holds the chart too, in 1 MiB compressed: what is larger than this could never be installed.
@@ -31,6 +32,8 @@ class Identified:
     digest: str
     metadata: ChartMetadata
     archive: bool
+    late_hooks: bool
+    """Whether it may have hooks that run after an install or an upgrade."""
     entries: tuple[FolderEntry, ...] = ()
     settled: bool = False
     """Whether equal entries prove that nothing has changed."""
@@ -46,7 +49,12 @@ def identify_archive(data: bytes, *, origin: str) -> Identified:
     if len(data) > MAX_ARCHIVE_BYTES:
         raise invalid(f"{origin}: it is larger than {MAX_ARCHIVE_BYTES >> 20} MiB")
     metadata = read_archive_metadata(BytesIO(data), origin=origin)
-    return Identified(digest=hashlib.sha256(data).hexdigest(), metadata=metadata, archive=True)
+    return Identified(
+        digest=hashlib.sha256(data).hexdigest(),
+        metadata=metadata,
+        archive=True,
+        late_hooks=archive_has_late_hooks(data),
+    )
 
 
 def keep_archive(data: bytes, identified: Identified, cache: ChartCache) -> Path:
@@ -100,8 +108,7 @@ class _LocalChart:
         if known is not None and known.settled and known.entries == self._entries:
             return known
         if self._is_folder:
-            digest, metadata = read_folder(self._entries, self._roots, origin=self._origin)
-            return self._identified(digest, metadata)
+            return self._identified(*read_folder(self._entries, self._roots, origin=self._origin))
         return self._archive()[1]
 
     def copy(self, cache: ChartCache) -> tuple[Identified, Path]:
@@ -111,8 +118,7 @@ class _LocalChart:
         with cache.workspace() as workspace:
             folder = workspace / "chart"
             folder.mkdir()
-            digest, metadata = read_folder(self._entries, self._roots, origin=self._origin, copy_to=folder)
-            identified = self._identified(digest, metadata)
+            identified = self._identified(*read_folder(self._entries, self._roots, origin=self._origin, copy_to=folder))
             return identified, cache.add(folder, identified.cache_name)
 
     def _list(self) -> tuple[FolderEntry, ...]:
@@ -131,14 +137,15 @@ class _LocalChart:
         except OSError as error:
             raise unreadable(self._origin, error) from error
         found = identify_archive(data, origin=self._origin)
-        return data, self._identified(found.digest, found.metadata)
+        return data, self._identified(found.digest, found.metadata, found.late_hooks)
 
-    def _identified(self, digest: str, metadata: ChartMetadata) -> Identified:
+    def _identified(self, digest: str, metadata: ChartMetadata, late_hooks: bool) -> Identified:
         newest = max(entry.ctime_ns for entry in self._entries) / 1e9
         return Identified(
             digest=digest,
             metadata=metadata,
             archive=not self._is_folder,
+            late_hooks=late_hooks,
             entries=self._entries,
             settled=newest < time.time() - SETTLED_SECONDS,
         )

@@ -57,13 +57,18 @@ class Pull(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart on local disk that helm can read, and who it is. `digest` is the sha256 of its content in hex."""
+    """A chart on local disk that helm can read, and who it is.
+
+    `digest` is the sha256 of its content in hex, `late_hooks` tells whether it may have hooks that run after an install or an
+    upgrade.
+    """
 
     path: Path
     name: str
     version: str
     app_version: str | None
     digest: str
+    late_hooks: bool
 
 
 class ChartStore:
@@ -200,6 +205,7 @@ def _chart(found: Identified, path: Path) -> Chart:
         version=metadata.version,
         app_version=metadata.app_version,
         digest=found.digest,
+        late_hooks=found.late_hooks,
     )
 
 

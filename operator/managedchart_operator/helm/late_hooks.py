@@ -1,0 +1,85 @@
+"""Does a chart have hooks that run after its objects are ready?
+
+Purpose: helm runs post-install and post-upgrade hooks after its own wait, so for a chart that may have one, helm has to wait
+itself; for all others the operator waits, without a process. Boundary: looks at text, renders nothing. Invariant: in doubt
+there is one: a name that a template puts together, an archive within an archive within an archive.
+
+Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook).
+"""
+
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+
+# Hooks that do not depend on the wait of an install or an upgrade.
+_EARLY = frozenset(
+    {
+        b"crd-install",
+        b"pre-install",
+        b"pre-upgrade",
+        b"pre-delete",
+        b"post-delete",
+        b"pre-rollback",
+        b"post-rollback",
+        b"test",
+        b"test-success",
+        b"test-failure",
+    }
+)
+# The annotation wherever it is written: as a key of YAML or JSON with its value behind it on the line, or in any other way.
+_ANNOTATION = re.compile(rb"helm\.sh/hook(?![\w-])(?:[\"']?\s*:[ \t]*(?P<value>[^\r\n]*))?")
+# A template that puts the annotation's name together from parts.
+_PUT_TOGETHER = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`])")
+# Texts for people, which render to nothing. A chart that makes an object of its README does not make a hook of it.
+_NOT_RENDERED = (".md", ".helmignore", "LICENSE")
+# helm unpacks no deeper than a chart's subcharts; what lies deeper here counts as having a late hook.
+_NESTED = 2
+# helm refuses larger charts (pkg/chart/loader/archive, MaxDecompressedChartSize).
+_UNPACKED_BYTES = 100 * 1024 * 1024
+
+
+def text_has_late_hooks(text: bytes) -> bool:
+    """Whether a template, or values, may make a hook that runs after an install or an upgrade."""
+    if b"helm.sh" not in text:
+        return False
+    if _PUT_TOGETHER.search(text):
+        return True
+    return any(not _is_early(found["value"]) for found in _ANNOTATION.finditer(text))
+
+
+def file_has_late_hooks(name: str, data: bytes, *, depth: int = 0) -> bool:
+    """Whether a file of a chart may make such a hook; a packaged subchart is looked into."""
+    if name.endswith(_NOT_RENDERED):
+        return False
+    if name.endswith((".tgz", ".tar.gz")):
+        return archive_has_late_hooks(data, depth=depth + 1)
+    return text_has_late_hooks(data)
+
+
+def archive_has_late_hooks(data: bytes, *, depth: int = 0) -> bool:
+    """Whether a packaged chart may have such hooks; also where it cannot be read, which helm will tell."""
+    if depth > _NESTED:
+        return True
+    try:
+        unpacked = zlib.decompressobj(wbits=31).decompress(data, _UNPACKED_BYTES)
+        with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
+            return any(file_has_late_hooks(name, text, depth=depth) for name, text in _files(archive))
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError):
+        return True
+
+
+def _files(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
+    for member in archive:
+        if member.isfile() and (content := archive.extractfile(member)) is not None:
+            yield member.name, content.read()
+
+
+def _is_early(value: bytes | None) -> bool:
+    """Whether the value of an annotation names early hooks and nothing else."""
+    if value is None:
+        return False
+    bare = value.split(b"#", 1)[0].strip().rstrip(b",}").strip().strip(b"\"'")
+    words = [word.strip(b" \t\"'") for word in bare.split(b",")]
+    return all(word in _EARLY for word in words)

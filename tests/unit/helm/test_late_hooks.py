@@ -1,0 +1,84 @@
+"""Which charts have hooks that run after their objects are ready; in doubt, all."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from managedchart_operator.helm.late_hooks import archive_has_late_hooks, file_has_late_hooks, text_has_late_hooks
+
+LATE = [
+    'annotations:\n  "helm.sh/hook": post-install,post-upgrade\n',
+    "annotations:\n  helm.sh/hook: post-upgrade\n",
+    "annotations:\n  'helm.sh/hook': \"pre-install, post-install\"\n",
+    "annotations: {helm.sh/hook: post-install}\n",
+    'annotations:\n  "helm.sh/hook": {{ .Values.hook | quote }}\n',
+    "annotations:\n  helm.sh/hook: >-\n    post-install\n",
+    "annotations:\n  helm.sh/hook:\n    post-install\n",
+    '{{- $_ := set $annotations "helm.sh/hook" "post-install" }}\n',
+    '{{ dict "helm.sh/hook" .Values.hook | toYaml }}\n',
+    '{{ printf "helm.sh/%s" "hook" }}: post-install\n',
+    "helm.sh/{{ .Values.name }}: post-install\n",
+    '{"metadata":{"annotations":{"helm.sh/hook":"post-install"},"name":"a"}}',
+    "helm.sh/hook: something-new\n",
+]
+EARLY = [
+    "kind: ConfigMap\n",
+    'annotations:\n  "helm.sh/hook": test\n',
+    "annotations:\n  helm.sh/hook: pre-install,pre-upgrade # before all\n",
+    'annotations:\n  "helm.sh/hook": "pre-delete, post-delete"\n',
+    'annotations: {"helm.sh/hook": test-success}\n',
+    "annotations:\n  helm.sh/hook-weight: '-5'\n  helm.sh/hook-delete-policy: hook-succeeded\n",
+    "labels:\n  helm.sh/chart: web-1.0\n  helm.sh/resource-policy: keep\n",
+    "# see https://helm.sh/docs/\n",
+]
+
+
+@pytest.mark.parametrize("text", LATE)
+def test_what_may_make_a_late_hook_is_found(text: str) -> None:
+    assert text_has_late_hooks(text.encode())
+
+
+@pytest.mark.parametrize("text", EARLY)
+def test_what_makes_none_is_told_apart(text: str) -> None:
+    assert not text_has_late_hooks(text.encode())
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    """Build a .tgz."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_a_text_for_people_makes_no_hook() -> None:
+    assert not file_has_late_hooks("README.md", LATE[0].encode())
+
+
+def test_a_packaged_subchart_is_looked_into() -> None:
+    quiet, loud = packed({"sub/templates/a.yaml": b"kind: A\n"}), packed({"sub/templates/a.yaml": LATE[0].encode()})
+    assert not archive_has_late_hooks(packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": quiet}))
+    assert archive_has_late_hooks(packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": loud}))
+    assert file_has_late_hooks("charts/sub-1.0.tgz", loud)
+
+
+def test_what_cannot_be_read_or_is_nested_too_deeply_may_have_one() -> None:
+    nested = packed({"a.yaml": b""})
+    for _ in range(3):
+        nested = packed({"charts/a.tgz": nested})
+    assert archive_has_late_hooks(nested)
+    assert archive_has_late_hooks(b"no archive")
+    assert archive_has_late_hooks(packed({"a.yaml": b"kind: A\n" * 1000})[:-40])
+
+
+@pytest.mark.parametrize(("chart", "late"), [("hooks", True), ("web", False), ("raw", False)])
+def test_the_charts_of_the_tests(chart: str, *, late: bool) -> None:
+    folder: Path = REPOSITORY / "tests" / "charts" / chart
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert any(file_has_late_hooks(str(file.relative_to(folder)), file.read_bytes()) for file in files) is late
