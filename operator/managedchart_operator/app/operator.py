@@ -31,6 +31,7 @@ from managedchart_operator.app.no_diffs import NoDiffs
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
+from managedchart_operator.diagnosis.ready_wait import ReadyWaits
 from managedchart_operator.errors import StartupError
 from managedchart_operator.helm.binary import check_version, environment
 from managedchart_operator.helm.charts import ChartStore
@@ -72,6 +73,7 @@ class Operator:
     store: Store
     scheduler: Scheduler
     metrics: Metrics
+    waits: ReadyWaits
     releases: ReleaseWatch = field(init=False)
     lag: LoopLag = field(default_factory=LoopLag)
     loaded: bool = False
@@ -126,6 +128,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.scheduler.drain()
+        await self.waits.close()
 
     def unhealthy(self) -> str | None:
         """Why a restart would help, or None."""
@@ -220,6 +223,7 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
     roots = ChartRoots(settings.chart_roots)
     charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     metrics, store, objects, events = Metrics(), Store(), Objects(client), Events(client)
+    waits = ReadyWaits(client, objects)
     reconciler = Reconciler(
         store=store,
         api=api,
@@ -233,12 +237,13 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
             namespaces=Namespaces(client),
             collector=Collector(objects, events, Logs(client)),
             watches=NamespaceWatches(client),
+            waits=waits,
         ),
         telemetry=metrics,
         remediation=Remediation(events),
         probe=settings.probe_seconds,
     )
-    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics), helm
+    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics, waits), helm
 
 
 def _helm_cpu_seconds() -> float:

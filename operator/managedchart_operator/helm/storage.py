@@ -1,6 +1,6 @@
 """What helm keeps of a release: the labels of its Secrets, and the document inside.
 
-Purpose: read revisions from metadata alone, read a release's chart and manifest, and mark a pending revision failed.
+Purpose: read revisions from metadata alone, read a release's chart and manifest, and give a revision another status.
 Boundary: pure; `kube.releases` does the reading and writing. Invariant: a document that we rewrite keeps everything that
 we do not know.
 Source: Helm 4 `pkg/storage/driver` (Secrets named sh.helm.release.v1.NAME.vN of type helm.sh/release.v1; `data.release` is
@@ -25,9 +25,15 @@ from managedchart_operator.reasons import Reason
 DIGEST_LABEL = f"{GROUP}/digest"
 OWNER_LABEL = f"{GROUP}/owner"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
+WAIT_LABEL = f"{GROUP}/wait"
+OPERATOR_WAITS = "operator"
+"""The value of WAIT_LABEL by which helm calls a revision deployed before the operator has waited for it."""
+HELM_WAITS = "helm"
+"""The value by which what helm says of the revision is the last word, whether it was to wait or not."""
 
 DEPLOYED = "deployed"
 FAILED = "failed"
+SUPERSEDED = "superseded"
 UNINSTALLING = "uninstalling"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
@@ -61,6 +67,8 @@ class Revision:
     """A random word of the operator's attempt that made it; also of the one from which another helm has carried it over."""
     made_as: int | None = None
     """The number for which that attempt was made. Another helm makes revisions of other numbers, so only its own is equal."""
+    operator_waits: bool = False
+    """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
     modified_at: float | None = None
     """When helm last wrote it, in seconds since the epoch; whole seconds."""
 
@@ -68,6 +76,10 @@ class Revision:
     def pending(self) -> bool:
         """Whether some helm works on it, or died while it did."""
         return self.status in PENDING
+
+    def is_of(self, attempt: str) -> bool:
+        """Whether this attempt made it, and no other helm that has carried the label over."""
+        return self.attempt == attempt and self.made_as == self.number
 
 
 def revision_of(metadata: Mapping[str, Any]) -> Revision:
@@ -84,6 +96,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         owner=labels.get(OWNER_LABEL),
         attempt=attempt or None,
         made_as=_number(made_as) or None,
+        operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
         modified_at=float(max(times)) or None,
     )
 
@@ -254,15 +267,19 @@ def _separators(document: bytes, start: int, end: int) -> int:
     return sum(document.count(separator, start, end) for separator in _SEPARATORS)
 
 
-def mark_failed(secret: Mapping[str, Any], *, description: str) -> tuple[str, dict[str, str]]:
-    """Return the data and the labels of a release Secret whose pending revision is to count as failed; as long as `decode`.
+def with_status(
+    secret: Mapping[str, Any], status: str, *, description: str | None = None
+) -> tuple[str, dict[str, str]]:
+    """Return the data and the labels of a release Secret whose revision is to have another status; takes as long as `decode`.
 
-    helm upgrades over a failed revision, and refuses to over a pending one ("another operation is in progress").
+    A pending revision has to be marked failed before helm upgrades over it ("another operation is in progress"), and one that
+    did not become ready, as helm itself does; the one before it then is the deployed one again. Raises HelmError.
     """
     release = decode(secret)
     document = dict(release.document)
-    document["info"] = {**(document.get("info") or {}), "status": FAILED, "description": description}
+    told = {} if description is None else {"description": description}
+    document["info"] = {**(document.get("info") or {}), "status": status, **told}
     packed = base64.b64encode(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), compresslevel=9))
     labels = dict(secret["metadata"].get("labels") or {})
-    labels["status"] = FAILED
+    labels["status"] = status
     return base64.b64encode(packed).decode(), labels

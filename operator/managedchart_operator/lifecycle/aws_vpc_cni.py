@@ -43,7 +43,9 @@ class AwsVpcCni(Lifecycle):
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
         """Upgrade, taking over the fields that another manager set before."""
-        if context.operation is not Operation.FINISH:
+        if context.operation is Operation.FINISH:
+            await context.release.finish()
+        else:
             await self.uninstall_before_breaking_version(context)
             # A dry run has marked nothing, so helm must be told to look past the marks that are missing.
             dry = context.operation is Operation.DRY_RUN

@@ -52,7 +52,9 @@ class Lifecycle:
         An install takes the fields of objects that exist already: helm refuses all but those that somebody marked for
         this release, and whoever made them still manages their fields.
         """
-        if context.operation is not Operation.FINISH:
+        if context.operation is Operation.FINISH:
+            await context.release.finish()
+        else:
             await self.uninstall_before_breaking_version(context)
             await context.release.upgrade(force_conflicts=await _installs(context))
         return payload
@@ -72,7 +74,7 @@ class Lifecycle:
         return payload
 
     async def validate(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002
-        """Check that what was deployed works. By default nothing: helm has waited for it."""
+        """Check that what was deployed works. By default nothing: exec has waited for it."""
         return payload
 
     async def uninstall_before_breaking_version(self, context: PhaseContext) -> None:

@@ -23,7 +23,7 @@ class Operation(StrEnum):
     INSTALL = "Install"
     UPGRADE = "Upgrade"
     FINISH = "Finish"
-    """The release is deployed as desired already; only what follows exec is left (after a crash or a failed validation)."""
+    """The release is deployed as desired already: only the wait may be left, and what follows exec (after a crash, say)."""
     DRY_RUN = "DryRun"
     UNINSTALL = "Uninstall"
     SKIP = "Skip"
@@ -58,6 +58,9 @@ class Release(Protocol):
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
+
+    async def finish(self) -> None:
+        """Wait on for what an earlier run has deployed, where that run was killed while it did. Raises OperatorError."""
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until the objects are gone; False where nothing was installed. Raises OperatorError."""

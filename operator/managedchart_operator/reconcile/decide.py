@@ -6,11 +6,11 @@ carries the time. Invariants: in sync means that the newest revision is the one 
 before its time; a release is uninstalled only because the spec says so, or because a first install failed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from managedchart_operator.api.spec import Action
-from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLING, Revision
+from managedchart_operator.helm.storage import DEPLOYED, SUPERSEDED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
 
 # How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
@@ -38,11 +38,15 @@ class Memory:
     succeeded: bool = False
     revision: int | None = None
     """The revision that it left."""
+    released: bool = False
+    """Whether that revision had become ready."""
     failures: int = 0
     retry_at: float | None = None
     """When to try again; None with failures means never by itself."""
     interrupted: bool = False
     """Whether another run was begun after it and did not end: the operator was killed, or the run gave way to a request."""
+    in_exec: bool = False
+    """Whether that one got as far as exec and no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,26 @@ class Observed:
         newest = self.newest
         return newest is not None and newest.owner == self.uid and newest.made_as == newest.number
 
+    @property
+    def newest_is_unproven(self) -> bool:
+        """Whether helm calls the newest revision deployed, but nobody knows yet whether its objects became ready.
+
+        Such a one is left by an operator that was killed while it waited for them.
+        """
+        newest, memory = self.newest, self.memory
+        if newest is None or newest.status != DEPLOYED or not newest.operator_waits or not self.newest_is_ours:
+            return False
+        return newest.number != memory.revision or not memory.released
+
+    @property
+    def newest_may_fail(self) -> bool:
+        """Whether it is a failed revision if its objects do not become ready.
+
+        Only if the status says that its run was in exec: else it may have been good for long, by a status that was lost.
+        """
+        newest, memory = self.newest, self.memory
+        return self.newest_is_unproven and memory.in_exec and newest is not None and newest.number != memory.revision
+
 
 class Verdict(StrEnum):
     """What kind of answer a decision is."""
@@ -90,12 +114,21 @@ class Decision:
     verdict: Verdict
     operation: Operation | None = None
     unlock: Revision | None = None
-    """A pending revision that nobody works on any more: mark it failed first."""
+    """A revision that nobody works on any more, pending or never seen ready: mark it failed first."""
     uninstall_first: bool = False
     """An uninstall was begun and not ended: end it first."""
+    wait: bool = False
+    """For `FINISH`: the wait for the release's objects is not over."""
+    may_fail: bool = False
+    """For `FINISH`: the revision has failed if that wait does."""
     wake_at: float | None = None
     because: str = ""
     changed_outside: bool = False
+
+    @property
+    def released(self) -> bool:
+        """Whether the release is as desired already."""
+        return self.operation is Operation.FINISH and not self.wait
 
 
 def decide(desired: Desired, observed: Observed) -> Decision:
@@ -137,14 +170,14 @@ def _decide_deploy(
     if newest.status == UNINSTALLING:
         return held or _run(Operation.INSTALL, "an uninstall was interrupted", uninstall_first=True)
     if newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested:
+        if newest.number == memory.revision and handled:
+            return _in_sync()
         if newest.number == memory.revision:
-            return (
-                _in_sync()
-                if handled
-                else held or _run(Operation.FINISH, "the release is deployed, the run is not finished")
-            )
+            return held or _finish(observed, "the release is deployed, the run is not finished")
         if observed.newest_is_ours:
-            return held or _run(Operation.FINISH, f"revision {newest.number} was deployed before a restart")
+            return held or _finish(observed, f"revision {newest.number} was deployed before a restart")
+    elif observed.newest_may_fail:
+        unlock = newest  # else it would count as the good one to go back to
     if held:
         return held
     if handled:
@@ -160,7 +193,7 @@ def remedy(revisions: tuple[Revision, ...]) -> Revision | None:
     A deployed revision is good; a superseded one was, unless helm superseded a failed one on a rollback that failed
     itself, so it is only the second choice.
     """
-    for status in (DEPLOYED, "superseded"):
+    for status in (DEPLOYED, SUPERSEDED):
         for revision in revisions:
             if revision.status == status:
                 return revision
@@ -184,6 +217,11 @@ def _free_at(desired: Desired, observed: Observed) -> float:
     if newest is None or observed.newest_is_ours or observed.rollback_is_ours or newest.modified_at is None:
         return 0.0
     return newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
+
+
+def _finish(observed: Observed, because: str) -> Decision:
+    decision = _run(Operation.FINISH, because)
+    return replace(decision, wait=observed.newest_is_unproven, may_fail=observed.newest_may_fail)
 
 
 def _in_sync() -> Decision:

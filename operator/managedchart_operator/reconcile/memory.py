@@ -17,15 +17,18 @@ _GOOD_PHASES = frozenset({Phase.READY, Phase.SKIPPED, Phase.DESTROYED})
 def memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
     """Return what earlier passes left in the status."""
     retry_at = datetime.fromisoformat(status.next_retry_at) if status.next_retry_at else None
+    # A run that ends says something else here, whatever came of it.
+    interrupted = any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions)
     return Memory(
         digest=status.attempted_digest,
         current=status.observed_generation == chart.generation,
         succeeded=status.failures == 0 and status.phase in _GOOD_PHASES,
         revision=status.release.revision if status.release else None,
+        released=any(c.type == "Released" and c.status == "True" for c in status.conditions),
         failures=status.failures,
         retry_at=retry_at.timestamp() if retry_at else None,
-        # A run that ends says something else here, whatever came of it.
-        interrupted=any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions),
+        interrupted=interrupted,
+        in_exec=interrupted and status.phase is Phase.EXEC,
     )
 
 

@@ -38,7 +38,7 @@ from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
-from managedchart_operator.reconcile.release import HelmRelease, Tools
+from managedchart_operator.reconcile.release import HelmRelease, Tools, Unproven
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.removal import end_uninstall, is_ours, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
@@ -50,6 +50,8 @@ from managedchart_operator.reconcile.work import Work, post_failure
 
 _base_logger = logging.getLogger(__name__)
 
+# A revision that is the outcome of one of these is a failed one if exec fails.
+_APPLY = (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH)
 # More do not get on faster, since each asks the API server, and at a start there are as many as resources.
 LOOKS = 64
 
@@ -219,7 +221,7 @@ class Reconciler:
         if requested(chart, recorder.status, RETRY_ANNOTATION) or requested(chart, recorder.status, FORCE_ANNOTATION):
             recorder.status.failures = 0
             release.refresh_chart = True
-        recorder.begin(f"{operation.value}: {decision.because}", operation=operation)
+        recorder.begin(f"{operation.value}: {decision.because}", operation=operation, released=decision.released)
         if decision.changed_outside:
             await self.events.post(
                 chart, type="Warning", reason="ReleaseChanged", message=f"{decision.because}; bringing it back"
@@ -230,6 +232,8 @@ class Reconciler:
         if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL) and not retried:
             await self.events.post(chart, type="Normal", reason=f"{operation.value}Started", message=decision.because)
         release.dry_run = operation is Operation.DRY_RUN
+        if decision.wait:
+            release.unproven = Unproven(may_fail=decision.may_fail)
         try:
             if decision.unlock is not None:
                 recorder.logger.info("revision %d (%s) is taken over", decision.unlock.number, decision.unlock.status)
@@ -261,7 +265,7 @@ class Reconciler:
         )
         if status is not None and reason is Reason.DEPLOYED:
             message = f"{status.chart} {status.chart_version} is deployed as revision {status.revision}"
-        if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH):
+        if operation in _APPLY:
             recorder.remember(
                 release.newest, action=operation.value, chart_version=status.chart_version if status else None
             )
@@ -291,7 +295,7 @@ class Reconciler:
         now = datetime.now(UTC)
         policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic, endless=chart.deleting)
         plan = policy.after(error, failures=recorder.status.failures + 1, now=now)
-        applied = operation in (Operation.INSTALL, Operation.UPGRADE) and recorder.failed_phase is Phase.EXEC
+        applied = operation in _APPLY and recorder.failed_phase is Phase.EXEC
         status = await work.release_status()
         if applied and made:
             recorder.remember(newest, action=operation.value, chart_version=status.chart_version if status else None)

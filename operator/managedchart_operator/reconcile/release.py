@@ -6,10 +6,11 @@ leaves a helm process behind.
 """
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,25 @@ from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
 from managedchart_operator.diagnosis.blockers import Blocker, find_blockers
 from managedchart_operator.diagnosis.collector import Collector, Findings
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
-from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.diagnosis.ready_wait import ReadyWaits
+from managedchart_operator.errors import HelmError, KubeError, OperatorError, UninstallBlockedError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.charts import Chart, ChartStore
 from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.late_hooks import text_has_late_hooks
 from managedchart_operator.helm.runner import HelmOutput, HelmRunner
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
+    DEPLOYED,
     DIGEST_LABEL,
+    HELM_WAITS,
+    OPERATOR_WAITS,
     OWNER_LABEL,
     UNINSTALLING,
+    WAIT_LABEL,
     Revision,
     StoredRelease,
     attempt_label,
-    decode,
-    mark_failed,
-    revisions_of,
 )
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
@@ -44,8 +48,11 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import InputReader, Inputs
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
+
+logger = logging.getLogger(__name__)
 
 # A pull is one download; a chart is at most a few MiB.
 PULL_SECONDS = 120.0
@@ -62,6 +69,14 @@ class Tools:
     namespaces: Namespaces
     collector: Collector
     watches: NamespaceWatches
+    waits: ReadyWaits
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """The newest revision was not seen ready yet. `may_fail`: it is a failed one if that does not come."""
+
+    may_fail: bool
 
 
 @dataclass(slots=True)
@@ -80,19 +95,21 @@ class HelmRelease:
     refresh_chart: bool = False
     blocked_by: tuple[ObjectRef, ...] = ()
     """What held up the uninstall before."""
-    revisions: tuple[Revision, ...] = ()
     attempt: str = field(default_factory=lambda: secrets.token_hex(8))
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
-    stored: StoredRelease | None = None
+    storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
+    unproven: Unproven | None = None
+    """For a run that finishes what an earlier one has deployed."""
     _make_namespace: bool = False
     _looked: bool = False
     """Whether `revisions` was read after the last change that we made."""
     _too_large: bool = False
 
     def __post_init__(self) -> None:
+        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name)
         self.evidence = RunEvidence(
             self.tools.collector, self.tools.watches, self.namespace, self.started, self.attempt, self._read_newest
         )
@@ -100,23 +117,21 @@ class HelmRelease:
     @property
     def newest(self) -> Revision | None:
         """The newest revision as last observed."""
-        return self.revisions[0] if self.revisions else None
+        return self.storage.newest
+
+    @property
+    def revisions(self) -> tuple[Revision, ...]:
+        """The revisions as last observed, newest first."""
+        return self.storage.revisions
 
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
-        self.revisions = revisions_of(
-            await self.tools.secrets.list_metadata(namespace=self.namespace, release=self.name)
-        )
         self._looked = True
-        return self.revisions
+        return await self.storage.observe()
 
     async def read_stored(self) -> StoredRelease | None:
         """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""
-        if self.newest is None:
-            return None
-        secret = await self.tools.secrets.read(namespace=self.namespace, name=self.newest.secret)
-        self.stored = await asyncio.to_thread(decode, secret) if secret else None
-        return self.stored
+        return await self.storage.read_stored()
 
     async def check_inputs(self) -> None:
         """Read the chart's identity and all values. Raises ChartError, ValuesError."""
@@ -168,17 +183,18 @@ class HelmRelease:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
         await self.check_inputs()
         chart = await self.fetch()
+        waits = self._waits_without_helm(chart)
         options = command.UpgradeOptions(
             release=self.name,
             namespace=self.namespace,
             timeout=self.spec.timeout,
-            wait=self.spec.wait,
+            wait=self.spec.wait and not waits,
             force_replace=self.spec.force_upgrade,
             force_conflicts=force_conflicts,
             take_ownership=take_ownership,
             create_namespace=self._make_namespace,
             dry_run=self.dry_run,
-            labels={} if self.dry_run else self._labels(),
+            labels={} if self.dry_run else self._labels(waits=waits),
         )
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
@@ -192,13 +208,21 @@ class HelmRelease:
                 # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
             try:
-                await self._helm_watched(arguments, deadline=options.deadline)
+                await self._watched(self._deploy(arguments, deadline=options.deadline, waits=waits), waits=waits)
             except HelmError as error:
                 self._too_large = error.reason is Reason.RELEASE_TOO_LARGE
                 raise
-            await self.observe()
             self.outcome = f"deployed {chart.name} {chart.version}"
         return self.outcome
+
+    async def finish(self) -> None:
+        """Wait on for what an earlier process has deployed, if it was killed while it did. Raises OperatorError."""
+        if self.unproven is None or self.newest is None:
+            return
+        self.attempt = self.evidence.attempt = self.newest.attempt or self.attempt
+        if self.newest.modified_at is not None:
+            self.evidence.since = datetime.fromtimestamp(self.newest.modified_at, UTC)
+        await self._watched(self._until_ready(), waits=self.unproven.may_fail)
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
@@ -228,7 +252,7 @@ class HelmRelease:
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
                 raise await self._name_blockers(error) from error
-        self.revisions = ()
+        self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
 
@@ -253,14 +277,8 @@ class HelmRelease:
         await self.observe()
 
     async def unlock(self, revision: Revision) -> None:
-        """Mark a pending revision that nobody works on any more as failed. Raises KubeError, HelmError."""
-        secret = await self.tools.secrets.read(namespace=self.namespace, name=revision.secret)
-        if secret is None:
-            return
-        description = "The helm that made this revision ended without finishing it"
-        data, labels = await asyncio.to_thread(mark_failed, secret, description=description)
-        await self.tools.secrets.rewrite(secret, release=data, labels=labels)
-        await self.observe()
+        """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
+        await self.storage.unlock(revision)
 
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders to, without changing anything. Raises OperatorError."""
@@ -287,34 +305,63 @@ class HelmRelease:
         )
         return await self._helm(command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True)
 
-    async def _helm_watched(self, arguments: list[str], *, deadline: float) -> None:
-        """Run helm, and end it early when the namespace shows that it waits in vain. Raises HelmError."""
+    def _waits_without_helm(self, chart: Chart) -> bool:
+        """Whether the operator waits for the objects: helm has to where hooks are to run after that."""
+        if not self.spec.wait or self.dry_run or chart.late_hooks:
+            return False
+        return not text_has_late_hooks(encode(self.inputs.values if self.inputs else {}))
+
+    async def _deploy(self, arguments: list[str], *, deadline: float, waits: bool) -> None:
+        """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
+        await self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
+        if waits:
+            await self._until_ready()
+        else:
+            await self.observe()
+
+    async def _until_ready(self) -> None:
+        """Wait for the objects of the newest revision as long as the spec allows. Raises HelmError, KubeError.
+
+        Whoever cancels this leaves a revision behind that helm calls deployed: the status tells that exec has not ended,
+        and the next run decides whether to wait on or to take it for failed.
+        """
+        self.evidence.helm_waits()
+        wait = self.tools.waits.of(await self.evidence.rendered(), namespace=self.namespace)
+        unready = await wait.within(seconds(self.spec.timeout))
+        if unready:
+            raise classify(unready, exit_code=1, command="upgrade")
+
+    async def _watched(self, work: Coroutine[Any, Any, None], *, waits: bool) -> None:
+        """Deploy, and end that early when the namespace shows that it waits in vain. Raises OperatorError.
+
+        Where helm `waits` not, its revision is marked failed here when the wait fails.
+        """
         judges = self.spec.fail_fast and self.spec.wait
         grace = seconds(self.spec.fail_fast_grace) if judges else None
-        run = self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
-        helm = asyncio.create_task(run, name="helm")
-        watch = asyncio.create_task(self.evidence.watch(grace=grace), name="evidence")
         try:
-            await asyncio.wait({helm, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if helm.done() or watch.exception() is not None:
-                # Also when the watch itself broke: then helm goes on without it.
-                await helm
-                return
-            cause = watch.result()
-            helm.cancel()
-            await asyncio.wait({helm})
-            if helm.cancelled() or helm.exception() is not None:
+            cause = await self.evidence.watch_over(work, grace=grace)
+            if cause is not None:
                 raise HelmError(
                     cause.message,
                     reason=cause.reason,
                     transient=True,
-                    text="helm was ended before its timeout, since waiting was in vain",
+                    text="the deployment was ended before its timeout, since waiting was in vain",
                     hint=cause.hint,
                 )
-        finally:
-            for task in (helm, watch):
-                task.cancel()
-            await asyncio.wait({helm, watch})
+        except OperatorError as error:
+            if waits:
+                await self._mark_failed(error)
+            raise
+
+    async def _mark_failed(self, why: OperatorError) -> None:
+        """Mark our revision failed if helm took it for a success. What goes wrong here is logged: `why` is what is told."""
+        try:
+            await self.observe()
+            newest = self.newest
+            if newest is not None and newest.status == DEPLOYED and newest.is_of(self.attempt):
+                await self.storage.fail(newest, why.text if isinstance(why, HelmError) and why.text else why.message)
+        except (KubeError, HelmError) as error:
+            logger.warning("%s/%s: not marked failed: %s", self.namespace, self.name, error.message)
 
     async def _read_newest(self) -> Deployed | None:
         await self.observe()
@@ -333,12 +380,16 @@ class HelmRelease:
         stored = await self.read_stored()
         return stored is not None and stored.description.endswith(self._rollback_mark)
 
-    def _labels(self) -> Mapping[str, str]:
+    def _labels(self, *, waits: bool) -> Mapping[str, str]:
         if self.inputs is None:
             raise OperatorError("the inputs were not read before the upgrade")
         number = self.newest.number + 1 if self.newest else 1
-        attempt = attempt_label(self.attempt, number=number)
-        return {DIGEST_LABEL: self.inputs.digest, OWNER_LABEL: self.owner, ATTEMPT_LABEL: attempt}
+        return {
+            DIGEST_LABEL: self.inputs.digest,
+            OWNER_LABEL: self.owner,
+            ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
+            WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
+        }
 
     async def _helm(
         self,

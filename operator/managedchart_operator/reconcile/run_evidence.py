@@ -7,7 +7,7 @@ namespace is watched only while a run needs it; every text that leaves here is r
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,8 @@ from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
 from managedchart_operator.diagnosis.health import WORKLOADS, healthy
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
-from managedchart_operator.diagnosis.objects import Identity, identities, parse_manifest
+from managedchart_operator.diagnosis.objects import Identity, identities, outline, parse_manifest
+from managedchart_operator.diagnosis.readiness import SPEC_TELLS, needs_waiting
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision, StoredRelease
@@ -74,7 +75,29 @@ class RunEvidence:
         """Take down that helm has begun to wait: once for each hook, then for the release's objects."""
         self._waits += 1
 
-    async def watch(self, *, grace: float | None) -> Cause:
+    async def watch_over(self, work: Coroutine[Any, Any, None], *, grace: float | None) -> Cause | None:
+        """Do the work, and end it early when the namespace shows that it waits in vain; returns why then.
+
+        Raises what the work raises; `grace` in seconds as in `FailFast`; None ends nothing.
+        """
+        task = asyncio.create_task(work, name="deploy")
+        watch = asyncio.create_task(self._watch(grace=grace), name="evidence")
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() or watch.exception() is not None:
+                # Also when the watch itself broke: then the work goes on without it.
+                await task
+                return None
+            task.cancel()
+            await asyncio.wait({task})
+            # The work may have come to a good end just before.
+            return watch.result() if task.cancelled() or task.exception() is not None else None
+        finally:
+            for each in (task, watch):
+                each.cancel()
+            await asyncio.wait({task, watch})
+
+    async def _watch(self, *, grace: float | None) -> Cause:
         """Watch the namespace until cancelled; returns before that only when helm waits in vain.
 
         `grace` in seconds as in `FailFast`; None only remembers what is seen.
@@ -92,6 +115,19 @@ class RunEvidence:
             rendered=self._rendered_now,
             lineage_of=lambda rendered: Lineage(self.collector.objects, self.namespace, rendered, self.since),
         ).hopeless()
+
+    async def rendered(self) -> list[dict[str, Any]]:
+        """Return outlines of the newest revision's objects that may not be ready at once; nothing of them is kept.
+
+        Raises KubeError, HelmError.
+        """
+        found = await self.newest()
+        if found is None:
+            return []
+        try:
+            return await asyncio.to_thread(_waited_for, found.stored.manifest)
+        except yaml.YAMLError as error:
+            raise _unreadable(found.revision, error) from error
 
     async def collect(self) -> Findings:
         """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
@@ -159,11 +195,7 @@ class RunEvidence:
             hooks = await asyncio.to_thread(parse_manifest, *found.stored.hook_manifests)
             objects = await asyncio.to_thread(parse_manifest, found.stored.manifest)
         except yaml.YAMLError as error:
-            raise HelmError(
-                f"the manifest of revision {found.revision.number} cannot be read: {error}",
-                reason=Reason.HELM_FAILED,
-                transient=False,
-            ) from error
+            raise _unreadable(found.revision, error) from error
         self._known, self._objects, self._hooks = found, hooks + objects, identities(hooks)
 
     async def _rendered_now(self) -> Rendered | None:
@@ -182,3 +214,16 @@ class RunEvidence:
             return False
         operation = "install" if self._known.revision.number == 1 else "upgrade"
         return self._waits > self._known.stored.hooks_before(operation)
+
+
+def _waited_for(manifest: str) -> list[dict[str, Any]]:
+    """Return what of a manifest needs waiting, without what does not name it."""
+    return [item for item in outline(manifest, whole=SPEC_TELLS.__contains__) if needs_waiting(item)]
+
+
+def _unreadable(revision: Revision, error: yaml.YAMLError) -> HelmError:
+    return HelmError(
+        f"the manifest of revision {revision.number} cannot be read: {error}",
+        reason=Reason.HELM_FAILED,
+        transient=False,
+    )

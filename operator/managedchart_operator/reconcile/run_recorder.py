@@ -65,10 +65,14 @@ class RunRecorder:
         """The status that is being changed."""
         return self.writer.status
 
-    def begin(self, message: str, *, operation: Operation | None = None) -> None:
-        """A run begins; `message` says what it is going to do, `operation` what exec is to do with the release."""
+    def begin(self, message: str, *, operation: Operation | None = None, released: bool = False) -> None:
+        """A run begins.
+
+        `message` says what it is going to do, `operation` what exec is to do with the release, `released` that there is nothing
+        left to do for it.
+        """
         self._deploys = operation in _DEPLOYS
-        self.released = operation is Operation.FINISH
+        self.released = released
         status = self.status
         status.observed_generation = self.chart.generation
         status.phases = []

@@ -12,6 +12,8 @@ from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
 WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+HOOKS = {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+"""While its hook runs there is a helm that can be killed; for a release's objects the operator waits itself."""
 _FAIL = "devcluster.managedchart.dev/fail"
 
 
@@ -44,10 +46,10 @@ def test_the_last_attempt_leaves_nothing_pending_when_its_helm_was_killed(
     cluster: Cluster, operator: OperatorProcess, ns: str, *, atomic: bool, left: tuple[int, str]
 ) -> None:
     """Nobody would come again to take the revision over: found by the chaos test."""
-    cluster.apply(managedchart("web", WEB), namespace=ns)
+    cluster.apply(managedchart("web", HOOKS), namespace=ns)
     cluster.wait_ready(ns, "web")
-    never = {"podAnnotations": {_FAIL: "never"}}
-    cluster.apply(managedchart("web", WEB, values=never, retry={"limit": 0}, atomic=atomic), namespace=ns)
+    never = {"pre": {"enabled": True, "podAnnotations": {_FAIL: "never"}}}
+    cluster.apply(managedchart("web", HOOKS, values=never, retry={"limit": 0}, atomic=atomic), namespace=ns)
     kill(cluster, ns, b"upgrade", revision=2)
     cluster.wait_failed(ns, "web", "HelmFailed")
     secrets = f"/api/v1/namespaces/{ns}/secrets"

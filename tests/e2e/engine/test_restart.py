@@ -3,67 +3,21 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from pytest_kind import KindCluster
-
 from conftest import REPOSITORY
-from harness.cluster import Cluster, condition_of, install_operator_objects, is_ready, managedchart, namespace
-from harness.operator_process import OperatorProcess, service_account_kubeconfig
+from harness.cluster import Cluster, condition_of, is_ready, managedchart
+from harness.operator_process import OperatorProcess
 
 RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
 WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
 STARTED = "managedchart_helm_processes_started_total"
 
 
-@pytest.fixture(scope="module")
-def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster on which no other operator works."""
-    folder = tmp_path_factory.mktemp("own-cluster")
-    own = KindCluster(
-        f"{kind_cluster.name}-own",
-        folder / "kubeconfig",
-        kind_path=kind_cluster.kind_path,
-        kubectl_path=kind_cluster.kubectl_path,
-    )
-    own.create()
-    try:
-        found = Cluster(own)
-        install_operator_objects(found, REPOSITORY)
-        yield found
-    finally:
-        own.delete()
-
-
-@pytest.fixture
-def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that the test may kill."""
-    kubeconfig = service_account_kubeconfig(own_cluster, tmp_path / "kubeconfig")
-    operator = OperatorProcess(
-        kubeconfig=kubeconfig,
-        folder=tmp_path,
-        helm=helm_binary,
-        chart_roots=[REPOSITORY / "tests" / "charts"],
-        MANAGEDCHART_PROBE_SECONDS="1",
-    )
-    with operator:
-        yield operator
-
-
-@pytest.fixture
-def own_ns(own_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own."""
-    with namespace(own_cluster, f"restart-{abs(hash(request.node.name)) % 10**8}") as made:
-        yield made
-
-
 def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """kill -9 while helm waits: the successor takes the pending release over and reaches Ready."""
+    """kill -9 while helm works: the successor takes the pending release over and reaches Ready."""
     slow = {"devcluster.managedchart.dev/fail": "slow", "devcluster.managedchart.dev/delay-seconds": "4"}
     own_cluster.apply(managedchart("web", WEB, values={"podAnnotations": slow}), namespace=own_ns)
     path = f"/api/v1/namespaces/{own_ns}/secrets"

@@ -17,11 +17,12 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import storage
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
+    FAILED,
     attempt_label,
     decode,
-    mark_failed,
     revision_of,
     revisions_of,
+    with_status,
 )
 
 FIXTURE = Path(__file__).with_name("test_storage_pending.json")
@@ -94,7 +95,7 @@ def test_a_rewritten_revision_is_the_later_of_its_two_times() -> None:
 def test_marking_failed_changes_the_state_and_nothing_else(secret: dict[str, Any]) -> None:
     """What we do not know of the document goes back as it came; helm reads info.status, lists read the label."""
     before = decode(secret).document
-    data, labels = mark_failed(secret, description="ended by an operator")
+    data, labels = with_status(secret, FAILED, description="ended by an operator")
     after = decode({**secret, "data": {"release": data}}).document
     assert after["info"] == {**before["info"], "status": "failed", "description": "ended by an operator"}
     assert {key: value for key, value in after.items() if key != "info"} == {
@@ -105,13 +106,13 @@ def test_marking_failed_changes_the_state_and_nothing_else(secret: dict[str, Any
 
 
 def test_marking_failed_leaves_what_was_read_as_it_is(secret: dict[str, Any]) -> None:
-    mark_failed(secret, description="x")
+    with_status(secret, FAILED, description="x")
     assert secret == json.loads(FIXTURE.read_text())
 
 
 def test_what_was_marked_failed_is_packed_as_helm_packs_it(secret: dict[str, Any]) -> None:
     """base64 of gzip, inside the base64 of the API; helm knows the gzip by its first three bytes."""
-    data, _ = mark_failed(secret, description="x")
+    data, _ = with_status(secret, FAILED, description="x")
     assert base64.b64decode(base64.b64decode(data))[:3] == b"\x1f\x8b\x08"
 
 
@@ -161,7 +162,7 @@ def test_garbage_is_told_in_words(garbage: dict[str, Any]) -> None:
     assert caught.value.hint
     assert "password" not in caught.value.message
     with pytest.raises(HelmError):
-        mark_failed(garbage, description="x")
+        with_status(garbage, FAILED, description="x")
 
 
 def test_a_decompression_bomb_is_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

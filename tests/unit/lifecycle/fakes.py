@@ -55,6 +55,9 @@ class FakeRelease:
         self._did("upgrade")
         return "deployed"
 
+    async def finish(self) -> None:
+        self._did("finish")
+
     async def uninstall(self) -> bool:
         self._did("uninstall")
         return True

@@ -131,7 +131,7 @@ async def test_a_cancelled_phase_is_no_failure() -> None:
         (Action.DEPLOY, Operation.INSTALL, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.UPGRADE, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.DRY_RUN, ["check_inputs", "check_namespace", "installed", "upgrade"]),
-        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace"]),
+        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace", "finish"]),
         (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
         (Action.SKIP, Operation.SKIP, []),
     ],

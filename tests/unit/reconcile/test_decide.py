@@ -33,21 +33,31 @@ OTHER_DONE = Memory(digest="before", succeeded=True, revision=2)
 FAILED_LATER = Memory(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
 FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
 STALLED = replace(FAILED_LATER, retry_at=None)
+KILLED_IN_EXEC = Memory(digest="before", succeeded=True, revision=1, released=True, interrupted=True, in_exec=True)
+"""Revision 1 was good; then a run began, and the operator was killed while it deployed or waited."""
 
 
 def revision(
-    number: int, status: str = "deployed", *, digest: str | None = "wanted", owner: str | None = UID, attempt: str = ""
+    number: int,
+    status: str = "deployed",
+    *,
+    digest: str | None = "wanted",
+    owner: str | None = UID,
+    attempt: str = "",
+    operator_waits: bool = False,
 ) -> Revision:
     """A revision that this resource made, unless told otherwise; `attempt` is whose label another helm carried over."""
     made = attempt or f"attempt-{number}"
     made_as = int(made.removeprefix("attempt-"))
     secret = f"sh.helm.release.v1.web.v{number}"
-    return Revision(number, status, secret, digest, owner, made, made_as, modified_at=NOW - 10)
+    return Revision(number, status, secret, digest, owner, made, made_as, operator_waits, modified_at=NOW - 10)
 
 
 OURS = (revision(2), revision(1, "superseded", digest="before"))
 OURS_BEFORE = (revision(2, digest="before"), revision(1, "superseded", digest="older"))
 FAILED_2 = (revision(2, "failed"), revision(1, digest="before"))
+WAITED_FOR = (revision(2, operator_waits=True), revision(1, "superseded", digest="before", operator_waits=True))
+"""helm calls them deployed as soon as they are applied; whether they became ready only the status tells."""
 CARRIED_OVER = (revision(3, attempt="attempt-2"), revision(2, "superseded"))
 """`helm upgrade` by hand: our labels, also the digest, stand on a revision that we did not make."""
 ROLLED_BACK = (
@@ -150,6 +160,35 @@ TABLE = [
     ),
     Case("force deploys even what is in sync", DEPLOY, OURS, DONE, RUN, UPGRADE, force=True),
     Case("retry does nothing about what is in sync", DEPLOY, OURS, DONE, IN_SYNC, retry=True),
+    # ---- Deploy: it is deployed, and nobody knows whether it became ready
+    Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, FINISH),
+    Case(
+        "what was never seen ready is no good revision for the next one to go back to",
+        replace(DEPLOY, digest="newer"),
+        WAITED_FOR,
+        KILLED_IN_EXEC,
+        RUN,
+        UPGRADE,
+        unlock=2,
+    ),
+    Case(
+        "nor where force asks for the same once more",
+        DEPLOY,
+        WAITED_FOR,
+        KILLED_IN_EXEC,
+        RUN,
+        UPGRADE,
+        unlock=2,
+        force=True,
+    ),
+    Case(
+        "what may have been ready for long stays a good revision",
+        replace(DEPLOY, digest="newer"),
+        WAITED_FOR,
+        replace(KILLED_IN_EXEC, in_exec=False),
+        RUN,
+        UPGRADE,
+    ),
     # ---- Deploy: it failed
     Case("failed input waits for its time", DEPLOY, FAILED_2, FAILED_LATER, HOLD, wake_at=NOW + 40),
     Case("failed input is tried again when it is time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),
@@ -349,6 +388,34 @@ def test_each_state_has_its_decision(case: Case) -> None:
     assert case.because in decision.because
 
 
+@pytest.mark.parametrize(
+    ("revisions", "memory", "wait", "may_fail"),
+    [
+        (WAITED_FOR, KILLED_IN_EXEC, True, True),
+        (WAITED_FOR, replace(KILLED_IN_EXEC, in_exec=False), True, False),
+        (WAITED_FOR, NEVER, True, False),
+        (WAITED_FOR, replace(FAILED_DUE, released=False), True, False),
+        (WAITED_FOR, replace(FAILED_DUE, released=True), False, False),
+        (OURS, KILLED_IN_EXEC, False, False),
+    ],
+    ids=[
+        "killed while it waited",
+        "killed, and the status does not tell when",
+        "the status was lost",
+        "failed before without being marked",
+        "ready once, what follows exec failed",
+        "helm has waited",
+    ],
+)
+def test_a_wait_is_taken_up_where_it_is_not_proven_to_be_over(
+    revisions: tuple[Revision, ...], memory: Memory, *, wait: bool, may_fail: bool
+) -> None:
+    """And only what a killed run has just made may fail: anything else may have been good for long."""
+    decision = decide(DEPLOY, Observed(UID, NOW, revisions, memory))
+    assert (decision.operation, decision.wait, decision.may_fail) == (FINISH, wait, may_fail)
+    assert decision.released is not wait
+
+
 def test_the_table_names_each_promise_once() -> None:
     promises = [case.promise for case in TABLE]
     assert len(promises) == len(set(promises))
@@ -399,6 +466,8 @@ memories = st.builds(
     failures=st.integers(0, 3),
     retry_at=optional_times,
     interrupted=st.booleans(),
+    released=st.booleans(),
+    in_exec=st.booleans(),
 )
 revisions = st.lists(
     st.builds(
@@ -410,6 +479,7 @@ revisions = st.lists(
         owner=st.sampled_from([None, UID, "uid-2"]),
         attempt=st.sampled_from([None, "a", "b"]),
         made_as=st.one_of(st.none(), st.integers(1, 5)),
+        operator_waits=st.booleans(),
         modified_at=optional_times,
     ),
     max_size=3,
@@ -483,7 +553,7 @@ def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired,
     decision = decide(desired, observed)
     if decision.unlock is not None:
         assert decision.unlock is observed.newest
-        assert decision.unlock.pending
+        assert decision.unlock.pending or observed.newest_may_fail
         ours = observed.newest_is_ours or observed.rollback_is_ours
         assert ours or (decision.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
 

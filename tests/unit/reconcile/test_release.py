@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.reconcile import release as release_module
+from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.release import HelmRelease, Tools
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
@@ -41,15 +41,15 @@ class FakeSecrets:
 def release_over(secrets: FakeSecrets) -> HelmRelease:
     """A release of which only the storage is there."""
     nothing = cast("Any", None)
-    tools = Tools(nothing, nothing, nothing, cast("Any", secrets), nothing, nothing, nothing)
+    tools = Tools(nothing, nothing, nothing, cast("Any", secrets), nothing, nothing, nothing, nothing)
     spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}})
     return HelmRelease(tools, spec, "web", "apps", owner="uid", started=datetime.now(UTC))
 
 
-@pytest.mark.parametrize("work", ["decode", "mark_failed"])
+@pytest.mark.parametrize("work", ["decode", "with_status"])
 async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is unpacked, all other charts go on: here, what is unpacked waits for the loop to do something."""
-    real: Callable[..., Any] = getattr(release_module, work)
+    real: Callable[..., Any] = getattr(release_storage, work)
     went_on = threading.Event()
 
     def slow(*arguments: Any, **options: Any) -> Any:
@@ -58,7 +58,7 @@ async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkey
         return real(*arguments, **options)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(release_module, work, slow)
+    monkeypatch.setattr(release_storage, work, slow)
     release = release_over(FakeSecrets())
     [revision] = await release.observe()
     assert revision.pending

@@ -1,0 +1,87 @@
+"""The revisions of one release, as helm stores them.
+
+Purpose: look at them, read the newest, and put right what helm, or an operator, left behind when it was killed. Boundary: what
+is to be done was decided before. Invariants: a revision that somebody else has changed since it was seen is left alone; what
+was read is never older than the last change that we made.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from managedchart_operator.helm.storage import (
+    DEPLOYED,
+    FAILED,
+    SUPERSEDED,
+    Revision,
+    StoredRelease,
+    decode,
+    revision_of,
+    revisions_of,
+    with_status,
+)
+from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reconcile.decide import remedy
+
+
+@dataclass(slots=True)
+class ReleaseStorage:
+    """The release Secrets of one release during one run."""
+
+    secrets: ReleaseSecrets
+    namespace: str
+    name: str
+    revisions: tuple[Revision, ...] = ()
+    """As last observed, newest first."""
+
+    @property
+    def newest(self) -> Revision | None:
+        """The newest revision as last observed."""
+        return self.revisions[0] if self.revisions else None
+
+    async def observe(self) -> tuple[Revision, ...]:
+        """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
+        self.revisions = revisions_of(await self.secrets.list_metadata(namespace=self.namespace, release=self.name))
+        return self.revisions
+
+    async def read_stored(self) -> StoredRelease | None:
+        """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""
+        if self.newest is None:
+            return None
+        secret = await self.secrets.read(namespace=self.namespace, name=self.newest.secret)
+        return await asyncio.to_thread(decode, secret) if secret else None
+
+    async def unlock(self, revision: Revision) -> None:
+        """Mark a revision that nobody works on any more failed: one that helm did not finish, or that was never seen ready.
+
+        Raises KubeError, HelmError.
+        """
+        if revision.status == DEPLOYED:
+            await self.fail(revision, "the operator ended while it waited for it")
+        else:
+            await self._set_status(revision, FAILED, "The helm that made this revision ended without finishing it")
+            await self.observe()
+
+    async def fail(self, revision: Revision, why: str) -> None:
+        """Mark a revision failed that helm took for a success, and the good one before it deployed, as helm would have.
+
+        helm has superseded that one; without it a later upgrade or rollback by hand would not find what to go back to.
+        Raises KubeError, HelmError.
+        """
+        good = remedy(tuple(known for known in self.revisions if known.number < revision.number))
+        verb = "Upgrade" if good else "Release"
+        marked = await self._set_status(revision, FAILED, f'{verb} "{self.name}" failed: {why}')
+        if marked and good is not None and good.status == SUPERSEDED:
+            await self._set_status(good, DEPLOYED)
+        await self.observe()
+
+    async def _set_status(self, revision: Revision, status: str, description: str | None = None) -> bool:
+        """Give a revision another status; False where somebody else has done so since it was seen.
+
+        Raises KubeError, HelmError.
+        """
+        secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
+        if secret is None or revision_of(secret["metadata"]).status != revision.status:
+            return False
+        data, labels = await asyncio.to_thread(with_status, secret, status, description=description)
+        await self.secrets.rewrite(secret, release=data, labels=labels)
+        return True

@@ -1,0 +1,52 @@
+"""A cluster and an operator of the test's own, for what a test may kill."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_kind import KindCluster
+
+from conftest import REPOSITORY
+from harness.cluster import Cluster, install_operator_objects, namespace
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+
+@pytest.fixture(scope="module")
+def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster on which no other operator works."""
+    folder = tmp_path_factory.mktemp("own-cluster")
+    own = KindCluster(
+        f"{kind_cluster.name}-own",
+        folder / "kubeconfig",
+        kind_path=kind_cluster.kind_path,
+        kubectl_path=kind_cluster.kubectl_path,
+    )
+    own.create()
+    try:
+        found = Cluster(own)
+        install_operator_objects(found, REPOSITORY)
+        yield found
+    finally:
+        own.delete()
+
+
+@pytest.fixture
+def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator that the test may kill."""
+    kubeconfig = service_account_kubeconfig(own_cluster, tmp_path / "kubeconfig")
+    operator = OperatorProcess(
+        kubeconfig=kubeconfig,
+        folder=tmp_path,
+        helm=helm_binary,
+        chart_roots=[REPOSITORY / "tests" / "charts"],
+        MANAGEDCHART_PROBE_SECONDS="1",
+    )
+    with operator:
+        yield operator
+
+
+@pytest.fixture
+def own_ns(own_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with namespace(own_cluster, f"restart-{abs(hash(request.node.name)) % 10**8}") as made:
+        yield made
