@@ -76,7 +76,7 @@ def table(document: dict[str, Any]) -> str:
         ("bad image, from the kubelet's first event (Failed: ErrImagePull)", "bad_image_seconds"),
         ("           from its second one (BackOff), a second later", "bad_image_after_back_off_seconds"),
         ("           from the push of the spec", "bad_image_after_push_seconds"),
-        ("fix while helm waits, from the push to the start of the new helm", "fix_to_helm_seconds"),
+        ("fix during the wait, from the push to the start of the new helm", "fix_to_helm_seconds"),
     )
     lines = [f"{document['runs']} runs each; seconds", "", f"{'':66} {'p50':>7} {'max':>7} {'goal':>7}"]
     for text, name in rows:
@@ -130,7 +130,7 @@ def _named(api: Api, namespace: str, name: str, version: str) -> float:
 
 
 def _fix(world: World, namespace: str, name: str) -> float:
-    """Correct a spec while helm waits, and wait for what comes of it; return when it was pushed, in seconds of the epoch."""
+    """Correct a spec while its release is waited for, and wait for what comes of it; return when it was pushed, in seconds of the epoch."""
     api = world.api
     charts, pods = api.version_of(charts_path(namespace)), api.version_of(_pods(namespace))
     api.request("POST", charts_path(namespace), waves.body_of(name, values=NEVER))
@@ -144,7 +144,7 @@ def _fix(world: World, namespace: str, name: str) -> float:
 
 
 def _until_pod(api: Api, namespace: str, release: str, version: str) -> None:
-    """Return when the kubelet has taken a pod of the release, so that helm has nothing left but to wait for it."""
+    """Return when the kubelet has taken a pod of the release, so that nothing is left but to wait for it."""
     for event in api.watch(_pods(namespace), version=version, seconds=_STEP_SECONDS):
         body = event["object"]
         if body["metadata"]["name"].startswith(f"{release}-") and (body.get("status") or {}).get("containerStatuses"):

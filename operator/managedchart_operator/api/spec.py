@@ -244,9 +244,9 @@ class ManagedChartSpec(ApiModel):
     wait: Flag = True
     """Wait until the release's workloads are ready before calling it deployed."""
     timeout: Duration = "180s"
-    """How long helm waits for the resources, and for each hook."""
+    """How long to wait for the resources, and for each hook."""
     fail_fast: Flag = True
-    """End helm as soon as the evidence shows that waiting is in vain, instead of using up the timeout."""
+    """Stop waiting as soon as the evidence shows that it is in vain, instead of using up the timeout."""
     fail_fast_grace: Duration = "3s"
     """How long an image may fail to be pulled, or pods to be created, before that counts as hopeless."""
     force_upgrade: Flag = False

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     apply_slots: int = Field(default_factory=lambda: applies_for(Limits().cpus()), ge=1)
     """How many helm processes may render and apply at once; they are bound by CPU. Default: twice the CPUs."""
     helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
-    """How many helm processes may exist at once, waiting ones included. Default: as many as the memory holds."""
+    """How many helm processes may exist at once, those that wait for hooks included. Default: as many as the memory holds."""
     probe_seconds: float = Field(default=600.0, gt=0)
     """How often to look whether the cause of a failure that was given up is gone, in seconds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

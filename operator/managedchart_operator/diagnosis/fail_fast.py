@@ -1,7 +1,7 @@
-"""Notices while helm still waits that it waits in vain.
+"""Notices while a release is still waited for that this is in vain.
 
 Purpose: a deployment that cannot succeed is ended after seconds instead of its whole timeout. Boundary: judges what the watch
-shows; ending helm is the caller's. Invariants: only pods of the revision that is being deployed count, and only once it is
+shows; ending the wait is the caller's. Invariants: only pods of the revision that is being deployed count, and only once it is
 applied (a hook's own pods at any time); a pod that is merely not ready is never hopeless.
 
 Hopeless are: an image that still cannot be pulled after the grace, a container with three or more restarts in a crash

@@ -2,7 +2,7 @@
 
 Purpose: the desired state in a form that can be compared. Boundary: reads chart identity and values files through
 `helm.confinement` and `helm.charts`; no network, no helm process. Invariants: equal digests mean that a new run would do
-the same; how long helm waits, what happens on failure and how it is retried are not part of it.
+the same; how long is waited, what happens on failure and how it is retried are not part of it.
 """
 
 import asyncio

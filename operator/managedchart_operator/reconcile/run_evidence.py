@@ -1,6 +1,6 @@
-"""Watches over one run while helm works, and tells afterwards what was seen.
+"""Watches over one run, and tells afterwards what was seen.
 
-Purpose: ends helm early when it waits in vain, and collects what explains a failure or a stuck removal. Boundary: joins
+Purpose: ends it early when it waits in vain, and collects what explains a failure or a stuck removal. Boundary: joins
 `diagnosis` with the release Secrets; what the findings mean for the status is told by `run_recorder`. Invariants: the
 namespace is watched only while a run needs it; every text that leaves here is redacted.
 """
@@ -98,7 +98,7 @@ class RunEvidence:
             await asyncio.wait({task, watch})
 
     async def _watch(self, *, grace: float | None) -> Cause:
-        """Watch the namespace until cancelled; returns before that only when helm waits in vain.
+        """Watch the namespace until cancelled; returns before that only when it waits in vain.
 
         `grace` in seconds as in `FailFast`; None only remembers what is seen.
         """
