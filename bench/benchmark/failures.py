@@ -8,7 +8,7 @@ Bad image: a release that works gets an image that does not exist. The operator'
 be pulled after spec.failFastGrace. That time counts from the container's status, which the kubelet writes together with its
 first event, `Failed` (ErrImagePull). So that event is where the clock starts; `BackOff` comes about a second later.
 
-Fix: while helm waits for a pod that never starts, the spec is corrected. The clock stops when the next helm is started, which
+Fix: while a pod that never starts is waited for, the spec is corrected. The clock stops when the next helm is started, which
 is after the one that waited has been ended.
 """
 
@@ -48,7 +48,7 @@ def run(*, runs: int) -> dict[str, Any]:
             waves.install(world.api, namespace, ["first"])
             say(f"bad image, {runs} times")
             bad = [_bad_image(world.api, namespace, f"bad-{number}") for number in range(runs)]
-            say(f"fix while helm waits, {runs} times")
+            say(f"fix during the wait, {runs} times")
             fixes = []
             for number in range(runs):
                 pushed = _fix(world, namespace, f"fix-{number}")
@@ -130,7 +130,7 @@ def _named(api: Api, namespace: str, name: str, version: str) -> float:
 
 
 def _fix(world: World, namespace: str, name: str) -> float:
-    """Correct a spec while its release is waited for, and wait for what comes of it; return when it was pushed, in seconds of the epoch."""
+    """Correct a spec during the wait, and follow it to its end; return when it was pushed, in seconds of the epoch."""
     api = world.api
     charts, pods = api.version_of(charts_path(namespace)), api.version_of(_pods(namespace))
     api.request("POST", charts_path(namespace), waves.body_of(name, values=NEVER))
