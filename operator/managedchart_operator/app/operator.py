@@ -31,14 +31,14 @@ from managedchart_operator.app.no_diffs import NoDiffs
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
-from managedchart_operator.diagnosis.ready_wait import ReadyWaits
+from managedchart_operator.diagnosis.ready_wait import ReadyWaits, waits_for
 from managedchart_operator.errors import StartupError
 from managedchart_operator.helm.binary import check_version, environment
 from managedchart_operator.helm.charts import ChartStore
 from managedchart_operator.helm.confinement import ChartRoots
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.runner import HelmRunner, end_orphans
-from managedchart_operator.helm.slots import HelmSlots
+from managedchart_operator.helm.slots import RESERVED_BYTES, HelmSlots
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.events import COMPONENT, Events
 from managedchart_operator.kube.logs import Logs
@@ -223,7 +223,7 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
     roots = ChartRoots(settings.chart_roots)
     charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     metrics, store, objects, events = Metrics(), Store(), Objects(client), Events(client)
-    waits = ReadyWaits(client, objects)
+    waits = ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES))
     reconciler = Reconciler(
         store=store,
         api=api,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,10 @@ REQUEST_SECONDS = 30.0
 # connection of its own (a TLS handshake costs both sides more CPU than a request); the API server's own default of
 # in-flight requests is 400.
 REQUESTS = 32
+
+# What asyncio keeps to read into, for each TLS connection: two records (RFC 8446). Its default of 256 KiB was two thirds of the
+# memory of a release that is waited for, whose three watches bring a few KiB now and then (measured).
+TLS_BUFFER_BYTES = 32 * 1024
 
 JSON_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -78,6 +83,7 @@ class KubeClient:
             raise StartupError(f"the kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
         except yaml.YAMLError as error:
             raise StartupError(f"the kubeconfig {kubeconfig} is no YAML") from error
+        SSLProtocol.max_size = TLS_BUFFER_BYTES
         configuration.connection_pool_maxsize = 0  # no limit: watches must never keep a request from its connection
         # Proxies are looked up here, once; else the session would look for them, and read ~/.netrc, at each request.
         configuration.proxy = configuration.proxy or _proxy_for(configuration.host)

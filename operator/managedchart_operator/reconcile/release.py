@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ class HelmRelease:
                 # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
             try:
-                await self._watched(self._deploy(arguments, deadline=options.deadline, waits=waits), waits=waits)
+                await self._watched(partial(self._deploy, arguments, options.deadline, waits=waits), marks=waits)
             except HelmError as error:
                 self._too_large = error.reason is Reason.RELEASE_TOO_LARGE
                 raise
@@ -222,7 +223,7 @@ class HelmRelease:
         self.attempt = self.evidence.attempt = self.newest.attempt or self.attempt
         if self.newest.modified_at is not None:
             self.evidence.since = datetime.fromtimestamp(self.newest.modified_at, UTC)
-        await self._watched(self._until_ready(), waits=self.unproven.may_fail)
+        await self._watched(self._until_ready, marks=self.unproven.may_fail)
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
@@ -311,7 +312,7 @@ class HelmRelease:
             return False
         return not text_has_late_hooks(encode(self.inputs.values if self.inputs else {}))
 
-    async def _deploy(self, arguments: list[str], *, deadline: float, waits: bool) -> None:
+    async def _deploy(self, arguments: list[str], deadline: float, *, waits: bool) -> None:
         """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
         await self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
         if waits:
@@ -331,15 +332,16 @@ class HelmRelease:
         if unready:
             raise classify(unready, exit_code=1, command="upgrade")
 
-    async def _watched(self, work: Coroutine[Any, Any, None], *, waits: bool) -> None:
+    async def _watched(self, deploy: Callable[[], Coroutine[Any, Any, None]], *, marks: bool) -> None:
         """Deploy, and end that early when the namespace shows that it waits in vain. Raises OperatorError.
 
-        Where helm `waits` not, its revision is marked failed here when the wait fails.
+        `marks` says to mark the revision failed then, since helm has taken it for a success.
         """
         judges = self.spec.fail_fast and self.spec.wait
         grace = seconds(self.spec.fail_fast_grace) if judges else None
         try:
-            cause = await self.evidence.watch_over(work, grace=grace)
+            async with self.tools.waits.places:
+                cause = await self.evidence.watch_over(deploy(), grace=grace)
             if cause is not None:
                 raise HelmError(
                     cause.message,
@@ -349,7 +351,7 @@ class HelmRelease:
                     hint=cause.hint,
                 )
         except OperatorError as error:
-            if waits:
+            if marks:
                 await self._mark_failed(error)
             raise
 

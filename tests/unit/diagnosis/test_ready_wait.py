@@ -11,7 +11,7 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.diagnosis import ready_wait
-from managedchart_operator.diagnosis.ready_wait import ReadyWaits
+from managedchart_operator.diagnosis.ready_wait import ReadyWaits, waits_for
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import Objects
@@ -68,7 +68,7 @@ async def api() -> AsyncIterator[FakeApiServer]:
 @pytest.fixture
 async def waits(api: FakeApiServer, tmp_path: Path) -> AsyncIterator[ReadyWaits]:
     client = await KubeClient.connect(kubeconfig=api.kubeconfig(tmp_path / "kubeconfig"))
-    waits = ReadyWaits(client, Objects(client))
+    waits = ReadyWaits(client, Objects(client), at_once=10)
     yield waits
     await waits.close()
     await client.close()
@@ -194,3 +194,8 @@ async def test_a_right_that_is_missing_ends_the_wait(
     with pytest.raises(KubeError) as refused:
         await waits.of([WEB], namespace="apps").within(5)
     assert refused.value.reason is Reason.FORBIDDEN
+
+
+@pytest.mark.parametrize(("mebibytes", "waits"), [(-100, 16), (162, 162), (2722, 1000)])
+def test_as_many_releases_are_waited_for_as_the_memory_holds(mebibytes: int, waits: int) -> None:
+    assert waits_for(mebibytes * 1024 * 1024) == waits
