@@ -67,7 +67,7 @@ class FailFast:
     def _suspicions(self) -> Iterable["_Suspicion"]:
         """Yield what has been hopeless for long enough."""
         present: set[str] = set()
-        for pod in self.view.pods.values():
+        for pod in self.view.troubled.values():
             for container in pod.containers:
                 key = f"{pod.uid}/{container.name}"
                 if container.image_unavailable:
@@ -76,11 +76,10 @@ class FailFast:
                         yield _Suspicion(pod=pod)
                 elif container.crashing and container.restarts >= HOPELESS_RESTARTS:
                     yield _Suspicion(pod=pod)
-        for uid, event in self.view.events.items():
-            if event.get("reason") == "FailedCreate" and event.get("type") == "Warning":
-                present.add(uid)
-                if self._ripe(uid):
-                    yield _Suspicion(event=event)
+        for uid, event in self.view.refused.items():
+            present.add(uid)
+            if self._ripe(uid):
+                yield _Suspicion(event=event)
         for key in self._first_seen.keys() - present:
             del self._first_seen[key]
 

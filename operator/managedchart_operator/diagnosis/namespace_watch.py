@@ -5,16 +5,15 @@ most two connections a namespace, none when no run uses it; what is kept is boun
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from managedchart_operator.diagnosis.pods import Pod, read_pod
 from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.watch import Change, changes
+from managedchart_operator.kube.watch import changes
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +24,45 @@ MAX_EVENTS = 2000
 
 @dataclass(slots=True)
 class NamespaceView(View):
-    """What was seen of a namespace so far."""
+    """What was seen of a namespace so far; changes when `troubled` or `refused` does.
+
+    All that wait in it look at these two at each change, so they must be few, and nothing else may wake anybody.
+    """
 
     pods: dict[str, Pod] = field(default_factory=dict)
     """By UID, those that are gone included."""
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
+    troubled: dict[str, Pod] = field(default_factory=dict)
+    """The pods with a container whose image cannot be pulled, or that keeps ending."""
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The events by which controllers tell that they cannot create their pods."""
+
+    def see_pod(self, pod: Pod) -> None:
+        """Take in a pod as it is now."""
+        before = self.troubled.pop(pod.uid, None)
+        self.pods[pod.uid] = pod
+        if any(container.image_unavailable or container.crashing for container in pod.containers):
+            self.troubled[pod.uid] = pod
+        if self.troubled.get(pod.uid) != before:
+            self.tell()
+        while len(self.pods) > MAX_PODS:
+            oldest = next(iter(self.pods))
+            del self.pods[oldest]
+            self.troubled.pop(oldest, None)
+
+    def see_event(self, event: dict[str, Any]) -> None:
+        """Take in an event."""
+        uid = event["metadata"]["uid"]
+        event["metadata"].pop("managedFields", None)
+        self.events[uid] = event
+        if event.get("reason") == "FailedCreate" and event.get("type") == "Warning":
+            self.refused[uid] = event
+            self.tell()
+        while len(self.events) > MAX_EVENTS:
+            oldest = next(iter(self.events))
+            del self.events[oldest]
+            self.refused.pop(oldest, None)
 
 
 class NamespaceWatches:
@@ -50,32 +82,24 @@ class NamespaceWatches:
         """Watch a namespace for as long as the block runs."""
         return self._views.use(namespace)
 
-    async def _follow(self, view: NamespaceView, path: str, take: Callable[[NamespaceView, Change], None]) -> None:
+    async def _follow(self, view: NamespaceView, path: str, take: "_Take") -> None:
         try:
             async for change in changes(self._client, path):
-                take(view, change)
-                view.tell()
+                for item in change.object["items"] if change.type == "Listed" else [change.object]:
+                    take(view, item, gone=change.type == "DELETED")
         except KubeError as error:
             # Without this right there is still the look at the end; it reports what it cannot read.
             logger.warning("%s cannot be watched: %s", path, error.message)
 
 
-def _take_pod(view: NamespaceView, change: Change) -> None:
-    if change.type == "Listed":
-        for item in change.object["items"]:
-            pod = read_pod(item)
-            view.pods[pod.uid] = pod
-    elif change.type != "DELETED":
-        pod = read_pod(change.object)
-        view.pods[pod.uid] = pod
-    while len(view.pods) > MAX_PODS:
-        del view.pods[next(iter(view.pods))]
+class _Take(Protocol):
+    def __call__(self, view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None: ...
 
 
-def _take_event(view: NamespaceView, change: Change) -> None:
-    items = change.object["items"] if change.type == "Listed" else [change.object]
-    for item in items:
-        item["metadata"].pop("managedFields", None)
-        view.events[item["metadata"]["uid"]] = item
-    while len(view.events) > MAX_EVENTS:
-        del view.events[next(iter(view.events))]
+def _take_pod(view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None:
+    if not gone:  # else what it last was is remembered
+        view.see_pod(read_pod(body))
+
+
+def _take_event(view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None:  # noqa: ARG001 -- events go by themselves
+    view.see_event(body)

@@ -19,20 +19,21 @@ from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
 from managedchart_operator.diagnosis.dependents import have_dependents
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
-from managedchart_operator.diagnosis.health import WORKLOADS, healthy
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.objects import Identity, identities, outline, parse_manifest
-from managedchart_operator.diagnosis.readiness import SPEC_TELLS, needs_waiting
+from managedchart_operator.diagnosis.readiness import SPEC_TELLS, State, needs_waiting, readiness
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 
-# Most upgrades are over before this; those that are not may want to be explained. What happened earlier is not lost: the
-# watch begins with all pods and events that there are.
+# Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this; those
+# that are not may want to be explained. What happened earlier is not lost: the watch begins with all pods and events there.
 WATCH_AFTER_SECONDS = 0.5
+# What has pods.
+_WORKLOADS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1", "Job": "batch/v1"}
 # Objects without finalizers go within milliseconds of their last pod.
 GONE_LOOK_SECONDS = 0.3
 
@@ -59,6 +60,7 @@ class RunEvidence:
     _view: NamespaceView | None = None
     _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _waits: int = 0
+    _waiting: asyncio.Event = field(default_factory=asyncio.Event)
     _known: Deployed | None = None
     _objects: list[dict[str, Any]] = field(default_factory=list)
     _hooks: frozenset[Identity] = frozenset()
@@ -72,8 +74,9 @@ class RunEvidence:
         return Redactor(secrets_in_values(self.values) | secrets_in_manifest(self._objects))
 
     def helm_waits(self) -> None:
-        """Take down that helm has begun to wait: once for each hook, then for the release's objects."""
+        """Take down that a wait has begun: of helm once for each hook, then for the release's objects, by helm or by us."""
         self._waits += 1
+        self._waiting.set()
 
     async def watch_over(self, work: Coroutine[Any, Any, None], *, grace: float | None) -> Cause | None:
         """Do the work, and end it early when the namespace shows that it waits in vain; returns why then.
@@ -102,6 +105,7 @@ class RunEvidence:
 
         `grace` in seconds as in `FailFast`; None only remembers what is seen.
         """
+        await self._waiting.wait()
         await asyncio.sleep(WATCH_AFTER_SECONDS)
         self._view = await self._watching.enter_async_context(self.watches.use(self.namespace))
         if grace is None:
@@ -144,14 +148,14 @@ class RunEvidence:
         """Whether all workloads of the newest revision have come up. Raises KubeError, HelmError."""
         await self._read()
         for item in self._objects:
-            version = WORKLOADS.get(item["kind"])
+            version = _WORKLOADS.get(item["kind"])
             if version is None or (item["kind"], item["metadata"]["name"]) in self._hooks:
                 continue
             namespace = item["metadata"].get("namespace") or self.namespace
             found = await self.collector.objects.get(
                 ObjectRef(version, item["kind"], item["metadata"]["name"], namespace)
             )
-            if found is None or not healthy(found):
+            if found is None or readiness(found, api_version=version, kind=item["kind"]).state is not State.CURRENT:
                 return False
         return bool(self._objects)
 

@@ -10,7 +10,6 @@ from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
-from managedchart_operator.diagnosis.health import healthy
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.reasons import Reason
@@ -155,8 +154,9 @@ def watcher(view: NamespaceView, *, root: tuple[str, str] | None, applied: bool,
 
 def view_of(body: dict[str, Any]) -> NamespaceView:
     """Build a view that shows one pod."""
-    found = read_pod(body)
-    return NamespaceView(pods={found.uid: found})
+    view = NamespaceView()
+    view.see_pod(read_pod(body))
+    return view
 
 
 HOPELESS = [pod(WAITING_IMAGE), pod(WAITING_CRASH, restarts=3, exit_code=1)]
@@ -190,33 +190,3 @@ async def test_pods_of_others_and_of_what_was_there_before_never_count(
 async def test_a_hooks_own_pod_counts_before_anything_is_applied() -> None:
     judge = watcher(view_of(HOPELESS[0]), root=("Deployment", "web"), applied=False, hooks=True)
     assert (await asyncio.wait_for(judge.hopeless(), 5)).reason is Reason.IMAGE_PULL
-
-
-def workload(kind: str, status: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """Build a workload of generation 2."""
-    return {"kind": kind, "metadata": {"generation": 2}, "spec": spec, "status": {"observedGeneration": 2, **status}}
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (workload("Deployment", {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}), True),
-        (workload("Deployment", {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}), False),
-        (workload("Deployment", {}, replicas=0), True),
-        (
-            workload(
-                "Deployment", {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-            ),
-            False,
-        ),
-        (workload("StatefulSet", {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}), True),
-        (
-            workload("DaemonSet", {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 1}),
-            False,
-        ),
-        (workload("Job", {"conditions": [{"type": "Complete", "status": "True"}]}), True),
-        (workload("Job", {}), False),
-    ],
-)
-def test_a_workload_is_healthy_when_all_that_it_wants_is_ready(body: dict[str, Any], expected: bool) -> None:
-    assert healthy(body) is expected

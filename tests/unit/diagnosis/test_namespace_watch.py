@@ -1,0 +1,49 @@
+"""What a view of a namespace keeps, and whom it wakes."""
+
+from typing import Any
+
+import pytest
+
+from managedchart_operator.diagnosis import namespace_watch
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView
+from managedchart_operator.diagnosis.pods import read_pod
+
+
+def pod(name: str, **state: Any) -> Any:
+    containers = [{"name": "a", "ready": False, "restartCount": 0, "state": state}] if state else []
+    return read_pod({"metadata": {"uid": name, "name": name}, "status": {"containerStatuses": containers}})
+
+
+IMAGE = {"waiting": {"reason": "ErrImagePull"}}
+
+
+def event(uid: str, reason: str, kind: str = "Warning") -> dict[str, Any]:
+    return {"metadata": {"uid": uid, "managedFields": [{}]}, "reason": reason, "type": kind}
+
+
+def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
+    """In a namespace of hundreds of releases most changes are of no concern to anybody."""
+    view = NamespaceView()
+    view.see_pod(pod("a"))
+    view.see_pod(pod("a", running={}))
+    view.see_event(event("e", "Pulled", "Normal"))
+    assert view.version == 0
+    view.see_pod(pod("a", **IMAGE))
+    assert (view.version, list(view.troubled)) == (1, ["a"])
+    view.see_pod(pod("a", **IMAGE))
+    assert view.version == 1, "the same again"
+    view.see_pod(pod("a", running={}))
+    assert (view.version, list(view.troubled)) == (2, [])
+    view.see_event(event("f", "FailedCreate"))
+    assert (view.version, list(view.refused)) == (3, ["f"])
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(namespace_watch, "MAX_PODS", 2)
+    monkeypatch.setattr(namespace_watch, "MAX_EVENTS", 2)
+    view = NamespaceView()
+    for name in "abc":
+        view.see_pod(pod(name, **IMAGE))
+        view.see_event(event(name, "FailedCreate"))
+    assert list(view.pods) == list(view.troubled) == list(view.events) == list(view.refused) == ["b", "c"]
+    assert "managedFields" not in view.events["c"]["metadata"]
