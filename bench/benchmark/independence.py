@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmark import waves
 from benchmark.api import charts_path
-from benchmark.metrics import HELM_APPLYING, HELM_RUNNING, Metrics
+from benchmark.metrics import HELM_RUNNING, RECONCILING, Metrics
+from benchmark.processes import memory_mb
 from benchmark.results import environment
 from benchmark.world import World, fresh, say
 from harness.operator_process import OperatorProcess
@@ -22,7 +23,7 @@ NEVER = {"replicaCount": 1, "podAnnotations": {"devcluster.managedchart.dev/fail
 
 def run(*, waiting: int, others: int) -> dict[str, Any]:
     """Install the others alone, then beside the waiting ones, twice; return the document."""
-    alone = beside = 0.0
+    alone = beside = memory = 0.0
     with fresh() as world, world.operator("operator") as operator:
         world.namespace("others")
         world.namespace("waiting")
@@ -33,14 +34,15 @@ def run(*, waiting: int, others: int) -> dict[str, Any]:
             say(f"round {number} of {ROUNDS}: beside {waiting} that wait")
             for name in stuck:
                 world.api.request("POST", charts_path("waiting"), waves.body_of(name, values=NEVER))
-            running = _until_waiting(operator, waiting)
+            _until_waiting(operator, waiting)
+            memory = max(memory, memory_mb(operator.pid))
             beside += _install(world, others, number=2 * number + 1)
             waves.delete(world.api, "waiting", stuck)
         where = environment(world.helm)
     return {
         "n": others,
         "waiting": waiting,
-        "waiting_helm_processes": running,
+        "waiting_rss_mb": round(memory, 1),
         "alone_seconds": round(alone, 3),
         "beside_seconds": round(beside, 3),
         "ratio": round(beside / alone, 3),
@@ -53,7 +55,7 @@ def table(document: dict[str, Any]) -> str:
     """Return the document as text."""
     return (
         f"{document['n']} installs, twice: {document['alone_seconds']:.2f} s alone, {document['beside_seconds']:.2f} s beside"
-        f" {document['waiting']} that wait ({document['waiting_helm_processes']} helm processes):"
+        f" {document['waiting']} that wait (no helm runs for them, the operator has {document['waiting_rss_mb']:.0f} MiB):"
         f" {document['ratio']:.2f} times (goal: at most {document['goal']})"
     )
 
@@ -65,13 +67,13 @@ def _install(world: World, count: int, *, number: int) -> float:
     return seconds
 
 
-def _until_waiting(operator: OperatorProcess, count: int) -> int:
-    """Return how many helm processes run when no release of the waiting ones is being applied any more."""
+def _until_waiting(operator: OperatorProcess, count: int) -> None:
+    """Return when so many resources are being reconciled and no helm is left."""
     deadline = time.monotonic() + _WAITING_SECONDS
     while time.monotonic() < deadline:
         now = Metrics.read(operator.port)
-        running = int(now.sum(HELM_RUNNING))
-        if running >= count and now.sum(HELM_APPLYING) == 0:
-            return running
+        running = int(now.sum(RECONCILING))
+        if running >= count and now.sum(HELM_RUNNING) == 0:
+            return
         time.sleep(_POLL_SECONDS)  # nothing of this is written anywhere but in the metrics
     raise TimeoutError(f"{running} of {count} releases wait after {_WAITING_SECONDS:.0f} s")

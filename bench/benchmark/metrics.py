@@ -5,7 +5,7 @@ from urllib.request import urlopen
 
 HELM_STARTED = "managedchart_helm_processes_started_total"
 HELM_RUNNING = "managedchart_helm_processes"
-HELM_APPLYING = "managedchart_helm_applying"
+RECONCILING = "managedchart_reconciles_running"
 HELM_CPU = "managedchart_helm_cpu_seconds_total"
 API_REQUESTS = "managedchart_api_requests_total"
 LOOP_LAG_MAX = "managedchart_loop_lag_max_seconds"
