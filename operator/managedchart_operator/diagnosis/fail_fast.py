@@ -11,10 +11,10 @@ loop, a controller that still cannot create its pods after the grace.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.events import select
@@ -23,6 +23,8 @@ from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.errors import KubeError
+
+T = TypeVar("T")
 
 # The kubelet waits 10, 20 and 40 s between the first restarts: after three it is not a start that needs a second try.
 HOPELESS_RESTARTS = 3
@@ -50,6 +52,8 @@ class FailFast:
     rendered: Callable[[], Awaitable[Rendered | None]]
     lineage_of: Callable[[frozenset[Identity]], Lineage]
     _first_seen: dict[str, float] = field(default_factory=dict)
+    _foreign: set[str] = field(default_factory=set)
+    """UIDs of pods and events of other releases, which are looked into once: they may be in trouble for hours."""
 
     async def hopeless(self) -> Cause:
         """Return the cause once it is clear that waiting is in vain; waits for ever otherwise."""
@@ -67,7 +71,7 @@ class FailFast:
     def _suspicions(self) -> Iterable["_Suspicion"]:
         """Yield what has been hopeless for long enough."""
         present: set[str] = set()
-        for pod in self.view.troubled.values():
+        for pod in self._of_ours(self.view.troubled):
             for container in pod.containers:
                 key = f"{pod.uid}/{container.name}"
                 if container.image_unavailable:
@@ -76,12 +80,17 @@ class FailFast:
                         yield _Suspicion(pod=pod)
                 elif container.crashing and container.restarts >= HOPELESS_RESTARTS:
                     yield _Suspicion(pod=pod)
-        for uid, event in self.view.refused.items():
+        for event in self._of_ours(self.view.refused):
+            uid = event["metadata"]["uid"]
             present.add(uid)
             if self._ripe(uid):
                 yield _Suspicion(event=event)
         for key in self._first_seen.keys() - present:
             del self._first_seen[key]
+
+    def _of_ours(self, seen: Mapping[str, T]) -> list[T]:
+        """Return what is not known to be of others, from what was seen by UID."""
+        return [found for uid, found in seen.items() if uid not in self._foreign]
 
     def _ripe(self, key: str) -> bool:
         now = time.monotonic()
@@ -95,6 +104,8 @@ class FailFast:
         try:
             for suspicion in suspicions:
                 root = await suspicion.root(lineage)
+                if root is None and await suspicion.is_foreign(lineage):
+                    self._foreign.add(suspicion.uid)
                 if root is None or not (self.applied() or root in rendered.hooks):
                     continue
                 if cause := self._cause(suspicion, root in rendered.hooks):
@@ -121,8 +132,21 @@ class _Suspicion:
     pod: Pod | None = None
     event: dict[str, Any] | None = None
 
+    @property
+    def uid(self) -> str:
+        return self.pod.uid if self.pod is not None else str((self.event or {})["metadata"]["uid"])
+
     async def root(self, lineage: Lineage) -> Identity | None:
         if self.pod is not None:
             return await lineage.root_of(self.pod)
+        return await lineage.root_of_controller(*self._controller)
+
+    async def is_foreign(self, lineage: Lineage) -> bool:
+        if self.pod is not None:
+            return await lineage.is_foreign(self.pod)
+        return await lineage.is_foreign_controller(*self._controller)
+
+    @property
+    def _controller(self) -> Identity:
         subject = (self.event or {}).get("involvedObject") or {}
-        return await lineage.root_of_controller(subject.get("kind", ""), subject.get("name", ""))
+        return subject.get("kind", ""), subject.get("name", "")

@@ -65,6 +65,24 @@ class Lineage:
                     return (owner["kind"], owner["name"])
         return None
 
+    async def is_foreign(self, pod: Pod) -> bool:
+        """Whether a pod comes from none of the rendered objects, of whatever revision; this never changes. Raises KubeError."""
+        if ("Pod", pod.name) in self.rendered:
+            return False
+        return all([await self.is_foreign_controller(kind, name) for kind, name, _ in pod.owners])
+
+    async def is_foreign_controller(self, kind: str, name: str) -> bool:
+        """The same for a controller by kind and name. Raises KubeError."""
+        if (kind, name) in self.rendered:
+            return False
+        if kind not in ("ReplicaSet", "Job"):
+            return True
+        found = await self._get(kind, name)
+        if found is None:
+            return False  # its owner is not known
+        owners = (found.get("metadata") or {}).get("ownerReferences") or ()
+        return all((owner["kind"], owner["name"]) not in self.rendered for owner in owners)
+
     def forget(self) -> None:
         """Look at the objects anew: they may have changed since."""
         self._known.clear()

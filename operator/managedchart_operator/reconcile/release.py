@@ -326,7 +326,7 @@ class HelmRelease:
         Whoever cancels this leaves a revision behind that helm calls deployed: the status tells that exec has not ended,
         and the next run decides whether to wait on or to take it for failed.
         """
-        self.evidence.helm_waits()
+        self.evidence.all_is_applied()
         wait = self.tools.waits.of(await self.evidence.rendered(), namespace=self.namespace)
         unready = await wait.within(seconds(self.spec.timeout))
         if unready:

@@ -61,6 +61,7 @@ class RunEvidence:
     _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _waits: int = 0
     _waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    _all_applied: bool = False
     _known: Deployed | None = None
     _objects: list[dict[str, Any]] = field(default_factory=list)
     _hooks: frozenset[Identity] = frozenset()
@@ -74,8 +75,13 @@ class RunEvidence:
         return Redactor(secrets_in_values(self.values) | secrets_in_manifest(self._objects))
 
     def helm_waits(self) -> None:
-        """Take down that a wait has begun: of helm once for each hook, then for the release's objects, by helm or by us."""
+        """Take down that helm has begun to wait: once for each hook, then for the release's objects."""
         self._waits += 1
+        self._waiting.set()
+
+    def all_is_applied(self) -> None:
+        """Take down that helm has done its work, and that the operator waits for the release's objects."""
+        self._all_applied = True
         self._waiting.set()
 
     async def watch_over(self, work: Coroutine[Any, Any, None], *, grace: float | None) -> Cause | None:
@@ -203,17 +209,25 @@ class RunEvidence:
         self._known, self._objects, self._hooks = found, hooks + objects, identities(hooks)
 
     async def _rendered_now(self) -> Rendered | None:
-        """Return what the revision that helm works on renders; None while it is not stored yet."""
-        try:
-            await self._read()
-        except (KubeError, HelmError):
-            return None  # looked at again with the next suspicion
-        if self._known is None or self._known.revision.attempt != self.attempt:
+        """Return what the run's own revision renders; None while it is not stored yet."""
+        if not self._knows_its_own:
+            try:
+                await self._read()
+            except (KubeError, HelmError):
+                return None  # looked at again with the next suspicion
+        if not self._knows_its_own:
             return None
         return Rendered(identities(self._objects), self._hooks)
 
+    @property
+    def _knows_its_own(self) -> bool:
+        """Whether the run's own revision was read; what it renders does not change any more."""
+        return self._known is not None and self._known.revision.attempt == self.attempt
+
     def _applied(self) -> bool:
         """Whether helm has applied the release's objects: it waits once for each hook before that."""
+        if self._all_applied:
+            return True
         if self._known is None:
             return False
         operation = "install" if self._known.revision.number == 1 else "upgrade"

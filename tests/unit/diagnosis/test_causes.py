@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.status import FailureEvent
+from managedchart_operator.diagnosis import fail_fast
 from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
@@ -126,12 +127,17 @@ class FakeLineage:
 
     def __init__(self, root: tuple[str, str] | None) -> None:
         self.root = root
+        self.asked = 0
 
     async def root_of(self, _: Any) -> tuple[str, str] | None:
         return self.root
 
     async def root_of_controller(self, *_: Any) -> tuple[str, str] | None:
         return self.root
+
+    async def is_foreign(self, _: Any) -> bool:
+        self.asked += 1
+        return self.root is None
 
 
 def watcher(view: NamespaceView, *, root: tuple[str, str] | None, applied: bool, hooks: bool = False) -> FailFast:
@@ -185,6 +191,17 @@ async def test_pods_of_others_and_of_what_was_there_before_never_count(
 ) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(watcher(view_of(HOPELESS[0]), root=root, applied=applied).hopeless(), 0.1)
+
+
+async def test_the_trouble_of_others_is_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of another release may crash for hours, and hundreds of releases may wait beside it."""
+    monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.01)
+    lineage = FakeLineage(None)
+    judge = watcher(view_of(HOPELESS[0]), root=None, applied=True)
+    judge.lineage_of = lambda _: lineage  # type: ignore[assignment, return-value]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(judge.hopeless(), 0.1)
+    assert lineage.asked == 1
 
 
 async def test_a_hooks_own_pod_counts_before_anything_is_applied() -> None:
