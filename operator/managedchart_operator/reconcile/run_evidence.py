@@ -31,7 +31,7 @@ from managedchart_operator.reasons import Reason
 
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this; those
 # that are not may want to be explained. What happened earlier is not lost: the watch begins with all pods and events there.
-WATCH_AFTER_SECONDS = 0.5
+WATCH_AFTER_SECONDS = 0.25
 # What has pods.
 _WORKLOADS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1", "Job": "batch/v1"}
 # Objects without finalizers go within milliseconds of their last pod.
