@@ -43,13 +43,10 @@ class AwsVpcCni(Lifecycle):
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
         """Upgrade, taking over the fields that another manager set before."""
-        if context.operation is Operation.FINISH:
-            await context.release.finish()
-        else:
-            await self.uninstall_before_breaking_version(context)
-            # A dry run has marked nothing, so helm must be told to look past the marks that are missing.
-            dry = context.operation is Operation.DRY_RUN
-            await context.release.upgrade(force_conflicts=True, take_ownership=dry)
+        await self.uninstall_before_breaking_version(context)
+        # A dry run has marked nothing, so helm must be told to look past the marks that are missing.
+        dry = context.operation is Operation.DRY_RUN
+        await context.release.upgrade(force_conflicts=True, take_ownership=dry)
         return payload
 
     async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:

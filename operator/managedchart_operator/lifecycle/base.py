@@ -37,8 +37,11 @@ class Lifecycle:
         return payload
 
     async def exec(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Do what the action says, by `deploy`, `destroy` or nothing."""
+        """Do what the action says, by `deploy`, `destroy` or nothing; what is deployed already is only waited for."""
         match context.action:
+            case Action.DEPLOY if context.operation is Operation.FINISH:
+                await context.release.finish()
+                return payload
             case Action.DEPLOY:
                 return await self.deploy(context, payload)
             case Action.DESTROY:
@@ -52,11 +55,8 @@ class Lifecycle:
         An install takes the fields of objects that exist already: helm refuses all but those that somebody marked for
         this release, and whoever made them still manages their fields.
         """
-        if context.operation is Operation.FINISH:
-            await context.release.finish()
-        else:
-            await self.uninstall_before_breaking_version(context)
-            await context.release.upgrade(force_conflicts=await _installs(context))
+        await self.uninstall_before_breaking_version(context)
+        await context.release.upgrade(force_conflicts=await _installs(context))
         return payload
 
     async def destroy(self, context: PhaseContext, payload: Payload) -> Payload:
