@@ -101,10 +101,11 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str) -> lis
     return arguments
 
 
-def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool) -> list[str]:
-    """Return the arguments that remove a release with all its objects and wait until they are gone.
+def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, wait: bool) -> list[str]:
+    """Return the arguments that remove a release with all its objects.
 
-    Only in the `foreground` does helm see that the dependents (pods) are gone too.
+    Only in the `foreground` can be seen that the dependents (pods) are gone too. With `wait`, helm waits until all is gone and
+    forgets the release then; without, it keeps the revisions, the newest as uninstalled, for whoever waits instead.
     """
     return [
         "uninstall",
@@ -113,7 +114,7 @@ def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool) -
         f"--timeout={timeout}",
         "--ignore-not-found",
         f"--cascade={'foreground' if foreground else 'background'}",
-        "--wait=watcher",
+        *(["--wait=watcher"] if wait else ["--wait=hookOnly", "--keep-history"]),
         "--debug",
     ]
 

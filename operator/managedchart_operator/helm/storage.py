@@ -35,6 +35,7 @@ DEPLOYED = "deployed"
 FAILED = "failed"
 SUPERSEDED = "superseded"
 UNINSTALLING = "uninstalling"
+UNINSTALLED = "uninstalled"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
 # The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
@@ -197,7 +198,11 @@ class StoredRelease:
 
     def hooks_before(self, operation: str) -> int:
         """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""
-        return sum(f"pre-{operation}" in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
+        return self.hooks_at(f"pre-{operation}")
+
+    def hooks_at(self, event: str) -> int:
+        """Return how many hooks run at an event, like `post-delete`."""
+        return sum(event in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
 
     @property
     def description(self) -> str:

@@ -1,7 +1,7 @@
 """Helm's release Secrets: the storage that is the truth about releases.
 
-Purpose: list them by metadata only, read one, rewrite one. Boundary: what is inside a Secret is `helm.storage`'s; the two
-meet in the layers above. Invariant: a Secret is rewritten only if it is still the one that was read (resourceVersion).
+Purpose: list them by metadata only; read, rewrite or delete one. Boundary: what is inside a Secret is `helm.storage`'s; the
+two meet in the layers above. Invariant: a Secret is rewritten only if it is still the one that was read (resourceVersion).
 Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, name, version, status.
 """
 
@@ -47,6 +47,14 @@ class ReleaseSecrets:
                 return None
             raise
         return secret
+
+    async def delete(self, *, namespace: str, name: str) -> None:
+        """Delete one Secret, if it is there. Raises KubeError."""
+        try:
+            await self._client.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        except KubeError as error:
+            if error.status != 404:
+                raise
 
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Put new release data and labels into a Secret that was read before.

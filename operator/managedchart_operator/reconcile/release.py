@@ -34,6 +34,7 @@ from managedchart_operator.helm.storage import (
     HELM_WAITS,
     OPERATOR_WAITS,
     OWNER_LABEL,
+    UNINSTALLED,
     UNINSTALLING,
     WAIT_LABEL,
     Revision,
@@ -235,27 +236,37 @@ class HelmRelease:
                 raise _blocked(blockers, text="")
             self.outcome = "nothing was deployed"
             return False
-        timeout = self.spec.timeout
-        deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
-        if self.newest and (stored := await self.read_stored()):
+        stored = await self.read_stored()
+        if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
+        foreground = await self.evidence.have_dependents()
+        # Pods may take minutes to end, and hooks that follow must find everything gone.
+        helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
+        if self.newest is None or self.newest.status != UNINSTALLED or helm_waits:
+            await self._helm_uninstall(foreground=foreground, wait=helm_waits)
+        if not helm_waits:
+            gone = await self.evidence.wait_until_gone(seconds(self.spec.timeout))
+            blockers = [] if gone else await self.evidence.blockers()
+            await self.storage.purge()
+            if blockers:
+                raise _blocked(blockers, text="")
+        self.storage.revisions = ()
+        self.outcome = "uninstalled"
+        return True
+
+    async def _helm_uninstall(self, *, foreground: bool, wait: bool) -> None:
+        timeout = self.spec.timeout
         arguments = command.uninstall(
-            release=self.name,
-            namespace=self.namespace,
-            timeout=timeout,
-            foreground=await self.evidence.have_dependents(),
+            release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
         )
         try:
-            await self._helm(arguments, deadline=deadline)
+            await self._helm(arguments, deadline=command.ReleaseOptions(self.name, self.namespace, timeout).deadline)
         except HelmError as error:
             await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
                 raise await self._name_blockers(error) from error
-        self.storage.revisions = ()
-        self.outcome = "uninstalled"
-        return True
 
     async def _name_blockers(self, error: HelmError) -> HelmError:
         """Say which objects hold up an uninstall, where that is what it failed for."""

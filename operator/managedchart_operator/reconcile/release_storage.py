@@ -74,6 +74,12 @@ class ReleaseStorage:
             await self._set_status(good, DEPLOYED)
         await self.observe()
 
+    async def purge(self) -> None:
+        """Forget the release: delete its revisions, the newest last, so that a successor goes on. Raises KubeError."""
+        for revision in reversed(self.revisions):
+            await self.secrets.delete(namespace=self.namespace, name=revision.secret)
+        self.revisions = ()
+
     async def _set_status(self, revision: Revision, status: str, description: str | None = None) -> bool:
         """Give a revision another status; False where somebody else has done so since it was seen.
 

@@ -189,8 +189,9 @@ class RunEvidence:
 
     async def blockers(self) -> list[Blocker]:
         """Return the objects of the release whose deletion does not come to an end. Never raises but for a cancel."""
-        with contextlib.suppress(KubeError, HelmError):
-            await self._read()
+        if self._known is None:
+            with contextlib.suppress(KubeError, HelmError):
+                await self._read()
         refs = await references(self.collector.objects, self.namespace, self._objects)
         return await find_blockers(self.collector.objects, refs)
 

@@ -158,3 +158,34 @@ def test_a_release_changed_while_the_operator_was_down_is_brought_back_although_
     config = own_cluster.get(f"/api/v1/namespaces/{own_ns}/configmaps/web")
     assert config is not None
     assert config["data"]["MESSAGE"] == "ours"
+
+
+def test_a_removal_that_a_kill_ended_between_helm_and_the_end_of_its_objects_is_ended(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
+) -> None:
+    """helm has kept the revisions, so that what is still there is waited for, and nothing is forgotten."""
+    held = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "held", "finalizers": ["managedchart.dev/test"]},
+    }
+    own_cluster.apply(managedchart("raw", RAW, values={"objects": [held]}), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "raw")
+    own_operator.kill()
+    command = [helm_binary, "uninstall", "raw", f"--namespace={own_ns}", "--keep-history"]
+    environment = {**os.environ, "KUBECONFIG": str(own_cluster.kubeconfig)}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    own_cluster.kubectl("delete", "managedchart", "raw", f"--namespace={own_ns}", "--wait=false")
+    own_operator.start()
+    own_cluster.wait_chart(
+        own_ns,
+        "raw",
+        lambda found: any(phase["name"] == "Exec" for phase in found["status"]["phases"]),
+        what="being removed",
+    )
+    assert [status for _, status in own_cluster.revisions(own_ns, "raw")] == ["uninstalled"]
+    free = '-p={"metadata": {"finalizers": null}}'
+    own_cluster.kubectl("patch", "configmap", "held", f"--namespace={own_ns}", "--type=merge", free)
+    own_cluster.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{own_ns}/managedcharts", "raw")
+    assert own_cluster.revisions(own_ns, "raw") == []
+    assert own_operator.metric(STARTED) == 0

@@ -84,17 +84,18 @@ def test_rollback_has_the_options_of_the_upgrade_before_it() -> None:
 
 
 def test_uninstall_waits_until_all_is_gone_and_bears_that_nothing_is_there() -> None:
-    arguments = command.uninstall(release="web", namespace="apps", timeout="30s", foreground=True)
+    arguments = command.uninstall(release="web", namespace="apps", timeout="30s", foreground=True, wait=True)
     assert arguments[:2] == ["uninstall", "web"]
     assert {"--namespace=apps", "--timeout=30s", "--cascade=foreground", "--wait=watcher", "--ignore-not-found"} <= set(
         arguments
     )
 
 
-def test_uninstall_leaves_to_the_background_what_nobody_has_to_wait_for() -> None:
-    arguments = command.uninstall(release="web", namespace="apps", timeout="30s", foreground=False)
-    assert "--cascade=background" in arguments
-    assert "--wait=watcher" in arguments
+def test_an_uninstall_that_helm_does_not_wait_for_keeps_the_revisions() -> None:
+    """What is left of it after a kill tells that somebody has to see to its end."""
+    arguments = command.uninstall(release="web", namespace="apps", timeout="30s", foreground=False, wait=False)
+    assert {"--cascade=background", "--wait=hookOnly", "--keep-history"} <= set(arguments)
+    assert "--wait=watcher" not in arguments
 
 
 def test_pull_from_a_repository() -> None:

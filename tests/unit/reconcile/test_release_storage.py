@@ -28,6 +28,7 @@ class FakeSecrets:
 
     held: dict[str, dict[str, Any]] = field(default_factory=dict)
     rewritten: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
 
     async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         return [found["metadata"] for found in self.held.values()]
@@ -39,6 +40,10 @@ class FakeSecrets:
         name = found["metadata"]["name"]
         self.rewritten.append(name)
         self.held[name] = {"metadata": {"name": name, "labels": labels}, "data": {"release": release}}
+
+    async def delete(self, *, namespace: str, name: str) -> None:
+        self.deleted.append(name)
+        del self.held[name]
 
     def told(self) -> list[tuple[int, str, str, str]]:
         """Number, label, status and description of each revision, oldest first."""
@@ -105,3 +110,11 @@ async def test_a_revision_that_nobody_works_on_any_more_is_failed_and_told_why()
         await storage.unlock(newest(storage))
         _, label, _, description = secrets.told()[1]
         assert (label, why in description) == ("failed", True), description
+
+
+async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
+    """As long as that one is there, a successor knows that something is to be ended."""
+    storage, secrets = await storage_of("superseded", "failed", "uninstalled")
+    await storage.purge()
+    assert secrets.deleted == [f"sh.helm.release.v1.web.v{number}" for number in (1, 2, 3)]
+    assert storage.newest is None
