@@ -1,7 +1,8 @@
 """What holds up an uninstall.
 
 Purpose: name the objects that are being deleted and do not go, and whose finalizers hold them. Boundary: reads only.
-Invariants: bounded in requests and time; what cannot be read is left out.
+Invariants: what is named for a person is bounded in requests and time, and leaves out what cannot be read; whether all is gone
+is told of all, or not at all.
 Source: Kubernetes documentation, "Finalizers".
 """
 
@@ -43,6 +44,13 @@ async def references(objects: Objects, namespace: str, rendered: Iterable[Mappin
             where = (meta.get("namespace") or namespace) if namespaced else ""
             found.append(ObjectRef(item["apiVersion"], item["kind"], meta["name"], where))
     return found
+
+
+async def still_there(objects: Objects, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+    """Return those of the objects that are being deleted and are not gone yet, all of them. Raises KubeError."""
+    asked = list(refs)
+    found = await asyncio.gather(*map(objects.get, asked))
+    return [ref for ref, body in zip(asked, found, strict=True) if body and body["metadata"].get("deletionTimestamp")]
 
 
 async def find_blockers(objects: Objects, refs: Iterable[ObjectRef]) -> list[Blocker]:

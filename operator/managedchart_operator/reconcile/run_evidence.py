@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references
+from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references, still_there
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
 from managedchart_operator.diagnosis.dependents import have_dependents
@@ -177,15 +177,23 @@ class RunEvidence:
         return await have_dependents(self.collector.objects, self.namespace, self._objects)
 
     async def wait_until_gone(self, seconds: float) -> bool:
-        """Look until none of the release's objects is being deleted any more; False when the time is over."""
-        try:
+        """Look until none of the release's objects is being deleted any more; False when the time is over.
+
+        Raises KubeError for what cannot be told, but for an API server that does not answer for a while.
+        """
+        left = await references(self.collector.objects, self.namespace, self._objects)
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # They are of any kinds: a watch on each would cost more than a few looks.
-                while await self.blockers():  # noqa: ASYNC110
-                    await asyncio.sleep(GONE_LOOK_SECONDS)
-        except TimeoutError:
-            return False
-        return True
+                while left:
+                    try:
+                        left = await still_there(self.collector.objects, left)
+                    except KubeError as error:
+                        if error.reason is not Reason.API_UNAVAILABLE:
+                            raise
+                    if left:
+                        await asyncio.sleep(GONE_LOOK_SECONDS)
+        return not left
 
     async def blockers(self) -> list[Blocker]:
         """Return the objects of the release whose deletion does not come to an end. Never raises but for a cancel."""
