@@ -36,8 +36,9 @@ _PUT_TOGETHER = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`])")
 _NOT_RENDERED = (".md", ".helmignore", "LICENSE")
 # helm unpacks no deeper than a chart's subcharts; what lies deeper here counts as having a late hook.
 _NESTED = 2
-# helm refuses larger charts (pkg/chart/loader/archive, MaxDecompressedChartSize).
-_UNPACKED_BYTES = 100 * 1024 * 1024
+# helm stores a chart in 1 MiB compressed, so hardly one that unpacks to more than this can be installed; in memory it stands
+# here twice, and beside the chart that it is in.
+_UNPACKED_BYTES = 32 * 1024 * 1024
 
 
 def text_has_late_hooks(text: bytes) -> bool:
@@ -63,7 +64,10 @@ def archive_has_late_hooks(data: bytes, *, depth: int = 0) -> bool:
     if depth > _NESTED:
         return True
     try:
-        unpacked = zlib.decompressobj(wbits=31).decompress(data, _UNPACKED_BYTES)
+        stream = zlib.decompressobj(wbits=31)
+        unpacked = stream.decompress(data, _UNPACKED_BYTES)
+        if not stream.eof:
+            return True  # there is more than was looked at
         with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
             return any(file_has_late_hooks(name, text, depth=depth) for name, text in _files(archive))
     except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError):

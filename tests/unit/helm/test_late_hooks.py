@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from managedchart_operator.helm import late_hooks
 from managedchart_operator.helm.late_hooks import archive_has_late_hooks, file_has_late_hooks, text_has_late_hooks
 
 LATE = [
@@ -75,6 +76,13 @@ def test_what_cannot_be_read_or_is_nested_too_deeply_may_have_one() -> None:
     assert archive_has_late_hooks(nested)
     assert archive_has_late_hooks(b"no archive")
     assert archive_has_late_hooks(packed({"a.yaml": b"kind: A\n" * 1000})[:-40])
+
+
+def test_what_unpacks_to_more_than_is_looked_at_may_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what was looked at is a whole archive by itself: tar has an end at each of its blocks."""
+    archive = packed({"a.yaml": b"a" * 512, "b.yaml": LATE[0].encode()})
+    monkeypatch.setattr(late_hooks, "_UNPACKED_BYTES", 1024)
+    assert archive_has_late_hooks(archive)
 
 
 @pytest.mark.parametrize(("chart", "late"), [("hooks", True), ("web", False), ("raw", False)])
