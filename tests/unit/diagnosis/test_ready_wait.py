@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,18 +59,10 @@ class Deployments:
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[FakeApiServer]:
-    async with FakeApiServer().running() as server:
-        yield server
-
-
-@pytest.fixture
-async def waits(api: FakeApiServer, tmp_path: Path) -> AsyncIterator[ReadyWaits]:
-    client = await KubeClient.connect(kubeconfig=api.kubeconfig(tmp_path / "kubeconfig"))
+async def waits(client: KubeClient) -> AsyncIterator[ReadyWaits]:
     waits = ReadyWaits(client, Objects(client), at_once=10)
     yield waits
     await waits.close()
-    await client.close()
 
 
 async def test_what_is_ready_at_once_costs_one_look(api: FakeApiServer, waits: ReadyWaits) -> None:
