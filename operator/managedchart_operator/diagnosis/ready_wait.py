@@ -135,13 +135,19 @@ class ReadyWait:
             self.states[replace(ref, namespace="")] = self.states.pop(ref)
 
     async def _read_all(self) -> None:
-        readings = []
+        readings: list[Callable[[], Awaitable[None]]] = []
         for collection, refs in _by_collection(self.states).items():
             if len(refs) > _READ_SINGLY:
-                readings.append(_patiently(partial(self._list, collection, refs)))
+                readings.append(partial(self._list, collection, refs))
             else:
-                readings += [_patiently(partial(self._read, ref)) for ref in refs]
-        await asyncio.gather(*readings)
+                readings += [partial(self._read, ref) for ref in refs]
+        try:
+            # Not gather, which leaves the others to themselves when one has failed.
+            async with asyncio.TaskGroup() as group:
+                for reading in readings:
+                    group.create_task(_patiently(reading))
+        except* KubeError as errors:
+            raise errors.exceptions[0] from None
 
     async def _read(self, ref: ObjectRef) -> None:
         self._found(ref, await self._objects.get(ref))

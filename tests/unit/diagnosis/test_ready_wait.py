@@ -187,6 +187,23 @@ async def test_a_right_that_is_missing_ends_the_wait(
     assert refused.value.reason is Reason.FORBIDDEN
 
 
+async def test_a_wait_that_has_failed_asks_for_nothing_more(
+    api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here another object, about which the API server cannot tell yet; it would be asked for ever."""
+    monkeypatch.setattr(ready_wait, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(ready_wait, "_FORBIDDEN_SECONDS", 0.03)
+    Deployments(api)
+    api.answers["GET", f"{PATH}/web"] = (403, refusal('deployments is forbidden: User "x" cannot get', 403))
+    api.answers["GET", f"{PATH}/other"] = (503, refusal("down", 503))
+    other = {**WEB, "metadata": {"name": "other"}}
+    with pytest.raises(KubeError):
+        await waits.of([WEB, other], namespace="apps").within(5)
+    asked = len(api.asked)
+    await asyncio.sleep(0.1)  # ten times as long as between two tries
+    assert len(api.asked) == asked
+
+
 @pytest.mark.parametrize(("mebibytes", "waits"), [(-100, 16), (162, 162), (2722, 1000)])
 def test_as_many_releases_are_waited_for_as_the_memory_holds(mebibytes: int, waits: int) -> None:
     assert waits_for(mebibytes * 1024 * 1024) == waits
