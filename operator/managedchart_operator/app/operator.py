@@ -37,6 +37,7 @@ from managedchart_operator.helm.binary import check_version, environment
 from managedchart_operator.helm.charts import ChartStore
 from managedchart_operator.helm.confinement import ChartRoots
 from managedchart_operator.helm.limits import Limits
+from managedchart_operator.helm.pull import pull
 from managedchart_operator.helm.runner import HelmRunner, end_orphans
 from managedchart_operator.helm.slots import RESERVED_BYTES, HelmSlots
 from managedchart_operator.kube.client import KubeClient
@@ -49,11 +50,11 @@ from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, Re
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.reconciler import Reconciler
-from managedchart_operator.reconcile.release import Tools, pull
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store
+from managedchart_operator.reconcile.tools import Tools
 
 logger = logging.getLogger(__name__)
 

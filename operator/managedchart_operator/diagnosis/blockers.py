@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.errors import KubeError
+from managedchart_operator.errors import KubeError, UninstallBlockedError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 
 # Enough to see what is wrong; a person looks for the rest with kubectl.
@@ -32,6 +32,16 @@ class Blocker:
         if self.finalizers:
             return f"{self.ref} (held by the finalizer {', '.join(self.finalizers)})"
         return f"{self.ref} (being deleted)"
+
+
+def blocked(blockers: list[Blocker], *, text: str = "") -> UninstallBlockedError:
+    """Return the error that names what holds up an uninstall; `text` is helm's own."""
+    return UninstallBlockedError(
+        f"the uninstall waits for {'; '.join(map(str, blockers))}",
+        blocked_by=[blocker.ref.spelled for blocker in blockers],
+        text=text,
+        hint="let the controller that owns the finalizer do its work or, if it is gone for good, take the finalizer off",
+    )
 
 
 async def references(objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]]) -> list[ObjectRef]:

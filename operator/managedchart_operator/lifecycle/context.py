@@ -28,6 +28,11 @@ class Operation(StrEnum):
     UNINSTALL = "Uninstall"
     SKIP = "Skip"
 
+    @property
+    def deploys(self) -> bool:
+        """Whether the run is to leave the release as the spec asks."""
+        return self in (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH)
+
 
 @dataclass(frozen=True, slots=True)
 class InstalledRelease:

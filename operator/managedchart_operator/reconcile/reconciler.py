@@ -38,7 +38,7 @@ from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
-from managedchart_operator.reconcile.release import HelmRelease, Tools, Unproven
+from managedchart_operator.reconcile.release import HelmRelease, Unproven
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.removal import end_uninstall, is_ours, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
@@ -46,12 +46,11 @@ from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
 from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.work import Work, post_failure
 
 _base_logger = logging.getLogger(__name__)
 
-# A revision that is the outcome of one of these is a failed one if exec fails.
-_APPLY = (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH)
 # More do not get on faster, since each asks the API server, and at a start there are as many as resources.
 LOOKS = 64
 
@@ -265,7 +264,7 @@ class Reconciler:
         )
         if status is not None and reason is Reason.DEPLOYED:
             message = f"{status.chart} {status.chart_version} is deployed as revision {status.revision}"
-        if operation in _APPLY:
+        if operation.deploys:
             recorder.remember(
                 release.newest, action=operation.value, chart_version=status.chart_version if status else None
             )
@@ -295,7 +294,7 @@ class Reconciler:
         now = datetime.now(UTC)
         policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic, endless=chart.deleting)
         plan = policy.after(error, failures=recorder.status.failures + 1, now=now)
-        applied = operation in _APPLY and recorder.failed_phase is Phase.EXEC
+        applied = operation.deploys and recorder.failed_phase is Phase.EXEC
         status = await work.release_status()
         if applied and made:
             recorder.remember(newest, action=operation.value, chart_version=status.chart_version if status else None)

@@ -12,21 +12,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from managedchart_operator.api.duration import seconds
-from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
-from managedchart_operator.diagnosis.blockers import Blocker, find_blockers
-from managedchart_operator.diagnosis.collector import Collector, Findings
-from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
-from managedchart_operator.diagnosis.ready_wait import ReadyWaits
-from managedchart_operator.errors import HelmError, KubeError, OperatorError, UninstallBlockedError
+from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.diagnosis.blockers import blocked, find_blockers
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm import command
-from managedchart_operator.helm.charts import Chart, ChartStore
+from managedchart_operator.helm.charts import Chart
 from managedchart_operator.helm.errors import classify
 from managedchart_operator.helm.late_hooks import text_has_late_hooks
-from managedchart_operator.helm.runner import HelmOutput, HelmRunner
+from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
     DEPLOYED,
@@ -42,36 +39,19 @@ from managedchart_operator.helm.storage import (
     attempt_label,
 )
 from managedchart_operator.helm.values import encode
-from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
+from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.lifecycle.context import InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
-from managedchart_operator.reconcile.inputs import InputReader, Inputs
+from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
+from managedchart_operator.reconcile.tools import Tools
 
 logger = logging.getLogger(__name__)
-
-# A pull is one download; a chart is at most a few MiB.
-PULL_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What works on releases; one set for the whole operator."""
-
-    helm: HelmRunner
-    charts: ChartStore
-    inputs: InputReader
-    secrets: ReleaseSecrets
-    namespaces: Namespaces
-    collector: Collector
-    watches: NamespaceWatches
-    waits: ReadyWaits
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,24 +213,22 @@ class HelmRelease:
         if not self.revisions:
             # helm forgets a release whose objects do not go; the status remembers them.
             if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
-                raise _blocked(blockers, text="")
+                raise blocked(blockers)
             self.outcome = "nothing was deployed"
             return False
         stored = await self.read_stored()
         if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
-        foreground = await self.evidence.have_dependents()
-        # Pods may take minutes to end, and hooks that follow must find everything gone.
-        helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
-        if self.newest is None or self.newest.status != UNINSTALLED or helm_waits:
+        helm_waits = False
+        if self.newest is None or self.newest.status != UNINSTALLED:
+            foreground = await self.evidence.have_dependents()
+            # Pods may take minutes to end, and hooks that follow must find everything gone.
+            helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
             await self._helm_uninstall(foreground=foreground, wait=helm_waits)
         if not helm_waits:
-            gone = await self.evidence.wait_until_gone(seconds(self.spec.timeout))
-            blockers = [] if gone else await self.evidence.blockers()
+            await self._until_gone()
             await self.storage.purge()
-            if blockers:
-                raise _blocked(blockers, text="")
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
@@ -268,11 +246,23 @@ class HelmRelease:
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
                 raise await self._name_blockers(error) from error
 
+    async def _until_gone(self) -> None:
+        """Wait for the end of all objects; while any may be left, the revisions stay to tell of it. Raises OperatorError."""
+        if await self.evidence.wait_until_gone(seconds(self.spec.timeout)):
+            return
+        if blockers := await self.evidence.blockers():
+            raise blocked(blockers)
+        raise OperatorError(
+            f"the API server did not tell within {self.spec.timeout} whether all objects of the release are gone",
+            reason=Reason.API_UNAVAILABLE,
+            transient=True,
+        )
+
     async def _name_blockers(self, error: HelmError) -> HelmError:
         """Say which objects hold up an uninstall, where that is what it failed for."""
         waited = error.reason in (Reason.TIMEOUT, Reason.HELM_FAILED, Reason.UNINSTALL_BLOCKED)
         blockers = await self.evidence.blockers() if waited else []
-        return _blocked(blockers, text=error.text) if blockers else error
+        return blocked(blockers, text=error.text) if blockers else error
 
     async def rollback(self, revision: Revision) -> None:
         """Bring the release back to an earlier revision. Raises HelmError, KubeError."""
@@ -420,27 +410,3 @@ class HelmRelease:
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
         return output
-
-
-def _blocked(blockers: list[Blocker], *, text: str) -> UninstallBlockedError:
-    return UninstallBlockedError(
-        f"the uninstall waits for {'; '.join(map(str, blockers))}",
-        blocked_by=[blocker.ref.spelled for blocker in blockers],
-        text=text,
-        hint="let the controller that owns the finalizer do its work or, if it is gone for good, take the finalizer off",
-    )
-
-
-async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:
-    """Fetch a packaged chart from a repository or registry into a folder. Raises HelmError."""
-    reference = source.oci or source.name or ""
-    arguments = command.pull(
-        reference,
-        destination=destination,
-        repository=source.repository,
-        version=source.version,
-        plain_http=bool(source.plain_http),
-    )
-    output = await helm.run(arguments, deadline=PULL_SECONDS, applies=False)
-    if output.exit_code != 0:
-        raise classify(output.stderr, exit_code=output.exit_code, command="pull")

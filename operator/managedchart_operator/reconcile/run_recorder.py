@@ -34,7 +34,6 @@ from managedchart_operator.reconcile.telemetry import Telemetry
 
 # A condition's message may have 32 KiB in Kubernetes; a person reads the first lines, and it stands in three conditions.
 MESSAGE_LENGTH = 2048
-_DEPLOYS = frozenset({Operation.INSTALL, Operation.UPGRADE, Operation.FINISH})
 # As many as a person compares; helm itself keeps ten.
 HISTORY = 5
 
@@ -71,7 +70,7 @@ class RunRecorder:
         `message` says what it is going to do, `operation` what exec is to do with the release, `released` that there is nothing
         left to do for it.
         """
-        self._deploys = operation in _DEPLOYS
+        self._deploys = operation is not None and operation.deploys
         self.released = released
         status = self.status
         status.observed_generation = self.chart.generation

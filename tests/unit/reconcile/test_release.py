@@ -12,7 +12,8 @@ import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.reconcile import release_storage
-from managedchart_operator.reconcile.release import HelmRelease, Tools
+from managedchart_operator.reconcile.release import HelmRelease
+from managedchart_operator.reconcile.tools import Tools
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
 """What helm 4.3.1 left when it was killed."""

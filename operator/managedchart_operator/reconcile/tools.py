@@ -1,0 +1,26 @@
+"""What works on releases: one set for the whole operator, put together in `app`."""
+
+from dataclasses import dataclass
+
+from managedchart_operator.diagnosis.collector import Collector
+from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
+from managedchart_operator.diagnosis.ready_wait import ReadyWaits
+from managedchart_operator.helm.charts import ChartStore
+from managedchart_operator.helm.runner import HelmRunner
+from managedchart_operator.kube.namespaces import Namespaces
+from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reconcile.inputs import InputReader
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The parts that a release is worked on with."""
+
+    helm: HelmRunner
+    charts: ChartStore
+    inputs: InputReader
+    secrets: ReleaseSecrets
+    namespaces: Namespaces
+    collector: Collector
+    watches: NamespaceWatches
+    waits: ReadyWaits
