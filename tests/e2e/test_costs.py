@@ -18,7 +18,7 @@ from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
 from harness.audit import Request, read_audit_log, watches_over_time
-from harness.cluster import WAIT_SECONDS, Cluster, managedchart, namespace
+from harness.cluster import WAIT_SECONDS, Cluster, cluster_beside, install_operator_objects, managedchart, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 CHART = {"path": str(REPOSITORY / "bench" / "chart")}
@@ -125,37 +125,19 @@ def meter(kind_cluster: KindCluster, helm_binary: str, tmp_path_factory: pytest.
     """A cluster of this module's own: the audit log has to be asked for when it is created."""
     folder = tmp_path_factory.mktemp("costs")
     log = folder / "audit.log"
-    own = KindCluster(
-        f"{kind_cluster.name}-costs",
-        folder / "kubeconfig",
-        kind_path=kind_cluster.kind_path,
-        kubectl_path=kind_cluster.kubectl_path,
-    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEVCLUSTER_AUDIT_LOG", str(log))
-        own.create()
-    try:
-        if not log.exists():
-            pytest.skip("this kind of cluster writes no audit log")
-        cluster = Cluster(own)
-        cluster.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
-        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        cluster.wait(crds, "managedcharts.managedchart.dev", _established, what="established")
-        for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
-            cluster.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
-        kubeconfig = service_account_kubeconfig(cluster, folder / "operator-kubeconfig")
-        operator = OperatorProcess(
-            kubeconfig=kubeconfig, folder=folder, helm=helm_binary, chart_roots=[REPOSITORY / "bench" / "chart"]
-        )
-        with operator:
-            yield Meter(cluster, operator, log)
-    finally:
-        own.delete()
-
-
-def _established(definition: dict[str, Any] | None) -> bool:
-    conditions = ((definition or {}).get("status") or {}).get("conditions") or []
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+        with cluster_beside(kind_cluster, "costs", folder) as own:
+            if not log.exists():
+                pytest.skip("this kind of cluster writes no audit log")
+            cluster = Cluster(own)
+            install_operator_objects(cluster, REPOSITORY)
+            kubeconfig = service_account_kubeconfig(cluster, folder / "operator-kubeconfig")
+            operator = OperatorProcess(
+                kubeconfig=kubeconfig, folder=folder, helm=helm_binary, chart_roots=[REPOSITORY / "bench" / "chart"]
+            )
+            with operator:
+                yield Meter(cluster, operator, log)
 
 
 @pytest.fixture

@@ -20,6 +20,19 @@ MANAGEDCHARTS = "/apis/managedchart.dev/v1alpha1"
 WAIT_SECONDS = 60.0
 
 
+@contextmanager
+def cluster_beside(kind: KindCluster, name: str, folder: Path) -> Iterator[KindCluster]:
+    """Create another cluster of the same kind, for a test that needs one of its own, and delete it afterwards."""
+    own = KindCluster(
+        f"{kind.name}-{name}", folder / f"kubeconfig-{name}", kind_path=kind.kind_path, kubectl_path=kind.kubectl_path
+    )
+    own.create()
+    try:
+        yield own
+    finally:
+        own.delete()
+
+
 class Cluster:
     """One cluster, with the CRD and the operator's identity installed."""
 

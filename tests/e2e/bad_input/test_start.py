@@ -13,7 +13,7 @@ from pytest_kind import KindCluster
 from conftest import REPOSITORY
 from e2e.bad_input.reading import read_failure, told
 from harness.chart_files import contents, package_chart
-from harness.cluster import MANAGEDCHARTS, Cluster, managedchart, namespace
+from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 SMALL = contents(package_chart())
@@ -95,20 +95,11 @@ def test_a_taken_port_is_told_with_its_setting(operator: OperatorProcess, starts
 @pytest.fixture
 def bare_cluster(kind_cluster: KindCluster, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of its own with the operator's identity and without the CRD."""
-    bare = KindCluster(
-        f"{kind_cluster.name}-bare",
-        tmp_path / "bare-kubeconfig",
-        kind_path=kind_cluster.kind_path,
-        kubectl_path=kind_cluster.kubectl_path,
-    )
-    bare.create()
-    try:
+    with cluster_beside(kind_cluster, "bare", tmp_path) as bare:
         found = Cluster(bare)
         for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
             found.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
         yield found
-    finally:
-        bare.delete()
 
 
 def test_a_missing_crd_and_what_was_stored_under_a_looser_one(

@@ -8,7 +8,7 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, install_operator_objects
+from harness.cluster import Cluster, cluster_beside, install_operator_objects
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 
@@ -41,16 +41,7 @@ def own(
 ) -> Iterator[OwnCluster]:
     """A cluster of this module's own."""
     folder = tmp_path_factory.mktemp("own-cluster")
-    kind = KindCluster(
-        f"{kind_cluster.name}-{request.module.__name__.rpartition('_')[2]}",
-        folder / "kubeconfig",
-        kind_path=kind_cluster.kind_path,
-        kubectl_path=kind_cluster.kubectl_path,
-    )
-    kind.create()
-    try:
+    with cluster_beside(kind_cluster, request.module.__name__.rpartition("_")[2], folder) as kind:
         cluster = Cluster(kind)
         install_operator_objects(cluster, REPOSITORY)
         yield OwnCluster(kind.name, cluster, folder, helm_binary)
-    finally:
-        kind.delete()

@@ -7,27 +7,17 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, install_operator_objects, namespace
+from harness.cluster import Cluster, cluster_beside, install_operator_objects, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 
 @pytest.fixture(scope="module")
 def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster on which no other operator works."""
-    folder = tmp_path_factory.mktemp("own-cluster")
-    own = KindCluster(
-        f"{kind_cluster.name}-own",
-        folder / "kubeconfig",
-        kind_path=kind_cluster.kind_path,
-        kubectl_path=kind_cluster.kubectl_path,
-    )
-    own.create()
-    try:
+    with cluster_beside(kind_cluster, "own", tmp_path_factory.mktemp("own-cluster")) as own:
         found = Cluster(own)
         install_operator_objects(found, REPOSITORY)
         yield found
-    finally:
-        own.delete()
 
 
 @pytest.fixture
