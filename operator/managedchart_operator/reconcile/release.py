@@ -226,8 +226,9 @@ class HelmRelease:
             # Pods may take minutes to end, and hooks that follow must find everything gone.
             helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
             await self._helm_uninstall(foreground=foreground, wait=helm_waits)
+        # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
+        await self._until_gone()
         if not helm_waits:
-            await self._until_gone()
             await self.storage.purge()
         self.storage.revisions = ()
         self.outcome = "uninstalled"
@@ -247,7 +248,7 @@ class HelmRelease:
                 raise await self._name_blockers(error) from error
 
     async def _until_gone(self) -> None:
-        """Wait for the end of all objects; while any may be left, the revisions stay to tell of it. Raises OperatorError."""
+        """Wait for the end of all objects. Raises OperatorError while any may be left, so that nothing is forgotten."""
         if await self.evidence.wait_until_gone(seconds(self.spec.timeout)):
             return
         if blockers := await self.evidence.blockers():

@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.errors import UninstallBlockedError
+from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.tools import Tools
@@ -39,12 +42,45 @@ class FakeSecrets:
         self.labels = labels
 
 
-def release_over(secrets: FakeSecrets) -> HelmRelease:
-    """A release of which only the storage is there."""
+def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None, timeout: str = "1s") -> HelmRelease:
+    """A release of which only the storage is there, and what is given."""
     nothing = cast("Any", None)
-    tools = Tools(nothing, nothing, nothing, cast("Any", secrets), nothing, nothing, nothing, nothing)
-    spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}})
+    collector = cast("Any", SimpleNamespace(objects=objects))
+    tools = Tools(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
+    spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "timeout": timeout})
     return HelmRelease(tools, spec, "web", "apps", owner="uid", started=datetime.now(UTC))
+
+
+class FakeHelm:
+    """A helm that succeeds at once, whatever it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
+        self.asked += arguments
+        return HelmOutput(b"", "", 0, 0.0)
+
+
+class TerminatingObjects:
+    """All objects are being deleted and do not go; a Deployment still has a pod."""
+
+    async def namespaced(self, *_: Any) -> bool:
+        return True
+
+    async def get(self, _: Any) -> dict[str, Any]:
+        meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"], "generation": 1}
+        return {"metadata": meta, "status": {"replicas": 1, "observedGeneration": 1}}
+
+
+async def test_what_helm_says_to_be_gone_is_looked_at() -> None:
+    """Its wait ends well too soon when it has seen one object gone and none of the others yet: found on a busy machine."""
+    helm = FakeHelm()
+    release = release_over(FakeSecrets(), helm=helm, objects=TerminatingObjects(), timeout="100ms")
+    with pytest.raises(UninstallBlockedError) as raised:
+        await release.uninstall()
+    assert "--wait=watcher" in helm.asked
+    assert "example.com/hold" in raised.value.message
 
 
 @pytest.mark.parametrize("work", ["decode", "with_status"])
