@@ -32,8 +32,8 @@ FAILED, BACK_OFF = "Failed", "BackOff"
 _BAD_IMAGE = {"podAnnotations": {"devcluster.managedchart.dev/fail": "image"}, "image": {"tag": "does-not-exist"}}
 # Ten times of what a step takes on two cores.
 _STEP_SECONDS = 60.0
-# A fix seldom comes within the second in which helm begins to wait, and half a second after that the operator begins to watch
-# the namespace, which it has to end too.
+# A fix seldom comes within the second in which the wait begins, and by then the operator watches the namespace, which it has to
+# end too.
 _WAITING_SECONDS = 1.0
 
 

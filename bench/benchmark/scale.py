@@ -31,7 +31,7 @@ NAMESPACE = "scale"
 GOALS = {"rss_mb": 300.0, "start_seconds": 60.0, "idle_cpu_percent": 1.0, "change_p99_ms": 300.0}
 # All names have one length, so that a release document can be renamed in place.
 _NAME = "scale-{:05d}"
-# kopf's worker of each object ends 5 s after its last event; idle begins after that.
+# After the last look the operator still ends kopf's workers and frees what they held; idle begins after that.
 _SETTLE_SECONDS = 10.0
 _IDLE_SECONDS = 30.0
 _POLL_SECONDS = 0.1
