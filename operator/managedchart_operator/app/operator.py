@@ -74,7 +74,7 @@ class Operator:
     store: Store
     scheduler: Scheduler
     metrics: Metrics
-    waits: ReadyWaits
+    tools: Tools
     releases: ReleaseWatch = field(init=False)
     lag: LoopLag = field(default_factory=LoopLag)
     loaded: bool = False
@@ -129,7 +129,8 @@ class Operator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.scheduler.drain()
-        await self.waits.close()
+        await self.tools.waits.close()
+        await self.tools.watches.close()
 
     def unhealthy(self) -> str | None:
         """Why a restart would help, or None."""
@@ -224,27 +225,27 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
     roots = ChartRoots(settings.chart_roots)
     charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     metrics, store, objects, events = Metrics(), Store(), Objects(client), Events(client)
-    waits = ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES))
+    tools = Tools(
+        helm=helm,
+        charts=charts,
+        inputs=InputReader(charts, roots),
+        secrets=ReleaseSecrets(client),
+        namespaces=Namespaces(client),
+        collector=Collector(objects, events, Logs(client)),
+        watches=NamespaceWatches(client),
+        waits=ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES)),
+    )
     reconciler = Reconciler(
         store=store,
         api=api,
         objects=objects,
         events=events,
-        tools=Tools(
-            helm=helm,
-            charts=charts,
-            inputs=InputReader(charts, roots),
-            secrets=ReleaseSecrets(client),
-            namespaces=Namespaces(client),
-            collector=Collector(objects, events, Logs(client)),
-            watches=NamespaceWatches(client),
-            waits=waits,
-        ),
+        tools=tools,
         telemetry=metrics,
         remediation=Remediation(events),
         probe=settings.probe_seconds,
     )
-    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics, waits), helm
+    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics, tools), helm
 
 
 def _helm_cpu_seconds() -> float:

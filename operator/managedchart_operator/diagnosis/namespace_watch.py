@@ -1,7 +1,7 @@
 """One watch on the pods and one on the events of a namespace, shared by all runs in it.
 
 Purpose: see trouble as it happens, and remember pods that vanish. Boundary: gathers; nothing is judged here. Invariants: at
-most two connections a namespace, none when no run uses it; what is kept is bounded.
+most two connections a namespace, none soon after the last run that uses it; what is kept is bounded.
 """
 
 import logging
@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.pods import Pod, read_pod
 from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 # A namespace with more pods than this is not one release's; the oldest are dropped from memory, not from the cluster.
 MAX_PODS = 2000
 MAX_EVENTS = 2000
+# Three for each run, about nothing that a run in this namespace could wait for in vain.
+_NOT_OURS = f"involvedObject.kind!={KIND}"
 
 
 @dataclass(slots=True)
@@ -66,25 +69,28 @@ class NamespaceView(View):
 
 
 class NamespaceWatches:
-    """Opens the watches of a namespace for its first user and closes them after its last."""
+    """Opens the watches of a namespace for its first user and closes them soon after its last."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
         self._views: Views[str, NamespaceView] = Views(
-            lambda _: NamespaceView(),
             lambda namespace, view: [
                 self._follow(view, f"/api/v1/namespaces/{namespace}/pods", _take_pod),
-                self._follow(view, f"/api/v1/namespaces/{namespace}/events", _take_event),
-            ],
+                self._follow(view, f"/api/v1/namespaces/{namespace}/events", _take_event, fields=_NOT_OURS),
+            ]
         )
 
     def use(self, namespace: str) -> AbstractAsyncContextManager[NamespaceView]:
         """Watch a namespace for as long as the block runs."""
-        return self._views.use(namespace)
+        return self._views.use(namespace, NamespaceView)
 
-    async def _follow(self, view: NamespaceView, path: str, take: "_Take") -> None:
+    async def close(self) -> None:
+        """Close the watches that linger."""
+        await self._views.close()
+
+    async def _follow(self, view: NamespaceView, path: str, take: "_Take", *, fields: str = "") -> None:
         try:
-            async for change in changes(self._client, path):
+            async for change in changes(self._client, path, fields=fields):
                 for item in change.object["items"] if change.type == "Listed" else [change.object]:
                     take(view, item, gone=change.type == "DELETED")
         except KubeError as error:

@@ -31,8 +31,6 @@ from managedchart_operator.reasons import Reason
 WAITING_BYTES = 1024 * 1024
 MOST_WAITING = 1000
 
-# Releases that come one after another, as in a wave, share one watch; longer than from one helm to the next.
-LINGER_SECONDS = 2.0
 # Of a kind with more objects than this in one namespace the collection is listed once instead of each object read.
 _READ_SINGLY = 3
 # How long to wait before an API server that did not answer is asked again.
@@ -70,8 +68,9 @@ class _Seen:
 
 @dataclass(slots=True)
 class _CollectionView(View):
-    """What is known of each object of a collection, by name."""
+    """What is known of each object of a collection that has changed after the resourceVersion `since`, by name."""
 
+    since: int = 0
     seen: dict[str, _Seen] = field(default_factory=dict)
     error: KubeError | None = None
 
@@ -90,16 +89,22 @@ class ReadyWait:
         """Return when each object is ready or has failed for good. Raises KubeError for what waiting does not heal."""
         for ref in list(self.states):  # one after another: each kind is looked up once
             await _patiently(partial(self._place, ref))
-        await self._read_all()
+        await self._read_all(self.states)
         if not (waiting := self._waiting()):
             return
         woken = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             views = []
             for collection, refs in _by_collection(waiting).items():
-                view = await stack.enter_async_context(self._views.use(collection))
+                # Not after a list: a namespace may hold thousands that are of no concern here.
+                since = min(self._versions.get(ref, 0) for ref in refs)
+                view = await stack.enter_async_context(
+                    self._views.use(collection, partial(_CollectionView, since=since))
+                )
                 stack.enter_context(view.waking(woken))
                 views.append((view, refs))
+                # Others opened it, for what was read later: whether these have changed in between it does not tell.
+                await self._read_all(ref for ref in refs if self._versions.get(ref, 0) < view.since)
             while True:
                 woken.clear()
                 for view, refs in views:
@@ -134,9 +139,9 @@ class ReadyWait:
         if not await self._objects.namespaced(ref.api_version, ref.kind):
             self.states[replace(ref, namespace="")] = self.states.pop(ref)
 
-    async def _read_all(self) -> None:
+    async def _read_all(self, wanted: Iterable[ObjectRef]) -> None:
         readings: list[Callable[[], Awaitable[None]]] = []
-        for collection, refs in _by_collection(self.states).items():
+        for collection, refs in _by_collection(wanted).items():
             if len(refs) > _READ_SINGLY:
                 readings.append(partial(self._list, collection, refs))
             else:
@@ -183,9 +188,7 @@ class ReadyWaits:
         self._client = client
         self._objects = objects
         self._views: Views[_Collection, _CollectionView] = Views(
-            lambda _: _CollectionView(),
-            lambda collection, view: [self._follow(collection, view)],
-            linger=LINGER_SECONDS,
+            lambda collection, view: [self._follow(collection, view)]
         )
 
     def of(self, rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> ReadyWait:
@@ -206,7 +209,7 @@ class ReadyWaits:
             path = await self._objects.collection_path(
                 collection.api_version, collection.kind, namespace=collection.namespace
             )
-            async for change in changes(self._client, path, fields=collection.fields, patient=False):
+            async for change in changes(self._client, path, fields=collection.fields, since=view.since, patient=False):
                 _take_change(collection, view, change)
                 view.tell()
         except KubeError as error:

@@ -1,8 +1,8 @@
 """What watches have shown so far, shared by all runs that want to know.
 
 Purpose: many releases in one namespace cost one watch, not one each. Boundary: opens, counts users and wakes them; what is
-watched and what is kept of it is told by those who use it. Invariant: a view that nobody has used for its
-`linger` has no watch.
+watched and what is kept of it is told by those who use it. Invariant: a view has no watch any more when nobody has used it
+for its `linger`.
 """
 
 import asyncio
@@ -45,35 +45,38 @@ class View:
         return self.version
 
 
+# Releases that come one after another, as in a wave, share one watch; longer than from one helm to the next.
+LINGER_SECONDS = 2.0
+
 Key = TypeVar("Key", bound=Hashable)
 AView = TypeVar("AView", bound=View)
 
 
 class Views(Generic[Key, AView]):
-    """Opens a view for its first user and closes it after its last.
+    """Opens a view for its first user and closes it some time after its last.
 
-    `make` makes a view, `follow` returns what has to run as long as it is open, `linger` is for how many seconds it stays
-    open without a user: users that come one after another then share it.
+    `follow` returns what has to run as long as a view is open, `linger` is for how many seconds it stays open without a user.
     """
 
     def __init__(
         self,
-        make: Callable[[Key], AView],
         follow: Callable[[Key, AView], Sequence[Coroutine[Any, Any, None]]],
         *,
-        linger: float = 0.0,
+        linger: float = LINGER_SECONDS,
     ) -> None:
-        self._make = make
         self._follow = follow
         self._linger = linger
         self._open: dict[Key, tuple[AView, list[asyncio.Task[None]]]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[Key, asyncio.Task[None]] = {}
+        """What lingers, with the end of that."""
 
     @asynccontextmanager
-    async def use(self, key: Key) -> AsyncIterator[AView]:
-        """Keep a view open for as long as the block runs."""
+    async def use(self, key: Key, make: Callable[[], AView]) -> AsyncIterator[AView]:
+        """Keep a view open for as long as the block runs: the one that is open, or a new one."""
+        if end := self._closing.pop(key, None):
+            end.cancel()
         if key not in self._open:
-            view = self._make(key)
+            view = make()
             tasks = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
             self._open[key] = (view, tasks)
         view, _ = self._open[key]
@@ -83,30 +86,21 @@ class Views(Generic[Key, AView]):
         finally:
             view.users -= 1
             if view.users == 0:
-                if self._linger:
-                    self._close_later(key, view)
-                else:
-                    await self._close(key, view)
+                self._closing[key] = asyncio.create_task(self._end(key), name=f"end of the watch of {key}")
 
     async def close(self) -> None:
         """Close what lingers."""
-        for task in list(self._closing):
-            task.cancel()
-        for key, (view, _) in list(self._open.items()):
-            await self._close(key, view)
+        while self._closing:
+            key, end = self._closing.popitem()
+            end.cancel()
+            await self._close(key)
 
-    def _close_later(self, key: Key, view: AView) -> None:
-        async def close() -> None:
-            await asyncio.sleep(self._linger)
-            await self._close(key, view)
+    async def _end(self, key: Key) -> None:
+        await asyncio.sleep(self._linger)
+        del self._closing[key]
+        await self._close(key)
 
-        task = asyncio.create_task(close(), name=f"end of the watch of {key}")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _close(self, key: Key, view: AView) -> None:
-        if view.users or self._open.get(key, (None,))[0] is not view:
-            return
+    async def _close(self, key: Key) -> None:
         _, tasks = self._open.pop(key)
         for task in tasks:
             task.cancel()

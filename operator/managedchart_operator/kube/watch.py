@@ -50,47 +50,58 @@ async def _list(
         query["continue"] = more
 
 
+async def _watch(
+    client: KubeClient, path: str, selectors: dict[str, str], version: str, *, accept: str
+) -> AsyncIterator[Change]:
+    """Yield each change after a resourceVersion, until the watch is lost: then it raises KubeError."""
+    while True:
+        version_before = version
+        query = {
+            **selectors,
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async for event in client.stream(path, query=query, accept=accept, timeout=SILENCE_SECONDS):
+            version = event["object"]["metadata"]["resourceVersion"]
+            if event["type"] != "BOOKMARK":
+                yield Change(event["type"], event["object"])
+        if version == version_before:
+            # Ended without a word: the server is going down or drops us; take a breath before the next watch.
+            await asyncio.sleep(_RETRY_SECONDS[0])
+
+
 async def changes(
     client: KubeClient,
     path: str,
     *,
     labels: str = "",
     fields: str = "",
+    since: int = 0,
     metadata_only: bool = False,
     patient: bool = True,
 ) -> AsyncIterator[Change]:
     """Yield one `Listed` change, then each change, for ever; lists again where the watch was lost.
 
+    With `since`, the resourceVersion of something that was read, it begins with what has changed after that, and lists only if
+    the API server does not remember so far back.
     Raises KubeError only for what trying again cannot heal (no such collection); one that is not `patient` does not wait for
     a missing right to be granted either.
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-    failures = 0
+    version, failures = str(since or ""), 0
     while True:
         try:
-            items, version = await _list(client, path, selectors, accept=METADATA_LIST if metadata_only else JSON_TYPE)
-            failures = 0
-            yield Change("Listed", {"items": items})
-            del items
-            while version:
-                version_before = version
-                async for event in client.stream(
-                    path,
-                    query={
-                        **selectors,
-                        "resourceVersion": version,
-                        "allowWatchBookmarks": "true",
-                        "timeoutSeconds": str(WATCH_SECONDS),
-                    },
-                    accept=METADATA if metadata_only else JSON_TYPE,
-                    timeout=SILENCE_SECONDS,
-                ):
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    if event["type"] != "BOOKMARK":
-                        yield Change(event["type"], event["object"])
-                if version == version_before:
-                    # Ended without a word: the server is going down or drops us; take a breath before the next watch.
-                    await asyncio.sleep(_RETRY_SECONDS[0])
+            if not version:
+                accept = METADATA_LIST if metadata_only else JSON_TYPE
+                items, version = await _list(client, path, selectors, accept=accept)
+                failures = 0
+                yield Change("Listed", {"items": items})
+                del items
+            async for change in _watch(
+                client, path, selectors, version, accept=METADATA if metadata_only else JSON_TYPE
+            ):
+                yield change
         except KubeError as error:
             if not error.transient and error.status != 410:
                 raise
@@ -99,4 +110,5 @@ async def changes(
             if error.reason is Reason.FORBIDDEN and failures == 0:
                 logger.warning("%s cannot be watched yet: %s", path, error.message)
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+            version = ""
             failures += 1

@@ -1,12 +1,16 @@
 """What a view of a namespace keeps, and whom it wakes."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from harness.api_server import FakeApiServer
 from managedchart_operator.diagnosis import namespace_watch
-from managedchart_operator.diagnosis.namespace_watch import NamespaceView
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.pods import read_pod
+from managedchart_operator.kube.client import KubeClient
 
 
 def pod(name: str, **state: Any) -> Any:
@@ -36,6 +40,23 @@ def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
     assert (view.version, list(view.troubled)) == (2, [])
     view.see_event(event("f", "FailedCreate"))
     assert (view.version, list(view.refused)) == (3, ["f"])
+
+
+async def test_events_about_managedcharts_are_not_asked_for(api: FakeApiServer, client: KubeClient) -> None:
+    """There are three for each run, so that in a namespace of many releases they would be most of all."""
+    watches = NamespaceWatches(client)
+    asked = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.set()
+        return web.json_response({"metadata": {"resourceVersion": "5"}, "items": []})
+
+    api.answers["GET", "/api/v1/namespaces/apps/events"] = answer
+    async with watches.use("apps"):
+        await asyncio.wait_for(asked.wait(), 5)
+    await watches.close()
+    queries = [query for _, path, query, _ in api.asked if path.endswith("/events")]
+    assert queries[0]["fieldSelector"] == "involvedObject.kind!=ManagedChart"
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

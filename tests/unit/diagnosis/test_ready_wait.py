@@ -34,10 +34,12 @@ def deployment(version: int, *, ready: bool, name: str = "web") -> dict[str, Any
 
 
 class Deployments:
-    """The collection: lists what it is given, then streams what `tell` is given."""
+    """The collection: streams what `tell` is given; lists what it was given where no watch is known any more."""
 
-    def __init__(self, api: FakeApiServer, *listed: dict[str, Any]) -> None:
+    def __init__(self, api: FakeApiServer, *listed: dict[str, Any], expired: int = 0) -> None:
         self.watches = 0
+        self.expired = expired
+        """Up to which resourceVersion the API server has forgotten what has changed."""
         self.watched = asyncio.Event()
         self._listed = listed
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -47,6 +49,8 @@ class Deployments:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if "watch" not in request.query:
             return web.json_response({"metadata": {"resourceVersion": "10"}, "items": list(self._listed)})
+        if int(request.query["resourceVersion"]) <= self.expired:
+            return web.json_response(refusal("too old resource version", 410), status=410)
         self.watches += 1
         response = web.StreamResponse()
         await response.prepare(request)
@@ -78,21 +82,54 @@ async def test_no_objects_cost_nothing(api: FakeApiServer, waits: ReadyWaits) ->
     assert api.asked == []
 
 
-async def test_what_is_not_ready_yet_is_watched(api: FakeApiServer, waits: ReadyWaits) -> None:
-    collection = Deployments(api, deployment(6, ready=False))
+async def test_what_is_not_ready_yet_is_watched_from_then_on(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """Without a list: a namespace may hold thousands of others."""
+    collection = Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
     waiting = asyncio.create_task(waits.of([WEB], namespace="apps").within(5))
     await collection.watched.wait()
     collection.tell("MODIFIED", deployment(11, ready=False))
     collection.tell("MODIFIED", deployment(12, ready=True))
     assert await waiting == ""
+    assert [path for _, path, _, _ in api.asked] == [APPS, f"{PATH}/web", PATH]
+    assert api.asked[-1][2]["resourceVersion"] == "5"
+
+
+async def test_where_the_api_server_has_forgotten_since_when_it_is_listed(
+    api: FakeApiServer, waits: ReadyWaits
+) -> None:
+    """A Deployment that is not ready and that helm has not changed may be as it is for hours."""
+    collection = Deployments(api, deployment(6, ready=True), expired=5)
+    api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
+    assert await waits.of([WEB], namespace="apps").within(5) == ""
+    assert collection.watches <= 1
+
+
+async def test_what_may_have_changed_before_a_shared_watch_began_is_read_again(
+    api: FakeApiServer, waits: ReadyWaits
+) -> None:
+    collection = Deployments(api)
+    api.answers["GET", f"{PATH}/other"] = (200, deployment(20, ready=False, name="other"))
+    other = {**WEB, "metadata": {"name": "other"}}
+    first = asyncio.create_task(waits.of([other], namespace="apps").within(5))
+    await collection.watched.wait()
+    answers = [deployment(15, ready=False), deployment(18, ready=True)]
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(answers.pop(0))
+
+    api.answers["GET", f"{PATH}/web"] = answer
+    assert await waits.of([WEB], namespace="apps").within(5) == ""
+    assert not first.done()
+    collection.tell("MODIFIED", deployment(21, ready=True, name="other"))
+    assert await first == ""
 
 
 async def test_waits_share_a_watch_and_what_it_showed_before_an_upgrade_does_not_count(
     api: FakeApiServer, waits: ReadyWaits
 ) -> None:
     """The watch lingers and still knows the Deployment as it was, ready; helm has changed it since."""
-    collection = Deployments(api, deployment(6, ready=True), deployment(6, ready=False, name="other"))
+    collection = Deployments(api)
     other = {**WEB, "metadata": {"name": "other"}}
     api.answers["GET", f"{PATH}/other"] = (200, deployment(6, ready=False, name="other"))
     api.answers["GET", f"{PATH}/web"] = (200, deployment(20, ready=False))
@@ -102,13 +139,14 @@ async def test_waits_share_a_watch_and_what_it_showed_before_an_upgrade_does_not
     collection.tell("MODIFIED", deployment(21, ready=True, name="other"))
     assert await first == ""
     assert not second.done()
+    collection.tell("MODIFIED", deployment(19, ready=True))
     collection.tell("MODIFIED", deployment(22, ready=True))
     assert await second == ""
     assert collection.watches == 1
 
 
 async def test_what_does_not_become_ready_in_time_is_told_in_helms_words(api: FakeApiServer, waits: ReadyWaits) -> None:
-    Deployments(api, deployment(6, ready=False))
+    Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
     assert await waits.of([WEB], namespace="apps").within(0.2) == (
         "resource Deployment/apps/web not ready. status: InProgress, message: Replicas: 0/1\ncontext deadline exceeded"
@@ -127,7 +165,7 @@ async def test_what_has_failed_for_good_is_not_waited_for(api: FakeApiServer, wa
 
 
 async def test_what_is_removed_meanwhile_is_missing(api: FakeApiServer, waits: ReadyWaits) -> None:
-    collection = Deployments(api, deployment(6, ready=False))
+    collection = Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(6, ready=False))
     waiting = asyncio.create_task(waits.of([WEB], namespace="apps").within(0.5))
     await collection.watched.wait()
@@ -152,7 +190,11 @@ async def test_a_cluster_wide_object_is_watched_alone(api: FakeApiServer, waits:
     api.answers["GET", root] = (200, {"resources": kinds})
     api.answers["GET", f"{path}/a.example.com"] = (200, found)
     established = {**found, "status": {"conditions": [{"type": "Established", "status": "True"}]}}
-    api.answers["GET", path] = (200, {"metadata": {"resourceVersion": "6"}, "items": [established]})
+
+    async def watch(_: web.Request) -> web.Response:
+        return web.Response(text=json.dumps({"type": "MODIFIED", "object": established}) + "\n")
+
+    api.answers["GET", path] = watch
     rendered = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
     wait = waits.of([{**rendered, "metadata": {"name": "a.example.com"}}], namespace="apps")
     assert await wait.within(5) == ""

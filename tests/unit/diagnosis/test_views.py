@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -11,11 +12,14 @@ from managedchart_operator.diagnosis.views import View, Views
 class Watched:
     """Counts what is open."""
 
-    def __init__(self, *, linger: float = 0.0) -> None:
+    def __init__(self, *, linger: float) -> None:
         self.opened: list[str] = []
         self.open: set[str] = set()
         self.closed = asyncio.Event()
-        self.views: Views[str, View] = Views(lambda _: View(), lambda key, _: [self._follow(key)], linger=linger)
+        self.views: Views[str, View] = Views(lambda key, _: [self._follow(key)], linger=linger)
+
+    def use(self, key: str) -> AbstractAsyncContextManager[View]:
+        return self.views.use(key, View)
 
     async def _follow(self, key: str) -> None:
         self.opened.append(key)
@@ -34,22 +38,24 @@ async def lingering() -> AsyncIterator[Watched]:
     await watched.views.close()
 
 
-async def test_users_at_the_same_time_share_one_watch() -> None:
-    watched = Watched()
-    async with watched.views.use("a") as first:
-        async with watched.views.use("a") as second, watched.views.use("b"):
+async def test_users_at_the_same_time_share_one_watch(lingering: Watched) -> None:
+    async with lingering.use("a") as first:
+        async with lingering.use("a") as second, lingering.use("b"):
             await asyncio.sleep(0)
             assert second is first
-            assert watched.open == {"a", "b"}
-        assert watched.open == {"a"}
-    assert watched.open == set()
-    assert sorted(watched.opened) == ["a", "b"]
+            assert lingering.open == {"a", "b"}
+        await lingering.closed.wait()
+        assert lingering.open == {"a"}
+        lingering.closed.clear()
+    await lingering.closed.wait()
+    assert lingering.open == set()
+    assert sorted(lingering.opened) == ["a", "b"]
 
 
 async def test_users_one_after_another_share_a_watch_that_lingers(lingering: Watched) -> None:
-    async with lingering.views.use("a") as first:
+    async with lingering.use("a") as first:
         await asyncio.sleep(0)
-    async with lingering.views.use("a") as second:
+    async with lingering.use("a") as second:
         assert second is first
     await lingering.closed.wait()
     assert lingering.opened == ["a"]
@@ -57,17 +63,31 @@ async def test_users_one_after_another_share_a_watch_that_lingers(lingering: Wat
 
 
 async def test_a_watch_in_use_outlives_the_linger_of_its_first_user(lingering: Watched) -> None:
-    async with lingering.views.use("a"):
+    async with lingering.use("a"):
         await asyncio.sleep(0)
-    async with lingering.views.use("a"):
+    async with lingering.use("a"):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(lingering.closed.wait(), 0.15)
         assert lingering.open == {"a"}
 
 
+async def test_each_use_lets_a_watch_linger_anew() -> None:
+    """What was used a moment ago was closed when its first user had gone for long enough."""
+    watched = Watched(linger=60)
+    async with watched.use("a"):
+        pass
+    first_end = {task for task in asyncio.all_tasks() if "end of" in task.get_name()}
+    async with watched.use("a"):
+        pass
+    await asyncio.wait(first_end)
+    assert watched.open == {"a"}
+    await watched.views.close()
+    assert watched.opened == ["a"]
+
+
 async def test_what_lingers_is_closed_at_the_end() -> None:
     watched = Watched(linger=60)
-    async with watched.views.use("a"):
+    async with watched.use("a"):
         await asyncio.sleep(0)
     await watched.views.close()
     assert watched.open == set()

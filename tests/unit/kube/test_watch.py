@@ -49,12 +49,12 @@ def refusing(status: int) -> Callable[[], web.Response]:
     return lambda: web.json_response(refusal("no", status), status=status)
 
 
-async def collect(client: KubeClient) -> list[Change]:
+async def collect(client: KubeClient, *, since: int = 0) -> list[Change]:
     """All changes until the script is over, which the server tells by a refusal."""
     found: list[Change] = []
 
     async def follow() -> None:
-        async for change in changes(client, PATH, labels="owner=helm"):
+        async for change in changes(client, PATH, labels="owner=helm", since=since):
             found.append(change)  # noqa: PERF401 -- the error at the end would lose a comprehension's list
 
     with pytest.raises(KubeError, match="the test is over"):
@@ -89,6 +89,19 @@ async def test_a_watch_that_ends_goes_on_where_it_was(client: KubeClient, api: F
     found = await collect(client)
     assert [change.type for change in found] == ["Listed", "ADDED", "MODIFIED"]
     assert [query.get("resourceVersion") for _, _, query, _ in api.asked[:3]] == [None, "5", "9"]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_what_was_read_already_is_not_listed_unless_the_watch_is_lost(
+    client: KubeClient, api: FakeApiServer, *, forgotten: bool
+) -> None:
+    changed = watching(event("MODIFIED", "a", 6))
+    api.answers["GET", PATH] = Script(*([refusing(410), listing(8)] if forgotten else []), changed)
+    found = await collect(client, since=5)
+    assert [change.type for change in found] == (["Listed", "MODIFIED"] if forgotten else ["MODIFIED"])
+    assert [query.get("resourceVersion") for _, _, query, _ in api.asked[:3]] == (
+        ["5", None, "8"] if forgotten else ["5", "6"]
+    )
 
 
 async def test_a_collection_is_read_in_pages_as_of_one_moment(client: KubeClient, api: FakeApiServer) -> None:
