@@ -37,7 +37,7 @@ class NamespaceView(View):
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
     troubled: dict[str, Pod] = field(default_factory=dict)
-    """The pods with a container whose image cannot be pulled, or that keeps ending."""
+    """The pods that are there and have a container whose image cannot be pulled, or that keeps ending."""
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The events by which controllers tell that they cannot create their pods."""
 
@@ -53,6 +53,11 @@ class NamespaceView(View):
             oldest = next(iter(self.pods))
             del self.pods[oldest]
             self.troubled.pop(oldest, None)
+
+    def see_pod_gone(self, uid: str) -> None:
+        """Take in that a pod is no more: what it last was is remembered, but it is in no trouble now."""
+        if self.troubled.pop(uid, None):
+            self.tell()
 
     def see_event(self, event: dict[str, Any]) -> None:
         """Take in an event."""
@@ -103,7 +108,9 @@ class _Take(Protocol):
 
 
 def _take_pod(view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None:
-    if not gone:  # else what it last was is remembered
+    if gone:
+        view.see_pod_gone(body["metadata"]["uid"])
+    else:
         view.see_pod(read_pod(body))
 
 

@@ -42,6 +42,15 @@ def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
     assert (view.version, list(view.refused)) == (3, ["f"])
 
 
+def test_a_pod_that_is_gone_is_remembered_and_in_no_trouble() -> None:
+    """Else the run that follows, and replaces it, would look into it at each change."""
+    view = NamespaceView()
+    view.see_pod(pod("a", **IMAGE))
+    view.see_pod_gone("a")
+    view.see_pod_gone("unknown")
+    assert (view.version, list(view.troubled), list(view.pods)) == (2, [], ["a"])
+
+
 async def test_events_about_managedcharts_are_not_asked_for(api: FakeApiServer, client: KubeClient) -> None:
     """There are three for each run, so that in a namespace of many releases they would be most of all."""
     watches = NamespaceWatches(client)
