@@ -7,7 +7,7 @@ import pytest
 from pytest_kind import KindCluster
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, cluster_beside, install_operator_objects, namespace
+from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, install_operator_objects, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 
@@ -36,7 +36,10 @@ def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iter
 
 
 @pytest.fixture
-def own_ns(own_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own."""
+def own_ns(own_cluster: Cluster, own_operator: OperatorProcess, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, cleared at its end, while `own_operator` runs: what the next one starts is counted."""
     with namespace(own_cluster, f"restart-{abs(hash(request.node.name)) % 10**8}") as made:
         yield made
+    path = f"{MANAGEDCHARTS}/namespaces/{made}/managedcharts"
+    for chart in own_cluster.items(path):
+        own_cluster.wait_gone(path, chart["metadata"]["name"])
