@@ -51,7 +51,10 @@ class HelmGuard:
         return len(self._lines()) - len(self.overlaps)
 
     def running(self) -> list[tuple[int, str]]:
-        """Return the processes of helms that change a release, with what they do, oldest first."""
+        """Return the processes of helms that change a release, with what they do, oldest first.
+
+        Each leads a session. What the script forks looks the same for a moment; killed, its `flock` told of an overlap.
+        """
         found = []
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
@@ -59,6 +62,8 @@ class HelmGuard:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 arguments = (folder / "cmdline").read_bytes().split(b"\0")
                 verb = next((i for i, text in enumerate(arguments[:3]) if text in CHANGING), None)
+                if os.getsid(int(folder.name)) != int(folder.name):
+                    continue
                 if verb is not None and self._marker in (folder / "environ").read_bytes().split(b"\0"):
                     found.append((int(folder.name), b" ".join(arguments[verb : verb + 2]).decode()))
         return sorted(found)

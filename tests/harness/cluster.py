@@ -16,6 +16,8 @@ import yaml
 from pytest_kind import KindCluster
 
 MANAGEDCHARTS = "/apis/managedchart.dev/v1alpha1"
+# As often as client-go.
+_TRIES = 10
 # A wait that takes longer than this has failed; what is waited for takes a few seconds on two cores.
 WAIT_SECONDS = 60.0
 
@@ -62,7 +64,12 @@ class Cluster:
 
     def get(self, path: str, **query: str) -> dict[str, Any] | None:
         """GET a path of the API; None where there is nothing."""
-        answer = self._session.get(self._url + path, params=query, timeout=10)
+        # An API server that has just started may ask to come again, as it does until it serves a CRD's resources.
+        for _ in range(_TRIES):
+            answer = self._session.get(self._url + path, params=query, timeout=10)
+            if answer.status_code != requests.codes.too_many_requests:
+                break
+            time.sleep(float(answer.headers.get("Retry-After", 1)))
         if answer.status_code == requests.codes.not_found:
             return None
         answer.raise_for_status()
