@@ -1,12 +1,17 @@
-"""A client of the operator, connected to a stand-in for the API server."""
+"""What unit tests share: a client of the operator, connected to a stand-in for the API server."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from harness.api_server import FakeApiServer
 from managedchart_operator.kube.client import KubeClient
+
+# A deadline per example measures how busy the machine is: 283 ms were seen for one that takes 0.1 ms.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture

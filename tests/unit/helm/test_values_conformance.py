@@ -152,7 +152,7 @@ json_values = st.recursive(
 
 
 # A process a case: a few are enough beside the tables.
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(values=st.dictionaries(st.text(min_size=1, max_size=20), json_values, min_size=1, max_size=4))
 def test_whatever_json_holds_reaches_the_templates_unchanged(helm_values: Ask, values: dict[str, Any]) -> None:
     assert as_json(helm_values(stdin=encode(values))) == as_json(values)
