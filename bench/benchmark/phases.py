@@ -98,7 +98,7 @@ class _Run:
             while (now := Metrics.read(self.operator.port)).sum(RECONCILES) < self.result.n:
                 if time.monotonic() > deadline:
                     raise TimeoutError("the restarted operator does not come to an end")
-                time.sleep(_POLL_SECONDS)
+                time.sleep(_POLL_SECONDS)  # the operator writes nothing for what is in sync
         phase.seconds = time.monotonic() - started
         phase.cluster_cpu_seconds = self.world.cluster_cpu_seconds() - cluster
         phase.operator_cpu_seconds = cpu_seconds(self.operator.pid)

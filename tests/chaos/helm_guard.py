@@ -59,13 +59,14 @@ class HelmGuard:
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
                 continue
+            pid = int(folder.name)
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 arguments = (folder / "cmdline").read_bytes().split(b"\0")
                 verb = next((i for i, text in enumerate(arguments[:3]) if text in CHANGING), None)
-                if os.getsid(int(folder.name)) != int(folder.name):
+                if verb is None or os.getsid(pid) != pid:
                     continue
-                if verb is not None and self._marker in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append((int(folder.name), b" ".join(arguments[verb : verb + 2]).decode()))
+                if self._marker in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append((pid, b" ".join(arguments[verb : verb + 2]).decode()))
         return sorted(found)
 
     def kill(self, chance: float) -> str | None:

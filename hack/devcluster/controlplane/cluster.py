@@ -176,7 +176,7 @@ def _wait(layout: Layout, running: list[Process], deadline: float, what: str, co
         if time.monotonic() > deadline:
             logs = "\n".join(f"--- {p.name}\n{processes.end_of_log(layout.folder, p.name)}" for p in running[-1:])
             raise ComponentError(f'Cluster "{layout.name}": waited in vain for {what} ({last}).\n{logs}')
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # it may not listen yet, so there is nothing to wait on
 
 
 def _death(layout: Layout, component: str) -> ComponentError:

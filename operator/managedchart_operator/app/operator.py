@@ -129,8 +129,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.scheduler.drain()
-        await self.tools.waits.close()
-        await self.tools.watches.close()
+        await self.tools.close()
 
     def unhealthy(self) -> str | None:
         """Why a restart would help, or None."""

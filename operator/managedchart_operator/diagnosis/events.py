@@ -18,12 +18,10 @@ MAX_TEXT = 512
 
 def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, since: datetime) -> list[FailureEvent]:
     """Return the events of these objects from `since` on."""
-    # Events carry whole seconds, so one of the run's first second may look earlier than the run.
-    begin = since.replace(microsecond=0)
     merged: dict[tuple[str, str, str], FailureEvent] = {}
     for event in events:
         seen, subject = last_seen(event), event.get("involvedObject") or {}
-        if seen is None or seen < begin or not _belongs(subject, objects):
+        if seen is None or is_older(event, since) or not _belongs(subject, objects):
             continue
         item = FailureEvent(
             type=event.get("type") or "Normal",
@@ -55,6 +53,13 @@ def last_seen(event: Mapping[str, Any]) -> datetime | None:
         if text:
             return datetime.fromisoformat(text).astimezone(UTC)
     return None
+
+
+def is_older(event: Mapping[str, Any], since: datetime) -> bool:
+    """Whether an event was last seen before `since`."""
+    seen = last_seen(event)
+    # Events carry whole seconds, so one of the run's first second may look earlier than the run.
+    return seen is not None and seen < since.replace(microsecond=0)
 
 
 def shorten(text: str) -> str:

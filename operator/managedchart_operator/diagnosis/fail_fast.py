@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create, find_cause
-from managedchart_operator.diagnosis.events import select
+from managedchart_operator.diagnosis.events import is_older, select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
@@ -81,6 +81,8 @@ class FailFast:
                 elif container.crashing and container.restarts >= HOPELESS_RESTARTS:
                     yield _Suspicion(pod=pod)
         for event in self._of_ours(self.view.refused):
+            if is_older(event, self.since):
+                continue
             uid = event["metadata"]["uid"]
             present.add(uid)
             if self._ripe(uid):

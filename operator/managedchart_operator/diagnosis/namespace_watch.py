@@ -5,24 +5,25 @@ most two connections a namespace, none soon after the last run that uses it; wha
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.pods import Pod, read_pod
 from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.watch import changes
+from managedchart_operator.kube.watch import Change, changes
 
 logger = logging.getLogger(__name__)
 
 # A namespace with more pods than this is not one release's; the oldest are dropped from memory, not from the cluster.
 MAX_PODS = 2000
 MAX_EVENTS = 2000
-# Three for each run, about nothing that a run in this namespace could wait for in vain.
-_NOT_OURS = f"involvedObject.kind!={KIND}"
+# The operator writes two or more for each run, and no run waits in vain for what they tell.
+_NOT_ABOUT_RUNS = f"involvedObject.kind!={KIND}"
 
 
 @dataclass(slots=True)
@@ -73,6 +74,9 @@ class NamespaceView(View):
             self.refused.pop(oldest, None)
 
 
+_Take = Callable[[NamespaceView, Change], None]
+
+
 class NamespaceWatches:
     """Opens the watches of a namespace for its first user and closes them soon after its last."""
 
@@ -80,8 +84,8 @@ class NamespaceWatches:
         self._client = client
         self._views: Views[str, NamespaceView] = Views(
             lambda namespace, view: [
-                self._follow(view, f"/api/v1/namespaces/{namespace}/pods", _take_pod),
-                self._follow(view, f"/api/v1/namespaces/{namespace}/events", _take_event, fields=_NOT_OURS),
+                self._follow(view, f"/api/v1/namespaces/{namespace}/pods", _take_pods),
+                self._follow(view, f"/api/v1/namespaces/{namespace}/events", _take_events, fields=_NOT_ABOUT_RUNS),
             ]
         )
 
@@ -93,26 +97,29 @@ class NamespaceWatches:
         """Close the watches that linger."""
         await self._views.close()
 
-    async def _follow(self, view: NamespaceView, path: str, take: "_Take", *, fields: str = "") -> None:
+    async def _follow(self, view: NamespaceView, path: str, take: _Take, *, fields: str = "") -> None:
         try:
             async for change in changes(self._client, path, fields=fields):
-                for item in change.object["items"] if change.type == "Listed" else [change.object]:
-                    take(view, item, gone=change.type == "DELETED")
+                take(view, change)
         except KubeError as error:
             # Without this right there is still the look at the end; it reports what it cannot read.
             logger.warning("%s cannot be watched: %s", path, error.message)
 
 
-class _Take(Protocol):
-    def __call__(self, view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None: ...
+def _take_pods(view: NamespaceView, change: Change) -> None:
+    match change.type:
+        case "Listed":
+            there = [read_pod(body) for body in change.object["items"]]
+            for uid in view.troubled.keys() - {pod.uid for pod in there}:
+                view.see_pod_gone(uid)
+            for pod in there:
+                view.see_pod(pod)
+        case "DELETED":
+            view.see_pod_gone(change.object["metadata"]["uid"])
+        case _:
+            view.see_pod(read_pod(change.object))
 
 
-def _take_pod(view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None:
-    if gone:
-        view.see_pod_gone(body["metadata"]["uid"])
-    else:
-        view.see_pod(read_pod(body))
-
-
-def _take_event(view: NamespaceView, body: dict[str, Any], *, gone: bool) -> None:  # noqa: ARG001 -- events go by themselves
-    view.see_event(body)
+def _take_events(view: NamespaceView, change: Change) -> None:
+    for event in change.object["items"] if change.type == "Listed" else [change.object]:
+        view.see_event(event)  # one that is deleted has only grown old

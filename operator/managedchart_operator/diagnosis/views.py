@@ -1,8 +1,8 @@
 """What watches have shown so far, shared by all runs that want to know.
 
 Purpose: many releases in one namespace cost one watch, not one each. Boundary: opens, counts users and wakes them; what is
-watched and what is kept of it is told by those who use it. Invariant: a view has no watch any more when nobody has used it
-for its `linger`.
+watched and what is kept of it is told by those who use it. Invariants: a view has no watch any more when nobody has used it
+for its `linger`; one whose watch has broken is handed to nobody new.
 """
 
 import asyncio
@@ -52,6 +52,20 @@ Key = TypeVar("Key", bound=Hashable)
 AView = TypeVar("AView", bound=View)
 
 
+@dataclass(slots=True, eq=False)
+class _Open(Generic[AView]):
+    """A view with what runs for it, and what closes it once it has lingered."""
+
+    view: AView
+    watches: list[asyncio.Task[None]]
+    end: asyncio.Task[None] | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether a watch has ended by itself, so that the view shows no more of what changes."""
+        return any(watch.done() for watch in self.watches)
+
+
 class Views(Generic[Key, AView]):
     """Opens a view for its first user and closes it some time after its last.
 
@@ -66,42 +80,44 @@ class Views(Generic[Key, AView]):
     ) -> None:
         self._follow = follow
         self._linger = linger
-        self._open: dict[Key, tuple[AView, list[asyncio.Task[None]]]] = {}
-        self._closing: dict[Key, asyncio.Task[None]] = {}
-        """What lingers, with the end of that."""
+        self._open: dict[Key, _Open[AView]] = {}
 
     @asynccontextmanager
     async def use(self, key: Key, make: Callable[[], AView]) -> AsyncIterator[AView]:
-        """Keep a view open for as long as the block runs: the one that is open, or a new one."""
-        if end := self._closing.pop(key, None):
-            end.cancel()
-        if key not in self._open:
-            view = make()
-            tasks = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
-            self._open[key] = (view, tasks)
-        view, _ = self._open[key]
-        view.users += 1
+        """Keep a view open for as long as the block runs: the one that is open and works, or a new one."""
+        found = self._open.get(key)
+        if found is None or found.broken:
+            found = self._open[key] = self._make(key, make())
+        if found.end is not None:
+            found.end.cancel()
+            found.end = None
+        found.view.users += 1
         try:
-            yield view
+            yield found.view
         finally:
-            view.users -= 1
-            if view.users == 0:
-                self._closing[key] = asyncio.create_task(self._end(key), name=f"end of the watch of {key}")
+            found.view.users -= 1
+            if found.view.users == 0:
+                found.end = asyncio.create_task(self._end(key, found), name=f"end of the watch of {key}")
 
     async def close(self) -> None:
         """Close what lingers."""
-        while self._closing:
-            key, end = self._closing.popitem()
-            end.cancel()
-            await self._close(key)
+        for key, found in list(self._open.items()):
+            if found.end is not None:
+                found.end.cancel()
+                await self._close(key, found)
 
-    async def _end(self, key: Key) -> None:
+    def _make(self, key: Key, view: AView) -> _Open[AView]:
+        watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
+        return _Open(view, watches)
+
+    async def _end(self, key: Key, found: _Open[AView]) -> None:
         await asyncio.sleep(self._linger)
-        del self._closing[key]
-        await self._close(key)
+        found.end = None  # from here on nobody may cancel it
+        await self._close(key, found)
 
-    async def _close(self, key: Key) -> None:
-        _, tasks = self._open.pop(key)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _close(self, key: Key, found: _Open[AView]) -> None:
+        if self._open.get(key) is found:
+            del self._open[key]
+        for watch in found.watches:
+            watch.cancel()
+        await asyncio.gather(*found.watches, return_exceptions=True)

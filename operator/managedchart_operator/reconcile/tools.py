@@ -24,3 +24,8 @@ class Tools:
     collector: Collector
     watches: NamespaceWatches
     waits: ReadyWaits
+
+    async def close(self) -> None:
+        """Close the watches that linger."""
+        await self.waits.close()
+        await self.watches.close()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from harness.api_server import FakeApiServer
+from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.diagnosis import namespace_watch
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.pods import read_pod
@@ -51,8 +51,31 @@ def test_a_pod_that_is_gone_is_remembered_and_in_no_trouble() -> None:
     assert (view.version, list(view.troubled), list(view.pods)) == (2, [], ["a"])
 
 
+async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
+    api: FakeApiServer, client: KubeClient
+) -> None:
+    """The list after that does not have it."""
+    status = {"containerStatuses": [{"name": "a", "ready": False, "restartCount": 0, "state": IMAGE}]}
+    bad = {"metadata": {"uid": "bad", "name": "bad"}, "status": status}
+    lists = [[bad], []]
+
+    async def answer(request: web.Request) -> web.Response:
+        if "watch" in request.query:
+            return web.json_response(refusal("too old resource version", 410), status=410)
+        return web.json_response({"metadata": {"resourceVersion": "5"}, "items": lists.pop(0) if lists else []})
+
+    api.answers["GET", "/api/v1/namespaces/apps/pods"] = answer
+    watches = NamespaceWatches(client)
+    async with watches.use("apps") as view:
+        version = await asyncio.wait_for(view.wait_for_change(0), 5)
+        assert list(view.troubled) == ["bad"]
+        await asyncio.wait_for(view.wait_for_change(version), 5)
+        assert (list(view.troubled), list(view.pods)) == ([], ["bad"])
+    await watches.close()
+
+
 async def test_events_about_managedcharts_are_not_asked_for(api: FakeApiServer, client: KubeClient) -> None:
-    """There are three for each run, so that in a namespace of many releases they would be most of all."""
+    """There are two or more for each run, and in a namespace of many releases there are many runs."""
     watches = NamespaceWatches(client)
     asked = asyncio.Event()
 

@@ -99,10 +99,11 @@ async def test_where_the_api_server_has_forgotten_since_when_it_is_listed(
     api: FakeApiServer, waits: ReadyWaits
 ) -> None:
     """A Deployment that is not ready and that helm has not changed may be as it is for hours."""
-    collection = Deployments(api, deployment(6, ready=True), expired=5)
+    Deployments(api, deployment(6, ready=True), expired=5)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
     assert await waits.of([WEB], namespace="apps").within(5) == ""
-    assert collection.watches <= 1
+    asked = [query.get("resourceVersion", "all") for _, path, query, _ in api.asked if path == PATH]
+    assert asked[:2] == ["5", "all"]
 
 
 async def test_what_may_have_changed_before_a_shared_watch_began_is_read_again(

@@ -85,6 +85,27 @@ async def test_each_use_lets_a_watch_linger_anew() -> None:
     assert watched.opened == ["a"]
 
 
+async def test_a_watch_that_has_broken_is_opened_anew_for_the_next_user() -> None:
+    """Else the users of a busy namespace would hand on for ever what shows nothing any more."""
+    works = False
+
+    async def follow() -> None:
+        if works:
+            await asyncio.Event().wait()
+
+    views: Views[str, View] = Views(lambda *_: [follow()], linger=60)
+    async with views.use("a", View) as broken:
+        await asyncio.sleep(0)
+        works = True
+        async with views.use("a", View) as working:
+            assert working is not broken
+        async with views.use("a", View) as again:
+            assert again is working
+    async with views.use("a", View) as still:
+        assert still is working, "the end of the broken one does not close it"
+    await views.close()
+
+
 async def test_what_lingers_is_closed_at_the_end() -> None:
     watched = Watched(linger=60)
     async with watched.use("a"):
