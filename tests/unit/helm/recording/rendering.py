@@ -1,0 +1,108 @@
+"""Values that are refused, and templates that do not render."""
+
+import json
+import shutil
+import subprocess
+
+from recording.manifests import configmap
+from recording.recorder import CHARTS, Recorder, case
+
+
+@case
+def schema_refused(r: Recorder):
+    values = {"replicas": "three", "port": 70000, "podAnnotations": {"a": 1}}
+    return r.upgrade(CHARTS / "web", "default", values=values)
+
+
+@case
+def schema_refused_in_subchart(r: Recorder):
+    chart = r.chart(configmap())
+    shutil.copytree(CHARTS / "web", chart / "charts" / "sub")
+    (chart / "charts" / "sub" / "Chart.yaml").write_text("apiVersion: v2\nname: sub\nversion: 1.0.0\n")
+    return r.upgrade(chart, "default", values={"sub": {"replicas": -1}})
+
+
+@case
+def schema_required(r: Recorder):
+    schema = json.dumps(
+        {"type": "object", "required": ["host"], "additionalProperties": False, "properties": {"host": {}}}
+    )
+    return r.upgrade(r.chart(configmap(), values__schema__json=schema), "default", values={"hosst": 1})
+
+
+@case
+def schema_invalid(r: Recorder):
+    return r.upgrade(r.chart(configmap(), values__schema__json="{"), "default")
+
+
+@case
+def values_invalid(r: Recorder):
+    arguments = r.upgrade_arguments(CHARTS / "web", "default")
+    process = subprocess.run(
+        [r.bin / "helm", *arguments], input=b"a: [\n", capture_output=True, check=False,
+        env={"HOME": str(r.folder), "KUBECONFIG": str(r.kubeconfig)},
+    )  # fmt: skip
+    return process.returncode, process.stderr.decode()
+
+
+def _broken(r: Recorder, how: str):
+    return r.upgrade(CHARTS / "broken-template", "default", values={"how": how})
+
+
+@case
+def template_required(r: Recorder):
+    return _broken(r, "required")
+
+
+@case
+def template_nil(r: Recorder):
+    return _broken(r, "nil")
+
+
+@case
+def template_fail(r: Recorder):
+    return _broken(r, "fail")
+
+
+@case
+def template_yaml(r: Recorder):
+    return _broken(r, "yaml")
+
+
+@case
+def template_nested(r: Recorder):
+    templates = {
+        "_helpers.tpl": '{{ define "web.name" }}\n{{ .Values.a.b.c }}{{ end }}',
+        "a.yaml": 'a: {{ include "web.name" . }}',
+    }
+    return r.upgrade(r.chart(templates), "default")
+
+
+@case
+def template_syntax(r: Recorder):
+    return r.upgrade(r.chart("a: {{ if }}\n"), "default")
+
+
+@case
+def template_no_function(r: Recorder):
+    return r.upgrade(r.chart("a: {{ nothing .Values }}\n"), "default")
+
+
+@case
+def template_no_include(r: Recorder):
+    return r.upgrade(r.chart('a: {{ include "nothing" . }}\n'), "default")
+
+
+@case
+def template_wrong_type(r: Recorder):
+    return r.upgrade(r.chart("a: {{ index .Values.list 3 }}\n"), "default", values={"list": [1]})
+
+
+@case
+def manifest_without_kind(r: Recorder):
+    return r.upgrade(r.chart("a: 1\n"), r.namespace())
+
+
+@case
+def manifest_without_name(r: Recorder):
+    return r.upgrade(r.chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"), r.namespace())
