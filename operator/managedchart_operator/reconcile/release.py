@@ -227,7 +227,11 @@ class HelmRelease:
             helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
             await self._helm_uninstall(foreground=foreground, wait=helm_waits)
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
-        await self._until_gone()
+        try:
+            await self._until_gone()
+        except OperatorError:
+            await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
+            raise
         if not helm_waits:
             await self.storage.purge()
         self.storage.revisions = ()

@@ -28,9 +28,12 @@ class FakeSecrets:
     def __init__(self) -> None:
         self.secret: dict[str, Any] = json.loads(SECRET.read_text())
         self.labels: dict[str, str] = {}
+        self.gone = False
 
     async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         """The Secret's metadata, as it is now."""
+        if self.gone:
+            return []
         return [{**self.secret["metadata"], **({"labels": self.labels} if self.labels else {})}]
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any]:
@@ -52,13 +55,15 @@ def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None,
 
 
 class FakeHelm:
-    """A helm that succeeds at once, whatever it is asked for."""
+    """A helm that succeeds at once, whatever it is asked for, and forgets the release."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: FakeSecrets) -> None:
         self.asked: list[str] = []
+        self._secrets = secrets
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         self.asked += arguments
+        self._secrets.gone = True
         return HelmOutput(b"", "", 0, 0.0)
 
 
@@ -75,12 +80,14 @@ class TerminatingObjects:
 
 async def test_what_helm_says_to_be_gone_is_looked_at() -> None:
     """Its wait ends well too soon when it has seen one object gone and none of the others yet: found on a busy machine."""
-    helm = FakeHelm()
-    release = release_over(FakeSecrets(), helm=helm, objects=TerminatingObjects(), timeout="100ms")
+    secrets = FakeSecrets()
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm, objects=TerminatingObjects(), timeout="100ms")
     with pytest.raises(UninstallBlockedError) as raised:
         await release.uninstall()
     assert "--wait=watcher" in helm.asked
     assert "example.com/hold" in raised.value.message
+    assert release.revisions == ()  # the status must not tell of a release that helm has forgotten
 
 
 @pytest.mark.parametrize("work", ["decode", "with_status"])
