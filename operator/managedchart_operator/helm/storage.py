@@ -38,6 +38,11 @@ UNINSTALLING = "uninstalling"
 UNINSTALLED = "uninstalled"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
+LEFT_UNFINISHED = "The helm that made this revision ended without finishing it"
+"""The description of a revision that a killed helm left pending and the operator has marked failed."""
+# How helm describes a revision that failed (3 and 4.3.1: install.go, upgrade.go, rollback.go), and the operator one of its own.
+_FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
+
 # The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
 _PASSING = frozenset({"hook-succeeded", "hook-failed"})
 # A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
@@ -208,6 +213,15 @@ class StoredRelease:
     def description(self) -> str:
         """helm's own sentence about what came of the revision."""
         return (self.document.get("info") or {}).get("description") or ""
+
+    @property
+    def came_up(self) -> bool:
+        """Whether the revision was not told to have failed; in doubt it was not.
+
+        helm keeps that only in the description once it has superseded a failed revision, by an upgrade where nothing was
+        deployed, or by a rollback that failed itself.
+        """
+        return _FAILURE.match(self.description) is None
 
     @property
     def _metadata(self) -> dict[str, Any]:

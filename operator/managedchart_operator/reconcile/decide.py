@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from managedchart_operator.api.spec import Action
-from managedchart_operator.helm.storage import DEPLOYED, SUPERSEDED, UNINSTALLING, Revision
+from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
 
 # How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
@@ -185,19 +185,6 @@ def _decide_deploy(
         why = f"revision {newest.number} {became} from outside"
         return _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True)
     return _run(Operation.UPGRADE, "the input has changed or the last attempt failed", unlock=unlock)
-
-
-def remedy(revisions: tuple[Revision, ...]) -> Revision | None:
-    """Return the last good revision to go back to after a failed upgrade, or None after a failed first install.
-
-    A deployed revision is good; a superseded one was, unless helm superseded a failed one on a rollback that failed
-    itself, so it is only the second choice.
-    """
-    for status in (DEPLOYED, SUPERSEDED):
-        for revision in revisions:
-            if revision.status == status:
-                return revision
-    return None
 
 
 def _held(desired: Desired, observed: Observed) -> Decision | None:

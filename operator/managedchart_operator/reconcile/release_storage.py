@@ -8,9 +8,11 @@ was read is never older than the last change that we made.
 import asyncio
 from dataclasses import dataclass
 
+from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.storage import (
     DEPLOYED,
     FAILED,
+    LEFT_UNFINISHED,
     SUPERSEDED,
     Revision,
     StoredRelease,
@@ -20,7 +22,6 @@ from managedchart_operator.helm.storage import (
     with_status,
 )
 from managedchart_operator.kube.releases import ReleaseSecrets
-from managedchart_operator.reconcile.decide import remedy
 
 
 @dataclass(slots=True)
@@ -50,6 +51,29 @@ class ReleaseStorage:
         secret = await self.secrets.read(namespace=self.namespace, name=self.newest.secret)
         return await asyncio.to_thread(decode, secret) if secret else None
 
+    async def last_good(self) -> Revision | None:
+        """Return the revision to go back to from the newest, or None where none has come up yet. Raises KubeError.
+
+        A deployed one is good. A superseded one was, unless helm has superseded what had failed: that its document tells.
+        """
+        for revision in self.revisions[1:]:
+            if revision.status == DEPLOYED:
+                return revision
+        for revision in self.revisions[1:]:
+            if revision.status == SUPERSEDED and await self._came_up(revision):
+                return revision
+        return None
+
+    async def _came_up(self, revision: Revision) -> bool:
+        """In doubt it did: what was good once must not be uninstalled. Raises KubeError."""
+        secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
+        if secret is None:
+            return False
+        try:
+            return (await asyncio.to_thread(decode, secret)).came_up
+        except HelmError:
+            return True
+
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more failed: one that helm did not finish, or that was never seen ready.
 
@@ -58,20 +82,23 @@ class ReleaseStorage:
         if revision.status == DEPLOYED:
             await self.fail(revision, "the operator ended while it waited for it")
         else:
-            await self._set_status(revision, FAILED, "The helm that made this revision ended without finishing it")
+            await self._set_status(revision, FAILED, LEFT_UNFINISHED)
             await self.observe()
 
     async def fail(self, revision: Revision, why: str) -> None:
-        """Mark a revision failed that helm took for a success, and the good one before it deployed, as helm would have.
+        """Mark the newest revision failed that helm took for a success, and those before it as if helm had not.
 
-        helm has superseded that one; without it a later upgrade or rollback by hand would not find what to go back to.
-        Raises KubeError, HelmError.
+        helm has superseded the one before: the deployed one, without which a later upgrade or rollback by hand would not find
+        what to go back to, or a failed one where none was deployed. Raises KubeError, HelmError.
         """
-        good = remedy(tuple(known for known in self.revisions if known.number < revision.number))
-        verb = "Upgrade" if good else "Release"
+        good, before = await self.last_good(), self.revisions[1] if len(self.revisions) > 1 else None
+        verb = "Release" if before is None else "Upgrade"
         marked = await self._set_status(revision, FAILED, f'{verb} "{self.name}" failed: {why}')
-        if marked and good is not None and good.status == SUPERSEDED:
-            await self._set_status(good, DEPLOYED)
+        if marked and (good is None or good.status == SUPERSEDED):
+            if good is not None:
+                await self._set_status(good, DEPLOYED)
+            if before is not None and before is not good and before.status == SUPERSEDED:
+                await self._set_status(before, FAILED)
         await self.observe()
 
     async def purge(self) -> None:

@@ -14,7 +14,6 @@ from managedchart_operator.errors import OperatorError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED
 from managedchart_operator.kube.events import Events
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.decide import remedy
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
 from managedchart_operator.reconcile.run_recorder import shorten
 from managedchart_operator.reconcile.work import Work
@@ -49,9 +48,10 @@ class Remediation:
         return await self._go_back(work)
 
     async def _go_back(self, work: Work) -> float | None:
-        good, again = remedy(work.release.revisions), None
+        good, again = None, None
         conditions = work.recorder.status.conditions
         try:
+            good = await work.release.storage.last_good()
             if good is not None:
                 await work.release.rollback(good)
                 outcome = f"rolled back to revision {good.number}"

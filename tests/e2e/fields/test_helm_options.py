@@ -76,6 +76,17 @@ def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cl
     assert cluster.revisions(ns, "a")[-1] == (2, "deployed")
 
 
+def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: str) -> None:
+    """helm supersedes a failed revision with the next one that it has applied, whether that becomes ready or not."""
+    refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
+    refused(cluster, ns, "a", WEB, values={**BAD, "message": "worse"}, atomic=False, **SHORT)
+    assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
+    cluster.apply(managedchart("a", WEB, values={**BAD, "message": "worst"}, **SHORT), namespace=ns)
+    found = cluster.wait_chart(ns, "a", settled, what="settled")
+    assert condition_of(found, "Stalled")["message"].startswith("the failed first install was uninstalled")
+    assert cluster.revisions(ns, "a") == []
+
+
 def test_without_atomic_a_failed_upgrade_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values={"message": "good"})
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)

@@ -17,7 +17,6 @@ from managedchart_operator.reconcile.decide import (
     Observed,
     Verdict,
     decide,
-    remedy,
 )
 
 NOW = 1_000_000.0
@@ -428,29 +427,6 @@ def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
     assert (slow.verdict, slow.wake_at) == (WAIT, NOW - 10 + 900)
     quick = decide(replace(DEPLOY, timeout=1.0), observed)
     assert quick.wake_at == FREE_AT
-
-
-# ---- where to go back to
-
-
-@pytest.mark.parametrize(
-    ("statuses", "good"),
-    [
-        (["failed", "deployed", "superseded"], 2),
-        (["failed", "superseded", "superseded"], 2),
-        (["failed", "superseded", "failed", "deployed"], 1),
-        (["failed", "failed", "superseded", "failed"], 2),
-        (["failed"], None),
-        (["failed", "failed", "failed"], None),
-        (["failed", "uninstalled"], None),
-        ([], None),
-    ],
-)
-def test_going_back_prefers_what_is_deployed_to_what_was(statuses: list[str], good: int | None) -> None:
-    """Nothing good means a first install: it is uninstalled instead."""
-    revisions = tuple(revision(len(statuses) - index, status) for index, status in enumerate(statuses))
-    found = remedy(revisions)
-    assert (found.number if found else None) == good
 
 
 # ---- whatever the state

@@ -3,16 +3,23 @@
 import base64
 import gzip
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, cast
 
-from managedchart_operator.helm.storage import Revision, decode
+import pytest
+
+from managedchart_operator.helm.storage import LEFT_UNFINISHED, Revision, decode
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
+NONE: Mapping[int, str] = MappingProxyType({})
+NOT_READY = 'Upgrade "web" failed: not ready'
 
-def secret(number: int, status: str) -> dict[str, Any]:
+
+def secret(number: int, status: str, description: str = "Upgrade complete") -> dict[str, Any]:
     """A release Secret as helm writes it."""
-    info = {"status": status, "description": "Upgrade complete"}
+    info = {"status": status, "description": description}
     document = {"name": "web", "version": number, "info": info, "chart": {"metadata": {"name": "web"}}}
     packed = base64.b64encode(gzip.compress(json.dumps(document).encode()))
     labels = {"owner": "helm", "name": "web", "version": str(number), "status": status}
@@ -55,9 +62,12 @@ class FakeSecrets:
         return found
 
 
-async def storage_of(*statuses: str) -> tuple[ReleaseStorage, FakeSecrets]:
-    """A release whose revisions have these statuses, oldest first."""
-    made = [secret(number, status) for number, status in enumerate(statuses, start=1)]
+async def storage_of(*statuses: str, descriptions: Mapping[int, str] = NONE) -> tuple[ReleaseStorage, FakeSecrets]:
+    """A release whose revisions have these statuses, oldest first, and descriptions by number, where not the usual one."""
+    made = [
+        secret(number, status, descriptions.get(number, "Upgrade complete"))
+        for number, status in enumerate(statuses, start=1)
+    ]
     secrets = FakeSecrets({one["metadata"]["name"]: one for one in made})
     storage = ReleaseStorage(cast("Any", secrets), "apps", "web")
     await storage.observe()
@@ -92,6 +102,59 @@ async def test_a_failed_revision_between_is_passed_over() -> None:
     storage, secrets = await storage_of("superseded", "failed", "deployed")
     await storage.fail(newest(storage), "not ready")
     assert [status for _, status, _, _ in secrets.told()] == ["deployed", "failed", "failed"]
+
+
+@pytest.mark.parametrize("why", ['Release "web" failed: not ready', NOT_READY, LEFT_UNFINISHED])
+async def test_a_failed_revision_that_helm_has_superseded_is_a_failed_one_again(why: str) -> None:
+    """helm supersedes the newest one where none is deployed, as soon as the next one is applied."""
+    storage, secrets = await storage_of("superseded", "deployed", descriptions={1: why})
+    await storage.fail(newest(storage), "not ready")
+    assert secrets.told() == [(1, "failed", "failed", why), (2, "failed", "failed", NOT_READY)]
+    assert await storage.last_good() is None
+
+
+async def test_what_was_good_before_a_failed_one_that_helm_has_superseded_is_deployed_again() -> None:
+    storage, secrets = await storage_of("superseded", "superseded", "deployed", descriptions={2: NOT_READY})
+    await storage.fail(newest(storage), "not ready")
+    assert [status for _, status, _, _ in secrets.told()] == ["deployed", "failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "good"),
+    [
+        (["superseded", "deployed", "failed"], 2),
+        (["superseded", "superseded", "failed"], 2),
+        (["deployed", "failed", "superseded", "failed"], 1),
+        (["failed", "superseded", "failed", "failed"], 2),
+        (["failed"], None),
+        (["failed", "failed", "failed"], None),
+        (["uninstalled", "failed"], None),
+        ([], None),
+    ],
+)
+async def test_going_back_prefers_what_is_deployed_to_what_was(statuses: list[str], good: int | None) -> None:
+    """Nothing good means a first install: it is uninstalled instead."""
+    storage, _ = await storage_of(*statuses)
+    found = await storage.last_good()
+    assert (found.number if found else None) == good
+
+
+async def test_what_never_came_up_is_nothing_to_go_back_to() -> None:
+    """helm supersedes failed revisions too: here the second one by a rollback that failed itself, the third by an upgrade."""
+    never = {2: 'Rollback "web" failed: not ready', 3: NOT_READY}
+    storage, _ = await storage_of("superseded", "superseded", "superseded", "failed", descriptions=never)
+    found = await storage.last_good()
+    assert found is not None
+    assert found.number == 1
+
+
+async def test_what_cannot_be_read_may_have_been_good() -> None:
+    """What was deployed once must not be uninstalled."""
+    storage, secrets = await storage_of("superseded", "failed")
+    secrets.held["sh.helm.release.v1.web.v1"]["data"]["release"] = "bm90IGEgcmVsZWFzZQ=="
+    found = await storage.last_good()
+    assert found is not None
+    assert found.number == 1
 
 
 async def test_what_somebody_else_has_changed_meanwhile_is_left_alone() -> None:
