@@ -57,6 +57,7 @@ class Remediation:
                 outcome = f"rolled back to revision {good.number}"
                 await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
             else:
+                _check_all_is_ours(work)
                 await work.release.uninstall()
                 outcome = "the failed first install was uninstalled"
                 await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
@@ -76,6 +77,18 @@ class Remediation:
             work.recorder.remember(work.release.newest, action="Rollback", chart_version=version)
         await work.recorder.writer.flush()
         return again
+
+
+def _check_all_is_ours(work: Work) -> None:
+    """Raise OperatorError where others have made a revision: even of a failed one the objects may have come up since."""
+    foreign = [revision.number for revision in work.release.revisions if revision.owner != work.chart.uid]
+    if foreign:
+        raise OperatorError(
+            f"no revision is good to go back to, and revision {foreign[-1]} was not made by this resource, so what is there"
+            " may be in use: it is not uninstalled",
+            reason=Reason.ROLLBACK_FAILED,
+            transient=False,
+        )
 
 
 def _pause_before_going_back(work: Work) -> float:

@@ -1,11 +1,13 @@
 """atomic, wait, timeout, forceUpgrade and lastBreakingVersionRequiringRestart."""
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.fields.steps import UNREADY, WEB, config, deploy, refused, small, uid
+from e2e.fields.steps import UNREADY, WEB, config, deploy, helm, refused, small, uid
 from harness.cluster import Cluster, condition_of, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -85,6 +87,31 @@ def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: 
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     assert condition_of(found, "Stalled")["message"].startswith("the failed first install was uninstalled")
     assert cluster.revisions(ns, "a") == []
+
+
+def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster, ns: str, helm_binary: str) -> None:
+    """What it has made may have come up since, and be in use."""
+    annotations = f"--set-json=podAnnotations={json.dumps(UNREADY)}"
+    with pytest.raises(subprocess.CalledProcessError):
+        helm(
+            cluster,
+            helm_binary,
+            "install",
+            "a",
+            WEB["path"],
+            f"--namespace={ns}",
+            "--wait",
+            "--timeout=1s",
+            annotations,
+        )
+    assert cluster.revisions(ns, "a") == [(1, "failed")]
+    cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
+    found = cluster.wait_chart(ns, "a", settled, what="settled")
+    told = condition_of(found, "Stalled")["message"]
+    assert told.startswith("going back failed too: no revision is good to go back to, and revision 1 was not made by")
+    assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
+    assert found["status"]["release"]["revision"] == 2
+    deploy(cluster, ns, "a", WEB, values={"message": "good"}, **SHORT)
 
 
 def test_without_atomic_a_failed_upgrade_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
