@@ -11,7 +11,7 @@ from itertools import takewhile
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.spec import Action
 from managedchart_operator.errors import OperatorError
-from managedchart_operator.helm.storage import DEPLOYED, FAILED
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.kube.events import Events
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
@@ -28,8 +28,9 @@ class Remediation:
     async def finish(self, work: Work) -> float | None:
         """Go back to the last good revision, or uninstall a failed first install, if that is still to be done.
 
-        The state says so by itself: atomic is set, and the newest revision is the failed one that our status tells of, or
-        a way back from there that failed too. Whatever atomic says, a revision whose helm was killed does not stay pending.
+        The state says so by itself: atomic is set, and the newest revision is the failed one that our status tells of, a way
+        back from there that failed too, or one that was being uninstalled when the operator was killed. Whatever atomic says,
+        a revision whose helm was killed does not stay pending.
         Returns after how many seconds to try once more, or None.
         """
         newest, failure = work.release.newest, work.recorder.status.last_failure
@@ -43,21 +44,29 @@ class Remediation:
             work.recorder.status.release = await work.release_status()
             await work.recorder.writer.flush()
             newest = work.release.newest
-        if not work.spec.atomic or newest is None or newest.status != FAILED:
+        if not work.spec.atomic or newest is None or newest.status not in (FAILED, UNINSTALLING, UNINSTALLED):
             return None
-        return await self._go_back(work)
+        return await self._go_back(work, newest)
 
-    async def _go_back(self, work: Work) -> float | None:
+    async def _go_back(self, work: Work, newest: Revision) -> float | None:
         good, again = None, None
         conditions = work.recorder.status.conditions
         try:
             good = await work.release.storage.last_good()
+            if newest.status != FAILED and (good is not None or _made_by_others(work)):
+                return None  # nobody but others can have begun this uninstall
             if good is not None:
                 await work.release.rollback(good)
                 outcome = f"rolled back to revision {good.number}"
                 await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
             else:
-                _check_all_is_ours(work)
+                if others := _made_by_others(work):
+                    raise OperatorError(
+                        f"no revision is good to go back to, and revision {others[-1]} was not made by this resource, so what"
+                        " is there may be in use: it is not uninstalled",
+                        reason=Reason.ROLLBACK_FAILED,
+                        transient=False,
+                    )
                 await work.release.uninstall()
                 outcome = "the failed first install was uninstalled"
                 await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
@@ -79,16 +88,9 @@ class Remediation:
         return again
 
 
-def _check_all_is_ours(work: Work) -> None:
-    """Raise OperatorError where others have made a revision: even of a failed one the objects may have come up since."""
-    foreign = [revision.number for revision in work.release.revisions if revision.owner != work.chart.uid]
-    if foreign:
-        raise OperatorError(
-            f"no revision is good to go back to, and revision {foreign[-1]} was not made by this resource, so what is there"
-            " may be in use: it is not uninstalled",
-            reason=Reason.ROLLBACK_FAILED,
-            transient=False,
-        )
+def _made_by_others(work: Work) -> list[int]:
+    """Return the revisions that others have made: even of a failed one the objects may have come up since."""
+    return [revision.number for revision in work.release.revisions if revision.owner != work.chart.uid]
 
 
 def _pause_before_going_back(work: Work) -> float:

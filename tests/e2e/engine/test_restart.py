@@ -66,6 +66,44 @@ def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
     assert own_cluster.revisions(own_ns, "web")[-1][1] == "deployed"
 
 
+def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
+) -> None:
+    """Although the attempts are used up, so that nothing else would come."""
+    held = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "held", "finalizers": ["managedchart.dev/test"]},
+    }
+    never = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "never", "annotations": {"devcluster.managedchart.dev/fail": "never"}},
+        "spec": {"containers": [{"name": "a", "image": "registry.example/a"}]},
+    }
+    spec = {"values": {"objects": [held, never]}, "timeout": "3s", "retry": {"limit": 0}}
+    own_cluster.apply(managedchart("raw", RAW, **spec), namespace=own_ns)
+    own_cluster.wait(
+        f"/api/v1/namespaces/{own_ns}/secrets",
+        "sh.helm.release.v1.raw.v1",
+        lambda secret: secret and secret["metadata"]["labels"]["status"] == "uninstalling",
+        what="being uninstalled",
+    )
+    own_operator.kill()
+    free = '-p={"metadata": {"finalizers": null}}'
+    own_cluster.kubectl("patch", "configmap", "held", f"--namespace={own_ns}", "--type=merge", free)
+    own_operator.start()
+    own_cluster.wait_chart(
+        own_ns,
+        "raw",
+        lambda found: (
+            condition_of(found, "Stalled").get("message", "").startswith("the failed first install was uninstalled")
+        ),
+        what="taken back",
+    )
+    assert own_cluster.revisions(own_ns, "raw") == []
+
+
 def test_a_delete_while_the_operator_is_down_is_carried_out_after_its_start(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
