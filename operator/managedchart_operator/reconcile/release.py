@@ -47,6 +47,7 @@ from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
@@ -218,7 +219,14 @@ class HelmRelease:
             return False
         stored = await self.read_stored()
         if self.newest and stored:
-            await self.evidence.remember(Deployed(self.newest, stored))
+            left = await delete_revision_remains(
+                self.tools.collector.objects,
+                release=self.name,
+                namespace=self.namespace,
+                newest=stored,
+                older=await self.storage.read_unreplaced(),
+            )
+            await self.evidence.remember(Deployed(self.newest, stored), left)
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
         helm_waits = False
         if self.newest is None or self.newest.status != UNINSTALLED:

@@ -6,6 +6,7 @@ was read is never older than the last change that we made.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
@@ -22,6 +23,8 @@ from managedchart_operator.helm.storage import (
     with_status,
 )
 from managedchart_operator.kube.releases import ReleaseSecrets
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -50,6 +53,23 @@ class ReleaseStorage:
             return None
         secret = await self.secrets.read(namespace=self.namespace, name=self.newest.secret)
         return await asyncio.to_thread(decode, secret) if secret else None
+
+    async def read_unreplaced(self) -> list[StoredRelease]:
+        """Read the revisions before the newest whose objects it may not have replaced: down to the deployed one.
+
+        None where the newest is itself deployed. Those that cannot be read are left out and logged. Raises KubeError.
+        """
+        found: list[StoredRelease] = []
+        for revision in self.revisions:
+            if revision is not self.newest and revision.status != SUPERSEDED:
+                secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
+                try:
+                    found += [await asyncio.to_thread(decode, secret)] if secret else []
+                except HelmError as error:
+                    logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
+            if revision.status == DEPLOYED:
+                break
+        return found
 
     async def last_good(self) -> Revision | None:
         """Return the revision to go back to from the newest, or None where none has come up yet. Raises KubeError.

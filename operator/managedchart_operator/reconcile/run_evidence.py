@@ -7,7 +7,7 @@ namespace is watched only while a run needs it; every text that leaves here is r
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -165,10 +165,14 @@ class RunEvidence:
                 return False
         return bool(self._objects)
 
-    async def remember(self, found: Deployed) -> None:
-        """Keep what the release renders while it is still there; what cannot be read is not known then."""
+    async def remember(self, found: Deployed, left: Iterable[dict[str, Any]]) -> None:
+        """Keep what the release renders while it is still there, and what is `left` of earlier revisions.
+
+        What cannot be read is not known then.
+        """
         with contextlib.suppress(HelmError):
             await self._take(found)
+        self._objects += left
 
     async def have_dependents(self) -> bool:
         """Whether a removal has to wait for what hangs on the release's objects. Never raises but for a cancel."""

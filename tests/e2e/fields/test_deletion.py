@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from e2e.fields.steps import delete, deploy, helm, is_there, message, small
+from e2e.fields.steps import config, delete, deploy, helm, is_there, message, refused, small
 from harness.cluster import Cluster, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -42,6 +42,24 @@ def test_by_default_deleting_the_resource_uninstalls_its_release(cluster: Cluste
     assert cluster.revisions(ns, "a") == []
     assert message(cluster, ns, "a") is None
     assert not is_there(cluster, ns, "a")
+
+
+def test_what_a_refused_upgrade_left_of_the_revision_before_goes_too(
+    cluster: Cluster, ns: str, chart_root: Path
+) -> None:
+    """helm uninstalls what the newest revision renders, and would forget the rest."""
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: VALUE}\n"
+    extra = text.replace("NAME", "extra").replace("VALUE", "b")
+    kept = extra.replace("name: extra", "name: kept, annotations: {helm.sh/resource-policy: keep}")
+    deploy(cluster, ns, "a", small(chart_root, extra=extra, kept=kept))
+    wrong = text.replace("NAME", "wrong").replace("VALUE", "[]")
+    refused(cluster, ns, "a", small(chart_root, "2.0.0", wrong=wrong), atomic=False, retry={"limit": 0})
+    assert cluster.revisions(ns, "a") == [(1, "deployed"), (2, "failed")]
+    assert config(cluster, ns, "extra") == {"a": "b"}
+    delete(cluster, ns, "a")
+    assert cluster.revisions(ns, "a") == []
+    assert config(cluster, ns, "extra") is None
+    assert config(cluster, ns, "kept") == {"a": "b"}
 
 
 def test_an_orphaned_release_is_taken_up_again_by_a_new_resource(cluster: Cluster, ns: str, chart_root: Path) -> None:

@@ -181,3 +181,21 @@ async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
     await storage.purge()
     assert secrets.deleted == [f"sh.helm.release.v1.web.v{number}" for number in (1, 2, 3)]
     assert storage.newest is None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "versions"),
+    [
+        (["superseded", "deployed"], []),
+        (["superseded", "deployed", "failed"], [2]),
+        (["failed", "deployed", "failed", "pending-upgrade"], [3, 2]),
+        (["failed", "failed"], [1]),
+        (["failed"], []),
+    ],
+)
+async def test_the_revisions_that_the_newest_may_not_have_replaced(statuses: list[str], versions: list[int]) -> None:
+    storage, secrets = await storage_of(*statuses)
+    assert [found.document["version"] for found in await storage.read_unreplaced()] == versions
+    for name in list(secrets.held)[:-1]:
+        secrets.held[name]["data"]["release"] = "bm90IGEgcmVsZWFzZQ=="
+    assert await storage.read_unreplaced() == []

@@ -1,0 +1,91 @@
+"""What an upgrade that was killed left of earlier revisions goes with the release; nothing else does."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reconcile.revision_remains import delete_revision_remains
+
+OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
+
+
+class Objects:
+    """The cluster's ConfigMaps by name, with their annotations."""
+
+    def __init__(self, **held: dict[str, str]) -> None:
+        self.held = held
+
+    async def namespaced(self, _version: str, _kind: str) -> bool:
+        return True
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        if ref.namespace != "apps" or ref.name not in self.held:
+            return None
+        return {"metadata": {"name": ref.name, "annotations": self.held[ref.name]}}
+
+    async def delete(self, ref: ObjectRef) -> bool:
+        return self.held.pop(ref.name, None) is not None
+
+
+def revision(*names: str, version: str = "v1", annotations: dict[str, str] | None = None) -> StoredRelease:
+    """A revision that renders these ConfigMaps."""
+    return StoredRelease(
+        {
+            "manifest": yaml.safe_dump_all(
+                {"apiVersion": version, "kind": "ConfigMap", "metadata": {"name": name, "annotations": annotations}}
+                for name in names
+            )
+        }
+    )
+
+
+async def remains(objects: Objects, newest: StoredRelease, *older: StoredRelease) -> list[str]:
+    """Delete, and return the names of what was deleted."""
+    found = await delete_revision_remains(
+        objects,  # type: ignore[arg-type]
+        release="web",
+        namespace="apps",
+        newest=newest,
+        older=older,
+    )
+    return [item["metadata"]["name"] for item in found]
+
+
+async def test_what_only_earlier_revisions_render_goes_and_the_rest_is_left_to_helm() -> None:
+    objects = Objects(a=OURS, b=OURS, c=OURS, d=OURS)
+    assert await remains(objects, revision("a"), revision("a", "b"), revision("b", "c")) == ["b", "c"]
+    assert objects.held == {"a": OURS, "d": OURS}
+
+
+async def test_another_version_of_the_group_is_the_same_object() -> None:
+    objects = Objects(a=OURS)
+    assert await remains(objects, revision("a", version="apps/v1"), revision("a", version="apps/v1beta1")) == []
+    assert objects.held == {"a": OURS}
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {},
+        {**OURS, "meta.helm.sh/release-name": "other"},
+        {**OURS, "meta.helm.sh/release-namespace": "elsewhere"},
+        {**OURS, "helm.sh/resource-policy": "keep"},
+    ],
+)
+async def test_what_is_not_the_releases_or_is_to_be_kept_stays(annotations: dict[str, str]) -> None:
+    objects = Objects(a=annotations)
+    assert await remains(objects, revision(), revision("a")) == []
+    assert objects.held == {"a": annotations}
+
+
+async def test_what_the_chart_said_to_keep_stays_whatever_became_of_its_annotation() -> None:
+    objects = Objects(a=OURS)
+    assert await remains(objects, revision(), revision("a", annotations={"helm.sh/resource-policy": "keep"})) == []
+    assert objects.held == {"a": OURS}
+
+
+async def test_what_is_gone_or_cannot_be_read_is_no_error() -> None:
+    assert await remains(Objects(), revision(), revision("a"), StoredRelease({"manifest": "a: [b"})) == []
