@@ -219,14 +219,7 @@ class HelmRelease:
             return False
         stored = await self.read_stored()
         if self.newest and stored:
-            left = await delete_revision_remains(
-                self.tools.collector.objects,
-                release=self.name,
-                namespace=self.namespace,
-                newest=stored,
-                older=await self.storage.read_unreplaced(),
-            )
-            await self.evidence.remember(Deployed(self.newest, stored), left)
+            await self.evidence.remember(Deployed(self.newest, stored), await self._delete_remains(stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
         helm_waits = False
         if self.newest is None or self.newest.status != UNINSTALLED:
@@ -245,6 +238,19 @@ class HelmRelease:
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
+
+    async def _delete_remains(self, stored: StoredRelease | None = None) -> list[dict[str, Any]]:
+        """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest.
+
+        Raises KubeError, HelmError.
+        """
+        older = await self.storage.read_unfinished()
+        newest = (stored or await self.read_stored()) if older else None
+        if newest is None:
+            return []
+        return await delete_revision_remains(
+            self.tools.collector.objects, release=self.name, namespace=self.namespace, newest=newest, older=older
+        )
 
     async def _helm_uninstall(self, *, foreground: bool, wait: bool) -> None:
         timeout = self.spec.timeout
@@ -290,6 +296,7 @@ class HelmRelease:
             await self.observe()
             raise
         await self.observe()
+        await self._delete_remains()
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -333,6 +340,7 @@ class HelmRelease:
             await self._until_ready()
         else:
             await self.observe()
+            await self._delete_remains()
 
     async def _until_ready(self) -> None:
         """Wait for the objects of the newest revision as long as the spec allows. Raises HelmError, KubeError.
@@ -341,7 +349,9 @@ class HelmRelease:
         and the next run decides whether to wait on or to take it for failed.
         """
         self.evidence.all_is_applied()
-        wait = self.tools.waits.of(await self.evidence.rendered(), namespace=self.namespace)
+        rendered = await self.evidence.rendered()
+        await self._delete_remains()
+        wait = self.tools.waits.of(rendered, namespace=self.namespace)
         unready = await wait.within(seconds(self.spec.timeout))
         if unready:
             raise classify(unready, exit_code=1, command="upgrade")

@@ -54,19 +54,21 @@ class ReleaseStorage:
         secret = await self.secrets.read(namespace=self.namespace, name=self.newest.secret)
         return await asyncio.to_thread(decode, secret) if secret else None
 
-    async def read_unreplaced(self) -> list[StoredRelease]:
-        """Read the revisions before the newest whose objects it may not have replaced: down to the deployed one.
+    async def read_unfinished(self) -> list[StoredRelease]:
+        """Read the revisions before the newest of which helm may have left objects: those that failed, and one still deployed.
 
-        None where the newest is itself deployed. Those that cannot be read are left out and logged. Raises KubeError.
+        helm goes by the deployed revision when it upgrades, and by the newest when it uninstalls or goes back. What cannot be
+        read is left out and logged. Raises KubeError.
         """
         found: list[StoredRelease] = []
-        for revision in self.revisions:
-            if revision is not self.newest and revision.status != SUPERSEDED:
-                secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
-                try:
-                    found += [await asyncio.to_thread(decode, secret)] if secret else []
-                except HelmError as error:
-                    logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
+        for revision in self.revisions[1:]:
+            if revision.status == SUPERSEDED:
+                break
+            secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
+            try:
+                found += [await asyncio.to_thread(decode, secret)] if secret else []
+            except HelmError as error:
+                logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
             if revision.status == DEPLOYED:
                 break
         return found

@@ -1,9 +1,10 @@
-"""What an upgrade that did not come to its end has left of the revisions before it.
+"""What revisions that did not come to their end have left in the cluster, and helm forgets.
 
-Purpose: removes those objects with the release. helm deletes what a revision no longer renders at the end of the upgrade, and
-uninstalls what the newest revision renders; so what only an earlier one rendered stays for ever where the upgrade between
-them was killed or refused. Boundary: deletes, and leaves the wait to others. Invariant: an object that is not this
-release's, by helm's annotations, or that is to be kept (`helm.sh/resource-policy: keep`), is never touched.
+Purpose: removes those objects. helm deletes what a revision no longer renders at the end of an upgrade, by comparing it with
+the deployed one, and uninstalls what the newest renders. So what only a failed revision renders outlives the next good
+one, and what an upgrade that was killed or refused has not deleted yet outlives the release. Boundary: deletes, and
+leaves the wait to others. Invariant: an object that is not this release's, by helm's annotations, or that is to be kept
+(`helm.sh/resource-policy: keep`), is never touched.
 Source: Helm documentation, "Chart Development Tips and Tricks"; measured with 4.3.1, found by chaos.
 """
 

@@ -51,9 +51,9 @@ def test_what_a_refused_upgrade_left_of_the_revision_before_goes_too(
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: VALUE}\n"
     extra = text.replace("NAME", "extra").replace("VALUE", "b")
     kept = extra.replace("name: extra", "name: kept, annotations: {helm.sh/resource-policy: keep}")
-    deploy(cluster, ns, "a", small(chart_root, extra=extra, kept=kept))
+    deploy(cluster, ns, "a", small(chart_root, name="left", extra=extra, kept=kept))
     wrong = text.replace("NAME", "wrong").replace("VALUE", "[]")
-    refused(cluster, ns, "a", small(chart_root, "2.0.0", wrong=wrong), atomic=False, retry={"limit": 0})
+    refused(cluster, ns, "a", small(chart_root, "2.0.0", name="left", wrong=wrong), atomic=False, retry={"limit": 0})
     assert cluster.revisions(ns, "a") == [(1, "deployed"), (2, "failed")]
     assert config(cluster, ns, "extra") == {"a": "b"}
     delete(cluster, ns, "a")

@@ -89,6 +89,32 @@ def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: 
     assert cluster.revisions(ns, "a") == []
 
 
+@pytest.mark.parametrize("atomic", [False, True], ids=["left", "rolled back"])
+def test_what_only_failed_revisions_have_made_goes(
+    cluster: Cluster, ns: str, chart_root: Path, *, atomic: bool
+) -> None:
+    """helm compares the next revision with the deployed one, and going back the last one: here, the second is left out."""
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: b}\n"
+    never = WITH_FINALIZER.rpartition("---")[2]
+    deploy(cluster, ns, "a", small(chart_root, name="left"))
+    second = small(chart_root, "2.0.0", name="left", extra=text.replace("NAME", "extra"), never=never)
+    refused(cluster, ns, "a", second, atomic=False, **SHORT)
+    assert config(cluster, ns, "extra") == {"a": "b"}
+    third = text.replace("NAME", "wrong").replace("b}", "[]}")
+    cluster.apply(
+        managedchart("a", small(chart_root, "3.0.0", name="left", wrong=third), atomic=atomic, **SHORT), namespace=ns
+    )
+    if atomic:
+        cluster.wait_chart(ns, "a", settled, what="settled")
+        assert cluster.revisions(ns, "a")[-1] == (4, "deployed")
+    else:
+        cluster.wait_failed(ns, "a")
+        deploy(cluster, ns, "a", small(chart_root, "1.0.1", name="left"), **SHORT)
+    assert config(cluster, ns, "extra") is None
+    cluster.wait_gone(f"/api/v1/namespaces/{ns}/pods", "never")
+    assert config(cluster, ns, "a") == {"message": "hello"}
+
+
 def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster, ns: str, helm_binary: str) -> None:
     """What it has made may have come up since, and be in use."""
     annotations = f"--set-json=podAnnotations={json.dumps(UNREADY)}"

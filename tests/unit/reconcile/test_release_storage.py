@@ -187,15 +187,17 @@ async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
     ("statuses", "versions"),
     [
         (["superseded", "deployed"], []),
+        (["failed", "superseded", "deployed"], []),
+        (["superseded", "failed", "failed", "deployed"], [3, 2]),
         (["superseded", "deployed", "failed"], [2]),
         (["failed", "deployed", "failed", "pending-upgrade"], [3, 2]),
         (["failed", "failed"], [1]),
         (["failed"], []),
     ],
 )
-async def test_the_revisions_that_the_newest_may_not_have_replaced(statuses: list[str], versions: list[int]) -> None:
+async def test_the_revisions_of_which_helm_may_have_left_objects(statuses: list[str], versions: list[int]) -> None:
     storage, secrets = await storage_of(*statuses)
-    assert [found.document["version"] for found in await storage.read_unreplaced()] == versions
+    assert [found.document["version"] for found in await storage.read_unfinished()] == versions
     for name in list(secrets.held)[:-1]:
         secrets.held[name]["data"]["release"] = "bm90IGEgcmVsZWFzZQ=="
-    assert await storage.read_unreplaced() == []
+    assert await storage.read_unfinished() == []

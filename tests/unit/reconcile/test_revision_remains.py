@@ -1,4 +1,4 @@
-"""What an upgrade that was killed left of earlier revisions goes with the release; nothing else does."""
+"""What unfinished revisions have left of a release goes; nothing else does."""
 
 from typing import Any
 
