@@ -30,34 +30,44 @@ _NAMESPACE = "meta.helm.sh/release-namespace"
 async def delete_revision_remains(
     objects: Objects, *, release: str, namespace: str, newest: StoredRelease, older: Iterable[StoredRelease]
 ) -> list[dict[str, Any]]:
-    """Delete what is left of `older` revisions and not rendered by the newest; returns it as rendered. Raises KubeError."""
-    known = {_place(ref) for ref in await references(objects, namespace, await _rendered(newest))}
+    """Delete what is left of `older` revisions and not rendered by the newest; returns it as rendered. Raises KubeError.
+
+    In doubt nothing is deleted: where a manifest cannot be read, or the newest has a kind of this name in another group.
+    """
+    try:
+        needed = _Places(await asyncio.to_thread(parse_manifest, newest.manifest, *newest.hook_manifests), namespace)
+        rendered = [item for each in older for item in await asyncio.to_thread(parse_manifest, each.manifest)]
+    except yaml.YAMLError as error:
+        logger.warning("%s/%s: what earlier revisions left cannot be told: %s", namespace, release, error)
+        return []
     left = []
-    for revision in older:
-        for item in await _rendered(revision):
-            for ref in await references(objects, namespace, [item]):
-                if _place(ref) in known or _is_kept(item):
-                    continue
-                known.add(_place(ref))
-                found = await objects.get(ref)
-                if found is None or _is_kept(found) or not _is_of(found, release, namespace):
-                    continue
-                if await objects.delete(ref):
-                    logger.info("%s, left of an earlier revision of %s/%s, was deleted", ref, namespace, release)
-                    left.append(item)
+    for item in rendered:
+        for ref in await references(objects, namespace, [item]):
+            if needed.have(ref) or _is_kept(item):
+                continue
+            found = await objects.get(ref)
+            if found is None or _is_kept(found) or not _is_of(found, release, namespace):
+                continue
+            if await objects.delete(ref):
+                logger.info("%s, left of an earlier revision of %s/%s, was deleted", ref, namespace, release)
+                left.append(item)
     return left
 
 
-async def _rendered(stored: StoredRelease) -> list[dict[str, Any]]:
-    try:
-        return await asyncio.to_thread(parse_manifest, stored.manifest)
-    except yaml.YAMLError:
-        return []  # then helm cannot have made anything of it either
+class _Places:
+    """Where the objects of a revision are, told from its manifest alone: nothing of it is missed when discovery fails."""
 
+    def __init__(self, rendered: Iterable[Mapping[str, Any]], namespace: str) -> None:
+        self._namespaces: dict[tuple[str, str], set[str]] = {}
+        for item in rendered:
+            meta = item.get("metadata") or {}
+            found = self._namespaces.setdefault((item["kind"], str(meta.get("name"))), set())
+            found.add(meta.get("namespace") or namespace)
 
-def _place(ref: ObjectRef) -> tuple[str, str, str, str]:
-    """What makes two references one object: not the version of its group."""
-    return ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name
+    def have(self, ref: ObjectRef) -> bool:
+        """Whether the object may be one of them, whatever its group: some kinds have moved from one to another."""
+        found = self._namespaces.get((ref.kind, ref.name), set())
+        return ref.namespace in found if ref.namespace else bool(found)
 
 
 def _annotations(item: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
+from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 
 OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
@@ -60,9 +62,37 @@ async def test_what_only_earlier_revisions_render_goes_and_the_rest_is_left_to_h
     assert objects.held == {"a": OURS, "d": OURS}
 
 
-async def test_another_version_of_the_group_is_the_same_object() -> None:
+@pytest.mark.parametrize("version", ["apps/v1beta1", "extensions/v1beta1"])
+async def test_another_version_or_group_may_be_the_same_object(version: str) -> None:
     objects = Objects(a=OURS)
-    assert await remains(objects, revision("a", version="apps/v1"), revision("a", version="apps/v1beta1")) == []
+    assert await remains(objects, revision("a", version="apps/v1"), revision("a", version=version)) == []
+    assert objects.held == {"a": OURS}
+
+
+async def test_what_the_newest_renders_stays_although_its_kind_cannot_be_looked_up() -> None:
+    """An API server that does not answer once must not cost a live object."""
+    objects = Objects(a=OURS)
+    failures = iter([KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)])
+
+    async def namespaced(*_: str) -> bool:
+        for failure in failures:
+            raise failure
+        return True
+
+    objects.namespaced = namespaced  # type: ignore[method-assign]
+    assert await remains(objects, revision("a"), revision("a"), revision("a")) == []
+    assert objects.held == {"a": OURS}
+
+
+async def test_a_hook_of_the_newest_stays() -> None:
+    objects = Objects(a=OURS)
+    newest = StoredRelease({"hooks": [{"manifest": revision("a").manifest}]})
+    assert await remains(objects, newest, revision("a")) == []
+
+
+async def test_nothing_goes_when_the_newest_cannot_be_read() -> None:
+    objects = Objects(a=OURS)
+    assert await remains(objects, StoredRelease({"manifest": "a: [b"}), revision("a")) == []
     assert objects.held == {"a": OURS}
 
 
