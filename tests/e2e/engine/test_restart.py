@@ -12,6 +12,18 @@ from harness.operator_process import OperatorProcess
 RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
 WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
 STARTED = "managedchart_helm_processes_started_total"
+HELD = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "held", "finalizers": ["managedchart.dev/test"]},
+}
+"""An object whose deletion does not end before `let_go`."""
+
+
+def let_go(cluster: Cluster, namespace: str) -> None:
+    """Take the finalizer off HELD."""
+    free = '-p={"metadata": {"finalizers": null}}'
+    cluster.kubectl("patch", "configmap", "held", f"--namespace={namespace}", "--type=merge", free)
 
 
 def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
@@ -70,18 +82,13 @@ def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Although the attempts are used up, so that nothing else would come."""
-    held = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "held", "finalizers": ["managedchart.dev/test"]},
-    }
     never = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "never", "annotations": {"devcluster.managedchart.dev/fail": "never"}},
         "spec": {"containers": [{"name": "a", "image": "registry.example/a"}]},
     }
-    spec = {"values": {"objects": [held, never]}, "timeout": "3s", "retry": {"limit": 0}}
+    spec = {"values": {"objects": [HELD, never]}, "timeout": "3s", "retry": {"limit": 0}}
     own_cluster.apply(managedchart("raw", RAW, **spec), namespace=own_ns)
     own_cluster.wait(
         f"/api/v1/namespaces/{own_ns}/secrets",
@@ -90,8 +97,7 @@ def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it
         what="being uninstalled",
     )
     own_operator.kill()
-    free = '-p={"metadata": {"finalizers": null}}'
-    own_cluster.kubectl("patch", "configmap", "held", f"--namespace={own_ns}", "--type=merge", free)
+    let_go(own_cluster, own_ns)
     own_operator.start()
     own_cluster.wait_chart(
         own_ns,
@@ -202,12 +208,7 @@ def test_a_removal_that_a_kill_ended_between_helm_and_the_end_of_its_objects_is_
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
 ) -> None:
     """helm has kept the revisions, so that what is still there is waited for, and nothing is forgotten."""
-    held = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "held", "finalizers": ["managedchart.dev/test"]},
-    }
-    own_cluster.apply(managedchart("raw", RAW, values={"objects": [held]}), namespace=own_ns)
+    own_cluster.apply(managedchart("raw", RAW, values={"objects": [HELD]}), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "raw")
     own_operator.kill()
     command = [helm_binary, "uninstall", "raw", f"--namespace={own_ns}", "--keep-history"]
@@ -222,8 +223,7 @@ def test_a_removal_that_a_kill_ended_between_helm_and_the_end_of_its_objects_is_
         what="being removed",
     )
     assert [status for _, status in own_cluster.revisions(own_ns, "raw")] == ["uninstalled"]
-    free = '-p={"metadata": {"finalizers": null}}'
-    own_cluster.kubectl("patch", "configmap", "held", f"--namespace={own_ns}", "--type=merge", free)
+    let_go(own_cluster, own_ns)
     own_cluster.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{own_ns}/managedcharts", "raw")
     assert own_cluster.revisions(own_ns, "raw") == []
     assert own_operator.metric(STARTED) == 0

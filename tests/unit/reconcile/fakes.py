@@ -1,4 +1,4 @@
-"""Stand-ins for what the engine works with: the API server's side of a status, and the metrics."""
+"""Stand-ins for what the engine works with: the API server's side of a status, objects, and the metrics."""
 
 import asyncio
 import copy
@@ -9,6 +9,7 @@ from typing import Any
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.run_recorder import RunRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
@@ -82,6 +83,27 @@ class FakeApi:
             return chart(key.name, uid=uid, resource_version=self.version, status=copy.deepcopy(self.status))
         finally:
             self.under_way -= 1
+
+
+class FakeObjects:
+    """The objects in the namespace `apps` by name, whatever their kind, with their annotations."""
+
+    def __init__(self, held: Mapping[str, dict[str, str]]) -> None:
+        self.held = dict(held)
+
+    async def namespaced(self, _version: str, _kind: str) -> bool:
+        """All kinds are."""
+        return True
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        """The metadata is all there is."""
+        if ref.namespace != "apps" or ref.name not in self.held:
+            return None
+        return {"metadata": {"name": ref.name, "annotations": self.held[ref.name]}}
+
+    async def delete(self, ref: ObjectRef) -> bool:
+        """At once, without dependents."""
+        return self.held.pop(ref.name, None) is not None
 
 
 class FakeTelemetry:

@@ -1,35 +1,15 @@
 """What unfinished revisions have left of a release goes; nothing else does."""
 
-from typing import Any
-
 import pytest
 import yaml
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import StoredRelease
-from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
+from unit.reconcile.fakes import FakeObjects
 
 OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
-
-
-class Objects:
-    """The cluster's ConfigMaps by name, with their annotations."""
-
-    def __init__(self, **held: dict[str, str]) -> None:
-        self.held = held
-
-    async def namespaced(self, _version: str, _kind: str) -> bool:
-        return True
-
-    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
-        if ref.namespace != "apps" or ref.name not in self.held:
-            return None
-        return {"metadata": {"name": ref.name, "annotations": self.held[ref.name]}}
-
-    async def delete(self, ref: ObjectRef) -> bool:
-        return self.held.pop(ref.name, None) is not None
 
 
 def revision(*names: str, version: str = "v1", annotations: dict[str, str] | None = None) -> StoredRelease:
@@ -44,7 +24,7 @@ def revision(*names: str, version: str = "v1", annotations: dict[str, str] | Non
     )
 
 
-async def remains(objects: Objects, newest: StoredRelease, *older: StoredRelease) -> list[str]:
+async def remains(objects: FakeObjects, newest: StoredRelease, *older: StoredRelease) -> list[str]:
     """Delete, and return the names of what was deleted."""
     found = await delete_revision_remains(
         objects,  # type: ignore[arg-type]
@@ -57,21 +37,21 @@ async def remains(objects: Objects, newest: StoredRelease, *older: StoredRelease
 
 
 async def test_what_only_earlier_revisions_render_goes_and_the_rest_is_left_to_helm() -> None:
-    objects = Objects(a=OURS, b=OURS, c=OURS, d=OURS)
+    objects = FakeObjects({"a": OURS, "b": OURS, "c": OURS, "d": OURS})
     assert await remains(objects, revision("a"), revision("a", "b"), revision("b", "c")) == ["b", "c"]
     assert objects.held == {"a": OURS, "d": OURS}
 
 
 @pytest.mark.parametrize("version", ["apps/v1beta1", "extensions/v1beta1"])
 async def test_another_version_or_group_may_be_the_same_object(version: str) -> None:
-    objects = Objects(a=OURS)
+    objects = FakeObjects({"a": OURS})
     assert await remains(objects, revision("a", version="apps/v1"), revision("a", version=version)) == []
     assert objects.held == {"a": OURS}
 
 
 async def test_what_the_newest_renders_stays_although_its_kind_cannot_be_looked_up() -> None:
     """An API server that does not answer once must not cost a live object."""
-    objects = Objects(a=OURS)
+    objects = FakeObjects({"a": OURS})
     failures = iter([KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)])
 
     async def namespaced(*_: str) -> bool:
@@ -85,13 +65,13 @@ async def test_what_the_newest_renders_stays_although_its_kind_cannot_be_looked_
 
 
 async def test_a_hook_of_the_newest_stays() -> None:
-    objects = Objects(a=OURS)
+    objects = FakeObjects({"a": OURS})
     newest = StoredRelease({"hooks": [{"manifest": revision("a").manifest}]})
     assert await remains(objects, newest, revision("a")) == []
 
 
 async def test_nothing_goes_when_the_newest_cannot_be_read() -> None:
-    objects = Objects(a=OURS)
+    objects = FakeObjects({"a": OURS})
     assert await remains(objects, StoredRelease({"manifest": "a: [b"}), revision("a")) == []
     assert objects.held == {"a": OURS}
 
@@ -106,16 +86,16 @@ async def test_nothing_goes_when_the_newest_cannot_be_read() -> None:
     ],
 )
 async def test_what_is_not_the_releases_or_is_to_be_kept_stays(annotations: dict[str, str]) -> None:
-    objects = Objects(a=annotations)
+    objects = FakeObjects({"a": annotations})
     assert await remains(objects, revision(), revision("a")) == []
     assert objects.held == {"a": annotations}
 
 
 async def test_what_the_chart_said_to_keep_stays_whatever_became_of_its_annotation() -> None:
-    objects = Objects(a=OURS)
+    objects = FakeObjects({"a": OURS})
     assert await remains(objects, revision(), revision("a", annotations={"helm.sh/resource-policy": "keep"})) == []
     assert objects.held == {"a": OURS}
 
 
 async def test_what_is_gone_or_cannot_be_read_is_no_error() -> None:
-    assert await remains(Objects(), revision(), revision("a"), StoredRelease({"manifest": "a: [b"})) == []
+    assert await remains(FakeObjects({}), revision(), revision("a"), StoredRelease({"manifest": "a: [b"})) == []
