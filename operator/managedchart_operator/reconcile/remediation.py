@@ -53,20 +53,21 @@ class Remediation:
         conditions = work.recorder.status.conditions
         try:
             good = await work.release.storage.last_good()
-            if newest.status != FAILED and (good is not None or _made_by_others(work)):
+            others = _made_by_others(work)
+            if newest.status != FAILED and (good is not None or others):
                 return None  # nobody but others can have begun this uninstall
             if good is not None:
                 await work.release.rollback(good)
                 outcome = f"rolled back to revision {good.number}"
                 await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
+            elif others:
+                raise OperatorError(
+                    f"no revision is good to go back to, and revision {others[-1]} was not made by this resource, so what is"
+                    " there may be in use: it is not uninstalled",
+                    reason=Reason.ROLLBACK_FAILED,
+                    transient=False,
+                )
             else:
-                if others := _made_by_others(work):
-                    raise OperatorError(
-                        f"no revision is good to go back to, and revision {others[-1]} was not made by this resource, so what"
-                        " is there may be in use: it is not uninstalled",
-                        reason=Reason.ROLLBACK_FAILED,
-                        transient=False,
-                    )
                 await work.release.uninstall()
                 outcome = "the failed first install was uninstalled"
                 await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)

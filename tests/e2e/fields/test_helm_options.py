@@ -16,15 +16,16 @@ pytestmark = pytest.mark.usefixtures("operator")
 SHORT = {"timeout": "3s", "retry": {"limit": 0}}
 BAD = {"podAnnotations": UNREADY, "message": "bad"}
 
-WITH_FINALIZER = """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: a, finalizers: [managedchart.dev/test]}
----
+NEVER = """
 apiVersion: v1
 kind: Pod
 metadata: {name: never, annotations: {devcluster.managedchart.dev/fail: unready}}
 spec: {containers: [{name: a, image: registry.example/a}]}
+"""
+HELD = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, finalizers: [managedchart.dev/test]}
 """
 
 
@@ -49,7 +50,7 @@ def test_what_cannot_be_removed_in_time_is_told_and_the_status_follows_helm(
     cluster: Cluster, ns: str, chart_root: Path
 ) -> None:
     """helm forgets a release although it could not wait for the end of its objects."""
-    cluster.apply(managedchart("a", small(chart_root, name="held", held=WITH_FINALIZER), **SHORT), namespace=ns)
+    cluster.apply(managedchart("a", small(chart_root, name="held", held=HELD, never=NEVER), **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     cluster.kubectl(
         "patch", "configmap", "a", f"--namespace={ns}", "--type=merge", '-p={"metadata":{"finalizers":null}}'
@@ -95,9 +96,8 @@ def test_what_only_failed_revisions_have_made_goes(
 ) -> None:
     """helm compares the next revision with the deployed one, and going back the last one: here, the second is left out."""
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: b}\n"
-    never = WITH_FINALIZER.rpartition("---")[2]
     deploy(cluster, ns, "a", small(chart_root, name="left"))
-    second = small(chart_root, "2.0.0", name="left", extra=text.replace("NAME", "extra"), never=never)
+    second = small(chart_root, "2.0.0", name="left", extra=text.replace("NAME", "extra"), never=NEVER)
     refused(cluster, ns, "a", second, atomic=False, **SHORT)
     assert config(cluster, ns, "extra") == {"a": "b"}
     third = text.replace("NAME", "wrong").replace("b}", "[]}")
