@@ -104,7 +104,8 @@ class RunEvidence:
         finally:
             for each in (task, watch):
                 each.cancel()
-            await asyncio.wait({task, watch})
+            # Gathered, so that what fails just as the run is cancelled is not reported as forgotten: nobody needs it any more.
+            await asyncio.gather(task, watch, return_exceptions=True)
 
     async def _watch(self, *, grace: float | None) -> Cause:
         """Watch the namespace until cancelled; returns before that only when it waits in vain.
