@@ -61,6 +61,9 @@ class Release(Protocol):
     async def installed(self) -> InstalledRelease | None:
         """Return what is installed now, or None. Raises KubeError."""
 
+    async def deployed_here(self) -> bool:
+        """Whether this resource has deployed the release, now or earlier; False in doubt. Raises KubeError."""
+
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
 

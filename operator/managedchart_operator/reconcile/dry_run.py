@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from managedchart_operator.diagnosis.objects import parse_manifest
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.manifest import parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects

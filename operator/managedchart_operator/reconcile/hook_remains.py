@@ -12,7 +12,7 @@ import logging
 import yaml
 
 from managedchart_operator.diagnosis.blockers import references
-from managedchart_operator.diagnosis.objects import parse_manifest
+from managedchart_operator.helm.manifest import parse_manifest
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import Objects
 

@@ -31,6 +31,7 @@ from managedchart_operator.helm.storage import (
     HELM_WAITS,
     OPERATOR_WAITS,
     OWNER_LABEL,
+    SUPERSEDED,
     UNINSTALLED,
     UNINSTALLING,
     WAIT_LABEL,
@@ -161,6 +162,14 @@ class HelmRelease:
         if stored is None or self.newest is None:
             return None
         return InstalledRelease(self.newest.number, stored.chart_name, stored.chart_version)
+
+    async def deployed_here(self) -> bool:
+        """Whether this resource has deployed the release, as far as its revisions prove it."""
+        return any(
+            revision.owner == self.owner and revision.made_as == revision.number
+            for revision in self.revisions
+            if revision.status in (DEPLOYED, SUPERSEDED)
+        )
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""

@@ -21,10 +21,11 @@ from managedchart_operator.diagnosis.dependents import have_dependents
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
-from managedchart_operator.diagnosis.objects import Identity, identities, outline, parse_manifest
+from managedchart_operator.diagnosis.objects import Identity, identities
 from managedchart_operator.diagnosis.readiness import SPEC_TELLS, State, needs_waiting, readiness
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.manifest import outline, parse_manifest
 from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.diagnosis.objects import parse_manifest
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import storage
+from managedchart_operator.helm.manifest import parse_manifest
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
     FAILED,

@@ -28,6 +28,7 @@ class FakeRelease:
     namespace: str = "apps"
     version: str = "2.0.0"
     installed_version: str | None = None
+    deployed: bool = True
     objects: list[dict[str, Any]] = field(default_factory=list)
     upgrade_options: dict[str, bool] = field(default_factory=dict)
 
@@ -49,6 +50,10 @@ class FakeRelease:
     async def installed(self) -> InstalledRelease | None:
         self._did("installed")
         return InstalledRelease(1, "web", self.installed_version) if self.installed_version else None
+
+    async def deployed_here(self) -> bool:
+        self._did("deployed_here")
+        return self.deployed
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         self.upgrade_options = {"force_conflicts": force_conflicts, "take_ownership": take_ownership}
