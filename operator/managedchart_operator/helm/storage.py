@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -40,6 +41,10 @@ PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
 LEFT_UNFINISHED = "The helm that made this revision ended without finishing it"
 """The description of a revision that a killed helm left pending and the operator has marked failed."""
+UNINSTALL_INTERRUPTED = "An uninstall of this deployed revision ended without removing it"
+"""The description of a good revision that the operator has marked failed, so that helm can upgrade over what is left of it."""
+UNINSTALL_CALLED_OFF = "The uninstall of this revision was called off"
+"""The description of a good revision that is kept, and so deployed again, after an uninstall of it had begun."""
 # How helm describes a revision that failed (3 and 4.3.1: install.go, upgrade.go, rollback.go), and the operator one of its own.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
 
@@ -77,6 +82,10 @@ class Revision:
     """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
     modified_at: float | None = None
     """When helm last wrote it, in seconds since the epoch; whole seconds."""
+    created_at: float | None = None
+    """When helm made it, in seconds since the epoch by helm's clock; whole seconds."""
+    stored_at: float | None = None
+    """When its Secret was made, in seconds since the epoch by the API server's clock; whole seconds."""
 
     @property
     def pending(self) -> bool:
@@ -92,7 +101,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
     """Read a revision from the metadata of a release Secret. Never raises: anybody may put such labels on a Secret."""
     labels = metadata.get("labels") or {}
     # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
-    times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
+    created, modified = (_number(labels.get(name)) for name in ("createdAt", "modifiedAt"))
     made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
@@ -103,13 +112,23 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         attempt=attempt or None,
         made_as=_number(made_as) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
-        modified_at=float(max(times)) or None,
+        modified_at=float(max(created, modified)) or None,
+        created_at=float(created) or None,
+        stored_at=_moment(metadata.get("creationTimestamp")),
     )
 
 
 def attempt_label(attempt: str, *, number: int) -> str:
     """Return the label of an attempt, a random word, that is to make the revision of this number."""
     return f"{number}.{attempt}"
+
+
+def _moment(text: str | None) -> float | None:
+    """Return a time of the API server in seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 def _number(label: str | None) -> int:
@@ -191,6 +210,11 @@ class StoredRelease:
     def hook_manifests(self) -> list[str]:
         """Each hook's object as YAML."""
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
+
+    @property
+    def manifests(self) -> list[str]:
+        """The manifest, and each hook's."""
+        return [self.manifest, *self.hook_manifests]
 
     @property
     def passing_hook_manifests(self) -> list[str]:

@@ -17,6 +17,7 @@ _GOOD_PHASES = frozenset({Phase.READY, Phase.SKIPPED, Phase.DESTROYED})
 def memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
     """Return what earlier passes left in the status."""
     retry_at = datetime.fromisoformat(status.next_retry_at) if status.next_retry_at else None
+    attempt = status.attempt
     # A run that ends says something else here, whatever came of it.
     interrupted = any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions)
     return Memory(
@@ -29,6 +30,10 @@ def memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
         retry_at=retry_at.timestamp() if retry_at else None,
         interrupted=interrupted,
         in_exec=interrupted and status.phase is Phase.EXEC,
+        attempt=attempt.id if attempt else None,
+        operation=attempt.operation if attempt else None,
+        ended_at=datetime.fromisoformat(attempt.ended_at).timestamp() if attempt and attempt.ended_at else None,
+        told_end=attempt is not None,
     )
 
 

@@ -31,7 +31,6 @@ from managedchart_operator.helm.storage import (
     HELM_WAITS,
     OPERATOR_WAITS,
     OWNER_LABEL,
-    SUPERSEDED,
     UNINSTALLED,
     UNINSTALLING,
     WAIT_LABEL,
@@ -47,11 +46,13 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.volume_claims import claims_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +66,13 @@ class Unproven:
 
 @dataclass(slots=True)
 class HelmRelease:
-    """One release during one run. `owner` is the UID of the ManagedChart."""
+    """One release during one run. `ownership` is what the ManagedChart can prove about it."""
 
     tools: Tools
     spec: ManagedChartSpec
     name: str
     namespace: str
-    owner: str
+    ownership: Ownership
     started: datetime
     in_own_namespace: bool = False
     """Whether it goes where its ManagedChart is."""
@@ -83,6 +84,10 @@ class HelmRelease:
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
+    left: str = ""
+    """Why the release was left where an uninstall was asked for."""
+    spared: str = ""
+    """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     unproven: Unproven | None = None
@@ -93,7 +98,7 @@ class HelmRelease:
     _too_large: bool = False
 
     def __post_init__(self) -> None:
-        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name)
+        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name, self.ownership)
         self.evidence = RunEvidence(
             self.tools.collector, self.tools.watches, self.namespace, self.started, self.attempt, self._read_newest
         )
@@ -107,6 +112,13 @@ class HelmRelease:
     def revisions(self) -> tuple[Revision, ...]:
         """The revisions as last observed, newest first."""
         return self.storage.revisions
+
+    @property
+    def why_it_stays(self) -> str:
+        """A sentence for a release that is not proven to be this resource's, and so is not removed."""
+        revision = f" (revision {self.newest.number}, {self.newest.status})" if self.newest else ""
+        where = f"{self.namespace}/{self.name}{revision}"
+        return f"The release {where} stays in the cluster, since this resource did not deploy it"
 
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
@@ -164,12 +176,10 @@ class HelmRelease:
         return InstalledRelease(self.newest.number, stored.chart_name, stored.chart_version)
 
     async def deployed_here(self) -> bool:
-        """Whether this resource has deployed the release, as far as its revisions prove it."""
-        return any(
-            revision.owner == self.owner and revision.made_as == revision.number
-            for revision in self.revisions
-            if revision.status in (DEPLOYED, SUPERSEDED)
-        )
+        """Whether this resource has deployed the release, as far as its revisions or its status prove it. Raises KubeError."""
+        if not self._looked:
+            await self.observe()
+        return self.ownership.deployed(self.revisions)
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
@@ -197,7 +207,7 @@ class HelmRelease:
             self.outcome = f"dry run of {chart.name} {chart.version}: {found}"
         else:
             if self.newest is not None and self.newest.status == UNINSTALLING:
-                # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
+                # The lifecycle continues after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
             try:
                 await self._watched(partial(self._deploy, arguments, options.deadline, waits=waits), marks=waits)
@@ -217,9 +227,15 @@ class HelmRelease:
         await self._watched(self._until_ready, marks=self.unproven.may_fail)
 
     async def uninstall(self) -> bool:
-        """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
+        """Uninstall and wait until all objects are gone. Raises HelmError, KubeError.
+
+        Returns False where nothing was installed, or where the release is not proven to be this resource's: then it stays.
+        """
         if not self._looked:
             await self.observe()
+        if self.newest is not None and not self.ownership.owns(self.revisions):
+            self.left = self.outcome = self.why_it_stays
+            return False
         if not self.revisions:
             # helm forgets a release whose objects do not go; the status remembers them.
             if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
@@ -306,6 +322,12 @@ class HelmRelease:
             raise
         await self.observe()
         await self._delete_remains()
+
+    async def volume_claims(self) -> tuple[str, ...]:
+        """Name what of the release keeps data in volume claims. Raises KubeError, HelmError."""
+        newest = await self.read_stored()
+        stored = [*([newest] if newest else []), *await self.storage.read_unfinished()]
+        return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -406,14 +428,22 @@ class HelmRelease:
     @property
     def _rollback_mark(self) -> str:
         # A rollback takes over the labels of the revision that it goes back to, so only its description can say whose it is.
-        return f" by {OWNER_LABEL} {self.owner}"
+        return f" by {OWNER_LABEL} {self.ownership.uid}"
 
     async def rollback_is_ours(self) -> bool:
-        """Whether the newest revision is a rollback that this resource's operator began. Raises KubeError, HelmError."""
-        if self.newest is None or self.newest.status != "pending-rollback":
+        """Whether the newest revision is a rollback by this resource's operator that its status does not record.
+
+        Raises KubeError, HelmError.
+        """
+        newest = self.newest
+        if newest is None or newest.owner != self.ownership.uid or self.ownership.made(newest):
             return False
         stored = await self.read_stored()
         return stored is not None and stored.description.endswith(self._rollback_mark)
+
+    async def newest_is_ours(self) -> bool:
+        """Whether this resource's operator made the newest revision, rollbacks included. Raises KubeError, HelmError."""
+        return self.newest is not None and (self.ownership.made(self.newest) or await self.rollback_is_ours())
 
     def _labels(self, *, waits: bool) -> Mapping[str, str]:
         if self.inputs is None:
@@ -421,7 +451,7 @@ class HelmRelease:
         number = self.newest.number + 1 if self.newest else 1
         return {
             DIGEST_LABEL: self.inputs.digest,
-            OWNER_LABEL: self.owner,
+            OWNER_LABEL: self.ownership.uid,
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
         }

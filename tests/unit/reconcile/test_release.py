@@ -15,11 +15,13 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.reconcile import release_storage
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.tools import Tools
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
 """What helm 4.3.1 left when it was killed."""
+OWNER = json.loads(SECRET.read_text())["metadata"]["labels"]["managedchart.dev/owner"]
 
 
 class FakeSecrets:
@@ -51,7 +53,7 @@ def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None,
     collector = cast("Any", SimpleNamespace(objects=objects))
     tools = Tools(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
     spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "timeout": timeout})
-    return HelmRelease(tools, spec, "web", "apps", owner="uid", started=datetime.now(UTC))
+    return HelmRelease(tools, spec, "web", "apps", ownership=Ownership(OWNER), started=datetime.now(UTC))
 
 
 class FakeHelm:
