@@ -82,10 +82,8 @@ class Revision:
     """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
     modified_at: float | None = None
     """When helm last wrote it, in seconds since the epoch; whole seconds."""
-    created_at: float | None = None
-    """When helm made it, in seconds since the epoch by helm's clock; whole seconds."""
     stored_at: float | None = None
-    """When its Secret was made, in seconds since the epoch by the API server's clock; whole seconds."""
+    """When helm made it, in seconds since the epoch by the API server's clock; whole seconds."""
 
     @property
     def pending(self) -> bool:
@@ -100,8 +98,9 @@ class Revision:
 def revision_of(metadata: Mapping[str, Any]) -> Revision:
     """Read a revision from the metadata of a release Secret. Never raises: anybody may put such labels on a Secret."""
     labels = metadata.get("labels") or {}
-    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
-    created, modified = (_number(labels.get(name)) for name in ("createdAt", "modifiedAt"))
+    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1). The first
+    # write after that drops createdAt.
+    times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
     made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
@@ -112,8 +111,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         attempt=attempt or None,
         made_as=_number(made_as) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
-        modified_at=float(max(created, modified)) or None,
-        created_at=float(created) or None,
+        modified_at=float(max(times)) or None,
         stored_at=_moment(metadata.get("creationTimestamp")),
     )
 

@@ -78,7 +78,7 @@ class Ownership:
     def _is_recorded(self, revision: Revision) -> bool:
         # A release that was removed and made again counts from 1, so an older record may have the number of a newer revision.
         ended = self.recorded.get(revision.number)
-        return ended is not None and (revision.created_at or 0.0) <= ended + 1
+        return ended is not None and (revision.stored_at or 0.0) <= ended + 1
 
 
 def _ended(record: RevisionRecord) -> float:

@@ -57,7 +57,7 @@ class Work:
                 name, version, app = (
                     (stored.chart_name, stored.chart_version, stored.app_version) if stored else (None, None, None)
                 )
-        created = datetime.fromtimestamp(newest.created_at, UTC) if newest.created_at else None
+        stored_at = datetime.fromtimestamp(newest.stored_at, UTC) if newest.stored_at else None
         return ReleaseStatus(
             name=release.name,
             namespace=release.namespace,
@@ -67,7 +67,7 @@ class Work:
             chart_version=version,
             app_version=app,
             digest=newest.digest,
-            last_deployed=timestamp(created) if created else None,
+            last_deployed=timestamp(stored_at) if stored_at else None,
         )
 
     async def post_warnings(self, events: Events) -> None:

@@ -269,7 +269,7 @@ TABLE = [
     Case(
         "a record of an earlier release proves nothing about a revision of the same number",
         DEPLOY,
-        (replace(CARRIED_OVER[0], created_at=NOW + 100), CARRIED_OVER[1]),
+        (replace(CARRIED_OVER[0], stored_at=NOW + 100), CARRIED_OVER[1]),
         replace(DONE, revision=3),
         RUN,
         UPGRADE,
@@ -597,7 +597,7 @@ revisions = st.lists(
         made_as=st.one_of(st.none(), st.integers(1, 5)),
         operator_waits=st.booleans(),
         modified_at=optional_times,
-        created_at=optional_times,
+        stored_at=optional_times,
     ),
     max_size=3,
     unique_by=lambda item: item.number,

@@ -16,7 +16,7 @@ RECORDED = Ownership(UID, recorded={1: NOW, 2: NOW}, recorded_good=frozenset({1,
 
 def revision(number: int, status: str = "deployed", *, owner: str | None = UID, made_as: int | None = None) -> Revision:
     """A revision that this resource made, unless told otherwise."""
-    return Revision(number, status, f"v{number}", "digest", owner, "attempt", made_as or number, created_at=NOW - 10)
+    return Revision(number, status, f"v{number}", "digest", owner, "attempt", made_as or number, stored_at=NOW - 10)
 
 
 def others(number: int, status: str = "deployed") -> Revision:
@@ -104,7 +104,7 @@ def test_a_release_is_ours_only_with_proof(case: Case) -> None:
         (revision(2), NOTHING_RECORDED, True),
         (by_hand(2), NOTHING_RECORDED, False),
         (by_hand(2), RECORDED, True),
-        (replace(by_hand(2), created_at=NOW + 60), RECORDED, False),
+        (replace(by_hand(2), stored_at=NOW + 60), RECORDED, False),
         (others(2), RECORDED, False),
     ],
     ids=["made", "by hand", "a rollback of ours", "the number was used before", "of others"],
