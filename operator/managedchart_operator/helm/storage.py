@@ -50,6 +50,8 @@ _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFIN
 
 # The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
 _PASSING = frozenset({"hook-succeeded", "hook-failed"})
+# helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
+_CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
 # A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
 # twentieth. gzip itself goes to a thousandth, so that a few KiB of anybody's could fill the memory.
 _DOCUMENT_BYTES = 32 * 1024 * 1024
@@ -156,8 +158,14 @@ class _ChartMetadata(BaseModel):
     app_version: str | None = Field(default=None, alias="appVersion")
 
 
+class _File(BaseModel):
+    name: str | None = None
+    data: str | None = None
+
+
 class _Chart(BaseModel):
     metadata: _ChartMetadata | None = None
+    files: Annotated[list[_File], _FAIL_FAST] | None = None
 
 
 class _Info(BaseModel):
@@ -203,6 +211,16 @@ class StoredRelease:
     def manifest(self) -> str:
         """The objects of the release as YAML documents."""
         return self.document.get("manifest") or ""
+
+    @property
+    def crd_files(self) -> list[str]:
+        """The YAML files in the chart's crds/ folder; helm stores none of its subcharts. Raises ValueError."""
+        files = (self.document.get("chart") or {}).get("files") or []
+        return [
+            base64.b64decode(file.get("data") or "").decode(errors="replace")
+            for file in files
+            if _CRD_FILE.fullmatch(file.get("name") or "")
+        ]
 
     @property
     def hook_manifests(self) -> list[str]:

@@ -41,11 +41,12 @@ from managedchart_operator.helm.storage import (
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.lifecycle.context import InstalledRelease
+from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.installed_crds import installed_crds
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
@@ -180,6 +181,10 @@ class HelmRelease:
         if not self._looked:
             await self.observe()
         return self.ownership.deployed(self.revisions)
+
+    async def chart_crds(self) -> ChartCrds:
+        """Return the CRDs in the crds/ folders of the installed chart, as far as they can be found out. Raises KubeError."""
+        return await installed_crds(self.tools, self.storage, self.spec.chart)
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
