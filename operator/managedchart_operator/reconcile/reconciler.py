@@ -25,7 +25,7 @@ from managedchart_operator.api.resource import (
 from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus, Phase
 from managedchart_operator.diagnosis.redaction import Redactor
-from managedchart_operator.errors import KubeError, OperatorError, SpecError
+from managedchart_operator.errors import KubeError, OperatorError, ReleaseKeptError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -37,6 +37,7 @@ from managedchart_operator.reconcile.decide import Decision, Desired, Observed, 
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
+from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
 from managedchart_operator.reconcile.remediation import Remediation
@@ -66,6 +67,7 @@ class Reconciler:
     tools: Tools
     telemetry: Telemetry
     remediation: Remediation
+    operator_removal: OperatorRemoval
     probe: float
     """Seconds between looks at a resource that was given up."""
     looks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, LOOKS))
@@ -359,15 +361,21 @@ class Reconciler:
             return None
         spec = spec_for_removal(chart)
         release = self._release(chart, spec, recorder.status)
+        kept: str | None = None
         if spec.deletion_policy is DeletionPolicy.UNINSTALL:
             await release.observe()
-            if is_ours(chart, recorder.status, release):
+            ours = is_ours(chart, recorder.status, release)
+            kept = await self.operator_removal.why_kept(chart) if ours else None
+            if ours and kept is None:
+                release.before_uninstall = partial(self.operator_removal.check, chart)
                 recorder.begin("Uninstall: the resource is being deleted")
                 work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
                 try:
                     await lifecycle_for_removal(spec, recorder).run(
                         work.context(self.objects, action=Action.DESTROY, operation=Operation.UNINSTALL)
                     )
+                except ReleaseKeptError as late:
+                    kept = late.message
                 except OperatorError as error:
                     return await self._failed(work, error, Operation.UNINSTALL)
                 finally:
@@ -375,7 +383,7 @@ class Reconciler:
                     await work.post_warnings(self.events)
         await recorder.writer.abandon()
         await self.api.remove_finalizer(chart)
-        recorder.logger.info("removed (%s)", spec.deletion_policy.value)
+        recorder.logger.info("%s", kept_release(release, kept) if kept else f"removed ({spec.deletion_policy.value})")
         return None
 
     # ---- parts
