@@ -79,7 +79,10 @@ def revisions(cluster: Cluster, namespace: str) -> list[list[tuple[int, str]]]:
 def test_removing_the_operator_touches_nothing(
     installed: Cluster, own_ns: str, shell: Shell, make_operator: MakeOperator
 ) -> None:
-    """Also while it still runs and loses its permissions. Installed again, it finds everything as it was."""
+    """Also while it still runs and loses its permissions. Installed again, it finds everything as it was.
+
+    What was deleted in between waited for it.
+    """
     operator = make_operator().start()
     deploy(installed, own_ns, *NAMES)
     before = workloads(installed, own_ns)
@@ -89,14 +92,18 @@ def test_removing_the_operator_touches_nothing(
     assert len(installed.items(f"{MANAGEDCHARTS}/namespaces/{own_ns}/managedcharts")) == len(NAMES)
     assert workloads(installed, own_ns) == before
     assert revisions(installed, own_ns) == [KEPT] * 3
+    installed.kubectl("delete", "managedchart", NAMES[0], f"--namespace={own_ns}", "--wait=false")
     operator.stop()
+    assert workloads(installed, own_ns) == before
 
     shell.run("kubectl apply -k my-operator/")
     successor = make_operator().start()
-    for name in NAMES:
+    installed.wait_gone(f"{MANAGEDCHARTS}/namespaces/{own_ns}/managedcharts", NAMES[0])
+    for name in NAMES[1:]:
         installed.wait_ready(own_ns, name)
-    assert successor.metric(STARTED) == 0
-    assert workloads(installed, own_ns) == before
+    assert successor.metric(STARTED) == 1  # the uninstall
+    assert revisions(installed, own_ns) == [[], KEPT, KEPT]
+    assert workloads(installed, own_ns).items() <= before.items()
 
 
 def test_removing_the_crd_too_keeps_the_releases_which_are_taken_over_again(
