@@ -8,7 +8,7 @@ leaves a helm process behind.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -91,6 +91,8 @@ class HelmRelease:
     """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
+    before_uninstall: Callable[[], Awaitable[None]] | None = None
+    """Awaited when helm may start to uninstall; it does not start if this raises."""
     unproven: Unproven | None = None
     """For a run that finishes what an earlier one has deployed."""
     _make_namespace: bool = False
@@ -288,7 +290,8 @@ class HelmRelease:
             release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
         )
         try:
-            await self._helm(arguments, deadline=command.ReleaseOptions(self.name, self.namespace, timeout).deadline)
+            deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
+            await self._helm(arguments, deadline=deadline, before=self.before_uninstall)
         except HelmError as error:
             await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
@@ -468,11 +471,17 @@ class HelmRelease:
         deadline: float,
         keep_stdout: bool = False,
         on_waiting: Callable[[], None] | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
         self._looked = False
         stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
         output = await self.tools.helm.run(
-            arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, on_waiting=on_waiting
+            arguments,
+            stdin=stdin,
+            deadline=deadline,
+            keep_stdout=keep_stdout,
+            on_waiting=on_waiting,
+            before=before,
         )
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
