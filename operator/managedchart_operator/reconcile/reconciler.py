@@ -283,7 +283,7 @@ class Reconciler:
         )
         await recorder.writer.flush()
         recorder.logger.info("%s: %s", reason.value, message)
-        if release.left:
+        if release.left and operation is Operation.UNINSTALL:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=release.left)
         await self.events.post(work.chart, type="Normal", reason=reason.value, message=message)
 
