@@ -370,9 +370,12 @@ class HelmRelease:
         self.evidence.all_is_applied()
         rendered = await self.evidence.rendered()
         await self._delete_remains()
-        wait = self.tools.waits.of(rendered, namespace=self.namespace)
+        wait = self.tools.waits.of(
+            rendered, namespace=self.namespace, since=self.evidence.since, ends_early=self.spec.fail_fast
+        )
         unready = await wait.within(seconds(self.spec.timeout))
         if unready:
+            self.evidence.unready = wait.unready
             raise classify(unready, exit_code=1, command="upgrade")
 
     async def _watched(self, deploy: Callable[[], Coroutine[Any, Any, None]], *, marks: bool) -> None:

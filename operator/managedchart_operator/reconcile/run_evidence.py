@@ -8,15 +8,16 @@ namespace is watched only while a run needs it; every text that leaves here is r
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references, still_there
 from managedchart_operator.diagnosis.causes import Cause
-from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Collector, Findings, Subject
 from managedchart_operator.diagnosis.dependents import have_dependents
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.halted import find_halted
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.objects import Identity, identities
@@ -58,6 +59,8 @@ class RunEvidence:
     attempt: str
     newest: Callable[[], Awaitable[Deployed | None]]
     values: Mapping[str, Any] = field(default_factory=dict)
+    unready: frozenset[ObjectRef] | None = None
+    """The objects for which the operator has waited in vain; None where helm waits."""
     _view: NamespaceView | None = None
     _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _waits: int = 0
@@ -150,7 +153,23 @@ class RunEvidence:
         if not self._objects:
             return Findings()
         subject = Subject(self.namespace, self._objects, self._hooks, self.since)
-        return await self.collector.collect(subject, view=self._view, redact=self.redactor())
+        findings = await self.collector.collect(subject, view=self._view, redact=self.redactor())
+        if findings.cause is None and self._waiting.is_set():
+            findings = replace(findings, cause=await self._halted(findings))
+        return findings
+
+    async def _halted(self, findings: Findings) -> Cause | None:
+        """Return which of the objects is suspended, paused or without a consumer, if that is all that explains the failure."""
+        with contextlib.suppress(TimeoutError, KubeError):
+            async with asyncio.timeout(COLLECT_SECONDS):
+                return await find_halted(
+                    self.collector.objects,
+                    namespace=self.namespace,
+                    rendered=self._objects,
+                    events=findings.events,
+                    unready=self.unready,
+                )
+        return None
 
     async def is_healthy(self) -> bool:
         """Whether all workloads of the newest revision have come up. Raises KubeError, HelmError."""
