@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from managedchart_operator.errors import ValuesError
-from managedchart_operator.helm.values_yaml import describe
+from managedchart_operator.helm.yaml_scalars import describe
 from managedchart_operator.reasons import Reason
 
 # Both are helm's own limits (pkg/strvals); a list index allocates everything below it.

@@ -275,16 +275,28 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     """
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        unpacked = _decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed
-        _check_values(unpacked)
-        document = json.loads(unpacked)
+        return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
+    except (KeyError, ValueError, zlib.error) as error:
+        raise _unreadable(secret, str(error)) from error
+
+
+def read_document(text: bytes) -> dict[str, Any]:
+    """Return helm's JSON of a release, checked; to be called in a thread.
+
+    Raises ValueError for what helm cannot have written, and for more values than a release has; its text quotes none of it.
+    """
+    _check_values(text)
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("it is not a release")  # noqa: TRY004 -- one error for all that it can be
         _Document.model_validate(document)
-        return StoredRelease(document)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _unreadable(secret, f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
-    except (KeyError, ValueError, zlib.error, RecursionError) as error:
-        raise _unreadable(secret, str(error)) from error
+        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
+    return document
 
 
 def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:

@@ -96,7 +96,7 @@ async def changes(
                 accept = METADATA_LIST if metadata_only else JSON_TYPE
                 items, version = await _list(client, path, selectors, accept=accept)
                 failures = 0
-                yield Change("Listed", {"items": items})
+                yield Change("Listed", {"items": items, "metadata": {"resourceVersion": version}})
                 del items
             async for change in _watch(
                 client, path, selectors, version, accept=METADATA if metadata_only else JSON_TYPE

@@ -7,27 +7,27 @@ an error has the text, and so the reason and the words, of the real upgrade's er
 Source: Kubernetes documentation, "Dry-run", "Field validation", "Server-Side Apply".
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from managedchart_operator.diagnosis.refusals import refused
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
-from managedchart_operator.helm.manifest import parse_manifest
+from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.storage import StoredRelease, read_document
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 
 
 def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
-    """Return the objects of a dry run's JSON output, hooks left out. Raises HelmError."""
+    """Return the objects of a dry run's JSON output as helm sends them, hooks left out; to be called in a thread.
+
+    Raises HelmError.
+    """
     try:
-        return parse_manifest(json.loads(output.stdout).get("manifest") or "")
-    except (ValueError, yaml.YAMLError) as error:
+        return [as_sent(item) for item in parse_manifest(read_document(output.stdout).get("manifest") or "")]
+    except (ValueError, ManifestError) as error:
         raise HelmError(
             f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
         ) from error
@@ -50,7 +50,8 @@ class Trial:
         """
         # What was applied from the client's side before, helm takes over on the server's side without a conflict.
         force = self.force or (self.stored is not None and not self.stored.applied_by_server)
-        to_be_made = {item["metadata"]["name"] for item in rendered if item["kind"] == "Namespace"} | {self.namespace}
+        made = (item.get("metadata") or {} for item in rendered if item["kind"] == "Namespace")
+        to_be_made = {meta.get("name") for meta in made} | {self.namespace}
         refusals, untried = [], 0
         for item in rendered:
             ref = await _reference(self.objects, item, namespace=self.namespace)
@@ -71,7 +72,7 @@ class Trial:
 
 
 async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) -> ObjectRef:
-    meta = item["metadata"]
+    meta = item.get("metadata") or {}
     if not meta.get("name"):
         # helm refuses it too ("resource name may not be empty"), but only halfway through the real run.
         raise LifecycleError(

@@ -6,12 +6,11 @@ asked for while a release is removed: a chart that cannot be had makes the answe
 
 import asyncio
 
-import yaml
-
 from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.errors import ChartError, KubeError, OperatorError
 from managedchart_operator.helm.chart_crds import chart_crds, crd_names
 from managedchart_operator.helm.charts import Chart
+from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds
 from managedchart_operator.reasons import Reason
@@ -32,7 +31,7 @@ async def installed_crds(tools: Tools, storage: ReleaseStorage, source: ChartSou
         raise
     except OperatorError as error:
         return ChartCrds(frozenset(names), incomplete=error.message)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, ManifestError) as error:
         return ChartCrds(frozenset(names), incomplete=f"the chart in the release Secret cannot be read: {error}")
     return ChartCrds(frozenset(names))
 

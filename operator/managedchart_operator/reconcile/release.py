@@ -249,7 +249,7 @@ class HelmRelease:
                 raise blocked(blockers)
             self.outcome = "nothing was deployed"
             return False
-        stored = await self.read_stored()
+        stored = await self._read_for_removal()
         if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored), await self._delete_remains(stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
@@ -270,6 +270,16 @@ class HelmRelease:
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
+
+    async def _read_for_removal(self) -> StoredRelease | None:
+        """Read the newest revision's document; None if it cannot be read: that must not block a removal. Raises KubeError."""
+        try:
+            return await self.read_stored()
+        except HelmError as error:
+            logger.warning(
+                "%s/%s: uninstalling with helm's own wait alone: %s", self.namespace, self.name, error.message
+            )
+            return None
 
     async def _delete_remains(self, stored: StoredRelease | None = None) -> list[dict[str, Any]]:
         """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest.
@@ -344,7 +354,7 @@ class HelmRelease:
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders to, without changing anything. Raises OperatorError."""
         await self.check_inputs()
-        return rendered_objects(await self._render())
+        return await asyncio.to_thread(rendered_objects, await self._render())
 
     async def collect_evidence(self) -> Findings:
         """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
@@ -390,9 +400,12 @@ class HelmRelease:
         self.evidence.all_is_applied()
         rendered = await self.evidence.rendered()
         await self._delete_remains()
-        wait = self.tools.waits.of(rendered, namespace=self.namespace)
+        wait = self.tools.waits.of(
+            rendered, namespace=self.namespace, since=self.evidence.since, ends_early=self.spec.fail_fast
+        )
         unready = await wait.within(seconds(self.spec.timeout))
         if unready:
+            self.evidence.unready = wait.unready
             raise classify(unready, exit_code=1, command="upgrade")
 
     async def _watched(self, deploy: Callable[[], Coroutine[Any, Any, None]], *, marks: bool) -> None:

@@ -8,9 +8,7 @@ Source: Kubernetes documentation, "StatefulSets", PersistentVolumeClaim retentio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
-from managedchart_operator.helm.manifest import parse_manifest
+from managedchart_operator.helm.manifest import ManifestError, parse_manifest
 
 _WHAT_CANNOT_BE_READ = "objects that cannot be read"
 
@@ -21,7 +19,7 @@ def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
     for manifest in manifests:
         try:
             objects = parse_manifest(manifest)
-        except yaml.YAMLError:
+        except ManifestError:
             found[_WHAT_CANNOT_BE_READ] = None
             continue
         for item in objects:

@@ -55,6 +55,9 @@ QUOTED = {
     # plugin/pkg/admission/serviceaccount
     'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: error looking up service account '
     'a/web: serviceaccount "web" not found': Reason.ADMISSION_REFUSED,
+    # client-go (rest/request.go), by which helm looks for each object (measured with 4.3.1)
+    'unable to continue with install: could not get information about the resource ConfigMap "a/b" in namespace "default": '
+    """invalid resource name "a/b": [may not contain '/']""": Reason.OBJECT_INVALID,
     # helm, client-side creation (pkg/kube/client.go)
     'failed to create resource: configmaps "web" already exists': Reason.OBJECT_OWNED,
     'error validating data: unknown field "spec.replicaz"': Reason.OBJECT_INVALID,

@@ -24,6 +24,25 @@ LATE = [
     "helm.sh/{{ .Values.name }}: post-install\n",
     '{"metadata":{"annotations":{"helm.sh/hook":"post-install"},"name":"a"}}',
     "helm.sh/hook: something-new\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade,\n    post-install\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade,\r\n    post-install\r\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade\n    , post-install\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade\n\n    , post-install\n",
+    'annotations:\n  helm.sh/hook: "pre-upgrade,\n    post-install"\n',
+    "annotations:\n  helm.sh/hook: 'pre-upgrade,\n    post-install'\n",
+    'annotations:\n  helm.sh/hook: "pre-upgrade,\\\n    post-install"\n',
+    "annotations:\n  helm.sh/hook: &hook pre-upgrade\n",
+    "annotations:\n  helm.sh/hook: *hook\n",
+    "annotations:\n  helm.sh/hook: !!str pre-upgrade\n",
+    "annotations:\n  helm.sh/hook: |\n    pre-upgrade,\n    post-install\n",
+    'annotations:\n  helm.sh/hook: "pre-upgrade,\\x70ost-install"\n',
+    "annotations:\n  ? helm.sh/hook\n  : post-install\n",
+    'annotations: {"helm.sh\\/hook": "post-install"}\n',
+    "annotations: {helm.sh/hook: pre-upgrade, a: b}\n",
+    "annotations: {helm.sh/hook: pre-upgrade,\n  a: b}\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade{{ .Values.more }}\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade#post-install\n",
+    "annotations:\n  helm.sh/hook:\n",
 ]
 EARLY = [
     "kind: ConfigMap\n",
@@ -34,6 +53,12 @@ EARLY = [
     "annotations:\n  helm.sh/hook-weight: '-5'\n  helm.sh/hook-delete-policy: hook-succeeded\n",
     "labels:\n  helm.sh/chart: web-1.0\n  helm.sh/resource-policy: keep\n",
     "# see https://helm.sh/docs/\n",
+    'annotations:\n  helm.sh/hook: pre-install # before all\n\n  # the first\n  helm.sh/hook-weight: "-5"\n',
+    "annotations:\n  helm.sh/hook: pre-install\n  {{- with .Values.more }}\n    {{- toYaml . | nindent 4 }}\n  {{- end }}\n",
+    "annotations:\r\n  helm.sh/hook: pre-install\r\nspec: {}\r\n",
+    '{\n  "annotations": {\n    "helm.sh/hook": "pre-install",\n    "a": "b"\n  }\n}\n',
+    'annotations: {"helm.sh/hook": "test"}\n  # deeper\n',
+    "annotations:\n  helm.sh/hook: pre-install",
 ]
 
 

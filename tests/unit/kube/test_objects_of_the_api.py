@@ -1,6 +1,7 @@
 """The adapters over the API server: what they ask, what absence means, and what they leave to others."""
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
@@ -213,6 +214,87 @@ async def test_fields_are_written_under_the_operators_name(client: KubeClient, a
     api.answers["PATCH", WEB_PATH] = (200, {"kind": "Deployment"})
     await Objects(client).merge_patch(WEB, {"metadata": {}})
     assert api.asked[-1][2] == {"fieldManager": "managedchart-operator"}
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("victim?dryRun=None", "/apis/apps/v1/namespaces/apps/deployments/victim%3FdryRun=None"),
+        ("a#b", "/apis/apps/v1/namespaces/apps/deployments/a%23b"),
+        ("system:node", "/apis/apps/v1/namespaces/apps/deployments/system%3Anode"),
+        ("a b\u00e9", "/apis/apps/v1/namespaces/apps/deployments/a%20b%C3%A9"),
+    ],
+)
+async def test_a_name_stays_within_its_part_of_the_path(
+    client: KubeClient, api: FakeApiServer, name: str, path: str
+) -> None:
+    """It comes from a chart: what it says must never become a query, by which a dry run would be a real one."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        return web.json_response({"kind": "Deployment"})
+
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    for method in ("GET", "PATCH", "DELETE"):
+        api.answers[method, f"/apis/apps/v1/namespaces/apps/deployments/{name}"] = answer
+    objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", name, "apps")
+    assert await objects.get(ref)
+    assert await objects.delete(ref)
+    assert await objects.merge_patch(ref, {})
+    await objects.try_apply(ref, {}, force=True)
+    assert [unquote(each.split("?")[0]) for each in asked] == [unquote(path)] * 4
+    assert asked[3].endswith("?dryRun=All&fieldManager=helm&fieldValidation=Strict&force=true")
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace"),
+    [
+        ("../../kube-system/secrets/cloud", "apps"),
+        ("a/b", "apps"),
+        ("a%2Fb", "apps"),
+        ("..", "apps"),
+        (".", "apps"),
+        ("web", ".."),
+        ("web", "../../secrets"),
+    ],
+)
+async def test_a_name_that_no_object_can_have_is_never_asked_for(
+    client: KubeClient, api: FakeApiServer, name: str, namespace: str
+) -> None:
+    """helm's client refuses it too. There is no such object, so a removal is not blocked by it."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", name, namespace)
+    assert await objects.get(ref) is None
+    assert await objects.delete(ref) is False
+    assert await objects.merge_patch(ref, {}) is None
+    with pytest.raises(KubeError, match=r"invalid (resource name|namespace)") as refused:
+        await objects.try_apply(ref, {}, force=True)
+    assert (refused.value.reason, refused.value.transient) == (Reason.OBJECT_INVALID, False)
+    if namespace != "apps":
+        with pytest.raises(KubeError, match="invalid namespace"):
+            await objects.list("apps/v1", "Deployment", namespace=namespace)
+    assert [path for _, path, _, _ in api.asked] == ["/apis/apps/v1"]
+
+
+async def test_an_object_without_a_name_is_not_its_collection(client: KubeClient, api: FakeApiServer) -> None:
+    """DELETE on the path of a collection deletes all that is in it."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", "", "apps")
+    assert await objects.delete(ref) is False
+    assert await objects.get(ref) is None
+    assert await objects.merge_patch(ref, {}) is None
+    assert [path for _, path, _, _ in api.asked] == ["/apis/apps/v1"]
+
+
+@pytest.mark.parametrize("version", ["../../version", "..", "a/b/c/..", ""])
+async def test_a_version_that_no_group_can_have_is_a_missing_kind(
+    client: KubeClient, api: FakeApiServer, version: str
+) -> None:
+    with pytest.raises(KubeError) as refused:
+        await Objects(client).namespaced(version, "Deployment")
+    assert refused.value.reason is Reason.KIND_MISSING
+    assert api.asked == []
 
 
 async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:

@@ -112,7 +112,8 @@ async def test_a_collection_is_read_in_pages_as_of_one_moment(client: KubeClient
     heavy = {"metadata": {**item("a", 3)["metadata"], "managedFields": [{"manager": "helm"}]}}
     api.answers["GET", PATH] = Script(page(5, "next", heavy), page(5, "", item("b", 4)), watching())
     found = await collect(client)
-    assert found[0] == Change("Listed", {"items": [item("a", 3), item("b", 4)]})
+    listed = {"items": [item("a", 3), item("b", 4)], "metadata": {"resourceVersion": "5"}}
+    assert found[0] == Change("Listed", listed)
     first, second, watched = (query for _, _, query, _ in api.asked[:3])
     assert (first["limit"], first.get("continue"), second["continue"]) == ("500", None, "next")
     assert (watched["resourceVersion"], watched.get("limit")) == ("5", None)

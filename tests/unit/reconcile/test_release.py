@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import decode
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
@@ -45,6 +47,10 @@ class FakeSecrets:
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Keep the labels."""
         self.labels = labels
+
+    async def delete(self, *, namespace: str, name: str) -> None:
+        """There is none any more."""
+        self.gone = True
 
 
 def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None, timeout: str = "1s") -> HelmRelease:
@@ -114,3 +120,73 @@ async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkey
     await release.unlock(revision)
     assert [revision.status for revision in release.revisions] == ["failed"]
     assert went_on.is_set()
+
+
+def rewritten(secrets: FakeSecrets, **parts: Any) -> FakeSecrets:
+    """Give the stored release other parts."""
+    document = decode(secrets.secret).document | {"hooks": [], **parts}
+    secrets.secret["data"]["release"] = b64encode(b64encode(json.dumps(document).encode())).decode()
+    return secrets
+
+
+class NoObjects:
+    """Nothing is there."""
+
+    async def namespaced(self, *_: Any) -> bool:
+        return True
+
+    async def get(self, _: Any) -> None:
+        return None
+
+
+HOOK = {"manifest": "kind: [", "events": ["pre-install"], "delete_policies": ["hook-succeeded"]}
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "no YAML": {"manifest": "kind: ["},
+    "too many objects": {"manifest": "x: [" + "[]," * 500_001 + "]"},
+    "a hook that is no YAML": {"manifest": "", "hooks": [HOOK]},
+    "too many values": {"config": {"a": [[]] * 200_000}},
+    "another form": {"manifest": 7},
+}
+
+
+@pytest.mark.parametrize("parts", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_release_that_cannot_be_read_is_uninstalled_by_helm(parts: dict[str, Any]) -> None:
+    """With helm's own wait, since nothing is known of what is to go."""
+    secrets = rewritten(FakeSecrets(), **parts)
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    assert await release.uninstall()
+    assert {"uninstall", "--wait=watcher", "--cascade=foreground"} <= set(helm.asked)
+
+
+async def test_a_date_in_a_manifest_does_not_block_the_uninstall() -> None:
+    """Python knows no year 0 and no 30 February."""
+    manifest = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {a: 2026-02-30}}\ndata: {b: 0000-00-00}\n"
+    )
+    secrets = rewritten(FakeSecrets(), manifest=manifest)
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    assert await release.uninstall()
+    assert "--wait=watcher" not in helm.asked  # what is to go is known, and has no pods
+
+
+async def test_the_manifest_of_a_chart_is_not_read_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[threading.Thread] = []
+
+    def rendered(_: Any) -> list[dict[str, Any]]:
+        read.append(threading.current_thread())
+        return []
+
+    async def render(_: Any) -> None:
+        return None
+
+    async def check(_: Any) -> None:
+        return None
+
+    monkeypatch.setattr("managedchart_operator.reconcile.release.rendered_objects", rendered)
+    monkeypatch.setattr(HelmRelease, "_render", render)
+    monkeypatch.setattr(HelmRelease, "check_inputs", check)
+    assert await release_over(FakeSecrets()).manifest() == []
+    assert read != [threading.main_thread()]
+    assert len(read) == 1
