@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import re
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.api.resource import GROUP
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import UNREADABLE, HelmError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.times import read_time
 
 DIGEST_LABEL = f"{GROUP}/digest"
 OWNER_LABEL = f"{GROUP}/owner"
@@ -54,6 +56,8 @@ _DOCUMENT_BYTES = 32 * 1024 * 1024
 _DOCUMENT_VALUES = 100_000
 # A release has a few dozen. The check of a hook takes 3 µs, in one piece too (measured).
 _HOOKS = 5_000
+# Clocks of machines that run helm are this far from ours at most; what lies further in the future is not a time.
+CLOCK_SKEW_SECONDS = 300.0
 _SEPARATORS = (b",", b"[", b"{")
 # Possessive, so that a text of any length is matched without a memory of where it could be tried again.
 _JSON_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -76,7 +80,10 @@ class Revision:
     operator_waits: bool = False
     """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
     modified_at: float | None = None
-    """When helm last wrote it, in seconds since the epoch; whole seconds."""
+    """When helm last wrote it, in seconds since the epoch; whole seconds.
+
+    Where helm's labels hold no time, or one in the future, it is when the API server made the Secret.
+    """
 
     @property
     def pending(self) -> bool:
@@ -93,6 +100,9 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
     labels = metadata.get("labels") or {}
     # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
     times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
+    latest = time.time() + CLOCK_SKEW_SECONDS
+    modified = max((float(seconds) for seconds in times if 0 < seconds <= latest), default=None)
+    made = read_time(metadata.get("creationTimestamp"))
     made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
@@ -103,7 +113,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         attempt=attempt or None,
         made_as=_number(made_as) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
-        modified_at=float(max(times)) or None,
+        modified_at=made.timestamp() if modified is None and made is not None else modified,
     )
 
 
@@ -243,8 +253,8 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _unreadable(secret, f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
-    except (KeyError, ValueError, zlib.error, RecursionError) as error:
-        raise _unreadable(secret, str(error)) from error
+    except (*UNREADABLE, zlib.error) as error:
+        raise _unreadable(secret, str(error) or type(error).__name__) from error
 
 
 def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
@@ -298,7 +308,11 @@ def with_status(
     document = dict(release.document)
     told = {} if description is None else {"description": description}
     document["info"] = {**(document.get("info") or {}), "status": status, **told}
-    packed = base64.b64encode(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), compresslevel=9))
+    try:
+        text = json.dumps(document, separators=(",", ":")).encode()
+    except RecursionError as error:  # json writes fewer levels than it reads
+        raise _unreadable(secret, "it is nested too deep to be written again") from error
+    packed = base64.b64encode(gzip.compress(text, compresslevel=9))
     labels = dict(secret["metadata"].get("labels") or {})
     labels["status"] = status
     return base64.b64encode(packed).decode(), labels

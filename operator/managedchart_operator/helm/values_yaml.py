@@ -22,8 +22,9 @@ from typing import Any
 
 import yaml
 
-# Deeper than any chart's values, far below Python's recursion limit of 1,000 (two calls a level here).
-_MAX_DEPTH = 200
+from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.nesting import MAX_LEVELS
+
 # go-yaml bounds the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text
 # would still be gigabytes. Values end in the release Secret, which holds 1 MiB compressed; 16 MiB is beyond any use.
 _MAX_EXPANDED_BYTES = 16 * 1024 * 1024
@@ -148,14 +149,16 @@ class _Builder:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             # Only libyaml's reader raises these: its own text is a dump of the byte.
             raise ValuesYamlError("it is not UTF-8 text, or holds control characters", None) from error
+        except UNREADABLE as error:
+            raise ValuesYamlError(f"it cannot be read ({type(error).__name__})", None) from error
         return None
 
     def _line(self, event: Any) -> int:
         return int(self._first_line + event.start_mark.line + 1)
 
     def _value(self, event: Any, depth: int) -> Any:
-        if depth > _MAX_DEPTH:
-            raise ValuesYamlError(f"nested deeper than {_MAX_DEPTH} levels", self._line(event))
+        if depth > MAX_LEVELS:
+            raise ValuesYamlError(f"nested deeper than {MAX_LEVELS} levels", self._line(event))
         nodes, size = self._nodes, self._size
         self._nodes += 1
         if isinstance(event, yaml.AliasEvent):
@@ -277,7 +280,8 @@ def _resolve(text: str) -> Any:
     if matched := _INTEGER.fullmatch(plain):
         sign, hexadecimal, octal, binary, decimal = matched.groups()
         bases = ((hexadecimal, 16), (octal, 8), (binary, 2), (decimal, 10))
-        number = next(int(digits, base) for digits, base in bases if digits)
+        # Python converts no decimal number of thousands of digits; one of 20 digits is beyond 64 bits already.
+        number = next(int(digits[:21], base) if base == 10 else int(digits, base) for digits, base in bases if digits)
         if number < 2**63 or (not sign and number < 2**64) or (sign == "-" and number == 2**63):
             return -number if sign == "-" else number
     if _FLOAT.fullmatch(plain):

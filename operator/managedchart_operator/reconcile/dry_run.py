@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
-from managedchart_operator.errors import HelmError, KubeError, LifecycleError
+from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.errors import classify
 from managedchart_operator.helm.manifest import parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
@@ -28,7 +28,7 @@ def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
     """Return the objects of a dry run's JSON output, hooks left out. Raises HelmError."""
     try:
         return parse_manifest(json.loads(output.stdout).get("manifest") or "")
-    except (ValueError, yaml.YAMLError) as error:
+    except (*UNREADABLE, yaml.YAMLError) as error:
         raise HelmError(
             f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
         ) from error
