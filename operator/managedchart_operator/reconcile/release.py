@@ -7,6 +7,7 @@ leaves a helm process behind.
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,10 @@ from managedchart_operator.reconcile.tools import Tools
 
 logger = logging.getLogger(__name__)
 
+# What helm says of a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, and asks for
+# its newest).
+_HELM_FINDS_NONE = re.compile(r"no release provided|release: not found")
+
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
@@ -83,6 +88,8 @@ class HelmRelease:
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
+    left: str | None = None
+    """What an uninstall had to leave in the cluster because a release Secret cannot be read."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     unproven: Unproven | None = None
@@ -217,7 +224,12 @@ class HelmRelease:
         await self._watched(self._until_ready, marks=self.unproven.may_fail)
 
     async def uninstall(self) -> bool:
-        """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
+        """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError.
+
+        Where the newest revision cannot be read, helm may still be able to, or goes by the revision before. What it did
+        not uninstall cannot be found out then: it stays, with its Secret, `left` tells of it, and the error is that of
+        the Secret.
+        """
         if not self._looked:
             await self.observe()
         if not self.revisions:
@@ -226,7 +238,7 @@ class HelmRelease:
                 raise blocked(blockers)
             self.outcome = "nothing was deployed"
             return False
-        stored = await self.read_stored()
+        stored, unreadable = await self._read_for_removal()
         if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored), await self._delete_remains(stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
@@ -235,18 +247,28 @@ class HelmRelease:
             foreground = await self.evidence.have_dependents()
             # Pods may take minutes to end, and hooks that follow must find everything gone.
             helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
-            await self._helm_uninstall(foreground=foreground, wait=helm_waits)
+            await self._helm_uninstall(foreground=foreground, wait=helm_waits, readable=unreadable is None)
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
         try:
             await self._until_gone()
         except OperatorError:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
+        if unreadable is not None and await self.observe():
+            self.left = f"{unreadable.message}; objects that only this revision has made are left in the cluster"
+            raise unreadable
         if not helm_waits:
             await self.storage.purge()
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
+
+    async def _read_for_removal(self) -> tuple[StoredRelease | None, HelmError | None]:
+        """Return the newest revision's document, or why it cannot be read. Raises KubeError."""
+        try:
+            return await self.read_stored(), None
+        except HelmError as error:
+            return None, error
 
     async def _delete_remains(self, stored: StoredRelease | None = None) -> list[dict[str, Any]]:
         """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest.
@@ -261,7 +283,7 @@ class HelmRelease:
             self.tools.collector.objects, release=self.name, namespace=self.namespace, newest=newest, older=older
         )
 
-    async def _helm_uninstall(self, *, foreground: bool, wait: bool) -> None:
+    async def _helm_uninstall(self, *, foreground: bool, wait: bool, readable: bool) -> None:
         timeout = self.spec.timeout
         arguments = command.uninstall(
             release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
@@ -269,6 +291,8 @@ class HelmRelease:
         try:
             await self._helm(arguments, deadline=command.ReleaseOptions(self.name, self.namespace, timeout).deadline)
         except HelmError as error:
+            if not readable and _HELM_FINDS_NONE.search(error.text):
+                return
             await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.errors import UninstallBlockedError
+from managedchart_operator.errors import HelmError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.release import HelmRelease
@@ -112,3 +112,65 @@ async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkey
     await release.unlock(revision)
     assert [revision.status for revision in release.revisions] == ["failed"]
     assert went_on.is_set()
+
+
+class UnreadableSecrets(FakeSecrets):
+    """A release whose newest Secret nobody can read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secret["data"]["release"] = "bm90aGluZw=="
+
+
+class NoObjects:
+    """Nothing is there."""
+
+    async def get(self, _: Any) -> None:
+        return None
+
+
+class HelmThatSays:
+    """A helm that ends like this, and that may find what it uninstalls in the revision before."""
+
+    def __init__(self, text: str, secrets: FakeSecrets, *, forgets: bool = False) -> None:
+        self.text, self._secrets, self._forgets = text, secrets, forgets
+        self.runs = 0
+
+    async def run(self, _: list[str], **__: Any) -> HelmOutput:
+        self.runs += 1
+        self._secrets.gone = self._forgets
+        return HelmOutput(b"", self.text, 1 if self.text else 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Error: no release provided", "Error: uninstall: Release not loaded: web: release: not found"]
+)
+async def test_helm_is_let_try_what_the_operator_cannot_read(text: str) -> None:
+    """It may go by the revision before. What is left then is told, and its Secret stays."""
+    secrets = UnreadableSecrets()
+    helm = HelmThatSays(text, secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"):
+        await release.uninstall()
+    assert helm.runs == 1
+    assert release.left is not None
+    assert "sh.helm.release.v1.web.v2 cannot be read" in release.left
+    assert release.newest is not None
+
+
+async def test_what_helm_can_read_is_uninstalled() -> None:
+    """The operator's own bounds are narrower than helm's."""
+    secrets = UnreadableSecrets()
+    release = release_over(secrets, helm=HelmThatSays("", secrets, forgets=True), objects=NoObjects())
+    assert await release.uninstall()
+    assert release.left is None
+
+
+async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
+    """The API server does not answer, say: then the uninstall is tried again."""
+    secrets = UnreadableSecrets()
+    release = release_over(secrets, helm=HelmThatSays("Error: connection refused", secrets), objects=NoObjects())
+    with pytest.raises(HelmError) as raised:
+        await release.uninstall()
+    assert "cannot be read" not in raised.value.message
+    assert release.left is None
