@@ -9,7 +9,7 @@ failure and leaves no helm behind.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -51,6 +51,8 @@ from managedchart_operator.reconcile.work import Work, post_failure
 
 _base_logger = logging.getLogger(__name__)
 
+RELEASE_LEFT = "ReleaseLeft"
+"""Reason of the Event on a resource that is gone, and with it the operator's knowledge of what its release made."""
 # More do not get on faster, since each asks the API server, and at a start there are as many as resources.
 LOOKS = 64
 
@@ -70,6 +72,7 @@ class Reconciler:
     """Seconds between looks at a resource that was given up."""
     looks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, LOOKS))
     """Bounds the passes that have not come to a decision yet."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns after how many seconds to come again, or None. Never raises but for a defect or a cancel."""
@@ -122,7 +125,7 @@ class Reconciler:
                 uid=chart.uid,
                 now=datetime.now(UTC).timestamp(),
                 revisions=release.revisions,
-                memory=memory(chart, recorder.status),
+                memory=memory(chart, recorder.status, started=self.started),
                 rollback_is_ours=await release.rollback_is_ours(),
                 retry_requested=requested(chart, recorder.status, RETRY_ANNOTATION),
                 force_requested=requested(chart, recorder.status, FORCE_ANNOTATION),
@@ -300,7 +303,7 @@ class Reconciler:
             recorder.remember(newest, action=operation.value, chart_version=status.chart_version if status else None)
         news = recorder.failed(
             error,
-            digest=work.digest,
+            digest=work.digest or None,
             plan=plan,
             release=status,
             revision=left if applied else None,
@@ -363,13 +366,15 @@ class Reconciler:
             await release.observe()
             if is_ours(chart, recorder.status, release):
                 recorder.begin("Uninstall: the resource is being deleted")
-                work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
+                work = Work(chart, spec, release, recorder)
                 try:
                     await lifecycle_for_removal(spec, recorder).run(
                         work.context(self.objects, action=Action.DESTROY, operation=Operation.UNINSTALL)
                     )
                 except OperatorError as error:
-                    return await self._failed(work, error, Operation.UNINSTALL)
+                    if release.left is None:
+                        return await self._failed(work, error, Operation.UNINSTALL)
+                    recorder.warn(RELEASE_LEFT, f"{release.left} ({error.hint})" if error.hint else release.left)
                 finally:
                     await release.evidence.close()
                     await work.post_warnings(self.events)
@@ -389,8 +394,15 @@ class Reconciler:
             owner=chart.uid,
             in_own_namespace=chart.release_namespace == chart.key.namespace,
             started=datetime.now(UTC),
-            blocked_by=tuple(map(ObjectRef.parse, status.blocked_by)),
+            blocked_by=tuple(_references(status.blocked_by)),
         )
+
+
+def _references(spelled: Iterable[str]) -> Iterator[ObjectRef]:
+    """Read what the status names; whoever may write statuses may have put anything there."""
+    for text in spelled:
+        with contextlib.suppress(ValueError):
+            yield ObjectRef.parse(text)
 
 
 def _delay(at: float | None) -> float | None:

@@ -15,6 +15,11 @@ from managedchart_operator.reasons import Reason
 _WAITS = f"it waits for a new spec, or a new value of the annotation {RETRY_ANNOTATION}"
 
 
+# For a defect of the operator or of a plug-in, whatever spec.retry.backoff says: it ends with a restart or by chance,
+# and may be reached by a resource that its author has made for that, with a back-off of a millisecond.
+DEFECT_BACKOFF_SECONDS = 30.0
+DEFECT_MAX_BACKOFF_SECONDS = 600.0
+
 # Why a release did not come up after it was applied. Once atomic has taken it back there is nothing left that could heal, and
 # an attempt would only bring the same failure again.
 WORKLOAD_REASONS = frozenset(
@@ -68,7 +73,10 @@ class RetryPolicy:
             return Next(None, f"trying again without a change is useless: {_WAITS}", stalled=True)
         if failures > self.retry.limit and not self.endless:
             return self._given_up(error, failures=failures, now=now)
-        delay = min(seconds(self.retry.backoff) * 2 ** min(failures - 1, 30), seconds(self.retry.max_backoff))
+        doubled = 2 ** min(failures - 1, 30)
+        delay = min(seconds(self.retry.backoff) * doubled, seconds(self.retry.max_backoff))
+        if error.reason is Reason.INTERNAL_ERROR:
+            delay = max(delay, min(DEFECT_BACKOFF_SECONDS * doubled, DEFECT_MAX_BACKOFF_SECONDS))
         at = now + timedelta(seconds=delay)
         return Next(at, f"attempt {failures} failed, the next one begins at {_time(at)}")
 

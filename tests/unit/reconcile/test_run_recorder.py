@@ -329,3 +329,25 @@ def test_times_are_written_as_kubernetes_writes_them() -> None:
     moment = datetime.fromisoformat("2026-01-02T03:04:05.678+02:00")
     assert timestamp(moment) == "2026-01-02T01:04:05Z"
     assert datetime.fromisoformat(timestamp()).tzinfo is UTC
+
+
+# ---- after a defect
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERNAL_ERROR, Reason.TIMEOUT])
+@pytest.mark.parametrize("retry_at", [NOW + timedelta(hours=1), None])
+async def test_a_defect_is_tried_again_by_another_operator(reason: Reason, retry_at: datetime | None) -> None:
+    """Its correction comes with a restart; everything else waits for its time."""
+    api = FakeApi()
+    recorder = recorder_of(chart(), api)
+    fail(recorder, OperatorError("it broke", reason=reason, transient=True), retry_at=retry_at)
+    await written(recorder, api)
+
+    def decided(*, started: datetime) -> Verdict:
+        known = memory(chart(), recorder.status, started=started)
+        observed = Observed("uid-web", (NOW + timedelta(minutes=1)).timestamp(), memory=known)
+        return decide(Desired(Action.DEPLOY, "d1"), observed).verdict
+
+    assert decided(started=NOW - timedelta(minutes=1)) is Verdict.HOLD
+    later = decided(started=NOW + timedelta(minutes=1))
+    assert later is (Verdict.RUN if reason is Reason.INTERNAL_ERROR else Verdict.HOLD)
