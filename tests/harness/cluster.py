@@ -41,6 +41,7 @@ class Cluster:
     def __init__(self, kind: KindCluster) -> None:
         self._kind = kind
         self.kubeconfig = Path(kind.kubeconfig_path).resolve()
+        self.kubectl_path = Path(kind.kubectl_path).resolve()
         self._session = kind.api.session
         self._url = kind.api.url
 

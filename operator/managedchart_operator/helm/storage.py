@@ -42,11 +42,17 @@ PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
 LEFT_UNFINISHED = "The helm that made this revision ended without finishing it"
 """The description of a revision that a killed helm left pending and the operator has marked failed."""
+UNINSTALL_INTERRUPTED = "An uninstall of this deployed revision ended without removing it"
+"""The description of a good revision that the operator has marked failed, so that helm can upgrade over what is left of it."""
+UNINSTALL_CALLED_OFF = "The uninstall of this revision was called off"
+"""The description of a good revision that is kept, and so deployed again, after an uninstall of it had begun."""
 # How helm describes a revision that failed (3 and 4.3.1: install.go, upgrade.go, rollback.go), and the operator one of its own.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
 
 # The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
 _PASSING = frozenset({"hook-succeeded", "hook-failed"})
+# helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
+_CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
 # A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
 # twentieth. gzip itself goes to a thousandth, so that a few KiB of anybody's could fill the memory.
 _DOCUMENT_BYTES = 32 * 1024 * 1024
@@ -84,6 +90,8 @@ class Revision:
 
     Where helm's labels hold no time, or one in the future, it is when the API server made the Secret.
     """
+    stored_at: float | None = None
+    """When helm made it, in seconds since the epoch by the API server's clock; whole seconds."""
 
     @property
     def pending(self) -> bool:
@@ -98,7 +106,8 @@ class Revision:
 def revision_of(metadata: Mapping[str, Any]) -> Revision:
     """Read a revision from the metadata of a release Secret. Never raises: anybody may put such labels on a Secret."""
     labels = metadata.get("labels") or {}
-    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
+    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1). The first
+    # write after that drops createdAt.
     times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
     latest = time.time() + CLOCK_SKEW_SECONDS
     modified = max((float(seconds) for seconds in times if 0 < seconds <= latest), default=None)
@@ -114,6 +123,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         made_as=_number(made_as) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
         modified_at=made.timestamp() if modified is None and made is not None else modified,
+        stored_at=made.timestamp() if made is not None else None,
     )
 
 
@@ -149,8 +159,14 @@ class _ChartMetadata(BaseModel):
     app_version: str | None = Field(default=None, alias="appVersion")
 
 
+class _File(BaseModel):
+    name: str | None = None
+    data: str | None = None
+
+
 class _Chart(BaseModel):
     metadata: _ChartMetadata | None = None
+    files: Annotated[list[_File], _FAIL_FAST] | None = None
 
 
 class _Info(BaseModel):
@@ -198,9 +214,24 @@ class StoredRelease:
         return self.document.get("manifest") or ""
 
     @property
+    def crd_files(self) -> list[str]:
+        """The YAML files in the chart's crds/ folder; helm stores none of its subcharts. Raises ValueError."""
+        files = (self.document.get("chart") or {}).get("files") or []
+        return [
+            base64.b64decode(file.get("data") or "").decode(errors="replace")
+            for file in files
+            if _CRD_FILE.fullmatch(file.get("name") or "")
+        ]
+
+    @property
     def hook_manifests(self) -> list[str]:
         """Each hook's object as YAML."""
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
+
+    @property
+    def manifests(self) -> list[str]:
+        """The manifest, and each hook's."""
+        return [self.manifest, *self.hook_manifests]
 
     @property
     def passing_hook_manifests(self) -> list[str]:

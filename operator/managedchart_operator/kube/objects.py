@@ -14,7 +14,9 @@ from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATC
 from managedchart_operator.reasons import Reason
 
 # Under this name helm 4 manages the fields of what it applies: that of its program.
-_HELM = "helm"
+HELM_MANAGER = "helm"
+FIELD_MANAGER = "managedchart-operator"
+"""The manager of the fields that the operator itself writes: by it an object that a lifecycle has adopted is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ class Objects:
         """Merge a patch (RFC 7386) into the object and return it, or None where there is none. Raises KubeError."""
         path = await self._path(ref)
         try:
-            found: dict[str, Any] = await self._client.request("PATCH", path, body=patch, content_type=MERGE_PATCH)
+            found: dict[str, Any] = await self._client.request(
+                "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=MERGE_PATCH
+            )
         except KubeError as error:
             if error.status == 404:
                 return None
@@ -81,7 +85,12 @@ class Objects:
 
         Everything is checked that a real one is: fields, admission, quota, field managers (unless `force`). Raises KubeError.
         """
-        query = {"dryRun": "All", "fieldManager": _HELM, "fieldValidation": "Strict", "force": str(force).lower()}
+        query = {
+            "dryRun": "All",
+            "fieldManager": HELM_MANAGER,
+            "fieldValidation": "Strict",
+            "force": str(force).lower(),
+        }
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 

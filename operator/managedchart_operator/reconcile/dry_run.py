@@ -14,9 +14,8 @@ from typing import Any
 
 import yaml
 
-from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
+from managedchart_operator.diagnosis.refusals import refused
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
-from managedchart_operator.helm.errors import classify
 from managedchart_operator.helm.manifest import parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import StoredRelease
@@ -63,10 +62,9 @@ class Trial:
                 if error.answer == f'namespaces "{ref.namespace}" not found' and ref.namespace in to_be_made:
                     untried += 1
                 else:
-                    refusals.append(_as_helm_says_it(ref, error.answer))
+                    refusals.append((ref, error.answer))
         if refusals:
-            text = Redactor(secrets_in_manifest(rendered))("\n".join(refusals))
-            raise classify(f"Error: {text}", exit_code=1, command="upgrade")
+            raise refused(refusals, rendered=rendered)
         if untried:
             return f"{len(rendered)} objects rendered, {untried} not validated since their namespace does not exist yet"
         return f"{len(rendered)} objects rendered and validated, nothing changed"
@@ -83,11 +81,3 @@ async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) 
         )
     where = (meta.get("namespace") or namespace) if await objects.namespaced(item["apiVersion"], item["kind"]) else ""
     return ObjectRef(item["apiVersion"], item["kind"], meta["name"], where)
-
-
-def _as_helm_says_it(ref: ObjectRef, answer: str) -> str:
-    version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
-    what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
-    if answer.startswith("Apply failed with"):
-        return f"conflict occurred while applying object {what}: {answer}"
-    return f"server-side apply failed for object {what}: {answer}"

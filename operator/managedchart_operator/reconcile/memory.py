@@ -25,6 +25,8 @@ def memory(chart: ManagedChart, status: ManagedChartStatus, *, started: datetime
     if started is not None and failure is not None and failure.reason == Reason.INTERNAL_ERROR:
         failed = read_time(failure.time)
         retry_at = started if failed is not None and failed < started else retry_at
+    attempt = status.attempt
+    ended_at = read_time(attempt.ended_at) if attempt else None
     # A run that ends says something else here, whatever came of it.
     interrupted = any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions)
     return Memory(
@@ -37,6 +39,10 @@ def memory(chart: ManagedChart, status: ManagedChartStatus, *, started: datetime
         retry_at=retry_at.timestamp() if retry_at else None,
         interrupted=interrupted,
         in_exec=interrupted and status.phase is Phase.EXEC,
+        attempt=attempt.id if attempt else None,
+        operation=attempt.operation if attempt else None,
+        ended_at=ended_at.timestamp() if ended_at else None,
+        told_end=attempt is not None,
     )
 
 

@@ -32,7 +32,6 @@ from managedchart_operator.helm.storage import (
     HELM_WAITS,
     OPERATOR_WAITS,
     OWNER_LABEL,
-    SUPERSEDED,
     UNINSTALLED,
     UNINSTALLING,
     WAIT_LABEL,
@@ -43,16 +42,19 @@ from managedchart_operator.helm.storage import (
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.lifecycle.context import InstalledRelease
+from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.installed_crds import installed_crds
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.volume_claims import claims_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +72,13 @@ class Unproven:
 
 @dataclass(slots=True)
 class HelmRelease:
-    """One release during one run. `owner` is the UID of the ManagedChart."""
+    """One release during one run. `ownership` is what the ManagedChart can prove about it."""
 
     tools: Tools
     spec: ManagedChartSpec
     name: str
     namespace: str
-    owner: str
+    ownership: Ownership
     started: datetime
     in_own_namespace: bool = False
     """Whether it goes where its ManagedChart is."""
@@ -88,8 +90,12 @@ class HelmRelease:
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
-    left: str | None = None
-    """What an uninstall had to leave in the cluster because a release Secret cannot be read."""
+    left: str = ""
+    """Why the release was left where an uninstall was asked for."""
+    spared: str = ""
+    """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
+    left_unread: str = ""
+    """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     unproven: Unproven | None = None
@@ -100,7 +106,7 @@ class HelmRelease:
     _too_large: bool = False
 
     def __post_init__(self) -> None:
-        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name)
+        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name, self.ownership)
         self.evidence = RunEvidence(
             self.tools.collector, self.tools.watches, self.namespace, self.started, self.attempt, self._read_newest
         )
@@ -114,6 +120,13 @@ class HelmRelease:
     def revisions(self) -> tuple[Revision, ...]:
         """The revisions as last observed, newest first."""
         return self.storage.revisions
+
+    @property
+    def why_it_stays(self) -> str:
+        """A sentence for a release that is not proven to be this resource's, and so is not removed."""
+        revision = f" (revision {self.newest.number}, {self.newest.status})" if self.newest else ""
+        where = f"{self.namespace}/{self.name}{revision}"
+        return f"The release {where} stays in the cluster, since this resource did not deploy it"
 
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
@@ -171,12 +184,14 @@ class HelmRelease:
         return InstalledRelease(self.newest.number, stored.chart_name, stored.chart_version)
 
     async def deployed_here(self) -> bool:
-        """Whether this resource has deployed the release, as far as its revisions prove it."""
-        return any(
-            revision.owner == self.owner and revision.made_as == revision.number
-            for revision in self.revisions
-            if revision.status in (DEPLOYED, SUPERSEDED)
-        )
+        """Whether this resource has deployed the release, as far as its revisions or its status prove it. Raises KubeError."""
+        if not self._looked:
+            await self.observe()
+        return self.ownership.deployed(self.revisions)
+
+    async def chart_crds(self) -> ChartCrds:
+        """Return the CRDs in the crds/ folders of the installed chart, as far as they can be found out. Raises KubeError."""
+        return await installed_crds(self.tools, self.storage, self.spec.chart)
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
@@ -204,7 +219,7 @@ class HelmRelease:
             self.outcome = f"dry run of {chart.name} {chart.version}: {found}"
         else:
             if self.newest is not None and self.newest.status == UNINSTALLING:
-                # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
+                # The lifecycle continues after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
             try:
                 await self._watched(partial(self._deploy, arguments, options.deadline, waits=waits), marks=waits)
@@ -224,21 +239,26 @@ class HelmRelease:
         await self._watched(self._until_ready, marks=self.unproven.may_fail)
 
     async def uninstall(self) -> bool:
-        """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError.
+        """Uninstall and wait until all objects are gone. Raises HelmError, KubeError.
+
+        Returns False where nothing was installed, or where the release is not proven to be this resource's: then it stays.
 
         Where the newest revision cannot be read, helm may still be able to, or goes by the revision before. What it did
-        not uninstall cannot be found out then: it stays, with its Secret, `left` tells of it, and the error is that of
-        the Secret.
+        not uninstall cannot be found out then: it stays, with its Secret, `left_unread` describes it, and the error is
+        that of the Secret.
         """
         if not self._looked:
             await self.observe()
+        if self.newest is not None and not self.ownership.owns(self.revisions):
+            self.left = self.outcome = self.why_it_stays
+            return False
         if not self.revisions:
             # helm forgets a release whose objects do not go; the status remembers them.
             if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
                 raise blocked(blockers)
             self.outcome = "nothing was deployed"
             return False
-        stored, unreadable = await self._read_for_removal()
+        stored, unreadable = await self._read_or_why()
         if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored), await self._delete_remains(stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
@@ -255,7 +275,7 @@ class HelmRelease:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
         if unreadable is not None and await self.observe():
-            self.left = f"{unreadable.message}; objects that only this revision has made are left in the cluster"
+            self.left_unread = f"{unreadable.message}; objects that only this revision has made are left in the cluster"
             raise unreadable
         if not helm_waits:
             await self.storage.purge()
@@ -263,7 +283,7 @@ class HelmRelease:
         self.outcome = "uninstalled"
         return True
 
-    async def _read_for_removal(self) -> tuple[StoredRelease | None, HelmError | None]:
+    async def _read_or_why(self) -> tuple[StoredRelease | None, HelmError | None]:
         """Return the newest revision's document, or why it cannot be read. Raises KubeError."""
         try:
             return await self.read_stored(), None
@@ -330,6 +350,12 @@ class HelmRelease:
             raise
         await self.observe()
         await self._delete_remains()
+
+    async def volume_claims(self) -> tuple[str, ...]:
+        """Name what of the release keeps data in volume claims. Raises KubeError, HelmError."""
+        newest = await self.read_stored()
+        stored = [*([newest] if newest else []), *await self.storage.read_unfinished()]
+        return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -430,14 +456,22 @@ class HelmRelease:
     @property
     def _rollback_mark(self) -> str:
         # A rollback takes over the labels of the revision that it goes back to, so only its description can say whose it is.
-        return f" by {OWNER_LABEL} {self.owner}"
+        return f" by {OWNER_LABEL} {self.ownership.uid}"
 
     async def rollback_is_ours(self) -> bool:
-        """Whether the newest revision is a rollback that this resource's operator began. Raises KubeError, HelmError."""
-        if self.newest is None or self.newest.status != "pending-rollback":
+        """Whether the newest revision is a rollback by this resource's operator that its status does not record.
+
+        Of one that cannot be read nothing is known. Raises KubeError.
+        """
+        newest = self.newest
+        if newest is None or newest.owner != self.ownership.uid or self.ownership.made(newest):
             return False
-        stored = await self.read_stored()
+        stored, _ = await self._read_or_why()
         return stored is not None and stored.description.endswith(self._rollback_mark)
+
+    async def newest_is_ours(self) -> bool:
+        """Whether this resource's operator made the newest revision, rollbacks included. Raises KubeError, HelmError."""
+        return self.newest is not None and (self.ownership.made(self.newest) or await self.rollback_is_ours())
 
     def _labels(self, *, waits: bool) -> Mapping[str, str]:
         if self.inputs is None:
@@ -445,7 +479,7 @@ class HelmRelease:
         number = self.newest.number + 1 if self.newest else 1
         return {
             DIGEST_LABEL: self.inputs.digest,
-            OWNER_LABEL: self.owner,
+            OWNER_LABEL: self.ownership.uid,
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
         }

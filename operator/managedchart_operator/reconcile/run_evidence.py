@@ -123,7 +123,7 @@ class RunEvidence:
             namespace=self.namespace,
             since=self.since,
             grace=grace or 0.0,
-            applied=self._applied,
+            applied=lambda: self.applied,
             rendered=self._rendered_now,
             lineage_of=lambda rendered: Lineage(self.collector.objects, self.namespace, rendered, self.since),
         ).hopeless()
@@ -239,7 +239,8 @@ class RunEvidence:
         """Whether the run's own revision was read; what it renders does not change any more."""
         return self._known is not None and self._known.revision.attempt == self.attempt
 
-    def _applied(self) -> bool:
+    @property
+    def applied(self) -> bool:
         """Whether helm has applied the release's objects: it waits once for each hook before that."""
         if self._all_applied:
             return True

@@ -122,6 +122,14 @@ def test_a_document_of_old_that_is_not_compressed_is_read_too() -> None:
     assert decode(secret_of(b'{"manifest": "kind: A"}')).manifest == "kind: A"
 
 
+def test_the_files_of_the_charts_own_crds_folder_are_read() -> None:
+    """As helm picks them; README and values are files too."""
+    names = ["crds/a.yaml", "crds/deep/b.YML", "crds/c.json", "crds/README.md", "other/crds/d.yaml", "Crds/e.yaml"]
+    files = [{"name": name, "data": base64.b64encode(name.encode()).decode()} for name in names]
+    stored = decode(zipped({"chart": {"files": [*files, {"name": None, "data": None}]}}))
+    assert stored.crd_files == names[:3]
+
+
 def test_a_document_without_its_parts_reads_as_empty() -> None:
     stored = decode(zipped({"info": None, "chart": None, "hooks": None, "manifest": None}))
     assert (stored.chart_name, stored.manifest, stored.hook_manifests, stored.description) == (None, "", [], "")
@@ -147,6 +155,7 @@ GARBAGE = {
     "info is no mapping": zipped({"info": ["status"]}),
     "chart is no mapping": zipped({"chart": "password"}),
     "chart metadata is no mapping": zipped({"chart": {"metadata": "web"}}),
+    "the chart's files are no list of mappings": zipped({"chart": {"files": ["crds/a.yaml"]}}),
     "hooks are no list of mappings": zipped({"hooks": ["job"]}),
     "a hook's manifest is no text": zipped({"hooks": [{"manifest": 1}]}),
     "a chart's version is no text": zipped({"chart": {"metadata": {"version": 1.5}}}),

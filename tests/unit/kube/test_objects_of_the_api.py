@@ -226,6 +226,14 @@ async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: Kube
     assert refused.value.transient, "the definition may be on its way"
 
 
+async def test_fields_are_written_under_the_operators_name(client: KubeClient, api: FakeApiServer) -> None:
+    """By it an object that was adopted is told from one that helm has made."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["PATCH", WEB_PATH] = (200, {"kind": "Deployment"})
+    await Objects(client).merge_patch(WEB, {"metadata": {}})
+    assert api.asked[-1][2] == {"fieldManager": "managedchart-operator"}
+
+
 async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:
     objects = Objects(client)
     with pytest.raises(KubeError):

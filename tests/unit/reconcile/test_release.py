@@ -14,12 +14,15 @@ import pytest
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.reconcile import release_storage
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.tools import Tools
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
 """What helm 4.3.1 left when it was killed."""
+OWNER = json.loads(SECRET.read_text())["metadata"]["labels"]["managedchart.dev/owner"]
 
 
 class FakeSecrets:
@@ -51,7 +54,7 @@ def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None,
     collector = cast("Any", SimpleNamespace(objects=objects))
     tools = Tools(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
     spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "timeout": timeout})
-    return HelmRelease(tools, spec, "web", "apps", owner="uid", started=datetime.now(UTC))
+    return HelmRelease(tools, spec, "web", "apps", ownership=Ownership(OWNER), started=datetime.now(UTC))
 
 
 class FakeHelm:
@@ -153,8 +156,8 @@ async def test_helm_is_let_try_what_the_operator_cannot_read(text: str) -> None:
     with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"):
         await release.uninstall()
     assert helm.runs == 1
-    assert release.left is not None
-    assert "sh.helm.release.v1.web.v2 cannot be read" in release.left
+    assert release.left_unread
+    assert "sh.helm.release.v1.web.v2 cannot be read" in release.left_unread
     assert release.newest is not None
 
 
@@ -163,7 +166,7 @@ async def test_what_helm_can_read_is_uninstalled() -> None:
     secrets = UnreadableSecrets()
     release = release_over(secrets, helm=HelmThatSays("", secrets, forgets=True), objects=NoObjects())
     assert await release.uninstall()
-    assert release.left is None
+    assert not release.left_unread
 
 
 async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
@@ -173,4 +176,13 @@ async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
     with pytest.raises(HelmError) as raised:
         await release.uninstall()
     assert "cannot be read" not in raised.value.message
-    assert release.left is None
+    assert not release.left_unread
+
+
+async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
+    """Otherwise nothing about the release could be decided, and its deletion would never begin."""
+    secrets = UnreadableSecrets()
+    secrets.labels = {**secrets.secret["metadata"]["labels"], ATTEMPT_LABEL: "1.carriedover"}
+    release = release_over(secrets)
+    await release.observe()
+    assert not await release.rollback_is_ours()

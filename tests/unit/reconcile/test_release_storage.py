@@ -10,10 +10,18 @@ from typing import Any, cast
 
 import pytest
 
-from managedchart_operator.helm.storage import LEFT_UNFINISHED, Revision, decode
+from managedchart_operator.helm.storage import (
+    LEFT_UNFINISHED,
+    UNINSTALL_CALLED_OFF,
+    UNINSTALL_INTERRUPTED,
+    Revision,
+    decode,
+)
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 NONE: Mapping[int, str] = MappingProxyType({})
+UNRECORDED = Ownership("uid")
 NOT_READY = 'Upgrade "web" failed: not ready'
 
 
@@ -62,14 +70,16 @@ class FakeSecrets:
         return found
 
 
-async def storage_of(*statuses: str, descriptions: Mapping[int, str] = NONE) -> tuple[ReleaseStorage, FakeSecrets]:
+async def storage_of(
+    *statuses: str, descriptions: Mapping[int, str] = NONE, ownership: Ownership = UNRECORDED
+) -> tuple[ReleaseStorage, FakeSecrets]:
     """A release whose revisions have these statuses, oldest first, and descriptions by number, where not the usual one."""
     made = [
         secret(number, status, descriptions.get(number, "Upgrade complete"))
         for number, status in enumerate(statuses, start=1)
     ]
     secrets = FakeSecrets({one["metadata"]["name"]: one for one in made})
-    storage = ReleaseStorage(cast("Any", secrets), "apps", "web")
+    storage = ReleaseStorage(cast("Any", secrets), "apps", "web", ownership)
     await storage.observe()
     return storage, secrets
 
@@ -173,6 +183,60 @@ async def test_a_revision_that_nobody_works_on_any_more_is_failed_and_told_why()
         await storage.unlock(newest(storage))
         _, label, _, description = secrets.told()[1]
         assert (label, why in description) == ("failed", True), description
+
+
+@pytest.mark.parametrize(
+    ("statuses", "recorded_good", "description"),
+    [
+        (["superseded", "uninstalling"], {2}, UNINSTALL_INTERRUPTED),
+        (["uninstalling"], {1}, UNINSTALL_INTERRUPTED),
+        (["deployed", "uninstalling"], set(), LEFT_UNFINISHED),
+        (["uninstalling"], set(), LEFT_UNFINISHED),
+    ],
+    ids=["good", "a good first", "failed after a good one", "a failed first"],
+)
+async def test_what_an_uninstall_left_is_failed_and_still_known_as_good(
+    statuses: list[str], recorded_good: set[int], description: str
+) -> None:
+    """helm upgrades over a failed revision only; whether it was good decides what a failed upgrade rolls back to."""
+    records = Ownership("uid", recorded={1: 1.0, 2: 1.0}, recorded_good=frozenset(recorded_good))
+    storage, secrets = await storage_of(*statuses, ownership=records)
+    await storage.unlock(newest(storage))
+    assert secrets.told()[-1][1:] == ("failed", "failed", description)
+    secrets.held["newer"] = {
+        **secret(9, "failed", NOT_READY),
+        "metadata": {**secret(9, "failed")["metadata"], "name": "newer"},
+    }
+    await storage.observe()
+    good = await storage.last_good()
+    expected = len(statuses) if description == UNINSTALL_INTERRUPTED else 1 if len(statuses) == 2 else None
+    assert (good.number if good else None) == expected
+
+
+async def test_an_uninstall_that_is_called_off_leaves_the_status_from_before() -> None:
+    good = Ownership("uid", recorded={2: 1.0}, recorded_good=frozenset({2}))
+    storage, secrets = await storage_of("superseded", "uninstalling", ownership=good)
+    await storage.call_off_uninstall(newest(storage))
+    assert secrets.told()[-1][1:] == ("deployed", "deployed", UNINSTALL_CALLED_OFF)
+    storage, secrets = await storage_of("deployed", "uninstalling")
+    await storage.call_off_uninstall(newest(storage))
+    assert [label for _, label, _, _ in secrets.told()] == ["deployed", "failed"]
+
+
+async def test_the_search_for_what_is_left_passes_failed_revisions_that_helm_superseded() -> None:
+    """Here an upgrade and its rollback failed, and helm calls both superseded since; revision 1 was good."""
+    never = {2: NOT_READY, 3: 'Rollback "web" failed: not ready'}
+    storage, _ = await storage_of("superseded", "superseded", "superseded", "deployed", descriptions=never)
+    assert [found.document["version"] for found in await storage.read_unfinished()] == [3, 2]
+
+
+async def test_an_upgrade_after_a_recorded_good_revision_reads_no_document() -> None:
+    """What every upgrade meets must cost nothing."""
+    good = Ownership("uid", recorded={1: 1.0}, recorded_good=frozenset({1}))
+    storage, secrets = await storage_of("superseded", "deployed", ownership=good)
+    secrets.held["sh.helm.release.v1.web.v1"]["data"] = {}
+    secrets.read = None  # type: ignore[assignment,method-assign]
+    assert await storage.read_unfinished() == []
 
 
 async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:

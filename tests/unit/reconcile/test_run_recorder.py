@@ -72,7 +72,7 @@ async def next_run(recorder: RunRecorder, api: FakeApi, **fields: Any) -> RunRec
 async def test_phases_stand_in_their_order_with_their_times() -> None:
     api, telemetry = FakeApi(), FakeTelemetry()
     recorder = recorder_of(chart(), api, telemetry)
-    recorder.begin("Install: new")
+    recorder.begin("Install: new", operation=Operation.INSTALL, attempt="one")
     for phase in (Phase.CHECK_PREREQUISITES, Phase.EXEC):
         recorder.phase_started(phase)
         recorder.phase_ended(phase, message="done")
@@ -95,7 +95,7 @@ async def test_the_phase_that_fails_first_is_the_one_that_failed() -> None:
     """on_deploy_failure may fail too; that is not why the run failed."""
     api = FakeApi()
     recorder = recorder_of(chart(), api)
-    recorder.begin("Install: new")
+    recorder.begin("Install: new", operation=Operation.INSTALL, attempt="one")
     for phase in (Phase.EXEC, Phase.ON_DEPLOY_FAILURE):
         recorder.phase_started(phase)
         recorder.phase_ended(phase, error=TIMEOUT)
@@ -112,7 +112,7 @@ async def test_a_new_run_begins_with_a_clean_list_of_phases() -> None:
     recorder.phase_ended(Phase.EXEC, error=TIMEOUT)
     fail(recorder)
     again = await next_run(recorder, api)
-    again.begin("Upgrade: again")
+    again.begin("Upgrade: again", operation=Operation.UPGRADE, attempt="two")
     status = await written(again, api)
     assert status["phases"] == []
     assert "nextRetryAt" not in status
@@ -201,7 +201,7 @@ async def test_a_failure_is_news_once_and_again_when_it_is_given_up() -> None:
 
 def passes(recorder: RunRecorder, operation: Operation, *phases: Phase) -> None:
     """The run begins, and these phases pass."""
-    recorder.begin("it begins", operation=operation)
+    recorder.begin("it begins", operation=operation, attempt="one")
     for phase in phases:
         recorder.phase_started(phase)
         recorder.phase_ended(phase)
@@ -234,7 +234,7 @@ async def test_released_stays_true_when_a_deployed_release_cannot_be_finished() 
     first = recorder_of(chart(), api)
     succeed(first)
     second = await next_run(first, api)
-    second.begin("Finish: the run is not finished", operation=Operation.FINISH, released=True)
+    second.begin("Finish: the run is not finished", operation=Operation.FINISH, attempt="two", released=True)
     second.phase_started(Phase.CHECK_PREREQUISITES)
     second.phase_ended(Phase.CHECK_PREREQUISITES, error=TIMEOUT)
     fail(second)
@@ -291,7 +291,7 @@ async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
     fail(recorder, retry_at=NOW + timedelta(hours=1))
     retry = await next_run(recorder, api)
     assert verdict(chart(), retry) is Verdict.HOLD
-    retry.begin("Upgrade: the last attempt failed")
+    retry.begin("Upgrade: the last attempt failed", operation=Operation.UPGRADE, attempt="two")
     restarted = await next_run(retry, api)
     assert verdict(chart(), restarted) is Verdict.RUN
 
@@ -299,7 +299,7 @@ async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
 async def test_what_was_given_up_stays_given_up_after_a_restart() -> None:
     api = FakeApi()
     recorder = recorder_of(chart(), api)
-    recorder.begin("Install: new")
+    recorder.begin("Install: new", operation=Operation.INSTALL, attempt="one")
     fail(recorder, retry_at=None)
     assert verdict(chart(), await next_run(recorder, api)) is Verdict.HOLD
 
