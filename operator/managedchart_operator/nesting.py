@@ -79,10 +79,10 @@ def _cut(text: bytes) -> bytes:
 def too_deep(value: dict[str, Any] | list[Any]) -> str | None:
     """Return the path of a place that is nested deeper than MAX_LEVELS, like `values.a.b…`, or None where there is none.
 
-    A list or a mapping is a level; `value` itself counts as the first.
+    A list or a mapping is a level; `value` itself does not count.
     """
     layer = [value]
-    for _ in range(MAX_LEVELS):
+    for _ in range(MAX_LEVELS + 1):
         layer = [inner for item in layer for inner in _values(item) if isinstance(inner, (dict, list))]
         if not layer:
             return None
@@ -105,7 +105,7 @@ def _path(value: Any) -> str:
     """Return the beginning of the path to a place that is nested too deep, found without recursion."""
     steps: list[str] = []
     ways = [_children(value)]
-    while len(ways) <= MAX_LEVELS:
+    while len(ways) <= MAX_LEVELS + 1:
         found = next(ways[-1], None)
         if found is None:
             ways.pop()

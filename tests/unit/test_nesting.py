@@ -99,7 +99,10 @@ async def test_another_parser_gets_json_that_it_can_read(levels: int) -> None:
 @pytest.mark.parametrize("levels", [MAX_LEVELS - 1, MAX_LEVELS, MAX_LEVELS + 1, 900])
 @pytest.mark.parametrize("opening", ['{"a":', "["])
 def test_a_value_is_too_deep_beyond_the_bound(levels: int, opening: str) -> None:
-    value = json.loads(nested(levels, opening=opening, closing="]" if opening == "[" else "}"))
+    value = {
+        "beside": [{}],
+        "values": json.loads(nested(levels, opening=opening, closing="]" if opening == "[" else "}")),
+    }
     assert (too_deep(value) is None) == (levels <= MAX_LEVELS)
 
 
