@@ -339,11 +339,7 @@ def with_status(
     document = dict(release.document)
     told = {} if description is None else {"description": description}
     document["info"] = {**(document.get("info") or {}), "status": status, **told}
-    try:
-        text = json.dumps(document, separators=(",", ":")).encode()
-    except RecursionError as error:  # json writes fewer levels than it reads
-        raise _unreadable(secret, "it is nested too deep to be written again") from error
-    packed = base64.b64encode(gzip.compress(text, compresslevel=9))
+    packed = base64.b64encode(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), compresslevel=9))
     labels = dict(secret["metadata"].get("labels") or {})
     labels["status"] = status
     return base64.b64encode(packed).decode(), labels

@@ -63,9 +63,9 @@ def wait_refused(cluster: Cluster, where: str, name: str = "deep") -> None:
 
 
 @pytest.fixture
-def other_ns(own_cluster: Cluster, own_operator: OperatorProcess) -> Iterator[str]:
+def other_ns(own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str) -> Iterator[str]:
     """A namespace of somebody else."""
-    with namespace(own_cluster, "somebody-else") as made:
+    with namespace(own_cluster, f"{own_ns}-other") as made:
         yield made
         own_cluster.kubectl("delete", "managedcharts", "--all", f"--namespace={made}", "--timeout=60s")
 

@@ -271,16 +271,6 @@ def test_what_a_parser_ends_with_is_told_as_unreadable(
         decode(secret)
 
 
-def test_a_document_too_deep_to_be_written_again_is_told_as_unreadable() -> None:
-    """Python reads more levels than it writes."""
-    for levels in range(300, 1000, 20):
-        deep = secret_of(b'{"config": ' + b"[" * levels + b"]" * levels + b"}")
-        try:
-            with_status(deep, FAILED)
-        except HelmError as error:
-            assert "cannot be read" in error.message  # noqa: PT017 -- most of these can be written
-
-
 @pytest.mark.parametrize("wrong", ["9999999999", "4102444800", ""])
 def test_a_time_in_the_future_is_none(wrong: str) -> None:
     """Else a lock would be waited for until then; when the Secret was made the API server knows."""

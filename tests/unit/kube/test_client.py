@@ -322,6 +322,7 @@ async def test_a_line_that_is_not_an_event_ends_the_watch_in_words(
     assert (refused.value.reason, refused.value.transient) == (Reason.API_UNAVAILABLE, True)
 
 
-@pytest.mark.parametrize("raw", [b"[" * 5000, b'"text"', b'{"message": {}}', b'{"message": 5}'])
-def test_a_refusal_of_any_form_is_classified(raw: bytes) -> None:
-    assert error_of(503, raw, method="GET", path=PATH).transient
+@pytest.mark.parametrize("status", [403, 422, 503])
+@pytest.mark.parametrize("raw", [b"[" * 5000, b'"text"', b'{"message": {"a": 1}}', b'{"message": 5}'])
+def test_a_refusal_of_any_form_is_classified(status: int, raw: bytes) -> None:
+    assert error_of(status, raw, method="GET", path=PATH).transient == (status != 422)
