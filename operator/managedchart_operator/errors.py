@@ -19,6 +19,10 @@ Boundary: nothing here knows of phases or conditions. Invariant: `transient` dec
 
 from managedchart_operator.reasons import Reason
 
+UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
+"""What parsers raise for input that others wrote. All of it means one thing, that the input cannot be read: an input
+must never decide whether that is its author's failure or looks like a defect of the operator."""
+
 
 class OperatorError(Exception):
     """Something that keeps a release from the state that its spec asks for.

@@ -78,6 +78,11 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Start the operator and return when it is ready."""
         self._folder.mkdir(parents=True, exist_ok=True)

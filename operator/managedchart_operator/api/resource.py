@@ -4,6 +4,7 @@ Boundary: no I/O. Invariant: `ManagedChart` holds only what a reconciliation nee
 may hold thousands of them.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ FINALIZER = f"{GROUP}/release"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 FORCE_ANNOTATION = f"{GROUP}/force"
 REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
+# A request is kept in the status as it is, so that a person finds it again; people write a time or a word. An
+# annotation may have 256 KiB.
+REQUEST_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class ManagedChart:
             created=meta.get("creationTimestamp", ""),
             deleting=meta.get("deletionTimestamp") is not None,
             finalizers=tuple(meta.get("finalizers") or ()),
-            requests={name: annotations[name] for name in REQUEST_ANNOTATIONS if annotations.get(name)},
+            requests={name: _request(annotations[name]) for name in REQUEST_ANNOTATIONS if annotations.get(name)},
             spec=dict(body.get("spec") or {}),
             status=dict(body.get("status") or {}),
             deletion_requested=meta.get("deletionTimestamp") or "",
@@ -83,3 +87,8 @@ class ManagedChart:
     def release_namespace(self) -> str:
         """The namespace of its Helm release."""
         return self.spec.get("targetNamespace") or self.key.namespace
+
+
+def _request(value: str) -> str:
+    """Return an annotation's value, for a long one a digest of it: what counts is whether it is another one than before."""
+    return value if len(value) <= REQUEST_LENGTH else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

@@ -25,6 +25,7 @@ import kopf
 from managedchart_operator import __version__
 from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
 from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.kopf_session import KopfSessions
 from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.no_diffs import NoDiffs
@@ -293,14 +294,17 @@ def _own_cache(folder: Path) -> Iterator[str]:
 
 def _registry(operator: Operator) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
+    sessions = KopfSessions()
 
     @kopf.on.login(registry=registry)
-    def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
         if os.environ.get("KUBECONFIG"):
-            return kopf.login_with_kubeconfig(**kwargs)
-        found = kopf.login_with_service_account(**kwargs)
-        # kopf takes a DNS name; the address in the environment, which client-go uses, is there before DNS is.
-        return found and dataclasses.replace(found, server=operator.client.host)
+            found = await asyncio.to_thread(kopf.login_with_kubeconfig, **kwargs)
+        else:
+            found = await asyncio.to_thread(kopf.login_with_service_account, **kwargs)
+            # kopf takes a DNS name; the address in the environment, which client-go uses, is there before DNS is.
+            found = found and dataclasses.replace(found, server=operator.client.host)
+        return None if found is None else sessions.of(found)
 
     @kopf.on.startup(registry=registry)
     async def _startup(**_: Any) -> None:

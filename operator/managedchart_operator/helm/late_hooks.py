@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Iterable
 from io import BytesIO
 
+from managedchart_operator.errors import UNREADABLE
+
 # Hooks that do not depend on the wait of an install or an upgrade.
 _EARLY = frozenset(
     {
@@ -77,12 +79,15 @@ def archive_has_late_hooks(data: bytes, *, depth: int = 0) -> bool:
             return True  # there is more than was looked at
         with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
             return any(file_has_late_hooks(name, text, depth=depth) for name, text in _files(archive))
-    except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError):
+    except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
         return True
 
 
 def _files(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
     for member in archive:
+        if member.issparse():
+            # A few bytes that claim to be a file of any size, which tarfile fills with zeros. No packaged chart has one.
+            raise tarfile.ReadError("a sparse file")
         if member.isfile() and (content := archive.extractfile(member)) is not None:
             yield member.name, content.read()
 

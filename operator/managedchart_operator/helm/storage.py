@@ -11,17 +11,18 @@ import base64
 import gzip
 import json
 import re
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.api.resource import GROUP
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import UNREADABLE, HelmError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.times import read_time
 
 DIGEST_LABEL = f"{GROUP}/digest"
 OWNER_LABEL = f"{GROUP}/owner"
@@ -61,6 +62,8 @@ _DOCUMENT_BYTES = 32 * 1024 * 1024
 _DOCUMENT_VALUES = 100_000
 # A release has a few dozen. The check of a hook takes 3 µs, in one piece too (measured).
 _HOOKS = 5_000
+# Clocks of machines that run helm are this far from ours at most; what lies further in the future is not a time.
+CLOCK_SKEW_SECONDS = 300.0
 _SEPARATORS = (b",", b"[", b"{")
 # Possessive, so that a text of any length is matched without a memory of where it could be tried again.
 _JSON_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -83,7 +86,10 @@ class Revision:
     operator_waits: bool = False
     """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
     modified_at: float | None = None
-    """When helm last wrote it, in seconds since the epoch; whole seconds."""
+    """When helm last wrote it, in seconds since the epoch; whole seconds.
+
+    Where helm's labels hold no time, or one in the future, it is when the API server made the Secret.
+    """
     stored_at: float | None = None
     """When helm made it, in seconds since the epoch by the API server's clock; whole seconds."""
 
@@ -103,6 +109,9 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
     # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1). The first
     # write after that drops createdAt.
     times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
+    latest = time.time() + CLOCK_SKEW_SECONDS
+    modified = max((float(seconds) for seconds in times if 0 < seconds <= latest), default=None)
+    made = read_time(metadata.get("creationTimestamp"))
     made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
@@ -113,22 +122,14 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         attempt=attempt or None,
         made_as=_number(made_as) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
-        modified_at=float(max(times)) or None,
-        stored_at=_moment(metadata.get("creationTimestamp")),
+        modified_at=made.timestamp() if modified is None and made is not None else modified,
+        stored_at=made.timestamp() if made is not None else None,
     )
 
 
 def attempt_label(attempt: str, *, number: int) -> str:
     """Return the label of an attempt, a random word, that is to make the revision of this number."""
     return f"{number}.{attempt}"
-
-
-def _moment(text: str | None) -> float | None:
-    """Return a time of the API server in seconds since the epoch."""
-    try:
-        return datetime.fromisoformat(text).timestamp() if text else None
-    except ValueError:
-        return None
 
 
 def _number(label: str | None) -> int:
@@ -276,8 +277,8 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
-    except (KeyError, ValueError, zlib.error) as error:
-        raise _unreadable(secret, str(error)) from error
+    except (*UNREADABLE, zlib.error) as error:
+        raise _unreadable(secret, str(error) or type(error).__name__) from error
 
 
 def read_document(text: bytes) -> dict[str, Any]:

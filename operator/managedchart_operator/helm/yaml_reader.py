@@ -20,11 +20,10 @@ from typing import Any
 
 import yaml
 
+from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.yaml_scalars import MISMATCH, TAG, as_string, describe, resolve, tagged
+from managedchart_operator.nesting import MAX_LEVELS
 
-# Deeper than any chart's values and any CustomResourceDefinition, far below Python's recursion limit of 1,000 (two calls a
-# level).
-_MAX_DEPTH = 200
 # go-yaml bounds the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text would still
 # be gigabytes.
 _MAX_EXPANDED_BYTES = 16 * 1024 * 1024
@@ -157,14 +156,17 @@ class _Builder:
         except (yaml.YAMLError, UnicodeError) as error:
             # Only libyaml's reader raises these: its own text is a dump of the byte.
             raise YamlError("it is not UTF-8 text, or holds control characters", None) from error
+        except UNREADABLE as error:
+            # Without its own text, which may quote the document.
+            raise YamlError(f"it cannot be read ({type(error).__name__})", None) from None
         return None
 
     def _line(self, event: Any) -> int:
         return int(self._first_line + event.start_mark.line + 1)
 
     def _value(self, event: Any, depth: int) -> Any:
-        if depth > _MAX_DEPTH:
-            raise YamlError(f"nested deeper than {_MAX_DEPTH} levels", self._line(event))
+        if depth > MAX_LEVELS:
+            raise YamlError(f"nested deeper than {MAX_LEVELS} levels", self._line(event))
         nodes, size = self._nodes, self._size
         self._nodes += 1
         self._budget.spend(nodes=1)

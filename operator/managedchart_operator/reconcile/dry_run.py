@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from managedchart_operator.diagnosis.refusals import refused
-from managedchart_operator.errors import HelmError, KubeError, LifecycleError
+from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import StoredRelease, read_document
@@ -27,7 +27,7 @@ def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
     """
     try:
         return [as_sent(item) for item in parse_manifest(read_document(output.stdout).get("manifest") or "")]
-    except (ValueError, ManifestError) as error:
+    except (*UNREADABLE, ManifestError) as error:
         raise HelmError(
             f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
         ) from error

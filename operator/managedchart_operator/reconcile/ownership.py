@@ -8,11 +8,11 @@ names the number that it was made for. A rollback of ours carries the labels of 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Self
 
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
 from managedchart_operator.helm.storage import DEPLOYED, SUPERSEDED, Revision
+from managedchart_operator.times import read_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,5 @@ class Ownership:
 
 
 def _ended(record: RevisionRecord) -> float:
-    try:
-        return datetime.fromisoformat(record.time).timestamp()
-    except ValueError:
-        return 0.0
+    ended = read_time(record.time)
+    return ended.timestamp() if ended else 0.0

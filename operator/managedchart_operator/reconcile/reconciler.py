@@ -9,7 +9,7 @@ failure and leaves no helm behind.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -75,6 +75,7 @@ class Reconciler:
     """Seconds between looks at a resource that was given up."""
     looks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, LOOKS))
     """Bounds the passes that have not come to a decision yet."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns after how many seconds to come again, or None. Never raises but for a defect or a cancel."""
@@ -121,7 +122,7 @@ class Reconciler:
         lifecycle = find_lifecycle(spec.lifecycle.name)
         work = Work(chart, spec, release, recorder)
         work.digest = await self._digest(work)
-        decision = decide(_desired(work), await _observed(work))
+        decision = decide(_desired(work), await self._observed(work))
         self.telemetry.reconciled(decision.verdict.value)
         looked()
         match decision.verdict:
@@ -380,7 +381,7 @@ class Reconciler:
         release = self._release(chart, spec, recorder.status)
         await release.observe()
         work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
-        lock = wait_for_lock(_desired(work), await _observed(work))
+        lock = wait_for_lock(_desired(work), await self._observed(work))
         kept: str | None = None
         if spec.deletion_policy is DeletionPolicy.UNINSTALL and is_to_be_removed(release):
             kept = await self.operator_removal.why_kept(chart)
@@ -411,13 +412,28 @@ class Reconciler:
                 work.context(self.objects, action=Action.DESTROY, operation=Operation.UNINSTALL)
             )
         except OperatorError as error:
-            return error
+            if not release.left_unread:
+                return error
+            recorder.warn(RELEASE_LEFT, f"{release.left_unread} ({error.hint})" if error.hint else release.left_unread)
         finally:
             await release.evidence.close()
             await work.post_warnings(self.events)
         return None
 
     # ---- parts
+
+    async def _observed(self, work: Work) -> Observed:
+        """Return what there is, for the decision. Raises KubeError, HelmError."""
+        chart, status = work.chart, work.recorder.status
+        return Observed(
+            work.release.ownership,
+            now=datetime.now(UTC).timestamp(),
+            revisions=work.release.revisions,
+            memory=memory(chart, status, started=self.started),
+            rollback_is_ours=await work.release.rollback_is_ours(),
+            retry_requested=requested(chart, status, RETRY_ANNOTATION),
+            force_requested=requested(chart, status, FORCE_ANNOTATION),
+        )
 
     def _release(self, chart: ManagedChart, spec: ManagedChartSpec, status: ManagedChartStatus) -> HelmRelease:
         return HelmRelease(
@@ -428,8 +444,15 @@ class Reconciler:
             ownership=Ownership.of(chart.uid, status),
             in_own_namespace=chart.release_namespace == chart.key.namespace,
             started=datetime.now(UTC),
-            blocked_by=tuple(map(ObjectRef.parse, status.blocked_by)),
+            blocked_by=tuple(_references(status.blocked_by)),
         )
+
+
+def _references(spelled: Iterable[str]) -> Iterator[ObjectRef]:
+    """Read what the status names; whoever may write statuses may have put anything there."""
+    for text in spelled:
+        with contextlib.suppress(ValueError):
+            yield ObjectRef.parse(text)
 
 
 def _desired(work: Work) -> Desired:
@@ -440,20 +463,6 @@ def _desired(work: Work) -> Desired:
         dry_run=spec.dry_run,
         timeout=seconds(spec.timeout),
         reinstalls=spec.last_breaking_version_requiring_restart is not None,
-    )
-
-
-async def _observed(work: Work) -> Observed:
-    """Return what there is, for the decision. Raises KubeError, HelmError."""
-    chart, status = work.chart, work.recorder.status
-    return Observed(
-        work.release.ownership,
-        now=datetime.now(UTC).timestamp(),
-        revisions=work.release.revisions,
-        memory=memory(chart, status),
-        rollback_is_ours=await work.release.rollback_is_ours(),
-        retry_requested=requested(chart, status, RETRY_ANNOTATION),
-        force_requested=requested(chart, status, FORCE_ANNOTATION),
     )
 
 

@@ -7,6 +7,7 @@ leaves a helm process behind.
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,10 @@ from managedchart_operator.reconcile.volume_claims import claims_of
 
 logger = logging.getLogger(__name__)
 
+# What helm says of a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, and asks for
+# its newest).
+_HELM_FINDS_NONE = re.compile(r"no release provided|release: not found")
+
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
@@ -89,6 +94,8 @@ class HelmRelease:
     """Why the release was left where an uninstall was asked for."""
     spared: str = ""
     """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
+    left_unread: str = ""
+    """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     before_uninstall: Callable[[], Awaitable[None]] | None = None
@@ -237,6 +244,10 @@ class HelmRelease:
         """Uninstall and wait until all objects are gone. Raises HelmError, KubeError.
 
         Returns False where nothing was installed, or where the release is not proven to be this resource's: then it stays.
+
+        Where the newest revision cannot be read, helm may still be able to, or goes by the revision before. What it did
+        not uninstall cannot be found out then: it stays, with its Secret, `left_unread` describes it, and the error is
+        that of the Secret.
         """
         if not self._looked:
             await self.observe()
@@ -249,7 +260,7 @@ class HelmRelease:
                 raise blocked(blockers)
             self.outcome = "nothing was deployed"
             return False
-        stored = await self._read_for_removal()
+        stored, unreadable = await self._read_or_why()
         if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored), await self._delete_remains(stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
@@ -258,28 +269,28 @@ class HelmRelease:
             foreground = await self.evidence.have_dependents()
             # Pods may take minutes to end, and hooks that follow must find everything gone.
             helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
-            await self._helm_uninstall(foreground=foreground, wait=helm_waits)
+            await self._helm_uninstall(foreground=foreground, wait=helm_waits, readable=unreadable is None)
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
         try:
             await self._until_gone()
         except OperatorError:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
+        if unreadable is not None and await self.observe():
+            self.left_unread = f"{unreadable.message}; objects that only this revision has made are left in the cluster"
+            raise unreadable
         if not helm_waits:
             await self.storage.purge()
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
 
-    async def _read_for_removal(self) -> StoredRelease | None:
-        """Read the newest revision's document; None if it cannot be read: that must not block a removal. Raises KubeError."""
+    async def _read_or_why(self) -> tuple[StoredRelease | None, HelmError | None]:
+        """Return the newest revision's document, or why it cannot be read. Raises KubeError."""
         try:
-            return await self.read_stored()
+            return await self.read_stored(), None
         except HelmError as error:
-            logger.warning(
-                "%s/%s: uninstalling with helm's own wait alone: %s", self.namespace, self.name, error.message
-            )
-            return None
+            return None, error
 
     async def _delete_remains(self, stored: StoredRelease | None = None) -> list[dict[str, Any]]:
         """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest.
@@ -294,7 +305,7 @@ class HelmRelease:
             self.tools.collector.objects, release=self.name, namespace=self.namespace, newest=newest, older=older
         )
 
-    async def _helm_uninstall(self, *, foreground: bool, wait: bool) -> None:
+    async def _helm_uninstall(self, *, foreground: bool, wait: bool, readable: bool) -> None:
         timeout = self.spec.timeout
         arguments = command.uninstall(
             release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
@@ -303,6 +314,8 @@ class HelmRelease:
             deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
             await self._helm(arguments, deadline=deadline, before=self.before_uninstall)
         except HelmError as error:
+            if not readable and _HELM_FINDS_NONE.search(error.text):
+                return
             await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
@@ -454,12 +467,12 @@ class HelmRelease:
     async def rollback_is_ours(self) -> bool:
         """Whether the newest revision is a rollback by this resource's operator that its status does not record.
 
-        Raises KubeError, HelmError.
+        Of one that cannot be read nothing is known. Raises KubeError.
         """
         newest = self.newest
         if newest is None or newest.owner != self.ownership.uid or self.ownership.made(newest):
             return False
-        stored = await self.read_stored()
+        stored, _ = await self._read_or_why()
         return stored is not None and stored.description.endswith(self._rollback_mark)
 
     async def newest_is_ours(self) -> bool:

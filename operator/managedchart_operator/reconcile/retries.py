@@ -19,6 +19,11 @@ _NOT_AGAIN = (
 )
 
 
+# For a defect of the operator or of a plug-in, whatever spec.retry.backoff says: it ends with a restart or by chance,
+# and may be reached by a resource that its author has made for that, with a back-off of a millisecond.
+DEFECT_BACKOFF_SECONDS = 30.0
+DEFECT_MAX_BACKOFF_SECONDS = 600.0
+
 # Why a release did not come up after it was applied. Once atomic has taken it back there is nothing left that could heal, and
 # an attempt would only bring the same failure again.
 WORKLOAD_REASONS = frozenset(
@@ -80,7 +85,10 @@ class RetryPolicy:
             return Next(None, _NOT_AGAIN, stalled=True, gave_up=True)
         if failures > self.retry.limit and not self.endless:
             return self._given_up(error, failures=failures, now=now)
-        delay = min(seconds(self.retry.backoff) * 2 ** min(failures - 1, 30), seconds(self.retry.max_backoff))
+        doubled = 2 ** min(failures - 1, 30)
+        delay = min(seconds(self.retry.backoff) * doubled, seconds(self.retry.max_backoff))
+        if error.reason is Reason.INTERNAL_ERROR:
+            delay = max(delay, min(DEFECT_BACKOFF_SECONDS * doubled, DEFECT_MAX_BACKOFF_SECONDS))
         at = now + timedelta(seconds=delay)
         return Next(at, f"attempt {failures} failed, the next one begins at {_time(at)}")
 

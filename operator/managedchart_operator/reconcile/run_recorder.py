@@ -165,6 +165,8 @@ class RunRecorder:
         status = self.status
         status.observed_generation = self.chart.generation
         status.next_retry_at = until
+        if self.chart.deleting:
+            status.phase = Phase.DELETING
         conditions = self._conditions()
         conditions.working(message, gone=gone)
         self._apply(conditions)

@@ -16,6 +16,7 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.error_row import Row
 from managedchart_operator.helm.error_table import TABLE
+from managedchart_operator.helm.error_text import _SCHEMA as SCHEMA
 from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.helm.errors import classify
 from managedchart_operator.reasons import Reason
@@ -225,3 +226,9 @@ def test_many_unready_resources_are_counted() -> None:
     ]
     error = classify("Error: " + "\n".join([*lines, "context deadline exceeded"]), exit_code=1, command="upgrade")
     assert error.message.endswith("Deployment a/d4 (Available: 0/1); and 4 more")
+
+
+def test_refusals_of_any_nesting_are_told() -> None:
+    """A schema of so many levels that each line stands below the one before."""
+    lines = [" " * level + f"- at '/a{level}': no" for level in range(1, 700)]
+    assert in_order("\n".join([SCHEMA, *lines])).splitlines()[1:] == lines

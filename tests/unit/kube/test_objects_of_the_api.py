@@ -1,5 +1,6 @@
 """The adapters over the API server: what they ask, what absence means, and what they leave to others."""
 
+import json
 from typing import Any
 from urllib.parse import unquote
 
@@ -45,10 +46,27 @@ async def test_all_resources_are_read_page_by_page(client: KubeClient, api: Fake
     assert [found.key.name async for found in ManagedCharts(client).list_all()] == ["a", "b"]
 
 
+async def test_a_resource_of_any_nesting_is_listed_with_its_page(client: KubeClient, api: FakeApiServer) -> None:
+    """All resources are read at the start: one of them must not keep the operator from it."""
+    deep = '{"a":' * 2000 + "1" + "}" * 2000
+    texts = [json.dumps(body(name=name)) for name in ("a", "deep", "b")]
+    texts[1] = texts[1].removesuffix("}") + f', "spec": {{"targetNamespace": "blue", "values": {deep}}}}}'
+
+    async def page(_: web.Request) -> web.Response:
+        text = f'{{"items": [{", ".join(texts)}], "metadata": {{}}}}'
+        return web.Response(text=text, content_type="application/json")
+
+    api.answers["GET", CHARTS] = page
+    found = [chart async for chart in ManagedCharts(client).list_all()]
+    assert [chart.key.name for chart in found] == ["a", "deep", "b"]
+    assert (found[1].release_namespace, found[1].resource_version) == ("blue", 7)
+
+
 async def test_a_status_names_the_object_that_it_is_meant_for(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["PATCH", f"{CHART}/status"] = (200, body())
     assert await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Ready"}) == chart()
     assert api.asked[-1][3] == {"metadata": {"uid": "u1"}, "status": {"phase": "Ready"}}
+    assert "as=PartialObjectMetadata;" in api.headers[-1]["Accept"], "a spec may have a megabyte"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +108,7 @@ async def test_our_finalizer_goes_alone(client: KubeClient, api: FakeApiServer) 
     charts = ManagedCharts(client)
     await charts.remove_finalizer(chart(finalizers=["theirs", FINALIZER]))
     assert api.asked[-1][3][-1] == {"op": "add", "path": "/metadata/finalizers", "value": ["theirs"]}
+    assert "as=PartialObjectMetadata;" in api.headers[-1]["Accept"]
     await charts.remove_finalizer(chart(finalizers=[FINALIZER]))
     assert api.asked[-1][3][-1] == {"op": "remove", "path": "/metadata/finalizers"}
 

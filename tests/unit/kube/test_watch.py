@@ -146,3 +146,23 @@ async def test_what_cannot_heal_is_raised(client: KubeClient, api: FakeApiServer
         async for _ in changes(client, PATH):
             pass
     assert refused.value.status == 404
+
+
+@pytest.mark.parametrize(
+    "odd", [{"items": [5]}, {"items": [{}]}, {"metadata": {}}, {}, [], {"items": 5, "metadata": {}}, "text"]
+)
+async def test_a_list_of_another_form_is_asked_for_again(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.0,))
+    api.answers["GET", PATH] = Script(lambda: web.json_response(odd), listing(5))
+    assert [change.type for change in await collect(client)] == ["Listed"]
+
+
+async def test_an_event_without_a_version_makes_it_list_again(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.0,))
+    odd = {"type": "ADDED", "object": {"metadata": {"name": "a"}}}
+    api.answers["GET", PATH] = Script(listing(5), watching(odd), listing(6))
+    assert [change.type for change in await collect(client)] == ["Listed", "Listed"]

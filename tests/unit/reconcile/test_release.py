@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.errors import UninstallBlockedError
+from managedchart_operator.errors import HelmError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import decode
+from managedchart_operator.helm.storage import ATTEMPT_LABEL, decode
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
@@ -129,6 +129,14 @@ def rewritten(secrets: FakeSecrets, **parts: Any) -> FakeSecrets:
     return secrets
 
 
+class UnreadableSecrets(FakeSecrets):
+    """A release whose newest Secret nobody can read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secret["data"]["release"] = "bm90aGluZw=="
+
+
 class NoObjects:
     """Nothing is there."""
 
@@ -190,3 +198,59 @@ async def test_the_manifest_of_a_chart_is_not_read_on_the_event_loop(monkeypatch
     assert await release_over(FakeSecrets()).manifest() == []
     assert read != [threading.main_thread()]
     assert len(read) == 1
+
+
+class HelmThatSays:
+    """A helm that ends like this, and that may find what it uninstalls in the revision before."""
+
+    def __init__(self, text: str, secrets: FakeSecrets, *, forgets: bool = False) -> None:
+        self.text, self._secrets, self._forgets = text, secrets, forgets
+        self.runs = 0
+
+    async def run(self, _: list[str], **__: Any) -> HelmOutput:
+        self.runs += 1
+        self._secrets.gone = self._forgets
+        return HelmOutput(b"", self.text, 1 if self.text else 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Error: no release provided", "Error: uninstall: Release not loaded: web: release: not found"]
+)
+async def test_helm_is_let_try_what_the_operator_cannot_read(text: str) -> None:
+    """It may go by the revision before. What is left then is told, and its Secret stays."""
+    secrets = UnreadableSecrets()
+    helm = HelmThatSays(text, secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"):
+        await release.uninstall()
+    assert helm.runs == 1
+    assert release.left_unread
+    assert "sh.helm.release.v1.web.v2 cannot be read" in release.left_unread
+    assert release.newest is not None
+
+
+async def test_what_helm_can_read_is_uninstalled() -> None:
+    """The operator's own bounds are narrower than helm's."""
+    secrets = UnreadableSecrets()
+    release = release_over(secrets, helm=HelmThatSays("", secrets, forgets=True), objects=NoObjects())
+    assert await release.uninstall()
+    assert not release.left_unread
+
+
+async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
+    """The API server does not answer, say: then the uninstall is tried again."""
+    secrets = UnreadableSecrets()
+    release = release_over(secrets, helm=HelmThatSays("Error: connection refused", secrets), objects=NoObjects())
+    with pytest.raises(HelmError) as raised:
+        await release.uninstall()
+    assert "cannot be read" not in raised.value.message
+    assert not release.left_unread
+
+
+async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
+    """Otherwise nothing about the release could be decided, and its deletion would never begin."""
+    secrets = UnreadableSecrets()
+    secrets.labels = {**secrets.secret["metadata"]["labels"], ATTEMPT_LABEL: "1.carriedover"}
+    release = release_over(secrets)
+    await release.observe()
+    assert not await release.rollback_is_ours()

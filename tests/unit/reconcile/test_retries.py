@@ -106,3 +106,19 @@ def test_no_wait_is_shorter_than_the_one_before_or_longer_than_its_limit(
     assert this is not None
     assert following is not None
     assert NOW < this <= following <= NOW + timedelta(seconds=most)
+
+
+DEFECT = OperatorError("x", reason=Reason.INTERNAL_ERROR, transient=True)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_defect_is_tried_again_with_a_back_off_of_our_own(*, endless: bool) -> None:
+    """Whatever the spec says: one that asks for a millisecond would fill the log."""
+    retry = Retry(limit=100, backoff="1ms", max_backoff="1ms")
+    waits = [(after(failures, error=DEFECT, retry=retry, endless=endless).at or NOW) - NOW for failures in range(1, 8)]
+    assert [wait.total_seconds() for wait in waits] == [30, 60, 120, 240, 480, 600, 600]
+
+
+def test_a_defect_is_not_tried_again_sooner_than_the_spec_says() -> None:
+    retry = Retry(backoff="5m", max_backoff="1h")
+    assert after(1, error=DEFECT, retry=retry).at == NOW + timedelta(minutes=5)

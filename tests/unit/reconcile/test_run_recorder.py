@@ -13,6 +13,7 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, Verdict, decide
 from managedchart_operator.reconcile.memory import memory
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.run_recorder import MESSAGE_LENGTH, RunRecorder, shorten, timestamp
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recorder_of
@@ -329,3 +330,27 @@ def test_times_are_written_as_kubernetes_writes_them() -> None:
     moment = datetime.fromisoformat("2026-01-02T03:04:05.678+02:00")
     assert timestamp(moment) == "2026-01-02T01:04:05Z"
     assert datetime.fromisoformat(timestamp()).tzinfo is UTC
+
+
+# ---- after a defect
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERNAL_ERROR, Reason.TIMEOUT])
+@pytest.mark.parametrize("retry_at", [NOW + timedelta(hours=1), None])
+async def test_a_defect_is_tried_again_by_another_operator(reason: Reason, retry_at: datetime | None) -> None:
+    """Its correction comes with a restart; everything else waits for its time."""
+    api = FakeApi()
+    recorder = recorder_of(chart(), api)
+    fail(recorder, OperatorError("it broke", reason=reason, transient=True), retry_at=retry_at)
+    await written(recorder, api)
+
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+
+    def decided(*, started: datetime) -> Verdict:
+        known = memory(chart(), recorder.status, started=started)
+        observed = Observed(Ownership("uid-web"), soon.timestamp(), memory=known)
+        return decide(Desired(Action.DEPLOY, "d1"), observed).verdict
+
+    assert decided(started=soon - timedelta(hours=1)) is Verdict.HOLD
+    later = decided(started=soon)
+    assert later is (Verdict.RUN if reason is Reason.INTERNAL_ERROR else Verdict.HOLD)
