@@ -141,6 +141,11 @@ class OperatorProcess:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def wait(self, timeout: float = _START_SECONDS) -> int:
+        """Return the exit code of an operator that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout)
+
     def stop(self, timeout: float = 40.0) -> int:
         """End the operator as Kubernetes does, and return its exit code."""
         assert self._process is not None

@@ -18,6 +18,8 @@ SINGULAR = "managedchart"
 SHORT_NAME = "mc"
 CATEGORY = "helm"
 API_VERSION = f"{GROUP}/{VERSION}"
+DEFINITION = f"{PLURAL}.{GROUP}"
+"""The name of the CustomResourceDefinition."""
 
 FINALIZER = f"{GROUP}/release"
 RETRY_ANNOTATION = f"{GROUP}/retry"
@@ -53,6 +55,8 @@ class ManagedChart:
     requests: dict[str, str]
     spec: dict[str, Any]
     status: dict[str, Any]
+    deletion_requested: str = ""
+    """When its deletion was requested, as an RFC 3339 time in UTC; empty unless it is `deleting`."""
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "ManagedChart":
@@ -71,6 +75,7 @@ class ManagedChart:
             requests={name: _request(annotations[name]) for name in REQUEST_ANNOTATIONS if annotations.get(name)},
             spec=dict(body.get("spec") or {}),
             status=dict(body.get("status") or {}),
+            deletion_requested=meta.get("deletionTimestamp") or "",
         )
 
     @property

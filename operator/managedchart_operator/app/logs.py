@@ -12,6 +12,8 @@ from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
+from managedchart_operator.app.watch_end import RefusalsInOneLine
+
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
     """Send all logs to stderr in one form; kopf's own are kept to warnings."""
@@ -26,6 +28,7 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
         )
     else:
         handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(where)s%(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(RefusalsInOneLine())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -36,7 +36,7 @@ class ManagedCharts:
             if error.status == 404:
                 raise StartupError(
                     f"the API server does not know {PLURAL}.{API_VERSION}",
-                    hint="install the CRD first: kubectl apply -f crds/managedchart.yaml",
+                    hint="install the CRD first: kubectl apply --server-side -k crds/",
                 ) from error
             raise StartupError(f"cannot list {PLURAL}: {error.message}", hint=error.hint) from error
 

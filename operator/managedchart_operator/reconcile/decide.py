@@ -95,7 +95,8 @@ class Observed:
         if not memory.told_end:
             return memory.interrupted or memory.failures > 0
         if memory.ended_at is not None:
-            return (newest.modified_at or 0.0) <= memory.ended_at + 1
+            # Whole seconds. A run that ended well has left no such revision.
+            return memory.failures > 0 and (newest.modified_at or 0.0) <= memory.ended_at + 1
         return memory.operation == Operation.UNINSTALL or desired.reinstalls
 
     @property

@@ -25,7 +25,7 @@ from managedchart_operator.api.resource import (
 from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus, Phase
 from managedchart_operator.diagnosis.redaction import Redactor
-from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError, ReleaseKeptError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -38,6 +38,7 @@ from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
+from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
@@ -69,6 +70,7 @@ class Reconciler:
     tools: Tools
     telemetry: Telemetry
     remediation: Remediation
+    operator_removal: OperatorRemoval
     probe: float
     """Seconds between looks at a resource that was given up."""
     looks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, LOOKS))
@@ -282,7 +284,7 @@ class Reconciler:
         )
         await recorder.writer.flush()
         recorder.logger.info("%s: %s", reason.value, message)
-        if release.left:
+        if release.left and operation is Operation.UNINSTALL:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=release.left)
         await self.events.post(work.chart, type="Normal", reason=reason.value, message=message)
 
@@ -380,24 +382,28 @@ class Reconciler:
         await release.observe()
         work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
         lock = wait_for_lock(_desired(work), await self._observed(work))
-        if spec.deletion_policy is DeletionPolicy.ORPHAN:
-            if lock is None:
-                await keep(release)
-        elif not is_to_be_removed(release):
-            if release.newest is not None:
-                await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=release.why_it_stays)
-        elif lock is not None:
-            return await self._wait_for_lock(work, lock)
-        elif error := await self._uninstall(work):
-            return await self._failed(work, error, Operation.UNINSTALL)
+        kept: str | None = None
+        if spec.deletion_policy is DeletionPolicy.UNINSTALL and is_to_be_removed(release):
+            kept = await self.operator_removal.why_kept(chart)
+            if kept is None and lock is not None:
+                return await self._wait_for_lock(work, lock)
+            if kept is None and (error := await self._uninstall(work)) is not None:
+                if not isinstance(error, ReleaseKeptError):
+                    return await self._failed(work, error, Operation.UNINSTALL)
+                kept = error.message
+        elif spec.deletion_policy is DeletionPolicy.UNINSTALL and release.newest is not None:
+            await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=release.why_it_stays)
+        if (kept is not None or spec.deletion_policy is DeletionPolicy.ORPHAN) and lock is None:
+            await keep(release)
         await recorder.writer.abandon()
         await self.api.remove_finalizer(chart)
-        recorder.logger.info("removed (%s)", spec.deletion_policy.value)
+        recorder.logger.info("%s", kept_release(release, kept) if kept else f"removed ({spec.deletion_policy.value})")
         return None
 
     async def _uninstall(self, work: Work) -> OperatorError | None:
         """Let the lifecycle remove the release; returns why it could not."""
         release, recorder = work.release, work.recorder
+        release.before_uninstall = partial(self.operator_removal.check, work.chart)
         recorder.begin(
             "Uninstall: the resource is being deleted", operation=Operation.UNINSTALL, attempt=release.attempt
         )

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -98,6 +98,8 @@ class HelmRelease:
     """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
+    before_uninstall: Callable[[], Awaitable[None]] | None = None
+    """Awaited when helm may start to uninstall; it does not start if this raises."""
     unproven: Unproven | None = None
     """For a run that finishes what an earlier one has deployed."""
     _make_namespace: bool = False
@@ -309,7 +311,8 @@ class HelmRelease:
             release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
         )
         try:
-            await self._helm(arguments, deadline=command.ReleaseOptions(self.name, self.namespace, timeout).deadline)
+            deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
+            await self._helm(arguments, deadline=deadline, before=self.before_uninstall)
         except HelmError as error:
             if not readable and _HELM_FINDS_NONE.search(error.text):
                 return
@@ -491,11 +494,17 @@ class HelmRelease:
         deadline: float,
         keep_stdout: bool = False,
         on_waiting: Callable[[], None] | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
         self._looked = False
         stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
         output = await self.tools.helm.run(
-            arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, on_waiting=on_waiting
+            arguments,
+            stdin=stdin,
+            deadline=deadline,
+            keep_stdout=keep_stdout,
+            on_waiting=on_waiting,
+            before=before,
         )
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])

@@ -390,6 +390,15 @@ TABLE = [
         gone=True,
     ),
     Case(
+        "an uninstall by hand right after a run that ended well is waited for",
+        DEPLOY,
+        UNINSTALLING_2,
+        replace(ENDED, ended_at=NOW - 10),
+        WAIT,
+        wake_at=FREE_AT,
+        gone=True,
+    ),
+    Case(
         "an uninstall by hand beside a failed run of ours is waited for",
         DEPLOY,
         UNINSTALLING_2,
