@@ -61,7 +61,7 @@ def test_a_deletion_ends_although_its_release_cannot_be_read(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_forged_revision_does_not_block_a_deletion(cluster: Cluster, ns: str, chart_root: Path, form: str) -> None:
-    """Whoever may create Secrets in the namespace can make one: without proof the release is left, and said so."""
+    """Whoever may create Secrets in the namespace can make one: without proof the release stays, and an Event says so."""
     deploy(cluster, ns, "a", small(chart_root))
     forge_secret(cluster, ns, form)
     delete(cluster, ns, "a")

@@ -216,8 +216,8 @@ class HelmThatSays:
 @pytest.mark.parametrize(
     "text", ["", "Error: no release provided", "Error: uninstall: Release not loaded: web: release: not found"]
 )
-async def test_helm_is_let_try_what_the_operator_cannot_read(text: str) -> None:
-    """It may go by the revision before. What is left then is told, and its Secret stays."""
+async def test_helm_tries_what_the_operator_cannot_read(text: str) -> None:
+    """It may go by the revision before. What is left then is reported, and its Secret stays."""
     secrets = UnreadableSecrets()
     helm = HelmThatSays(text, secrets)
     release = release_over(secrets, helm=helm, objects=NoObjects())
