@@ -45,6 +45,17 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     )
 
 
+def blames_storage(error: HelmError, *, command: str) -> bool:
+    """Whether an error may come from a stored object whose kind the cluster does not serve any more.
+
+    helm says so itself, except on a rollback with its cache of what the cluster serves, which may be six hours old: then it
+    applies the object, and the API server does not find the resource (measured with 4.3.1).
+    """
+    if error.reason is Reason.KIND_MISSING:
+        return command != "upgrade" or "current release manifest" in error.text
+    return command == "rollback" and "the server could not find the requested resource" in error.text
+
+
 def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
     try:
         name = signal.Signals(-exit_code).name

@@ -137,6 +137,7 @@ class Reconciler:
             case Verdict.HOLD:
                 self.telemetry.status_changed(chart.key, recorder.status)
                 again = await self.remediation.finish(work)
+                await work.post_warnings(self.events)
                 return again if decision.wake_at is None else _delay(decision.wake_at)
             case Verdict.WAIT_FOR_LOCK:
                 return await self._wait_for_lock(work, decision)
@@ -311,6 +312,7 @@ class Reconciler:
         if news:
             await post_failure(self.events, chart, error, plan)
         again = await self.remediation.finish(work)
+        await work.post_warnings(self.events)
         return _delay(plan.at.timestamp()) if plan.at else again
 
     async def _told(self, chart: ManagedChart, recorder: RunRecorder, error: OperatorError) -> float | None:

@@ -8,7 +8,7 @@ leaves a helm process behind.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.charts import Chart
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors import blames_storage, classify
 from managedchart_operator.helm.late_hooks import text_has_late_hooks
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import (
@@ -39,6 +39,7 @@ from managedchart_operator.helm.storage import (
     StoredRelease,
     attempt_label,
 )
+from managedchart_operator.helm.stored_manifest import Drop, Keep
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
@@ -47,11 +48,13 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,8 @@ class HelmRelease:
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """Reason and message of what does not stop the run and a person should know."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     unproven: Unproven | None = None
@@ -190,7 +195,7 @@ class HelmRelease:
         )
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
-            output = await self._helm(arguments, deadline=options.deadline, keep_stdout=True)
+            output = await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, keep_stdout=True)
             force = force_conflicts or self.spec.force_upgrade
             trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
             found = await trial.judge(await asyncio.to_thread(rendered_objects, output))
@@ -239,6 +244,8 @@ class HelmRelease:
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
         try:
             await self._until_gone()
+            if await self._delete_overlooked(stored):
+                await self._until_gone()
         except OperatorError:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
@@ -261,13 +268,28 @@ class HelmRelease:
             self.tools.collector.objects, release=self.name, namespace=self.namespace, newest=newest, older=older
         )
 
+    async def _delete_overlooked(self, stored: StoredRelease | None) -> bool:
+        """Delete objects that helm took for gone: its cache may name an apiVersion that is no longer served.
+
+        Raises KubeError, HelmError.
+        """
+        if stored is None or not await self.evidence.have_moved():
+            return False
+        objects, nothing = self.tools.collector.objects, StoredRelease({})
+        return bool(
+            await delete_revision_remains(
+                objects, release=self.name, namespace=self.namespace, newest=nothing, older=[stored]
+            )
+        )
+
     async def _helm_uninstall(self, *, foreground: bool, wait: bool) -> None:
         timeout = self.spec.timeout
         arguments = command.uninstall(
             release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
         )
         try:
-            await self._helm(arguments, deadline=command.ReleaseOptions(self.name, self.namespace, timeout).deadline)
+            deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
+            await self._helm_past_unknown_kinds(arguments, deadline=deadline)
         except HelmError as error:
             await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
@@ -300,12 +322,26 @@ class HelmRelease:
         description = f"Rollback to {revision.number}{self._rollback_mark}"
         arguments = command.rollback(options, revision=revision.number, description=description)
         try:
-            await self._helm(arguments, deadline=options.deadline)
+            await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, target=revision)
         except HelmError:
             await self.observe()
             raise
         await self.observe()
         await self._delete_remains()
+
+    async def keep_objects(self, refs: Iterable[ObjectRef]) -> None:
+        """Let a following uninstall leave objects that our revisions after the last good one have.
+
+        Raises KubeError, HelmError.
+        """
+        await change_stored(self.storage, refs, Keep(), owner=self.owner)
+
+    async def forget_objects(self, refs: Iterable[ObjectRef]) -> None:
+        """Let a following rollback leave objects that our revisions after the last good one have.
+
+        Raises KubeError, HelmError.
+        """
+        await change_stored(self.storage, refs, Drop(), owner=self.owner)
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -334,7 +370,8 @@ class HelmRelease:
             take_ownership=True,
             dry_run=True,
         )
-        return await self._helm(command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True)
+        arguments = command.upgrade(options, chart=chart.path)
+        return await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, keep_stdout=True)
 
     def _waits_without_helm(self, chart: Chart) -> bool:
         """Whether the operator waits for the objects: helm has to where hooks are to run after that."""
@@ -344,7 +381,7 @@ class HelmRelease:
 
     async def _deploy(self, arguments: list[str], deadline: float, *, waits: bool) -> None:
         """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
-        await self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
+        await self._helm_past_unknown_kinds(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
         if waits:
             await self._until_ready()
         else:
@@ -425,6 +462,44 @@ class HelmRelease:
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
         }
+
+    async def _helm_past_unknown_kinds(
+        self, arguments: list[str], *, target: Revision | None = None, **options: Any
+    ) -> HelmOutput:
+        """Run helm; once more where a stored kind that the cluster no longer serves stopped it. Raises HelmError, KubeError.
+
+        `target` is the revision that a rollback goes back to.
+        """
+        try:
+            return await self._helm(arguments, **options)
+        except HelmError as error:
+            if not blames_storage(error, command=arguments[0]):
+                raise
+            if not await self._remove_unknown_kinds(error, arguments[0], target):
+                raise
+        return await self._helm(arguments, **options)
+
+    async def _remove_unknown_kinds(self, error: HelmError, operation: str, target: Revision | None) -> bool:
+        """Rewrite the stored revisions that helm builds for an operation; False where that changes nothing.
+
+        Raises HelmError, KubeError.
+        """
+        await self.observe()
+        if target is not None and await self.rollback_is_ours() and self.newest is not None:
+            await self.unlock(self.newest)  # a rollback is stored before it is built, and helm goes on from it
+        built = self.newest
+        if operation == "upgrade":
+            built = next((revision for revision in self.revisions if revision.status == DEPLOYED), built)
+        unknown = UnknownKinds(self.tools.collector.objects, self.storage, self.owner, hooks=operation != "upgrade")
+        found = [revision for revision in (built, target) if revision is not None]
+        if self.dry_run and all(revision.owner == self.owner for revision in found):
+            error.hint = (
+                "A dry run changes no stored revision: with dryRun: false the object is taken out automatically."
+            )
+            return False
+        told = await unknown.remove_from(found, error=error)
+        self.warnings += [(Reason.KIND_MISSING.value, sentence) for sentence in told]
+        return bool(told)
 
     async def _helm(
         self,

@@ -17,7 +17,7 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.error_row import Row
 from managedchart_operator.helm.error_table import TABLE
 from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors import blames_storage, classify
 from managedchart_operator.reasons import Reason
 
 OUTPUTS = {path.stem: path for path in sorted((Path(__file__).parent / "outputs").glob("*.txt"))}
@@ -222,3 +222,22 @@ def test_many_unready_resources_are_counted() -> None:
     ]
     error = classify("Error: " + "\n".join([*lines, "context deadline exceeded"]), exit_code=1, command="upgrade")
     assert error.message.endswith("Deployment a/d4 (Available: 0/1); and 4 more")
+
+
+@pytest.mark.parametrize(
+    ("name", "blamed"),
+    [
+        ("upgrade-from-a-kind-gone", True),
+        ("uninstall-kind-gone", True),
+        ("uninstall-hook-of-a-kind-gone", True),
+        ("rollback-kind-gone", True),
+        ("rollback-kind-gone-since", True),
+        ("kind-missing", False),
+        ("kind-missing-version", False),
+        ("api-503", False),
+        ("uninstall-forbidden", False),
+    ],
+)
+def test_only_what_is_stored_is_blamed_on_storage(name: str, blamed: bool) -> None:
+    """What the new chart renders is not: there is nothing in the stored revisions that could be changed."""
+    assert blames_storage(classified(name), command=command_of(name)) is blamed
