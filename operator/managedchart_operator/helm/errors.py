@@ -46,14 +46,11 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
 
 
 def blames_storage(error: HelmError, *, command: str) -> bool:
-    """Whether an error may come from a stored object whose kind the cluster does not serve any more.
+    """Whether helm could not build an object that it has stored, of a kind that the cluster does not serve.
 
-    helm says so itself, except on a rollback with its cache of what the cluster serves, which may be six hours old: then it
-    applies the object, and the API server does not find the resource (measured with 4.3.1).
+    An upgrade builds what it renders first, so it says which one it was; the others build stored objects only.
     """
-    if error.reason is Reason.KIND_MISSING:
-        return command != "upgrade" or "current release manifest" in error.text
-    return command == "rollback" and "the server could not find the requested resource" in error.text
+    return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
 
 
 def _killed(error: str, *, exit_code: int, command: str) -> HelmError:

@@ -321,6 +321,7 @@ class HelmRelease:
         )
         description = f"Rollback to {revision.number}{self._rollback_mark}"
         arguments = command.rollback(options, revision=revision.number, description=description)
+        await asyncio.to_thread(self.tools.helm.forget_discovery)
         try:
             await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, target=revision)
         except HelmError:

@@ -231,7 +231,7 @@ def test_many_unready_resources_are_counted() -> None:
         ("uninstall-kind-gone", True),
         ("uninstall-hook-of-a-kind-gone", True),
         ("rollback-kind-gone", True),
-        ("rollback-kind-gone-since", True),
+        ("rollback-kind-gone-since", False),
         ("kind-missing", False),
         ("kind-missing-version", False),
         ("api-503", False),
