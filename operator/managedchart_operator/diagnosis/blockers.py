@@ -14,6 +14,7 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError, UninstallBlockedError
 from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.reasons import Reason
 
 # Enough to see what is wrong; a person looks for the rest with kubectl.
 MAX_LOOKS = 60
@@ -45,15 +46,35 @@ def blocked(blockers: list[Blocker], *, text: str = "") -> UninstallBlockedError
 
 
 async def references(objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]]) -> list[ObjectRef]:
-    """Return where the rendered objects of a release are. Kinds that are gone are left out."""
+    """Return where the rendered objects of a release are now.
+
+    Kinds that are gone are left out. Of an apiVersion that is no longer served, the one is taken that serves the kind instead.
+    """
     found = []
+    served: dict[tuple[str, str], tuple[str, bool] | None] = {}
     for item in rendered:
         meta = item.get("metadata") or {}
         with contextlib.suppress(KubeError, KeyError):
-            namespaced = await objects.namespaced(item["apiVersion"], item["kind"])
-            where = (meta.get("namespace") or namespace) if namespaced else ""
-            found.append(ObjectRef(item["apiVersion"], item["kind"], meta["name"], where))
+            kind = (item["apiVersion"], item["kind"])
+            if kind not in served:
+                served[kind] = None
+                served[kind] = await _served(objects, *kind)
+            if (at := served[kind]) is not None:
+                version, namespaced = at
+                where = (meta.get("namespace") or namespace) if namespaced else ""
+                found.append(ObjectRef(version, item["kind"], meta["name"], where))
     return found
+
+
+async def _served(objects: Objects, api_version: str, kind: str) -> tuple[str, bool] | None:
+    """Return by which apiVersion a kind is served, and whether its objects live in a namespace. Raises KubeError."""
+    try:
+        return api_version, await objects.namespaced(api_version, kind)
+    except KubeError as error:
+        if error.reason is not Reason.KIND_MISSING:
+            raise
+    version = await objects.served_version(api_version, kind)
+    return None if version is None else (version, await objects.namespaced(version, kind))
 
 
 async def still_there(objects: Objects, refs: Iterable[ObjectRef]) -> list[ObjectRef]:

@@ -6,6 +6,7 @@ Boundary and order: see `error_table`.
 from managedchart_operator.helm.error_row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.helm.error_text import in_hook, subject, unready
 from managedchart_operator.helm.error_wording import (
+    Match,
     about,
     api,
     conflict,
@@ -28,6 +29,23 @@ _GRANT = "Grant the operator's service account what is missing; README.md tells 
 _IMMUTABLE = (
     "Take the change back, or delete the object so that it is made anew (kubectl delete --cascade=orphan keeps the pods of "
     "a StatefulSet or Deployment). forceUpgrade does not help: it overwrites the object, which stays the same one."
+)
+
+_UNKNOWN_KIND = (
+    r'(?:resource mapping not found for name: "(?P<name>[^"]*)".*?)?no matches for kind "(?P<kind>[^"]+)" in version '
+    r'"(?P<version>[^"]+)"'
+)
+
+
+def _stored_kind(found: Match) -> str:
+    """Which stored object is of a kind that the cluster does not serve any more."""
+    what = f"{found['kind']} {found['name']}" if found["name"] else f"a {found['kind']}"
+    return f"A stored revision of the release has {what} of {found['version']}, a kind that the cluster no longer knows"
+
+
+_STORED_KIND_HINT = (
+    "Install the CRD again, or take the object out of the stored revision, as the Helm plug-in mapkubeapis does: "
+    "helm mapkubeapis RELEASE --namespace NAMESPACE."
 )
 
 CLUSTER_ROWS: tuple[Row, ...] = (
@@ -145,9 +163,24 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         hint=_GRANT,
     ),
     # -- the objects
+    # An upgrade builds what it renders and the installed revision; the others build stored revisions only.
     row(
-        r'(?:resource mapping not found for name: "(?P<name>[^"]*)".*?)?no matches for kind "(?P<kind>[^"]+)" in version '
-        r'"(?P<version>[^"]+)"',
+        rf"current release manifest.*?{_UNKNOWN_KIND}",
+        Reason.KIND_MISSING,
+        _stored_kind,
+        transient=True,
+        hint=_STORED_KIND_HINT,
+    ),
+    row(
+        _UNKNOWN_KIND,
+        Reason.KIND_MISSING,
+        _stored_kind,
+        transient=True,
+        hint=_STORED_KIND_HINT,
+        commands=("uninstall", "rollback"),
+    ),
+    row(
+        _UNKNOWN_KIND,
         Reason.KIND_MISSING,
         lambda found: (
             f"The cluster knows no kind {found['kind']} in {found['version']}"

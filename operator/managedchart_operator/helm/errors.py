@@ -45,6 +45,14 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     )
 
 
+def blames_storage(error: HelmError, *, command: str) -> bool:
+    """Whether helm could not build an object that it has stored, of a kind that the cluster does not serve.
+
+    An upgrade builds what it renders first, so it says which one it was; the others build stored objects only.
+    """
+    return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
+
+
 def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
     try:
         name = signal.Signals(-exit_code).name

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -85,6 +86,15 @@ class HelmRunner:
             if before:
                 await before()
             return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
+
+    def forget_discovery(self) -> None:
+        """Let the next helm ask the API server what it serves; blocks for some milliseconds.
+
+        helm keeps that for six hours, and only installs and upgrades ask again (4.3.1). A rollback by an old answer is applied
+        halfway, to the first object of a kind that is gone.
+        """
+        if folder := self.environment.get("KUBECACHEDIR"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def _run(
         self,

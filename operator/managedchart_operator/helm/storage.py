@@ -351,7 +351,15 @@ def with_status(
     document = dict(release.document)
     told = {} if description is None else {"description": description}
     document["info"] = {**(document.get("info") or {}), "status": status, **told}
-    packed = base64.b64encode(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), compresslevel=9))
     labels = dict(secret["metadata"].get("labels") or {})
     labels["status"] = status
-    return base64.b64encode(packed).decode(), labels
+    return packed(document), labels
+
+
+def packed(document: Mapping[str, Any]) -> str:
+    """Return a document as the data of a release Secret: what `decode` reads."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can write
+        text = json.dumps(document, separators=(",", ":")).encode()
+    return base64.b64encode(base64.b64encode(gzip.compress(text, compresslevel=9))).decode()

@@ -18,6 +18,17 @@ from managedchart_operator.reasons import Reason
 HELM_MANAGER = "helm"
 FIELD_MANAGER = "managedchart-operator"
 """The manager of the fields that the operator itself writes: by it an object that a lifecycle has adopted is recognised."""
+# How the API server answers for a path of a kind that it does not serve; for an object that is not there it names the object.
+_NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
+# Kinds that Kubernetes has moved to another group: one object, served by both groups as long as both were.
+# Source: Kubernetes documentation, "Deprecated API Migration Guide".
+_MOVED_TO = {
+    ("extensions", "DaemonSet"): "apps",
+    ("extensions", "Deployment"): "apps",
+    ("extensions", "ReplicaSet"): "apps",
+    ("extensions", "Ingress"): "networking.k8s.io",
+    ("extensions", "NetworkPolicy"): "networking.k8s.io",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class _Kind:
 
 
 class Objects:
-    """Reads, patches and deletes objects. Kinds are looked up by discovery and remembered for the process."""
+    """Reads, patches and deletes objects. Kinds are looked up by discovery and remembered until the API server denies them."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
@@ -66,6 +77,7 @@ class Objects:
             found: dict[str, Any] = await self._client.request("GET", path)
         except KubeError as error:
             if error.status == 404:
+                self._forget_unserved(ref, error)
                 return None
             raise
         return found
@@ -81,6 +93,7 @@ class Objects:
             )
         except KubeError as error:
             if error.status == 404:
+                self._forget_unserved(ref, error)
                 return None
             raise
         return found
@@ -109,6 +122,7 @@ class Objects:
             await self._client.request("DELETE", path, body=body)
         except KubeError as error:
             if error.status == 404:
+                self._forget_unserved(ref, error)
                 return False
             raise
         return True
@@ -135,6 +149,23 @@ class Objects:
     async def namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind live in a namespace. Raises KubeError (KIND_MISSING)."""
         return (await self._kind(api_version, kind)).namespaced
+
+    async def served_version(self, api_version: str, kind: str) -> str | None:
+        """Return by which apiVersion the cluster serves objects of a kind now: this one, else another, or None.
+
+        Another is one of the same group, or of the group to which Kubernetes has moved the kind. What is remembered does not
+        count. Raises KubeError where the API server does not say, for the API of an APIService that is down, say.
+        """
+        await self._discover(api_version)
+        if (api_version, kind) in self._kinds:
+            return api_version
+        group = _group(api_version)
+        for each in (group, _MOVED_TO.get((group, kind))):
+            for version in await self._versions(each) if each else ():
+                await self._discover(version)
+                if (version, kind) in self._kinds:
+                    return version
+        return None
 
     async def collection_path(self, api_version: str, kind: str, *, namespace: str = "") -> str:
         """Return the URL path of a kind's collection. Raises KubeError (KIND_MISSING)."""
@@ -174,12 +205,38 @@ class Objects:
         try:
             answer = await self._client.request("GET", _root(api_version))
         except KubeError as error:
-            if error.status == 404:
-                return
-            raise
-        for resource in answer.get("resources", []):
-            if "/" not in resource["name"]:
-                self._kinds[api_version, resource["kind"]] = _Kind(resource["name"], resource["namespaced"])
+            if error.status != 404:
+                raise
+            answer = {}
+        found = {
+            (api_version, resource["kind"]): _Kind(resource["name"], resource["namespaced"])
+            for resource in answer.get("resources", [])
+            if "/" not in resource["name"]
+        }
+        for key in [key for key in self._kinds if key[0] == api_version and key not in found]:
+            del self._kinds[key]
+        self._kinds.update(found)
+
+    async def _versions(self, group: str) -> tuple[str, ...]:
+        """Return the apiVersions of a group, the one that the API server prefers first."""
+        try:
+            answer = await self._client.request("GET", f"/apis/{group}")
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return ()
+        versions = [version["groupVersion"] for version in answer.get("versions", [])]
+        preferred = (answer.get("preferredVersion") or {}).get("groupVersion")
+        return tuple(sorted(versions, key=lambda version: version != preferred))
+
+    def _forget_unserved(self, ref: ObjectRef, error: KubeError) -> None:
+        """A 404 may mean that the kind is gone as well: a CustomResourceDefinition can be deleted at any time."""
+        if error.answer.strip() in _NOT_SERVED:
+            self._kinds.pop((ref.api_version, ref.kind), None)
+
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]
 
 
 def _problem(ref: ObjectRef) -> str:

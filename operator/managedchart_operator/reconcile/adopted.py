@@ -13,14 +13,19 @@ from datetime import datetime
 from typing import Any
 
 from managedchart_operator.diagnosis.blockers import references
-from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.ownership import RELEASE_NAME
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.kube.objects import HELM_MANAGER, ObjectRef, Objects
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, Unfinished
 
-# Under this name helm 4 manages the fields of what it applies.
-_HELM = "helm"
-_MARK = ("f:metadata", "f:annotations", "f:meta.helm.sh/release-name")
+_MARK = ("f:metadata", "f:annotations", f"f:{RELEASE_NAME}")
 # So many objects are looked at side by side; a failure is no reason to load the API server.
 _AT_ONCE = 10
+# As many as fit into a condition beside the rest.
+MAX_NAMED = 10
 
 
 async def adopted_objects(
@@ -46,6 +51,51 @@ async def adopted_objects(
     return [ref for ref, adopted in zip(refs, (look.result() for look in looks), strict=True) if adopted]
 
 
+async def adopted_by_failed(
+    storage: ReleaseStorage, objects: Objects, *, to: Revision | None = None
+) -> list[ObjectRef]:
+    """Return what the failed revisions on top of a release have adopted.
+
+    What the revision `to` renders, to which the release is to be rolled back, is left out: it is the release's own. Raises
+    KubeError, HelmError.
+    """
+    newest, stored = storage.newest, await storage.read_stored()
+    if newest is None or stored is None:
+        return []
+    failed = [
+        Unfinished(newest, stored),
+        *(each for each in await storage.read_unfinished() if not each.was_good),
+    ]
+    target = await storage.read(to) if to is not None else None
+    try:
+        rendered = await asyncio.to_thread(outline, *(each.stored.manifest for each in failed))
+        own = await asyncio.to_thread(outline, target.manifest) if target else []
+    except ManifestError as error:
+        raise HelmError(
+            f"what the failed revisions have adopted cannot be found out: {error}",
+            reason=Reason.HELM_FAILED,
+            transient=False,
+        ) from error
+    kept = {_place(item, storage.namespace) for item in own}
+    only = {place: item for item in rendered if (place := _place(item, storage.namespace)) not in kept}
+    since = min((each.revision.stored_at or 0.0 for each in failed), default=None)
+    return await adopted_objects(objects, only.values(), namespace=storage.namespace, since=since)
+
+
+def spared(adopted: list[ObjectRef]) -> str:
+    """Name what was left of the adopted objects, to stand behind a sentence; "" where there is nothing."""
+    if not adopted:
+        return ""
+    more = f" and {len(adopted) - MAX_NAMED} more" if len(adopted) > MAX_NAMED else ""
+    return f", except what was there before the release: {', '.join(map(str, adopted[:MAX_NAMED]))}{more}"
+
+
+def _place(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str, str]:
+    meta = item.get("metadata") or {}
+    group = str(item.get("apiVersion") or "").rpartition("/")[0]
+    return group, item["kind"], str(meta.get("name")), meta.get("namespace") or namespace
+
+
 def was_adopted(found: Mapping[str, Any], *, since: float | None) -> bool:
     """Whether a live object was there before its release was; in doubt it was."""
     meta = found["metadata"]
@@ -55,7 +105,7 @@ def was_adopted(found: Mapping[str, Any], *, since: float | None) -> bool:
         return True
     if since is None or created < since:
         return True
-    return any(entry.get("manager") != _HELM and _owns_mark(entry) for entry in meta.get("managedFields") or ())
+    return any(entry.get("manager") != HELM_MANAGER and _owns_mark(entry) for entry in meta.get("managedFields") or ())
 
 
 def _owns_mark(entry: Mapping[str, Any]) -> bool:

@@ -132,6 +132,7 @@ class Reconciler:
             case Verdict.HOLD:
                 self.telemetry.status_changed(chart.key, recorder.status)
                 again = await self.remediation.finish(work)
+                await work.post_warnings(self.events)
                 return again if decision.wake_at is None else _delay(decision.wake_at)
             case Verdict.WAIT_FOR_LOCK:
                 return await self._wait_for_lock(work, decision)
@@ -323,6 +324,7 @@ class Reconciler:
         if news:
             await post_failure(self.events, chart, error, plan)
         again = await self.remediation.carry_out(work, remedy)
+        await work.post_warnings(self.events)
         return _delay(plan.at.timestamp()) if plan.at else again
 
     async def _plan_remedy(self, work: Work, failed: int | None) -> RemedyPlan:
@@ -418,6 +420,9 @@ class Reconciler:
         finally:
             await release.evidence.close()
             await work.post_warnings(self.events)
+        if release.spared:
+            message = f"The release was uninstalled{release.spared}"
+            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=message)
         return None
 
     # ---- parts

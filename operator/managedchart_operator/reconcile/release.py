@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.charts import Chart
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors import blames_storage, classify
 from managedchart_operator.helm.late_hooks import text_has_late_hooks
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import (
@@ -39,21 +39,25 @@ from managedchart_operator.helm.storage import (
     StoredRelease,
     attempt_label,
 )
+from managedchart_operator.helm.stored_manifest import Drop, Keep
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.adopted import adopted_by_failed, spared
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.installed_crds import installed_crds
+from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
-from managedchart_operator.reconcile.revision_remains import delete_revision_remains
+from managedchart_operator.reconcile.revision_remains import Older, delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 from managedchart_operator.reconcile.volume_claims import claims_of
 
 logger = logging.getLogger(__name__)
@@ -96,6 +100,8 @@ class HelmRelease:
     """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
     left_unread: str = ""
     """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """Reason and message of what does not stop the run and a person should know."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     before_uninstall: Callable[[], Awaitable[None]] | None = None
@@ -103,6 +109,7 @@ class HelmRelease:
     unproven: Unproven | None = None
     """For a run that finishes what an earlier one has deployed."""
     _make_namespace: bool = False
+    _spared: bool = False
     _looked: bool = False
     """Whether `revisions` was read after the last change that we made."""
     _too_large: bool = False
@@ -214,7 +221,7 @@ class HelmRelease:
         )
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
-            output = await self._helm(arguments, deadline=options.deadline, keep_stdout=True)
+            output = await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, keep_stdout=True)
             force = force_conflicts or self.spec.force_upgrade
             trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
             found = await trial.judge(await asyncio.to_thread(rendered_objects, output))
@@ -249,16 +256,7 @@ class HelmRelease:
         not uninstall cannot be found out then: it stays, with its Secret, `left_unread` describes it, and the error is
         that of the Secret.
         """
-        if not self._looked:
-            await self.observe()
-        if self.newest is not None and not self.ownership.owns(self.revisions):
-            self.left = self.outcome = self.why_it_stays
-            return False
-        if not self.revisions:
-            # helm forgets a release whose objects do not go; the status remembers them.
-            if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
-                raise blocked(blockers)
-            self.outcome = "nothing was deployed"
+        if not await self._may_be_uninstalled():
             return False
         stored, unreadable = await self._read_or_why()
         if self.newest and stored:
@@ -273,6 +271,8 @@ class HelmRelease:
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
         try:
             await self._until_gone()
+            if await self._delete_overlooked(stored):
+                await self._until_gone()
         except OperatorError:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
@@ -284,6 +284,41 @@ class HelmRelease:
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
+
+    async def _may_be_uninstalled(self) -> bool:
+        """Whether there is a release, and it is this resource's. Raises HelmError, KubeError."""
+        if not self._looked:
+            await self.observe()
+        if not self.revisions:
+            # helm forgets a release whose objects do not go; the status remembers them.
+            if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
+                raise blocked(blockers)
+            self.outcome = "nothing was deployed"
+            return False
+        if not self.ownership.owns(self.revisions):
+            self.left = self.outcome = self.why_it_stays
+            return False
+        if not self.ownership.deployed(self.revisions):
+            try:
+                await self.spare_adopted()
+            except HelmError as error:  # what cannot be read must not block a removal
+                logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
+        return True
+
+    async def spare_adopted(self, *, to: Revision | None = None) -> None:
+        """Keep what our failed revisions only adopted out of what an uninstall, or a rollback `to` a revision, deletes.
+
+        `spared` names it then. Raises HelmError, KubeError.
+        """
+        if self._spared:
+            return
+        adopted = await adopted_by_failed(self.storage, self.tools.collector.objects, to=to)
+        if to is None:
+            await self.keep_objects(adopted)
+        else:
+            await self.forget_objects(adopted)
+        self.spared = spared(adopted)
+        self._spared = True
 
     async def _read_or_why(self) -> tuple[StoredRelease | None, HelmError | None]:
         """Return the newest revision's document, or why it cannot be read. Raises KubeError."""
@@ -297,12 +332,28 @@ class HelmRelease:
 
         Raises KubeError, HelmError.
         """
-        older = await self.storage.read_unfinished()
-        newest = (stored or await self.read_stored()) if older else None
+        unfinished = await self.storage.read_unfinished()
+        newest = (stored or await self.read_stored()) if unfinished else None
         if newest is None:
             return []
+        since = min((each.revision.stored_at or 0.0 for each in unfinished if not each.was_good), default=0.0)
+        older = [Older(each.stored, None if each.was_good else since) for each in unfinished]
         return await delete_revision_remains(
             self.tools.collector.objects, release=self.name, namespace=self.namespace, newest=newest, older=older
+        )
+
+    async def _delete_overlooked(self, stored: StoredRelease | None) -> bool:
+        """Delete objects that helm took for gone: its cache may name an apiVersion that is no longer served.
+
+        Raises KubeError, HelmError.
+        """
+        if stored is None or not await self.evidence.have_moved():
+            return False
+        objects, nothing = self.tools.collector.objects, StoredRelease({})
+        return bool(
+            await delete_revision_remains(
+                objects, release=self.name, namespace=self.namespace, newest=nothing, older=[Older(stored)]
+            )
         )
 
     async def _helm_uninstall(self, *, foreground: bool, wait: bool, readable: bool) -> None:
@@ -312,7 +363,7 @@ class HelmRelease:
         )
         try:
             deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
-            await self._helm(arguments, deadline=deadline, before=self.before_uninstall)
+            await self._helm_past_unknown_kinds(arguments, deadline=deadline, before=self.before_uninstall)
         except HelmError as error:
             if not readable and _HELM_FINDS_NONE.search(error.text):
                 return
@@ -346,8 +397,9 @@ class HelmRelease:
         )
         description = f"Rollback to {revision.number}{self._rollback_mark}"
         arguments = command.rollback(options, revision=revision.number, description=description)
+        await asyncio.to_thread(self.tools.helm.forget_discovery)
         try:
-            await self._helm(arguments, deadline=options.deadline)
+            await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, target=revision)
         except HelmError:
             await self.observe()
             raise
@@ -357,8 +409,22 @@ class HelmRelease:
     async def volume_claims(self) -> tuple[str, ...]:
         """Name what of the release keeps data in volume claims. Raises KubeError, HelmError."""
         newest = await self.read_stored()
-        stored = [*([newest] if newest else []), *await self.storage.read_unfinished()]
+        stored = [*([newest] if newest else []), *(each.stored for each in await self.storage.read_unfinished())]
         return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
+
+    async def keep_objects(self, refs: Iterable[ObjectRef]) -> None:
+        """Let a following uninstall leave objects that our revisions after the last good one have.
+
+        Raises KubeError, HelmError.
+        """
+        await change_stored(self.storage, refs, Keep(), owner=self.ownership.uid)
+
+    async def forget_objects(self, refs: Iterable[ObjectRef]) -> None:
+        """Let a following rollback leave objects that our revisions after the last good one have.
+
+        Raises KubeError, HelmError.
+        """
+        await change_stored(self.storage, refs, Drop(), owner=self.ownership.uid)
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -387,7 +453,8 @@ class HelmRelease:
             take_ownership=True,
             dry_run=True,
         )
-        return await self._helm(command.upgrade(options, chart=chart.path), deadline=options.deadline, keep_stdout=True)
+        arguments = command.upgrade(options, chart=chart.path)
+        return await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, keep_stdout=True)
 
     def _waits_without_helm(self, chart: Chart) -> bool:
         """Whether the operator waits for the objects: helm has to where hooks are to run after that."""
@@ -397,7 +464,7 @@ class HelmRelease:
 
     async def _deploy(self, arguments: list[str], deadline: float, *, waits: bool) -> None:
         """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
-        await self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
+        await self._helm_past_unknown_kinds(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
         if waits:
             await self._until_ready()
         else:
@@ -489,6 +556,46 @@ class HelmRelease:
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
         }
+
+    async def _helm_past_unknown_kinds(
+        self, arguments: list[str], *, target: Revision | None = None, **options: Any
+    ) -> HelmOutput:
+        """Run helm; once more where a stored kind that the cluster no longer serves stopped it. Raises HelmError, KubeError.
+
+        `target` is the revision that a rollback goes back to.
+        """
+        try:
+            return await self._helm(arguments, **options)
+        except HelmError as error:
+            if not blames_storage(error, command=arguments[0]):
+                raise
+            if not await self._remove_unknown_kinds(error, arguments[0], target):
+                raise
+        return await self._helm(arguments, **options)
+
+    async def _remove_unknown_kinds(self, error: HelmError, operation: str, target: Revision | None) -> bool:
+        """Rewrite the stored revisions that helm builds for an operation; False where that changes nothing.
+
+        Raises HelmError, KubeError.
+        """
+        await self.observe()
+        if target is not None and await self.rollback_is_ours() and self.newest is not None:
+            await self.unlock(self.newest)  # a rollback is stored before it is built, and helm goes on from it
+        built = self.newest
+        if operation == "upgrade":
+            built = next((revision for revision in self.revisions if revision.status == DEPLOYED), built)
+        unknown = UnknownKinds(
+            self.tools.collector.objects, self.storage, self.ownership.uid, hooks=operation != "upgrade"
+        )
+        found = [revision for revision in (built, target) if revision is not None]
+        if self.dry_run and all(revision.owner == self.ownership.uid for revision in found):
+            error.hint = (
+                "A dry run changes no stored revision: with dryRun: false the object is taken out automatically."
+            )
+            return False
+        told = await unknown.remove_from(found, error=error)
+        self.warnings += [(Reason.KIND_MISSING.value, sentence) for sentence in told]
+        return bool(told)
 
     async def _helm(
         self,

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import (
     DEPLOYED,
     FAILED,
@@ -25,10 +25,27 @@ from managedchart_operator.helm.storage import (
     revisions_of,
     with_status,
 )
+from managedchart_operator.helm.stored_manifest import Editor, with_manifest
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.ownership import Ownership
 
 logger = logging.getLogger(__name__)
+
+# A Secret that changes more often between our look and our write is being worked on by another Helm operation.
+_REWRITES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A revision that did not come to its end, or that an upgrade after it has not replaced whole, and its document."""
+
+    revision: Revision
+    stored: StoredRelease
+
+    @property
+    def was_good(self) -> bool:
+        """Whether it was deployed, so that what it renders is the release's own, whoever made it."""
+        return self.revision.status == DEPLOYED
 
 
 @dataclass(slots=True)
@@ -54,19 +71,21 @@ class ReleaseStorage:
 
     async def read_stored(self) -> StoredRelease | None:
         """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""
-        if self.newest is None:
-            return None
-        secret = await self.secrets.read(namespace=self.namespace, name=self.newest.secret)
+        return await self.read(self.newest) if self.newest else None
+
+    async def read(self, revision: Revision) -> StoredRelease | None:
+        """Read a revision's document, or None where it is gone. Raises KubeError, HelmError."""
+        secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
         return await asyncio.to_thread(decode, secret) if secret else None
 
-    async def read_unfinished(self) -> list[StoredRelease]:
+    async def read_unfinished(self) -> list[Unfinished]:
         """Read the revisions before the newest of which helm may have left objects: those that failed, and one still deployed.
 
         helm compares with the deployed revision when it upgrades, and with the newest when it uninstalls or rolls back. It
         calls a failed revision superseded too, so the last good one ends the search. What cannot be read is left out and
         logged. Raises KubeError.
         """
-        found: list[StoredRelease] = []
+        found: list[Unfinished] = []
         for revision in self.revisions[1:]:
             if revision.status == SUPERSEDED and self.ownership.was_good(revision):
                 break  # without a look at the document, since this is what every upgrade meets
@@ -78,7 +97,7 @@ class ReleaseStorage:
                 stored = None
             if revision.status == SUPERSEDED and (stored is None or stored.came_up):
                 break  # in doubt it was good: what it rendered was compared by helm
-            found += [stored] if stored else []
+            found += [Unfinished(revision, stored)] if stored else []
             if revision.status == DEPLOYED:
                 break
         return found
@@ -150,6 +169,29 @@ class ReleaseStorage:
             if before is not None and before is not good and before.status == SUPERSEDED:
                 await self._set_status(before, FAILED)
         await self.observe()
+
+    async def rewrite_manifest(self, revision: Revision, edit: Editor, *, owner: str, hooks: bool = False) -> bool:
+        """Change the objects that a revision has stored, and its `hooks` if asked for; False where nothing was written.
+
+        Only a revision that has the `owner`'s label is rewritten, and only as it was read. A second call finds nothing to
+        change. Raises KubeError, HelmError.
+        """
+        tries = 0
+        while True:
+            secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
+            if secret is None or revision_of(secret["metadata"]).owner != owner:
+                return False
+            data = await asyncio.to_thread(with_manifest, secret, edit, hooks=hooks)
+            if data is None:
+                return False
+            try:
+                await self.secrets.rewrite(secret, release=data, labels=dict(secret["metadata"].get("labels") or {}))
+            except KubeError as error:
+                tries += 1
+                if error.status != 409 or tries == _REWRITES:
+                    raise
+            else:
+                return True
 
     async def purge(self) -> None:
         """Forget the release: delete its revisions, the newest last, so that a successor goes on. Raises KubeError."""

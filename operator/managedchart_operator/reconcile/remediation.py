@@ -96,6 +96,7 @@ class Remediation:
             if work.release.newest is not None and work.release.newest.status == DEPLOYED:
                 # Else it would count as good from now on, for helm and for us.
                 await work.release.storage.fail(work.release.newest, "what followed its deployment failed")
+            await work.release.spare_adopted(to=good)
             await work.release.rollback(good)
             outcome = f"rolled back to revision {good.number}{work.release.spared}"
             await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
@@ -111,6 +112,7 @@ class Remediation:
         await _begin(work, Operation.UNINSTALL)
         again = None
         try:
+            await work.release.spare_adopted()
             await work.release.uninstall()
             outcome = f"the failed first install was uninstalled{work.release.spared}"
             await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)

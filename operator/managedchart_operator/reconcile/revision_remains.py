@@ -3,30 +3,40 @@
 Purpose: removes those objects. helm deletes what a revision no longer renders at the end of an upgrade, by comparing it with
 the deployed one, and uninstalls what the newest renders. So what only a failed revision renders outlives the next good
 one, and what an upgrade that was killed or refused has not deleted yet outlives the release. Boundary: deletes, and
-leaves the wait to others. Invariant: an object that is not this release's, by helm's annotations, or that is to be kept
-(`helm.sh/resource-policy: keep`), is never touched.
+leaves the wait to others. Invariant: an object that is not this release's, by helm's annotations, that is to be kept
+(`helm.sh/resource-policy: keep`), or that a failed revision only adopted, is never touched.
 Source: Helm documentation, "Chart Development Tips and Tricks"; measured with 4.3.1, found by chaos.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from managedchart_operator.diagnosis.blockers import references
 from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.ownership import is_kept, marks
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.reconcile.adopted import was_adopted
 
 logger = logging.getLogger(__name__)
 
-_POLICY = "helm.sh/resource-policy"
-_RELEASE = "meta.helm.sh/release-name"
-_NAMESPACE = "meta.helm.sh/release-namespace"
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """An earlier revision. `made_since` is when the first of the failed ones was stored, in seconds since the epoch.
+
+    What is older than that was adopted by them; None for a good revision, of which everything is the release's own.
+    """
+
+    stored: StoredRelease
+    made_since: float | None = None
 
 
 async def delete_revision_remains(
-    objects: Objects, *, release: str, namespace: str, newest: StoredRelease, older: Iterable[StoredRelease]
+    objects: Objects, *, release: str, namespace: str, newest: StoredRelease, older: Iterable[Older]
 ) -> list[dict[str, Any]]:
     """Delete what is left of `older` revisions and not rendered by the newest; returns it as rendered. Raises KubeError.
 
@@ -34,17 +44,20 @@ async def delete_revision_remains(
     """
     try:
         needed = _Places(await asyncio.to_thread(outline, newest.manifest, *newest.hook_manifests), namespace)
-        rendered = [item for each in older for item in await asyncio.to_thread(outline, each.manifest)]
+        rendered = [(each, item) for each in older for item in await asyncio.to_thread(outline, each.stored.manifest)]
     except ManifestError as error:
         logger.warning("%s/%s: what earlier revisions left cannot be told: %s", namespace, release, error)
         return []
     left = []
-    for item in rendered:
+    own = {_identity(item, namespace) for each, item in rendered if each.made_since is None}
+    for each, item in rendered:
         for ref in await references(objects, namespace, [item]):
-            if needed.have(ref) or _is_kept(item):
+            if needed.have(ref) or is_kept(item.get("metadata") or {}):
                 continue
             found = await objects.get(ref)
-            if found is None or _is_kept(found) or not _is_of(found, release, namespace):
+            if found is None or is_kept(found["metadata"]) or not _is_of(found, release, namespace):
+                continue
+            if _identity(item, namespace) not in own and was_adopted(found, since=each.made_since):
                 continue
             if await objects.delete(ref):
                 logger.info("%s, left of an earlier revision of %s/%s, was deleted", ref, namespace, release)
@@ -68,14 +81,11 @@ class _Places:
         return ref.namespace in found if ref.namespace else bool(found)
 
 
-def _annotations(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (item.get("metadata") or {}).get("annotations") or {}
-
-
-def _is_kept(item: Mapping[str, Any]) -> bool:
-    return str(_annotations(item).get(_POLICY, "")).strip().lower() == "keep"
+def _identity(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str]:
+    meta = item.get("metadata") or {}
+    return item["kind"], str(meta.get("name")), meta.get("namespace") or namespace
 
 
 def _is_of(found: Mapping[str, Any], release: str, namespace: str) -> bool:
-    annotations = _annotations(found)
-    return annotations.get(_RELEASE) == release and annotations.get(_NAMESPACE) == namespace
+    wanted = marks(name=release, namespace=namespace)["annotations"]
+    return (found["metadata"].get("annotations") or {}).items() >= wanted.items()

@@ -220,6 +220,12 @@ class RunEvidence:
                         await asyncio.sleep(GONE_LOOK_SECONDS)
         return not left
 
+    async def have_moved(self) -> bool:
+        """Whether objects are of an apiVersion that is no longer served, and served under another one. Never raises."""
+        refs = await references(self.collector.objects, self.namespace, self._objects)
+        rendered = {(item.get("apiVersion"), item["kind"]) for item in self._objects}
+        return any((ref.api_version, ref.kind) not in rendered for ref in refs)
+
     async def blockers(self) -> list[Blocker]:
         """Return the objects of the release whose deletion does not come to an end. Never raises but for a cancel."""
         if self._known is None:

@@ -72,9 +72,10 @@ class Work:
 
     async def post_warnings(self, events: Events) -> None:
         """Tell of the warnings so far in Events, each once."""
-        for reason, message in self.recorder.warnings:
-            await events.post(self.chart, type="Warning", reason=reason, message=message)
-        self.recorder.warnings.clear()
+        for warnings in (self.recorder.warnings, self.release.warnings):
+            for reason, message in warnings:
+                await events.post(self.chart, type="Warning", reason=reason, message=message)
+            warnings.clear()
 
 
 async def post_failure(events: Events, chart: ManagedChart, error: OperatorError, plan: Next) -> None:

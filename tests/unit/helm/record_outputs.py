@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT / "operator"))
 
 from recording.recorder import CASES, CHARTS, Recorder  # noqa: E402  (the path is set above)
 
-# In this order their cases run, which numbers their namespaces; the last ones stop the API server.
-SECTIONS = ("sources", "rendering", "refusals", "admission", "releases")
+# In this order their cases run, which numbers their namespaces; those of `releases` end with a stop of the API server.
+SECTIONS = ("sources", "rendering", "refusals", "admission", "releases", "gone_kinds")
 OUTPUTS = Path(__file__).parent / "outputs"
 
 

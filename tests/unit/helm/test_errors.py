@@ -18,7 +18,7 @@ from managedchart_operator.helm.error_row import Row
 from managedchart_operator.helm.error_table import TABLE
 from managedchart_operator.helm.error_text import _SCHEMA as SCHEMA
 from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors import blames_storage, classify
 from managedchart_operator.reasons import Reason
 
 OUTPUTS = {path.stem: path for path in sorted((Path(__file__).parent / "outputs").glob("*.txt"))}
@@ -232,3 +232,22 @@ def test_refusals_of_any_nesting_are_told() -> None:
     """A schema of so many levels that each line stands below the one before."""
     lines = [" " * level + f"- at '/a{level}': no" for level in range(1, 700)]
     assert in_order("\n".join([SCHEMA, *lines])).splitlines()[1:] == lines
+
+
+@pytest.mark.parametrize(
+    ("name", "blamed"),
+    [
+        ("upgrade-from-a-kind-gone", True),
+        ("uninstall-kind-gone", True),
+        ("uninstall-hook-of-a-kind-gone", True),
+        ("rollback-kind-gone", True),
+        ("rollback-kind-gone-since", False),
+        ("kind-missing", False),
+        ("kind-missing-version", False),
+        ("api-503", False),
+        ("uninstall-forbidden", False),
+    ],
+)
+def test_only_what_is_stored_is_blamed_on_storage(name: str, blamed: bool) -> None:
+    """What the new chart renders is not: there is nothing in the stored revisions that could be changed."""
+    assert blames_storage(classified(name), command=command_of(name)) is blamed

@@ -324,6 +324,78 @@ async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, 
     assert await objects.namespaced("apps/v1", "Deployment") is True
 
 
+@pytest.mark.parametrize(
+    "answer", [refusal("the server could not find the requested resource", 404), "404 page not found\n"]
+)
+async def test_a_kind_that_is_removed_later_is_looked_up_again(
+    client: KubeClient, api: FakeApiServer, answer: Any
+) -> None:
+    """A CustomResourceDefinition may be deleted at any time; the API server then denies the path, not the object."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    objects = Objects(client)
+    assert await objects.get(WEB) is None
+    assert await objects.namespaced("apps/v1", "Deployment") is True
+    api.answers["GET", WEB_PATH] = api.answers["DELETE", WEB_PATH] = (404, answer)
+    del api.answers["GET", "/apis/apps/v1"]
+    assert await objects.get(WEB) is None
+    with pytest.raises(KubeError) as refused:
+        await objects.namespaced("apps/v1", "Deployment")
+    assert refused.value.reason is Reason.KIND_MISSING
+
+
+GROUP = {
+    "versions": [{"groupVersion": f"x.example.com/{version}"} for version in ("v1alpha1", "v1", "v2")],
+    "preferredVersion": {"groupVersion": "x.example.com/v2"},
+}
+WIDGETS = {"resources": [{"name": "widgets", "kind": "Widget", "namespaced": True}]}
+GADGETS = {"resources": [{"name": "gadgets", "kind": "Gadget", "namespaced": True}]}
+
+
+@pytest.mark.parametrize(
+    ("served", "found"),
+    [
+        ({"v1beta1": WIDGETS, "v2": WIDGETS}, "x.example.com/v1beta1"),
+        ({"v1beta1": GADGETS, "v1": WIDGETS, "v2": WIDGETS}, "x.example.com/v2"),
+        ({"v1": WIDGETS, "v2": GADGETS}, "x.example.com/v1"),
+        ({"v1beta1": GADGETS, "v2": GADGETS}, None),
+        ({}, None),
+    ],
+)
+async def test_a_kind_is_found_under_another_version_of_its_group(
+    client: KubeClient, api: FakeApiServer, served: dict[str, Any], found: str | None
+) -> None:
+    api.answers["GET", "/apis/x.example.com/v1beta1"] = (200, WIDGETS)
+    objects = Objects(client)
+    assert await objects.namespaced("x.example.com/v1beta1", "Widget") is True
+    api.answers = {("GET", f"/apis/x.example.com/{version}"): (200, kinds) for version, kinds in served.items()}
+    if served:
+        api.answers["GET", "/apis/x.example.com"] = (200, GROUP)
+    assert await objects.served_version("x.example.com/v1beta1", "Widget") == found, "what is remembered does not count"
+    if found is None:
+        with pytest.raises(KubeError):
+            await objects.namespaced("x.example.com/v1beta1", "Widget")
+
+
+async def test_a_kind_that_kubernetes_has_moved_is_found_in_its_new_group(
+    client: KubeClient, api: FakeApiServer
+) -> None:
+    api.answers["GET", "/apis/apps"] = (200, {"versions": [{"groupVersion": "apps/v1"}]})
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    assert await Objects(client).served_version("extensions/v1beta1", "Deployment") == "apps/v1"
+    assert await Objects(client).served_version("extensions/v1beta1", "Widget") is None
+    assert await Objects(client).served_version("v1", "Widget") is None
+
+
+@pytest.mark.parametrize("down", ["/apis/x.example.com/v1beta1", "/apis/x.example.com", "/apis/x.example.com/v1"])
+async def test_an_api_that_is_down_is_not_unknown(client: KubeClient, api: FakeApiServer, down: str) -> None:
+    """An APIService without endpoints: its objects are there, and nothing may be made of their absence."""
+    api.answers["GET", "/apis/x.example.com"] = (200, GROUP)
+    api.answers["GET", down] = (503, "service unavailable")
+    with pytest.raises(KubeError) as refused:
+        await Objects(client).served_version("x.example.com/v1beta1", "Widget")
+    assert refused.value.reason is Reason.API_UNAVAILABLE
+
+
 # ---- release Secrets and logs
 
 

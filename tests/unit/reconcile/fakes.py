@@ -88,8 +88,9 @@ class FakeApi:
 class FakeObjects:
     """The objects in the namespace `apps` by name, whatever their kind, with their annotations."""
 
-    def __init__(self, held: Mapping[str, dict[str, str]]) -> None:
+    def __init__(self, held: Mapping[str, dict[str, str]], *, created: str = "") -> None:
         self.held = dict(held)
+        self._created = created
 
     async def namespaced(self, _version: str, _kind: str) -> bool:
         """All kinds are."""
@@ -99,7 +100,13 @@ class FakeObjects:
         """The metadata is all there is."""
         if ref.namespace != "apps" or ref.name not in self.held:
             return None
-        return {"metadata": {"name": ref.name, "annotations": self.held[ref.name]}}
+        return {
+            "metadata": {
+                "name": ref.name,
+                "annotations": self.held[ref.name],
+                "creationTimestamp": self._created,
+            }
+        }
 
     async def delete(self, ref: ObjectRef) -> bool:
         """At once, without dependents."""

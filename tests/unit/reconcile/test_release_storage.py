@@ -10,13 +10,17 @@ from typing import Any, cast
 
 import pytest
 
+from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import (
     LEFT_UNFINISHED,
+    OWNER_LABEL,
     UNINSTALL_CALLED_OFF,
     UNINSTALL_INTERRUPTED,
     Revision,
     decode,
 )
+from managedchart_operator.helm.stored_manifest import Drop, Rendered
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
@@ -25,10 +29,10 @@ UNRECORDED = Ownership("uid")
 NOT_READY = 'Upgrade "web" failed: not ready'
 
 
-def secret(number: int, status: str, description: str = "Upgrade complete") -> dict[str, Any]:
+def secret(number: int, status: str, description: str = "Upgrade complete", **more: Any) -> dict[str, Any]:
     """A release Secret as helm writes it."""
     info = {"status": status, "description": description}
-    document = {"name": "web", "version": number, "info": info, "chart": {"metadata": {"name": "web"}}}
+    document = {"name": "web", "version": number, "info": info, "chart": {"metadata": {"name": "web"}}, **more}
     packed = base64.b64encode(gzip.compress(json.dumps(document).encode()))
     labels = {"owner": "helm", "name": "web", "version": str(number), "status": status}
     return {
@@ -227,7 +231,7 @@ async def test_the_search_for_what_is_left_passes_failed_revisions_that_helm_sup
     """Here an upgrade and its rollback failed, and helm calls both superseded since; revision 1 was good."""
     never = {2: NOT_READY, 3: 'Rollback "web" failed: not ready'}
     storage, _ = await storage_of("superseded", "superseded", "superseded", "deployed", descriptions=never)
-    assert [found.document["version"] for found in await storage.read_unfinished()] == [3, 2]
+    assert [found.revision.number for found in await storage.read_unfinished()] == [3, 2]
 
 
 async def test_an_upgrade_after_a_recorded_good_revision_reads_no_document() -> None:
@@ -261,7 +265,92 @@ async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
 )
 async def test_the_revisions_of_which_helm_may_have_left_objects(statuses: list[str], versions: list[int]) -> None:
     storage, secrets = await storage_of(*statuses)
-    assert [found.document["version"] for found in await storage.read_unfinished()] == versions
+    assert [found.revision.number for found in await storage.read_unfinished()] == versions
     for name in list(secrets.held)[:-1]:
         secrets.held[name]["data"]["release"] = "bm90IGEgcmVsZWFzZQ=="
     assert await storage.read_unfinished() == []
+
+
+# ---- the stored objects
+
+GONE = "---\napiVersion: x/v1\nkind: Widget\nmetadata: {name: a}\n"
+REST = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+
+
+def drop(rendered: Rendered) -> Drop | None:
+    """Take all Widgets out."""
+    return Drop() if rendered.kind == "Widget" else None
+
+
+async def stored_by(owner: str | None, secrets: FakeSecrets | None = None) -> tuple[ReleaseStorage, FakeSecrets]:
+    """A release with one revision that renders a Widget and a ConfigMap."""
+    secrets = secrets or FakeSecrets()
+    made = secret(1, "deployed", manifest=GONE + REST, hooks=[{"name": "h", "manifest": GONE}])
+    if owner:
+        made["metadata"]["labels"][OWNER_LABEL] = owner
+    secrets.held[made["metadata"]["name"]] = made
+    storage = ReleaseStorage(cast("Any", secrets), "apps", "web", UNRECORDED)
+    await storage.observe()
+    return storage, secrets
+
+
+async def test_a_stored_manifest_is_rewritten_once() -> None:
+    storage, secrets = await stored_by("uid")
+    before = secrets.held[newest(storage).secret]
+    assert await storage.rewrite_manifest(newest(storage), drop, owner="uid", hooks=True)
+    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid", hooks=True)
+    assert secrets.rewritten == [newest(storage).secret]
+    after = secrets.held[newest(storage).secret]
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert decode(after).document == {**decode(before).document, "manifest": REST, "hooks": []}
+
+
+@pytest.mark.parametrize("owner", [None, "another"])
+async def test_a_revision_of_others_is_not_rewritten(owner: str | None) -> None:
+    storage, secrets = await stored_by(owner)
+    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert secrets.rewritten == []
+
+
+async def test_a_revision_that_has_become_another_s_is_not_rewritten() -> None:
+    """Whose it is counts when it is written, not when it was seen."""
+    storage, secrets = await stored_by("uid")
+    seen = newest(storage)
+    await stored_by("another", secrets)
+    assert not await storage.rewrite_manifest(seen, drop, owner="uid")
+    assert secrets.rewritten == []
+
+
+async def test_a_revision_that_is_gone_is_not_rewritten() -> None:
+    storage, secrets = await stored_by("uid")
+    secrets.held.clear()
+    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+
+
+@dataclass
+class ChangingSecrets(FakeSecrets):
+    """Secrets that somebody else changes just before they are written, so many times."""
+
+    changes: int = 0
+
+    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+        if self.changes:
+            self.changes -= 1
+            labels["changed"] = str(self.changes)
+            self.held[found["metadata"]["name"]]["metadata"]["labels"] = labels
+            raise KubeError("changed", reason=Reason.API_UNAVAILABLE, transient=True, status=409)
+        await super().rewrite(found, release=release, labels=labels)
+
+
+async def test_what_has_changed_meanwhile_is_read_again() -> None:
+    storage, secrets = await stored_by("uid", ChangingSecrets(changes=2))
+    assert await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert secrets.held[newest(storage).secret]["metadata"]["labels"]["changed"] == "0", "the change of the other stays"
+
+
+async def test_what_changes_all_the_time_is_an_error() -> None:
+    storage, secrets = await stored_by("uid", ChangingSecrets(changes=100))
+    with pytest.raises(KubeError) as refused:
+        await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert refused.value.status == 409
+    assert secrets.rewritten == []

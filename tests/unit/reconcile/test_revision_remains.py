@@ -6,10 +6,14 @@ import yaml
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.revision_remains import delete_revision_remains
+from managedchart_operator.reconcile.revision_remains import Older, delete_revision_remains
 from unit.reconcile.fakes import FakeObjects
 
 OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
+
+
+SINCE = 1_767_225_600.0
+"""2026-01-01T00:00:00Z"""
 
 
 def revision(*names: str, version: str = "v1", annotations: dict[str, str] | None = None) -> StoredRelease:
@@ -24,14 +28,16 @@ def revision(*names: str, version: str = "v1", annotations: dict[str, str] | Non
     )
 
 
-async def remains(objects: FakeObjects, newest: StoredRelease, *older: StoredRelease) -> list[str]:
-    """Delete, and return the names of what was deleted."""
+async def remains(
+    objects: FakeObjects, newest: StoredRelease, *older: StoredRelease, failed: StoredRelease | None = None
+) -> list[str]:
+    """Delete, and return the names of what was deleted; `failed` is a revision that was stored at SINCE and failed."""
     found = await delete_revision_remains(
         objects,  # type: ignore[arg-type]
         release="web",
         namespace="apps",
         newest=newest,
-        older=older,
+        older=[*map(Older, older), *([Older(failed, SINCE)] if failed else [])],
     )
     return [item["metadata"]["name"] for item in found]
 
@@ -95,6 +101,24 @@ async def test_what_the_chart_said_to_keep_stays_whatever_became_of_its_annotati
     objects = FakeObjects({"a": OURS})
     assert await remains(objects, revision(), revision("a", annotations={"helm.sh/resource-policy": "keep"})) == []
     assert objects.held == {"a": OURS}
+
+
+@pytest.mark.parametrize(
+    ("created", "good", "gone"),
+    [
+        ("2026-01-01T00:00:00Z", False, True),
+        ("2025-12-31T23:59:59Z", False, False),
+        ("2025-12-31T23:59:59Z", True, True),
+    ],
+    ids=["made", "adopted", "of a good revision too"],
+)
+async def test_what_a_failed_revision_only_adopted_stays(created: str, *, good: bool, gone: bool) -> None:
+    """It was there before the revision was stored, so it is not the failed revision's to take along."""
+    objects = FakeObjects({"a": OURS}, created=created)
+    older = [revision("a")] if good else []
+    deleted = await remains(objects, revision(), *older, failed=revision("a"))
+    assert bool(deleted) is gone
+    assert (objects.held == {}) is gone
 
 
 async def test_what_is_gone_or_cannot_be_read_is_no_error() -> None:

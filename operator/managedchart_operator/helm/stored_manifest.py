@@ -1,0 +1,255 @@
+"""Changes what helm has stored of a release: objects that helm is to know nothing of, to keep, or to find elsewhere.
+
+helm builds every object of a stored manifest before it uninstalls, upgrades or rolls back, so one object of a kind that the
+cluster does not serve stops all of it. And helm honours `helm.sh/resource-policy: keep` on an uninstall only where the stored
+manifest has it. helm's plug-in mapkubeapis rewrites stored manifests for the same reason. This module only makes the new text:
+whose revision may be rewritten is decided by the callers.
+
+Documents in which nothing changes stay as they are, byte for byte. One that changes is written again from its YAML nodes: each
+scalar keeps its text, comments within it are lost. A list that changes is taken apart into one document an object, since helm
+looks for the policy on a document, not on the items of a list (4.3.1, pkg/action/resource_policy.go).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import yaml
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.storage import decode, packed
+from managedchart_operator.reasons import Reason
+
+_POLICY, _KEEP = "helm.sh/resource-policy", "keep"
+# As the API server bounds all data of a Secret (MaxSecretSize in its pkg/apis/core).
+_SECRET_BYTES = 1024 * 1024
+# What follows the dashes may be a comment, a carriage return, or the beginning of the document.
+_SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?\r?$", re.MULTILINE)
+# The separator and the comments above an object, like helm's `# Source: chart/templates/file.yaml`.
+_HEAD = re.compile(r"(?:---[ \t]*(?:#[^\n]*)?\r?\n)?(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
+_TEXT = "tag:yaml.org,2002:str"
+_MAP = "tag:yaml.org,2002:map"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An object as a manifest names it. `namespace` is empty where the manifest leaves it to the release."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Take the object out: helm then neither builds nor deletes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Mark the object to be kept by an uninstall."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Let helm find the object under another apiVersion of its kind."""
+
+    api_version: str
+
+
+Edit = Drop | Keep | Move
+Editor = Callable[[Rendered], Edit | None]
+"""Says what is to be done with an object; None leaves it."""
+
+
+def rendered_in(manifest: str) -> list[Rendered]:
+    """Return the objects of a manifest, those of lists one by one. Documents that cannot be read are left out."""
+    return [found.named for text in _documents(manifest) for found in _read(text)]
+
+
+def rewrite(manifest: str, edit: Editor) -> str:
+    """Return the manifest with its objects changed as `edit` says. Documents that cannot be read stay as they are."""
+    return "".join(_rewritten(text, edit) for text in _documents(manifest))
+
+
+def with_manifest(secret: Mapping[str, Any], edit: Editor, *, hooks: bool) -> str | None:
+    """Return the data of a release Secret whose objects are changed; None where that changes nothing.
+
+    `hooks` says whether hooks are changed too; one that has no object left is taken out. Everything else of helm's document
+    stays. Takes as long as `decode`. Raises HelmError, also when the result does not fit into a Secret.
+    """
+    document = dict(decode(secret).document)
+    before = document.get("manifest") or ""
+    after = rewrite(before, edit)
+    kept_hooks = document.get("hooks")
+    if hooks and kept_hooks:
+        kept_hooks = [changed for hook in kept_hooks if (changed := _changed_hook(hook, edit)) is not None]
+    if after == before and kept_hooks == document.get("hooks"):
+        return None
+    document["manifest"] = after
+    if "hooks" in document:
+        document["hooks"] = kept_hooks
+    data = packed(document)
+    # The outer of the two base64 is the API's own and does not count.
+    if len(data) // 4 * 3 > _SECRET_BYTES:
+        name = (secret.get("metadata") or {}).get("name", "?")
+        raise HelmError(
+            f"The release Secret {name} has no room for a changed manifest",
+            reason=Reason.RELEASE_TOO_LARGE,
+            transient=False,
+            hint="Make the values smaller, or leave files out of the chart (.helmignore).",
+        )
+    return data
+
+
+def _changed_hook(hook: dict[str, Any], edit: Editor) -> dict[str, Any] | None:
+    before = hook.get("manifest") or ""
+    after = rewrite(before, edit)
+    if after == before:
+        return hook
+    return {**hook, "manifest": after} if after.strip() else None
+
+
+def _documents(manifest: str) -> Iterator[str]:
+    """Cut a manifest before each separator; no line of a text within a document begins so far to the left."""
+    bounds = [0, *(mark.start() for mark in _SEPARATOR.finditer(manifest)), len(manifest)]
+    for start, end in pairwise(bounds):
+        if end > start:
+            yield manifest[start:end]
+
+
+def _read(document: str) -> "list[_Object]":
+    """Return the objects of a document; none where it cannot be read, or is nested deeper than any that helm has rendered."""
+    try:
+        return list(_objects(yaml.compose(document, Loader=yaml.CSafeLoader)))
+    except (yaml.YAMLError, RecursionError):
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    node: yaml.MappingNode
+    named: Rendered
+    in_list: bool
+
+    def edited(self, change: Edit | None) -> yaml.MappingNode | None:
+        """Return the node as it is to be; None for nothing."""
+        match change:
+            case None:
+                return self.node
+            case Drop():
+                return None
+            case Move(api_version):
+                return _with(self.node, "apiVersion", api_version)
+            case Keep():
+                metadata = _mapping(self.node, "metadata")
+                annotations = _with(_mapping(metadata, "annotations"), _POLICY, _KEEP)
+                return _with(self.node, "metadata", _with(metadata, "annotations", annotations))
+
+    def has(self, change: Edit | None) -> bool:
+        """Whether the object is so already."""
+        match change:
+            case None:
+                return True
+            case Drop():
+                return False
+            case Move(api_version):
+                return self.named.api_version == api_version
+            case Keep():
+                policy = _text(_mapping(_mapping(self.node, "metadata"), "annotations"), _POLICY)
+                return policy.strip().lower() == _KEEP and not self.in_list
+
+
+def _objects(
+    node: yaml.Node | None, api_version: str = "", kind: str = "", *, in_list: bool = False
+) -> Iterator[_Object]:
+    """Yield the objects of a document. Items of a typed list may leave out their apiVersion and kind, which it then has."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, default in (("kind", kind), ("apiVersion", api_version)):
+        if default and not _text(node, key):
+            node = _with(node, key, default)
+    api_version, kind = _text(node, "apiVersion"), _text(node, "kind")
+    items = _value(node, "items")
+    if kind.endswith("List") and isinstance(items, yaml.SequenceNode):
+        typed = (api_version, kind.removesuffix("List")) if kind != "List" else ("", "")
+        for item in items.value:
+            yield from _objects(item, *typed, in_list=True)
+    elif kind:
+        metadata = _mapping(node, "metadata")
+        yield _Object(node, Rendered(api_version, kind, _text(metadata, "name"), _text(metadata, "namespace")), in_list)
+
+
+def _rewritten(document: str, edit: Editor) -> str:
+    objects = _read(document)
+    changes = [edit(found.named) for found in objects]
+    if all(found.has(change) for found, change in zip(objects, changes, strict=True)):
+        return document
+    found_head = _HEAD.match(document)
+    head = found_head[0] if found_head else ""
+    if document.startswith("---") and not head:
+        head = "---\n"  # the object begins in the line of the separator
+    parts = []
+    for found, change in zip(objects, changes, strict=True):
+        node = found.edited(change)
+        if node is not None:
+            try:
+                parts.append(head + _serialized(node))
+            except RecursionError:
+                return document
+            head = head if head.startswith("---") else f"---\n{head}"
+    return "".join(parts)
+
+
+def _serialized(node: yaml.Node) -> str:
+    _spell_out_nulls(node, set())
+    text: str = yaml.serialize(node, Dumper=yaml.CSafeDumper, allow_unicode=True, width=-1)
+    return text
+
+
+def _spell_out_nulls(node: yaml.Node, seen: set[int]) -> None:
+    """Give each null that is written as nothing a text: within braces libyaml would quote it, which makes it a text."""
+    if isinstance(node, yaml.ScalarNode):
+        if node.value == "" and node.style is None:
+            node.value = "null"
+    elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
+        seen.add(id(node))  # by an anchor, nodes may stand in many places, even in themselves
+        for each in node.value:
+            for part in each if isinstance(each, tuple) else (each,):
+                _spell_out_nulls(part, seen)
+
+
+def _value(node: yaml.MappingNode, key: str) -> yaml.Node | None:
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _text(node: yaml.MappingNode, key: str) -> str:
+    value = _value(node, key)
+    return str(value.value) if isinstance(value, yaml.ScalarNode) else ""
+
+
+def _mapping(node: yaml.MappingNode, key: str) -> yaml.MappingNode:
+    """Return a mapping within a mapping; an empty one where there is none, or null."""
+    value = _value(node, key)
+    return value if isinstance(value, yaml.MappingNode) else yaml.MappingNode(_MAP, [], flow_style=node.flow_style)
+
+
+def _with(node: yaml.MappingNode, key: str, value: str | yaml.Node) -> yaml.MappingNode:
+    """Return a copy of a mapping with another value of a key: the node itself may stand elsewhere, too, by an alias."""
+    style = '"' if node.flow_style else None  # so that JSON stays JSON
+    new = yaml.ScalarNode(_TEXT, value, style=style) if isinstance(value, str) else value
+    entries = [(_copied(name), new if name.value == key else _copied(old)) for name, old in node.value]
+    if all(name.value != key for name, _ in node.value):
+        entries.append((yaml.ScalarNode(_TEXT, key, style=style), new))
+    return yaml.MappingNode(node.tag, entries, flow_style=node.flow_style)
+
+
+def _copied(node: yaml.Node) -> yaml.Node:
+    """Return a scalar of its own: one that stands in two places would be written as an alias, also where it is a key."""
+    return yaml.ScalarNode(node.tag, node.value, style=node.style) if isinstance(node, yaml.ScalarNode) else node

@@ -1,0 +1,41 @@
+"""Lets helm leave objects alone that a revision which did not become ready has taken over from others.
+
+What makes helm leave an object was measured with 4.3.1. `helm uninstall` goes by the newest stored manifest: an object that has
+`helm.sh/resource-policy: keep` there, or does not stand there, is left. `helm rollback` deletes what the newest stored manifest
+has and the target has not; it reads the policy of the object in the cluster only, so the object must not stand in the manifest.
+
+Unfinished revisions before the newest are changed too: what they render is deleted with a release (`revision_remains`).
+"""
+
+from collections.abc import Iterable
+
+from managedchart_operator.helm.stored_manifest import Edit, Rendered
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
+
+
+async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit, *, owner: str) -> bool:
+    """Change objects in the stored revisions of `owner` after the last good one; False where nothing had to be written.
+
+    The revisions must have been observed. Safe to be called again. Raises KubeError, HelmError.
+    """
+    wanted = [(_group(ref.api_version), ref.kind, ref.name, ref.namespace) for ref in refs]
+
+    def edit(rendered: Rendered) -> Edit | None:
+        found = (_group(rendered.api_version), rendered.kind, rendered.name)
+        # A cluster-wide object has no namespace, whatever the chart writes.
+        where = ("", rendered.namespace or storage.namespace)
+        return change if any((*found, namespace) in wanted for namespace in where) else None
+
+    good = await storage.last_good()
+    written = False
+    for revision in storage.revisions:
+        if good is not None and revision.number <= good.number:
+            break
+        if revision.owner == owner:
+            written |= await storage.rewrite_manifest(revision, edit, owner=owner)
+    return written
+
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]
