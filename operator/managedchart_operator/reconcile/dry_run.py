@@ -51,7 +51,8 @@ class Trial:
         """
         # What was applied from the client's side before, helm takes over on the server's side without a conflict.
         force = self.force or (self.stored is not None and not self.stored.applied_by_server)
-        to_be_made = {item["metadata"]["name"] for item in rendered if item["kind"] == "Namespace"} | {self.namespace}
+        made = (item for item in rendered if (item["apiVersion"], item["kind"]) == ("v1", "Namespace"))
+        to_be_made = {item["metadata"]["name"] for item in made} | {self.namespace}
         refusals, untried = [], 0
         for item in rendered:
             ref = await _reference(self.objects, item, namespace=self.namespace)
