@@ -109,7 +109,7 @@ class FailureEvent(StatusModel):
     reason: str
     """The event's reason, like FailedScheduling."""
     object: str
-    """Kind and name of the object that it is about."""
+    """Kind and name of the object that it is about, as namespace/name outside the namespace of the release."""
     message: str
     """The event's text, redacted and shortened."""
     count: int = 1
@@ -124,7 +124,7 @@ class RootCause(StatusModel):
     kind: str
     """Kind of the object."""
     namespace: str
-    """Namespace of the object."""
+    """Namespace of the object; empty for a cluster-wide one."""
     name: str
     """Name of the object."""
     container: str | None = None
@@ -135,7 +135,7 @@ class FailedContainer(StatusModel):
     """A container of the release that is in trouble."""
 
     pod: str
-    """Name of the pod."""
+    """Name of the pod, as namespace/name outside the namespace of the release."""
     name: str
     """Name of the container."""
     state: str

@@ -1,14 +1,15 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
-Purpose: one bounded look at the release's namespace, together with what the watch has seen. Boundary: which cause it shows is
-`causes`'. Invariants: it never raises for what it cannot get, but says so; it ends within its time; every text is redacted;
-pods of an earlier revision do not count.
+Purpose: one bounded look at the namespaces of a release, together with what the watches have seen. Boundary: which cause it
+shows is `causes`'. Invariants: it never raises for what it cannot get, but says so; it ends within its time; every text is
+redacted; pods of an earlier revision do not count.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from managedchart_operator.api.status import FailedContainer, FailureEvent
@@ -16,10 +17,18 @@ from managedchart_operator.diagnosis.causes import Cause, Evidence, find_cause
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.lineage import Lineage, root_or_none
+from managedchart_operator.diagnosis.namespace_look import look
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, identities, owned_by
-from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
-from managedchart_operator.errors import KubeError
+from managedchart_operator.diagnosis.objects import (
+    ReleaseObjects,
+    cluster_wide_kinds,
+    identities,
+    namespaces_of,
+    owned_by,
+    owner_among,
+)
+from managedchart_operator.diagnosis.pods import Container, Pod
+from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
@@ -28,8 +37,6 @@ from managedchart_operator.kube.objects import Objects
 COLLECT_SECONDS = 5.0
 # What fits into the status beside the events; the first failing containers tell what the others would.
 MAX_CONTAINERS = 5
-# What controllers make of a chart's objects, in the namespace of the release.
-_OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,67 +53,86 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the evidence is about: the objects of the release, which of them are hooks, and when the run began."""
+    """What the evidence is about: a release in its namespace, what it renders, its hooks, and when the run began."""
 
     namespace: str
     rendered: Sequence[dict[str, Any]]
-    hooks: frozenset[Identity]
+    hooks: Sequence[dict[str, Any]]
     since: datetime
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """All of them."""
+        return [*self.hooks, *self.rendered]
 
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Looks at a namespace for the evidence of one run."""
+    """Looks for the evidence of one run."""
 
     objects: Objects
     events: Events
     logs: Logs
 
-    async def collect(self, subject: Subject, *, view: NamespaceView | None, redact: Callable[[str], str]) -> Findings:
-        """Return what belongs to the run. Never raises but for a cancel."""
+    async def collect(
+        self, subject: Subject, *, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
+    ) -> Findings:
+        """Return what belongs to the run; `views` show what was seen meanwhile. Never raises but for a cancel."""
         try:
             async with asyncio.timeout(COLLECT_SECONDS):
-                return await self._collect(subject, view, redact)
+                return await self._collect(subject, views, redact)
         except TimeoutError:
             missing = f"the evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
-        except KubeError as error:
-            missing = f"the evidence in namespace {subject.namespace} could not be read: {error.message}"
         return Findings(incomplete=redact(missing))
 
-    async def _collect(self, subject: Subject, view: NamespaceView | None, redact: Callable[[str], str]) -> Findings:
-        namespace = subject.namespace
-        events, listed, *owned = await asyncio.gather(
-            self.events.list(namespace),
-            self.objects.list("v1", "Pod", namespace=namespace),
-            *(self.objects.list(*kind, namespace=namespace, metadata_only=True) for kind in _OWNED_KINDS),
+    async def _collect(
+        self, subject: Subject, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
+    ) -> Findings:
+        cluster_wide = await cluster_wide_kinds(self.objects, subject.objects)
+        rendered, hooks = (
+            identities(items, namespace=subject.namespace, cluster_wide=cluster_wide)
+            for items in (subject.objects, subject.hooks)
         )
-        pods = {**(view.pods if view else {}), **{pod.uid: pod for pod in read_pods(listed)}}
-        seen = {**(view.events if view else {}), **{event["metadata"]["uid"]: event for event in events}}
-        rendered = identities(subject.rendered)
-        family = owned_by(
-            rendered, [item for items in owned for item in items] + [_metadata(pod) for pod in pods.values()]
+        seen = await look(
+            self.objects,
+            self.events,
+            namespaces_of(subject.objects, namespace=subject.namespace),
+            views=views,
+            cluster_wide=bool(cluster_wide),
         )
-        ours, foreign = await self._sort_pods(subject, rendered, family, pods.values())
+        family = owned_by(rendered, seen.members)
+        lineage = Lineage(self.objects, rendered, subject.since)
+        ours, foreign = await self._sort_pods(lineage, family, seen.pods.values())
         current = ReleaseObjects(rendered, family.owned - foreign)
         found = [
-            event.model_copy(update={"message": redact(event.message)})
-            for event in select(seen.values(), current, since=subject.since)
+            replace(event, message=redact(event.message))
+            for event in select(seen.events.values(), current, since=subject.since)
         ]
-        hook_pods = frozenset(
-            pod.uid for pod in ours if any((kind, name) in subject.hooks for kind, name, _ in pod.owners)
+        evidence = Evidence(
+            subject.namespace,
+            ours,
+            found,
+            hook_pods=frozenset(
+                pod.uid for pod in ours if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
+            ),
+            refused=frozenset(refusal.controller for refusal in Creations.of(seen.events.values()).refused.values()),
         )
-        cause = find_cause(Evidence(namespace, ours, found, hook_pods))
-        return Findings(found, await self._containers(namespace, ours, cause, redact), cause)
+        cause = find_cause(evidence)
+        return Findings(
+            [event.shown_from(subject.namespace) for event in found],
+            await self._containers(evidence, cause, redact),
+            cause,
+            incomplete=redact("; ".join(seen.missing.values())) or None,
+        )
 
     async def _sort_pods(
-        self, subject: Subject, rendered: frozenset[Identity], family: ReleaseObjects, pods: Iterable[Pod]
+        self, lineage: Lineage, family: ReleaseObjects, pods: Iterable[Pod]
     ) -> tuple[list[Pod], set[str]]:
         """Return the release's pods of the present revision, and the UIDs of its other ones."""
-        lineage = Lineage(self.objects, subject.namespace, rendered, subject.since)
         ours: list[Pod] = []
         foreign: set[str] = set()
         for pod in pods:
-            if pod.uid in family.owned or ("Pod", pod.name) in rendered:
+            if pod.uid in family.owned or pod.identity in family.rendered:
                 if await root_or_none(lineage, pod) is not None:
                     ours.append(pod)
                 else:
@@ -114,39 +140,41 @@ class Collector:
         return ours, foreign
 
     async def _containers(
-        self, namespace: str, pods: Iterable[Pod], cause: Cause | None, redact: Callable[[str], str]
+        self, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
     ) -> list[FailedContainer]:
-        wanted = [(pod, container) for pod in pods for container in pod.failing]
-        for pod in pods:
+        wanted = [(pod, container) for pod in evidence.pods for container in pod.failing]
+        for pod in evidence.pods:
             wanted += [
                 (pod, container)
                 for container in pod.containers
                 if cause
-                and cause.name == pod.name
+                and cause.subject == pod.identity
                 and cause.container == container.name
                 and container not in pod.failing
             ]
         if cause:
-            wanted.sort(key=lambda item: (item[0].name, item[1].name) != (cause.name, cause.container))
+            wanted.sort(key=lambda item: (item[0].identity, item[1].name) != (cause.subject, cause.container))
         return list(
             await asyncio.gather(
-                *(self._container(namespace, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
+                *(
+                    self._container(evidence.namespace, pod, container, redact)
+                    for pod, container in wanted[:MAX_CONTAINERS]
+                )
             )
         )
 
     async def _container(
-        self, namespace: str, pod: Pod, container: Container, redact: Callable[[str], str]
+        self, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
     ) -> FailedContainer:
         log = previous = None
+        tail = partial(self.logs.tail, namespace=pod.namespace, pod=pod.name, container=container.name)
         if container.has_run:
-            log = await self.logs.tail(namespace=namespace, pod=pod.name, container=container.name, previous=False)
+            log = await tail(previous=False)
             if container.restarts:
-                previous = await self.logs.tail(
-                    namespace=namespace, pod=pod.name, container=container.name, previous=True
-                )
+                previous = await tail(previous=True)
         code = container.exit_code
         return FailedContainer(
-            pod=pod.name,
+            pod=pod.identity.name_from(home),
             name=container.name,
             state=container.state,
             reason=container.reason or container.last_reason or None,
@@ -157,8 +185,3 @@ class Collector:
             log=redact(log) if log else None,
             previous_log=redact(previous) if previous else None,
         )
-
-
-def _metadata(pod: Pod) -> dict[str, Any]:
-    owners = [{"kind": kind, "name": name, "uid": uid} for kind, name, uid in pod.owners]
-    return {"metadata": {"uid": pod.uid, "name": pod.name, "ownerReferences": owners}}

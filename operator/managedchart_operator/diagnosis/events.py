@@ -5,11 +5,12 @@ same text about the same object stands once, with its count; warnings come first
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
-from managedchart_operator.diagnosis.objects import ReleaseObjects
+from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, subject_of
 from managedchart_operator.times import read_time
 
 # What fits on a screen, and with texts of this length in 16 KiB of status.
@@ -17,27 +18,50 @@ MAX_EVENTS = 20
 MAX_TEXT = 512
 
 
-def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, since: datetime) -> list[FailureEvent]:
+@dataclass(slots=True)
+class RunEvent:
+    """An event that tells of a run. Repeated ones are one."""
+
+    subject: Identity
+    type: str
+    reason: str
+    message: str
+    count: int
+    last_seen: datetime
+
+    def shown_from(self, home: str) -> FailureEvent:
+        """Return it as the status shows it; the subject with its namespace if that is not `home`."""
+        return FailureEvent(
+            type=self.type,
+            reason=self.reason,
+            object=self.subject.shown_from(home),
+            message=self.message,
+            count=self.count,
+            last_seen=self.last_seen.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+
+
+def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, since: datetime) -> list[RunEvent]:
     """Return the events of these objects from `since` on."""
-    merged: dict[tuple[str, str, str], FailureEvent] = {}
+    merged: dict[tuple[Identity, str, str], RunEvent] = {}
     for event in events:
-        seen, subject = last_seen(event), event.get("involvedObject") or {}
-        if seen is None or is_older(event, since) or not _belongs(subject, objects):
+        seen = last_seen(event)
+        if seen is None or is_older(event, since) or not _belongs(event, objects):
             continue
-        item = FailureEvent(
+        item = RunEvent(
+            subject=subject_of(event),
             type=event.get("type") or "Normal",
             reason=event.get("reason") or "Unknown",
-            object=f"{subject.get('kind', '?')} {subject.get('name', '?')}",
             message=shorten(event.get("message") or ""),
             count=_count(event),
-            last_seen=seen.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            last_seen=seen,
         )
-        key = (item.object, item.reason, item.message)
+        key = (item.subject, item.reason, item.message)
         if known := merged.get(key):
             item.count += known.count
-            item.last_seen = max(item.last_seen or "", known.last_seen or "")
+            item.last_seen = max(item.last_seen, known.last_seen)
         merged[key] = item
-    ordered = sorted(merged.values(), key=lambda item: item.last_seen or "", reverse=True)
+    ordered = sorted(merged.values(), key=lambda item: item.last_seen, reverse=True)
     ordered.sort(key=lambda item: item.type != "Warning")
     return ordered[:MAX_EVENTS]
 
@@ -73,5 +97,6 @@ def _count(event: Mapping[str, Any]) -> int:
     return max(int((event.get("series") or {}).get("count") or event.get("count") or 1), 1)
 
 
-def _belongs(subject: Mapping[str, Any], objects: ReleaseObjects) -> bool:
-    return subject.get("uid") in objects.owned or (subject.get("kind", ""), subject.get("name", "")) in objects.rendered
+def _belongs(event: Mapping[str, Any], objects: ReleaseObjects) -> bool:
+    uid = (event.get("involvedObject") or {}).get("uid")
+    return uid in objects.owned or subject_of(event) in objects.rendered

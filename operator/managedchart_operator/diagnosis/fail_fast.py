@@ -1,11 +1,13 @@
-"""Notices while a release is still waited for that this is in vain.
+"""Notices while a release is still waited for that waiting cannot succeed.
 
-Purpose: a deployment that cannot succeed is ended after seconds instead of its whole timeout. Boundary: judges what the watch
-shows; ending the wait is the caller's. Invariants: only pods of the revision that is being deployed count, and only once it is
-applied (a hook's own pods at any time); a pod that is merely not ready is never hopeless.
+A deployment that cannot succeed is ended after seconds instead of its whole timeout. This module judges what the watches show;
+ending the wait is the caller's. It judges the present: only pods of the revision that is being deployed count, only once it is
+applied (a hook's own pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
 
-Hopeless are: an image that still cannot be pulled after the grace, a container with three or more restarts in a crash
-loop, a controller that still cannot create its pods after the grace.
+Waiting cannot succeed if there is an image that still cannot be pulled after the grace; a container that has been restarted
+three times or more and has ended again; or a controller that still cannot create its pods after the grace, while nothing is
+under way that may change this (`refusals`). A refusal that healed, or that something under way may end, is forgotten: only a
+newer one of the same controller counts, after another grace.
 """
 
 import asyncio
@@ -14,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
 
 from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.events import is_older, select
@@ -22,9 +23,8 @@ from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
 from managedchart_operator.diagnosis.pods import Pod
+from managedchart_operator.diagnosis.refusals import WEBHOOK_TEXT, Refusal, lacks_pods, may_end
 from managedchart_operator.errors import KubeError
-
-T = TypeVar("T")
 
 # The kubelet waits 10, 20 and 40 s between the first restarts: after three it is not a start that needs a second try.
 HOPELESS_RESTARTS = 3
@@ -40,11 +40,38 @@ class Rendered:
     hooks: frozenset[Identity]
 
 
-@dataclass(slots=True)
-class FailFast:
-    """Watches one run. `grace` in seconds; `applied` tells whether helm has applied its objects."""
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """A pod in trouble."""
 
     view: NamespaceView
+    pod: Pod
+
+    @property
+    def uid(self) -> str:
+        return self.pod.uid
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A controller that could not create its last pod."""
+
+    view: NamespaceView
+    uid: str
+    refusal: Refusal
+
+
+_Suspicion = _Trouble | _Refused
+
+
+@dataclass(slots=True)
+class FailFast:
+    """Watches one run by the views of its namespaces, of which `namespace` is the release's own.
+
+    `grace` in seconds; `applied` tells whether helm has applied its objects.
+    """
+
+    views: Mapping[str, NamespaceView]
     namespace: str
     since: datetime
     grace: float
@@ -53,102 +80,120 @@ class FailFast:
     lineage_of: Callable[[frozenset[Identity]], Lineage]
     _first_seen: dict[str, float] = field(default_factory=dict)
     _foreign: set[str] = field(default_factory=set)
-    """UIDs of pods and events of other releases, which are looked into once: they may be in trouble for hours."""
+    """UIDs of pods and controllers of others, which are looked into once: they may be in trouble for hours."""
+    _outlived: dict[str, int] = field(default_factory=dict)
+    """By the controller's UID, the version of the refusal that has healed or may still end."""
 
     async def hopeless(self) -> Cause:
-        """Return the cause once it is clear that waiting is in vain; waits for ever otherwise."""
-        while True:
-            version_now = self.view.version
-            suspicions = list(self._suspicions())
-            if suspicions and (cause := await self._judge(suspicions)):
-                return cause
-            if version_now == self.view.version:
+        """Return the cause once it is clear that waiting cannot succeed; waits for ever otherwise."""
+        woken = asyncio.Event()
+        with contextlib.ExitStack() as stack:
+            for view in self.views.values():
+                stack.enter_context(view.waking(woken))
+            while True:
+                woken.clear()
+                suspicions = list(self._suspicions())
+                if suspicions and (cause := await self._judge(suspicions)):
+                    return cause
                 waits = suspicions or self._first_seen
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_AGAIN_SECONDS if waits else None):
-                        await self.view.wait_for_change(version_now)
+                        await woken.wait()
 
-    def _suspicions(self) -> Iterable["_Suspicion"]:
+    def _suspicions(self) -> Iterable[_Suspicion]:
         """Yield what has been hopeless for long enough."""
         present: set[str] = set()
-        for pod in self._of_ours(self.view.troubled):
+        for view in self.views.values():
+            yield from self._in_trouble(view, present)
+            yield from self._refused(view, present)
+        for key in self._first_seen.keys() - present:
+            del self._first_seen[key]
+
+    def _in_trouble(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
+        for pod in view.troubled.values():
+            if pod.uid in self._foreign or pod.deleting:
+                continue
             for container in pod.containers:
                 key = f"{pod.uid}/{container.name}"
                 if container.image_unavailable:
                     present.add(key)
                     if self._ripe(key):
-                        yield _Suspicion(pod=pod)
-                elif container.crashing and container.restarts >= HOPELESS_RESTARTS:
-                    yield _Suspicion(pod=pod)
-        for event in self._of_ours(self.view.refused):
-            if is_older(event, self.since):
+                        yield _Trouble(view, pod)
+                elif container.crashing and container.stuck and container.restarts >= HOPELESS_RESTARTS:
+                    yield _Trouble(view, pod)
+
+    def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
+        for uid, refusal in view.refused.items():
+            if uid in self._foreign or is_older(refusal.event, self.since):
                 continue
-            uid = event["metadata"]["uid"]
+            if self._is_outlived(refusal, uid, view):
+                continue
             present.add(uid)
             if self._ripe(uid):
-                yield _Suspicion(event=event)
-        for key in self._first_seen.keys() - present:
-            del self._first_seen[key]
+                yield _Refused(view, uid, refusal)
 
-    def _of_ours(self, seen: Mapping[str, T]) -> list[T]:
-        """Return what is not known to be of others, from what was seen by UID."""
-        return [found for uid, found in seen.items() if uid not in self._foreign]
+    def _is_outlived(self, refusal: Refusal, uid: str, view: NamespaceView) -> bool:
+        """Whether the controller has to be refused once more before that counts.
+
+        It waits twice as long after each refusal, so its next try may succeed although nothing is seen to change any more. And
+        what a pod has taken of a quota is given back a moment after the pod has gone.
+        """
+        views = self.views.values() if WEBHOOK_TEXT in refusal.text else (view,)
+        if refusal.depends_on_pods and refusal.seen < max(each.moved for each in views) + self.grace:
+            self._outlived[uid] = refusal.version
+        return refusal.version <= self._outlived.get(uid, -1)
 
     def _ripe(self, key: str) -> bool:
         now = time.monotonic()
         return now - self._first_seen.setdefault(key, now) >= self.grace
 
-    async def _judge(self, suspicions: list["_Suspicion"]) -> Cause | None:
+    async def _judge(self, suspicions: list[_Suspicion]) -> Cause | None:
         rendered = await self.rendered()
         if rendered is None:
             return None
         lineage = self.lineage_of(rendered.objects)
-        try:
-            for suspicion in suspicions:
-                root = await suspicion.root(lineage)
-                if root is None and await suspicion.is_foreign(lineage):
+        for suspicion in suspicions:
+            # What cannot be told for sure, in one namespace perhaps, ends nothing.
+            with contextlib.suppress(KubeError):
+                root = await _root(suspicion, lineage)
+                if root is None and await _is_foreign(suspicion, lineage):
                     self._foreign.add(suspicion.uid)
                 if root is None or not (self.applied() or root in rendered.hooks):
                     continue
-                if cause := self._cause(suspicion, root in rendered.hooks):
+                if cause := await self._cause(suspicion, lineage, hook=root in rendered.hooks):
                     return cause
-        except KubeError:
-            return None  # what cannot be told for sure ends nothing
         return None
 
-    def _cause(self, suspicion: "_Suspicion", hook: bool) -> Cause | None:
-        if suspicion.pod is not None:
-            pod = suspicion.pod
-            events = select(
-                self.view.events.values(), ReleaseObjects(frozenset(), frozenset({pod.uid})), since=self.since
-            )
-            return find_cause(Evidence(self.namespace, [pod], events, frozenset({pod.uid} if hook else ())))
-        subject = (suspicion.event or {}).get("involvedObject") or {}
-        objects = ReleaseObjects(frozenset({(subject.get("kind", ""), subject.get("name", ""))}), frozenset())
-        found = select([suspicion.event or {}], objects, since=self.since)
-        return cause_of_failed_create(found[0]) if found else None
+    async def _cause(self, suspicion: _Suspicion, lineage: Lineage, *, hook: bool) -> Cause | None:
+        if isinstance(suspicion, _Refused):
+            return await self._cause_of_refusal(suspicion, lineage)
+        pod = suspicion.pod
+        events = select(
+            suspicion.view.events.values(), ReleaseObjects(frozenset(), frozenset({pod.uid})), since=self.since
+        )
+        return find_cause(Evidence(self.namespace, [pod], events, frozenset({pod.uid} if hook else ())))
+
+    async def _cause_of_refusal(self, suspicion: _Refused, lineage: Lineage) -> Cause | None:
+        refusal, nearby = suspicion.refusal, suspicion.view.there
+        controller = await lineage.read(refusal.controller)
+        everywhere = [pod for view in self.views.values() for pod in view.there]
+        if not lacks_pods(refusal.controller.group_kind, controller) or await may_end(
+            refusal, nearby=nearby, everywhere=everywhere, lineage=lineage
+        ):
+            self._outlived[suspicion.uid] = refusal.version
+            return None
+        objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
+        found = select([refusal.event], objects, since=self.since)
+        return cause_of_failed_create(Evidence(self.namespace), found[0]) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspicion:
-    pod: Pod | None = None
-    event: dict[str, Any] | None = None
+async def _root(suspicion: _Suspicion, lineage: Lineage) -> Identity | None:
+    if isinstance(suspicion, _Trouble):
+        return await lineage.root_of(suspicion.pod)
+    return await lineage.root_of_controller(suspicion.refusal.controller)
 
-    @property
-    def uid(self) -> str:
-        return self.pod.uid if self.pod is not None else str((self.event or {})["metadata"]["uid"])
 
-    async def root(self, lineage: Lineage) -> Identity | None:
-        if self.pod is not None:
-            return await lineage.root_of(self.pod)
-        return await lineage.root_of_controller(*self._controller)
-
-    async def is_foreign(self, lineage: Lineage) -> bool:
-        if self.pod is not None:
-            return await lineage.is_foreign(self.pod)
-        return await lineage.is_foreign_controller(*self._controller)
-
-    @property
-    def _controller(self) -> Identity:
-        subject = (self.event or {}).get("involvedObject") or {}
-        return subject.get("kind", ""), subject.get("name", "")
+async def _is_foreign(suspicion: _Suspicion, lineage: Lineage) -> bool:
+    if isinstance(suspicion, _Trouble):
+        return await lineage.is_foreign(suspicion.pod)
+    return await lineage.is_foreign_controller(suspicion.refusal.controller)

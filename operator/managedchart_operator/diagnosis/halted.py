@@ -10,6 +10,7 @@ from typing import Any
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.claims import CLAIM, Consumers
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.readiness import came_of, group_of
 from managedchart_operator.diagnosis.status_fields import Parts
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -36,7 +37,7 @@ async def find_halted(
     refs = [ref for item in rendered if (ref := _reference(item, namespace)) and (unready is None or ref in unready)]
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
     for ref in refs[:_MOST_LOOKS]:
-        words = waiting.get(f"{ref.kind} {ref.name}")
+        words = waiting.get(_identity(ref).shown_from(namespace))
         if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
             continue  # what its pod waits for is the cause
         found = await objects.get(ref)
@@ -77,7 +78,7 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
 
 
 def _cause(reason: Reason, message: str, ref: ObjectRef, hint: str) -> Cause:
-    return Cause(reason, message, ref.kind, ref.name, None, hint)
+    return Cause(reason, message, _identity(ref), None, hint)
 
 
 def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef | None:
@@ -86,6 +87,10 @@ def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef | None:
     if (group_of(version), kind) not in (_JOB, _DEPLOYMENT, CLAIM) or not meta.get("name"):
         return None
     return ObjectRef(version, kind, meta["name"], meta.get("namespace") or namespace)
+
+
+def _identity(ref: ObjectRef) -> Identity:
+    return Identity(group_of(ref.api_version), ref.kind, ref.namespace, ref.name)
 
 
 def _kind(ref: ObjectRef) -> tuple[str, str]:

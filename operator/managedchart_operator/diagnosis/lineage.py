@@ -12,108 +12,121 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from managedchart_operator.diagnosis.objects import Identity
+from managedchart_operator.diagnosis.objects import Identity, owner_among, owners_of
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.times import read_time
 
 _API_VERSIONS = {
-    "ReplicaSet": "apps/v1",
-    "Deployment": "apps/v1",
-    "StatefulSet": "apps/v1",
-    "DaemonSet": "apps/v1",
-    "Job": "batch/v1",
-    "CronJob": "batch/v1",
+    ("apps", "ReplicaSet"): "apps/v1",
+    ("apps", "Deployment"): "apps/v1",
+    ("apps", "StatefulSet"): "apps/v1",
+    ("apps", "DaemonSet"): "apps/v1",
+    ("batch", "Job"): "batch/v1",
+    ("", "ReplicationController"): "v1",
 }
+_REPLICA_SET, _JOB = ("apps", "ReplicaSet"), ("batch", "Job")
 _REVISION = "deployment.kubernetes.io/revision"
 
 
 @dataclass(slots=True)
 class Lineage:
-    """Answers for one run. `rendered` are the objects of the release, by kind and name."""
+    """Answers for one run. `rendered` are the objects of the release."""
 
     objects: Objects
-    namespace: str
     rendered: frozenset[Identity]
     since: datetime
-    _known: dict[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
+    _known: dict[Identity, dict[str, Any] | None] = field(default_factory=dict)
 
     async def root_of(self, pod: Pod) -> Identity | None:
         """Return which rendered object a pod of the present revision comes from; None for every other pod. Raises KubeError."""
-        if ("Pod", pod.name) in self.rendered:
-            return ("Pod", pod.name) if self._made_in_run(pod.created) else None
-        for kind, name, _ in pod.owners:
-            root = await self.root_of_controller(kind, name, pod=pod)
+        if pod.identity in self.rendered:
+            return pod.identity if self.made_in_run(pod) else None
+        for controller in self._controllers_of(pod):
+            root = await self.root_of_controller(controller, pod=pod)
             if root is not None:
                 return root
         return None
 
-    async def root_of_controller(self, kind: str, name: str, *, pod: Pod | None = None) -> Identity | None:
-        """The same for a controller by kind and name, as events tell of it. Raises KubeError."""
-        if kind == "ReplicaSet":
-            return await self._of_replica_set(name)
-        if (kind, name) in self.rendered:
-            if kind == "StatefulSet" and pod is not None:
-                found = await self._get(kind, name)
-                wanted = ((found or {}).get("status") or {}).get("updateRevision")
-                return (kind, name) if pod.labels.get("controller-revision-hash") == wanted else None
-            return (kind, name) if pod is None or self._made_in_run(pod.created) else None
-        if kind == "Job":
-            job = await self._get(kind, name)
-            for owner in ((job or {}).get("metadata") or {}).get("ownerReferences") or ():
-                if (owner["kind"], owner["name"]) in self.rendered:
-                    return (owner["kind"], owner["name"])
+    async def root_of_controller(self, controller: Identity, *, pod: Pod | None = None) -> Identity | None:
+        """The same for a controller, as events tell of it. Raises KubeError."""
+        if controller.group_kind == _REPLICA_SET:
+            return await self._of_replica_set(controller)
+        if controller in self.rendered:
+            if pod is None:
+                return controller
+            if controller.group_kind == ("apps", "StatefulSet"):
+                return controller if await self._is_updated(controller, pod) else None
+            return controller if self.made_in_run(pod) else None
+        if controller.group_kind == _JOB:
+            return self._owner_of(await self.read(controller), controller.namespace)
         return None
 
     async def is_foreign(self, pod: Pod) -> bool:
         """Whether a pod comes from none of the rendered objects, of whatever revision; this never changes. Raises KubeError."""
-        if ("Pod", pod.name) in self.rendered:
+        if pod.identity in self.rendered:
             return False
-        return all([await self.is_foreign_controller(kind, name) for kind, name, _ in pod.owners])
+        return all([await self.is_foreign_controller(controller) for controller in self._controllers_of(pod)])
 
-    async def is_foreign_controller(self, kind: str, name: str) -> bool:
-        """The same for a controller by kind and name. Raises KubeError."""
-        if (kind, name) in self.rendered:
+    async def is_foreign_controller(self, controller: Identity) -> bool:
+        """The same for a controller. Raises KubeError."""
+        if controller in self.rendered:
             return False
-        if kind not in ("ReplicaSet", "Job"):
+        if controller.group_kind not in (_REPLICA_SET, _JOB):
             return True
-        found = await self._get(kind, name)
-        if found is None:
-            return False  # its owner is not known
-        owners = (found.get("metadata") or {}).get("ownerReferences") or ()
-        return all((owner["kind"], owner["name"]) not in self.rendered for owner in owners)
+        found = await self.read(controller)
+        # Of one that is not there the owner is not known.
+        return found is not None and self._owner_of(found, controller.namespace) is None
 
-    def forget(self) -> None:
-        """Look at the objects anew: they may have changed since."""
-        self._known.clear()
-
-    async def _of_replica_set(self, name: str) -> Identity | None:
-        found = await self._get("ReplicaSet", name)
-        meta = (found or {}).get("metadata") or {}
-        for owner in meta.get("ownerReferences") or ():
-            if owner["kind"] != "Deployment" or ("Deployment", owner["name"]) not in self.rendered:
-                continue
-            deployment = await self._get("Deployment", owner["name"])
-            if deployment is None:
-                return None
-            seen = (deployment.get("status") or {}).get("observedGeneration") == deployment["metadata"].get(
-                "generation"
-            )
-            revision = (deployment["metadata"].get("annotations") or {}).get(_REVISION)
-            newest = revision == (meta.get("annotations") or {}).get(_REVISION)
-            return ("Deployment", owner["name"]) if seen and newest else None
-        return ("ReplicaSet", name) if ("ReplicaSet", name) in self.rendered else None
-
-    def _made_in_run(self, created: str) -> bool:
-        made = read_time(created)
+    def made_in_run(self, pod: Pod) -> bool:
+        """Whether a pod was made during the run."""
+        made = read_time(pod.created)
         return made is not None and made >= self.since.replace(microsecond=0)
 
-    async def _get(self, kind: str, name: str) -> dict[str, Any] | None:
-        if (kind, name) not in self._known:
-            ref = ObjectRef(_API_VERSIONS[kind], kind, name, self.namespace)
-            self._known[kind, name] = await self.objects.get(ref)
-        return self._known[kind, name]
+    async def read(self, controller: Identity) -> dict[str, Any] | None:
+        """Return a controller as it is now, or None; each is read once. Raises KubeError.
+
+        None also for kinds that Kubernetes itself does not make pods of.
+        """
+        if controller not in self._known:
+            version = _API_VERSIONS.get(controller.group_kind)
+            ref = ObjectRef(version or "", controller.kind, controller.name, controller.namespace)
+            self._known[controller] = await self.objects.get(ref) if version else None
+        return self._known[controller]
+
+    def _controllers_of(self, pod: Pod) -> list[Identity]:
+        """Return what made a pod: objects of its namespace, and cluster-wide ones of the release."""
+        found = []
+        for owner in pod.owners:
+            near, cluster_wide = owner.identities(pod.namespace)
+            found.append(cluster_wide if cluster_wide in self.rendered else near)
+        return found
+
+    async def _of_replica_set(self, replica_set: Identity) -> Identity | None:
+        found = await self.read(replica_set)
+        meta = (found or {}).get("metadata") or {}
+        for owner in owners_of(meta):
+            near, _ = owner.identities(replica_set.namespace)
+            if near.group_kind != ("apps", "Deployment") or near not in self.rendered:
+                continue
+            deployment = await self.read(near)
+            if deployment is None:
+                return None
+            revision = (deployment["metadata"].get("annotations") or {}).get(_REVISION)
+            newest = revision == (meta.get("annotations") or {}).get(_REVISION)
+            return near if newest and _is_observed(deployment) else None
+        return replica_set if replica_set in self.rendered else None
+
+    async def _is_updated(self, stateful_set: Identity, pod: Pod) -> bool:
+        found = await self.read(stateful_set)
+        # Before the controller has seen the new spec, the former revision is still called the updated one.
+        if found is None or not _is_observed(found):
+            return False
+        return pod.labels.get("controller-revision-hash") == (found.get("status") or {}).get("updateRevision")
+
+    def _owner_of(self, found: dict[str, Any] | None, namespace: str) -> Identity | None:
+        return owner_among(self.rendered, owners_of((found or {}).get("metadata") or {}), namespace)
 
 
 async def root_or_none(lineage: Lineage, pod: Pod) -> Identity | None:
@@ -122,3 +135,8 @@ async def root_or_none(lineage: Lineage, pod: Pod) -> Identity | None:
         return await lineage.root_of(pod)
     except KubeError:
         return None
+
+
+def _is_observed(found: dict[str, Any]) -> bool:
+    """Whether its controller has seen the present generation."""
+    return bool((found.get("status") or {}).get("observedGeneration") == found["metadata"].get("generation"))

@@ -5,13 +5,16 @@ most two connections a namespace, none soon after the last run that uses it; wha
 """
 
 import logging
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.pods import Pod, read_pods
+from managedchart_operator.diagnosis.refusals import Creations, Refusal
 from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
@@ -39,13 +42,30 @@ class NamespaceView(View):
     """By UID of the event."""
     troubled: dict[str, Pod] = field(default_factory=dict)
     """The pods that are there and have a container whose image cannot be pulled, or that keeps ending."""
-    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The events by which controllers tell that they cannot create their pods."""
+    creations: Creations = field(default_factory=Creations)
+    gone: set[str] = field(default_factory=set)
+    """UIDs of those of `pods` that are not there any more."""
+    moved: float = -math.inf
+    """When a pod last became ready, ended or went, on the monotonic clock: a refused pod may be created after that."""
+
+    @property
+    def refused(self) -> Mapping[str, Refusal]:
+        """What controllers report that could not create their last pod, by the controller's UID."""
+        return self.creations.refused
+
+    @property
+    def there(self) -> list[Pod]:
+        """The pods that are there."""
+        return [pod for uid, pod in self.pods.items() if uid not in self.gone]
 
     def see_pod(self, pod: Pod) -> None:
         """Take in a pod as it is now."""
         before = self.troubled.pop(pod.uid, None)
+        known = self.pods.get(pod.uid)
+        if known is not None and ((pod.ready and not known.ready) or (pod.ended and not known.ended)):
+            self.moved = time.monotonic()
         self.pods[pod.uid] = pod
+        self.gone.discard(pod.uid)
         if any(container.image_unavailable or container.crashing for container in pod.containers):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
@@ -54,9 +74,13 @@ class NamespaceView(View):
             oldest = next(iter(self.pods))
             del self.pods[oldest]
             self.troubled.pop(oldest, None)
+            self.gone.discard(oldest)
 
     def see_pod_gone(self, uid: str) -> None:
         """Take in that a pod is no more: what it last was is remembered, but it is in no trouble now."""
+        if uid in self.pods:
+            self.gone.add(uid)
+            self.moved = time.monotonic()
         if self.troubled.pop(uid, None):
             self.tell()
 
@@ -65,13 +89,11 @@ class NamespaceView(View):
         uid = event["metadata"]["uid"]
         event["metadata"].pop("managedFields", None)
         self.events[uid] = event
-        if event.get("reason") == "FailedCreate" and event.get("type") == "Warning":
-            self.refused[uid] = event
+        if self.creations.see(event):
             self.tell()
         while len(self.events) > MAX_EVENTS:
             oldest = next(iter(self.events))
-            del self.events[oldest]
-            self.refused.pop(oldest, None)
+            self.creations.forget(self.events.pop(oldest))
 
 
 _Take = Callable[[NamespaceView, Change], None]
@@ -110,7 +132,7 @@ def _take_pods(view: NamespaceView, change: Change) -> None:
     match change.type:
         case "Listed":
             there = read_pods(change.object["items"])
-            for uid in view.troubled.keys() - {pod.uid for pod in there}:
+            for uid in view.pods.keys() - view.gone - {pod.uid for pod in there}:
                 view.see_pod_gone(uid)
             for pod in there:
                 view.see_pod(pod)

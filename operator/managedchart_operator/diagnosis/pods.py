@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from managedchart_operator.diagnosis.objects import Identity, Owner, owners_of
 from managedchart_operator.errors import UNREADABLE
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,16 @@ class Container:
         return self.state != "waiting" or self.restarts > 0 or self.exit_code is not None
 
     @property
+    def misconfigured(self) -> bool:
+        """Whether it cannot be started with the configuration that it refers to."""
+        return self.state == "waiting" and self.reason in CONFIG_REASONS
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it is in trouble at this moment: one that was restarted and runs may become ready this time."""
+        return self.image_unavailable or self.misconfigured or (self.crashing and self.state != "running")
+
+    @property
     def crashing(self) -> bool:
         """Whether it keeps ending with an error."""
         if self.state == "waiting":
@@ -71,10 +82,10 @@ class Pod:
     """One pod."""
 
     uid: str
+    namespace: str
     name: str
     phase: str
-    owners: tuple[tuple[str, str, str], ...]
-    """Kind, name and UID of its owners."""
+    owners: tuple[Owner, ...]
     labels: Mapping[str, str]
     created: str
     deleting: bool
@@ -86,15 +97,32 @@ class Pod:
     message: str = ""
 
     @property
+    def identity(self) -> Identity:
+        """Which object it is."""
+        return Identity("", "Pod", self.namespace, self.name)
+
+    @property
+    def of_job(self) -> bool:
+        """Whether a Job made it: such a pod ends when its work is done."""
+        return any((owner.group, owner.kind) == ("batch", "Job") for owner in self.owners)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of its containers have ended for good."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def on_its_way(self) -> bool:
+        """Whether it may still become ready or, if a Job made it, end well, as far as can be seen now."""
+        if self.ended or self.deleting or any(c.stuck for c in self.containers):
+            return False
+        return self.of_job or not self.ready
+
+    @property
     def failing(self) -> tuple[Container, ...]:
         """Its containers that are in trouble."""
         return tuple(
-            c
-            for c in self.containers
-            if c.image_unavailable
-            or c.crashing
-            or c.out_of_memory
-            or (c.state == "waiting" and c.reason in CONFIG_REASONS)
+            c for c in self.containers if c.image_unavailable or c.crashing or c.out_of_memory or c.misconfigured
         )
 
 
@@ -118,9 +146,10 @@ def read_pod(body: Mapping[str, Any]) -> Pod:
     scheduled = conditions.get("PodScheduled") or {}
     return Pod(
         uid=meta["uid"],
+        namespace=meta.get("namespace") or "",
         name=meta["name"],
         phase=status.get("phase") or "Pending",
-        owners=tuple((owner["kind"], owner["name"], owner["uid"]) for owner in meta.get("ownerReferences") or ()),
+        owners=owners_of(meta),
         labels=meta.get("labels") or {},
         created=meta.get("creationTimestamp") or "",
         deleting=meta.get("deletionTimestamp") is not None,

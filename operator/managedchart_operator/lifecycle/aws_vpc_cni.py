@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from managedchart_operator.api.spec import Action
-from managedchart_operator.diagnosis.refusals import Refusal, refused
+from managedchart_operator.diagnosis.apply_refusals import Refusal, refused
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.ownership import is_marked, marks, other_release
 from managedchart_operator.kube.objects import ObjectRef

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.diagnosis.refusals import refused
+from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
@@ -50,8 +50,8 @@ class Trial:
         """
         # What was applied from the client's side before, helm takes over on the server's side without a conflict.
         force = self.force or (self.stored is not None and not self.stored.applied_by_server)
-        made = (item.get("metadata") or {} for item in rendered if item["kind"] == "Namespace")
-        to_be_made = {meta.get("name") for meta in made} | {self.namespace}
+        made = (item for item in rendered if (item.get("apiVersion"), item["kind"]) == ("v1", "Namespace"))
+        to_be_made = {(item.get("metadata") or {}).get("name") for item in made} | {self.namespace}
         refusals, untried = [], 0
         for item in rendered:
             ref = await _reference(self.objects, item, namespace=self.namespace)

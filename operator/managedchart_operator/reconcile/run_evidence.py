@@ -1,8 +1,8 @@
 """Watches over one run, and tells afterwards what was seen.
 
-Purpose: ends it early when it waits in vain, and collects what explains a failure or a stuck removal. Boundary: joins
+Purpose: ends it early when waiting cannot succeed, and collects what explains a failure or a stuck removal. Boundary: joins
 `diagnosis` with the release Secrets; what the findings mean for the status is told by `run_recorder`. Invariants: the
-namespace is watched only while a run needs it; every text that leaves here is redacted.
+namespaces of the release are watched only while a run needs it; every text that leaves here is redacted.
 """
 
 import asyncio
@@ -20,7 +20,12 @@ from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
 from managedchart_operator.diagnosis.halted import find_halted
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
-from managedchart_operator.diagnosis.objects import Identity, identities
+from managedchart_operator.diagnosis.objects import (
+    MAX_NAMESPACES,
+    cluster_wide_kinds,
+    identities,
+    namespaces_of,
+)
 from managedchart_operator.diagnosis.readiness import SPEC_TELLS, State, needs_waiting, readiness
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError
@@ -32,8 +37,13 @@ from managedchart_operator.reasons import Reason
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this; those
 # that are not may want to be explained. What happened earlier is not lost: the watch begins with all pods and events there.
 WATCH_AFTER_SECONDS = 0.25
-# What has pods.
-_WORKLOADS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1", "Job": "batch/v1"}
+# What has pods, by group and kind.
+_WORKLOADS = {
+    ("apps", "Deployment"): "apps/v1",
+    ("apps", "StatefulSet"): "apps/v1",
+    ("apps", "DaemonSet"): "apps/v1",
+    ("batch", "Job"): "batch/v1",
+}
 # Kinds of which more than the metadata is needed: what they wait for, and the values that no text may show.
 _NEEDED_WHOLE = SPEC_TELLS | {"Secret"}
 # Objects without finalizers go within milliseconds of their last pod.
@@ -61,22 +71,26 @@ class RunEvidence:
     values: Mapping[str, Any] = field(default_factory=dict)
     unready: frozenset[ObjectRef] | None = None
     """The objects for which the operator has waited in vain; None where helm waits."""
-    _view: NamespaceView | None = None
+    _views: dict[str, NamespaceView] = field(default_factory=dict)
+    """By namespace."""
     _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _waits: int = 0
     _waiting: asyncio.Event = field(default_factory=asyncio.Event)
     _all_applied: bool = False
     _known: Deployed | None = None
     _objects: list[dict[str, Any]] = field(default_factory=list)
-    _hooks: frozenset[Identity] = frozenset()
+    _hooks: list[dict[str, Any]] = field(default_factory=list)
+    _namespaces: list[str] = field(default_factory=list)
+    """Those of the objects that are waited for, once they are `_placed`."""
+    _placed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
-        """Close the watch of the namespace, if one was opened."""
+        """Close the watches of the namespaces, if any were opened."""
         await self._watching.aclose()
 
     def redactor(self) -> Redactor:
         """Return what takes the secrets of this run out of a text."""
-        return Redactor(secrets_in_values(self.values) | secrets_in_manifest(self._objects))
+        return Redactor(secrets_in_values(self.values) | secrets_in_manifest(self._all))
 
     def helm_waits(self) -> None:
         """Take down that helm has begun to wait: once for each hook, then for the release's objects."""
@@ -89,7 +103,7 @@ class RunEvidence:
         self._waiting.set()
 
     async def watch_over(self, work: Coroutine[Any, Any, None], *, grace: float | None) -> Cause | None:
-        """Do the work, and end it early when the namespace shows that it waits in vain; returns why then.
+        """Do the work, and end it early when the namespaces show that waiting cannot succeed; returns why then.
 
         Raises what the work raises; `grace` in seconds as in `FailFast`; None ends nothing.
         """
@@ -112,35 +126,54 @@ class RunEvidence:
             await asyncio.gather(task, watch, return_exceptions=True)
 
     async def _watch(self, *, grace: float | None) -> Cause:
-        """Watch the namespace until cancelled; returns before that only when it waits in vain.
+        """Watch the release's namespaces until cancelled; returns before that only when waiting cannot succeed.
 
         `grace` in seconds as in `FailFast`; None only remembers what is seen.
         """
         await self._waiting.wait()
         await asyncio.sleep(WATCH_AFTER_SECONDS)
-        self._view = await self._watching.enter_async_context(self.watches.use(self.namespace))
+        for namespace in (await self._namespaces_to_watch())[:MAX_NAMESPACES]:
+            self._views[namespace] = await self._watching.enter_async_context(self.watches.use(namespace))
         if grace is None:
             await asyncio.Event().wait()
         return await FailFast(
-            view=self._view,
+            views=self._views,
             namespace=self.namespace,
             since=self.since,
             grace=grace or 0.0,
             applied=lambda: self.applied,
             rendered=self._rendered_now,
-            lineage_of=lambda rendered: Lineage(self.collector.objects, self.namespace, rendered, self.since),
+            lineage_of=lambda rendered: Lineage(self.collector.objects, rendered, self.since),
         ).hopeless()
+
+    async def _namespaces_to_watch(self) -> list[str]:
+        if not self._all_applied:
+            # helm waits for a hook, or for everything: `rendered` is not asked for.
+            try:
+                return namespaces_of(await self._read_waited_for(hooks=True), namespace=self.namespace)
+            except (KubeError, HelmError):
+                return [self.namespace]  # the look at the end tells what could not be read
+        await self._placed.wait()
+        return self._namespaces
 
     async def rendered(self) -> list[dict[str, Any]]:
         """Return outlines of the newest revision's objects that may not be ready at once; nothing of them is kept.
 
         Raises KubeError, HelmError.
         """
+        found = await self._read_waited_for(hooks=False)
+        self._namespaces = namespaces_of(found, namespace=self.namespace)
+        self._placed.set()
+        return found
+
+    async def _read_waited_for(self, *, hooks: bool) -> list[dict[str, Any]]:
+        """Read outlines of the newest revision's objects that may not be ready at once. Raises KubeError, HelmError."""
         found = await self.newest()
         if found is None:
             return []
+        manifests = [*(found.stored.hook_manifests if hooks else ()), found.stored.manifest]
         try:
-            return await asyncio.to_thread(_waited_for, found.stored.manifest)
+            return await asyncio.to_thread(_waited_for, manifests)
         except ManifestError as error:
             raise _unreadable(found.revision, error) from error
 
@@ -150,10 +183,10 @@ class RunEvidence:
             await self._read()
         except (KubeError, HelmError) as error:
             return Findings(incomplete=f"the release could not be read: {self.redactor()(error.message)}")
-        if not self._objects:
+        if not self._all:
             return Findings()
         subject = Subject(self.namespace, self._objects, self._hooks, self.since)
-        findings = await self.collector.collect(subject, view=self._view, redact=self.redactor())
+        findings = await self.collector.collect(subject, views=self._views, redact=self.redactor())
         if findings.cause is None and self._waiting.is_set():
             findings = replace(findings, cause=await self._halted(findings))
         return findings
@@ -174,17 +207,16 @@ class RunEvidence:
     async def is_healthy(self) -> bool:
         """Whether all workloads of the newest revision have come up. Raises KubeError, HelmError."""
         await self._read()
-        for item in self._objects:
-            version = _WORKLOADS.get(item["kind"])
-            if version is None or (item["kind"], item["metadata"]["name"]) in self._hooks:
+        for identity in identities(self._objects, namespace=self.namespace):
+            version = _WORKLOADS.get(identity.group_kind)
+            if version is None:
                 continue
-            namespace = item["metadata"].get("namespace") or self.namespace
             found = await self.collector.objects.get(
-                ObjectRef(version, item["kind"], item["metadata"]["name"], namespace)
+                ObjectRef(version, identity.kind, identity.name, identity.namespace)
             )
-            if found is None or readiness(found, api_version=version, kind=item["kind"]).state is not State.CURRENT:
+            if found is None or readiness(found, api_version=version, kind=identity.kind).state is not State.CURRENT:
                 return False
-        return bool(self._objects)
+        return bool(self._all)
 
     async def remember(self, found: Deployed, left: Iterable[dict[str, Any]]) -> None:
         """Keep what the release renders while it is still there, and what is `left` of earlier revisions.
@@ -199,14 +231,14 @@ class RunEvidence:
         """Whether a removal has to wait for what hangs on the release's objects. Never raises but for a cancel."""
         if self._known is None:
             return True
-        return await have_dependents(self.collector.objects, self.namespace, self._objects)
+        return await have_dependents(self.collector.objects, self.namespace, self._all)
 
     async def wait_until_gone(self, seconds: float) -> bool:
         """Look until none of the release's objects is being deleted any more; False when the time is over.
 
         Raises KubeError for what cannot be told, but for an API server that does not answer for a while.
         """
-        left = await references(self.collector.objects, self.namespace, self._objects)
+        left = await references(self.collector.objects, self.namespace, self._all)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # They are of any kinds: a watch on each would cost more than a few looks.
@@ -231,7 +263,7 @@ class RunEvidence:
         if self._known is None:
             with contextlib.suppress(KubeError, HelmError):
                 await self._read()
-        refs = await references(self.collector.objects, self.namespace, self._objects)
+        refs = await references(self.collector.objects, self.namespace, self._all)
         return await find_blockers(self.collector.objects, refs)
 
     async def _read(self) -> None:
@@ -246,7 +278,7 @@ class RunEvidence:
             objects = await asyncio.to_thread(outline, found.stored.manifest, whole=_NEEDED_WHOLE)
         except ManifestError as error:
             raise _unreadable(found.revision, error) from error
-        self._known, self._objects, self._hooks = found, hooks + objects, identities(hooks)
+        self._known, self._objects, self._hooks = found, objects, hooks
 
     async def _rendered_now(self) -> Rendered | None:
         """Return what the run's own revision renders; None while it is not stored yet."""
@@ -257,7 +289,16 @@ class RunEvidence:
                 return None  # looked at again with the next suspicion
         if not self._knows_its_own:
             return None
-        return Rendered(identities(self._objects), self._hooks)
+        cluster_wide = await cluster_wide_kinds(self.collector.objects, self._all)
+        objects, hooks = (
+            identities(items, namespace=self.namespace, cluster_wide=cluster_wide) for items in (self._all, self._hooks)
+        )
+        return Rendered(objects, hooks)
+
+    @property
+    def _all(self) -> list[dict[str, Any]]:
+        """The objects of the newest revision that was read, its hooks first."""
+        return [*self._hooks, *self._objects]
 
     @property
     def _knows_its_own(self) -> bool:
@@ -275,9 +316,9 @@ class RunEvidence:
         return self._waits > self._known.stored.hooks_before(operation)
 
 
-def _waited_for(manifest: str) -> list[dict[str, Any]]:
-    """Return what of a manifest needs waiting, without what does not name it."""
-    return [item for item in outline(manifest, whole=SPEC_TELLS) if needs_waiting(item)]
+def _waited_for(manifests: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what of manifests needs waiting, without what does not name it."""
+    return [item for item in outline(*manifests, whole=SPEC_TELLS) if needs_waiting(item)]
 
 
 def _unreadable(revision: Revision, error: ManifestError) -> HelmError:

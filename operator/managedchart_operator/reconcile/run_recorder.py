@@ -234,7 +234,10 @@ class RunRecorder:
                 reason=error.reason.value,
                 message=shorten(error.message),
                 root_cause=RootCause(
-                    kind=cause.kind, namespace=self.chart.release_namespace, name=cause.name, container=cause.container
+                    kind=cause.subject.kind,
+                    namespace=cause.subject.namespace,
+                    name=cause.subject.name,
+                    container=cause.container,
                 )
                 if cause and cause.reason == error.reason
                 else None,

@@ -8,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.diagnosis.events import MAX_EVENTS, MAX_TEXT, is_older, last_seen, select, shorten
-from managedchart_operator.diagnosis.objects import ReleaseObjects
+from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
-OURS = ReleaseObjects(frozenset({("Deployment", "web"), ("Job", "migrate")}), frozenset({"pod-1", "pod-2"}))
+OURS = ReleaseObjects(
+    frozenset(
+        {
+            Identity("apps", "Deployment", "apps", "web"),
+            Identity("batch", "Job", "apps", "migrate"),
+            Identity("example.com", "Cluster", "", "whole"),
+        }
+    ),
+    frozenset({"pod-1", "pod-2"}),
+)
 
 
 def at(seconds: float) -> str:
@@ -28,7 +37,7 @@ def event(
     uid: str = "pod-1",
     **fields: Any,
 ) -> dict[str, Any]:
-    subject = {"kind": kind, "name": name, "uid": uid}
+    subject = {"apiVersion": "v1", "kind": kind, "namespace": "apps", "name": name, "uid": uid}
     return {
         "type": "Warning",
         "reason": "BackOff",
@@ -69,16 +78,21 @@ def test_an_event_without_a_time_does_not_count() -> None:
     [
         ({"kind": "Pod", "name": "web-1", "uid": "pod-1"}, True),
         ({"kind": "Pod", "name": "web-1", "uid": "pod-of-somebody"}, False),
-        ({"kind": "Deployment", "name": "web", "uid": "any"}, True),
-        ({"kind": "Deployment", "name": "web"}, True),
-        ({"kind": "Service", "name": "web", "uid": "any"}, False),
-        ({"kind": "Deployment", "name": "other", "uid": "any"}, False),
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "apps", "name": "web", "uid": "any"}, True),
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "apps", "name": "web"}, True),
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "other", "name": "web"}, False),
+        ({"apiVersion": "example.com/v1", "kind": "Deployment", "namespace": "apps", "name": "web"}, False),
+        ({"kind": "Deployment", "namespace": "apps", "name": "web"}, False),
+        ({"apiVersion": "v1", "kind": "Service", "namespace": "apps", "name": "web", "uid": "any"}, False),
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "apps", "name": "other", "uid": "any"}, False),
+        ({"apiVersion": "example.com/v2", "kind": "Cluster", "name": "whole"}, True),
+        ({"apiVersion": "example.com/v2", "kind": "Cluster", "namespace": "apps", "name": "whole"}, False),
         ({}, False),
         (None, False),
     ],
 )
 def test_only_events_of_the_releases_objects_count(subject: dict[str, str] | None, ours: bool) -> None:
-    """A pod by its UID, since the pod of another release may have had the same name."""
+    """A pod by its UID, since the pod of another release may have had the same name; a rendered one by its identity."""
     assert bool(messages(event() | {"involvedObject": subject})) is ours
 
 
@@ -103,8 +117,20 @@ def test_every_writers_time_is_read(fields: dict[str, Any], seen: float) -> None
 
 def test_the_same_text_of_the_same_object_stands_once_with_its_count() -> None:
     [found] = select([event(count=3, seen=at(2)), event(count=4, seen=at(9)), event(seen=at(4))], OURS, since=BEGAN)
-    assert (found.count, found.last_seen) == (8, at(9))
-    assert (found.type, found.reason, found.object) == ("Warning", "BackOff", "Pod web-1")
+    shown = found.shown_from("apps")
+    assert (shown.count, shown.last_seen) == (8, at(9))
+    assert (shown.type, shown.reason, shown.object) == ("Warning", "BackOff", "Pod web-1")
+
+
+def test_an_event_from_another_namespace_says_so() -> None:
+    [found] = select([event()], OURS, since=BEGAN)
+    assert found.shown_from("other").object == "Pod apps/web-1"
+
+
+def test_events_of_one_name_in_two_namespaces_are_two() -> None:
+    elsewhere = event(uid="pod-2")
+    elsewhere["involvedObject"]["namespace"] = "other"
+    assert len(select([event(), elsewhere], OURS, since=BEGAN)) == 2
 
 
 def test_another_object_or_another_text_stands_for_itself() -> None:
@@ -120,7 +146,8 @@ def test_a_series_counts_as_often_as_it_says() -> None:
 def test_a_sparse_event_is_told_with_what_it_has() -> None:
     bare = {"involvedObject": {"uid": "pod-1"}, "eventTime": at(1)}
     [found] = select([bare], OURS, since=BEGAN)
-    assert (found.type, found.reason, found.object, found.message, found.count) == ("Normal", "Unknown", "? ?", "", 1)
+    shown = found.shown_from("apps")
+    assert (shown.type, shown.reason, shown.object, shown.message, shown.count) == ("Normal", "Unknown", "? ?", "", 1)
 
 
 # ---- in order, and not too many
@@ -168,7 +195,7 @@ def test_nothing_of_the_run_is_lost_or_counted_twice(events: list[dict[str, Any]
         item for item in events if item["involvedObject"]["uid"] in OURS.owned and item["lastTimestamp"] >= at(0)
     ]
     assert sum(item.count for item in found) == sum(max(item["count"], 1) for item in counted)
-    keys = [(item.object, item.reason, item.message) for item in found]
+    keys = [(item.subject, item.reason, item.message) for item in found]
     assert len(keys) == len(set(keys))
 
 

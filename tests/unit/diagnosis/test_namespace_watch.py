@@ -21,8 +21,11 @@ def pod(name: str, **state: Any) -> Any:
 IMAGE = {"waiting": {"reason": "ErrImagePull"}}
 
 
-def event(uid: str, reason: str, kind: str = "Warning") -> dict[str, Any]:
-    return {"metadata": {"uid": uid, "managedFields": [{}]}, "reason": reason, "type": kind}
+def event(uid: str, reason: str, kind: str = "Warning", *, version: int = 1) -> dict[str, Any]:
+    """An event about a controller of its own, which is called like the event."""
+    subject = {"kind": "ReplicaSet", "name": uid, "uid": f"controller-{uid}"}
+    meta = {"uid": uid, "resourceVersion": str(version), "managedFields": [{}]}
+    return {"metadata": meta, "reason": reason, "type": kind, "involvedObject": subject}
 
 
 def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
@@ -39,7 +42,11 @@ def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
     view.see_pod(pod("a", running={}))
     assert (view.version, list(view.troubled)) == (2, [])
     view.see_event(event("f", "FailedCreate"))
-    assert (view.version, list(view.refused)) == (3, ["f"])
+    assert (view.version, list(view.refused)) == (3, ["controller-f"])
+    view.see_event(event("g", "SuccessfulCreate", "Normal"))
+    assert view.version == 3, "nobody had refused it"
+    view.see_event(event("f", "SuccessfulCreate", "Normal", version=2))
+    assert (view.version, list(view.refused)) == (4, [])
 
 
 def test_a_pod_that_is_gone_is_remembered_and_in_no_trouble() -> None:
@@ -48,16 +55,17 @@ def test_a_pod_that_is_gone_is_remembered_and_in_no_trouble() -> None:
     view.see_pod(pod("a", **IMAGE))
     view.see_pod_gone("a")
     view.see_pod_gone("unknown")
-    assert (view.version, list(view.troubled), list(view.pods)) == (2, [], ["a"])
+    assert (view.version, list(view.troubled), list(view.pods), view.there) == (2, [], ["a"], [])
 
 
 async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
     api: FakeApiServer, client: KubeClient
 ) -> None:
-    """The list after that does not have it."""
+    """The list after that does not have it. Nor is it one that is merely starting."""
     status = {"containerStatuses": [{"name": "a", "ready": False, "restartCount": 0, "state": IMAGE}]}
     bad = {"metadata": {"uid": "bad", "name": "bad"}, "status": status}
-    lists = [[bad], []]
+    starting = {"metadata": {"uid": "starting", "name": "starting"}}
+    lists = [[starting, bad], []]
 
     async def answer(request: web.Request) -> web.Response:
         if "watch" in request.query:
@@ -70,7 +78,7 @@ async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
         version = await asyncio.wait_for(view.wait_for_change(0), 5)
         assert list(view.troubled) == ["bad"]
         await asyncio.wait_for(view.wait_for_change(version), 5)
-        assert (list(view.troubled), list(view.pods)) == ([], ["bad"])
+        assert (list(view.troubled), list(view.pods), view.there) == ([], ["starting", "bad"], [])
     await watches.close()
 
 
@@ -98,5 +106,10 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         view.see_pod(pod(name, **IMAGE))
         view.see_event(event(name, "FailedCreate"))
-    assert list(view.pods) == list(view.troubled) == list(view.events) == list(view.refused) == ["b", "c"]
+    view.see_pod_gone("b")
+    view.see_pod(pod("d", **IMAGE))
+    view.see_event(event("d", "FailedCreate"))
+    assert list(view.pods) == list(view.troubled) == list(view.events) == ["c", "d"]
+    assert list(view.refused) == ["controller-c", "controller-d"]
+    assert not view.gone
     assert "managedFields" not in view.events["c"]["metadata"]

@@ -69,9 +69,12 @@ async def test_objects_of_a_namespace_that_the_chart_or_helm_will_make_are_count
 
 
 async def test_a_namespace_that_nobody_will_make_is_a_refusal() -> None:
+    """Not even a kind of that name in another group."""
     objects = FakeObjects(a='namespaces "gone" not found')
     with pytest.raises(HelmError):
-        await trial(objects).judge([item("ConfigMap", "a", namespace="gone")])
+        await trial(objects).judge(
+            [item("Namespace", "gone", api_version="example.com/v1"), item("ConfigMap", "a", namespace="gone")]
+        )
 
 
 async def test_all_refusals_are_told_in_one_error_and_no_secret_in_it() -> None:

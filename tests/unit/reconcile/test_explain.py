@@ -7,11 +7,13 @@ import pytest
 from managedchart_operator.api.status import FailedContainer, FailureEvent, LastFailure
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.errors import ChartError, HelmError
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import MAX_BYTES, bound, explain
 
-CAUSE = Cause(Reason.IMAGE_PULL, "the image of Pod web-1 cannot be pulled", "Pod", "web-1", "main", "check the image")
+POD = Identity("", "Pod", "apps", "web-1")
+CAUSE = Cause(Reason.IMAGE_PULL, "the image of Pod web-1 cannot be pulled", POD, "main", "check the image")
 
 
 def helm_error(reason: Reason) -> HelmError:

@@ -8,6 +8,9 @@ import pytest
 from managedchart_operator.api.resource import RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase, ReleaseStatus
+from managedchart_operator.diagnosis.causes import Cause
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.errors import HelmError, OperatorError, ValuesError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
@@ -155,6 +158,17 @@ async def test_a_failure_tells_phase_reason_text_hint_and_revision() -> None:
         **({"containers": []} if "containers" in failure else {}),
     }
     assert telemetry.failures == [("Timeout", "Exec")]
+
+
+async def test_the_root_cause_is_named_where_it_is() -> None:
+    """Not in the namespace of the release, if the chart puts it elsewhere."""
+    api = FakeApi()
+    recorder = recorder_of(chart(), api)
+    pod = Identity("", "Pod", "kube-system", "agent-1")
+    recorder.evidence(Findings(cause=Cause(Reason.TIMEOUT, "it is not ready", pod, "main")))
+    fail(recorder)
+    failure = (await written(recorder, api))["lastFailure"]
+    assert failure["rootCause"] == {"kind": "Pod", "namespace": "kube-system", "name": "agent-1", "container": "main"}
 
 
 async def test_an_error_before_any_phase_belongs_to_pending() -> None:

@@ -1,0 +1,98 @@
+"""What there is in the namespaces of a release when it has failed: events, pods, and what controllers made.
+
+The collector asks for it once, and decides what of it belongs to the release. What the watches have seen before is part of it,
+since pods vanish. A namespace that cannot be read is reported, and the others are read all the same.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, Member, member_of
+from managedchart_operator.diagnosis.pods import Pod, read_pods
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.objects import Objects
+
+# What controllers make of a chart's objects, in the namespace of their owner.
+_OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
+# Where Kubernetes keeps the events about cluster-wide objects.
+_OF_CLUSTER_WIDE = "default"
+
+_Items = Iterable[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was found in the namespaces, and a sentence on each that could not be read."""
+
+    events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By UID of the event."""
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """By UID, those that are gone included."""
+    owned: list[Member] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    """By namespace."""
+
+    @property
+    def members(self) -> list[Member]:
+        """All that may belong to the release."""
+        return self.owned + [Member(pod.uid, pod.namespace, pod.owners) for pod in self.pods.values()]
+
+    def take_events(self, found: _Items) -> None:
+        """Take in events."""
+        self.events.update((event["metadata"]["uid"], event) for event in found)
+
+    def take_pods(self, found: _Items) -> None:
+        """Take in pods."""
+        self.pods.update((pod.uid, pod) for pod in read_pods(found))
+
+    def take_owned(self, found: _Items) -> None:
+        """Take in what may be made by a controller."""
+        self.owned += map(member_of, found)
+
+
+async def look(
+    objects: Objects,
+    events: Events,
+    namespaces: Sequence[str],
+    *,
+    views: Mapping[str, NamespaceView],
+    cluster_wide: bool,
+) -> Seen:
+    """Look into the first of the namespaces; `cluster_wide` says whether events about cluster-wide objects matter as well."""
+    seen = Seen()
+    for view in views.values():
+        seen.pods.update(view.pods)
+        seen.events.update(view.events)
+    looked, left_out = namespaces[:MAX_NAMESPACES], namespaces[MAX_NAMESPACES:]
+    readings = []
+    for namespace in looked:
+        readings += [
+            _read(seen, namespace, events.list(namespace), seen.take_events),
+            _read(seen, namespace, objects.list("v1", "Pod", namespace=namespace), seen.take_pods),
+        ]
+        readings += [
+            _read(seen, namespace, objects.list(*kind, namespace=namespace, metadata_only=True), seen.take_owned)
+            for kind in _OWNED_KINDS
+        ]
+    if cluster_wide and _OF_CLUSTER_WIDE not in looked:
+        readings.append(_read(seen, _OF_CLUSTER_WIDE, events.list(_OF_CLUSTER_WIDE), seen.take_events))
+    await asyncio.gather(*readings)
+    if left_out:
+        seen.missing[left_out[0]] = (
+            f"only {MAX_NAMESPACES} of the {len(namespaces)} namespaces of the release were looked at, "
+            f"not {left_out[0]}{' and others' if len(left_out) > 1 else ''}"
+        )
+    return seen
+
+
+async def _read(
+    seen: Seen, namespace: str, reading: Awaitable[list[dict[str, Any]]], take: Callable[[_Items], None]
+) -> None:
+    try:
+        take(await reading)
+    except KubeError as error:
+        seen.missing[namespace] = f"the evidence in namespace {namespace} could not be read: {error.message}"

@@ -1,0 +1,197 @@
+"""The evidence of a failure, from all namespaces of the release."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES
+from managedchart_operator.diagnosis.pods import read_pod
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
+
+SINCE = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def item(kind: str, name: str, *, version: str = "apps/v1", **meta: Any) -> dict[str, Any]:
+    """An object as a chart renders it."""
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **meta}}
+
+
+def found(kind: str, namespace: str, name: str, owner: tuple[str, str, str] | None = None, **fields: Any) -> Any:
+    """An object as the API server has it, made during the run."""
+    meta: dict[str, Any] = {
+        "uid": f"{kind}-{namespace}-{name}",
+        "namespace": namespace,
+        "name": name,
+        "creationTimestamp": SINCE.isoformat(),
+    }
+    if owner:
+        meta["ownerReferences"] = [
+            {"apiVersion": owner[0], "kind": owner[1], "name": owner[2], "uid": f"{owner[1]}-{namespace}-{owner[2]}"}
+        ]
+    return {"metadata": meta, **fields}
+
+
+def crashing(namespace: str, name: str, owner: tuple[str, str, str], **fields: Any) -> Any:
+    """A pod that keeps ending."""
+    status = {"name": "main", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 4, "ready": False}
+    return found("Pod", namespace, name, owner, status={"phase": "Running", "containerStatuses": [status]}, **fields)
+
+
+def event(namespace: str, subject: Mapping[str, str], text: str) -> dict[str, Any]:
+    """A Warning about an object."""
+    return {
+        "metadata": {"uid": f"{namespace}-{text}"},
+        "type": "Warning",
+        "reason": "BackOff",
+        "message": text,
+        "lastTimestamp": SINCE.isoformat(),
+        "involvedObject": {"uid": "any", **subject},
+    }
+
+
+class FakeCluster:
+    """Objects and events by namespace, and logs; `forbidden` namespaces cannot be read. Plays all three adapters."""
+
+    def __init__(
+        self, *there: tuple[str, dict[str, Any]], events: list[tuple[str, dict[str, Any]]] | None = None
+    ) -> None:
+        self.there = there
+        self.written = events or []
+        self.forbidden: set[str] = set()
+        self.listed: set[str] = set()
+        self.logs: list[str] = []
+
+    async def namespaced(self, _: str, kind: str) -> bool:
+        """Only Clusters are not."""
+        return kind != "Cluster"
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        """Read one object."""
+        uid = f"{ref.kind}-{ref.namespace}-{ref.name}"
+        return next((body for _, body in self.there if body["metadata"]["uid"] == uid), None)
+
+    async def tail(self, *, namespace: str, pod: str, **_: Any) -> str:
+        """Read the end of a log."""
+        self.logs.append(f"{namespace}/{pod}")
+        return "the end"
+
+    def list_of(self, namespace: str, kind: str) -> list[dict[str, Any]]:
+        """List the objects of a kind."""
+        self.listed.add(namespace)
+        if namespace in self.forbidden:
+            raise KubeError(f"{kind} is forbidden", reason=Reason.FORBIDDEN, transient=True, status=403)
+        if kind == "Event":
+            return [body for where, body in self.written if where == namespace]
+        return [body for known, body in self.there if known == kind and body["metadata"]["namespace"] == namespace]
+
+    async def collect(self, *rendered: dict[str, Any], **views: NamespaceView) -> Findings:
+        """Collect the evidence of a release in the namespace `apps`."""
+        collector = Collector(cast("Any", _Objects(self)), cast("Any", _Events(self)), cast("Any", self))
+        return await collector.collect(Subject("apps", rendered, (), SINCE), views=views, redact=lambda text: text)
+
+
+class _Objects:
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.get, self.namespaced, self._list = cluster.get, cluster.namespaced, cluster.list_of
+
+    async def list(self, _: str, kind: str, *, namespace: str, **__: Any) -> list[dict[str, Any]]:
+        return self._list(namespace, kind)
+
+
+class _Events:
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._list = cluster.list_of
+
+    async def list(self, namespace: str) -> list[dict[str, Any]]:
+        return self._list(namespace, "Event")
+
+
+DAEMON_SET = ("apps/v1", "DaemonSet", "agent")
+AGENT = item("DaemonSet", "agent", namespace="system")
+
+
+async def test_evidence_is_collected_where_the_objects_are() -> None:
+    """Pod, event and log of another namespace; what a stranger of the same name does in the release's is left out."""
+    cluster = FakeCluster(
+        ("Pod", crashing("system", "agent-1", DAEMON_SET)),
+        ("Pod", crashing("apps", "agent-2", DAEMON_SET)),
+        events=[
+            (
+                "system",
+                event(
+                    "system",
+                    {"uid": "Pod-system-agent-1", "kind": "Pod", "namespace": "system", "name": "agent-1"},
+                    "ours",
+                ),
+            ),
+            (
+                "apps",
+                event(
+                    "apps", {"uid": "Pod-apps-agent-2", "kind": "Pod", "namespace": "apps", "name": "agent-2"}, "theirs"
+                ),
+            ),
+        ],
+    )
+    findings = await cluster.collect(AGENT)
+    assert findings.cause is not None
+    assert (findings.cause.subject.namespace, findings.cause.subject.name) == ("system", "agent-1")
+    assert [(shown.object, shown.message) for shown in findings.events] == [("Pod system/agent-1", "ours")]
+    assert [container.pod for container in findings.containers] == ["system/agent-1"]
+    assert set(cluster.logs) == {"system/agent-1"}
+    assert findings.incomplete is None
+
+
+async def test_a_kind_of_the_same_name_in_another_group_is_not_ours() -> None:
+    """Its pod has the release's namespace and the name of its owner."""
+    owner = ("example.com/v1", "DaemonSet", "agent")
+    findings = await FakeCluster(("Pod", crashing("system", "agent-1", owner))).collect(AGENT)
+    assert (findings.cause, findings.containers) == (None, [])
+
+
+async def test_a_namespace_that_may_not_be_read_is_reported_alone() -> None:
+    """The evidence in the others is collected all the same."""
+    cluster = FakeCluster(("Pod", crashing("apps", "web-1", ("apps/v1", "DaemonSet", "web"))))
+    cluster.forbidden = {"system"}
+    findings = await cluster.collect(AGENT, item("DaemonSet", "web"))
+    assert findings.cause is not None
+    assert findings.cause.subject.name == "web-1"
+    assert findings.incomplete is not None
+    assert findings.incomplete.startswith("the evidence in namespace system could not be read: ")
+    assert "apps" not in findings.incomplete
+
+
+async def test_only_so_many_namespaces_are_looked_at() -> None:
+    """A manifest may name thousands. What was left out is said."""
+    cluster = FakeCluster()
+    findings = await cluster.collect(*(item("DaemonSet", "agent", namespace=f"n{number}") for number in range(20)))
+    assert cluster.listed == {"apps", *(f"n{number}" for number in range(MAX_NAMESPACES - 1))}
+    assert findings.incomplete is not None
+    assert f"only {MAX_NAMESPACES} of the 21 namespaces" in findings.incomplete
+
+
+async def test_events_about_a_cluster_wide_object_are_found() -> None:
+    """Kubernetes keeps them in the namespace `default`; nothing else is read there."""
+    subject = {"apiVersion": "example.com/v1", "kind": "Cluster", "name": "whole"}
+    daemon_set = found("DaemonSet", "apps", "agent", ("example.com/v1", "Cluster", "whole"))
+    cluster = FakeCluster(
+        ("DaemonSet", daemon_set),
+        ("Pod", crashing("default", "stray", DAEMON_SET)),
+        events=[("default", event("default", subject, "cannot be reconciled"))],
+    )
+    findings = await cluster.collect(item("Cluster", "whole", version="example.com/v1"))
+    assert [shown.object for shown in findings.events] == ["Cluster whole"]
+    assert findings.containers == []
+
+
+async def test_what_the_watch_of_another_namespace_saw_counts() -> None:
+    """The pod is gone, as those of hooks mostly are."""
+    view = NamespaceView()
+    view.see_pod(read_pod(crashing("system", "agent-1", DAEMON_SET)))
+    view.see_pod_gone("Pod-system-agent-1")
+    findings = await FakeCluster().collect(AGENT, system=view)
+    assert findings.cause is not None
+    assert findings.cause.reason is Reason.CRASH_LOOP

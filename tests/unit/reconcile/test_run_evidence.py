@@ -1,0 +1,134 @@
+"""Where a run is watched, and whose objects it goes by."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from managedchart_operator.diagnosis.namespace_watch import NamespaceView
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES
+from managedchart_operator.errors import KubeError
+from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
+
+
+def manifest(kind: str, *, namespace: str = "", version: str = "apps/v1", name: str = "a") -> str:
+    """An object as helm stores it."""
+    return f"---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace or '~'}}}\n"
+
+
+class FakeWatches:
+    """Remembers which namespaces are watched."""
+
+    def __init__(self) -> None:
+        self.used: list[str] = []
+        self.begun = asyncio.Event()
+        self.open: set[str] = set()
+
+    @asynccontextmanager
+    async def use(self, namespace: str) -> AsyncIterator[NamespaceView]:
+        """Nothing is seen in any of them."""
+        self.used.append(namespace)
+        self.begun.set()
+        self.open.add(namespace)
+        yield NamespaceView()
+        self.open.discard(namespace)
+
+
+class FakeObjects:
+    """Objects by kind, namespace and name."""
+
+    def __init__(self, *there: ObjectRef) -> None:
+        self.there = there
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        """A DaemonSet that is ready, if it is there."""
+        counts = ("desired", "current", "updated")
+        status = {f"{word}NumberScheduled": 1 for word in counts} | {"numberAvailable": 1, "numberReady": 1}
+        meta = {"generation": 1}
+        return {"metadata": meta, "status": {**status, "observedGeneration": 1}} if ref in self.there else None
+
+
+def evidence_of(*objects: str, hooks: tuple[str, ...] = (), fails: bool = False, there: Any = None) -> RunEvidence:
+    """The evidence of a run that makes revision 1 in the namespace `apps`."""
+    document = {"manifest": "".join(objects), "hooks": [{"manifest": hook} for hook in hooks]}
+
+    async def newest() -> Deployed:
+        if fails:
+            raise KubeError("forbidden", reason=Reason.FORBIDDEN, transient=True, status=403)
+        return Deployed(Revision(1, "deployed", "secret"), StoredRelease(document))
+
+    collector = cast("Any", SimpleNamespace(objects=there))
+    watches = cast("Any", FakeWatches())
+    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", newest)
+
+
+async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
+    """Return what is watched while the operator, or helm, waits."""
+    watches = cast("Any", evidence.watches)
+
+    async def work() -> None:
+        if by_operator:
+            evidence.all_is_applied()
+            await evidence.rendered()
+        else:
+            evidence.helm_waits()
+        await watches.begun.wait()
+
+    assert await asyncio.wait_for(evidence.watch_over(work(), grace=1.0), 5) is None
+    await evidence.close()
+    assert not watches.open
+    used: list[str] = watches.used
+    return used
+
+
+OBJECTS = (
+    manifest("Role", namespace="kube-system", version="rbac.authorization.k8s.io/v1"),
+    manifest("DaemonSet", namespace="system"),
+    manifest("DaemonSet"),
+)
+HOOK = manifest("Job", namespace="hooks", version="batch/v1")
+
+
+async def test_the_operator_watches_where_it_waits_for_something() -> None:
+    """The hooks have run, and of a Role nothing can be seen."""
+    assert await watched(evidence_of(*OBJECTS, hooks=(HOOK,)), by_operator=True) == ["apps", "system"]
+
+
+async def test_the_namespaces_of_hooks_are_watched_while_helm_waits() -> None:
+    """For one of them, or for everything."""
+    assert await watched(evidence_of(*OBJECTS, hooks=(HOOK,)), by_operator=False) == ["apps", "hooks", "system"]
+
+
+async def test_the_releases_own_namespace_is_watched_if_the_release_cannot_be_read() -> None:
+    """The look at the end says what is missing."""
+    assert await watched(evidence_of(*OBJECTS, fails=True), by_operator=False) == ["apps"]
+
+
+@pytest.mark.parametrize("by_operator", [True, False])
+async def test_only_so_many_namespaces_are_watched(*, by_operator: bool) -> None:
+    """Each costs two connections."""
+    many = (manifest("DaemonSet", namespace=f"n{number}") for number in range(20))
+    assert len(await watched(evidence_of(*many), by_operator=by_operator)) == MAX_NAMESPACES
+
+
+@pytest.mark.parametrize(
+    ("objects", "healthy"),
+    [
+        ([manifest("DaemonSet", namespace="system")], True),
+        ([manifest("DaemonSet", namespace="system"), manifest("DaemonSet", version="example.com/v1", name="b")], True),
+        ([manifest("DaemonSet", namespace="system"), manifest("DaemonSet")], False),
+        ([manifest("DaemonSet", namespace="elsewhere")], False),
+        ([], False),
+    ],
+)
+async def test_a_release_is_healthy_by_its_own_workloads(objects: list[str], *, healthy: bool) -> None:
+    """Where they are, and not by a kind of the same name in another group."""
+    there = FakeObjects(ObjectRef("apps/v1", "DaemonSet", "a", "system"))
+    assert await evidence_of(*objects, there=there).is_healthy() is healthy
