@@ -7,8 +7,10 @@
     ├── KubeError                 the API server refused or did not answer; carries the HTTP status
     ├── HelmError                 helm ended with an error; carries its exit code and text
     │   └── UninstallBlockedError objects of the release do not go; carries which
+    ├── ReleaseKeptError          the release is not uninstalled, although its ManagedChart is being deleted
     ├── LifecycleError            a lifecycle's own phase failed
-    └── StartupError              the operator cannot start here; ends the process with the message
+    ├── StartupError              the operator cannot start here; ends the process with the message
+    └── WatchEndedError           the operator can no longer watch ManagedCharts; ends the process with the message
 
 Purpose: an error is classified once, where it arises, and translated once, into a condition, by the reconciler.
 Boundary: nothing here knows of phases or conditions. Invariant: `transient` decides between a retry with back-off
@@ -16,6 +18,10 @@ Boundary: nothing here knows of phases or conditions. Invariant: `transient` dec
 """
 
 from managedchart_operator.reasons import Reason
+
+UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
+"""What parsers raise for input that others wrote. All of it means one thing, that the input cannot be read: an input
+must never decide whether that is its author's failure or looks like a defect of the operator."""
 
 
 class OperatorError(Exception):
@@ -97,6 +103,10 @@ class UninstallBlockedError(HelmError):
         self.blocked_by = blocked_by
 
 
+class ReleaseKeptError(OperatorError):
+    """The release is not uninstalled, although its ManagedChart is being deleted; the message says why."""
+
+
 class LifecycleError(OperatorError):
     """A phase of a lifecycle decided that the run has failed."""
 
@@ -113,3 +123,7 @@ class LifecycleError(OperatorError):
 
 class StartupError(OperatorError):
     """The operator cannot work here (helm missing or too old, CRD missing, settings wrong)."""
+
+
+class WatchEndedError(OperatorError):
+    """The operator can no longer watch ManagedCharts (CRD deleted, permissions taken away)."""

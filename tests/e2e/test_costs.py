@@ -36,6 +36,8 @@ FINALIZER = ("patch", "managedcharts")
 LOOK = ("list", "secrets")
 # What tells whether a release is ready: what it rendered, and each object that may not be ready at once.
 READ, OBJECT = ("get", "secrets"), ("get", "deployments")
+# Whether it is being deleted, by its metadata: then the release is kept.
+CRD = ("get", "customresourcedefinitions")
 # The objects that were not ready at the first look: a watch of each kind, shared by all runs in a namespace.
 READINESS = ("watch", "deployments")
 # Where the kinds of an API group are looked up; once a process.
@@ -203,14 +205,17 @@ def test_a_release_in_sync_costs_one_look_at_a_restart(meter: Meter, ns: str) ->
 
 
 def test_a_delete_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None:
-    """A look at the release, its workload and then each of its objects, its revision, the status meanwhile, the finalizer."""
+    """A look at the release, its workload and then each of its objects, its revision, the status meanwhile, the finalizer.
+
+    And the CRD twice: before the removal begins, and when helm is about to start.
+    """
     _ready(meter, ns)
     costs = meter.costs(
         lambda: meter.cluster.kubectl("delete", "managedchart", "bench", f"--namespace={ns}", "--timeout=60s")
     )
     assert costs.helm_processes == 1
     gone = {("get", kind): 1 for kind in ("services", "serviceaccounts", "ingresses")}
-    assert costs.fixed == {FINALIZER: 1, LOOK: 1, READ: 1, OBJECT: 2, ("delete", "secrets"): 1, **gone}, costs
+    assert costs.fixed == {FINALIZER: 1, LOOK: 1, READ: 1, OBJECT: 2, ("delete", "secrets"): 1, CRD: 2, **gone}, costs
     assert costs.requests[STATUS_WRITE] <= 3, costs
 
 

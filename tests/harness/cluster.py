@@ -41,6 +41,7 @@ class Cluster:
     def __init__(self, kind: KindCluster) -> None:
         self._kind = kind
         self.kubeconfig = Path(kind.kubeconfig_path).resolve()
+        self.kubectl_path = Path(kind.kubectl_path).resolve()
         self._session = kind.api.session
         self._url = kind.api.url
 
@@ -70,7 +71,8 @@ class Cluster:
             if answer.status_code != requests.codes.too_many_requests:
                 break
             time.sleep(float(answer.headers.get("Retry-After", 1)))
-        if answer.status_code == requests.codes.not_found:
+        # Of a CRD that was deleted a moment ago the OpenAPI document is answered 200 and empty (1.37).
+        if answer.status_code == requests.codes.not_found or (answer.ok and not answer.content):
             return None
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()

@@ -78,6 +78,11 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Start the operator and return when it is ready."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +140,11 @@ class OperatorProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def wait(self, timeout: float = _START_SECONDS) -> int:
+        """Return the exit code of an operator that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout)
 
     def stop(self, timeout: float = 40.0) -> int:
         """End the operator as Kubernetes does, and return its exit code."""

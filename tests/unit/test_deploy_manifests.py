@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from managedchart_operator import __version__
+from managedchart_operator.api.resource import DEFINITION
 from managedchart_operator.app.http import HttpServer
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
@@ -85,8 +86,12 @@ def test_every_manifest_of_deploy_is_applied() -> None:
     assert {name for name in listed if "/" not in name} == present
 
 
-def test_the_crd_is_part_of_the_installation() -> None:
-    assert _one("CustomResourceDefinition", "managedcharts.managedchart.dev")
+def test_deleting_the_operator_does_not_delete_the_crd() -> None:
+    """With the CRD go all ManagedCharts, so it is a kustomization of its own, which README.md applies first."""
+    assert not [item for item in OBJECTS if item["kind"] == "CustomResourceDefinition"]
+    assert [item["metadata"]["name"] for item in _loaded(ROOT / "crds")] == [DEFINITION]
+    readme = (ROOT / "README.md").read_text()
+    assert readme.index("kubectl apply --server-side -k crds/") < readme.index("kubectl apply -k my-operator/")
 
 
 def test_everything_namespaced_lives_in_one_namespace_of_its_own() -> None:
@@ -229,6 +234,12 @@ def test_the_operators_own_role_neither_creates_nor_deletes_managedcharts() -> N
     assert granted == {("managedcharts", verb) for verb in ("get", "list", "watch", "patch")} | {
         ("managedcharts/status", "patch")
     }
+
+
+def test_the_operator_may_read_its_own_crd_and_no_other() -> None:
+    """Without it no ManagedChart could be deleted: the operator would not know whether the CRD goes too."""
+    [rule] = [rule for rule in _one("ClusterRole")["rules"] if "customresourcedefinitions" in rule["resources"]]
+    assert (rule["resourceNames"], rule["verbs"]) == ([DEFINITION], ["get"])
 
 
 # ---- the image

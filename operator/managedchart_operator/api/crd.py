@@ -21,6 +21,12 @@ _HEADER = """\
 # Do not edit by hand.
 """
 
+# Deleting the CRD deletes every ManagedChart, so GitOps tools leave it when it is no longer among what they apply.
+_KEPT = {
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+}
+
 _NAME_FITS = (
     f"has(self.spec.releaseName) || size(self.metadata.name) <= {RELEASE_NAME_LENGTH}",
     (
@@ -35,7 +41,7 @@ def definition() -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{resource.PLURAL}.{resource.GROUP}"},
+        "metadata": {"name": resource.DEFINITION, "annotations": _KEPT},
         "spec": {
             "group": resource.GROUP,
             "names": {

@@ -4,6 +4,7 @@ Boundary: no I/O. Invariant: `ManagedChart` holds only what a reconciliation nee
 may hold thousands of them.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,16 @@ SINGULAR = "managedchart"
 SHORT_NAME = "mc"
 CATEGORY = "helm"
 API_VERSION = f"{GROUP}/{VERSION}"
+DEFINITION = f"{PLURAL}.{GROUP}"
+"""The name of the CustomResourceDefinition."""
 
 FINALIZER = f"{GROUP}/release"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 FORCE_ANNOTATION = f"{GROUP}/force"
 REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
+# A request is kept in the status as it is, so that a person finds it again; people write a time or a word. An
+# annotation may have 256 KiB.
+REQUEST_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class ManagedChart:
     requests: dict[str, str]
     spec: dict[str, Any]
     status: dict[str, Any]
+    deletion_requested: str = ""
+    """When its deletion was requested, as an RFC 3339 time in UTC; empty unless it is `deleting`."""
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "ManagedChart":
@@ -64,9 +72,10 @@ class ManagedChart:
             created=meta.get("creationTimestamp", ""),
             deleting=meta.get("deletionTimestamp") is not None,
             finalizers=tuple(meta.get("finalizers") or ()),
-            requests={name: annotations[name] for name in REQUEST_ANNOTATIONS if annotations.get(name)},
+            requests={name: _request(annotations[name]) for name in REQUEST_ANNOTATIONS if annotations.get(name)},
             spec=dict(body.get("spec") or {}),
             status=dict(body.get("status") or {}),
+            deletion_requested=meta.get("deletionTimestamp") or "",
         )
 
     @property
@@ -78,3 +87,8 @@ class ManagedChart:
     def release_namespace(self) -> str:
         """The namespace of its Helm release."""
         return self.spec.get("targetNamespace") or self.key.namespace
+
+
+def _request(value: str) -> str:
+    """Return an annotation's value, for a long one a digest of it: what counts is whether it is another one than before."""
+    return value if len(value) <= REQUEST_LENGTH else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

@@ -205,6 +205,8 @@ class Retry(ApiModel):
     """Wait before the first retry; it doubles with each one."""
     max_backoff: Duration = "5m"
     """Longest wait between two retries."""
+    after_rollback: bool = Field(default=False, strict=True)
+    """Whether an upgrade that failed after it was applied, and was rolled back, is retried too; each try disturbs what runs."""
 
 
 class LifecycleRef(ApiModel):

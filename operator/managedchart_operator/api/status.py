@@ -200,6 +200,19 @@ class RevisionRecord(StatusModel):
     """When the run ended (RFC 3339)."""
 
 
+class AttemptStatus(StatusModel):
+    """The current or last run, as far as the next one has to know it."""
+
+    id: str
+    """A random word. The label managedchart.dev/attempt of the revision that the run made holds it too."""
+    operation: str
+    """What the run does with the release: Install, Upgrade, Finish, DryRun, Uninstall or Skip."""
+    started_at: str
+    """When it began (RFC 3339)."""
+    ended_at: str | None = None
+    """When it ended (RFC 3339); absent while it runs, or when the operator was killed meanwhile."""
+
+
 class ManagedChartStatus(StatusModel):
     """What the operator did and what came of it."""
 
@@ -212,6 +225,8 @@ class ManagedChartStatus(StatusModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Ready, Reconciling, Stalled, Released and Validated."""
+    attempt: AttemptStatus | None = None
+    """The current or last run."""
     phases: list[PhaseStatus] = Field(default_factory=list)
     """The phases of the current or last run, in their order."""
     release: ReleaseStatus | None = None

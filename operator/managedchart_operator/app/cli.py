@@ -1,7 +1,7 @@
 """The command line: `managedchart-operator run`.
 
-Boundary: settings from the environment, one command. Exit codes: 0 after a signal; 1 when the operator cannot start, with
-the reason on stderr.
+Boundary: settings from the environment, one command. Exit codes: 0 after a signal; 1 when the operator cannot start or
+can no longer watch ManagedCharts, with the reason on stderr.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from managedchart_operator import __version__
 from managedchart_operator.app.logs import configure
 from managedchart_operator.app.operator import run
 from managedchart_operator.app.settings import PREFIX, Settings, unknown_variables
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import OperatorError, WatchEndedError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(run(settings))
     except OperatorError as error:
-        logger.critical("cannot start: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        what = "ended" if isinstance(error, WatchEndedError) else "cannot start"
+        logger.critical("%s: %s%s", what, error.message, f" ({error.hint})" if error.hint else "")
         return 1
     return 0

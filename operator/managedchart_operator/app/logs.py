@@ -1,18 +1,24 @@
 """Logging: one line a transition, structured.
 
-Boundary: format only. Invariant: what is logged never holds a value of a chart; texts from helm are redacted before.
+Boundary: format only. Invariants: what is logged never holds a value of a chart; texts from helm are redacted before; a defect
+that a resource meets at each attempt leaves one traceback.
 """
 
 import logging
 import sys
+from collections import OrderedDict
+from types import TracebackType
 from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
+
+from managedchart_operator.app.watch_end import RefusalsInOneLine
 
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
     """Send all logs to stderr in one form; kopf's own are kept to warnings."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(OneTraceback())
     if form == "json":
         handler.setFormatter(
             JsonFormatter(
@@ -22,6 +28,7 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
         )
     else:
         handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(where)s%(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(RefusalsInOneLine())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -36,3 +43,49 @@ class _TextFormatter(logging.Formatter):
         name = getattr(record, "name_", None)
         record.where = f"[{record.namespace}/{name}] " if name else ""  # type: ignore[attr-defined]
         return super().format(record)
+
+
+# Kinds of defects times resources that meet them: with more than this at once, a few tracebacks more are the smallest problem.
+_REMEMBERED = 1024
+
+
+class OneTraceback(logging.Filter):
+    """Leaves the traceback out where the same one was logged for the same resource: its last line stands for it then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: OrderedDict[tuple[object, ...], None] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        # None where no exception is being handled.
+        kind, error, trace = record.exc_info or (None, None, None)
+        if kind is None:
+            return True
+        defect = (
+            getattr(record, "namespace", None),
+            getattr(record, "name_", None),
+            record.getMessage(),
+            kind,
+            _place(trace),
+        )
+        if defect in self._logged:
+            record.msg, record.args = (
+                f"{record.getMessage()}: {kind.__name__}: {error} (its traceback was logged before)",
+                (),
+            )
+            record.exc_info = record.exc_text = None
+        self._logged[defect] = None
+        self._logged.move_to_end(defect)
+        if len(self._logged) > _REMEMBERED:
+            self._logged.popitem(last=False)
+        return True
+
+
+def _place(trace: TracebackType | None) -> tuple[str, int] | None:
+    """Return where an exception was raised."""
+    if trace is None:
+        return None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno

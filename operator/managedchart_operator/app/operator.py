@@ -25,10 +25,12 @@ import kopf
 from managedchart_operator import __version__
 from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
 from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.kopf_session import KopfSessions
 from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.no_diffs import NoDiffs
 from managedchart_operator.app.settings import Settings
+from managedchart_operator.app.watch_end import check_still_served
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.diagnosis.ready_wait import ReadyWaits, waits_for
@@ -41,6 +43,7 @@ from managedchart_operator.helm.pull import pull
 from managedchart_operator.helm.runner import HelmRunner, end_orphans
 from managedchart_operator.helm.slots import RESERVED_BYTES, HelmSlots
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.definition import Definition
 from managedchart_operator.kube.events import COMPONENT, Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.managedcharts import PAGE, ManagedCharts
@@ -48,7 +51,9 @@ from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, ReleaseSecrets
 from managedchart_operator.kube.watch import changes
+from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reconcile.inputs import InputReader
+from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.remediation import Remediation
@@ -143,7 +148,7 @@ class Operator:
 
 
 async def run(settings: Settings) -> None:
-    """Run the operator until it is told to stop by a signal. Raises StartupError when it cannot work here."""
+    """Run the operator until a signal ends it. Raises StartupError when it cannot work here, WatchEndedError when no longer."""
     helm_version = await check_version(settings.helm_binary)
     kubeconfig = os.environ.get("KUBECONFIG")
     client = await KubeClient.connect(kubeconfig=Path(kubeconfig) if kubeconfig else None)
@@ -154,7 +159,13 @@ async def run(settings: Settings) -> None:
         await ReleaseSecrets(client).check_rights()
         identity = stack.enter_context(_own_cache(settings.cache_dir))
         await end_orphans(identity)
-        operator, helm = _assemble(settings, client, api, identity)
+        removal = OperatorRemoval(
+            Definition(client),
+            Namespaces(client),
+            own_namespace=await own_namespace(client),
+            uninstall_with_crd=settings.uninstall_with_crd,
+        )
+        operator, helm = _assemble(settings, client, api, identity, removal)
         metrics = operator.metrics
         metrics.observe("managedchart_helm_processes", "helm processes running now.", lambda: helm.slots.running)
         metrics.observe(
@@ -201,17 +212,23 @@ async def run(settings: Settings) -> None:
             settings.apply_slots,
             port,
         )
-        await kopf.operator(
-            registry=_registry(operator),
-            settings=_kopf_settings(),
-            clusterwide=True,
-            standalone=True,
-            # Without one kopf asks for the user's name, and a pod's user has none.
-            identity=COMPONENT,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
-        )
+        try:
+            await kopf.operator(
+                registry=_registry(operator),
+                settings=_kopf_settings(),
+                clusterwide=True,
+                standalone=True,
+                # Without one kopf asks for the user's name, and a pod's user has none.
+                identity=COMPONENT,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
+            )
+        except Exception:
+            await check_still_served(api)
+            raise
 
 
-def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identity: str) -> tuple[Operator, HelmRunner]:
+def _assemble(
+    settings: Settings, client: KubeClient, api: ManagedCharts, identity: str, operator_removal: OperatorRemoval
+) -> tuple[Operator, HelmRunner]:
     home = settings.cache_dir / _HELM_HOME
     helm = HelmRunner(
         binary=settings.helm_binary,
@@ -242,6 +259,7 @@ def _assemble(settings: Settings, client: KubeClient, api: ManagedCharts, identi
         tools=tools,
         telemetry=metrics,
         remediation=Remediation(events),
+        operator_removal=operator_removal,
         probe=settings.probe_seconds,
     )
     return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics, tools), helm
@@ -276,14 +294,17 @@ def _own_cache(folder: Path) -> Iterator[str]:
 
 def _registry(operator: Operator) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
+    sessions = KopfSessions()
 
     @kopf.on.login(registry=registry)
-    def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
         if os.environ.get("KUBECONFIG"):
-            return kopf.login_with_kubeconfig(**kwargs)
-        found = kopf.login_with_service_account(**kwargs)
-        # kopf takes a DNS name; the address in the environment, which client-go uses, is there before DNS is.
-        return found and dataclasses.replace(found, server=operator.client.host)
+            found = await asyncio.to_thread(kopf.login_with_kubeconfig, **kwargs)
+        else:
+            found = await asyncio.to_thread(kopf.login_with_service_account, **kwargs)
+            # kopf takes a DNS name; the address in the environment, which client-go uses, is there before DNS is.
+            found = found and dataclasses.replace(found, server=operator.client.host)
+        return None if found is None else sessions.of(found)
 
     @kopf.on.startup(registry=registry)
     async def _startup(**_: Any) -> None:

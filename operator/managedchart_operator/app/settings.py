@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """How many helm processes may exist at once, those that wait for hooks included. Default: as many as the memory holds."""
     probe_seconds: float = Field(default=600.0, gt=0)
     """How often to look whether the cause of a failure that was given up is gone, in seconds."""
+    uninstall_with_crd: bool = False
+    """Whether deleting the CRD uninstalls the releases of all ManagedCharts; by default they are kept."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level of what is logged."""
     log_format: Literal["json", "text"] = "json"

@@ -18,7 +18,7 @@ from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.lineage import Lineage, root_or_none
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, identities, owned_by
-from managedchart_operator.diagnosis.pods import Container, Pod, read_pod
+from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
@@ -80,7 +80,7 @@ class Collector:
             self.objects.list("v1", "Pod", namespace=namespace),
             *(self.objects.list(*kind, namespace=namespace, metadata_only=True) for kind in _OWNED_KINDS),
         )
-        pods = {**(view.pods if view else {}), **{pod.uid: pod for pod in map(read_pod, listed)}}
+        pods = {**(view.pods if view else {}), **{pod.uid: pod for pod in read_pods(listed)}}
         seen = {**(view.events if view else {}), **{event["metadata"]["uid"]: event for event in events}}
         rendered = identities(subject.rendered)
         family = owned_by(

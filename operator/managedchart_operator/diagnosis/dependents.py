@@ -55,8 +55,8 @@ async def have_dependents(objects: Objects, namespace: str, rendered: Iterable[M
 
 
 async def _count(objects: Objects, item: Mapping[str, Any], namespace: str, field: str) -> int:
-    meta = item["metadata"]
-    ref = ObjectRef(item["apiVersion"], item["kind"], meta["name"], meta.get("namespace") or namespace)
+    meta = item.get("metadata") or {}
+    ref = ObjectRef(item["apiVersion"], item["kind"], meta.get("name") or "", meta.get("namespace") or namespace)
     try:
         found = await objects.get(ref)
     except KubeError:

@@ -5,11 +5,12 @@ same text about the same object stands once, with its count; warnings come first
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.objects import ReleaseObjects
+from managedchart_operator.times import read_time
 
 # What fits on a screen, and with texts of this length in 16 KiB of status.
 MAX_EVENTS = 20
@@ -42,7 +43,7 @@ def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, sinc
 
 
 def last_seen(event: Mapping[str, Any]) -> datetime | None:
-    """Return when an event was last seen; writers use different fields for it."""
+    """Return when an event was last seen; writers use different fields for it. None where no field holds a time."""
     series = event.get("series") or {}
     for text in (
         series.get("lastObservedTime"),
@@ -50,16 +51,16 @@ def last_seen(event: Mapping[str, Any]) -> datetime | None:
         event.get("eventTime"),
         event.get("firstTimestamp"),
     ):
-        if text:
-            return datetime.fromisoformat(text).astimezone(UTC)
+        if (seen := read_time(text)) is not None:
+            return seen
     return None
 
 
 def is_older(event: Mapping[str, Any], since: datetime) -> bool:
-    """Whether an event was last seen before `since`."""
+    """Whether an event was last seen before `since`, or nobody can tell when."""
     seen = last_seen(event)
     # Events carry whole seconds, so one of the run's first second may look earlier than the run.
-    return seen is not None and seen < since.replace(microsecond=0)
+    return seen is None or seen < since.replace(microsecond=0)
 
 
 def shorten(text: str) -> str:

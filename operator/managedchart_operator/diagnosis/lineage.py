@@ -16,6 +16,7 @@ from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.times import read_time
 
 _API_VERSIONS = {
     "ReplicaSet": "apps/v1",
@@ -105,7 +106,8 @@ class Lineage:
         return ("ReplicaSet", name) if ("ReplicaSet", name) in self.rendered else None
 
     def _made_in_run(self, created: str) -> bool:
-        return bool(created) and datetime.fromisoformat(created) >= self.since.replace(microsecond=0)
+        made = read_time(created)
+        return made is not None and made >= self.since.replace(microsecond=0)
 
     async def _get(self, kind: str, name: str) -> dict[str, Any] | None:
         if (kind, name) not in self._known:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
-from managedchart_operator.diagnosis.pods import Pod, read_pod
+from managedchart_operator.diagnosis.pods import Pod, read_pods
 from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
@@ -109,7 +109,7 @@ class NamespaceWatches:
 def _take_pods(view: NamespaceView, change: Change) -> None:
     match change.type:
         case "Listed":
-            there = [read_pod(body) for body in change.object["items"]]
+            there = read_pods(change.object["items"])
             for uid in view.troubled.keys() - {pod.uid for pod in there}:
                 view.see_pod_gone(uid)
             for pod in there:
@@ -117,7 +117,8 @@ def _take_pods(view: NamespaceView, change: Change) -> None:
         case "DELETED":
             view.see_pod_gone(change.object["metadata"]["uid"])
         case _:
-            view.see_pod(read_pod(change.object))
+            for pod in read_pods([change.object]):
+                view.see_pod(pod)
 
 
 def _take_events(view: NamespaceView, change: Change) -> None:

@@ -3,9 +3,14 @@
 Boundary: pure. Source: Kubernetes API reference, PodStatus and ContainerStatus.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from managedchart_operator.errors import UNREADABLE
+
+logger = logging.getLogger(__name__)
 
 IMAGE_REASONS = frozenset(
     {
@@ -91,6 +96,19 @@ class Pod:
             or c.out_of_memory
             or (c.state == "waiting" and c.reason in CONFIG_REASONS)
         )
+
+
+def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
+    """Take from pods what the diagnosis needs; one that cannot be read is left out and logged."""
+    found: list[Pod] = []
+    for body in bodies:
+        try:
+            found.append(read_pod(body))
+        except (*UNREADABLE, StopIteration) as error:
+            meta = body.get("metadata") or {}
+            name = f"{meta.get('namespace')}/{meta.get('name')}"
+            logger.warning("the pod %s cannot be read: %s: %s", name, type(error).__name__, error)
+    return found
 
 
 def read_pod(body: Mapping[str, Any]) -> Pod:

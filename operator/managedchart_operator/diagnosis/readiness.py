@@ -1,17 +1,21 @@
 """Is an object ready, as kstatus sees it?
 
 Purpose: the judgement by which helm's own `--wait` ends, over one object as the API server has it. Boundary: pure; fetching and
-watching is `ready_wait`'s. Invariants: what helm takes for ready is ready here and the other way round; a status of any
-form, as a foreign controller may write it, raises nothing.
+watching is `ready_wait`'s. Invariants: what helm takes for ready is ready here; a status of any form, as a
+foreign controller may write it, raises nothing.
 
 Source: kstatus (fluxcd/cli-utils 1.2, pkg/kstatus/status), which helm 4.3 waits by, with helm's two changes: a Job is ready
-when it is complete, and a paused Deployment is not waited for.
+when it is complete, and a paused Deployment is not waited for. In two cases helm's wait can never succeed, and it differs here:
+a suspended Job and the old pods of a DaemonSet with the update strategy OnDelete are not waited for, and a status field of
+another type than kstatus expects is read as what its writer means (a number as text), or says nothing.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from managedchart_operator.diagnosis.status_fields import Parts, mapping, mappings, number, number_or
 
 
 class State(StrEnum):
@@ -72,57 +76,49 @@ def group_of(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
 
-# Kinds of which the spec tells whether they are to be waited for.
-SPEC_TELLS = frozenset({"Deployment", "Service"})
+# Kinds whose spec says whether they are waited for, or whether another object is: a claim waits for a pod that mounts it.
+SPEC_TELLS = frozenset(
+    {"DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "ReplicationController", "Service", "StatefulSet"}
+)
 
 
 def needs_waiting(rendered: Mapping[str, Any]) -> bool:
     """Whether an object, as a chart renders it, may not be ready at once."""
     kind, group = rendered.get("kind"), group_of(str(rendered.get("apiVersion") or ""))
-    spec = _mapping(rendered.get("spec"))
+    spec = mapping(rendered.get("spec"))
     if (group, kind) == ("", "Service"):
         return spec.get("type") == "LoadBalancer"
     if (group, kind) == ("apps", "Deployment") and spec.get("paused"):
+        return False
+    if (group, kind) == ("batch", "Job") and spec.get("suspend"):
         return False
     return (group, kind) not in ALWAYS_READY
 
 
 def readiness(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness:
     """Judge an object; of a list's item the kind is not told in itself. Never raises."""
-    meta, spec, status = (_mapping(found.get(part)) for part in ("metadata", "spec", "status"))
-    if meta.get("deletionTimestamp"):
+    parts = Parts.of(found)
+    judge = _JUDGES.get((group_of(api_version), kind))
+    if judge is _job and (ended := _ended(parts)):
+        return ended  # whatever becomes of it afterwards: by its TTL it is deleted
+    if parts.meta.get("deletionTimestamp"):
         return Readiness(State.TERMINATING, "Resource scheduled for deletion")
-    generation, seen = meta.get("generation"), status.get("observedGeneration")
+    generation, seen = number(parts.meta.get("generation")), number(parts.status.get("observedGeneration"))
     if generation is not None and seen is not None and seen != generation:
         return _waiting(f"{kind} generation is {generation}, but latest observed generation is {seen}")
-    for condition in _conditions(status):
-        if condition.get("status") == "True" and condition.get("type") == "Reconciling":
-            return _waiting(_text(condition, "message"))
-        if condition.get("status") == "True" and condition.get("type") == "Stalled":
-            return Readiness(State.FAILED, _text(condition, "message"))
-    judge = _JUDGES.get((group_of(api_version), kind))
-    if judge is None:
-        return _by_ready_condition(status)
-    return judge(_Parts(meta, spec, status))
+    for condition in parts.conditions:
+        if condition.true and condition.type == "Reconciling":
+            return _waiting(condition.message)
+        if condition.true and condition.type == "Stalled":
+            return Readiness(State.FAILED, condition.message)
+    return _by_ready_condition(parts) if judge is None else judge(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    meta: Mapping[str, Any]
-    spec: Mapping[str, Any]
-    status: Mapping[str, Any]
-
-    def wanted(self, field: str = "replicas", default: int = 1) -> int:
-        return _number(self.spec.get(field), default)
-
-    def count(self, field: str, default: int = 0) -> int:
-        return _number(self.status.get(field), default)
-
-
-def _deployment(parts: _Parts) -> Readiness:
-    conditions = {condition.get("type"): condition for condition in _conditions(parts.status)}
-    progressing, available = conditions.get("Progressing", {}), conditions.get("Available", {})
-    if progressing.get("reason") == "ProgressDeadlineExceeded":
+def _deployment(parts: Parts) -> Readiness:
+    if parts.spec.get("paused") is True:
+        return _current("Deployment is paused")
+    progressing = parts.condition("Progressing")
+    if progressing.reason == "ProgressDeadlineExceeded":
         return Readiness(State.FAILED, "Progress deadline exceeded")
     wanted, there, updated = parts.wanted(), parts.count("replicas"), parts.count("updatedReplicas")
     ready, usable = parts.count("readyReplicas"), parts.count("availableReplicas")
@@ -135,23 +131,23 @@ def _deployment(parts: _Parts) -> Readiness:
     )
     if problem:
         return _waiting(problem)
-    rolled_out = progressing.get("status") == "True" and progressing.get("reason") == "NewReplicaSetAvailable"
+    rolled_out = progressing.true and progressing.reason == "NewReplicaSetAvailable"
     if not rolled_out and parts.wanted("progressDeadlineSeconds", _NO_DEADLINE) != _NO_DEADLINE:
         return _waiting("ReplicaSet not Available")
-    if available.get("status") != "True":
+    if not parts.condition("Available").true:
         return _waiting("Deployment not Available")
     return _current(f"Deployment is available. Replicas: {there}")
 
 
-def _stateful_set(parts: _Parts) -> Readiness:
-    strategy = _mapping(parts.spec.get("updateStrategy"))
+def _stateful_set(parts: Parts) -> Readiness:
+    strategy = mapping(parts.spec.get("updateStrategy"))
     if strategy.get("type") == "OnDelete":
         return _current("StatefulSet is using the ondelete update strategy")
     wanted, there, ready = parts.wanted(), parts.count("replicas"), parts.count("readyReplicas")
     problem = _missing("Replicas", there, wanted) or _missing("Ready", ready, wanted) or _surplus(there, wanted)
     if problem:
         return _waiting(problem)
-    partition = _number(_mapping(strategy.get("rollingUpdate")).get("partition"), -1)
+    partition = number_or(mapping(strategy.get("rollingUpdate")).get("partition"), -1)
     if partition != -1:
         updated = parts.count("updatedReplicas")
         problem = _missing("updated", updated, wanted - partition)
@@ -163,9 +159,9 @@ def _stateful_set(parts: _Parts) -> Readiness:
     return _current(f"All replicas scheduled as expected. Replicas: {there}")
 
 
-def _daemon_set(parts: _Parts) -> Readiness:
+def _daemon_set(parts: Parts) -> Readiness:
     for part, field in ((parts.meta, "generation"), (parts.status, "observedGeneration")):
-        if part.get(field) is None:
+        if number(part.get(field)) is None:
             return _waiting(f"DaemonSet {'metadata' if part is parts.meta else 'status'}.{field} not found")
     wanted = parts.count("desiredNumberScheduled", -1)
     if wanted == -1:
@@ -176,16 +172,17 @@ def _daemon_set(parts: _Parts) -> Readiness:
         "Available": "numberAvailable",
         "Ready": "numberReady",
     }
+    if mapping(parts.spec.get("updateStrategy")).get("type") == "OnDelete":
+        del fields["Updated"]  # somebody deletes the old pods by hand
     for name, field in fields.items():
         if problem := _missing(name, parts.count(field), wanted):
             return _waiting(problem)
     return _current(f"All replicas scheduled as expected. Replicas: {wanted}")
 
 
-def _replica_set(parts: _Parts) -> Readiness:
-    for condition in _conditions(parts.status):
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return _waiting("Replica Failure condition. Check Pods")
+def _replica_set(parts: Parts) -> Readiness:
+    if parts.condition("ReplicaFailure").true:
+        return _waiting("Replica Failure condition. Check Pods")
     wanted, there = parts.wanted(), parts.count("replicas")
     fields = {"Labelled": "fullyLabeledReplicas", "Available": "availableReplicas", "Ready": "readyReplicas"}
     for name, field in fields.items():
@@ -196,27 +193,35 @@ def _replica_set(parts: _Parts) -> Readiness:
     return _current(f"ReplicaSet is available. Replicas: {there}")
 
 
-def _job(parts: _Parts) -> Readiness:
+def came_of(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness | None:
+    """Return what came of a Job that is over, which nothing changes any more; None for any other object. Never raises."""
+    return _ended(Parts.of(found)) if (group_of(api_version), kind) == ("batch", "Job") else None
+
+
+def _ended(parts: Parts) -> Readiness | None:
     wanted = parts.wanted("completions", parts.wanted("parallelism"))
-    for condition in _conditions(parts.status):
-        if condition.get("status") != "True":
-            continue
-        if condition.get("type") == "Complete":
+    for condition in parts.conditions:
+        if condition.true and condition.type == "Complete":
             return _current(f"Job Completed. succeeded: {parts.count('succeeded')}/{wanted}")
-        if condition.get("type") == "Failed":
+        if condition.true and condition.type == "Failed":
             return Readiness(State.FAILED, f"Job Failed. failed: {parts.count('failed')}/{wanted}")
+    return None
+
+
+def _job(parts: Parts) -> Readiness:
+    if parts.spec.get("suspend") is True:
+        return _current("Job is suspended")
     return _waiting("Job in progress")
 
 
-def _pod(parts: _Parts) -> Readiness:
-    conditions = {condition.get("type"): condition for condition in _conditions(parts.status)}
+def _pod(parts: Parts) -> Readiness:
     match parts.status.get("phase") or "":
         case "Succeeded":
             return _current("Pod has completed successfully")
         case "Failed":
             return _current("Pod has completed, but not successfully")
         case "Running":
-            if conditions.get("Ready", {}).get("status") == "True":
+            if parts.condition("Ready").true:
                 return _current("Pod is Ready")
             if names := ",".join(_crash_looping(parts.status)):
                 return Readiness(State.FAILED, f"Containers in CrashLoop state: {names}")
@@ -229,45 +234,46 @@ def _pod(parts: _Parts) -> Readiness:
 
 
 def _crash_looping(status: Mapping[str, Any]) -> Iterator[str]:
-    for container in _mappings(status.get("containerStatuses")):
-        waiting = _mapping(_mapping(container.get("state")).get("waiting"))
+    for container in mappings(status.get("containerStatuses")):
+        waiting = mapping(mapping(container.get("state")).get("waiting"))
         if waiting.get("reason") == "CrashLoopBackOff":
             yield str(container.get("name"))
 
 
-def _claim(parts: _Parts) -> Readiness:
+def _claim(parts: Parts) -> Readiness:
     phase = parts.status.get("phase", "unknown")
     return _current("PVC is Bound") if phase == "Bound" else _waiting(f"PVC is not Bound. phase: {phase}")
 
 
-def _service(parts: _Parts) -> Readiness:
+def _service(parts: Parts) -> Readiness:
     if parts.spec.get("type") == "LoadBalancer" and not parts.spec.get("clusterIP"):
         return _waiting("ClusterIP not set. Service type: LoadBalancer")
     return _current("Service is ready")
 
 
-def _definition(parts: _Parts) -> Readiness:
-    for condition in _conditions(parts.status):
-        kind, state = condition.get("type"), condition.get("status")
-        if kind == "NamesAccepted" and state == "False":
-            return Readiness(State.FAILED, _text(condition, "message"))
-        if kind == "Established":
-            if state == "True":
+def _definition(parts: Parts) -> Readiness:
+    for condition in parts.conditions:
+        if condition.type == "NamesAccepted" and condition.status == "False":
+            return Readiness(State.FAILED, condition.message)
+        if condition.type == "Established":
+            if condition.true:
                 return _current("CRD is established")
-            if state == "False" and condition.get("reason") != "Installing":
-                return Readiness(State.FAILED, _text(condition, "message"))
+            if condition.status == "False" and condition.reason != "Installing":
+                return Readiness(State.FAILED, condition.message)
     return _waiting("Install in progress")
 
 
-def _budget(_: _Parts) -> Readiness:
+def _budget(_: Parts) -> Readiness:
     return _current("AllowedDisruptions has been computed.")
 
 
-def _by_ready_condition(status: Mapping[str, Any]) -> Readiness:
+def _by_ready_condition(parts: Parts) -> Readiness:
     """Judge a kind that kstatus does not know: by its condition Ready, where it has one."""
-    for condition in _conditions(status):
-        if condition.get("type") == "Ready" and condition.get("status") != "True":
-            return _waiting(_text(condition, "message"))
+    for condition in parts.conditions:
+        if condition.type == "Ready" and condition.true:
+            break
+        if condition.type == "Ready" and condition.status in ("False", "Unknown"):
+            return _waiting(condition.message)
     return _current("Resource is current")
 
 
@@ -299,23 +305,3 @@ def _current(message: str) -> Readiness:
 
 def _waiting(message: str) -> Readiness:
     return Readiness(State.IN_PROGRESS, message)
-
-
-def _conditions(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    return _mappings(status.get("conditions"))
-
-
-def _mappings(values: Any) -> Iterator[Mapping[str, Any]]:
-    return (value for value in values if isinstance(value, dict)) if isinstance(values, list) else iter(())
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: Any, default: int) -> int:
-    return value if isinstance(value, int) else default
-
-
-def _text(condition: Mapping[str, Any], field: str) -> str:
-    return str(condition.get(field) or "")

@@ -3,8 +3,8 @@
 Purpose: what `helm --wait` does with a process, two lists and two watches of its own for each release, for all releases
 together: helm ends when its objects are applied, and no memory and no slot is held while pods start. Boundary: judges by
 `readiness`; how long to wait, and what a failure means, is the caller's. Invariants: nothing that is older than the end of helm
-counts (each object is read once after that, and what the watch shows must not be older); the watches of a kind are shared, and
-closed soon after their last use.
+counts (each object is read once after that, and what the watch shows must not be older); an object that was ready or has failed
+stays so when it is deleted; the watches of a kind are shared, and closed soon after their last use.
 
 Source: helm's `--wait`, https://helm.sh/docs/topics/advanced; the memory of waiting processes is what bounds installs at once.
 """
@@ -15,15 +15,25 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from managedchart_operator.diagnosis.readiness import NOT_FOUND, Readiness, State, readiness
-from managedchart_operator.diagnosis.views import View, Views
+from managedchart_operator.diagnosis.claims import CLAIM, Consumers, binds_late
+from managedchart_operator.diagnosis.collection_view import Collection, CollectionView, Seen, version_of
+from managedchart_operator.diagnosis.ended_jobs import expires, verdict_on
+from managedchart_operator.diagnosis.readiness import (
+    NOT_FOUND,
+    Readiness,
+    State,
+    group_of,
+    readiness,
+)
+from managedchart_operator.diagnosis.views import Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.kube.watch import Change, changes
+from managedchart_operator.kube.watch import changes
 from managedchart_operator.reasons import Reason
 
 # What a run that waits takes, mostly for the connections of its watches: 430 KiB were measured with each release in a namespace
@@ -37,42 +47,19 @@ _READ_SINGLY = 3
 _RETRY_SECONDS = 1.0
 # An API server that has just started refuses everybody for a moment; a right that is missing for longer is missing.
 _FORBIDDEN_SECONDS = 10.0
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+_NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Collection:
-    """What one watch can show: the objects of a kind in one namespace, or one cluster-wide object.
+class _Rendered:
+    """What the manifest tells of the objects that are waited for."""
 
-    The latter, since a cluster's CustomResourceDefinitions are many MiB, of which a release has a few.
-    """
-
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-
-    @classmethod
-    def of(cls, ref: ObjectRef) -> "_Collection":
-        return cls(ref.api_version, ref.kind, ref.namespace, "" if ref.namespace else ref.name)
-
-    @property
-    def fields(self) -> str:
-        return f"metadata.name={self.name}" if self.name else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    version: int
-    readiness: Readiness
-
-
-@dataclass(slots=True)
-class _CollectionView(View):
-    """What is known of each object of a collection that has changed after the resourceVersion `since`, by name."""
-
-    since: int = 0
-    seen: dict[str, _Seen] = field(default_factory=dict)
-    error: KubeError | None = None
+    consumers: Consumers
+    expiring: frozenset[ObjectRef]
+    """Jobs that Kubernetes deletes once they are over."""
 
 
 @dataclass(slots=True)
@@ -80,18 +67,27 @@ class ReadyWait:
     """One wait for the objects of one release. `states` tells at any time how far each is."""
 
     states: dict[ObjectRef, Readiness]
+    _client: KubeClient
     _objects: Objects
-    _views: Views[_Collection, _CollectionView]
+    _views: Views[Collection, CollectionView]
+    _rendered: _Rendered
+    _since: datetime
+    _ends_early: bool
     _versions: dict[ObjectRef, int] = field(default_factory=dict)
     """The resourceVersion in which each was read: what is older says nothing."""
+    _looked_into: set[ObjectRef] = field(default_factory=set)
+    _excused: set[ObjectRef] = field(default_factory=set)
+    """Claims that nobody is to wait for."""
 
     async def until_settled(self) -> None:
         """Return when each object is ready or has failed for good. Raises KubeError for what waiting does not heal."""
         for ref in list(self.states):  # one after another: each kind is looked up once
             await _patiently(partial(self._place, ref))
         await self._read_all(self.states)
-        if not (waiting := self._waiting()):
+        await self._look_into()
+        if self._is_over():
             return
+        waiting = self._waiting()
         woken = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             views = []
@@ -99,7 +95,7 @@ class ReadyWait:
                 # Not after a list: a namespace may hold thousands that are of no concern here.
                 since = min(self._versions.get(ref, 0) for ref in refs)
                 view = await stack.enter_async_context(
-                    self._views.use(collection, partial(_CollectionView, since=since))
+                    self._views.use(collection, partial(CollectionView, collection=collection, since=since))
                 )
                 stack.enter_context(view.waking(woken))
                 views.append((view, refs))
@@ -109,7 +105,8 @@ class ReadyWait:
                 woken.clear()
                 for view, refs in views:
                     self._take(view, refs)
-                if not self._waiting():
+                await self._look_into()
+                if self._is_over():
                     return
                 await woken.wait()
 
@@ -124,15 +121,62 @@ class ReadyWait:
                 await self.until_settled()
         except TimeoutError:
             told = ["context deadline exceeded"]
+        # Of what could still have become ready when a failed Job ended the wait nothing is known.
+        wanted = self._failed_jobs() if not told and self._waiting() else self.states
         unready = [
             f"resource {ref.kind}/{ref.namespace}/{ref.name} not ready. status: {found.state}, message: {found.message}"
             for ref, found in self.states.items()
-            if found.state is not State.CURRENT
+            if ref in wanted and found.state is not State.CURRENT
         ]
         return "\n".join(unready + told) if unready else ""
 
+    @property
+    def unready(self) -> frozenset[ObjectRef]:
+        """The objects that are not ready so far."""
+        return frozenset(ref for ref, found in self.states.items() if found.state is not State.CURRENT)
+
     def _waiting(self) -> list[ObjectRef]:
         return [ref for ref, state in self.states.items() if not state.settled]
+
+    def _failed_jobs(self) -> list[ObjectRef]:
+        """The Jobs that have failed; of all that can fail only they cannot recover."""
+        failed = [ref for ref, state in self.states.items() if state.state is State.FAILED]
+        return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
+
+    def _is_over(self) -> bool:
+        return not self._waiting() or (self._ends_early and bool(self._failed_jobs()))
+
+    async def _look_into(self) -> None:
+        """Find out what the states of some objects stand for, each once: a Job that is gone, a claim that nobody mounts."""
+        async with asyncio.TaskGroup() as group:
+            for ref in self._waiting():
+                if ref in self._looked_into:
+                    continue
+                found = self.states[ref]
+                if found == NOT_FOUND and ref in self._rendered.expiring:
+                    self._looked_into.add(ref)
+                    group.create_task(self._look_for_verdict(ref))
+                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.have(ref):
+                    self._looked_into.add(ref)
+                    group.create_task(self._look_at_class(ref))
+
+    async def _look_for_verdict(self, job: ObjectRef) -> None:
+        self._set(job, await verdict_on(self._client, self._objects, job, since=self._since))
+
+    async def _look_at_class(self, claim: ObjectRef) -> None:
+        # A StorageClass that may not be read may as well bind at once: then the claim is waited for.
+        with contextlib.suppress(KubeError):
+            if await _patiently(partial(binds_late, self._objects, claim)):
+                self._excused.add(claim)
+                self._set(claim, self.states[claim])
+
+    def _set(self, ref: ObjectRef, found: Readiness) -> None:
+        """Take in how far an object is. One that was ready, or has failed, is not less so when it is deleted."""
+        if found.state in (State.NOT_FOUND, State.TERMINATING) and self.states[ref].settled:
+            return
+        if found.state is State.IN_PROGRESS and ref in self._excused:
+            found = _NO_CONSUMER
+        self.states[ref] = found
 
     async def _place(self, ref: ObjectRef) -> None:
         """Take the namespace off a reference to a kind that has none."""
@@ -157,7 +201,7 @@ class ReadyWait:
     async def _read(self, ref: ObjectRef) -> None:
         self._found(ref, await self._objects.get(ref))
 
-    async def _list(self, collection: _Collection, refs: list[ObjectRef]) -> None:
+    async def _list(self, collection: Collection, refs: list[ObjectRef]) -> None:
         items = await self._objects.list(collection.api_version, collection.kind, namespace=collection.namespace)
         found = {item["metadata"]["name"]: item for item in items}
         for ref in refs:
@@ -165,18 +209,18 @@ class ReadyWait:
 
     def _found(self, ref: ObjectRef, body: dict[str, Any] | None) -> None:
         if body is None:
-            self.states[ref] = NOT_FOUND
+            self._set(ref, NOT_FOUND)
             return
-        self._versions[ref] = _version(body)
-        self.states[ref] = readiness(body, api_version=ref.api_version, kind=ref.kind)
+        self._versions[ref] = version_of(body)
+        self._set(ref, readiness(body, api_version=ref.api_version, kind=ref.kind))
 
-    def _take(self, view: _CollectionView, refs: Iterable[ObjectRef]) -> None:
+    def _take(self, view: CollectionView, refs: Iterable[ObjectRef]) -> None:
         if view.error is not None:
             raise view.error
         for ref in refs:
-            seen = view.seen.get(ref.name)
-            if seen is not None and seen.version >= self._versions.get(ref, 0):
-                self.states[ref] = seen.readiness
+            seen = view.seen.get(ref.name, Seen(view.listed, NOT_FOUND))
+            if seen.version and seen.version >= self._versions.get(ref, 0):
+                self._set(ref, seen.readiness)
 
 
 class ReadyWaits:
@@ -187,37 +231,49 @@ class ReadyWaits:
         """To be held by each run that may wait: so many at once, by memory."""
         self._client = client
         self._objects = objects
-        self._views: Views[_Collection, _CollectionView] = Views(
+        self._views: Views[Collection, CollectionView] = Views(
             lambda collection, view: [self._follow(collection, view)]
         )
 
-    def of(self, rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> ReadyWait:
-        """Return a wait for objects of a release in a namespace, of which apiVersion, kind and metadata count.
+    def of(
+        self,
+        rendered: Iterable[Mapping[str, Any]],
+        *,
+        namespace: str,
+        since: datetime = _ALWAYS,
+        ends_early: bool = True,
+    ) -> ReadyWait:
+        """Return a wait for objects of a release in a namespace; it has not begun.
 
-        It has not begun.
+        Of `rendered`, apiVersion, kind and metadata count, and of the kinds in SPEC_TELLS the spec. Events from before `since`
+        do not. If it `ends_early`, it is over as soon as a Job has failed.
         """
         unknown = Readiness(State.IN_PROGRESS, "not looked at yet")
-        refs = [_reference(item, namespace) for item in rendered]
-        return ReadyWait(dict.fromkeys(refs, unknown), self._objects, self._views)
+        waited_for = {_reference(item, namespace): item for item in rendered}
+        told = _Rendered(
+            Consumers.of(waited_for.values(), namespace=namespace),
+            frozenset(ref for ref, item in waited_for.items() if expires(item)),
+        )
+        states = dict.fromkeys(waited_for, unknown)
+        return ReadyWait(states, self._client, self._objects, self._views, told, since, ends_early)
 
     async def close(self) -> None:
         """Close the watches that linger."""
         await self._views.close()
 
-    async def _follow(self, collection: _Collection, view: _CollectionView) -> None:
+    async def _follow(self, collection: Collection, view: CollectionView) -> None:
         try:
             path = await self._objects.collection_path(
                 collection.api_version, collection.kind, namespace=collection.namespace
             )
             async for change in changes(self._client, path, fields=collection.fields, since=view.since, patient=False):
-                _take_change(collection, view, change)
-                view.tell()
+                view.take(change)
         except KubeError as error:
             view.error = error
             view.tell()
 
 
-async def _patiently(read: Callable[[], Awaitable[None]]) -> None:
+async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
     """Read until the API server answers. Raises KubeError for what waiting does not heal."""
     began = time.monotonic()
     while True:
@@ -230,18 +286,6 @@ async def _patiently(read: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-def _take_change(collection: _Collection, view: _CollectionView, change: Change) -> None:
-    def seen(body: dict[str, Any]) -> _Seen:
-        return _Seen(_version(body), readiness(body, api_version=collection.api_version, kind=collection.kind))
-
-    if change.type == "Listed":
-        view.seen = {item["metadata"]["name"]: seen(item) for item in change.object["items"]}
-    elif change.type == "DELETED":
-        view.seen[change.object["metadata"]["name"]] = _Seen(_version(change.object), NOT_FOUND)
-    else:
-        view.seen[change.object["metadata"]["name"]] = seen(change.object)
-
-
 def waits_for(memory: int) -> int:
     """Return how many releases may be waited for at once in so many bytes of memory."""
     return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
@@ -249,18 +293,18 @@ def waits_for(memory: int) -> int:
 
 def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef:
     """Name a rendered object, as if its kind were namespaced."""
-    meta = item["metadata"]
-    # As text: a name like 2026-01-01 is a date to PyYAML and none to helm.
-    return ObjectRef(str(item["apiVersion"]), item["kind"], str(meta["name"]), meta.get("namespace") or namespace)
+    meta = item.get("metadata") or {}
+    return ObjectRef(
+        item.get("apiVersion") or "", item["kind"], meta.get("name") or "", meta.get("namespace") or namespace
+    )
 
 
-def _by_collection(refs: Iterable[ObjectRef]) -> dict[_Collection, list[ObjectRef]]:
-    found: defaultdict[_Collection, list[ObjectRef]] = defaultdict(list)
+def _is_claim(ref: ObjectRef) -> bool:
+    return (group_of(ref.api_version), ref.kind) == CLAIM
+
+
+def _by_collection(refs: Iterable[ObjectRef]) -> dict[Collection, list[ObjectRef]]:
+    found: defaultdict[Collection, list[ObjectRef]] = defaultdict(list)
     for ref in refs:
-        found[_Collection.of(ref)].append(ref)
+        found[Collection.of(ref)].append(ref)
     return found
-
-
-def _version(body: dict[str, Any]) -> int:
-    # Comparable as a number since Kubernetes 1.35 (KEP-5504); before, in every known storage.
-    return int(body["metadata"].get("resourceVersion") or 0)

@@ -87,11 +87,16 @@ def secrets_in_manifest(objects: Iterable[Mapping[str, Any]]) -> set[str]:
     for item in objects:
         if item.get("kind") != "Secret":
             continue
-        for value in (item.get("stringData") or {}).values():
+        for value in _values(item.get("stringData")):
             found.add(str(value))
-        for value in (item.get("data") or {}).values():
+        for value in _values(item.get("data")):
             try:
                 found.add(base64.b64decode(str(value)).decode())
             except (binascii.Error, UnicodeDecodeError):
                 found.add(str(value))
     return found | {line for value in found for line in value.splitlines()}
+
+
+def _values(mapping: Any) -> Iterable[Any]:
+    """Return the values of a mapping. A chart may render anything else, which only the API server refuses."""
+    return mapping.values() if isinstance(mapping, Mapping) else ()

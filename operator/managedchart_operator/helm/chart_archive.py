@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from typing import IO, Protocol
 
+from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.chart_metadata import MAX_CHART_YAML_BYTES, ChartMetadata, invalid, parse_chart_yaml
 
 # helm refuses larger ones itself ("decompressed chart is larger than the maximum size", pkg/chart/loader/archive).
@@ -56,7 +57,8 @@ def read_archive_metadata(file: IO[bytes], *, origin: str) -> ChartMetadata:
         raise invalid(f"{origin}: it decompresses to more than {MAX_DECOMPRESSED_BYTES >> 20} MiB") from error
     except gzip.BadGzipFile as error:
         raise invalid(f"{origin}: it is not a packaged chart (a .tgz as helm package makes it)") from error
-    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+    except (*UNREADABLE, tarfile.TarError, EOFError, zlib.error) as error:
+        # A RecursionError too: tarfile follows headers that say something about the next header.
         raise invalid(f"{origin}: the archive is damaged or cut off") from error
     raise invalid(f"{origin}: the archive holds no chart: Chart.yaml is missing in its top folder")
 

@@ -162,6 +162,8 @@ def _reading(what: str) -> Iterator[None]:
         raise outside(f"{what} leads out of the folders that charts may be read from") from error
     except IrregularFileError as error:
         raise invalid(f"{what} is neither a file nor a folder") from error
+    except RecursionError as error:
+        raise invalid(f"{what}: its folders are nested too deep") from error
     except OSError as error:
         raise unreadable(what, error) from error
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.errors import ChartError
-from managedchart_operator.helm.values_yaml import ValuesYamlError, as_string, read_documents
+from managedchart_operator.helm.yaml_reader import YamlError, read_documents
+from managedchart_operator.helm.yaml_scalars import as_string
 from managedchart_operator.reasons import Reason
 
 # Real ones are below 10 KiB; it is read into memory from charts that anybody may have made.
@@ -35,7 +36,7 @@ def parse_chart_yaml(data: bytes, *, origin: str) -> ChartMetadata:
     """Read Chart.yaml. `origin` names the chart in errors. Raises ChartError (CHART_INVALID)."""
     try:
         _, content = next(read_documents(data))
-    except ValuesYamlError as error:
+    except YamlError as error:
         where = "" if error.line is None else f", line {error.line}"
         raise invalid(f"{origin}: Chart.yaml{where}: {error.problem}") from error
     if not isinstance(content, dict):

@@ -133,6 +133,11 @@ def pull(
     return arguments
 
 
+def show_crds(chart: Path) -> list[str]:
+    """Return the arguments that print what is in the crds/ folders of a chart and its subcharts."""
+    return ["show", "crds", str(chart)]
+
+
 def _apply_method(options: UpgradeOptions, *, dry_run: bool) -> list[str]:
     if options.force_replace:
         # helm refuses --force-replace together with server-side apply.

@@ -186,4 +186,10 @@ CHART_ROWS: tuple[Row, ...] = (
             f"The chart renders what is no Kubernetes object: {shortened(found['why'] or 'it has no name', 400)}"
         ),
     ),
+    row(
+        r"(?P<why>invalid (?:resource name|namespace) \"[^\"\n]*\": \[[^\]\n]*\])",
+        Reason.OBJECT_INVALID,
+        lambda found: f"The chart renders an object that no cluster can hold: {shortened(found['why'], 400)}",
+        hint="Correct the name, in the values or in the chart.",
+    ),
 )

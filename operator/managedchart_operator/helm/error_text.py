@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
+from managedchart_operator.errors import UNREADABLE
+
 # helm's text is kept beside the message: enough for the longest list of unready resources, little for an object's status.
 MAX_TEXT = 4096
 MAX_MESSAGE = 1024
@@ -67,7 +69,10 @@ def in_order(text: str) -> str:
     ordered: list[str] = []
     for refusals, lines in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(_REFUSAL)):
         block = [_UNKNOWN_NAMES.sub(_sorted_names, line) for line in lines]
-        ordered += _sorted_refusals(block) if refusals else block
+        try:
+            ordered += _sorted_refusals(block) if refusals else block
+        except RecursionError:  # each line indented more than the one before, by a schema of so many levels
+            ordered += block
     return "\n".join(ordered)
 
 
@@ -166,7 +171,7 @@ def _without_value(text: str) -> str:
     """What follows a value: JSON since Kubernetes 1.34, Go's own notation before."""
     try:
         _, end = json.JSONDecoder().raw_decode(text)
-    except ValueError:
+    except UNREADABLE:
         return text.rpartition(": ")[2]
     return text[end:].removeprefix(":")
 
@@ -174,5 +179,5 @@ def _without_value(text: str) -> str:
 def _unquoted(quoted: str) -> str:
     try:
         return str(json.loads(quoted)).strip("[]")
-    except ValueError:
+    except UNREADABLE:
         return quoted.strip('"[]')

@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Iterable
 from io import BytesIO
 
+from managedchart_operator.errors import UNREADABLE
+
 # Hooks that do not depend on the wait of an install or an upgrade.
 _EARLY = frozenset(
     {
@@ -30,8 +32,15 @@ _EARLY = frozenset(
 )
 # The annotation wherever it is written: as a key of YAML or JSON with its value behind it on the line, or in any other way.
 _ANNOTATION = re.compile(rb"helm\.sh/hook(?![\w-])(?:[\"']?\s*:[ \t]*(?P<value>[^\r\n]*))?")
-# A template that puts the annotation's name together from parts.
-_PUT_TOGETHER = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`])")
+# A value that is whole on its line: a quoted one may be followed by the next key of a mapping in braces. One that is not quoted
+# may go on in the next line, also behind a comma. Anchors, tags, escapes, block texts and templates are none of these.
+_WHOLE = re.compile(
+    rb"(?:(?P<quote>[\"'])(?P<quoted>[\w, \t-]*)(?P=quote)[ \t]*,?|(?P<plain>[\w-](?:[\w, \t-]*[\w-])?))"
+    rb"[ \t]*\}*(?:[ \t]+#.*|[ \t]*)"
+)
+_NEXT_LINE = re.compile(rb"(?:[ \t]*+(?:#[^\r\n]*+)?(?:\r\n|\r|\n))*+(?P<indent>[ \t]*)(?P<first>[^\s])")
+# A template that puts the annotation's name together from parts, or a text that escapes a part of it.
+_PUT_TOGETHER = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`\\])")
 # Texts for people, which render to nothing. A chart that makes an object of its README does not make a hook of it.
 _NOT_RENDERED = (".md", ".helmignore", "LICENSE")
 # helm unpacks no deeper than a chart's subcharts; what lies deeper here counts as having a late hook.
@@ -47,7 +56,7 @@ def text_has_late_hooks(text: bytes) -> bool:
         return False
     if _PUT_TOGETHER.search(text):
         return True
-    return any(not _is_early(found["value"]) for found in _ANNOTATION.finditer(text))
+    return any(not _is_early(found) for found in _ANNOTATION.finditer(text))
 
 
 def file_has_late_hooks(name: str, data: bytes, *, depth: int = 0) -> bool:
@@ -70,20 +79,34 @@ def archive_has_late_hooks(data: bytes, *, depth: int = 0) -> bool:
             return True  # there is more than was looked at
         with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
             return any(file_has_late_hooks(name, text, depth=depth) for name, text in _files(archive))
-    except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError):
+    except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
         return True
 
 
 def _files(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
     for member in archive:
+        if member.issparse():
+            # A few bytes that claim to be a file of any size, which tarfile fills with zeros. No packaged chart has one.
+            raise tarfile.ReadError("a sparse file")
         if member.isfile() and (content := archive.extractfile(member)) is not None:
             yield member.name, content.read()
 
 
-def _is_early(value: bytes | None) -> bool:
-    """Whether the value of an annotation names early hooks and nothing else."""
+def _is_early(found: re.Match[bytes]) -> bool:
+    """Whether the value of an annotation names early hooks and nothing else, and is whole on its line."""
+    value = _WHOLE.fullmatch(found["value"] or b"")
     if value is None:
         return False
-    bare = value.split(b"#", 1)[0].strip().rstrip(b",}").strip().strip(b"\"'")
-    words = [word.strip(b" \t\"'") for word in bare.split(b",")]
+    if value["plain"] and _goes_on(found):
+        return False
+    words = [word.strip() for word in (value["quoted"] or value["plain"] or b"").split(b",")]
     return all(word in _EARLY for word in words)
+
+
+def _goes_on(found: re.Match[bytes]) -> bool:
+    """Whether the line behind an annotation is indented deeper, by which YAML goes on with a text that is not quoted."""
+    text, end = found.string, found.end()
+    begin = max(text.rfind(b"\n", 0, found.start()), text.rfind(b"\r", 0, found.start())) + 1
+    line = text[begin:end]
+    following = _NEXT_LINE.match(text, end)
+    return following is not None and len(following["indent"]) > len(line) - len(line.lstrip())

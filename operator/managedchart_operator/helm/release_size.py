@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.helm.storage import read_document
+
 # What a person can look at next; the fourth is seldom what the first three leave to do.
 SHOWN = 3
 # To take out what is smaller than this part of the biggest helps nobody.
@@ -58,8 +61,10 @@ def parts_of(document: Mapping[str, Any]) -> list[Part]:
 
 def name_biggest(output: bytes) -> str:
     """Return in words what is biggest in a release that helm printed as JSON. Raises ValueError when that cannot be read."""
-    document = json.loads(output)
-    parts = parts_of(document) if isinstance(document, dict) else []
+    try:
+        parts = parts_of(read_document(output))
+    except UNREADABLE as error:
+        raise ValueError(str(error) or type(error).__name__) from error
     if not parts:
         raise ValueError("it has neither chart nor manifest")
     told = [part for part in parts[:SHOWN] if part.size >= WORTH_TELLING * parts[0].size]

@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +66,15 @@ class HelmRunner:
         keep_stdout: bool = False,
         applies: bool = True,
         on_waiting: Callable[[], None] | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
         """Run helm and return what it left, whatever its exit code.
 
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
-        helm begins to wait, for a hook or for the release's objects. Raises HelmError when helm cannot be started or the
-        deadline passes (TIMEOUT), and CancelledError after helm has been ended.
+        helm begins to wait, for a hook or for the release's objects. `before` is awaited when helm may start, and nothing is
+        started if it raises. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and
+        CancelledError after helm has been ended.
         """
         async with self.slots.process(applies=applies) as applied:
 
@@ -81,6 +83,8 @@ class HelmRunner:
                 if on_waiting:
                     on_waiting()
 
+            if before:
+                await before()
             return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
 
     def forget_discovery(self) -> None:

@@ -15,8 +15,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from managedchart_operator import nesting
 from managedchart_operator.errors import ValuesError
-from managedchart_operator.helm.values_yaml import describe
+from managedchart_operator.helm.yaml_scalars import describe
 from managedchart_operator.reasons import Reason
 
 # Both are helm's own limits (pkg/strvals); a list index allocates everything below it.
@@ -79,6 +80,9 @@ def parse_key(key: str) -> list[str | int]:
             break
     if sum(isinstance(step, str) for step in steps) > MAX_LEVELS + 1:
         raise SetSyntaxError("key", f"it goes deeper than {MAX_LEVELS} levels; use spec.values")
+    if len(steps) > nesting.MAX_LEVELS:
+        # helm has no bound on indexes; what it would build cannot be written as spec.values either.
+        raise SetSyntaxError("key", f"it goes deeper than {nesting.MAX_LEVELS} levels")
     return steps
 
 

@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import re
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.api.resource import GROUP
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import UNREADABLE, HelmError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.times import read_time
 
 DIGEST_LABEL = f"{GROUP}/digest"
 OWNER_LABEL = f"{GROUP}/owner"
@@ -40,11 +42,17 @@ PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
 LEFT_UNFINISHED = "The helm that made this revision ended without finishing it"
 """The description of a revision that a killed helm left pending and the operator has marked failed."""
+UNINSTALL_INTERRUPTED = "An uninstall of this deployed revision ended without removing it"
+"""The description of a good revision that the operator has marked failed, so that helm can upgrade over what is left of it."""
+UNINSTALL_CALLED_OFF = "The uninstall of this revision was called off"
+"""The description of a good revision that is kept, and so deployed again, after an uninstall of it had begun."""
 # How helm describes a revision that failed (3 and 4.3.1: install.go, upgrade.go, rollback.go), and the operator one of its own.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
 
 # The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
 _PASSING = frozenset({"hook-succeeded", "hook-failed"})
+# helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
+_CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
 # A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
 # twentieth. gzip itself goes to a thousandth, so that a few KiB of anybody's could fill the memory.
 _DOCUMENT_BYTES = 32 * 1024 * 1024
@@ -54,6 +62,8 @@ _DOCUMENT_BYTES = 32 * 1024 * 1024
 _DOCUMENT_VALUES = 100_000
 # A release has a few dozen. The check of a hook takes 3 µs, in one piece too (measured).
 _HOOKS = 5_000
+# Clocks of machines that run helm are this far from ours at most; what lies further in the future is not a time.
+CLOCK_SKEW_SECONDS = 300.0
 _SEPARATORS = (b",", b"[", b"{")
 # Possessive, so that a text of any length is matched without a memory of where it could be tried again.
 _JSON_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -76,7 +86,12 @@ class Revision:
     operator_waits: bool = False
     """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
     modified_at: float | None = None
-    """When helm last wrote it, in seconds since the epoch; whole seconds."""
+    """When helm last wrote it, in seconds since the epoch; whole seconds.
+
+    Where helm's labels hold no time, or one in the future, it is when the API server made the Secret.
+    """
+    stored_at: float | None = None
+    """When helm made it, in seconds since the epoch by the API server's clock; whole seconds."""
 
     @property
     def pending(self) -> bool:
@@ -91,8 +106,12 @@ class Revision:
 def revision_of(metadata: Mapping[str, Any]) -> Revision:
     """Read a revision from the metadata of a release Secret. Never raises: anybody may put such labels on a Secret."""
     labels = metadata.get("labels") or {}
-    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1).
+    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1). The first
+    # write after that drops createdAt.
     times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
+    latest = time.time() + CLOCK_SKEW_SECONDS
+    modified = max((float(seconds) for seconds in times if 0 < seconds <= latest), default=None)
+    made = read_time(metadata.get("creationTimestamp"))
     made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
@@ -103,7 +122,8 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         attempt=attempt or None,
         made_as=_number(made_as) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
-        modified_at=float(max(times)) or None,
+        modified_at=made.timestamp() if modified is None and made is not None else modified,
+        stored_at=made.timestamp() if made is not None else None,
     )
 
 
@@ -139,8 +159,14 @@ class _ChartMetadata(BaseModel):
     app_version: str | None = Field(default=None, alias="appVersion")
 
 
+class _File(BaseModel):
+    name: str | None = None
+    data: str | None = None
+
+
 class _Chart(BaseModel):
     metadata: _ChartMetadata | None = None
+    files: Annotated[list[_File], _FAIL_FAST] | None = None
 
 
 class _Info(BaseModel):
@@ -188,9 +214,24 @@ class StoredRelease:
         return self.document.get("manifest") or ""
 
     @property
+    def crd_files(self) -> list[str]:
+        """The YAML files in the chart's crds/ folder; helm stores none of its subcharts. Raises ValueError."""
+        files = (self.document.get("chart") or {}).get("files") or []
+        return [
+            base64.b64decode(file.get("data") or "").decode(errors="replace")
+            for file in files
+            if _CRD_FILE.fullmatch(file.get("name") or "")
+        ]
+
+    @property
     def hook_manifests(self) -> list[str]:
         """Each hook's object as YAML."""
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
+
+    @property
+    def manifests(self) -> list[str]:
+        """The manifest, and each hook's."""
+        return [self.manifest, *self.hook_manifests]
 
     @property
     def passing_hook_manifests(self) -> list[str]:
@@ -235,16 +276,28 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     """
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        unpacked = _decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed
-        _check_values(unpacked)
-        document = json.loads(unpacked)
+        return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
+    except (*UNREADABLE, zlib.error) as error:
+        raise _unreadable(secret, str(error) or type(error).__name__) from error
+
+
+def read_document(text: bytes) -> dict[str, Any]:
+    """Return helm's JSON of a release, checked; to be called in a thread.
+
+    Raises ValueError for what helm cannot have written, and for more values than a release has; its text quotes none of it.
+    """
+    _check_values(text)
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("it is not a release")  # noqa: TRY004 -- one error for all that it can be
         _Document.model_validate(document)
-        return StoredRelease(document)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _unreadable(secret, f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
-    except (KeyError, ValueError, zlib.error, RecursionError) as error:
-        raise _unreadable(secret, str(error)) from error
+        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
+    return document
 
 
 def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:

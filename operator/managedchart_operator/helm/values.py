@@ -15,7 +15,8 @@ from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.set_syntax import apply_set
-from managedchart_operator.helm.values_yaml import ValuesYamlError, describe, read_documents
+from managedchart_operator.helm.yaml_reader import YamlError, read_documents
+from managedchart_operator.helm.yaml_scalars import describe
 from managedchart_operator.reasons import Reason
 
 # helm reads its stdin as YAML, which JSON nearly is: these characters are refused or folded into a space when they
@@ -39,13 +40,13 @@ def load_mapping(text: bytes | str, *, origin: str) -> dict[str, Any]:
             if value is None:
                 continue
             if not isinstance(value, dict):
-                raise ValuesYamlError(f"a mapping (key: value) is needed, this is {describe(value)}", line)
+                raise YamlError(f"a mapping (key: value) is needed, this is {describe(value)}", line)
             result = merge(result, value)
     except UnicodeEncodeError as error:
         raise ValuesError(
             f"{origin}: the text is not valid Unicode", reason=Reason.VALUES_INVALID, hint=_HINT
         ) from error
-    except ValuesYamlError as problem:
+    except YamlError as problem:
         where = "" if problem.line is None else f", line {problem.line}"
         raise ValuesError(f"{origin}{where}: {problem.problem}", reason=Reason.VALUES_INVALID, hint=_HINT) from problem
     return result

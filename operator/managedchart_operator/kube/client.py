@@ -2,8 +2,9 @@
 
 Purpose: authentication, TLS and token refresh come from `kubernetes.aio`; requests and answers stay dictionaries, since
 the generated pydantic models cost several times the CPU of the request and drop fields they do not know. Boundary: paths
-and bodies are made by the callers in this package. Invariant: every request has a deadline, and every refusal becomes a
-`KubeError` that is classified here and nowhere else.
+and bodies are made by the callers in this package. Invariants: every request has a deadline, and every refusal becomes a
+`KubeError` that is classified here and nowhere else; no content of an object is an error, however deep it is nested
+(`nesting`).
 """
 
 import asyncio
@@ -23,7 +24,8 @@ import yaml
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 
-from managedchart_operator.errors import KubeError, StartupError
+from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
+from managedchart_operator.nesting import read_json
 from managedchart_operator.reasons import Reason
 
 # The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves room for one more try.
@@ -123,7 +125,7 @@ class KubeClient:
         if response.status >= 300:
             raise error_of(response.status, raw, method=method, path=path)
         if response.content_type == JSON_TYPE:
-            return json.loads(raw)
+            return await _decoded(raw, method, path)
         return raw.decode(errors="replace")
 
     async def stream(
@@ -142,11 +144,16 @@ class KubeClient:
         try:
             if response.status >= 300:
                 raise error_of(response.status, await response.read(), method="WATCH", path=path)
-            async for line in _lines(response, timeout):
-                event = json.loads(line)
+            async for line in lines(response.content, silence=timeout):
+                event = await _decoded(line, "WATCH", path)
+                if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                    raise _unreadable("WATCH", path, "it is not an event")
                 if event.get("type") == "ERROR":
-                    status = event.get("object", {})
-                    raise error_of(int(status.get("code", 500)), json.dumps(status).encode(), method="WATCH", path=path)
+                    status = event["object"]
+                    code = status.get("code")
+                    raise error_of(
+                        code if isinstance(code, int) else 500, json.dumps(status).encode(), method="WATCH", path=path
+                    )
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer("WATCH", path, error) from error
@@ -197,18 +204,38 @@ def _check_present(kubeconfig: Path) -> None:
         )
 
 
-async def _lines(response: aiohttp.ClientResponse, silence: float) -> AsyncIterator[bytes]:
-    """Split a stream into lines of any length; aiohttp's own line reader refuses long ones."""
+async def lines(content: aiohttp.StreamReader, *, silence: float | None = None) -> AsyncIterator[bytes]:
+    """Split a stream into lines of any length; aiohttp's own line reader refuses long ones.
+
+    A line that the end of the stream cuts off is left out. Raises TimeoutError after so many seconds of `silence`.
+    """
     rest = b""
     while True:
         async with asyncio.timeout(silence):
-            chunk = await response.content.readany()
+            chunk = await content.readany()
         if not chunk:
             return
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
             if line.strip():
                 yield line
+
+
+async def _decoded(raw: bytes, method: str, path: str) -> Any:
+    try:
+        return await read_json(raw)
+    except UNREADABLE as error:
+        raise _unreadable(method, path, str(error) or type(error).__name__) from error
+
+
+def _unreadable(method: str, path: str, why: str) -> KubeError:
+    """The error for an answer that is not JSON: it was cut off, or something in between has answered, so it may pass."""
+    return KubeError(
+        f"the answer of the API server cannot be read ({method} {path}: {why})",
+        reason=Reason.API_UNAVAILABLE,
+        transient=True,
+        status=0,
+    )
 
 
 def _no_answer(method: str, path: str, error: Exception) -> KubeError:
@@ -225,7 +252,9 @@ def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
     """Classify a refusal of the API server by its status code and its `Status` object (Kubernetes API conventions)."""
     try:
         message = json.loads(raw).get("message") or ""
-    except (ValueError, AttributeError):
+        if not isinstance(message, str):
+            raise TypeError
+    except UNREADABLE:
         message = raw[:300].decode(errors="replace").strip()
     error = _refusal(status, message, text=f"{method} {path} was answered {status}: {message or 'no message'}")
     error.answer = message

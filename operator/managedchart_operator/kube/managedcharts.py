@@ -1,7 +1,8 @@
 """ManagedChart objects: status and finalizer.
 
-Boundary: kopf watches them for us. Invariant: the status is patched through the `status` subresource, the
-finalizer through a JSON patch that fails when somebody else changed the list in between.
+Boundary: kopf watches them for us. Invariants: the status is patched through the `status` subresource, the
+finalizer through a JSON patch that fails when somebody else changed the list in between; the answers to both hold
+metadata only, since the spec may have a megabyte.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, Key, ManagedChart
 from managedchart_operator.errors import KubeError, StartupError
-from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, KubeClient
+from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient
 
 # Pages keep the answer of the API server, and our memory, bounded with thousands of resources.
 PAGE = 500
@@ -35,7 +36,7 @@ class ManagedCharts:
             if error.status == 404:
                 raise StartupError(
                     f"the API server does not know {PLURAL}.{API_VERSION}",
-                    hint="install the CRD first: kubectl apply -f crds/managedchart.yaml",
+                    hint="install the CRD first: kubectl apply --server-side -k crds/",
                 ) from error
             raise StartupError(f"cannot list {PLURAL}: {error.message}", hint=error.hint) from error
 
@@ -60,14 +61,19 @@ class ManagedCharts:
             query["continue"] = more
 
     async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
-        """Merge a patch into the status and return the object; None where it is gone or another one has its name.
+        """Merge a patch into the status and return the object's metadata; None where it is gone or another one has its name.
 
         Raises KubeError.
         """
         body = {"metadata": {"uid": uid}, "status": patch}
         try:
             answer = await self._client.request(
-                "PATCH", f"{_path(key)}/status", body=body, content_type=MERGE_PATCH, timeout=STATUS_SECONDS
+                "PATCH",
+                f"{_path(key)}/status",
+                body=body,
+                content_type=MERGE_PATCH,
+                accept=METADATA,
+                timeout=STATUS_SECONDS,
             )
         except KubeError as error:
             # A uid that is another one by now is answered 409, or 422 for "field is immutable".
@@ -99,7 +105,11 @@ class ManagedCharts:
                 step = {"op": "remove", "path": "/metadata/finalizers"}
             try:
                 await self._client.request(
-                    "PATCH", _path(chart.key), body=[uid, *([test] if names else []), step], content_type=JSON_PATCH
+                    "PATCH",
+                    _path(chart.key),
+                    body=[uid, *([test] if names else []), step],
+                    content_type=JSON_PATCH,
+                    accept=METADATA,
                 )
             except KubeError as error:
                 if error.status == 404:

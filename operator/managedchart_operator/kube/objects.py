@@ -2,19 +2,22 @@
 
 Purpose: what lifecycles and the diagnosis need of the cluster, for kinds known only at run time. Boundary: no policy.
 Invariant: a missing object is None (or False), not an error; a missing *kind* is an error, since a caller that names a kind
-expects it.
+expects it. Names come from manifests, so each part of a path is quoted, and one that no object can have leads nowhere else.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
 from managedchart_operator.reasons import Reason
 
 # Under this name helm 4 manages the fields of what it applies: that of its program.
-_HELM = "helm"
+HELM_MANAGER = "helm"
+FIELD_MANAGER = "managedchart-operator"
+"""The manager of the fields that the operator itself writes: by it an object that a lifecycle has adopted is recognised."""
 # How the API server answers for a path of a kind that it does not serve; for an object that is not there it names the object.
 _NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
 # Kinds that Kubernetes has moved to another group: one object, served by both groups as long as both were.
@@ -67,7 +70,9 @@ class Objects:
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""
-        path = await self._path(ref)  # not within the try: a missing kind is a 404 too
+        path = await self._object_path(ref)  # not within the try: a missing kind is a 404 too
+        if path is None:
+            return None
         try:
             found: dict[str, Any] = await self._client.request("GET", path)
         except KubeError as error:
@@ -79,9 +84,13 @@ class Objects:
 
     async def merge_patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch (RFC 7386) into the object and return it, or None where there is none. Raises KubeError."""
-        path = await self._path(ref)
+        path = await self._object_path(ref)
+        if path is None:
+            return None
         try:
-            found: dict[str, Any] = await self._client.request("PATCH", path, body=patch, content_type=MERGE_PATCH)
+            found: dict[str, Any] = await self._client.request(
+                "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=MERGE_PATCH
+            )
         except KubeError as error:
             if error.status == 404:
                 self._forget_unserved(ref, error)
@@ -94,14 +103,21 @@ class Objects:
 
         Everything is checked that a real one is: fields, admission, quota, field managers (unless `force`). Raises KubeError.
         """
-        query = {"dryRun": "All", "fieldManager": _HELM, "fieldValidation": "Strict", "force": str(force).lower()}
+        query = {
+            "dryRun": "All",
+            "fieldManager": HELM_MANAGER,
+            "fieldValidation": "Strict",
+            "force": str(force).lower(),
+        }
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False where there is none. Raises KubeError."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
-        path = await self._path(ref)
+        path = await self._object_path(ref)
+        if path is None:
+            return False
         try:
             await self._client.request("DELETE", path, body=body)
         except KubeError as error:
@@ -155,10 +171,19 @@ class Objects:
         """Return the URL path of a kind's collection. Raises KubeError (KIND_MISSING)."""
         return await self._path(ObjectRef(api_version, kind, "", namespace))
 
+    async def _object_path(self, ref: ObjectRef) -> str | None:
+        """Return the URL path of an object; None for a name that no object can have. Raises KubeError (KIND_MISSING)."""
+        await self._kind(ref.api_version, ref.kind)
+        return await self._path(ref) if ref.name and not _problem(ref) else None
+
     async def _path(self, ref: ObjectRef) -> str:
+        """Return the URL path of an object, or of a collection for one without a name. Raises KubeError."""
         kind = await self._kind(ref.api_version, ref.kind)
-        scope = f"/namespaces/{ref.namespace}" if kind.namespaced and ref.namespace else ""
-        return f"{_root(ref.api_version)}{scope}/{kind.plural}" + (f"/{ref.name}" if ref.name else "")
+        if problem := _problem(ref):
+            text = f"{ref}: {problem}"
+            raise KubeError(text, reason=Reason.OBJECT_INVALID, transient=False, status=422, answer=problem)
+        scope = f"/namespaces/{_quoted(ref.namespace)}" if kind.namespaced and ref.namespace else ""
+        return f"{_root(ref.api_version)}{scope}/{kind.plural}" + (f"/{_quoted(ref.name)}" if ref.name else "")
 
     async def _kind(self, api_version: str, kind: str) -> _Kind:
         key = (api_version, kind)
@@ -175,6 +200,8 @@ class Objects:
         return self._kinds[key]
 
     async def _discover(self, api_version: str) -> None:
+        if any(map(_segment_problem, api_version.split("/"))):
+            return  # no group and no version has such a name
         try:
             answer = await self._client.request("GET", _root(api_version))
         except KubeError as error:
@@ -212,5 +239,27 @@ def _group(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
 
+def _problem(ref: ObjectRef) -> str:
+    """Say why there can be no such object in the words of client-go, which helm asks with; "" where there can be one.
+
+    Source: k8s.io/apimachinery pkg/api/validation/path, IsValidPathSegmentName.
+    """
+    for what, name in (("resource name", ref.name), ("namespace", ref.namespace)):
+        if name and (problem := _segment_problem(name)):
+            return f'invalid {what} "{name}": [{problem}]'
+    return ""
+
+
+def _segment_problem(name: str) -> str:
+    if name in ("", ".", ".."):
+        return f"may not be '{name}'"
+    return next((f"may not contain '{character}'" for character in "/%" if character in name), "")
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
 def _root(api_version: str) -> str:
-    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    path = "/".join(map(_quoted, api_version.split("/")))
+    return f"/apis/{path}" if "/" in api_version else f"/api/{path}"

@@ -7,11 +7,12 @@ Source: Kubernetes documentation, "Efficient detection of changes".
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, NamedTuple
 
-from managedchart_operator.errors import KubeError
+from managedchart_operator.errors import UNREADABLE, KubeError
 from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient
 from managedchart_operator.reasons import Reason
 
@@ -41,13 +42,28 @@ async def _list(
     query = {**selectors, "limit": str(PAGE)}
     while True:
         page = await client.request("GET", path, query=query, accept=accept)
-        for item in page.get("items") or ():
-            # Half of the metadata of a release Secret.
-            item["metadata"].pop("managedFields", None)
-            items.append(item)
-        if not (more := page["metadata"].get("continue")):
-            return items, page["metadata"]["resourceVersion"]
+        with _understood(path):
+            for item in page.get("items") or ():
+                # Half of the metadata of a release Secret.
+                item["metadata"].pop("managedFields", None)
+                items.append(item)
+            if not (more := page["metadata"].get("continue")):
+                return items, page["metadata"]["resourceVersion"]
         query["continue"] = more
+
+
+@contextlib.contextmanager
+def _understood(path: str) -> Iterator[None]:
+    """Turn an answer that is not of the API's form into a KubeError; the collection is listed again then."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise KubeError(
+            f"the answer of the API server cannot be read (WATCH {path}: {type(error).__name__})",
+            reason=Reason.API_UNAVAILABLE,
+            transient=True,
+            status=0,
+        ) from error
 
 
 async def _watch(
@@ -63,7 +79,8 @@ async def _watch(
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         async for event in client.stream(path, query=query, accept=accept, timeout=SILENCE_SECONDS):
-            version = event["object"]["metadata"]["resourceVersion"]
+            with _understood(path):
+                version = event["object"]["metadata"]["resourceVersion"]
             if event["type"] != "BOOKMARK":
                 yield Change(event["type"], event["object"])
         if version == version_before:
@@ -96,7 +113,7 @@ async def changes(
                 accept = METADATA_LIST if metadata_only else JSON_TYPE
                 items, version = await _list(client, path, selectors, accept=accept)
                 failures = 0
-                yield Change("Listed", {"items": items})
+                yield Change("Listed", {"items": items, "metadata": {"resourceVersion": version}})
                 del items
             async for change in _watch(
                 client, path, selectors, version, accept=METADATA if metadata_only else JSON_TYPE

@@ -2,41 +2,43 @@
 
 EKS brings the CNI's objects without Helm's marks, and Helm refuses to touch objects that it does not own. pre_exec puts
 Helm's ownership marks on those objects that the chart renders and that exist already; the upgrade then takes over the
-fields of their former managers.
+fields of their former managers. What cannot be taken over (a selector never changes) is found before anything is marked.
 Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`; field
 managers: Kubernetes documentation, "Server-Side Apply", conflicts.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from managedchart_operator.api.spec import Action
-from managedchart_operator.errors import LifecycleError
+from managedchart_operator.diagnosis.refusals import Refusal, refused
+from managedchart_operator.errors import HelmError, KubeError, LifecycleError
+from managedchart_operator.helm.ownership import is_marked, marks, other_release
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import Operation, PhaseContext
 from managedchart_operator.reasons import Reason
-
-_NAME = "meta.helm.sh/release-name"
-_NAMESPACE = "meta.helm.sh/release-namespace"
-_MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 class AwsVpcCni(Lifecycle):
     """Lets Helm adopt the CNI objects that exist already, whichever release and namespace the spec names."""
 
     async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Mark the existing objects as the release's own. Raises LifecycleError for one that another release owns.
+        """Mark the existing objects as the release's own.
 
-        All are looked at before the first is marked, so that a refusal leaves the cluster as it was.
+        Raises LifecycleError for one that another release owns, HelmError for one that the API server would not let helm
+        change. All are looked at before the first is marked, so that a refusal leaves the cluster as it was.
         """
         if context.action is not Action.DEPLOY or context.operation is Operation.FINISH:
             return payload
-        foreign = [ref for item in await context.release.manifest() if (ref := await self._unmarked(context, item))]
+        rendered = await context.release.manifest()
+        foreign = [(ref, item) for item in rendered if (ref := await self._unmarked(context, item))]
+        await _try(context, foreign, rendered=rendered)
         if context.operation is Operation.DRY_RUN:
             return payload
-        for ref in foreign:
+        for ref, _ in foreign:
             await context.cluster.merge_patch(ref, {"metadata": _marks(context)})
-        adopted = [str(ref) for ref in foreign]
+        adopted = [str(ref) for ref, _ in foreign]
         if adopted:
             context.logger.info("adopted %s", ", ".join(adopted))
         return {**payload, "adopted": adopted}
@@ -55,28 +57,66 @@ class AwsVpcCni(Lifecycle):
         found = await context.cluster.get(ref)
         if found is None:
             return None
-        marks = _marks(context)
-        annotations = found["metadata"].get("annotations") or {}
-        labels = found["metadata"].get("labels") or {}
-        ours = marks["annotations"]
-        owner = {key: annotations[key] for key in ours if key in annotations}
-        if owner and owner != {key: ours[key] for key in owner}:
+        name, namespace = context.release.name, context.release.namespace
+        if other := other_release(found["metadata"], name=name, namespace=namespace):
             raise LifecycleError(
-                f"{ref} belongs to the release {annotations.get(_NAMESPACE, '?')}/{annotations.get(_NAME, '?')} already",
+                f"{ref} belongs to the release {other} already",
                 reason=Reason.OBJECT_OWNED,
                 transient=False,
                 hint="uninstall that release, or name it in releaseName and targetNamespace",
             )
-        marked = owner == ours and labels.items() >= marks["labels"].items()
-        return None if marked else ref
+        return None if is_marked(found["metadata"], name=name, namespace=namespace) else ref
+
+
+async def _try(
+    context: PhaseContext, foreign: Sequence[tuple[ObjectRef, dict[str, Any]]], *, rendered: Sequence[Mapping[str, Any]]
+) -> None:
+    """Let the API server judge what helm will make of the objects to adopt.
+
+    Raises HelmError, as the upgrade would, for all that are refused, and KubeError when the API server does not answer.
+    """
+    refusals: list[Refusal] = []
+    hint = None
+    for ref, item in foreign:
+        try:
+            await context.cluster.try_apply(ref, _with_marks(context, item), force=True)
+        except KubeError as refusal:
+            immutable = refusal.reason is Reason.IMMUTABLE_FIELD
+            if not refusal.answer:
+                raise
+            if immutable or not context.spec.force_upgrade:  # which replaces objects instead of applying them
+                refusals.append((ref, refusal.answer))
+            if immutable and hint is None:
+                hint = _way_out(ref)
+    if refusals:
+        error = refused(refusals, rendered=rendered)
+        raise HelmError(
+            f"{error.message}; no object was adopted",
+            reason=error.reason,
+            transient=error.transient,
+            text=error.text,
+            hint=hint if error.reason is Reason.IMMUTABLE_FIELD else error.hint,
+        )
+
+
+def _way_out(ref: ObjectRef) -> str:
+    namespace = f" --namespace {ref.namespace}" if ref.namespace else ""
+    return (
+        "Set values with which the field stays as it is in the cluster (the chart aws-vpc-cni keeps the selector with "
+        "originalMatchLabels: true), or delete the object first, so that the chart makes it: "
+        f"kubectl delete {ref.kind} {ref.name}{namespace}"
+    )
 
 
 def _marks(context: PhaseContext) -> dict[str, dict[str, str]]:
-    """What Helm asks of an object before it takes it for its own."""
-    return {
-        "annotations": {_NAME: context.release.name, _NAMESPACE: context.release.namespace},
-        "labels": {_MANAGED_BY: "Helm"},
-    }
+    return marks(name=context.release.name, namespace=context.release.namespace)
+
+
+def _with_marks(context: PhaseContext, item: dict[str, Any]) -> dict[str, Any]:
+    """The object as helm sends it."""
+    meta = item["metadata"]
+    marked = {part: {**(meta.get(part) or {}), **entries} for part, entries in _marks(context).items()}
+    return {**item, "metadata": {**meta, **marked}}
 
 
 async def _reference(context: PhaseContext, item: dict[str, Any]) -> ObjectRef:

@@ -87,7 +87,12 @@ class Lifecycle:
             return
         if crosses(installed=installed.chart_version, breaking=breaking, new=await context.release.chart_version()):
             context.logger.info("uninstalling %s before breaking version %s", installed.chart_version, breaking)
-            await context.release.uninstall()
+            if not await context.release.uninstall():
+                context.recorder.warn(
+                    "ReleaseLeft",
+                    f"the release is upgraded across the breaking version {breaking} without an uninstall before, since this"
+                    " resource did not deploy it",
+                )
 
     async def run(self, context: PhaseContext) -> Payload:
         """Run the phases in their order. Raises the OperatorError of the phase that failed."""
@@ -96,11 +101,11 @@ class Lifecycle:
         payload = await _phase(context, Phase.PRE_EXEC, self.pre_exec, payload)
         try:
             payload = await _phase(context, Phase.EXEC, self.exec, payload)
+            payload = await _phase(context, Phase.POST_EXEC, self.post_exec, payload)
+            return await _phase(context, Phase.VALIDATE, self.validate, payload)
         except OperatorError as error:
             await self._explain(context, payload, error)
             raise
-        payload = await _phase(context, Phase.POST_EXEC, self.post_exec, payload)
-        return await _phase(context, Phase.VALIDATE, self.validate, payload)
 
     async def _explain(self, context: PhaseContext, payload: Payload, error: OperatorError) -> None:
         async def explain(context: PhaseContext, payload: Payload) -> Payload:

@@ -43,6 +43,15 @@ class InstalledRelease:
     chart_version: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ChartCrds:
+    """The CustomResourceDefinitions that the installed revision's chart brings."""
+
+    names: frozenset[str] = frozenset()
+    incomplete: str | None = None
+    """Why there may be more than `names`: what kept the chart from being read. None when `names` is complete."""
+
+
 class Release(Protocol):
     """The Helm release of the run."""
 
@@ -63,6 +72,12 @@ class Release(Protocol):
 
     async def deployed_here(self) -> bool:
         """Whether this resource has deployed the release, now or earlier; False in doubt. Raises KubeError."""
+
+    async def chart_crds(self) -> ChartCrds:
+        """Return the CRDs in the crds/ folders of the installed revision's chart, subcharts included. Raises KubeError.
+
+        May fetch the chart; one that cannot be had is not an error.
+        """
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
@@ -85,6 +100,12 @@ class Cluster(Protocol):
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None."""
+
+    async def list(self, api_version: str, kind: str, *, metadata_only: bool = False) -> list[dict[str, Any]]:
+        """Return the objects of a kind of all namespaces."""
+
+    async def try_apply(self, ref: ObjectRef, body: dict[str, Any], *, force: bool) -> None:
+        """Let the API server judge an apply as helm makes it, without carrying it out. Raises KubeError with its `answer`."""
 
     async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
         """Merge a patch into the object; None where there is none."""

@@ -1,8 +1,8 @@
 """The one place that derives conditions.
 
 Purpose: what a run's state means for Ready, Reconciling, Stalled, Released and Validated. Boundary: pure. Invariants: Ready
-keeps its last truth while Reconciling is True; no condition is False without a reason and a message; Reconciling and Stalled
-exist only while they are True, and never both.
+keeps its last truth while Reconciling is True, unless the release is known to be gone: then it is Unknown; no condition is
+False without a reason and a message; Reconciling and Stalled exist only while they are True, and never both.
 Source: kstatus (sigs.k8s.io/cli-utils `pkg/kstatus`): observedGeneration behind or Reconciling means in progress, Stalled
 means failed, Ready means current.
 """
@@ -26,11 +26,13 @@ class Conditions:
         """Return the conditions in a fixed order."""
         return [self._by_type[kind] for kind in _ORDER if kind in self._by_type]
 
-    def working(self, message: str) -> None:
-        """A run has begun."""
+    def working(self, message: str, *, gone: bool = False) -> None:
+        """A run has begun; `gone` says that what was Ready is known to be gone."""
         self._set(RECONCILING, "True", Reason.PROGRESSING, message)
         self._by_type.pop(STALLED, None)
-        if READY not in self._by_type:
+        if gone:
+            self._by_type.pop(RELEASED, None)
+        if gone or READY not in self._by_type:
             self._set(READY, "Unknown", Reason.PROGRESSING, message)
 
     def released(self) -> None:

@@ -3,15 +3,17 @@
 Purpose: every rule about releases in one pure function, held by a table test. Boundary: no I/O, no clock; `Observed`
 carries the time. Invariants: in sync means that the newest revision is the one in our status, deployed, with our digest
 (helm carries labels over to the next revision, so the digest alone proves nothing); input that failed is not tried again
-before its time; a release is uninstalled only because the spec says so, or because a first install failed.
+before its time; a release is uninstalled only because the spec says so, or because a first install failed. One that is in the
+middle of an uninstall is deployed over when it is wanted: its volume claims, above all, may still be there.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from managedchart_operator.api.spec import Action
-from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLING, Revision
+from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.ownership import Ownership
 
 # How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
 FOREIGN_LOCK_SECONDS = 300.0
@@ -25,6 +27,8 @@ class Desired:
     digest: str
     dry_run: bool = False
     timeout: float = 180.0
+    reinstalls: bool = False
+    """Whether an upgrade may uninstall first, since the spec names a breaking version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,26 @@ class Memory:
     """Whether another run was begun after it and did not end: the operator was killed, or the run gave way to a request."""
     in_exec: bool = False
     """Whether that one got as far as exec and no further."""
+    attempt: str | None = None
+    """Random word of the last run that began, which the revision that it made carries too."""
+    operation: str | None = None
+    """What that run does with the release."""
+    ended_at: float | None = None
+    """When that run ended; None while it has not, or where the status does not say."""
+    told_end: bool = False
+    """Whether the status says of each run if and when it ended; one of an older operator does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What there is: the revisions of the release, newest first, and our memory."""
 
-    uid: str
+    ownership: Ownership
     now: float
     revisions: tuple[Revision, ...] = ()
     memory: Memory = Memory()
     rollback_is_ours: bool = False
-    """Whether the newest revision is a rollback of ours that was not ended."""
+    """Whether the newest revision is a rollback of ours that the status does not record."""
     retry_requested: bool = False
     force_requested: bool = False
 
@@ -69,12 +81,23 @@ class Observed:
 
     @property
     def newest_is_ours(self) -> bool:
-        """Whether this resource's operator made the newest revision.
+        """Whether this resource's operator made the newest revision."""
+        return self.newest is not None and (self.rollback_is_ours or self.ownership.made(self.newest))
 
-        A helm of somebody else carries our labels over to a revision of another number than the one they were made for.
+    def uninstall_is_ours(self, desired: Desired) -> bool:
+        """Whether the uninstall that the newest revision is in the middle of was begun by a run of ours; that run is over.
+
+        Somebody else's shows as begun after our last run had ended, or while it was doing something else.
         """
-        newest = self.newest
-        return newest is not None and newest.owner == self.uid and newest.made_as == newest.number
+        newest, memory = self.newest, self.memory
+        if newest is None or newest.owner != self.ownership.uid:
+            return False
+        if not memory.told_end:
+            return memory.interrupted or memory.failures > 0
+        if memory.ended_at is not None:
+            # Whole seconds. A run that ended well has left no such revision.
+            return memory.failures > 0 and (newest.modified_at or 0.0) <= memory.ended_at + 1
+        return memory.operation == Operation.UNINSTALL or desired.reinstalls
 
     @property
     def newest_is_unproven(self) -> bool:
@@ -85,6 +108,8 @@ class Observed:
         newest, memory = self.newest, self.memory
         if newest is None or newest.status != DEPLOYED or not newest.operator_waits or not self.newest_is_ours:
             return False
+        if newest.made_as != newest.number:
+            return False  # a rollback, for which helm has waited
         return newest.number != memory.revision or not memory.released
 
     @property
@@ -95,6 +120,13 @@ class Observed:
         """
         newest, memory = self.newest, self.memory
         return self.newest_is_unproven and memory.in_exec and newest is not None and newest.number != memory.revision
+
+    @property
+    def newest_is_unfinished(self) -> bool:
+        """Whether the run that made the newest revision has not ended: what follows exec may be left to do."""
+        newest, memory = self.newest, self.memory
+        unfinished = memory.told_end and memory.ended_at is None and memory.attempt is not None
+        return unfinished and newest is not None and newest.is_of(memory.attempt or "")
 
 
 class Verdict(StrEnum):
@@ -115,15 +147,17 @@ class Decision:
     operation: Operation | None = None
     unlock: Revision | None = None
     """A revision that nobody works on any more, pending or never seen ready: mark it failed first."""
-    uninstall_first: bool = False
-    """An uninstall was begun and not ended: end it first."""
     wait: bool = False
     """For `FINISH`: the wait for the release's objects is not over."""
     may_fail: bool = False
     """For `FINISH`: the revision has failed if that wait does."""
+    continues: bool = False
+    """For `FINISH`: the run carries on the one that made the revision, so that its failure is the revision's."""
     wake_at: float | None = None
     because: str = ""
     changed_outside: bool = False
+    gone: bool = False
+    """Whether the release is known to be gone, or to be going."""
 
     @property
     def released(self) -> bool:
@@ -141,22 +175,30 @@ def decide(desired: Desired, observed: Observed) -> Decision:
     if desired.dry_run and desired.action is Action.DEPLOY:
         return _in_sync() if handled else held or _run(Operation.DRY_RUN, "the spec says dryRun")
 
-    unlock = None
-    if newest is not None and newest.pending:
-        free_at = _free_at(desired, observed)
-        if free_at > observed.now:
-            return Decision(
-                Verdict.WAIT_FOR_LOCK,
-                wake_at=free_at,
-                because=f"another helm works on revision {newest.number} ({newest.status})",
-            )
-        unlock = newest
-
+    if desired.action is Action.DESTROY and not observed.ownership.owns(observed.revisions):
+        # There is nothing, or what is there stays, so that nobody's lock matters.
+        return _in_sync() if handled else held or _run(Operation.UNINSTALL, "the spec says Destroy")
+    if wait := wait_for_lock(desired, observed):
+        return wait
     if desired.action is Action.DESTROY:
-        if newest is None and handled:
-            return _in_sync()
         return held or _run(Operation.UNINSTALL, "the spec says Destroy")
+    unlock = newest if newest is not None and (newest.pending or newest.status == UNINSTALLING) else None
     return _decide_deploy(desired, observed, handled=handled, held=held, unlock=unlock)
+
+
+def wait_for_lock(desired: Desired, observed: Observed) -> Decision | None:
+    """Return that another Helm operation is to be waited for, or None."""
+    newest = observed.newest
+    if newest is None or (free_at := _free_at(desired, observed)) <= observed.now:
+        return None
+    going = newest.status == UNINSTALLING
+    doing = "uninstalls the release" if going else "works on the release"
+    return Decision(
+        Verdict.WAIT_FOR_LOCK,
+        wake_at=free_at,
+        because=f"Another Helm operation {doing} (revision {newest.number} is {newest.status})",
+        gone=going,
+    )
 
 
 def _decide_deploy(
@@ -166,24 +208,26 @@ def _decide_deploy(
     if newest is None:
         was_there = handled and memory.revision is not None
         why = "the release was removed from outside" if was_there else "the release does not exist"
-        return held or _run(Operation.INSTALL, why, changed_outside=was_there)
+        return held or _run(Operation.INSTALL, why, changed_outside=was_there, gone=was_there)
     if newest.status == UNINSTALLING:
-        return held or _run(Operation.INSTALL, "an uninstall was interrupted", uninstall_first=True)
-    if newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested:
+        why = f"an uninstall of revision {newest.number} was interrupted; what it left is deployed over"
+        return held or _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=handled, gone=True)
+    wanted = newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested
+    if wanted and observed.newest_is_ours:
         if newest.number == memory.revision and handled:
             return _in_sync()
         if newest.number == memory.revision:
             return held or _finish(observed, "the release is deployed, the run is not finished")
-        if observed.newest_is_ours:
-            return held or _finish(observed, f"revision {newest.number} was deployed before a restart")
-    elif observed.newest_may_fail:
+        return held or _finish(observed, f"revision {newest.number} was deployed before a restart")
+    if observed.newest_may_fail:
         unlock = newest  # else it would count as the good one to go back to
     if held:
         return held
     if handled:
         became = f"is {newest.status}" if newest.number == memory.revision else f"({newest.status}) was made"
         why = f"revision {newest.number} {became} from outside"
-        return _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True)
+        gone = newest.status == UNINSTALLED
+        return _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True, gone=gone)
     return _run(Operation.UPGRADE, "the input has changed or the last attempt failed", unlock=unlock)
 
 
@@ -199,16 +243,25 @@ def _held(desired: Desired, observed: Observed) -> Decision | None:
 
 
 def _free_at(desired: Desired, observed: Observed) -> float:
-    """When a pending newest revision may be taken over: at once if it is ours, else when its helm must have ended."""
+    """When the release may be worked on: at once unless another Helm operation does; by force, or when that must have ended."""
     newest = observed.newest
-    if newest is None or observed.newest_is_ours or observed.rollback_is_ours or newest.modified_at is None:
+    if newest is None or observed.force_requested or newest.modified_at is None:
         return 0.0
-    return newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
+    if newest.status == UNINSTALLING:
+        ours = observed.uninstall_is_ours(desired)
+    else:
+        ours = not newest.pending or observed.newest_is_ours
+    return 0.0 if ours else newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
 
 
 def _finish(observed: Observed, because: str) -> Decision:
     decision = _run(Operation.FINISH, because)
-    return replace(decision, wait=observed.newest_is_unproven, may_fail=observed.newest_may_fail)
+    return replace(
+        decision,
+        wait=observed.newest_is_unproven,
+        may_fail=observed.newest_may_fail,
+        continues=observed.newest_may_fail or observed.newest_is_unfinished,
+    )
 
 
 def _in_sync() -> Decision:
@@ -220,14 +273,14 @@ def _run(
     because: str,
     *,
     unlock: Revision | None = None,
-    uninstall_first: bool = False,
     changed_outside: bool = False,
+    gone: bool = False,
 ) -> Decision:
     return Decision(
         Verdict.RUN,
         operation=operation,
         because=because,
         unlock=unlock,
-        uninstall_first=uninstall_first,
         changed_outside=changed_outside,
+        gone=gone,
     )

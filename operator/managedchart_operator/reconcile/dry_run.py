@@ -7,28 +7,27 @@ an error has the text, and so the reason and the words, of the real upgrade's er
 Source: Kubernetes documentation, "Dry-run", "Field validation", "Server-Side Apply".
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
-from managedchart_operator.errors import HelmError, KubeError, LifecycleError
-from managedchart_operator.helm.errors import classify
-from managedchart_operator.helm.manifest import parse_manifest
+from managedchart_operator.diagnosis.refusals import refused
+from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
+from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.storage import StoredRelease, read_document
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 
 
 def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
-    """Return the objects of a dry run's JSON output, hooks left out. Raises HelmError."""
+    """Return the objects of a dry run's JSON output as helm sends them, hooks left out; to be called in a thread.
+
+    Raises HelmError.
+    """
     try:
-        return parse_manifest(json.loads(output.stdout).get("manifest") or "")
-    except (ValueError, yaml.YAMLError) as error:
+        return [as_sent(item) for item in parse_manifest(read_document(output.stdout).get("manifest") or "")]
+    except (*UNREADABLE, ManifestError) as error:
         raise HelmError(
             f"helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
         ) from error
@@ -51,7 +50,8 @@ class Trial:
         """
         # What was applied from the client's side before, helm takes over on the server's side without a conflict.
         force = self.force or (self.stored is not None and not self.stored.applied_by_server)
-        to_be_made = {item["metadata"]["name"] for item in rendered if item["kind"] == "Namespace"} | {self.namespace}
+        made = (item.get("metadata") or {} for item in rendered if item["kind"] == "Namespace")
+        to_be_made = {meta.get("name") for meta in made} | {self.namespace}
         refusals, untried = [], 0
         for item in rendered:
             ref = await _reference(self.objects, item, namespace=self.namespace)
@@ -63,17 +63,16 @@ class Trial:
                 if error.answer == f'namespaces "{ref.namespace}" not found' and ref.namespace in to_be_made:
                     untried += 1
                 else:
-                    refusals.append(_as_helm_says_it(ref, error.answer))
+                    refusals.append((ref, error.answer))
         if refusals:
-            text = Redactor(secrets_in_manifest(rendered))("\n".join(refusals))
-            raise classify(f"Error: {text}", exit_code=1, command="upgrade")
+            raise refused(refusals, rendered=rendered)
         if untried:
             return f"{len(rendered)} objects rendered, {untried} not validated since their namespace does not exist yet"
         return f"{len(rendered)} objects rendered and validated, nothing changed"
 
 
 async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) -> ObjectRef:
-    meta = item["metadata"]
+    meta = item.get("metadata") or {}
     if not meta.get("name"):
         # helm refuses it too ("resource name may not be empty"), but only halfway through the real run.
         raise LifecycleError(
@@ -83,11 +82,3 @@ async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) 
         )
     where = (meta.get("namespace") or namespace) if await objects.namespaced(item["apiVersion"], item["kind"]) else ""
     return ObjectRef(item["apiVersion"], item["kind"], meta["name"], where)
-
-
-def _as_helm_says_it(ref: ObjectRef, answer: str) -> str:
-    version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
-    what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
-    if answer.startswith("Apply failed with"):
-        return f"conflict occurred while applying object {what}: {answer}"
-    return f"server-side apply failed for object {what}: {answer}"

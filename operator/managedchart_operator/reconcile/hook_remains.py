@@ -9,10 +9,8 @@ Source: Helm documentation, "Chart Hooks"; measured with 4.3.1: a Job of a pre-i
 import asyncio
 import logging
 
-import yaml
-
 from managedchart_operator.diagnosis.blockers import references
-from managedchart_operator.helm.manifest import parse_manifest
+from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import Objects
 
@@ -24,9 +22,10 @@ _HOOK = "helm.sh/hook"
 async def delete_hook_remains(objects: Objects, *, namespace: str, stored: StoredRelease) -> None:
     """Delete what is left of a release's passing hooks, before the uninstall forgets them. Raises KubeError."""
     try:
-        hooks = await asyncio.to_thread(parse_manifest, *stored.passing_hook_manifests)
-    except yaml.YAMLError:
-        return  # then helm cannot have made anything of it either
+        hooks = await asyncio.to_thread(outline, *stored.passing_hook_manifests)
+    except ManifestError as error:
+        logger.warning("namespace %s: the hooks of a release cannot be read, so none is deleted: %s", namespace, error)
+        return
     for ref in await references(objects, namespace, hooks):
         found = await objects.get(ref)
         if found is not None and _HOOK in (found["metadata"].get("annotations") or {}) and await objects.delete(ref):

@@ -10,13 +10,23 @@ from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus, Phase
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Memory
+from managedchart_operator.times import read_time
 
 _GOOD_PHASES = frozenset({Phase.READY, Phase.SKIPPED, Phase.DESTROYED})
 
 
-def memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
-    """Return what earlier passes left in the status."""
-    retry_at = datetime.fromisoformat(status.next_retry_at) if status.next_retry_at else None
+def memory(chart: ManagedChart, status: ManagedChartStatus, *, started: datetime | None = None) -> Memory:
+    """Return what earlier passes left in the status.
+
+    `started` is when this operator did: a defect that an earlier one met may be corrected in this one.
+    """
+    retry_at = read_time(status.next_retry_at)
+    failure = status.last_failure
+    if started is not None and failure is not None and failure.reason == Reason.INTERNAL_ERROR:
+        failed = read_time(failure.time)
+        retry_at = started if failed is not None and failed < started else retry_at
+    attempt = status.attempt
+    ended_at = read_time(attempt.ended_at) if attempt else None
     # A run that ends says something else here, whatever came of it.
     interrupted = any(c.type == "Reconciling" and c.reason == Reason.PROGRESSING for c in status.conditions)
     return Memory(
@@ -29,6 +39,10 @@ def memory(chart: ManagedChart, status: ManagedChartStatus) -> Memory:
         retry_at=retry_at.timestamp() if retry_at else None,
         interrupted=interrupted,
         in_exec=interrupted and status.phase is Phase.EXEC,
+        attempt=attempt.id if attempt else None,
+        operation=attempt.operation if attempt else None,
+        ended_at=ended_at.timestamp() if ended_at else None,
+        told_end=attempt is not None,
     )
 
 

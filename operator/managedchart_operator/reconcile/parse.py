@@ -5,6 +5,7 @@ Boundary: pure. Invariant: fields that the operator does not know are left out, 
 operator is: the API server itself refuses misspelt ones.
 """
 
+import contextlib
 import copy
 import logging
 from dataclasses import replace
@@ -15,12 +16,19 @@ from pydantic import ValidationError
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.spec import Action, ChartSource, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.errors import SpecError
+from managedchart_operator.nesting import MAX_LEVELS, too_deep
 
 logger = logging.getLogger(__name__)
 
 
 def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
     """Return the spec. Raises SpecError that names each wrong field."""
+    if path := too_deep(chart.spec):
+        # First of all: what works on a value level by level ends with an error of its own at some hundred levels.
+        raise SpecError(
+            f"spec.{path} is nested deeper than {MAX_LEVELS} levels, so the spec cannot be read",
+            hint="Flatten these values, or pass them to the chart as one text.",
+        )
     try:
         return ManagedChartSpec.model_validate(chart.spec)
     except ValidationError as error:
@@ -49,13 +57,16 @@ def _without(spec: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[
 
 
 def spec_for_removal(chart: ManagedChart) -> ManagedChartSpec:
-    """Return the spec, or for one that cannot be read as much of it as a removal needs: nothing may hold up a deletion."""
-    try:
-        return parse_spec(chart)
-    except SpecError:
-        orphan = chart.spec.get("deletionPolicy") == DeletionPolicy.ORPHAN
-        return ManagedChartSpec(
-            chart=ChartSource(path="/unreadable"),
-            action=Action.DESTROY,
-            deletion_policy=DeletionPolicy.ORPHAN if orphan else DeletionPolicy.UNINSTALL,
-        )
+    """Return the spec, or for one that cannot be read as much of it as a removal needs: nothing may hold up a deletion.
+
+    A removal needs no values, which are the only part of a spec that may be nested at will.
+    """
+    for spec in (chart.spec, {**chart.spec, "values": {}}):
+        with contextlib.suppress(SpecError):
+            return parse_spec(replace(chart, spec=spec))
+    orphan = chart.spec.get("deletionPolicy") == DeletionPolicy.ORPHAN
+    return ManagedChartSpec(
+        chart=ChartSource(path="/unreadable"),
+        action=Action.DESTROY,
+        deletion_policy=DeletionPolicy.ORPHAN if orphan else DeletionPolicy.UNINSTALL,
+    )

@@ -9,7 +9,7 @@ failure and leaves no helm behind.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +25,7 @@ from managedchart_operator.api.resource import (
 from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus, Phase
 from managedchart_operator.diagnosis.redaction import Redactor
-from managedchart_operator.errors import KubeError, OperatorError, SpecError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError, ReleaseKeptError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -33,14 +33,18 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.decide import Decision, Desired, Observed, Verdict, decide
+from managedchart_operator.reconcile.decide import Decision, Desired, Observed, Verdict, decide, wait_for_lock
 from managedchart_operator.reconcile.explain import explain
+from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
+from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
-from managedchart_operator.reconcile.remediation import Remediation
-from managedchart_operator.reconcile.removal import end_uninstall, is_ours, lifecycle_for_removal
+from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation
+from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
+from managedchart_operator.reconcile.removal import is_to_be_removed, keep, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
 from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
 from managedchart_operator.reconcile.status_writer import StatusWriter
@@ -66,10 +70,12 @@ class Reconciler:
     tools: Tools
     telemetry: Telemetry
     remediation: Remediation
+    operator_removal: OperatorRemoval
     probe: float
     """Seconds between looks at a resource that was given up."""
     looks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, LOOKS))
     """Bounds the passes that have not come to a decision yet."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns after how many seconds to come again, or None. Never raises but for a defect or a cancel."""
@@ -116,18 +122,7 @@ class Reconciler:
         lifecycle = find_lifecycle(spec.lifecycle.name)
         work = Work(chart, spec, release, recorder)
         work.digest = await self._digest(work)
-        decision = decide(
-            Desired(spec.action, work.digest, dry_run=spec.dry_run, timeout=seconds(spec.timeout)),
-            Observed(
-                uid=chart.uid,
-                now=datetime.now(UTC).timestamp(),
-                revisions=release.revisions,
-                memory=memory(chart, recorder.status),
-                rollback_is_ours=await release.rollback_is_ours(),
-                retry_requested=requested(chart, recorder.status, RETRY_ANNOTATION),
-                force_requested=requested(chart, recorder.status, FORCE_ANNOTATION),
-            ),
-        )
+        decision = decide(_desired(work), await self._observed(work))
         self.telemetry.reconciled(decision.verdict.value)
         looked()
         match decision.verdict:
@@ -199,7 +194,7 @@ class Reconciler:
 
     async def _look_again(self, work: Work) -> float | None:
         status = work.recorder.status
-        policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic)
+        policy = RetryPolicy(work.spec.retry, self.probe)
         plan = policy.still_given_up(failures=status.failures, now=datetime.now(UTC))
         work.recorder.still_stalled(plan)
         await work.recorder.writer.flush()
@@ -207,8 +202,13 @@ class Reconciler:
 
     async def _wait_for_lock(self, work: Work, decision: Decision) -> float | None:
         until = datetime.fromtimestamp(decision.wake_at or 0.0, UTC)
-        message = f"{decision.because}; it is taken over at {timestamp(until)} unless it ends before"
-        work.recorder.waiting(message, until=timestamp(until))
+        key = work.chart.key
+        message = (
+            f"{decision.because}. The operator takes the release over at {timestamp(until)} unless that operation ends before,"
+            f" or at once after: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
+            f' {FORCE_ANNOTATION}="$(date)"'
+        )
+        work.recorder.waiting(message, until=timestamp(until), gone=decision.gone)
         await work.recorder.writer.flush()
         return _delay(decision.wake_at)
 
@@ -221,7 +221,15 @@ class Reconciler:
         if requested(chart, recorder.status, RETRY_ANNOTATION) or requested(chart, recorder.status, FORCE_ANNOTATION):
             recorder.status.failures = 0
             release.refresh_chart = True
-        recorder.begin(f"{operation.value}: {decision.because}", operation=operation, released=decision.released)
+        if decision.continues and release.newest is not None and release.newest.attempt:
+            release.attempt = release.evidence.attempt = release.newest.attempt
+        recorder.begin(
+            f"{operation.value}: {decision.because}",
+            operation=operation,
+            attempt=release.attempt,
+            released=decision.released,
+            gone=decision.gone,
+        )
         if decision.changed_outside:
             await self.events.post(
                 chart, type="Warning", reason="ReleaseChanged", message=f"{decision.because}; bringing it back"
@@ -238,8 +246,6 @@ class Reconciler:
             if decision.unlock is not None:
                 recorder.logger.info("revision %d (%s) is taken over", decision.unlock.number, decision.unlock.status)
                 await release.unlock(decision.unlock)
-            if decision.uninstall_first:
-                await end_uninstall(release, recorder)
             await lifecycle.run(work.context(self.objects, action=spec.action, operation=operation))
         except OperatorError as error:
             return await self._failed(work, error, operation)
@@ -279,6 +285,8 @@ class Reconciler:
         )
         await recorder.writer.flush()
         recorder.logger.info("%s: %s", reason.value, message)
+        if release.left and operation is Operation.UNINSTALL:
+            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=release.left)
         await self.events.post(work.chart, type="Normal", reason=reason.value, message=message)
 
     # ---- when it fails
@@ -288,32 +296,44 @@ class Reconciler:
         chart, recorder, release = work.chart, work.recorder, work.release
         error = explain(error, recorder.findings, redact=release.evidence.redactor())
         await release.observe()
-        newest = release.newest
-        made = newest is not None and newest.attempt == release.attempt
-        # One that is pending and that this run has not made is being made by another helm: nothing of it is ours to mend.
-        left = None if newest is None or (newest.pending and not made) else newest.number
+        made = newest_if_made(work) if operation.deploys else None
+        failed = made.number if made else unremedied(work)
+        remedy = await self._plan_remedy(work, failed)
+        policy = RetryPolicy(
+            work.spec.retry,
+            self.probe,
+            taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
+            endless=chart.deleting,
+        )
+        disturbed = made is not None and remedy.remedy is Remedy.ROLL_BACK and was_applied(work, error)
         now = datetime.now(UTC)
-        policy = RetryPolicy(work.spec.retry, self.probe, atomic=work.spec.atomic, endless=chart.deleting)
-        plan = policy.after(error, failures=recorder.status.failures + 1, now=now)
-        applied = operation.deploys and recorder.failed_phase is Phase.EXEC
+        plan = policy.after(error, failures=recorder.status.failures + 1, now=now, applied_and_rolled_back=disturbed)
         status = await work.release_status()
-        if applied and made:
-            recorder.remember(newest, action=operation.value, chart_version=status.chart_version if status else None)
+        recorder.remember(made, action=operation.value, chart_version=status.chart_version if status else None)
         news = recorder.failed(
             error,
             digest=work.digest,
             plan=plan,
             release=status,
-            revision=left if applied else None,
+            revision=failed,
             phase=Phase.DELETING if chart.deleting else Phase.FAILED,
+            taken_back=remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL),
         )
         await recorder.writer.flush()
         recorder.logger.warning("%s: %s", error.reason.value, error.message)
         if news:
             await post_failure(self.events, chart, error, plan)
-        again = await self.remediation.finish(work)
+        again = await self.remediation.carry_out(work, remedy)
         await work.post_warnings(self.events)
         return _delay(plan.at.timestamp()) if plan.at else again
+
+    async def _plan_remedy(self, work: Work, failed: int | None) -> RemedyPlan:
+        """Return what is to be done about the revision that failed; nothing yet where that cannot be found out now."""
+        try:
+            return await self.remediation.plan(work, failed=failed, phase=work.recorder.failed_phase)
+        except (KubeError, HelmError) as error:
+            work.recorder.logger.warning("the remedy for the failure cannot be decided yet: %s", error.message)
+            return NOTHING
 
     async def _told(self, chart: ManagedChart, recorder: RunRecorder, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns when to try again."""
@@ -361,26 +381,61 @@ class Reconciler:
             return None
         spec = spec_for_removal(chart)
         release = self._release(chart, spec, recorder.status)
-        if spec.deletion_policy is DeletionPolicy.UNINSTALL:
-            await release.observe()
-            if is_ours(chart, recorder.status, release):
-                recorder.begin("Uninstall: the resource is being deleted")
-                work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
-                try:
-                    await lifecycle_for_removal(spec, recorder).run(
-                        work.context(self.objects, action=Action.DESTROY, operation=Operation.UNINSTALL)
-                    )
-                except OperatorError as error:
+        await release.observe()
+        work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
+        lock = wait_for_lock(_desired(work), await self._observed(work))
+        kept: str | None = None
+        if spec.deletion_policy is DeletionPolicy.UNINSTALL and is_to_be_removed(release):
+            kept = await self.operator_removal.why_kept(chart)
+            if kept is None and lock is not None:
+                return await self._wait_for_lock(work, lock)
+            if kept is None and (error := await self._uninstall(work)) is not None:
+                if not isinstance(error, ReleaseKeptError):
                     return await self._failed(work, error, Operation.UNINSTALL)
-                finally:
-                    await release.evidence.close()
-                    await work.post_warnings(self.events)
+                kept = error.message
+        elif spec.deletion_policy is DeletionPolicy.UNINSTALL and release.newest is not None:
+            await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=release.why_it_stays)
+        if (kept is not None or spec.deletion_policy is DeletionPolicy.ORPHAN) and lock is None:
+            await keep(release)
         await recorder.writer.abandon()
         await self.api.remove_finalizer(chart)
-        recorder.logger.info("removed (%s)", spec.deletion_policy.value)
+        recorder.logger.info("%s", kept_release(release, kept) if kept else f"removed ({spec.deletion_policy.value})")
+        return None
+
+    async def _uninstall(self, work: Work) -> OperatorError | None:
+        """Let the lifecycle remove the release; returns why it could not."""
+        release, recorder = work.release, work.recorder
+        release.before_uninstall = partial(self.operator_removal.check, work.chart)
+        recorder.begin(
+            "Uninstall: the resource is being deleted", operation=Operation.UNINSTALL, attempt=release.attempt
+        )
+        try:
+            await lifecycle_for_removal(work.spec, recorder).run(
+                work.context(self.objects, action=Action.DESTROY, operation=Operation.UNINSTALL)
+            )
+        except OperatorError as error:
+            if not release.left_unread:
+                return error
+            recorder.warn(RELEASE_LEFT, f"{release.left_unread} ({error.hint})" if error.hint else release.left_unread)
+        finally:
+            await release.evidence.close()
+            await work.post_warnings(self.events)
         return None
 
     # ---- parts
+
+    async def _observed(self, work: Work) -> Observed:
+        """Return what there is, for the decision. Raises KubeError, HelmError."""
+        chart, status = work.chart, work.recorder.status
+        return Observed(
+            work.release.ownership,
+            now=datetime.now(UTC).timestamp(),
+            revisions=work.release.revisions,
+            memory=memory(chart, status, started=self.started),
+            rollback_is_ours=await work.release.rollback_is_ours(),
+            retry_requested=requested(chart, status, RETRY_ANNOTATION),
+            force_requested=requested(chart, status, FORCE_ANNOTATION),
+        )
 
     def _release(self, chart: ManagedChart, spec: ManagedChartSpec, status: ManagedChartStatus) -> HelmRelease:
         return HelmRelease(
@@ -388,11 +443,29 @@ class Reconciler:
             spec=spec,
             name=chart.release_name,
             namespace=chart.release_namespace,
-            owner=chart.uid,
+            ownership=Ownership.of(chart.uid, status),
             in_own_namespace=chart.release_namespace == chart.key.namespace,
             started=datetime.now(UTC),
-            blocked_by=tuple(map(ObjectRef.parse, status.blocked_by)),
+            blocked_by=tuple(_references(status.blocked_by)),
         )
+
+
+def _references(spelled: Iterable[str]) -> Iterator[ObjectRef]:
+    """Read what the status names; whoever may write statuses may have put anything there."""
+    for text in spelled:
+        with contextlib.suppress(ValueError):
+            yield ObjectRef.parse(text)
+
+
+def _desired(work: Work) -> Desired:
+    spec = work.spec
+    return Desired(
+        Action.DESTROY if work.chart.deleting else spec.action,
+        work.digest,
+        dry_run=spec.dry_run,
+        timeout=seconds(spec.timeout),
+        reinstalls=spec.last_breaking_version_requiring_restart is not None,
+    )
 
 
 def _delay(at: float | None) -> float | None:

@@ -7,8 +7,9 @@ leaves a helm process behind.
 
 import asyncio
 import logging
+import re
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -31,7 +32,6 @@ from managedchart_operator.helm.storage import (
     HELM_WAITS,
     OPERATOR_WAITS,
     OWNER_LABEL,
-    SUPERSEDED,
     UNINSTALLED,
     UNINSTALLING,
     WAIT_LABEL,
@@ -43,20 +43,27 @@ from managedchart_operator.helm.stored_manifest import Drop, Keep
 from managedchart_operator.helm.values import encode
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.lifecycle.context import InstalledRelease
+from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.installed_crds import installed_crds
 from managedchart_operator.reconcile.kept_objects import change_stored
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
+from managedchart_operator.reconcile.volume_claims import claims_of
 
 logger = logging.getLogger(__name__)
+
+# What helm says of a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, and asks for
+# its newest).
+_HELM_FINDS_NONE = re.compile(r"no release provided|release: not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +75,13 @@ class Unproven:
 
 @dataclass(slots=True)
 class HelmRelease:
-    """One release during one run. `owner` is the UID of the ManagedChart."""
+    """One release during one run. `ownership` is what the ManagedChart can prove about it."""
 
     tools: Tools
     spec: ManagedChartSpec
     name: str
     namespace: str
-    owner: str
+    ownership: Ownership
     started: datetime
     in_own_namespace: bool = False
     """Whether it goes where its ManagedChart is."""
@@ -88,8 +95,16 @@ class HelmRelease:
     outcome: str = ""
     warnings: list[tuple[str, str]] = field(default_factory=list)
     """Reason and message of what does not stop the run and a person should know."""
+    left: str = ""
+    """Why the release was left where an uninstall was asked for."""
+    spared: str = ""
+    """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
+    left_unread: str = ""
+    """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
+    before_uninstall: Callable[[], Awaitable[None]] | None = None
+    """Awaited when helm may start to uninstall; it does not start if this raises."""
     unproven: Unproven | None = None
     """For a run that finishes what an earlier one has deployed."""
     _make_namespace: bool = False
@@ -98,7 +113,7 @@ class HelmRelease:
     _too_large: bool = False
 
     def __post_init__(self) -> None:
-        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name)
+        self.storage = ReleaseStorage(self.tools.secrets, self.namespace, self.name, self.ownership)
         self.evidence = RunEvidence(
             self.tools.collector, self.tools.watches, self.namespace, self.started, self.attempt, self._read_newest
         )
@@ -112,6 +127,13 @@ class HelmRelease:
     def revisions(self) -> tuple[Revision, ...]:
         """The revisions as last observed, newest first."""
         return self.storage.revisions
+
+    @property
+    def why_it_stays(self) -> str:
+        """A sentence for a release that is not proven to be this resource's, and so is not removed."""
+        revision = f" (revision {self.newest.number}, {self.newest.status})" if self.newest else ""
+        where = f"{self.namespace}/{self.name}{revision}"
+        return f"The release {where} stays in the cluster, since this resource did not deploy it"
 
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
@@ -169,12 +191,14 @@ class HelmRelease:
         return InstalledRelease(self.newest.number, stored.chart_name, stored.chart_version)
 
     async def deployed_here(self) -> bool:
-        """Whether this resource has deployed the release, as far as its revisions prove it."""
-        return any(
-            revision.owner == self.owner and revision.made_as == revision.number
-            for revision in self.revisions
-            if revision.status in (DEPLOYED, SUPERSEDED)
-        )
+        """Whether this resource has deployed the release, as far as its revisions or its status prove it. Raises KubeError."""
+        if not self._looked:
+            await self.observe()
+        return self.ownership.deployed(self.revisions)
+
+    async def chart_crds(self) -> ChartCrds:
+        """Return the CRDs in the crds/ folders of the installed chart, as far as they can be found out. Raises KubeError."""
+        return await installed_crds(self.tools, self.storage, self.spec.chart)
 
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
@@ -202,7 +226,7 @@ class HelmRelease:
             self.outcome = f"dry run of {chart.name} {chart.version}: {found}"
         else:
             if self.newest is not None and self.newest.status == UNINSTALLING:
-                # The lifecycle goes on after an uninstall that failed; helm would not upgrade what it half removed.
+                # The lifecycle continues after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
             try:
                 await self._watched(partial(self._deploy, arguments, options.deadline, waits=waits), marks=waits)
@@ -222,16 +246,26 @@ class HelmRelease:
         await self._watched(self._until_ready, marks=self.unproven.may_fail)
 
     async def uninstall(self) -> bool:
-        """Uninstall and wait until all objects are gone; False where nothing was installed. Raises HelmError, KubeError."""
+        """Uninstall and wait until all objects are gone. Raises HelmError, KubeError.
+
+        Returns False where nothing was installed, or where the release is not proven to be this resource's: then it stays.
+
+        Where the newest revision cannot be read, helm may still be able to, or goes by the revision before. What it did
+        not uninstall cannot be found out then: it stays, with its Secret, `left_unread` describes it, and the error is
+        that of the Secret.
+        """
         if not self._looked:
             await self.observe()
+        if self.newest is not None and not self.ownership.owns(self.revisions):
+            self.left = self.outcome = self.why_it_stays
+            return False
         if not self.revisions:
             # helm forgets a release whose objects do not go; the status remembers them.
             if blockers := await find_blockers(self.tools.collector.objects, self.blocked_by):
                 raise blocked(blockers)
             self.outcome = "nothing was deployed"
             return False
-        stored = await self.read_stored()
+        stored, unreadable = await self._read_or_why()
         if self.newest and stored:
             await self.evidence.remember(Deployed(self.newest, stored), await self._delete_remains(stored))
             await delete_hook_remains(self.tools.collector.objects, namespace=self.namespace, stored=stored)
@@ -240,20 +274,28 @@ class HelmRelease:
             foreground = await self.evidence.have_dependents()
             # Pods may take minutes to end, and hooks that follow must find everything gone.
             helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
-            await self._helm_uninstall(foreground=foreground, wait=helm_waits)
+            await self._helm_uninstall(foreground=foreground, wait=helm_waits, readable=unreadable is None)
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
         try:
-            await self._until_gone()
-            if await self._delete_overlooked(stored):
-                await self._until_gone()
+            await self._until_gone(stored)
         except OperatorError:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
+        if unreadable is not None and await self.observe():
+            self.left_unread = f"{unreadable.message}; objects that only this revision has made are left in the cluster"
+            raise unreadable
         if not helm_waits:
             await self.storage.purge()
         self.storage.revisions = ()
         self.outcome = "uninstalled"
         return True
+
+    async def _read_or_why(self) -> tuple[StoredRelease | None, HelmError | None]:
+        """Return the newest revision's document, or why it cannot be read. Raises KubeError."""
+        try:
+            return await self.read_stored(), None
+        except HelmError as error:
+            return None, error
 
     async def _delete_remains(self, stored: StoredRelease | None = None) -> list[dict[str, Any]]:
         """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest.
@@ -282,23 +324,29 @@ class HelmRelease:
             )
         )
 
-    async def _helm_uninstall(self, *, foreground: bool, wait: bool) -> None:
+    async def _helm_uninstall(self, *, foreground: bool, wait: bool, readable: bool) -> None:
         timeout = self.spec.timeout
         arguments = command.uninstall(
             release=self.name, namespace=self.namespace, timeout=timeout, foreground=foreground, wait=wait
         )
         try:
             deadline = command.ReleaseOptions(self.name, self.namespace, timeout).deadline
-            await self._helm_past_unknown_kinds(arguments, deadline=deadline)
+            await self._helm_past_unknown_kinds(arguments, deadline=deadline, before=self.before_uninstall)
         except HelmError as error:
+            if not readable and _HELM_FINDS_NONE.search(error.text):
+                return
             await self.observe()
             # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
                 raise await self._name_blockers(error) from error
 
-    async def _until_gone(self) -> None:
+    async def _until_gone(self, stored: StoredRelease | None) -> None:
         """Wait for the end of all objects. Raises OperatorError while any may be left, so that nothing is forgotten."""
-        if await self.evidence.wait_until_gone(seconds(self.spec.timeout)):
+        timeout = seconds(self.spec.timeout)
+        gone = await self.evidence.wait_until_gone(timeout)
+        if gone and await self._delete_overlooked(stored):
+            gone = await self.evidence.wait_until_gone(timeout)
+        if gone:
             return
         if blockers := await self.evidence.blockers():
             raise blocked(blockers)
@@ -335,14 +383,20 @@ class HelmRelease:
 
         Raises KubeError, HelmError.
         """
-        await change_stored(self.storage, refs, Keep(), owner=self.owner)
+        await change_stored(self.storage, refs, Keep())
 
     async def forget_objects(self, refs: Iterable[ObjectRef]) -> None:
         """Let a following rollback leave objects that our revisions after the last good one have.
 
         Raises KubeError, HelmError.
         """
-        await change_stored(self.storage, refs, Drop(), owner=self.owner)
+        await change_stored(self.storage, refs, Drop())
+
+    async def volume_claims(self) -> tuple[str, ...]:
+        """Name what of the release keeps data in volume claims. Raises KubeError, HelmError."""
+        newest = await self.read_stored()
+        stored = [*([newest] if newest else []), *await self.storage.read_unfinished()]
+        return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -351,7 +405,7 @@ class HelmRelease:
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders to, without changing anything. Raises OperatorError."""
         await self.check_inputs()
-        return rendered_objects(await self._render())
+        return await asyncio.to_thread(rendered_objects, await self._render())
 
     async def collect_evidence(self) -> Findings:
         """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
@@ -398,9 +452,12 @@ class HelmRelease:
         self.evidence.all_is_applied()
         rendered = await self.evidence.rendered()
         await self._delete_remains()
-        wait = self.tools.waits.of(rendered, namespace=self.namespace)
+        wait = self.tools.waits.of(
+            rendered, namespace=self.namespace, since=self.evidence.since, ends_early=self.spec.fail_fast
+        )
         unready = await wait.within(seconds(self.spec.timeout))
         if unready:
+            self.evidence.unready = wait.unready
             raise classify(unready, exit_code=1, command="upgrade")
 
     async def _watched(self, deploy: Callable[[], Coroutine[Any, Any, None]], *, marks: bool) -> None:
@@ -444,14 +501,22 @@ class HelmRelease:
     @property
     def _rollback_mark(self) -> str:
         # A rollback takes over the labels of the revision that it goes back to, so only its description can say whose it is.
-        return f" by {OWNER_LABEL} {self.owner}"
+        return f" by {OWNER_LABEL} {self.ownership.uid}"
 
     async def rollback_is_ours(self) -> bool:
-        """Whether the newest revision is a rollback that this resource's operator began. Raises KubeError, HelmError."""
-        if self.newest is None or self.newest.status != "pending-rollback":
+        """Whether the newest revision is a rollback by this resource's operator that its status does not record.
+
+        Of one that cannot be read nothing is known. Raises KubeError.
+        """
+        newest = self.newest
+        if newest is None or newest.owner != self.ownership.uid or self.ownership.made(newest):
             return False
-        stored = await self.read_stored()
+        stored, _ = await self._read_or_why()
         return stored is not None and stored.description.endswith(self._rollback_mark)
+
+    async def newest_is_ours(self) -> bool:
+        """Whether this resource's operator made the newest revision, rollbacks included. Raises KubeError, HelmError."""
+        return self.newest is not None and (self.ownership.made(self.newest) or await self.rollback_is_ours())
 
     def _labels(self, *, waits: bool) -> Mapping[str, str]:
         if self.inputs is None:
@@ -459,7 +524,7 @@ class HelmRelease:
         number = self.newest.number + 1 if self.newest else 1
         return {
             DIGEST_LABEL: self.inputs.digest,
-            OWNER_LABEL: self.owner,
+            OWNER_LABEL: self.ownership.uid,
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
         }
@@ -486,14 +551,14 @@ class HelmRelease:
         Raises HelmError, KubeError.
         """
         await self.observe()
-        if target is not None and await self.rollback_is_ours() and self.newest is not None:
-            await self.unlock(self.newest)  # a rollback is stored before it is built, and helm goes on from it
+        if target is not None and self.newest is not None and self.newest.pending and await self.rollback_is_ours():
+            await self.unlock(self.newest)  # a rollback is stored before it is built, and the next one begins at it
         built = self.newest
         if operation == "upgrade":
             built = next((revision for revision in self.revisions if revision.status == DEPLOYED), built)
-        unknown = UnknownKinds(self.tools.collector.objects, self.storage, self.owner, hooks=operation != "upgrade")
+        unknown = UnknownKinds(self.tools.collector.objects, self.storage, hooks=operation != "upgrade")
         found = [revision for revision in (built, target) if revision is not None]
-        if self.dry_run and all(revision.owner == self.owner for revision in found):
+        if self.dry_run and all(revision.owner == self.ownership.uid for revision in found):
             error.hint = (
                 "A dry run changes no stored revision: with dryRun: false the object is taken out automatically."
             )
@@ -509,11 +574,17 @@ class HelmRelease:
         deadline: float,
         keep_stdout: bool = False,
         on_waiting: Callable[[], None] | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
         self._looked = False
         stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
         output = await self.tools.helm.run(
-            arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, on_waiting=on_waiting
+            arguments,
+            stdin=stdin,
+            deadline=deadline,
+            keep_stdout=keep_stdout,
+            on_waiting=on_waiting,
+            before=before,
         )
         if output.exit_code != 0:
             raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])

@@ -15,6 +15,9 @@ from managedchart_operator.helm.storage import (
     FAILED,
     LEFT_UNFINISHED,
     SUPERSEDED,
+    UNINSTALL_CALLED_OFF,
+    UNINSTALL_INTERRUPTED,
+    UNINSTALLING,
     Revision,
     StoredRelease,
     decode,
@@ -24,6 +27,7 @@ from managedchart_operator.helm.storage import (
 )
 from managedchart_operator.helm.stored_manifest import Editor, with_manifest
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reconcile.ownership import Ownership
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class ReleaseStorage:
     secrets: ReleaseSecrets
     namespace: str
     name: str
+    ownership: Ownership
     revisions: tuple[Revision, ...] = ()
     """As last observed, newest first."""
 
@@ -63,32 +68,38 @@ class ReleaseStorage:
     async def read_unfinished(self) -> list[StoredRelease]:
         """Read the revisions before the newest of which helm may have left objects: those that failed, and one still deployed.
 
-        helm goes by the deployed revision when it upgrades, and by the newest when it uninstalls or goes back. What cannot be
-        read is left out and logged. Raises KubeError.
+        helm compares with the deployed revision when it upgrades, and with the newest when it uninstalls or rolls back. It
+        calls a failed revision superseded too, so the last good one ends the search. What cannot be read is left out and
+        logged. Raises KubeError.
         """
         found: list[StoredRelease] = []
         for revision in self.revisions[1:]:
-            if revision.status == SUPERSEDED:
-                break
+            if revision.status == SUPERSEDED and self.ownership.was_good(revision):
+                break  # without a look at the document, since this is what every upgrade meets
             secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
             try:
-                found += [await asyncio.to_thread(decode, secret)] if secret else []
+                stored = await asyncio.to_thread(decode, secret) if secret else None
             except HelmError as error:
                 logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
+                stored = None
+            if revision.status == SUPERSEDED and (stored is None or stored.came_up):
+                break  # in doubt it was good: what it rendered was compared by helm
+            found += [stored] if stored else []
             if revision.status == DEPLOYED:
                 break
         return found
 
     async def last_good(self) -> Revision | None:
-        """Return the revision to go back to from the newest, or None where none has come up yet. Raises KubeError.
+        """Return the revision to roll back to from the newest, or None where none has become ready yet. Raises KubeError.
 
-        A deployed one is good. A superseded one was, unless helm has superseded what had failed: that its document tells.
+        A deployed one is good. A superseded one was, unless helm has superseded what had failed: its document shows that.
+        So was one that the operator has marked failed, because an uninstall of it was interrupted.
         """
         for revision in self.revisions[1:]:
             if revision.status == DEPLOYED:
                 return revision
         for revision in self.revisions[1:]:
-            if revision.status == SUPERSEDED and await self._came_up(revision):
+            if revision.status in (SUPERSEDED, FAILED) and await self._came_up(revision):
                 return revision
         return None
 
@@ -98,20 +109,37 @@ class ReleaseStorage:
         if secret is None:
             return False
         try:
-            return (await asyncio.to_thread(decode, secret)).came_up
+            stored = await asyncio.to_thread(decode, secret)
         except HelmError:
-            return True
+            return revision.status == SUPERSEDED
+        return stored.came_up if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
 
     async def unlock(self, revision: Revision) -> None:
-        """Mark a revision that nobody works on any more failed: one that helm did not finish, or that was never seen ready.
+        """Mark a revision that nobody works on any more failed, so that helm upgrades over it.
 
-        Raises KubeError, HelmError.
+        It is one that helm did not finish, that was never seen ready, or that is in the middle of an uninstall. Raises
+        KubeError, HelmError.
         """
         if revision.status == DEPLOYED:
             await self.fail(revision, "the operator ended while it waited for it")
+            return
+        good = revision.status == UNINSTALLING and self._was_deployed(revision)
+        await self._set_status(revision, FAILED, UNINSTALL_INTERRUPTED if good else LEFT_UNFINISHED)
+        await self.observe()
+
+    async def call_off_uninstall(self, revision: Revision) -> None:
+        """Give a revision in the middle of an uninstall the status back that it had before. Raises KubeError, HelmError."""
+        if self._was_deployed(revision):
+            await self._set_status(revision, DEPLOYED, UNINSTALL_CALLED_OFF)
         else:
             await self._set_status(revision, FAILED, LEFT_UNFINISHED)
-            await self.observe()
+        await self.observe()
+
+    def _was_deployed(self, revision: Revision) -> bool:
+        """Whether the newest revision was the deployed one before its uninstall; helm does not keep that. In doubt it was."""
+        if any(other.status == DEPLOYED for other in self.revisions if other.number != revision.number):
+            return False  # helm has one deployed revision at most
+        return self.ownership.was_good(revision) or not self.ownership.failed(revision)
 
     async def fail(self, revision: Revision, why: str) -> None:
         """Mark the newest revision failed that helm took for a success, and those before it as if helm had not.
@@ -129,16 +157,16 @@ class ReleaseStorage:
                 await self._set_status(before, FAILED)
         await self.observe()
 
-    async def rewrite_manifest(self, revision: Revision, edit: Editor, *, owner: str, hooks: bool = False) -> bool:
+    async def rewrite_manifest(self, revision: Revision, edit: Editor, *, hooks: bool = False) -> bool:
         """Change the objects that a revision has stored, and its `hooks` if asked for; False where nothing was written.
 
-        Only a revision that has the `owner`'s label is rewritten, and only as it was read. A second call finds nothing to
+        Only a revision that has this resource's label is rewritten, and only as it was read. A second call finds nothing to
         change. Raises KubeError, HelmError.
         """
         tries = 0
         while True:
             secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
-            if secret is None or revision_of(secret["metadata"]).owner != owner:
+            if secret is None or revision_of(secret["metadata"]).owner != self.ownership.uid:
                 return False
             data = await asyncio.to_thread(with_manifest, secret, edit, hooks=hooks)
             if data is None:

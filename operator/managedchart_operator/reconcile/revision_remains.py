@@ -13,10 +13,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
 from managedchart_operator.diagnosis.blockers import references
-from managedchart_operator.helm.manifest import parse_manifest
+from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
 
@@ -35,9 +33,9 @@ async def delete_revision_remains(
     In doubt nothing is deleted: where a manifest cannot be read, or the newest has a kind of this name in another group.
     """
     try:
-        needed = _Places(await asyncio.to_thread(parse_manifest, newest.manifest, *newest.hook_manifests), namespace)
-        rendered = [item for each in older for item in await asyncio.to_thread(parse_manifest, each.manifest)]
-    except yaml.YAMLError as error:
+        needed = _Places(await asyncio.to_thread(outline, newest.manifest, *newest.hook_manifests), namespace)
+        rendered = [item for each in older for item in await asyncio.to_thread(outline, each.manifest)]
+    except ManifestError as error:
         logger.warning("%s/%s: what earlier revisions left cannot be told: %s", namespace, release, error)
         return []
     left = []

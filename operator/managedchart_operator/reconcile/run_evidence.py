@@ -8,24 +8,23 @@ namespace is watched only while a run needs it; every text that leaves here is r
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references, still_there
 from managedchart_operator.diagnosis.causes import Cause
-from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Collector, Findings, Subject
 from managedchart_operator.diagnosis.dependents import have_dependents
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.halted import find_halted
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.objects import Identity, identities
 from managedchart_operator.diagnosis.readiness import SPEC_TELLS, State, needs_waiting, readiness
 from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError
-from managedchart_operator.helm.manifest import outline, parse_manifest
+from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
@@ -35,6 +34,8 @@ from managedchart_operator.reasons import Reason
 WATCH_AFTER_SECONDS = 0.25
 # What has pods.
 _WORKLOADS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1", "Job": "batch/v1"}
+# Kinds of which more than the metadata is needed: what they wait for, and the values that no text may show.
+_NEEDED_WHOLE = SPEC_TELLS | {"Secret"}
 # Objects without finalizers go within milliseconds of their last pod.
 GONE_LOOK_SECONDS = 0.3
 
@@ -58,6 +59,8 @@ class RunEvidence:
     attempt: str
     newest: Callable[[], Awaitable[Deployed | None]]
     values: Mapping[str, Any] = field(default_factory=dict)
+    unready: frozenset[ObjectRef] | None = None
+    """The objects for which the operator has waited in vain; None where helm waits."""
     _view: NamespaceView | None = None
     _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _waits: int = 0
@@ -123,7 +126,7 @@ class RunEvidence:
             namespace=self.namespace,
             since=self.since,
             grace=grace or 0.0,
-            applied=self._applied,
+            applied=lambda: self.applied,
             rendered=self._rendered_now,
             lineage_of=lambda rendered: Lineage(self.collector.objects, self.namespace, rendered, self.since),
         ).hopeless()
@@ -138,7 +141,7 @@ class RunEvidence:
             return []
         try:
             return await asyncio.to_thread(_waited_for, found.stored.manifest)
-        except yaml.YAMLError as error:
+        except ManifestError as error:
             raise _unreadable(found.revision, error) from error
 
     async def collect(self) -> Findings:
@@ -150,7 +153,23 @@ class RunEvidence:
         if not self._objects:
             return Findings()
         subject = Subject(self.namespace, self._objects, self._hooks, self.since)
-        return await self.collector.collect(subject, view=self._view, redact=self.redactor())
+        findings = await self.collector.collect(subject, view=self._view, redact=self.redactor())
+        if findings.cause is None and self._waiting.is_set():
+            findings = replace(findings, cause=await self._halted(findings))
+        return findings
+
+    async def _halted(self, findings: Findings) -> Cause | None:
+        """Return which of the objects is suspended, paused or without a consumer, if that is all that explains the failure."""
+        with contextlib.suppress(TimeoutError, KubeError):
+            async with asyncio.timeout(COLLECT_SECONDS):
+                return await find_halted(
+                    self.collector.objects,
+                    namespace=self.namespace,
+                    rendered=self._objects,
+                    events=findings.events,
+                    unready=self.unready,
+                )
+        return None
 
     async def is_healthy(self) -> bool:
         """Whether all workloads of the newest revision have come up. Raises KubeError, HelmError."""
@@ -223,9 +242,9 @@ class RunEvidence:
 
     async def _take(self, found: Deployed) -> None:
         try:
-            hooks = await asyncio.to_thread(parse_manifest, *found.stored.hook_manifests)
-            objects = await asyncio.to_thread(parse_manifest, found.stored.manifest)
-        except yaml.YAMLError as error:
+            hooks = await asyncio.to_thread(outline, *found.stored.hook_manifests, whole=_NEEDED_WHOLE)
+            objects = await asyncio.to_thread(outline, found.stored.manifest, whole=_NEEDED_WHOLE)
+        except ManifestError as error:
             raise _unreadable(found.revision, error) from error
         self._known, self._objects, self._hooks = found, hooks + objects, identities(hooks)
 
@@ -245,7 +264,8 @@ class RunEvidence:
         """Whether the run's own revision was read; what it renders does not change any more."""
         return self._known is not None and self._known.revision.attempt == self.attempt
 
-    def _applied(self) -> bool:
+    @property
+    def applied(self) -> bool:
         """Whether helm has applied the release's objects: it waits once for each hook before that."""
         if self._all_applied:
             return True
@@ -257,12 +277,13 @@ class RunEvidence:
 
 def _waited_for(manifest: str) -> list[dict[str, Any]]:
     """Return what of a manifest needs waiting, without what does not name it."""
-    return [item for item in outline(manifest, whole=SPEC_TELLS.__contains__) if needs_waiting(item)]
+    return [item for item in outline(manifest, whole=SPEC_TELLS) if needs_waiting(item)]
 
 
-def _unreadable(revision: Revision, error: yaml.YAMLError) -> HelmError:
+def _unreadable(revision: Revision, error: ManifestError) -> HelmError:
     return HelmError(
-        f"the manifest of revision {revision.number} cannot be read: {error}",
+        f"The manifest of revision {revision.number} cannot be read, so the operator cannot wait for its objects: {error}",
         reason=Reason.HELM_FAILED,
         transient=False,
+        hint="Split the chart, or set spec.wait: false to deploy it without waiting.",
     )

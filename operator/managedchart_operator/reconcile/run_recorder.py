@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import (
+    AttemptStatus,
     LastFailure,
     ManagedChartStatus,
     Phase,
@@ -64,26 +65,37 @@ class RunRecorder:
         """The status that is being changed."""
         return self.writer.status
 
-    def begin(self, message: str, *, operation: Operation | None = None, released: bool = False) -> None:
+    def begin(
+        self, message: str, *, operation: Operation, attempt: str, released: bool = False, gone: bool = False
+    ) -> None:
         """A run begins.
 
-        `message` says what it is going to do, `operation` what exec is to do with the release, `released` that there is nothing
-        left to do for it.
+        `message` says what it is going to do, `operation` what exec is to do with the release. `attempt` is the random word
+        that a revision made by this run carries. `released` says that nothing is left to do for the release, `gone` that it is
+        known to be gone.
         """
-        self._deploys = operation is not None and operation.deploys
+        self._deploys = operation.deploys
         self.released = released
         status = self.status
         status.observed_generation = self.chart.generation
+        status.attempt = AttemptStatus(id=attempt, operation=operation.value, started_at=timestamp())
+        if self.chart.deleting:
+            status.phase = Phase.DELETING
         status.phases = []
         status.next_retry_at = None
         conditions = self._conditions()
-        conditions.working(message)
+        conditions.working(message, gone=gone)
         self._apply(conditions)
+
+    def attempt_ended(self) -> None:
+        """The run has ended, or what it began after its failure."""
+        if self.status.attempt is not None:
+            self.status.attempt.ended_at = timestamp()
 
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""
         self._began = time.monotonic()
-        self.status.phase = phase
+        self.status.phase = Phase.DELETING if self.chart.deleting else phase
         self.status.phases = [
             *self.status.phases,
             PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=timestamp()),
@@ -131,6 +143,9 @@ class RunRecorder:
         """Put what became of a revision at the head of the history, which holds the last few."""
         if revision is None:
             return
+        known = {record.revision: record for record in self.status.history}
+        if action == Operation.FINISH and revision.number in known:
+            action = known[revision.number].action  # what made it, not what was left to do
         record = RevisionRecord(
             revision=revision.number,
             action=action,
@@ -142,13 +157,18 @@ class RunRecorder:
         others = [known for known in self.status.history if known.revision != revision.number]
         self.status.history = [record, *others][:HISTORY]
 
-    def waiting(self, message: str, *, until: str) -> None:
-        """Nothing can be done before a time; say why and until when. What the last run came to stays as it is."""
+    def waiting(self, message: str, *, until: str, gone: bool = False) -> None:
+        """Nothing can be done before a time; say why and until when. What the last run came to stays as it is.
+
+        `gone` says that the release is known to be going away.
+        """
         status = self.status
         status.observed_generation = self.chart.generation
         status.next_retry_at = until
+        if self.chart.deleting:
+            status.phase = Phase.DELETING
         conditions = self._conditions()
-        conditions.working(message)
+        conditions.working(message, gone=gone)
         self._apply(conditions)
 
     def succeeded(
@@ -172,6 +192,7 @@ class RunRecorder:
         status.attempted_digest = digest
         status.next_retry_at = None
         status.handled_requests = dict(self.chart.requests)
+        self.attempt_ended()
         conditions = self._conditions()
         conditions.succeeded(
             reason, message, released=released, validated=any(p.name == Phase.VALIDATE for p in status.phases)
@@ -187,8 +208,9 @@ class RunRecorder:
         release: ReleaseStatus | None,
         revision: int | None,
         phase: Phase = Phase.FAILED,
+        taken_back: bool = False,
     ) -> bool:
-        """The run has failed; `plan` says what comes next.
+        """The run has failed; `plan` says what comes next, `taken_back` that the release does not stay as the run left it.
 
         Returns whether this is news: the failure of the attempt before, with one more attempt to come, is not.
         """
@@ -203,6 +225,7 @@ class RunRecorder:
         status.next_retry_at = timestamp(plan.at) if plan.at else None
         status.handled_requests = dict(self.chart.requests)
         failed_phase = self.failed_phase.value if self.failed_phase else Phase.PENDING.value
+        self.attempt_ended()
         cause = self.findings.cause
         status.blocked_by = error.blocked_by if isinstance(error, UninstallBlockedError) else []
         status.last_failure = bound(
@@ -230,7 +253,7 @@ class RunRecorder:
             shorten(error.message),
             stalled=plan.stalled,
             after=shorten(plan.message),
-            released=self._deploys or None if self.released else False,
+            released=self._deploys or None if self.released and not taken_back else False,
             validating=self.failed_phase is Phase.VALIDATE,
         )
         self._apply(conditions)

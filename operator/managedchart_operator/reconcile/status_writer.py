@@ -9,8 +9,11 @@ is not written.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
+
+from pydantic import ValidationError
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
@@ -31,10 +34,11 @@ class StatusWriter:
     """Keeps the status of one ManagedChart and writes it. Call `touch` after each change, `close` at the end."""
 
     def __init__(self, chart: ManagedChart, api: ManagedCharts, *, written: Callable[[ManagedChart], None]) -> None:
-        self.status = ManagedChartStatus.model_validate(chart.status)
+        self.status = read_status(chart)
         self._chart = chart
         self._api = api
         self._on_written = written
+        self._stored: dict[str, Any] = chart.status
         self._known = {key: value for key, value in chart.status.items() if key in _dump_keys()}
         self._writing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -92,7 +96,17 @@ class StatusWriter:
             answer = await self._api.patch_status(self._chart.key, self._chart.uid, patch)
             self._known = wanted
             if answer is not None:
-                self._on_written(answer)
+                self._stored = merged(self._stored, patch)
+                self._on_written(replace(answer, status=self._stored))
+
+
+def read_status(chart: ManagedChart) -> ManagedChartStatus:
+    """Return the status of a resource; an empty one where it has values that only another version of the operator knows."""
+    try:
+        return ManagedChartStatus.model_validate(chart.status)
+    except ValidationError as error:
+        logger.warning("the status of %s cannot be read and begins empty: %s", chart.key, error.errors()[0]["loc"])
+        return ManagedChartStatus()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
@@ -107,6 +121,20 @@ def _dump(status: ManagedChartStatus) -> dict[str, Any]:
 def _dump_keys() -> set[str]:
     """The names of our fields on the wire; fields of a newer operator are left alone."""
     return {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
+
+
+def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a merge patch (RFC 7386) makes of a document."""
+    result = dict(document)
+    for key, value in patch.items():
+        known = result.get(key)
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = merged(known if isinstance(known, dict) else {}, value)
+        else:
+            result[key] = value
+    return result
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

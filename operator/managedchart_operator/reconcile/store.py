@@ -33,7 +33,9 @@ class _Packed:
         return cls(chart.uid, chart.resource_version, (chart.release_namespace, chart.release_name), text)
 
     def unpack(self, key: Key) -> ManagedChart:
-        uid, version, generation, created, deleting, finalizers, requests, spec, status = json.loads(self.text)
+        uid, version, generation, created, deleting, finalizers, requests, spec, status, requested = json.loads(
+            self.text
+        )
         return ManagedChart(
             key=key,
             uid=uid,
@@ -45,6 +47,7 @@ class _Packed:
             requests=requests,
             spec=spec,
             status=status,
+            deletion_requested=requested,
         )
 
 

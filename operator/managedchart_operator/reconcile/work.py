@@ -39,9 +39,12 @@ class Work:
         )
 
     async def release_status(self) -> ReleaseStatus | None:
-        """Describe the newest revision; what cannot be read is taken from the chart that was just deployed."""
+        """Describe the newest revision; what cannot be read is taken from the chart that was just deployed.
+
+        A release of others that the spec merely names is not described: whoever reads this resource may not read that one.
+        """
         release, newest = self.release, self.release.newest
-        if newest is None:
+        if newest is None or not (release.ownership.made(newest) or release.ownership.owns(release.revisions)):
             return None
         chart = release.chart
         name, version, app = (chart.name, chart.version, chart.app_version) if chart else (None, None, None)
@@ -54,7 +57,7 @@ class Work:
                 name, version, app = (
                     (stored.chart_name, stored.chart_version, stored.app_version) if stored else (None, None, None)
                 )
-        modified = datetime.fromtimestamp(newest.modified_at, UTC) if newest.modified_at else None
+        stored_at = datetime.fromtimestamp(newest.stored_at, UTC) if newest.stored_at else None
         return ReleaseStatus(
             name=release.name,
             namespace=release.namespace,
@@ -64,7 +67,7 @@ class Work:
             chart_version=version,
             app_version=app,
             digest=newest.digest,
-            last_deployed=timestamp(modified) if modified else None,
+            last_deployed=timestamp(stored_at) if stored_at else None,
         )
 
     async def post_warnings(self, events: Events) -> None:

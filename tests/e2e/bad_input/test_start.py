@@ -110,7 +110,7 @@ def test_a_missing_crd_and_what_was_stored_under_a_looser_one(
     starts = Starts(kubeconfig, tmp_path, helm_binary)
     said = starts.operator().refusal()
     assert "cannot start: the API server does not know managedcharts.managedchart.dev/v1alpha1" in said
-    assert "kubectl apply -f crds/managedchart.yaml" in said
+    assert "kubectl apply --server-side -k crds/" in said
 
     crd = REPOSITORY / "crds" / "managedchart.yaml"
     loose = yaml.safe_load(crd.read_text())

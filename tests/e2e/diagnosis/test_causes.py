@@ -87,6 +87,23 @@ def test_a_crash_loop_tells_the_exit_code_in_words_and_the_log(
     assert "logs" in failure["hint"]
 
 
+def test_an_event_of_the_year_zero_blinds_nobody(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The API server takes a time that Python does not have, from anybody who may write Events in the namespace."""
+    unreadable = {
+        "metadata": {"name": "odd"},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "odd", "namespace": ns},
+        "type": "Warning",
+        "reason": "FailedCreate",
+        "message": "odd",
+        "lastTimestamp": "0000-01-01T00:00:00Z",
+    }
+    cluster.create(f"/api/v1/namespaces/{ns}/events", unreadable)
+    cluster.apply(raw(deployment({FAIL: "crash"}), timeout=LONG), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "CrashLoop"))
+    assert failure["events"]
+    assert "incomplete" not in failure
+
+
 def test_a_container_killed_for_want_of_memory_is_told_as_such(
     cluster: Cluster, operator: OperatorProcess, ns: str
 ) -> None:

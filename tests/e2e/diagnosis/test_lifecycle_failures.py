@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,22 +40,57 @@ def own_ns(own: OwnCluster, request: pytest.FixtureRequest) -> Iterator[str]:
 def test_what_a_lifecycle_finds_wrong_is_told_in_its_own_words(
     own: OwnCluster, own_ns: str, installed: dict[str, str]
 ) -> None:
-    """The release is deployed and stays; only Validated and Ready say that it is not good."""
+    """Without atomic the release is deployed and stays; only Validated and Ready say that it is not good."""
     cluster, lifecycle = own.cluster, {"name": "smoke-test"}
     with own.operator(**installed):
-        cluster.apply(managedchart("web", WEB, lifecycle=lifecycle, retry=RETRY), namespace=own_ns)
+        cluster.apply(managedchart("web", WEB, lifecycle=lifecycle, retry=RETRY, atomic=False), namespace=own_ns)
         chart = cluster.wait_failed(own_ns, "web", "LifecycleFailed")
         failure = chart["status"]["lastFailure"]
         assert failure["phase"] == "Validate"
         assert failure["message"] == condition_of(chart, "Ready")["message"] == "the page does not say good"
         assert failure["hint"] == "set values.message"
         assert condition_of(chart, "Validated")["status"] == "False"
+        assert condition_of(chart, "Released")["status"] == "True"
         assert cluster.revisions(own_ns, "web") == [(1, "deployed")]
 
         good = managedchart("web", WEB, lifecycle=lifecycle, retry=RETRY, values={"message": "good"})
         cluster.apply(good, namespace=own_ns)
         chart = cluster.wait_ready(own_ns, "web")
         assert condition_of(chart, "Validated")["status"] == "True"
+
+
+def test_a_failed_validation_is_remedied_as_a_failed_exec(
+    own: OwnCluster, own_ns: str, installed: dict[str, str]
+) -> None:
+    """atomic covers the whole run: a first install is uninstalled, an upgrade rolled back, with the evidence taken before."""
+    cluster, options = own.cluster, {"lifecycle": {"name": "smoke-test"}, "retry": {"limit": 0}}
+
+    def stalled(start: str) -> dict[str, Any]:
+        return cluster.wait_chart(
+            own_ns, "web", lambda found: condition_of(found, "Stalled").get("message", "").startswith(start), what=start
+        )
+
+    with own.operator(**installed):
+        cluster.apply(managedchart("web", WEB, **options), namespace=own_ns)
+        chart = stalled("the failed first install was uninstalled")
+        assert cluster.revisions(own_ns, "web") == []
+        assert [phase["name"] for phase in chart["status"]["phases"]][-2:] == ["Validate", "OnDeployFailure"]
+        assert chart["status"]["lastFailure"]["revision"] == 1
+        assert [(record["revision"], record["action"]) for record in chart["status"]["history"]] == [(1, "Install")]
+        assert condition_of(chart, "Released")["status"] == "False"
+
+        cluster.apply(managedchart("web", WEB, **options, values={"message": "good"}), namespace=own_ns)
+        cluster.wait_ready(own_ns, "web")
+        cluster.apply(managedchart("web", WEB, **options, values={"message": "bad"}), namespace=own_ns)
+        chart = stalled("rolled back to revision 1")
+        assert cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
+        assert condition_of(chart, "Ready")["reason"] == "LifecycleFailed"
+        assert "spec.retry.afterRollback" in condition_of(chart, "Stalled")["message"]
+        history = [(record["revision"], record["action"], record["outcome"]) for record in chart["status"]["history"]]
+        assert history[:2] == [(3, "Rollback", "deployed"), (2, "Upgrade", "deployed")]
+        found = cluster.get(f"/api/v1/namespaces/{own_ns}/configmaps/web")
+        assert found is not None
+        assert found["data"]["MESSAGE"] == "good"
 
 
 def test_a_defect_of_a_lifecycle_is_told_as_such_and_its_correction_heals(

@@ -121,11 +121,36 @@ def test_a_release_that_somebody_else_has_begun_to_change_is_left_to_them(
         chart = cluster.wait_chart(
             ns,
             "web",
-            lambda found: "another helm works on" in condition_of(found, "Reconciling").get("message", ""),
+            lambda found: "Another Helm operation" in condition_of(found, "Reconciling").get("message", ""),
             what="waiting",
         )
-        assert f"revision {theirs[0]} ({status})" in condition_of(chart, "Reconciling")["message"]
+        assert f"(revision {theirs[0]} is {status})" in condition_of(chart, "Reconciling")["message"]
         assert condition_of(chart, "Ready")["reason"] == "ReleaseLocked"
         assert cluster.revisions(ns, "web") == [*before, theirs]
     cluster.wait_ready(ns, "web")
     assert cluster.revisions(ns, "web")[-1] == (theirs[0] + 1, "deployed")
+
+
+def test_force_takes_a_lock_of_others_over_at_once(
+    cluster: Cluster, operator: OperatorProcess, ns: str, helm_binary: str
+) -> None:
+    """By the command that the message of the wait shows."""
+    cluster.apply(managedchart("web", {"path": str(WEB)}), namespace=ns)
+    cluster.wait_ready(ns, "web")
+    with helm_by_hand(cluster, ns, helm_binary, "upgrade"):
+        secrets = f"/api/v1/namespaces/{ns}/secrets"
+        cluster.wait(secrets, "sh.helm.release.v1.web.v2", lambda found: found, what="there")
+        chart = cluster.wait_chart(
+            ns,
+            "web",
+            lambda found: "Another Helm operation" in condition_of(found, "Reconciling").get("message", ""),
+            what="waiting",
+        )
+        told = condition_of(chart, "Reconciling")["message"]
+        assert "or at once after: kubectl -n" in told
+        command = told.rpartition("at once after: ")[2]
+        kubectl = f"{cluster.kubectl_path} --kubeconfig={cluster.kubeconfig}"
+        subprocess.run(["bash", "-c", command.replace("kubectl", kubectl, 1)], check=True, capture_output=True)
+        cluster.wait(secrets, "sh.helm.release.v1.web.v3", lambda found: found, what="there")
+    cluster.wait_ready(ns, "web")
+    assert cluster.revisions(ns, "web")[1] == (2, "failed")

@@ -79,11 +79,11 @@ def test_a_lock_of_somebody_else_is_shown_with_its_end_and_waited_for(
         chart = cluster.wait_chart(
             ns,
             "web",
-            lambda found: "another helm" in condition_of(found, "Reconciling").get("message", ""),
+            lambda found: "Another Helm operation" in condition_of(found, "Reconciling").get("message", ""),
             what="waiting",
         )
         assert "revision 1" in condition_of(chart, "Reconciling")["message"]
-        assert "taken over at" in condition_of(chart, "Reconciling")["message"]
+        assert "takes the release over at" in condition_of(chart, "Reconciling")["message"]
         assert chart["status"]["nextRetryAt"]
     finally:
         hand.send_signal(signal.SIGTERM)

@@ -23,7 +23,7 @@ def test_the_api_server_fills_in_the_default_of_every_field(cluster: Cluster, ns
         "failFastGrace": "3s",
         "forceUpgrade": False,
         "lifecycle": {"name": "default"},
-        "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m"},
+        "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False},
         "timeout": "180s",
         "wait": True,
     }

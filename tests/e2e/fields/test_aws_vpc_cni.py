@@ -78,6 +78,25 @@ def owner(item: dict[str, Any]) -> tuple[str | None, ...]:
     return (*(annotations.get(key) for key in ANNOTATIONS), labels.get("app.kubernetes.io/managed-by"))
 
 
+def mark_managers(item: dict[str, Any]) -> set[str]:
+    """Return the field managers of the mark that names the release."""
+    key = f"f:{ANNOTATIONS[0]}"
+    return {
+        entry["manager"]
+        for entry in item["metadata"]["managedFields"]
+        if key in entry["fieldsV1"].get("f:metadata", {}).get("f:annotations", {})
+    }
+
+
+def untouched(found: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> bool:
+    """Whether no object is marked, and none was written but by the DaemonSet's controller, which writes its status."""
+    return set(map(owner, found.values())) == {(None, None, None)} and all(
+        item["metadata"][version] == before[kind]["metadata"][version]
+        for kind, item in found.items()
+        for version in ["generation" if kind == "DaemonSet" else "resourceVersion"]
+    )
+
+
 @pytest.fixture
 def chart(chart_root: Path, ns: str) -> dict[str, str]:
     """The chart, whose objects live in the test's namespace wherever its release does."""
@@ -136,6 +155,45 @@ def test_what_a_newer_version_brings_and_exists_already_is_adopted_at_the_upgrad
     assert after["data"] == {"by": "chart"}
 
 
+def test_an_adopted_object_shows_that_the_operator_marked_it(
+    cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
+) -> None:
+    """Also after helm has applied it: that it was there before the release must be found out at any later time."""
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    for item in objects(cluster, ns).values():
+        assert mark_managers(item) == {"managedchart-operator", "helm"}
+    made = cluster.get(f"/api/v1/namespaces/{ns}/configmaps/amazon-vpc-cni")
+    assert made is not None
+    assert mark_managers(made) == {"helm"}
+
+
+def test_a_selector_that_differs_is_refused_before_anything_is_marked(
+    cluster: Cluster, ns: str, chart_root: Path, installed: dict[str, dict[str, Any]]
+) -> None:
+    """Although the DaemonSet stands behind others that could be adopted; the one that EKS installs has such a selector."""
+    text = (OBJECTS + NEW).format(where=ns, image="registry.example/cni:2", verb="list")
+    other = small(chart_root, name=f"selector-{ns}", objects=text.replace("k8s-app: aws-node", "app: other"))
+    failure = refused(cluster, ns, "a", other, **LIFECYCLE)
+    assert (failure["phase"], failure["reason"]) == ("PreExec", "ImmutableField")
+    assert failure["message"] == f"DaemonSet {ns}/aws-node: spec.selector: field is immutable; no object was adopted"
+    assert failure["hint"].endswith(f"kubectl delete DaemonSet aws-node --namespace {ns}")
+    assert cluster.revisions(ns, "a") == []
+    assert untouched(objects(cluster, ns), installed)
+
+
+def test_all_objects_that_cannot_be_adopted_are_reported(
+    cluster: Cluster, ns: str, chart_root: Path, installed: dict[str, dict[str, Any]]
+) -> None:
+    text = OBJECTS.format(where=ns, image="registry.example/cni:2", verb="list")
+    text = text.replace("k8s-app: aws-node", "app: other").replace("roleRef: {", "roleRef: {wrong: x, ")
+    failure = refused(cluster, ns, "a", small(chart_root, name=f"two-{ns}", objects=text), **LIFECYCLE)
+    assert failure["phase"] == "PreExec"
+    assert "(1 more refused" in failure["message"]
+    assert "DaemonSet" in failure["helmError"]
+    assert "ClusterRoleBinding" in failure["helmError"]
+    assert untouched(objects(cluster, ns), installed)
+
+
 def test_where_nothing_exists_the_chart_is_simply_installed(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
     assert set(map(owner, objects(cluster, ns).values())) == {("a", ns, "Helm")}
@@ -171,7 +229,4 @@ def test_a_dry_run_tells_that_the_adoption_will_succeed_and_marks_nothing(
 ) -> None:
     found = deploy(cluster, ns, "a", chart, dryRun=True, **LIFECYCLE)
     assert ready_reason(found) == "DryRunSucceeded"
-    assert {
-        kind: item["metadata"]["resourceVersion"] for kind, item in objects(cluster, ns).items() if kind != "DaemonSet"
-    } == {kind: item["metadata"]["resourceVersion"] for kind, item in installed.items() if kind != "DaemonSet"}
-    assert set(map(owner, objects(cluster, ns).values())) == {(None, None, None)}
+    assert untouched(objects(cluster, ns), installed)

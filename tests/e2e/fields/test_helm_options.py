@@ -32,7 +32,9 @@ metadata: {name: a, finalizers: [managedchart.dev/test]}
 def settled(chart: dict[str, Any]) -> bool:
     """Whether a failed run was remedied too: the message of Stalled begins with what was done."""
     stalled = condition_of(chart, "Stalled")
-    return bool(stalled) and stalled["message"].startswith(("rolled back", "the failed first install", "going back"))
+    return bool(stalled) and stalled["message"].startswith(
+        ("rolled back", "the failed", "the rollback", "the uninstall")
+    )
 
 
 def test_atomic_is_the_default_and_uninstalls_a_failed_first_install(cluster: Cluster, ns: str) -> None:
@@ -55,7 +57,7 @@ def test_what_cannot_be_removed_in_time_is_told_and_the_status_follows_helm(
     cluster.kubectl(
         "patch", "configmap", "a", f"--namespace={ns}", "--type=merge", '-p={"metadata":{"finalizers":null}}'
     )
-    assert condition_of(found, "Stalled")["message"].startswith("going back failed too: ")
+    assert condition_of(found, "Stalled")["message"].startswith("the uninstall failed too: ")
     assert cluster.revisions(ns, "a") == []
     assert "release" not in found["status"]
 
@@ -69,6 +71,45 @@ def test_atomic_rolls_a_failed_upgrade_back(cluster: Cluster, ns: str) -> None:
     assert config(cluster, ns, "a") == {"MESSAGE": "good"}
     assert condition_of(found, "Ready")["status"] == "False"
     assert found["status"]["release"]["revision"] == 3
+
+
+def rolled_back(cluster: Cluster, ns: str) -> dict[str, Any]:
+    """Wait until the upgrade was rolled back, and nothing is under way."""
+    return cluster.wait_chart(
+        ns,
+        "a",
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled"),
+        what="rolled back",
+    )
+
+
+def test_a_rolled_back_upgrade_is_not_retried_automatically(cluster: Cluster, ns: str) -> None:
+    """Each attempt would disturb what runs. The annotation gives one more, whatever the limit says."""
+    deploy(cluster, ns, "a", WEB, values={"message": "good"})
+    often = {"timeout": "3s", "retry": {"limit": 5, "backoff": "1s"}}
+    cluster.apply(managedchart("a", WEB, values=BAD, **often), namespace=ns)
+    found = rolled_back(cluster, ns)
+    told = condition_of(found, "Stalled")["message"]
+    assert "set spec.retry.afterRollback to true" in told
+    assert "managedchart.dev/retry" in told
+    assert not condition_of(found, "Reconciling")
+    assert "nextRetryAt" not in found["status"]
+    assert len(cluster.revisions(ns, "a")) == 3
+    cluster.kubectl("annotate", "managedchart", "a", f"--namespace={ns}", "managedchart.dev/retry=once")
+    found = cluster.wait_chart(
+        ns, "a", lambda chart: chart["status"]["history"][0]["revision"] == 5, what="rolled back again"
+    )
+    assert found["status"]["history"][0]["action"] == "Rollback"
+    assert cluster.revisions(ns, "a")[-1] == (5, "deployed")
+
+
+def test_after_rollback_asks_for_retries(cluster: Cluster, ns: str) -> None:
+    deploy(cluster, ns, "a", WEB, values={"message": "good"})
+    retry = {"limit": 1, "backoff": "1s", "afterRollback": True}
+    cluster.apply(managedchart("a", WEB, values=BAD, timeout="3s", retry=retry), namespace=ns)
+    found = rolled_back(cluster, ns)
+    assert "gave up after 2 attempts" in condition_of(found, "Stalled")["message"]
+    assert [number for number, _ in cluster.revisions(ns, "a")] == [1, 2, 3, 4, 5]
 
 
 def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
@@ -134,7 +175,7 @@ def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster,
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     told = condition_of(found, "Stalled")["message"]
-    assert told.startswith("going back failed too: no revision is good to go back to, and revision 1 was not made by")
+    assert told.startswith("the failed release is left as it is: revision 1 was not made by this resource")
     assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
     assert found["status"]["release"]["revision"] == 2
     deploy(cluster, ns, "a", WEB, values={"message": "good"}, **SHORT)

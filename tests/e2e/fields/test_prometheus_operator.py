@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from e2e.fields.steps import delete, deploy, message, ready_reason, small, uid, warnings
+from e2e.fields.steps import delete, deploy, message, ready_reason, refused, small, uid, warnings
 from harness.chart_files import chart_files, write_chart
 from harness.cluster import Cluster, KubectlError
 
@@ -69,18 +69,51 @@ def _resources_are_gone(cluster: Cluster, ns: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def chart(cluster: Cluster, chart_root: Path) -> dict[str, str]:
-    """Version 1.0.0 with the CRDs, which may stand from the test before, but must not be going away."""
-    files = chart_files("prometheus-operator", "1.0.0")
-    for name, kind in zip(NAMES, KINDS, strict=True):
-        files[f"crds/{name}.yaml"] = crd(name, kind)
+def settled(cluster: Cluster) -> None:
+    """No CRD is going away any more; those of the test before may stand."""
     while going := [item["metadata"]["name"] for item in cluster.items(CRDS) if is_going(item)]:
         # A CRD that is deleted right after it was made is in for minutes: its instances cannot be listed yet ("storage is
         # (re)initializing"), and the API server waits longer each time before it looks again, unless the CRD changes.
         with contextlib.suppress(KubectlError, AssertionError):  # gone meanwhile, and not gone yet
             cluster.kubectl("annotate", "crd", *going, f"test.managedchart.dev/look-again={time.monotonic()}")
             cluster.wait_gone(CRDS, going[0], timeout=2)
+
+
+@pytest.fixture
+def chart(settled: None, chart_root: Path) -> dict[str, str]:
+    """Version 1.0.0 with the CRDs."""
+    files = chart_files("prometheus-operator", "1.0.0")
+    for name, kind in zip(NAMES, KINDS, strict=True):
+        files[f"crds/{name}.yaml"] = crd(name, kind)
     return {"path": str(write_chart(chart_root / "prometheus-operator-1.0.0", files))}
+
+
+@pytest.fixture
+def further(cluster: Cluster, ns: str) -> Iterator[tuple[str, str]]:
+    """Names of two more CRDs of the group, which nothing else in the cluster has."""
+    names = f"as-{ns}.monitoring.coreos.com", f"bs-{ns}.monitoring.coreos.com"
+    yield names
+    cluster.kubectl("delete", "crd", *names, "--ignore-not-found", "--wait=false")
+
+
+def bringing(folder: Path, own: str, of_subchart: str) -> dict[str, str]:
+    """Write a chart that brings a CRD in its crds/ folder and one in its subchart's."""
+    name = f"bringing-{own.partition('.')[0]}"
+    files = chart_files(name) | {"charts/sub/Chart.yaml": chart_files("sub")["Chart.yaml"]}
+    files["crds/own.yaml"] = crd(own, kind_of(own))
+    files["charts/sub/crds/sub.yaml"] = crd(of_subchart, kind_of(of_subchart))
+    return {"path": str(write_chart(folder / name, files))}
+
+
+def kind_of(name: str) -> str:
+    """Return a kind for a CRD that no other of the group has."""
+    return name.partition(".")[0].title().replace("-", "")
+
+
+def exists(cluster: Cluster, name: str) -> bool:
+    """Whether a CRD exists and is not going away."""
+    found = cluster.get(f"{CRDS}/{name}")
+    return found is not None and not is_going(found)
 
 
 def is_going(item: dict[str, Any]) -> bool:
@@ -153,3 +186,64 @@ def test_the_crds_go_with_the_release_and_no_others_do(
     assert message(cluster, ns, "a") is None
     assert cluster.get(f"{CRDS}/{other}") is not None
     cluster.kubectl("delete", "crd", other, "--wait=false")
+
+
+@pytest.mark.parametrize("how", ["Destroy", "kubectl delete"])
+def test_crds_of_subcharts_and_of_newer_kinds_go_too(
+    cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str], how: str
+) -> None:
+    chart = bringing(chart_root, *further)
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    assert all(exists(cluster, name) for name in further)
+    if how == "Destroy":
+        deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
+    else:
+        delete(cluster, ns, "a")
+    assert not any(exists(cluster, name) for name in further)
+    assert warnings(cluster, ns, "a") == []
+
+
+def test_a_crd_of_another_release_stays_and_is_named(
+    cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]
+) -> None:
+    chart = bringing(chart_root, *further)
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    marks = ["meta.helm.sh/release-name=theirs", "meta.helm.sh/release-namespace=monitoring"]
+    cluster.kubectl("annotate", "crd", further[0], *marks)
+    deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
+    assert [exists(cluster, name) for name in further] == [True, False]
+    (warning,) = warnings(cluster, ns, "a")
+    assert warning.startswith(
+        f"CRDs that stay, since they carry the marks of the release monitoring/theirs: {further[0]};"
+    )
+
+
+def test_a_crd_made_by_hand_before_stays_and_is_named(
+    cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]
+) -> None:
+    """Although the chart brings it too, and helm has applied its own over it."""
+    cluster.kubectl("apply", "-f", "-", input=crd(further[1], kind_of(further[1])))
+    chart = bringing(chart_root, *further)
+    deploy(cluster, ns, "a", chart, **LIFECYCLE)
+    deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
+    assert [exists(cluster, name) for name in further] == [False, True]
+    (warning,) = warnings(cluster, ns, "a")
+    assert warning.startswith("CRDs that stay, since kubectl-client-side-apply applied them, ")
+    assert further[1] in warning
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_resource_that_never_deployed_deletes_no_crd(cluster: Cluster, ns: str, further: tuple[str, str]) -> None:
+    """Neither by Destroy nor with its deletion: whoever may create ManagedCharts could take away everybody's monitoring."""
+    crds = [crd(name, kind) for name, kind in zip(NAMES, KINDS, strict=True)] + [crd(further[0], kind_of(further[0]))]
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input="---\n".join(crds))
+    nowhere = {"path": "/nowhere"}
+    deploy(cluster, ns, "a", nowhere, action="Destroy", **LIFECYCLE)
+    assert there(cluster) == set(NAMES)
+    (warning,) = warnings(cluster, ns, "a")
+    assert warning.startswith("CRDs that stay, since this ManagedChart has not deployed the release: ")
+    assert all(name in warning for name in (*NAMES, further[0]))
+    refused(cluster, ns, "b", nowhere, **LIFECYCLE)
+    delete(cluster, ns, "a", "b")
+    assert there(cluster) == set(NAMES)
+    assert exists(cluster, further[0])

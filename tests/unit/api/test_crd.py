@@ -47,6 +47,14 @@ def test_names() -> None:
     }
 
 
+def test_gitops_tools_do_not_prune_the_crd() -> None:
+    """It would take every ManagedChart along."""
+    annotations = definition()["metadata"]["annotations"]
+
+    assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+    assert annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false"
+
+
 def test_one_version_is_served_and_stored_with_a_status_of_its_own() -> None:
     (version,) = definition()["spec"]["versions"]
 

@@ -95,6 +95,7 @@ def test_defaults_are_those_of_the_models() -> None:
         "retry.limit": 5,
         "retry.backoff": "10s",
         "retry.maxBackoff": "5m",
+        "retry.afterRollback": False,
     }
 
 

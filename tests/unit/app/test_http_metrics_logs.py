@@ -142,6 +142,29 @@ def test_a_text_log_names_the_resource_first(capsys: pytest.CaptureFixture[str])
     assert second.endswith("INFO    ready")
 
 
+def fail(kind: type[Exception]) -> None:
+    raise kind("of a defect")
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_a_defect_leaves_one_traceback_for_each_resource(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is met at each attempt would fill the disk; its last line says that it is still there."""
+    configure(level="INFO", form="text")
+    other = {**CONTEXT, "name_": "other"}
+    for context, kind in [(CONTEXT, KeyError), (CONTEXT, KeyError), (CONTEXT, TypeError), (other, KeyError)]:
+        logger = logging.LoggerAdapter(logging.getLogger("managedchart_operator.test"), context)
+        try:
+            fail(kind)
+        except (KeyError, TypeError):
+            logger.exception("phase %s broke", "exec")
+    told = capsys.readouterr().err
+    assert told.count("phase exec broke") == 4
+    assert told.count("Traceback") == 3
+    repeated = [line for line in told.splitlines() if "logged before" in line]
+    assert len(repeated) == 1
+    assert "[apps/web] phase exec broke: KeyError: 'of a defect'" in repeated[0]
+
+
 def test_the_command_line_tells_its_version_and_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])

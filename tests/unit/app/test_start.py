@@ -140,7 +140,7 @@ async def test_a_missing_crd_says_how_to_install_it(bench: Bench) -> None:
     bench.api.answers[CHARTS] = (404, "404 page not found")
     error = await bench.refusal()
     assert error.message == "the API server does not know managedcharts.managedchart.dev/v1alpha1"
-    assert error.hint == "install the CRD first: kubectl apply -f crds/managedchart.yaml"
+    assert error.hint == "install the CRD first: kubectl apply --server-side -k crds/"
 
 
 @pytest.mark.parametrize(("path", "what"), [(CHARTS, "managedcharts"), (SECRETS, "Helm's release Secrets")])

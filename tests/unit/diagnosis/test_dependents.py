@@ -83,3 +83,9 @@ async def test_in_doubt_there_are_dependents() -> None:
 
 async def test_what_is_gone_already_has_none() -> None:
     assert not await found(Objects(None), "apps/v1/Deployment")
+
+
+async def test_what_has_no_name_is_not_there() -> None:
+    """helm refuses it, but anybody may write a release's Secret, and it must not block the removal."""
+    nameless = [{"apiVersion": "apps/v1", "kind": "Deployment"}]
+    assert not await have_dependents(Objects(), "apps", nameless)  # type: ignore[arg-type]

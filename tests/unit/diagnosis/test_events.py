@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.diagnosis.events import MAX_EVENTS, MAX_TEXT, last_seen, select, shorten
+from managedchart_operator.diagnosis.events import MAX_EVENTS, MAX_TEXT, is_older, last_seen, select, shorten
 from managedchart_operator.diagnosis.objects import ReleaseObjects
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
@@ -170,3 +170,15 @@ def test_nothing_of_the_run_is_lost_or_counted_twice(events: list[dict[str, Any]
     assert sum(item.count for item in found) == sum(max(item["count"], 1) for item in counted)
     keys = [(item.object, item.reason, item.message) for item in found]
     assert len(keys) == len(set(keys))
+
+
+# ---- what others write
+
+
+@pytest.mark.parametrize("time", ["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "soon"])
+def test_an_event_whose_time_cannot_be_read_is_skipped(time: str) -> None:
+    """Anybody may write one, and the others of the namespace must still be found."""
+    unreadable = event("theirs", seen=time)
+    assert messages(unreadable, event("ours")) == ["ours"]
+    assert is_older(unreadable, BEGAN)
+    assert last_seen({**unreadable, "eventTime": at(7)}) == BEGAN.replace(microsecond=0) + timedelta(seconds=7)

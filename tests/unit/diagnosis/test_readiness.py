@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.diagnosis.readiness import State, needs_waiting, readiness
+from managedchart_operator.diagnosis.readiness import State, came_of, needs_waiting, readiness
 
 CURRENT, WAITING, FAILED = State.CURRENT, State.IN_PROGRESS, State.FAILED
 APPS, CRD = "apps/v1", "apiextensions.k8s.io/v1"
@@ -35,6 +35,9 @@ def daemons(**others: Any) -> dict[str, Any]:
         "numberReady",
     )
     return {"observedGeneration": 1, **dict.fromkeys(names, 2), **others}
+
+
+ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
 
 
 # apiVersion, kind, spec, status, what it is, and a part of the message
@@ -151,7 +154,41 @@ TABLE = [
     ("example.com/v1", "Thing", {}, {"conditions": [condition("Ready", "False", "No", "not yet")]}, WAITING, "not yet"),
     ("example.com/v1", "Thing", {}, {"conditions": [condition("Ready", "Unknown", "No", "eh")]}, WAITING, "eh"),
     ("example.com/v1", "Thing", {}, {"conditions": [condition("Ready", "True")]}, CURRENT, "current"),
+    (APPS, "Deployment", {"paused": True}, counts(updatedReplicas=0), CURRENT, "paused"),
+    (APPS, "Deployment", {"paused": False}, counts(updatedReplicas=0), WAITING, "Updated: 0/1"),
+    (
+        APPS,
+        "Deployment",
+        {"paused": True},
+        counts(conditions=[condition("Progressing", "False", "ProgressDeadlineExceeded")]),
+        CURRENT,
+        "paused",
+    ),
+    (APPS, "DaemonSet", ON_DELETE, daemons(updatedNumberScheduled=0), CURRENT, "as expected. Replicas: 2"),
+    (APPS, "DaemonSet", ON_DELETE, daemons(numberReady=1), WAITING, "Ready: 1/2"),
+    (APPS, "DaemonSet", {}, daemons(observedGeneration={}), WAITING, "observedGeneration not found"),
+    ("batch/v1", "Job", {"suspend": True}, {"conditions": [condition("Suspended", "True")]}, CURRENT, "suspended"),
+    ("batch/v1", "Job", {"suspend": True}, {"conditions": [condition("Failed", "True")]}, FAILED, "Job Failed"),
+    ("batch/v1", "Job", {"suspend": False}, {"active": 1}, WAITING, "Job in progress"),
     ("example.com/v1", "Thing", {}, {"observedGeneration": 0}, WAITING, "latest observed generation is 0"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": "1"}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": "0"}, WAITING, "latest observed generation is 0"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": 1.0}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": "v7"}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": ""}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": True}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": [7]}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"observedGeneration": {"a": 7}}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"conditions": [{"type": "Ready", "status": True}]}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"conditions": [{"type": "Ready", "status": False}]}, WAITING, ""),
+    ("example.com/v1", "Thing", {}, {"conditions": [condition("Ready", "Unknown", "R", "why")]}, WAITING, "why"),
+    ("example.com/v1", "Thing", {}, {"conditions": [{"type": "Ready", "status": ["False"]}]}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"conditions": [{"type": "Ready"}]}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"conditions": [{"type": "Stalled", "status": True}]}, FAILED, ""),
+    ("example.com/v1", "Thing", {}, {"conditions": {"type": "Ready", "status": "False"}}, CURRENT, "current"),
+    ("example.com/v1", "Thing", {}, {"conditions": [{"type": ["Ready"], "status": "False"}, 7]}, CURRENT, "current"),
+    (APPS, "Deployment", {"replicas": "2"}, {"replicas": "1"}, WAITING, "Replicas: 1/2"),
+    (APPS, "Deployment", {"replicas": True}, {"replicas": [1]}, WAITING, "Replicas: 0/1"),
     ("example.com/v1", "Thing", {}, {"conditions": [condition("Reconciling", "True", "R", "busy")]}, WAITING, "busy"),
     ("example.com/v1", "Thing", {}, {"conditions": [condition("Stalled", "True", "S", "stuck")]}, FAILED, "stuck"),
 ]
@@ -177,13 +214,43 @@ def test_what_is_being_deleted_is_not_ready() -> None:
     assert readiness(body, api_version="v1", kind="Service").state is State.TERMINATING
 
 
+@pytest.mark.parametrize(("verdict", "state"), [("Complete", CURRENT), ("Failed", FAILED)])
+def test_a_job_that_is_over_is_so_while_it_is_deleted(verdict: str, state: State) -> None:
+    """By its TTL it is deleted in the foreground: for a moment it is over and terminating."""
+    meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "generation": 2}
+    body = {"metadata": meta, "status": {"conditions": [condition(verdict, "True")], "observedGeneration": 1}}
+    assert readiness(body, api_version="batch/v1", kind="Job").state is state
+    ended = came_of(body, api_version="batch/v1", kind="Job")
+    assert ended is not None
+    assert ended.state is state
+    assert came_of({"status": {}}, api_version="batch/v1", kind="Job") is None
+    assert came_of(body, api_version="example.com/v1", kind="Job") is None
+
+
 @given(
     kind=st.sampled_from([(row[0], row[1]) for row in TABLE]),
     parts=st.dictionaries(
         st.sampled_from(["metadata", "spec", "status"]),
         st.dictionaries(
-            st.sampled_from(["conditions", "phase", "replicas", "updateStrategy", "containerStatuses", "generation"]),
-            st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists, max_leaves=4),
+            st.sampled_from(
+                [
+                    "conditions",
+                    "phase",
+                    "replicas",
+                    "updateStrategy",
+                    "containerStatuses",
+                    "generation",
+                    "observedGeneration",
+                ]
+            ),
+            st.recursive(
+                st.none() | st.integers() | st.booleans() | st.floats() | st.text(max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.sampled_from(["type", "status", "reason", "state", "name"]), inner)
+                ),
+                max_leaves=6,
+            ),
         )
         | st.none()
         | st.text(max_size=2),
@@ -203,6 +270,9 @@ def test_a_status_of_any_form_is_judged(kind: tuple[str, str], parts: dict[str, 
         ({"apiVersion": "v1", "kind": "Service", "spec": {"type": "LoadBalancer"}}, True),
         ({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}}, True),
         ({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"paused": True}}, False),
+        ({"apiVersion": "batch/v1", "kind": "Job", "spec": {"suspend": True}}, False),
+        ({"apiVersion": "batch/v1", "kind": "Job", "spec": {"suspend": False}}, True),
+        ({"apiVersion": "batch/v1", "kind": "Job", "spec": ["suspend"]}, True),
         ({"apiVersion": "example.com/v1", "kind": "ConfigMap"}, True),
     ],
 )

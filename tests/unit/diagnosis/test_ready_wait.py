@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal
-from managedchart_operator.diagnosis import ready_wait
+from managedchart_operator.diagnosis import ended_jobs, ready_wait
 from managedchart_operator.diagnosis.ready_wait import ReadyWaits, waits_for
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
@@ -245,6 +246,263 @@ async def test_a_wait_that_has_failed_asks_for_nothing_more(
     asked = len(api.asked)
     await asyncio.sleep(0.1)  # ten times as long as between two tries
     assert len(api.asked) == asked
+
+
+async def test_what_was_ready_stays_so_when_it_is_deleted(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """Another object is still waited for."""
+    collection = Deployments(api)
+    api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=True))
+    api.answers["GET", f"{PATH}/other"] = (200, deployment(6, ready=False, name="other"))
+    other = {**WEB, "metadata": {"name": "other"}}
+    waiting = asyncio.create_task(waits.of([WEB, other], namespace="apps").within(5))
+    await collection.watched.wait()
+    going = deployment(11, ready=True)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    collection.tell("MODIFIED", going)
+    collection.tell("DELETED", deployment(12, ready=True))
+    collection.tell("MODIFIED", deployment(13, ready=True, name="other"))
+    assert await waiting == ""
+
+
+async def test_what_is_gone_when_a_broken_watch_lists_again_is_missing(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """Nothing else tells that it was deleted in between."""
+    Deployments(api, expired=5)
+    api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
+    assert "status: NotFound" in await waits.of([WEB], namespace="apps").within(0.5)
+
+
+BATCH, CORE = "/apis/batch/v1", "/api/v1"
+JOBS, EVENTS = f"{BATCH}/namespaces/apps/jobs", f"{CORE}/namespaces/apps/events"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def job(*, ttl: int | None = 0) -> dict[str, Any]:
+    """A Job as a chart renders it."""
+    spec = {} if ttl is None else {"ttlSecondsAfterFinished": ttl}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}, "spec": spec}
+
+
+def seen_job(version: int, ended: str = "", *, deleting: bool = False) -> dict[str, Any]:
+    """A Job as the API server has it."""
+    meta: dict[str, Any] = {"name": "migrate", "resourceVersion": str(version)}
+    if deleting:
+        meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return {"metadata": meta, "status": {"conditions": [{"type": ended, "status": "True"}] if ended else []}}
+
+
+def event(reason: str, message: str = "", *, at: datetime = NOW) -> dict[str, Any]:
+    """An Event about the Job."""
+    meta = {"uid": reason, "name": reason, "resourceVersion": "1"}
+    return {"metadata": meta, "reason": reason, "message": message, "lastTimestamp": at.isoformat()}
+
+
+class Cluster:
+    """A Job and a Deployment that is not ready, each with a watch, and the Events of a namespace."""
+
+    def __init__(self, api: FakeApiServer, *events: dict[str, Any]) -> None:
+        self.jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.watched = asyncio.Event()
+        self.deployments = Deployments(api)
+        kinds = [{"name": "jobs", "kind": "Job", "namespaced": True}]
+        core = [
+            {"name": name, "kind": kind, "namespaced": True}
+            for name, kind in (("events", "Event"), ("secrets", "Secret"))
+        ]
+        api.answers["GET", BATCH] = (200, {"resources": kinds})
+        api.answers["GET", CORE] = (200, {"resources": core})
+        api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
+        api.answers["GET", JOBS] = self._watch
+        api.answers["GET", EVENTS] = self._events
+        self._listed = events
+        self.more: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "10"}, "items": []})
+        return await self._stream(request, self.jobs)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        assert request.query["fieldSelector"] == "involvedObject.kind=Job,involvedObject.name=migrate"
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "10"}, "items": list(self._listed)})
+        return await self._stream(request, self.more)
+
+    async def _stream(self, request: web.Request, events: asyncio.Queue[dict[str, Any]]) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        self.watched.set()
+        while True:
+            await response.write(json.dumps(await events.get()).encode() + b"\n")
+
+    def tell(self, kind: str, body: dict[str, Any]) -> None:
+        self.jobs.put_nowait({"type": kind, "object": body})
+
+
+FAILED_JOB = "resource Job/apps/migrate not ready. status: Failed, message: Job Failed."
+
+
+@pytest.mark.parametrize("changes", [["MODIFIED", "MODIFIED", "DELETED"], ["DELETED"]], ids=["each seen", "at once"])
+async def test_a_job_that_its_ttl_deletes_has_finished(
+    api: FakeApiServer, waits: ReadyWaits, changes: list[str]
+) -> None:
+    """Its end and its deletion may come before anybody has looked."""
+    cluster = Cluster(api)
+    api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
+    waiting = asyncio.create_task(waits.of([WEB, job()], namespace="apps").within(5))
+    await cluster.watched.wait()
+    for number, kind in enumerate(changes):
+        cluster.tell(kind, seen_job(11 + number, "Complete", deleting=number > 0))
+    await cluster.deployments.watched.wait()
+    cluster.deployments.tell("MODIFIED", deployment(20, ready=True))
+    assert await waiting == ""
+
+
+async def test_a_failed_job_ends_the_wait_at_once(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """Nothing makes it ready any more, and its TTL takes it away with its pods; only it is named."""
+    cluster = Cluster(api)
+    api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
+    waiting = asyncio.create_task(waits.of([WEB, job()], namespace="apps").within(60))
+    await cluster.watched.wait()
+    cluster.tell("DELETED", seen_job(11, "Failed", deleting=True))
+    text = await asyncio.wait_for(waiting, 5)
+    assert text.startswith(FAILED_JOB)
+    assert "Deployment" not in text
+    assert "deadline" not in text
+
+
+async def test_a_failed_job_does_not_end_a_wait_that_is_not_to_end_early(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """failFast: false."""
+    Cluster(api)
+    api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5, "Failed"))
+    text = await waits.of([WEB, job()], namespace="apps", ends_early=False).within(0.3)
+    assert FAILED_JOB in text
+    assert "resource Deployment/apps/web not ready" in text
+    assert text.endswith("context deadline exceeded")
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([event("SuccessfulCreate"), event("Completed")], ""),
+        (
+            [event("BackoffLimitExceeded", "Job has reached the\nspecified limit")],
+            "BackoffLimitExceeded: Job has reached the",
+        ),
+        ([event("DeadlineExceeded")], "DeadlineExceeded"),
+        ([event("BackoffLimitExceeded", at=NOW - timedelta(minutes=1)), event("Completed")], ""),
+    ],
+    ids=["succeeded", "failed", "too late", "failed in an earlier run"],
+)
+async def test_the_events_tell_of_a_job_that_was_gone_before_the_first_look(
+    api: FakeApiServer, waits: ReadyWaits, events: list[dict[str, Any]], told: str
+) -> None:
+    Cluster(api, *events)
+    text = await waits.of([job()], namespace="apps", since=NOW).within(5)
+    assert (text == "") is (told == "")
+    assert told in text
+    assert "\n" not in text
+
+
+async def test_an_event_that_comes_a_moment_later_counts(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """It is written aside of the Job."""
+    cluster = Cluster(api)
+    waiting = asyncio.create_task(waits.of([job()], namespace="apps", since=NOW).within(5))
+    await cluster.watched.wait()
+    cluster.more.put_nowait({"type": "ADDED", "object": event("BackoffLimitExceeded")})
+    assert (await waiting).startswith(FAILED_JOB)
+
+
+async def test_without_any_event_a_vanished_job_has_finished(
+    api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """helm has applied it, and its TTL deletes only what is over."""
+    monkeypatch.setattr(ended_jobs, "_VERDICT_SECONDS", 0.05)
+    Cluster(api)
+    assert await waits.of([job()], namespace="apps", since=NOW).within(5) == ""
+
+
+async def test_a_job_without_a_ttl_that_is_gone_is_missing(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """Somebody has deleted it."""
+    Cluster(api, event("Completed"))
+    text = await waits.of([job(ttl=None)], namespace="apps", since=NOW).within(0.3)
+    assert "status: NotFound, message: Resource not found" in text
+
+
+async def test_a_job_that_is_deleted_while_it_runs_has_not_finished(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """It is not its TTL that deletes it."""
+    cluster = Cluster(api)
+    api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
+    waiting = asyncio.create_task(waits.of([job()], namespace="apps", since=NOW).within(0.5))
+    await cluster.watched.wait()
+    cluster.tell("DELETED", seen_job(11))
+    assert "status: NotFound, message: Job was deleted before it had finished" in await waiting
+
+
+CLAIMS, CLASSES = f"{CORE}/namespaces/apps/persistentvolumeclaims", "/apis/storage.k8s.io/v1"
+CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+POD_SPEC = {"volumes": [{"persistentVolumeClaim": {"claimName": "data"}}]}
+
+
+def claims(api: FakeApiServer, mode: str | None, phase: str = "Pending") -> None:
+    """A claim in a phase, of a class with a binding mode; None for one that may not be read."""
+    api.answers["GET", CORE] = (200, {"resources": [
+        {"name": "persistentvolumeclaims", "kind": "PersistentVolumeClaim", "namespaced": True}
+    ]})  # fmt: skip
+    meta = {"name": "data", "resourceVersion": "5"}
+    found = {"metadata": meta, "spec": {"storageClassName": "disk"}, "status": {"phase": phase}}
+    api.answers["GET", f"{CLAIMS}/data"] = (200, found)
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+    api.answers["GET", CLAIMS] = watch
+    kinds = [{"name": "storageclasses", "kind": "StorageClass", "namespaced": False}]
+    api.answers["GET", CLASSES] = (200, {"resources": kinds})
+    answer = (
+        (403, refusal('storageclasses is forbidden: User "x" cannot get', 403))
+        if mode is None
+        else (200, {"volumeBindingMode": mode})
+    )
+    api.answers["GET", f"{CLASSES}/storageclasses/disk"] = answer
+
+
+async def test_a_claim_that_waits_for_a_pod_that_never_comes_is_not_waited_for(
+    api: FakeApiServer, waits: ReadyWaits
+) -> None:
+    claims(api, "WaitForFirstConsumer")
+    assert await waits.of([CLAIM], namespace="apps").within(5) == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "consumer"), [("Immediate", False), ("WaitForFirstConsumer", True)], ids=["binds at once", "has a pod"]
+)
+async def test_any_other_claim_is_waited_for(
+    api: FakeApiServer, waits: ReadyWaits, mode: str, *, consumer: bool
+) -> None:
+    claims(api, mode)
+    web_with_claim = {**WEB, "spec": {"template": {"spec": POD_SPEC}}}
+    api.answers["GET", APPS] = (200, KINDS)
+    api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=True))
+    text = await waits.of([CLAIM, *([web_with_claim] if consumer else [])], namespace="apps").within(0.3)
+    assert "resource PersistentVolumeClaim/apps/data not ready. status: InProgress" in text
+
+
+async def test_a_claim_whose_class_may_not_be_read_is_waited_for(
+    api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready_wait, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(ready_wait, "_FORBIDDEN_SECONDS", 0.05)
+    claims(api, None)
+    assert "PVC is not Bound" in await waits.of([CLAIM], namespace="apps").within(0.5)
+
+
+async def test_a_bound_claim_costs_no_look_at_its_class(api: FakeApiServer, waits: ReadyWaits) -> None:
+    claims(api, "WaitForFirstConsumer", phase="Bound")
+    assert await waits.of([CLAIM], namespace="apps").within(5) == ""
+    assert [path for _, path, _, _ in api.asked] == [CORE, f"{CLAIMS}/data"]
 
 
 @pytest.mark.parametrize(("mebibytes", "waits"), [(-100, 16), (162, 162), (2722, 1000)])

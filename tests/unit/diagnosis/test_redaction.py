@@ -2,6 +2,7 @@
 
 import base64
 import string
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -100,3 +101,9 @@ def test_what_looks_like_a_credential_is_masked(text: str, secret: str) -> None:
 )
 def test_what_a_person_needs_stays(text: str) -> None:
     assert MASK not in Redactor()(text)
+
+
+@pytest.mark.parametrize("part", [["hunter2"], "hunter2", 7, None])
+def test_a_secret_in_another_form_is_no_error(part: Any) -> None:
+    """A chart may render anything, and only the API server refuses it: by then its failure is to be told, and it is to go."""
+    assert secrets_in_manifest([{"kind": "Secret", "data": part, "stringData": part}]) == set()

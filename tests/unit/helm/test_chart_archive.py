@@ -138,3 +138,16 @@ def test_helm_does_not_follow_links_in_an_archive(helm_binary: str, tmp_path: Pa
     )
     assert "hunter2" not in done.stdout
     assert 'a: ""' in done.stdout
+
+
+def long_names(count: int) -> bytes:
+    """A .tgz of headers that each say that the next header has a longer name (GNU's extension), and a chart."""
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 5
+    header = name.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(tarfile.BLOCKSIZE, b"\0")
+    return gzip.compress(header * count + gzip.decompress(archive({"web/Chart.yaml": CHART_YAML})))
+
+
+def test_headers_about_headers_are_refused_in_words() -> None:
+    """tarfile follows them by recursion."""
+    assert "damaged or cut off" in refused(long_names(1200))

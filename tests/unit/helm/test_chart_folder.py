@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,18 @@ def test_a_file_that_vanishes_meanwhile_is_tried_again(chart: Path) -> None:
     with pytest.raises(ChartError, match=r"web: values.yaml cannot be read: No such file") as caught:
         read_folder(entries, roots, origin="web")
     assert caught.value.transient
+
+
+def test_folders_nested_without_end_are_refused_in_words(chart: Path) -> None:
+    """As deep as a path may be long."""
+    below = os.open(chart, os.O_DIRECTORY)
+    for _ in range(1000):
+        os.mkdir("d", dir_fd=below)
+        inner = os.open("d", os.O_DIRECTORY, dir_fd=below)
+        os.close(below)
+        below = inner
+    os.close(below)
+    try:
+        assert "nested too deep" in refused(chart)
+    finally:
+        subprocess.run(["rm", "-r", str(chart / "d")], check=True)  # Python's own way to remove it is a recursion too

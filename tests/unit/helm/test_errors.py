@@ -16,6 +16,7 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.error_row import Row
 from managedchart_operator.helm.error_table import TABLE
+from managedchart_operator.helm.error_text import _SCHEMA as SCHEMA
 from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.helm.errors import blames_storage, classify
 from managedchart_operator.reasons import Reason
@@ -55,6 +56,9 @@ QUOTED = {
     # plugin/pkg/admission/serviceaccount
     'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: error looking up service account '
     'a/web: serviceaccount "web" not found': Reason.ADMISSION_REFUSED,
+    # client-go (rest/request.go), by which helm looks for each object (measured with 4.3.1)
+    'unable to continue with install: could not get information about the resource ConfigMap "a/b" in namespace "default": '
+    """invalid resource name "a/b": [may not contain '/']""": Reason.OBJECT_INVALID,
     # helm, client-side creation (pkg/kube/client.go)
     'failed to create resource: configmaps "web" already exists': Reason.OBJECT_OWNED,
     'error validating data: unknown field "spec.replicaz"': Reason.OBJECT_INVALID,
@@ -241,3 +245,9 @@ def test_many_unready_resources_are_counted() -> None:
 def test_only_what_is_stored_is_blamed_on_storage(name: str, blamed: bool) -> None:
     """What the new chart renders is not: there is nothing in the stored revisions that could be changed."""
     assert blames_storage(classified(name), command=command_of(name)) is blamed
+
+
+def test_refusals_of_any_nesting_are_told() -> None:
+    """A schema of so many levels that each line stands below the one before."""
+    lines = [" " * level + f"- at '/a{level}': no" for level in range(1, 700)]
+    assert in_order("\n".join([SCHEMA, *lines])).splitlines()[1:] == lines

@@ -1,7 +1,9 @@
 """Which charts have hooks that run after their objects are ready; in doubt, all."""
 
+import gzip
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,25 @@ LATE = [
     "helm.sh/{{ .Values.name }}: post-install\n",
     '{"metadata":{"annotations":{"helm.sh/hook":"post-install"},"name":"a"}}',
     "helm.sh/hook: something-new\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade,\n    post-install\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade,\r\n    post-install\r\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade\n    , post-install\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade\n\n    , post-install\n",
+    'annotations:\n  helm.sh/hook: "pre-upgrade,\n    post-install"\n',
+    "annotations:\n  helm.sh/hook: 'pre-upgrade,\n    post-install'\n",
+    'annotations:\n  helm.sh/hook: "pre-upgrade,\\\n    post-install"\n',
+    "annotations:\n  helm.sh/hook: &hook pre-upgrade\n",
+    "annotations:\n  helm.sh/hook: *hook\n",
+    "annotations:\n  helm.sh/hook: !!str pre-upgrade\n",
+    "annotations:\n  helm.sh/hook: |\n    pre-upgrade,\n    post-install\n",
+    'annotations:\n  helm.sh/hook: "pre-upgrade,\\x70ost-install"\n',
+    "annotations:\n  ? helm.sh/hook\n  : post-install\n",
+    'annotations: {"helm.sh\\/hook": "post-install"}\n',
+    "annotations: {helm.sh/hook: pre-upgrade, a: b}\n",
+    "annotations: {helm.sh/hook: pre-upgrade,\n  a: b}\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade{{ .Values.more }}\n",
+    "annotations:\n  helm.sh/hook: pre-upgrade#post-install\n",
+    "annotations:\n  helm.sh/hook:\n",
 ]
 EARLY = [
     "kind: ConfigMap\n",
@@ -34,6 +55,12 @@ EARLY = [
     "annotations:\n  helm.sh/hook-weight: '-5'\n  helm.sh/hook-delete-policy: hook-succeeded\n",
     "labels:\n  helm.sh/chart: web-1.0\n  helm.sh/resource-policy: keep\n",
     "# see https://helm.sh/docs/\n",
+    'annotations:\n  helm.sh/hook: pre-install # before all\n\n  # the first\n  helm.sh/hook-weight: "-5"\n',
+    "annotations:\n  helm.sh/hook: pre-install\n  {{- with .Values.more }}\n    {{- toYaml . | nindent 4 }}\n  {{- end }}\n",
+    "annotations:\r\n  helm.sh/hook: pre-install\r\nspec: {}\r\n",
+    '{\n  "annotations": {\n    "helm.sh/hook": "pre-install",\n    "a": "b"\n  }\n}\n',
+    'annotations: {"helm.sh/hook": "test"}\n  # deeper\n',
+    "annotations:\n  helm.sh/hook: pre-install",
 ]
 
 
@@ -90,3 +117,34 @@ def test_the_charts_of_the_tests(chart: str, *, late: bool) -> None:
     folder: Path = REPOSITORY / "tests" / "charts" / chart
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert any(file_has_late_hooks(str(file.relative_to(folder)), file.read_bytes()) for file in files) is late
+
+
+def test_headers_about_headers_count_as_a_late_hook() -> None:
+    """tarfile follows them by recursion; helm will say what it makes of them."""
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 5
+    header = name.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(tarfile.BLOCKSIZE, b"\0")
+    assert archive_has_late_hooks(gzip.compress(header * 1200 + b"\0" * 1024))
+
+
+def sparse(size: int) -> bytes:
+    """A .tgz of some bytes that claims to have a file of so many (GNU's sparse file of one piece that is not there)."""
+    header = tarfile.TarInfo("web/templates/a.yaml")
+    header.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[386:398], block[398:410] = b"%011o\0" % size, b"%011o\0" % 0
+    block[482:483], block[483:495] = b"\0", b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return gzip.compress(bytes(block) + b"\0" * 1024)
+
+
+def test_the_size_that_an_archive_claims_is_not_allocated() -> None:
+    """A few hundred bytes would take any amount of memory otherwise."""
+    data = sparse(2**31)
+    with tarfile.open(fileobj=io.BytesIO(data)) as opened:
+        assert [member.size for member in opened] == [2**31], "the test's own archive"
+    tracemalloc.start()
+    assert archive_has_late_hooks(data)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()

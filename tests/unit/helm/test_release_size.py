@@ -100,7 +100,7 @@ def test_what_is_too_small_to_matter_is_not_named() -> None:
 
 @pytest.mark.parametrize("output", [b"", b'{"manifest": "half', b"[]", b"{}"])
 def test_what_is_no_release_is_not_taken_for_an_empty_one(output: bytes) -> None:
-    with pytest.raises(ValueError, match=r"Expecting|Unterminated|neither chart nor manifest"):
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated|not a release|neither chart nor manifest"):
         name_biggest(output)
 
 
@@ -110,3 +110,8 @@ def test_what_is_no_release_is_not_taken_for_an_empty_one(output: bytes) -> None
 )
 def test_a_size_is_told_in_a_unit_that_fits(size: int, words: str) -> None:
     assert spelled(size) == words
+
+
+def test_a_release_of_any_nesting_is_at_most_not_told() -> None:
+    with pytest.raises(ValueError, match="nested too deep"):
+        name_biggest(b'{"config": ' + b"[" * 5000 + b"]" * 5000 + b"}")

@@ -113,6 +113,22 @@ async def test_without_stdin_helm_reads_an_empty_one(helm: Make) -> None:
     assert output.stdout.strip() == b"0"
 
 
+async def test_what_comes_before_a_helm_has_its_slot_and_may_stop_it(helm: Make, tmp_path: Path) -> None:
+    """The last look before something is destroyed is taken when nothing has to be waited for any more."""
+    runner = helm('touch "$HERE/started"')
+    seen: list[int] = []
+
+    async def refuse() -> None:
+        seen.append(runner.slots.running)
+        raise HelmError("no", reason=Reason.HELM_FAILED, transient=True)
+
+    with pytest.raises(HelmError, match="no"):
+        await runner.run(["uninstall"], deadline=DEADLINE, before=refuse)
+    assert seen == [1]
+    assert not (tmp_path / "started").exists()
+    assert runner.slots.running == runner.started == 0
+
+
 async def test_a_helm_that_ends_before_it_has_read_its_stdin_tells_its_own_error(helm: Make) -> None:
     output = await helm("echo 'Error: unknown flag' >&2; exit 3").run(
         ["upgrade"], stdin=b"x" * 4_000_000, deadline=DEADLINE

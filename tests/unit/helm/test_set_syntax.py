@@ -63,3 +63,9 @@ def test_an_error_never_tells_the_value() -> None:
 def test_a_very_long_number_stays_a_text() -> None:
     """Python refuses to convert so many digits; helm leaves what does not fit into 64 bits a text."""
     assert apply_set({}, key="a", value="9" * 60_000, field="f") == {"a": "9" * 60_000}
+
+
+def test_a_key_of_many_indexes_goes_no_deeper_than_values_may() -> None:
+    """helm bounds the names in a key, not the indexes."""
+    assert "deeper than 100 levels" in refusal("a" + "[0]" * 100).message
+    assert apply_set({}, key="a" + "[0]" * 99, value="x", field="f")

@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,14 @@ def test_a_document_of_old_that_is_not_compressed_is_read_too() -> None:
     assert decode(secret_of(b'{"manifest": "kind: A"}')).manifest == "kind: A"
 
 
+def test_the_files_of_the_charts_own_crds_folder_are_read() -> None:
+    """As helm picks them; README and values are files too."""
+    names = ["crds/a.yaml", "crds/deep/b.YML", "crds/c.json", "crds/README.md", "other/crds/d.yaml", "Crds/e.yaml"]
+    files = [{"name": name, "data": base64.b64encode(name.encode()).decode()} for name in names]
+    stored = decode(zipped({"chart": {"files": [*files, {"name": None, "data": None}]}}))
+    assert stored.crd_files == names[:3]
+
+
 def test_a_document_without_its_parts_reads_as_empty() -> None:
     stored = decode(zipped({"info": None, "chart": None, "hooks": None, "manifest": None}))
     assert (stored.chart_name, stored.manifest, stored.hook_manifests, stored.description) == (None, "", [], "")
@@ -146,6 +155,7 @@ GARBAGE = {
     "info is no mapping": zipped({"info": ["status"]}),
     "chart is no mapping": zipped({"chart": "password"}),
     "chart metadata is no mapping": zipped({"chart": {"metadata": "web"}}),
+    "the chart's files are no list of mappings": zipped({"chart": {"files": ["crds/a.yaml"]}}),
     "hooks are no list of mappings": zipped({"hooks": ["job"]}),
     "a hook's manifest is no text": zipped({"hooks": [{"manifest": 1}]}),
     "a chart's version is no text": zipped({"chart": {"metadata": {"version": 1.5}}}),
@@ -227,3 +237,51 @@ def test_the_fixture_was_written_by_the_helm_that_is_used(helm_binary: str) -> N
     """A new helm line asks for a new fixture: its layout may have changed."""
     text = subprocess.run([helm_binary, "version", "--template={{.Version}}"], capture_output=True, check=True).stdout
     assert text.decode().lstrip("v").startswith("4.3.")
+
+
+# ---- what others put there
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        {"release": None},
+        {"release": 5},
+        {"release": "é"},
+        {"release": base64.b64encode(base64.b64encode(b"[" * 50_000)).decode()},
+    ],
+    ids=str,
+)
+def test_whatever_a_secret_holds_is_at_most_unreadable(data: Any) -> None:
+    with pytest.raises(HelmError, match="cannot be read"):
+        decode({"metadata": {"name": "s"}, "data": data})
+
+
+@pytest.mark.parametrize("raised", [MemoryError(), RecursionError(), OverflowError("x")])
+def test_what_a_parser_ends_with_is_told_as_unreadable(
+    secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    def loads(_: bytes) -> None:
+        raise raised
+
+    monkeypatch.setattr(storage.json, "loads", loads)
+    with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read: .+"):
+        decode(secret)
+
+
+@pytest.mark.parametrize("wrong", ["9999999999", "4102444800", ""])
+def test_a_time_in_the_future_is_none(wrong: str) -> None:
+    """Else a lock would be waited for until then; when the Secret was made the API server knows."""
+    labels = {"version": "1", "status": "pending-install", "createdAt": wrong, "modifiedAt": wrong}
+    made = {"name": "s", "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    assert revision_of(made).modified_at == 1767225600.0
+    assert revision_of({**made, "creationTimestamp": "0000-01-01T00:00:00Z"}).modified_at is None
+    labels["createdAt"] = "1767225700"
+    assert revision_of(made).modified_at == 1767225700.0
+
+
+def test_a_clock_may_be_a_little_ahead() -> None:
+    soon = int(time.time()) + 60
+    assert revision_of({"name": "s", "labels": {"version": "1", "createdAt": str(soon)}}).modified_at == soon

@@ -8,6 +8,7 @@ import pytest
 
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
+from managedchart_operator.helm import yaml_reader
 from managedchart_operator.helm.values import encode, load_mapping, merge, merge_values
 from managedchart_operator.reasons import Reason
 
@@ -56,7 +57,7 @@ def test_aliases_cannot_fill_the_memory() -> None:
 
 
 def test_deep_nesting_is_refused_in_words() -> None:
-    assert "nested deeper than 200 levels" in refusal("a: " + "[" * 5000 + "]" * 5000)
+    assert "nested deeper than 100 levels" in refusal("a: " + "[" * 5000 + "]" * 5000)
 
 
 def test_maps_merge_and_everything_else_is_replaced() -> None:
@@ -100,3 +101,20 @@ def test_an_inline_file_is_named_by_its_field_and_its_name() -> None:
 def test_what_json_cannot_hold_is_refused_before_helm_runs(value: Any) -> None:
     with pytest.raises(ValuesError, match="cannot be passed to helm"):
         encode({"a": value})
+
+
+@pytest.mark.parametrize("digits", [20, 21, 4_300, 4_301, 100_000])
+def test_a_number_of_any_length_is_read(digits: int) -> None:
+    """Go keeps what fits neither into 64 bits nor into a float as text; Python converts no number of so many digits."""
+    number = "1" * digits
+    expected: object = int(number) if digits <= 20 else float(number) if digits < 300 else number
+    assert load_mapping(f"a: {number}\n", origin="x") == {"a": expected}
+
+
+@pytest.mark.parametrize("raised", [MemoryError(), RecursionError(), OverflowError()])
+def test_what_a_parser_ends_with_is_told_as_unreadable(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+    def resolve(_: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(yaml_reader, "resolve", resolve)
+    assert f"it cannot be read ({type(raised).__name__})" in refusal("a: 1\n")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from managedchart_operator.errors import ValuesError
+from managedchart_operator.helm.manifest import as_sent, parse_manifest
 from managedchart_operator.helm.values import encode, load_mapping
 
 from .conftest import HelmRefusedError
@@ -107,6 +108,20 @@ def test_every_awkward_scalar_is_read_as_helm_reads_it(helm_values: Ask) -> None
     }
     assert different == {}
     assert helm_values(stdin=encode(ours)) == theirs
+
+
+def test_every_awkward_scalar_of_a_manifest_is_sent_as_helm_sends_it(helm_values: Ask) -> None:
+    """With the type that it has in JSON. helm's values are floats, so whole numbers of more than 53 bits are left out."""
+    text = "".join(f"k{number}: {scalar}\n" for number, scalar in enumerate(SCALARS))
+    [found] = map(as_sent, parse_manifest("kind: A\n" + text))
+    theirs = helm_values(stdin=text.encode())
+    big = {key for key, value in found.items() if isinstance(value, int) and abs(value) > 2**53}
+    different = {
+        SCALARS[int(key[1:])]: (found[key], value)
+        for key, value in theirs.items()
+        if key not in big and (found[key], type(found[key])) != (value, type(value))
+    }
+    assert different == {}
 
 
 @pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)

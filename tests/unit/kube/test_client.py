@@ -270,3 +270,59 @@ async def test_a_tls_connection_takes_little_memory(api: FakeApiServer, tmp_path
     assert SSLProtocol.max_size == TLS_BUFFER_BYTES
     assert "bytearray(self.max_size)" in inspect.getsource(SSLProtocol.__init__)
     await client.close()
+
+
+DEEP = '{"a":' * 2000 + "1" + "}" * 2000
+
+
+async def test_an_object_of_any_nesting_is_read(client: KubeClient, api: FakeApiServer) -> None:
+    """With what stands beside the nested values."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=f'{{"spec": {DEEP}, "status": {{"phase": "Ready"}}}}', content_type="application/json")
+
+    api.answers["GET", PATH] = answer
+    assert (await client.request("GET", PATH))["status"] == {"phase": "Ready"}
+
+
+async def test_a_watch_goes_on_after_an_object_of_any_nesting(client: KubeClient, api: FakeApiServer) -> None:
+    async def watch(_: web.Request) -> web.Response:
+        return web.Response(text=f'{{"type": "ADDED", "object": {DEEP}}}\n{{"type": "DELETED", "object": {{}}}}\n')
+
+    api.answers["GET", PATH] = watch
+    events = [event async for event in client.stream(PATH, query={}, timeout=5)]
+    assert [event["type"] for event in events] == ["ADDED", "DELETED"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"items": [', "NaN,", "[" * 5000])
+async def test_an_answer_that_is_not_json_may_pass(client: KubeClient, api: FakeApiServer, text: str) -> None:
+    """The API server writes JSON: something in between has cut it off, or answered itself."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=text, content_type="application/json")
+
+    api.answers["GET", PATH] = answer
+    with pytest.raises(KubeError) as refused:
+        await client.request("GET", PATH)
+    assert (refused.value.reason, refused.value.transient) == (Reason.API_UNAVAILABLE, True)
+    assert refused.value.message.startswith(f"the answer of the API server cannot be read (GET {PATH}: ")
+
+
+@pytest.mark.parametrize("line", ["{", "5", "[]", '{"type": "ADDED"}', '{"type": "ADDED", "object": 5}', "<html>"])
+async def test_a_line_that_is_not_an_event_ends_the_watch_in_words(
+    client: KubeClient, api: FakeApiServer, line: str
+) -> None:
+    async def watch(_: web.Request) -> web.Response:
+        return web.Response(text=line + "\n")
+
+    api.answers["GET", PATH] = watch
+    with pytest.raises(KubeError) as refused:
+        async for _ in client.stream(PATH, query={}, timeout=5):
+            pass
+    assert (refused.value.reason, refused.value.transient) == (Reason.API_UNAVAILABLE, True)
+
+
+@pytest.mark.parametrize("status", [403, 422, 503])
+@pytest.mark.parametrize("raw", [b"[" * 5000, b'"text"', b'{"message": {"a": 1}}', b'{"message": 5}'])
+def test_a_refusal_of_any_form_is_classified(status: int, raw: bytes) -> None:
+    assert error_of(status, raw, method="GET", path=PATH).transient == (status != 422)

@@ -1,6 +1,8 @@
 """The adapters over the API server: what they ask, what absence means, and what they leave to others."""
 
+import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
@@ -44,10 +46,27 @@ async def test_all_resources_are_read_page_by_page(client: KubeClient, api: Fake
     assert [found.key.name async for found in ManagedCharts(client).list_all()] == ["a", "b"]
 
 
+async def test_a_resource_of_any_nesting_is_listed_with_its_page(client: KubeClient, api: FakeApiServer) -> None:
+    """All resources are read at the start: one of them must not keep the operator from it."""
+    deep = '{"a":' * 2000 + "1" + "}" * 2000
+    texts = [json.dumps(body(name=name)) for name in ("a", "deep", "b")]
+    texts[1] = texts[1].removesuffix("}") + f', "spec": {{"targetNamespace": "blue", "values": {deep}}}}}'
+
+    async def page(_: web.Request) -> web.Response:
+        text = f'{{"items": [{", ".join(texts)}], "metadata": {{}}}}'
+        return web.Response(text=text, content_type="application/json")
+
+    api.answers["GET", CHARTS] = page
+    found = [chart async for chart in ManagedCharts(client).list_all()]
+    assert [chart.key.name for chart in found] == ["a", "deep", "b"]
+    assert (found[1].release_namespace, found[1].resource_version) == ("blue", 7)
+
+
 async def test_a_status_names_the_object_that_it_is_meant_for(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["PATCH", f"{CHART}/status"] = (200, body())
     assert await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Ready"}) == chart()
     assert api.asked[-1][3] == {"metadata": {"uid": "u1"}, "status": {"phase": "Ready"}}
+    assert "as=PartialObjectMetadata;" in api.headers[-1]["Accept"], "a spec may have a megabyte"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +108,7 @@ async def test_our_finalizer_goes_alone(client: KubeClient, api: FakeApiServer) 
     charts = ManagedCharts(client)
     await charts.remove_finalizer(chart(finalizers=["theirs", FINALIZER]))
     assert api.asked[-1][3][-1] == {"op": "add", "path": "/metadata/finalizers", "value": ["theirs"]}
+    assert "as=PartialObjectMetadata;" in api.headers[-1]["Accept"]
     await charts.remove_finalizer(chart(finalizers=[FINALIZER]))
     assert api.asked[-1][3][-1] == {"op": "remove", "path": "/metadata/finalizers"}
 
@@ -205,6 +225,95 @@ async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: Kube
     assert refused.value.reason is Reason.KIND_MISSING
     assert refused.value.message == "the API server knows no kind Widget of example.org/v1"
     assert refused.value.transient, "the definition may be on its way"
+
+
+async def test_fields_are_written_under_the_operators_name(client: KubeClient, api: FakeApiServer) -> None:
+    """By it an object that was adopted is told from one that helm has made."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["PATCH", WEB_PATH] = (200, {"kind": "Deployment"})
+    await Objects(client).merge_patch(WEB, {"metadata": {}})
+    assert api.asked[-1][2] == {"fieldManager": "managedchart-operator"}
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("victim?dryRun=None", "/apis/apps/v1/namespaces/apps/deployments/victim%3FdryRun=None"),
+        ("a#b", "/apis/apps/v1/namespaces/apps/deployments/a%23b"),
+        ("system:node", "/apis/apps/v1/namespaces/apps/deployments/system%3Anode"),
+        ("a b\u00e9", "/apis/apps/v1/namespaces/apps/deployments/a%20b%C3%A9"),
+    ],
+)
+async def test_a_name_stays_within_its_part_of_the_path(
+    client: KubeClient, api: FakeApiServer, name: str, path: str
+) -> None:
+    """It comes from a chart: what it says must never become a query, by which a dry run would be a real one."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        return web.json_response({"kind": "Deployment"})
+
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    for method in ("GET", "PATCH", "DELETE"):
+        api.answers[method, f"/apis/apps/v1/namespaces/apps/deployments/{name}"] = answer
+    objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", name, "apps")
+    assert await objects.get(ref)
+    assert await objects.delete(ref)
+    assert await objects.merge_patch(ref, {})
+    await objects.try_apply(ref, {}, force=True)
+    assert [unquote(each.split("?")[0]) for each in asked] == [unquote(path)] * 4
+    assert asked[3].endswith("?dryRun=All&fieldManager=helm&fieldValidation=Strict&force=true")
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace"),
+    [
+        ("../../kube-system/secrets/cloud", "apps"),
+        ("a/b", "apps"),
+        ("a%2Fb", "apps"),
+        ("..", "apps"),
+        (".", "apps"),
+        ("web", ".."),
+        ("web", "../../secrets"),
+    ],
+)
+async def test_a_name_that_no_object_can_have_is_never_asked_for(
+    client: KubeClient, api: FakeApiServer, name: str, namespace: str
+) -> None:
+    """helm's client refuses it too. There is no such object, so a removal is not blocked by it."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", name, namespace)
+    assert await objects.get(ref) is None
+    assert await objects.delete(ref) is False
+    assert await objects.merge_patch(ref, {}) is None
+    with pytest.raises(KubeError, match=r"invalid (resource name|namespace)") as refused:
+        await objects.try_apply(ref, {}, force=True)
+    assert (refused.value.reason, refused.value.transient) == (Reason.OBJECT_INVALID, False)
+    if namespace != "apps":
+        with pytest.raises(KubeError, match="invalid namespace"):
+            await objects.list("apps/v1", "Deployment", namespace=namespace)
+    assert [path for _, path, _, _ in api.asked] == ["/apis/apps/v1"]
+
+
+async def test_an_object_without_a_name_is_not_its_collection(client: KubeClient, api: FakeApiServer) -> None:
+    """DELETE on the path of a collection deletes all that is in it."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", "", "apps")
+    assert await objects.delete(ref) is False
+    assert await objects.get(ref) is None
+    assert await objects.merge_patch(ref, {}) is None
+    assert [path for _, path, _, _ in api.asked] == ["/apis/apps/v1"]
+
+
+@pytest.mark.parametrize("version", ["../../version", "..", "a/b/c/..", ""])
+async def test_a_version_that_no_group_can_have_is_a_missing_kind(
+    client: KubeClient, api: FakeApiServer, version: str
+) -> None:
+    with pytest.raises(KubeError) as refused:
+        await Objects(client).namespaced(version, "Deployment")
+    assert refused.value.reason is Reason.KIND_MISSING
+    assert api.asked == []
 
 
 async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:

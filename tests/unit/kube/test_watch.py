@@ -112,7 +112,8 @@ async def test_a_collection_is_read_in_pages_as_of_one_moment(client: KubeClient
     heavy = {"metadata": {**item("a", 3)["metadata"], "managedFields": [{"manager": "helm"}]}}
     api.answers["GET", PATH] = Script(page(5, "next", heavy), page(5, "", item("b", 4)), watching())
     found = await collect(client)
-    assert found[0] == Change("Listed", {"items": [item("a", 3), item("b", 4)]})
+    listed = {"items": [item("a", 3), item("b", 4)], "metadata": {"resourceVersion": "5"}}
+    assert found[0] == Change("Listed", listed)
     first, second, watched = (query for _, _, query, _ in api.asked[:3])
     assert (first["limit"], first.get("continue"), second["continue"]) == ("500", None, "next")
     assert (watched["resourceVersion"], watched.get("limit")) == ("5", None)
@@ -145,3 +146,23 @@ async def test_what_cannot_heal_is_raised(client: KubeClient, api: FakeApiServer
         async for _ in changes(client, PATH):
             pass
     assert refused.value.status == 404
+
+
+@pytest.mark.parametrize(
+    "odd", [{"items": [5]}, {"items": [{}]}, {"metadata": {}}, {}, [], {"items": 5, "metadata": {}}, "text"]
+)
+async def test_a_list_of_another_form_is_asked_for_again(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.0,))
+    api.answers["GET", PATH] = Script(lambda: web.json_response(odd), listing(5))
+    assert [change.type for change in await collect(client)] == ["Listed"]
+
+
+async def test_an_event_without_a_version_makes_it_list_again(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.0,))
+    odd = {"type": "ADDED", "object": {"metadata": {"name": "a"}}}
+    api.answers["GET", PATH] = Script(listing(5), watching(odd), listing(6))
+    assert [change.type for change in await collect(client)] == ["Listed", "Listed"]

@@ -10,9 +10,9 @@ from typing import Any
 from managedchart_operator.api.spec import Action, ChartSource, ManagedChartSpec
 from managedchart_operator.api.status import FailureEvent, Phase
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.lifecycle.context import InstalledRelease, Operation, PhaseContext
+from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation, PhaseContext
 
 CLUSTER_WIDE = frozenset({"ClusterRole", "CustomResourceDefinition"})
 EVENT = FailureEvent(type="Warning", reason="BackOff", object="Pod web", message="restarting failed container")
@@ -29,6 +29,7 @@ class FakeRelease:
     version: str = "2.0.0"
     installed_version: str | None = None
     deployed: bool = True
+    crds: ChartCrds = field(default_factory=ChartCrds)
     objects: list[dict[str, Any]] = field(default_factory=list)
     upgrade_options: dict[str, bool] = field(default_factory=dict)
 
@@ -55,6 +56,10 @@ class FakeRelease:
         self._did("deployed_here")
         return self.deployed
 
+    async def chart_crds(self) -> ChartCrds:
+        self._did("chart_crds")
+        return self.crds
+
     async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
         self.upgrade_options = {"force_conflicts": force_conflicts, "take_ownership": take_ownership}
         self._did("upgrade")
@@ -78,14 +83,26 @@ class FakeRelease:
 
 @dataclass
 class FakeCluster:
-    """Objects in memory."""
+    """Objects in memory; `refuses` has the error of a tried apply, by object."""
 
     objects: dict[ObjectRef, dict[str, Any]] = field(default_factory=dict)
+    refuses: dict[ObjectRef, KubeError] = field(default_factory=dict)
+    tried: dict[ObjectRef, dict[str, Any]] = field(default_factory=dict)
     patched: list[ObjectRef] = field(default_factory=list)
     deleted: list[ObjectRef] = field(default_factory=list)
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         return self.objects.get(ref)
+
+    async def list(self, api_version: str, kind: str, *, metadata_only: bool = False) -> list[dict[str, Any]]:
+        return [found for ref, found in self.objects.items() if (ref.api_version, ref.kind) == (api_version, kind)]
+
+    async def try_apply(self, ref: ObjectRef, body: dict[str, Any], *, force: bool) -> None:
+        assert force, "helm takes over the fields of what a lifecycle adopts"
+        assert not self.patched, "all are tried before the first is marked"
+        self.tried[ref] = body
+        if ref in self.refuses:
+            raise self.refuses[ref]
 
     async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
         self.patched.append(ref)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.spec import Action
-from managedchart_operator.errors import LifecycleError
+from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.aws_vpc_cni import AwsVpcCni
 from managedchart_operator.lifecycle.context import Operation
@@ -90,6 +90,77 @@ async def test_an_object_of_another_release_is_refused_and_nothing_is_marked(
     assert not raised.value.transient
     assert b.cluster.patched == []
     assert "upgrade" not in b.release.calls
+
+
+def refusal(answer: str, reason: Reason = Reason.IMMUTABLE_FIELD) -> KubeError:
+    return KubeError(f"PATCH … {answer}", reason=reason, transient=False, status=422, answer=answer)
+
+
+SELECTOR = 'DaemonSet.apps "aws-node" is invalid: spec.selector: Invalid value: {"a":"b"}: field is immutable'
+ROLE_REF = 'ClusterRole.rbac.authorization.k8s.io "aws-node" is invalid: rules: Required value: missing'
+
+
+async def test_what_exists_is_tried_as_helm_will_send_it() -> None:
+    b = with_objects({NODE: {}, CONFIG: OURS})
+    await AwsVpcCni().run(b.context)
+    meta = {"name": "aws-node", "namespace": "kube-system", **OURS}
+    assert b.cluster.tried == {NODE: {**RENDERED[0], "metadata": meta}}, "neither what is missing nor what is marked"
+
+
+@pytest.mark.parametrize("operation", [Operation.INSTALL, Operation.DRY_RUN])
+async def test_what_cannot_be_changed_is_refused_before_anything_is_marked(operation: Operation) -> None:
+    b = with_objects({ROLE: {}, CONFIG: {}, NODE: {}}, operation=operation)
+    b.cluster.refuses = {NODE: refusal(SELECTOR)}
+    with pytest.raises(HelmError) as raised:
+        await AwsVpcCni().run(b.context)
+    assert raised.value.message == (
+        "DaemonSet kube-system/aws-node: spec.selector: field is immutable; no object was adopted"
+    )
+    assert (raised.value.reason, raised.value.transient) == (Reason.IMMUTABLE_FIELD, False)
+    assert raised.value.hint is not None
+    assert raised.value.hint.endswith("kubectl delete DaemonSet aws-node --namespace kube-system")
+    assert b.cluster.patched == []
+    assert "upgrade" not in b.release.calls
+
+
+async def test_all_refusals_are_reported_and_no_secret_in_them() -> None:
+    b = with_objects({NODE: {}, ROLE: {}})
+    b.release.objects = [
+        *RENDERED,
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"key": "horse battery"}},
+    ]
+    b.cluster.refuses = {NODE: refusal(SELECTOR), ROLE: refusal(f"{ROLE_REF} horse battery", Reason.OBJECT_INVALID)}
+    with pytest.raises(HelmError) as raised:
+        await AwsVpcCni().run(b.context)
+    assert set(b.cluster.tried) == {NODE, ROLE}
+    assert "(1 more refused" in raised.value.message
+    assert "DaemonSet" in raised.value.text
+    assert "ClusterRole" in raised.value.text
+    assert "horse" not in raised.value.text
+    assert b.cluster.patched == []
+
+
+async def test_an_api_server_that_does_not_answer_is_no_refusal() -> None:
+    b = with_objects({NODE: {}})
+    silent = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
+    b.cluster.refuses = {NODE: silent}
+    with pytest.raises(KubeError) as raised:
+        await AwsVpcCni().run(b.context)
+    assert raised.value is silent
+    assert b.cluster.patched == []
+
+
+async def test_force_upgrade_passes_over_what_only_an_apply_is_refused_for() -> None:
+    """It replaces the objects; an immutable field withstands that too."""
+    b = with_objects({NODE: {}, ROLE: {}}, force_upgrade=True)
+    b.cluster.refuses = {ROLE: refusal(ROLE_REF, Reason.OBJECT_INVALID)}
+    await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == [NODE, ROLE]
+    b = with_objects({NODE: {}, ROLE: {}}, force_upgrade=True)
+    b.cluster.refuses = {NODE: refusal(SELECTOR)}
+    with pytest.raises(HelmError):
+        await AwsVpcCni().run(b.context)
+    assert b.cluster.patched == []
 
 
 async def test_a_dry_run_marks_nothing_and_looks_past_the_missing_marks() -> None:

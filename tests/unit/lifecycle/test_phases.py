@@ -94,13 +94,22 @@ async def test_a_failing_on_deploy_failure_does_not_hide_the_first_error(
     assert "on_deploy_failure failed itself" in caplog.text
 
 
-@pytest.mark.parametrize("phase", ["check_prerequisites", "pre_exec", "post_exec", "validate"])
-async def test_only_a_failed_exec_runs_on_deploy_failure(phase: str) -> None:
+@pytest.mark.parametrize("phase", ["check_prerequisites", "pre_exec"])
+async def test_no_evidence_is_collected_before_exec(phase: str) -> None:
     lifecycle, b = Traced(**{phase: LifecycleError("no quota")}), bench()
     with pytest.raises(LifecycleError, match="no quota"):
         await lifecycle.run(b.context)
     assert [name for name, _ in lifecycle.seen] == list(ALL[: ALL.index(phase) + 1])
     assert b.recorder.phases[-1].endswith("!")
+
+
+@pytest.mark.parametrize("phase", ["post_exec", "validate"])
+async def test_evidence_is_collected_when_what_follows_exec_fails(phase: str) -> None:
+    """An atomic chart is rolled back then too, and what would explain the failure goes with it."""
+    lifecycle, b = Traced(**{phase: LifecycleError("no answer")}), bench()
+    with pytest.raises(LifecycleError, match="no answer"):
+        await lifecycle.run(b.context)
+    assert [name for name, _ in lifecycle.seen] == [*ALL[: ALL.index(phase) + 1], "on_deploy_failure"]
 
 
 @pytest.mark.parametrize(("phase", "shown"), [("pre_exec", Phase.PRE_EXEC), ("exec", Phase.EXEC)])

@@ -1,25 +1,39 @@
 """The lifecycle of the Prometheus operator."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.errors import HelmError
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.lifecycle.context import ChartCrds, Operation
 from managedchart_operator.lifecycle.prometheus_operator import PrometheusOperator
 from managedchart_operator.reasons import Reason
-from unit.lifecycle.fakes import FakeCluster, FakeRelease, bench
+from unit.lifecycle.fakes import Bench, FakeCluster, FakeRelease, bench
 
 BLOCKED = HelmError("objects are still there", reason=Reason.UNINSTALL_BLOCKED, transient=True)
-CRDS = [
-    ObjectRef("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{plural}.monitoring.coreos.com")
-    for plural in ("prometheuses", "prometheusrules", "servicemonitors", "podmonitors", "alertmanagers", "thanosrulers")
-]
-OTHER = ObjectRef("apiextensions.k8s.io/v1", "CustomResourceDefinition", "certificates.cert-manager.io")
+SIX = ("prometheuses", "prometheusrules", "servicemonitors", "podmonitors", "alertmanagers", "thanosrulers")
 
 
-def cluster_with(*refs: ObjectRef) -> FakeCluster:
-    return FakeCluster(objects={ref: {"metadata": {"name": ref.name}} for ref in refs})
+def crd(plural: str, group: str = "monitoring.coreos.com") -> ObjectRef:
+    return ObjectRef("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{plural}.{group}")
+
+
+CRDS = [crd(plural) for plural in SIX]
+PROBES = crd("probes")
+OTHER = crd("certificates", "cert-manager.io")
+
+
+def cluster_with(*refs: ObjectRef, meta: Mapping[ObjectRef, dict[str, Any]] | None = None) -> FakeCluster:
+    return FakeCluster(objects={ref: {"metadata": {"name": ref.name, **(meta or {}).get(ref, {})}} for ref in refs})
+
+
+async def destroyed(cluster: FakeCluster, **release: Any) -> Bench:
+    b = bench(release=FakeRelease(**release), cluster=cluster, action=Action.DESTROY, operation=Operation.UNINSTALL)
+    await PrometheusOperator().run(b.context)
+    return b
 
 
 async def test_a_breaking_version_is_uninstalled_first() -> None:
@@ -39,18 +53,82 @@ async def test_a_failing_uninstall_before_the_upgrade_is_only_a_warning() -> Non
     assert "objects are still there" in message
 
 
-async def test_destroy_uninstalls_and_then_deletes_its_crds_and_no_others() -> None:
-    b = bench(cluster=cluster_with(*CRDS, OTHER), action=Action.DESTROY, operation=Operation.UNINSTALL)
-    await PrometheusOperator().run(b.context)
-    assert b.release.calls == ["uninstall"]
-    assert b.cluster.deleted == CRDS
+async def test_destroy_uninstalls_and_then_deletes_the_six_crds() -> None:
+    """What the cluster has of the group is known, so the chart need not be fetched; other groups are nobody's business."""
+    b = await destroyed(cluster_with(*CRDS, OTHER))
+    assert b.release.calls == ["deployed_here", "uninstall"]
+    assert set(b.cluster.deleted) == set(CRDS)
     assert list(b.cluster.objects) == [OTHER]
+    assert b.recorder.warnings == []
 
 
 async def test_destroy_does_not_mind_crds_that_are_gone() -> None:
-    b = bench(cluster=cluster_with(CRDS[0]), action=Action.DESTROY, operation=Operation.UNINSTALL)
-    await PrometheusOperator().run(b.context)
+    b = await destroyed(cluster_with(CRDS[0]))
     assert b.cluster.deleted == [CRDS[0]]
+    assert b.recorder.warnings == []
+
+
+async def test_crds_that_are_being_deleted_are_left_alone() -> None:
+    going = {CRDS[0]: {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    b = await destroyed(cluster_with(*CRDS[:2], meta=going))
+    assert b.cluster.deleted == [CRDS[1]]
+
+
+async def test_all_that_the_chart_brings_of_the_group_is_deleted() -> None:
+    b = await destroyed(
+        cluster_with(*CRDS, PROBES, crd("scrapeconfigs"), OTHER),
+        crds=ChartCrds(frozenset({PROBES.name, OTHER.name})),
+    )
+    assert b.release.calls == ["deployed_here", "chart_crds", "uninstall"], "the uninstall forgets what was installed"
+    assert set(b.cluster.deleted) == {*CRDS, PROBES}
+    assert b.recorder.warnings == []
+
+
+async def test_crds_stay_where_the_release_was_never_deployed_here() -> None:
+    b = await destroyed(cluster_with(*CRDS, PROBES, OTHER), deployed=False)
+    assert b.cluster.deleted == []
+    ((reason, message),) = b.recorder.warnings
+    assert reason == "CRDsLeft"
+    assert "this ManagedChart has not deployed the release" in message
+    assert all(ref.name in message for ref in (*CRDS, PROBES))
+    assert OTHER.name not in message
+
+
+async def test_without_crds_a_release_of_others_is_no_warning() -> None:
+    b = await destroyed(cluster_with(OTHER), deployed=False)
+    assert b.recorder.warnings == []
+
+
+async def test_a_crd_of_another_release_stays_and_is_named() -> None:
+    marks = {"meta.helm.sh/release-name": "theirs", "meta.helm.sh/release-namespace": "apps"}
+    b = await destroyed(cluster_with(*CRDS, meta={CRDS[2]: {"annotations": marks}}))
+    assert set(b.cluster.deleted) == {*CRDS} - {CRDS[2]}
+    ((_, message),) = b.recorder.warnings
+    assert message == (
+        "CRDs that stay, since they carry the marks of the release apps/theirs: servicemonitors.monitoring.coreos.com; "
+        "delete those that nobody uses with kubectl delete crd"
+    )
+
+
+async def test_a_chart_that_cannot_be_had_does_not_block_the_removal() -> None:
+    """What is known is deleted, what is not known stays and is named."""
+    b = await destroyed(
+        cluster_with(*CRDS, PROBES, crd("scrapeconfigs")),
+        crds=ChartCrds(frozenset({PROBES.name}), incomplete="the registry does not answer"),
+    )
+    assert set(b.cluster.deleted) == {*CRDS, PROBES}
+    ((_, message),) = b.recorder.warnings
+    assert "scrapeconfigs.monitoring.coreos.com" in message
+    assert "the registry does not answer" in message
+
+
+async def test_what_the_release_has_rendered_needs_no_chart() -> None:
+    """helm deletes it; what is there afterwards is the release's own by its marks."""
+    marks = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
+    ours = {"annotations": marks, "labels": {"app.kubernetes.io/managed-by": "Helm"}}
+    b = await destroyed(cluster_with(*CRDS, PROBES, meta={PROBES: ours}))
+    assert b.release.calls == ["deployed_here", "uninstall"]
+    assert PROBES in b.cluster.deleted
 
 
 async def test_the_crds_stay_while_the_release_cannot_be_uninstalled() -> None:

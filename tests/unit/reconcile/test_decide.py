@@ -18,9 +18,13 @@ from managedchart_operator.reconcile.decide import (
     Verdict,
     decide,
 )
+from managedchart_operator.reconcile.ownership import Ownership
 
 NOW = 1_000_000.0
 UID = "uid-1"
+OWNERSHIP = Ownership(UID)
+RECORDED_3 = Ownership(UID, recorded={3: NOW}, recorded_good=frozenset({3}))
+"""The status records that a run of this resource ended with revision 3: a rollback carries other labels than its own."""
 DEPLOY = Desired(Action.DEPLOY, "wanted")
 DESTROY = Desired(Action.DESTROY, "wanted")
 SKIP = Desired(Action.SKIP, "wanted")
@@ -78,18 +82,19 @@ class Case:
     operation: Operation | None = None
     unlock: int | None = None
     wake_at: float | None = None
-    uninstall_first: bool = False
+    gone: bool = False
     changed_outside: bool = False
     rollback_is_ours: bool = False
     retry: bool = False
     force: bool = False
     because: str = ""
+    ownership: Ownership = OWNERSHIP
 
     def decide(self) -> Decision:
         return decide(
             self.desired,
             Observed(
-                UID,
+                self.ownership,
                 NOW,
                 self.revisions,
                 self.memory,
@@ -110,12 +115,23 @@ def pending(status: str, *, owner: str | None = UID, age: float = 10, attempt: s
 
 
 FREE_AT = NOW - 10 + FOREIGN_LOCK_SECONDS
+UNINSTALLING_2 = (revision(2, "uninstalling"),)
+ENDED = replace(DONE, told_end=True, ended_at=NOW - 60)
+"""The last run ended well, before somebody began an uninstall."""
+UNINSTALLS_OF_OURS = {
+    "an uninstall of ours that was killed": replace(NEVER, told_end=True, operation="Uninstall"),
+    "an uninstall of ours that failed": replace(FAILED_DUE, told_end=True, ended_at=NOW - 5),
+    "an uninstall of an older operator that was killed": KILLED_IN_EXEC,
+    "an uninstall of an older operator that failed": FAILED_DUE,
+}
 
 TABLE = [
     # ---- Deploy: there is nothing yet
     Case("a new resource is installed", DEPLOY, (), NEVER, RUN, INSTALL, because="does not exist"),
     Case("a spec that changed while nothing was there is installed", DEPLOY, (), OTHER_DONE, RUN, INSTALL),
-    Case("what was removed by hand is installed again", DEPLOY, (), DONE, RUN, INSTALL, changed_outside=True),
+    Case(
+        "what was removed by hand is installed again", DEPLOY, (), DONE, RUN, INSTALL, changed_outside=True, gone=True
+    ),
     Case("after Destroy or Skip nothing was removed by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
     Case("a failed first install waits for its time", DEPLOY, (), FAILED_LATER, HOLD, wake_at=NOW + 40),
     Case("a failed first install is tried again when it is time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
@@ -132,6 +148,7 @@ TABLE = [
         RUN,
         UPGRADE,
         changed_outside=True,
+        gone=True,
         because="revision 2 is uninstalled",
     ),
     Case("what was deployed before a restart is only finished", DEPLOY, OURS, NEVER, RUN, FINISH, because="restart"),
@@ -231,6 +248,33 @@ TABLE = [
         replace(STALLED, revision=3, current=False),
         RUN,
         FINISH,
+        ownership=RECORDED_3,
+    ),
+    Case(
+        "what is deployed as our rollback left it is in sync",
+        replace(DEPLOY, digest="before"),
+        ROLLED_BACK,
+        replace(DONE, digest="before", revision=3),
+        IN_SYNC,
+        ownership=RECORDED_3,
+    ),
+    Case(
+        "a revision by hand that a failed run has met is not taken for ours",
+        DEPLOY,
+        CARRIED_OVER,
+        replace(FAILED_DUE, revision=3),
+        RUN,
+        UPGRADE,
+    ),
+    Case(
+        "a record of an earlier release proves nothing about a revision of the same number",
+        DEPLOY,
+        (replace(CARRIED_OVER[0], stored_at=NOW + 100), CARRIED_OVER[1]),
+        replace(DONE, revision=3),
+        RUN,
+        UPGRADE,
+        changed_outside=True,
+        ownership=RECORDED_3,
     ),
     # ---- Deploy: some helm is at work, or died
     *(
@@ -311,22 +355,107 @@ TABLE = [
         wake_at=NOW + 40,
     ),
     Case(
-        "force does not break somebody's lock",
+        "force takes somebody's lock over at once",
         DEPLOY,
         pending("pending-upgrade", owner=None),
         DONE,
-        WAIT,
+        RUN,
+        UPGRADE,
+        unlock=2,
         force=True,
-        wake_at=FREE_AT,
+        changed_outside=False,
+    ),
+    # ---- Deploy: an uninstall was begun
+    *(
+        Case(
+            f"what is left of {whose} is deployed over",
+            DEPLOY,
+            UNINSTALLING_2,
+            memory,
+            RUN,
+            UPGRADE,
+            unlock=2,
+            gone=True,
+            because="deployed over",
+        )
+        for whose, memory in UNINSTALLS_OF_OURS.items()
     ),
     Case(
-        "an interrupted uninstall is ended before the install",
+        "an uninstall by hand that still runs is waited for",
         DEPLOY,
-        (revision(2, "uninstalling"),),
-        DONE,
+        UNINSTALLING_2,
+        ENDED,
+        WAIT,
+        wake_at=FREE_AT,
+        gone=True,
+    ),
+    Case(
+        "an uninstall by hand right after a run that ended well is waited for",
+        DEPLOY,
+        UNINSTALLING_2,
+        replace(ENDED, ended_at=NOW - 10),
+        WAIT,
+        wake_at=FREE_AT,
+        gone=True,
+    ),
+    Case(
+        "an uninstall by hand beside a failed run of ours is waited for",
+        DEPLOY,
+        UNINSTALLING_2,
+        replace(FAILED_DUE, told_end=True, ended_at=NOW - 60),
+        WAIT,
+        wake_at=FREE_AT,
+        gone=True,
+    ),
+    Case(
+        "an uninstall by hand beside a killed upgrade of ours is waited for",
+        DEPLOY,
+        UNINSTALLING_2,
+        replace(KILLED_IN_EXEC, told_end=True, operation="Upgrade"),
+        WAIT,
+        wake_at=FREE_AT,
+        gone=True,
+    ),
+    Case(
+        "an uninstall before a breaking version that was killed needs no wait",
+        replace(DEPLOY, reinstalls=True),
+        UNINSTALLING_2,
+        replace(KILLED_IN_EXEC, told_end=True, operation="Upgrade"),
         RUN,
-        INSTALL,
-        uninstall_first=True,
+        UPGRADE,
+        unlock=2,
+        gone=True,
+    ),
+    Case(
+        "force takes over from an uninstall by hand",
+        DEPLOY,
+        UNINSTALLING_2,
+        ENDED,
+        RUN,
+        UPGRADE,
+        unlock=2,
+        gone=True,
+        force=True,
+    ),
+    Case(
+        "an uninstall by hand that must have ended is deployed over",
+        DEPLOY,
+        (replace(revision(2, "uninstalling"), modified_at=NOW - FOREIGN_LOCK_SECONDS),),
+        ENDED,
+        RUN,
+        UPGRADE,
+        unlock=2,
+        gone=True,
+        changed_outside=True,
+    ),
+    Case(
+        "somebody's release in the middle of an uninstall is waited for",
+        DEPLOY,
+        (revision(2, "uninstalling", owner=None),),
+        NEVER,
+        WAIT,
+        wake_at=FREE_AT,
+        gone=True,
     ),
     # ---- Destroy
     Case("Destroy uninstalls what is deployed", DESTROY, OURS, OTHER_DONE, RUN, Operation.UNINSTALL),
@@ -335,10 +464,10 @@ TABLE = [
     Case("what came back after Destroy is uninstalled again", DESTROY, OURS, DONE, RUN, Operation.UNINSTALL),
     Case("Destroy uninstalls what failed", DESTROY, FAILED_2, NEVER, RUN, Operation.UNINSTALL),
     Case(
-        "Destroy goes on with its own uninstall",
+        "Destroy continues its own uninstall",
         DESTROY,
         (revision(2, "uninstalling"),),
-        NEVER,
+        replace(NEVER, told_end=True, operation="Uninstall"),
         RUN,
         Operation.UNINSTALL,
     ),
@@ -346,12 +475,28 @@ TABLE = [
     Case("a failed Destroy is tried again when it is time", DESTROY, OURS, FAILED_DUE, RUN, Operation.UNINSTALL),
     Case("a retry request ends the wait of Destroy", DESTROY, OURS, STALLED, RUN, Operation.UNINSTALL, retry=True),
     Case(
-        "Destroy waits for somebody's helm",
+        "Destroy waits for an upgrade of its release by hand",
         DESTROY,
-        pending("pending-upgrade", owner=None),
+        (revision(3, "pending-upgrade", attempt="attempt-2"), *OURS),
         NEVER,
         WAIT,
         wake_at=FREE_AT,
+    ),
+    Case(
+        "Destroy leaves somebody's release, whoever works on it",
+        DESTROY,
+        pending("pending-upgrade", owner=None)[:1],
+        NEVER,
+        RUN,
+        Operation.UNINSTALL,
+    ),
+    Case("what Destroy has left is left alone", DESTROY, (revision(1, owner=None),), DONE, IN_SYNC),
+    Case(
+        "Destroy leaves a release that it only failed to take over",
+        DESTROY,
+        (revision(2, "failed"), revision(1, owner=None)),
+        DONE,
+        IN_SYNC,
     ),
     Case("Destroy takes our own lock over", DESTROY, pending("pending-upgrade"), NEVER, RUN, Operation.UNINSTALL),
     # ---- Skip
@@ -381,7 +526,7 @@ def test_each_state_has_its_decision(case: Case) -> None:
     assert (decision.verdict, decision.operation) == (case.verdict, case.operation)
     assert (decision.unlock.number if decision.unlock else None) == case.unlock
     assert decision.wake_at == case.wake_at
-    assert decision.uninstall_first == case.uninstall_first
+    assert decision.gone == case.gone
     assert decision.changed_outside == case.changed_outside
     assert decision.because
     assert case.because in decision.because
@@ -410,7 +555,7 @@ def test_a_wait_is_taken_up_where_it_is_not_proven_to_be_over(
     revisions: tuple[Revision, ...], memory: Memory, *, wait: bool, may_fail: bool
 ) -> None:
     """And only what a killed run has just made may fail: anything else may have been good for long."""
-    decision = decide(DEPLOY, Observed(UID, NOW, revisions, memory))
+    decision = decide(DEPLOY, Observed(OWNERSHIP, NOW, revisions, memory))
     assert (decision.operation, decision.wait, decision.may_fail) == (FINISH, wait, may_fail)
     assert decision.released is not wait
 
@@ -422,7 +567,7 @@ def test_the_table_names_each_promise_once() -> None:
 
 def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
     """A long timeout in the spec says that this chart takes long, whoever deploys it."""
-    observed = Observed(UID, NOW, pending("pending-upgrade", owner=None))
+    observed = Observed(OWNERSHIP, NOW, pending("pending-upgrade", owner=None))
     slow = decide(replace(DEPLOY, timeout=900.0), observed)
     assert (slow.verdict, slow.wake_at) == (WAIT, NOW - 10 + 900)
     quick = decide(replace(DEPLOY, timeout=1.0), observed)
@@ -444,6 +589,10 @@ memories = st.builds(
     interrupted=st.booleans(),
     released=st.booleans(),
     in_exec=st.booleans(),
+    attempt=st.sampled_from([None, "a"]),
+    operation=st.sampled_from([None, *Operation]),
+    ended_at=optional_times,
+    told_end=st.booleans(),
 )
 revisions = st.lists(
     st.builds(
@@ -457,13 +606,21 @@ revisions = st.lists(
         made_as=st.one_of(st.none(), st.integers(1, 5)),
         operator_waits=st.booleans(),
         modified_at=optional_times,
+        stored_at=optional_times,
     ),
     max_size=3,
     unique_by=lambda item: item.number,
 ).map(lambda items: tuple(sorted(items, key=lambda item: -item.number)))
+ownerships = st.builds(
+    Ownership,
+    st.just(UID),
+    recorded=st.dictionaries(st.integers(1, 5), st.just(NOW)),
+    recorded_good=st.frozensets(st.integers(1, 5)),
+    destroyed=st.booleans(),
+)
 states = st.builds(
     Observed,
-    uid=st.just(UID),
+    ownership=ownerships,
     now=st.just(NOW),
     revisions=revisions,
     memory=memories,
@@ -500,14 +657,9 @@ def test_there_is_always_one_decision_and_it_is_whole(desired: Desired, observed
 
 
 @given(desired=wishes, observed=states)
-def test_nothing_is_uninstalled_unless_the_spec_says_so_or_it_was_begun(desired: Desired, observed: Observed) -> None:
-    decision = decide(desired, observed)
-    begun = observed.newest is not None and observed.newest.status == "uninstalling"
-    if decision.operation is Operation.UNINSTALL:
+def test_nothing_is_uninstalled_unless_the_spec_says_so(desired: Desired, observed: Observed) -> None:
+    if decide(desired, observed).operation is Operation.UNINSTALL:
         assert desired.action is Action.DESTROY
-    if decision.uninstall_first:
-        assert begun
-        assert desired.action is Action.DEPLOY
 
 
 @given(desired=wishes, observed=states)
@@ -529,9 +681,11 @@ def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired,
     decision = decide(desired, observed)
     if decision.unlock is not None:
         assert decision.unlock is observed.newest
-        assert decision.unlock.pending or observed.newest_may_fail
-        ours = observed.newest_is_ours or observed.rollback_is_ours
-        assert ours or (decision.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
+        going = decision.unlock.status == "uninstalling"
+        assert decision.unlock.pending or going or observed.newest_may_fail
+        ours = observed.uninstall_is_ours(desired) if going else observed.newest_is_ours
+        ended = (decision.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
+        assert ours or ended or observed.force_requested
 
 
 @given(observed=states)
@@ -540,4 +694,5 @@ def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
         newest = observed.newest
         assert newest is not None
         assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.memory.revision)
+        assert observed.newest_is_ours
         assert observed.memory.succeeded

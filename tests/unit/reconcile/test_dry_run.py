@@ -1,15 +1,17 @@
 """What a dry run makes of the API server's answers; the answers themselves are those of tests/e2e/fields/test_dry_run.py."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
+from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.dry_run import Trial
+from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 
 
 class FakeObjects:
@@ -96,4 +98,44 @@ async def test_an_object_without_a_name_is_told() -> None:
     nameless = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "job-"}}
     with pytest.raises(LifecycleError, match="a Job of the chart has no name") as raised:
         await trial(FakeObjects()).judge([nameless])
+    assert not raised.value.transient
+
+
+async def test_an_object_without_metadata_is_told_too() -> None:
+    with pytest.raises(LifecycleError, match="has no name"):
+        await trial(FakeObjects()).judge([{"apiVersion": "v1", "kind": "Namespace"}])
+
+
+def printed(manifest: str) -> HelmOutput:
+    """What `helm upgrade --dry-run --output=json` prints of a manifest."""
+    return HelmOutput(json.dumps({"manifest": manifest}).encode(), "", 0, 0.1)
+
+
+def test_what_is_tried_is_what_helm_would_send() -> None:
+    """As JSON: PyYAML's dates cannot be sent, and its numbers are others."""
+    manifest = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+        "data: {date: 2026-01-01, none: 0000-00-00, ports: 22:22}\n---\n"
+        "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: b}\nvalue: 1e+06\ny: 0o644\n"
+    )
+    first, second = json.loads(json.dumps(rendered_objects(printed(manifest))))
+    assert first["data"] == {"date": "2026-01-01", "none": "0000-00-00", "ports": "22:22"}
+    assert (second["value"], type(second["value"]), second["true"]) == (1_000_000, int, 420)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        printed("kind: ["),
+        printed("x: [" + "[]," * 500_001 + "]"),
+        HelmOutput(b"no JSON", "", 0, 0.1),
+        HelmOutput(b"[]", "", 0, 0.1),
+        HelmOutput(b'{"manifest": 7}', "", 0, 0.1),
+        HelmOutput(b'{"config": [' + b"[]," * 200_000 + b"[]]}", "", 0, 0.1),
+    ],
+    ids=["no YAML", "too many objects", "no JSON", "a list", "no text", "too many values"],
+)
+def test_a_dry_run_that_cannot_be_read_is_told(output: HelmOutput) -> None:
+    with pytest.raises(HelmError, match="helm's dry run cannot be read") as raised:
+        rendered_objects(output)
     assert not raised.value.transient

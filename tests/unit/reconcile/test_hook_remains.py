@@ -38,3 +38,20 @@ async def test_an_object_of_that_name_that_is_no_hook_stays() -> None:
 
 async def test_what_is_gone_is_no_error() -> None:
     await delete_hook_remains(FakeObjects({}), namespace="apps", stored=release("hook-succeeded"))  # type: ignore[arg-type]
+
+
+async def test_hooks_that_cannot_be_read_do_not_block_the_removal(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is deleted then, and the operator's log says so."""
+    objects = FakeObjects({"web-pre": HOOK})
+    stored = StoredRelease({"hooks": [{"manifest": "kind: [", "delete_policies": ["hook-succeeded"]}]})
+    await delete_hook_remains(objects, namespace="apps", stored=stored)  # type: ignore[arg-type]
+    assert objects.held == {"web-pre": HOOK}
+    assert "cannot be read" in caplog.text
+
+
+async def test_a_hook_whose_annotation_is_a_date_to_pyyaml_goes_too() -> None:
+    manifest = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: web-pre, annotations: {until: 2026-02-30}}\n"
+    objects = FakeObjects({"web-pre": HOOK})
+    stored = StoredRelease({"hooks": [{"manifest": manifest, "delete_policies": ["hook-succeeded"]}]})
+    await delete_hook_remains(objects, namespace="apps", stored=stored)  # type: ignore[arg-type]
+    assert objects.held == {}

@@ -5,8 +5,14 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.spec import Action, DeletionPolicy
+from managedchart_operator.diagnosis.redaction import secrets_in_values
 from managedchart_operator.errors import SpecError
+from managedchart_operator.helm.values import encode, merge_values
+from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.inputs import digest_of, digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
+from managedchart_operator.reconcile.store import Store
 from unit.reconcile.fakes import chart
 
 GOOD: dict[str, Any] = {"chart": {"path": "/charts/web"}, "timeout": "7m", "lifecycle": {"name": "prometheus-operator"}}
@@ -66,3 +72,56 @@ def test_a_release_that_is_to_be_kept_is_kept_also_then(spec: dict[str, Any]) ->
 def test_a_readable_spec_is_removed_as_it_says() -> None:
     found = spec_for_removal(chart(spec=GOOD))
     assert (found.timeout, found.lifecycle.name) == ("7m", "prometheus-operator")
+
+
+def nested(levels: int, where: str = "values") -> dict[str, Any]:
+    inner: Any = 1
+    for _ in range(levels):
+        inner = {"a": inner}
+    return {**GOOD, where: inner, "releaseName": "blue", "targetNamespace": "green"}
+
+
+@pytest.mark.parametrize("levels", [MAX_LEVELS + 1, 190])
+@pytest.mark.parametrize("where", ["values", "fieldOfANewerOperator"])
+def test_values_nested_too_deep_are_named(levels: int, where: str) -> None:
+    """Whatever works on them level by level would break in its own way, at some hundred levels."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec(chart(spec=nested(levels, where)))
+    assert caught.value.message.startswith(f"spec.{where}.a.a.a… is nested deeper than {MAX_LEVELS} levels")
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert "Flatten" in (caught.value.hint or "")
+
+
+def test_values_of_as_many_levels_as_are_allowed_are_worked_with() -> None:
+    """Everything that is done with a spec and its values."""
+    spec = parse_spec(chart(spec=nested(MAX_LEVELS)))
+    values = merge_values(files=[], yaml_files=[], values=spec.values, set_values=spec.set)
+    assert digest_without_inputs(spec)
+    assert digest_of(spec, chart="", values=values)
+    assert encode(values)
+    assert secrets_in_values(values) == set()
+    store = Store()
+    store.put(chart(spec=nested(MAX_LEVELS)))
+    known = store.get(chart().key)
+    assert known is not None
+    assert parse_spec(known) == spec
+
+
+def test_a_spec_cut_off_where_it_is_too_deep_is_kept() -> None:
+    """As deep as anything is read from the API server."""
+    deep = chart(spec=nested(READ_LEVELS - 10))
+    store = Store()
+    store.put(deep)
+    assert store.get(deep.key) == deep
+
+
+def test_what_a_removal_needs_is_read_beside_values_nested_too_deep() -> None:
+    """The lifecycle, the timeout and the policy are those that its author wrote."""
+    deep = chart(spec={**nested(190), "deletionPolicy": "Orphan"})
+    found = spec_for_removal(deep)
+    assert (found.timeout, found.lifecycle.name, found.deletion_policy) == (
+        "7m",
+        "prometheus-operator",
+        DeletionPolicy.ORPHAN,
+    )
+    assert (deep.release_name, deep.release_namespace) == ("blue", "green")

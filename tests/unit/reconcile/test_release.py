@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.errors import UninstallBlockedError
+from managedchart_operator.errors import HelmError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import ATTEMPT_LABEL, decode
 from managedchart_operator.reconcile import release_storage
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.tools import Tools
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
 """What helm 4.3.1 left when it was killed."""
+OWNER = json.loads(SECRET.read_text())["metadata"]["labels"]["managedchart.dev/owner"]
 
 
 class FakeSecrets:
@@ -44,6 +48,10 @@ class FakeSecrets:
         """Keep the labels."""
         self.labels = labels
 
+    async def delete(self, *, namespace: str, name: str) -> None:
+        """There is none any more."""
+        self.gone = True
+
 
 def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None, timeout: str = "1s") -> HelmRelease:
     """A release of which only the storage is there, and what is given."""
@@ -51,7 +59,7 @@ def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None,
     collector = cast("Any", SimpleNamespace(objects=objects))
     tools = Tools(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
     spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "timeout": timeout})
-    return HelmRelease(tools, spec, "web", "apps", owner="uid", started=datetime.now(UTC))
+    return HelmRelease(tools, spec, "web", "apps", ownership=Ownership(OWNER), started=datetime.now(UTC))
 
 
 class FakeHelm:
@@ -112,3 +120,137 @@ async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkey
     await release.unlock(revision)
     assert [revision.status for revision in release.revisions] == ["failed"]
     assert went_on.is_set()
+
+
+def rewritten(secrets: FakeSecrets, **parts: Any) -> FakeSecrets:
+    """Give the stored release other parts."""
+    document = decode(secrets.secret).document | {"hooks": [], **parts}
+    secrets.secret["data"]["release"] = b64encode(b64encode(json.dumps(document).encode())).decode()
+    return secrets
+
+
+class UnreadableSecrets(FakeSecrets):
+    """A release whose newest Secret nobody can read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secret["data"]["release"] = "bm90aGluZw=="
+
+
+class NoObjects:
+    """Nothing is there."""
+
+    async def namespaced(self, *_: Any) -> bool:
+        return True
+
+    async def get(self, _: Any) -> None:
+        return None
+
+
+HOOK = {"manifest": "kind: [", "events": ["pre-install"], "delete_policies": ["hook-succeeded"]}
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "no YAML": {"manifest": "kind: ["},
+    "too many objects": {"manifest": "x: [" + "[]," * 500_001 + "]"},
+    "a hook that is no YAML": {"manifest": "", "hooks": [HOOK]},
+    "too many values": {"config": {"a": [[]] * 200_000}},
+    "another form": {"manifest": 7},
+}
+
+
+@pytest.mark.parametrize("parts", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_release_that_cannot_be_read_is_uninstalled_by_helm(parts: dict[str, Any]) -> None:
+    """With helm's own wait, since nothing is known of what is to go."""
+    secrets = rewritten(FakeSecrets(), **parts)
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    assert await release.uninstall()
+    assert {"uninstall", "--wait=watcher", "--cascade=foreground"} <= set(helm.asked)
+
+
+async def test_a_date_in_a_manifest_does_not_block_the_uninstall() -> None:
+    """Python knows no year 0 and no 30 February."""
+    manifest = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {a: 2026-02-30}}\ndata: {b: 0000-00-00}\n"
+    )
+    secrets = rewritten(FakeSecrets(), manifest=manifest)
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    assert await release.uninstall()
+    assert "--wait=watcher" not in helm.asked  # what is to go is known, and has no pods
+
+
+async def test_the_manifest_of_a_chart_is_not_read_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[threading.Thread] = []
+
+    def rendered(_: Any) -> list[dict[str, Any]]:
+        read.append(threading.current_thread())
+        return []
+
+    async def render(_: Any) -> None:
+        return None
+
+    async def check(_: Any) -> None:
+        return None
+
+    monkeypatch.setattr("managedchart_operator.reconcile.release.rendered_objects", rendered)
+    monkeypatch.setattr(HelmRelease, "_render", render)
+    monkeypatch.setattr(HelmRelease, "check_inputs", check)
+    assert await release_over(FakeSecrets()).manifest() == []
+    assert read != [threading.main_thread()]
+    assert len(read) == 1
+
+
+class HelmThatSays:
+    """A helm that ends like this, and that may find what it uninstalls in the revision before."""
+
+    def __init__(self, text: str, secrets: FakeSecrets, *, forgets: bool = False) -> None:
+        self.text, self._secrets, self._forgets = text, secrets, forgets
+        self.runs = 0
+
+    async def run(self, _: list[str], **__: Any) -> HelmOutput:
+        self.runs += 1
+        self._secrets.gone = self._forgets
+        return HelmOutput(b"", self.text, 1 if self.text else 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Error: no release provided", "Error: uninstall: Release not loaded: web: release: not found"]
+)
+async def test_helm_tries_what_the_operator_cannot_read(text: str) -> None:
+    """It may go by the revision before. What is left then is reported, and its Secret stays."""
+    secrets = UnreadableSecrets()
+    helm = HelmThatSays(text, secrets)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
+    with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"):
+        await release.uninstall()
+    assert helm.runs == 1
+    assert release.left_unread
+    assert "sh.helm.release.v1.web.v2 cannot be read" in release.left_unread
+    assert release.newest is not None
+
+
+async def test_what_helm_can_read_is_uninstalled() -> None:
+    """The operator's own bounds are narrower than helm's."""
+    secrets = UnreadableSecrets()
+    release = release_over(secrets, helm=HelmThatSays("", secrets, forgets=True), objects=NoObjects())
+    assert await release.uninstall()
+    assert not release.left_unread
+
+
+async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
+    """The API server does not answer, say: then the uninstall is tried again."""
+    secrets = UnreadableSecrets()
+    release = release_over(secrets, helm=HelmThatSays("Error: connection refused", secrets), objects=NoObjects())
+    with pytest.raises(HelmError) as raised:
+        await release.uninstall()
+    assert "cannot be read" not in raised.value.message
+    assert not release.left_unread
+
+
+async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
+    """Otherwise nothing about the release could be decided, and its deletion would never begin."""
+    secrets = UnreadableSecrets()
+    secrets.labels = {**secrets.secret["metadata"]["labels"], ATTEMPT_LABEL: "1.carriedover"}
+    release = release_over(secrets)
+    await release.observe()
+    assert not await release.rollback_is_ours()

@@ -11,12 +11,21 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import LEFT_UNFINISHED, OWNER_LABEL, Revision, decode
+from managedchart_operator.helm.storage import (
+    LEFT_UNFINISHED,
+    OWNER_LABEL,
+    UNINSTALL_CALLED_OFF,
+    UNINSTALL_INTERRUPTED,
+    Revision,
+    decode,
+)
 from managedchart_operator.helm.stored_manifest import Drop, Rendered
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 NONE: Mapping[int, str] = MappingProxyType({})
+UNRECORDED = Ownership("uid")
 NOT_READY = 'Upgrade "web" failed: not ready'
 
 
@@ -65,14 +74,16 @@ class FakeSecrets:
         return found
 
 
-async def storage_of(*statuses: str, descriptions: Mapping[int, str] = NONE) -> tuple[ReleaseStorage, FakeSecrets]:
+async def storage_of(
+    *statuses: str, descriptions: Mapping[int, str] = NONE, ownership: Ownership = UNRECORDED
+) -> tuple[ReleaseStorage, FakeSecrets]:
     """A release whose revisions have these statuses, oldest first, and descriptions by number, where not the usual one."""
     made = [
         secret(number, status, descriptions.get(number, "Upgrade complete"))
         for number, status in enumerate(statuses, start=1)
     ]
     secrets = FakeSecrets({one["metadata"]["name"]: one for one in made})
-    storage = ReleaseStorage(cast("Any", secrets), "apps", "web")
+    storage = ReleaseStorage(cast("Any", secrets), "apps", "web", ownership)
     await storage.observe()
     return storage, secrets
 
@@ -178,6 +189,60 @@ async def test_a_revision_that_nobody_works_on_any_more_is_failed_and_told_why()
         assert (label, why in description) == ("failed", True), description
 
 
+@pytest.mark.parametrize(
+    ("statuses", "recorded_good", "description"),
+    [
+        (["superseded", "uninstalling"], {2}, UNINSTALL_INTERRUPTED),
+        (["uninstalling"], {1}, UNINSTALL_INTERRUPTED),
+        (["deployed", "uninstalling"], set(), LEFT_UNFINISHED),
+        (["uninstalling"], set(), LEFT_UNFINISHED),
+    ],
+    ids=["good", "a good first", "failed after a good one", "a failed first"],
+)
+async def test_what_an_uninstall_left_is_failed_and_still_known_as_good(
+    statuses: list[str], recorded_good: set[int], description: str
+) -> None:
+    """helm upgrades over a failed revision only; whether it was good decides what a failed upgrade rolls back to."""
+    records = Ownership("uid", recorded={1: 1.0, 2: 1.0}, recorded_good=frozenset(recorded_good))
+    storage, secrets = await storage_of(*statuses, ownership=records)
+    await storage.unlock(newest(storage))
+    assert secrets.told()[-1][1:] == ("failed", "failed", description)
+    secrets.held["newer"] = {
+        **secret(9, "failed", NOT_READY),
+        "metadata": {**secret(9, "failed")["metadata"], "name": "newer"},
+    }
+    await storage.observe()
+    good = await storage.last_good()
+    expected = len(statuses) if description == UNINSTALL_INTERRUPTED else 1 if len(statuses) == 2 else None
+    assert (good.number if good else None) == expected
+
+
+async def test_an_uninstall_that_is_called_off_leaves_the_status_from_before() -> None:
+    good = Ownership("uid", recorded={2: 1.0}, recorded_good=frozenset({2}))
+    storage, secrets = await storage_of("superseded", "uninstalling", ownership=good)
+    await storage.call_off_uninstall(newest(storage))
+    assert secrets.told()[-1][1:] == ("deployed", "deployed", UNINSTALL_CALLED_OFF)
+    storage, secrets = await storage_of("deployed", "uninstalling")
+    await storage.call_off_uninstall(newest(storage))
+    assert [label for _, label, _, _ in secrets.told()] == ["deployed", "failed"]
+
+
+async def test_the_search_for_what_is_left_passes_failed_revisions_that_helm_superseded() -> None:
+    """Here an upgrade and its rollback failed, and helm calls both superseded since; revision 1 was good."""
+    never = {2: NOT_READY, 3: 'Rollback "web" failed: not ready'}
+    storage, _ = await storage_of("superseded", "superseded", "superseded", "deployed", descriptions=never)
+    assert [found.document["version"] for found in await storage.read_unfinished()] == [3, 2]
+
+
+async def test_an_upgrade_after_a_recorded_good_revision_reads_no_document() -> None:
+    """What every upgrade meets must cost nothing."""
+    good = Ownership("uid", recorded={1: 1.0}, recorded_good=frozenset({1}))
+    storage, secrets = await storage_of("superseded", "deployed", ownership=good)
+    secrets.held["sh.helm.release.v1.web.v1"]["data"] = {}
+    secrets.read = None  # type: ignore[assignment,method-assign]
+    assert await storage.read_unfinished() == []
+
+
 async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
     """As long as that one is there, a successor knows that something is to be ended."""
     storage, secrets = await storage_of("superseded", "failed", "uninstalled")
@@ -224,7 +289,7 @@ async def stored_by(owner: str | None, secrets: FakeSecrets | None = None) -> tu
     if owner:
         made["metadata"]["labels"][OWNER_LABEL] = owner
     secrets.held[made["metadata"]["name"]] = made
-    storage = ReleaseStorage(cast("Any", secrets), "apps", "web")
+    storage = ReleaseStorage(cast("Any", secrets), "apps", "web", UNRECORDED)
     await storage.observe()
     return storage, secrets
 
@@ -232,8 +297,8 @@ async def stored_by(owner: str | None, secrets: FakeSecrets | None = None) -> tu
 async def test_a_stored_manifest_is_rewritten_once() -> None:
     storage, secrets = await stored_by("uid")
     before = secrets.held[newest(storage).secret]
-    assert await storage.rewrite_manifest(newest(storage), drop, owner="uid", hooks=True)
-    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid", hooks=True)
+    assert await storage.rewrite_manifest(newest(storage), drop, hooks=True)
+    assert not await storage.rewrite_manifest(newest(storage), drop, hooks=True)
     assert secrets.rewritten == [newest(storage).secret]
     after = secrets.held[newest(storage).secret]
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
@@ -243,7 +308,7 @@ async def test_a_stored_manifest_is_rewritten_once() -> None:
 @pytest.mark.parametrize("owner", [None, "another"])
 async def test_a_revision_of_others_is_not_rewritten(owner: str | None) -> None:
     storage, secrets = await stored_by(owner)
-    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert not await storage.rewrite_manifest(newest(storage), drop)
     assert secrets.rewritten == []
 
 
@@ -252,14 +317,14 @@ async def test_a_revision_that_has_become_another_s_is_not_rewritten() -> None:
     storage, secrets = await stored_by("uid")
     seen = newest(storage)
     await stored_by("another", secrets)
-    assert not await storage.rewrite_manifest(seen, drop, owner="uid")
+    assert not await storage.rewrite_manifest(seen, drop)
     assert secrets.rewritten == []
 
 
 async def test_a_revision_that_is_gone_is_not_rewritten() -> None:
     storage, secrets = await stored_by("uid")
     secrets.held.clear()
-    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert not await storage.rewrite_manifest(newest(storage), drop)
 
 
 @dataclass
@@ -279,13 +344,13 @@ class ChangingSecrets(FakeSecrets):
 
 async def test_what_has_changed_meanwhile_is_read_again() -> None:
     storage, secrets = await stored_by("uid", ChangingSecrets(changes=2))
-    assert await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert await storage.rewrite_manifest(newest(storage), drop)
     assert secrets.held[newest(storage).secret]["metadata"]["labels"]["changed"] == "0", "the change of the other stays"
 
 
 async def test_what_changes_all_the_time_is_an_error() -> None:
     storage, secrets = await stored_by("uid", ChangingSecrets(changes=100))
     with pytest.raises(KubeError) as refused:
-        await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+        await storage.rewrite_manifest(newest(storage), drop)
     assert refused.value.status == 409
     assert secrets.rewritten == []

@@ -22,11 +22,12 @@ def after(
     *,
     error: OperatorError = MAY_HEAL,
     retry: Retry | None = None,
-    atomic: bool = True,
+    taken_back: bool = True,
+    disturbed: bool = False,
     endless: bool = False,
 ) -> Next:
-    policy = RetryPolicy(retry or Retry(), probe=PROBE, atomic=atomic, endless=endless)
-    return policy.after(error, failures=failures, now=NOW)
+    policy = RetryPolicy(retry or Retry(), probe=PROBE, taken_back=taken_back, endless=endless)
+    return policy.after(error, failures=failures, now=NOW, applied_and_rolled_back=disturbed)
 
 
 def test_the_wait_doubles_up_to_its_limit() -> None:
@@ -48,6 +49,21 @@ def test_what_cannot_heal_is_not_tried_again() -> None:
     assert "managedchart.dev/retry" in plan.message
 
 
+def test_a_rolled_back_upgrade_is_not_retried_automatically() -> None:
+    """Each attempt would disturb what runs; the message names both ways to have another one."""
+    plan = after(1, disturbed=True)
+    assert (plan.at, plan.stalled, plan.gave_up) == (None, True, True)
+    assert "spec.retry.afterRollback to true" in plan.message
+    assert "managedchart.dev/retry" in plan.message
+    assert "; " not in plan.message
+
+
+def test_after_rollback_retries_as_any_other_failure() -> None:
+    wanted = after(1)
+    assert after(1, retry=Retry(after_rollback=True), disturbed=True) == wanted
+    assert wanted.at is not None
+
+
 @pytest.mark.parametrize("limit", [0, 1, 5])
 def test_retries_end_after_the_limit(limit: int) -> None:
     """The limit counts retries: the first attempt is none."""
@@ -64,7 +80,7 @@ def test_what_was_taken_back_is_not_looked_at_any_more(reason: Reason) -> None:
     """Nothing is left of it that could heal by itself."""
     error = OperatorError("x", reason=reason, transient=True)
     assert after(6, error=error).at is None
-    assert after(6, error=error, atomic=False).at == NOW + timedelta(seconds=PROBE)
+    assert after(6, error=error, taken_back=False).at == NOW + timedelta(seconds=PROBE)
 
 
 def test_what_was_given_up_is_looked_at_when_its_cause_may_go() -> None:
@@ -90,3 +106,19 @@ def test_no_wait_is_shorter_than_the_one_before_or_longer_than_its_limit(
     assert this is not None
     assert following is not None
     assert NOW < this <= following <= NOW + timedelta(seconds=most)
+
+
+DEFECT = OperatorError("x", reason=Reason.INTERNAL_ERROR, transient=True)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_defect_is_tried_again_with_a_back_off_of_our_own(*, endless: bool) -> None:
+    """Whatever the spec says: one that asks for a millisecond would fill the log."""
+    retry = Retry(limit=100, backoff="1ms", max_backoff="1ms")
+    waits = [(after(failures, error=DEFECT, retry=retry, endless=endless).at or NOW) - NOW for failures in range(1, 8)]
+    assert [wait.total_seconds() for wait in waits] == [30, 60, 120, 240, 480, 600, 600]
+
+
+def test_a_defect_is_not_tried_again_sooner_than_the_spec_says() -> None:
+    retry = Retry(backoff="5m", max_backoff="1h")
+    assert after(1, error=DEFECT, retry=retry).at == NOW + timedelta(minutes=5)

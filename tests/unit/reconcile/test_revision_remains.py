@@ -99,3 +99,11 @@ async def test_what_the_chart_said_to_keep_stays_whatever_became_of_its_annotati
 
 async def test_what_is_gone_or_cannot_be_read_is_no_error() -> None:
     assert await remains(FakeObjects({}), revision(), revision("a"), StoredRelease({"manifest": "a: [b"})) == []
+
+
+async def test_dates_in_a_manifest_are_texts() -> None:
+    """`0000-00-00` once ended a deletion with an error of Python, for ever."""
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 2026-01-01}\ndata: {zero: 0000-00-00}\n"
+    objects = FakeObjects({"2026-01-01": OURS})
+    assert await remains(objects, revision("a"), StoredRelease({"manifest": text})) == ["2026-01-01"]
+    assert objects.held == {}

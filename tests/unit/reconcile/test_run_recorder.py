@@ -13,6 +13,7 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, Verdict, decide
 from managedchart_operator.reconcile.memory import memory
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.run_recorder import MESSAGE_LENGTH, RunRecorder, shorten, timestamp
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recorder_of
@@ -72,7 +73,7 @@ async def next_run(recorder: RunRecorder, api: FakeApi, **fields: Any) -> RunRec
 async def test_phases_stand_in_their_order_with_their_times() -> None:
     api, telemetry = FakeApi(), FakeTelemetry()
     recorder = recorder_of(chart(), api, telemetry)
-    recorder.begin("Install: new")
+    recorder.begin("Install: new", operation=Operation.INSTALL, attempt="one")
     for phase in (Phase.CHECK_PREREQUISITES, Phase.EXEC):
         recorder.phase_started(phase)
         recorder.phase_ended(phase, message="done")
@@ -95,7 +96,7 @@ async def test_the_phase_that_fails_first_is_the_one_that_failed() -> None:
     """on_deploy_failure may fail too; that is not why the run failed."""
     api = FakeApi()
     recorder = recorder_of(chart(), api)
-    recorder.begin("Install: new")
+    recorder.begin("Install: new", operation=Operation.INSTALL, attempt="one")
     for phase in (Phase.EXEC, Phase.ON_DEPLOY_FAILURE):
         recorder.phase_started(phase)
         recorder.phase_ended(phase, error=TIMEOUT)
@@ -112,7 +113,7 @@ async def test_a_new_run_begins_with_a_clean_list_of_phases() -> None:
     recorder.phase_ended(Phase.EXEC, error=TIMEOUT)
     fail(recorder)
     again = await next_run(recorder, api)
-    again.begin("Upgrade: again")
+    again.begin("Upgrade: again", operation=Operation.UPGRADE, attempt="two")
     status = await written(again, api)
     assert status["phases"] == []
     assert "nextRetryAt" not in status
@@ -201,7 +202,7 @@ async def test_a_failure_is_news_once_and_again_when_it_is_given_up() -> None:
 
 def passes(recorder: RunRecorder, operation: Operation, *phases: Phase) -> None:
     """The run begins, and these phases pass."""
-    recorder.begin("it begins", operation=operation)
+    recorder.begin("it begins", operation=operation, attempt="one")
     for phase in phases:
         recorder.phase_started(phase)
         recorder.phase_ended(phase)
@@ -234,7 +235,7 @@ async def test_released_stays_true_when_a_deployed_release_cannot_be_finished() 
     first = recorder_of(chart(), api)
     succeed(first)
     second = await next_run(first, api)
-    second.begin("Finish: the run is not finished", operation=Operation.FINISH, released=True)
+    second.begin("Finish: the run is not finished", operation=Operation.FINISH, attempt="two", released=True)
     second.phase_started(Phase.CHECK_PREREQUISITES)
     second.phase_ended(Phase.CHECK_PREREQUISITES, error=TIMEOUT)
     fail(second)
@@ -291,7 +292,7 @@ async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
     fail(recorder, retry_at=NOW + timedelta(hours=1))
     retry = await next_run(recorder, api)
     assert verdict(chart(), retry) is Verdict.HOLD
-    retry.begin("Upgrade: the last attempt failed")
+    retry.begin("Upgrade: the last attempt failed", operation=Operation.UPGRADE, attempt="two")
     restarted = await next_run(retry, api)
     assert verdict(chart(), restarted) is Verdict.RUN
 
@@ -299,7 +300,7 @@ async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
 async def test_what_was_given_up_stays_given_up_after_a_restart() -> None:
     api = FakeApi()
     recorder = recorder_of(chart(), api)
-    recorder.begin("Install: new")
+    recorder.begin("Install: new", operation=Operation.INSTALL, attempt="one")
     fail(recorder, retry_at=None)
     assert verdict(chart(), await next_run(recorder, api)) is Verdict.HOLD
 
@@ -329,3 +330,27 @@ def test_times_are_written_as_kubernetes_writes_them() -> None:
     moment = datetime.fromisoformat("2026-01-02T03:04:05.678+02:00")
     assert timestamp(moment) == "2026-01-02T01:04:05Z"
     assert datetime.fromisoformat(timestamp()).tzinfo is UTC
+
+
+# ---- after a defect
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERNAL_ERROR, Reason.TIMEOUT])
+@pytest.mark.parametrize("retry_at", [NOW + timedelta(hours=1), None])
+async def test_a_defect_is_tried_again_by_another_operator(reason: Reason, retry_at: datetime | None) -> None:
+    """Its correction comes with a restart; everything else waits for its time."""
+    api = FakeApi()
+    recorder = recorder_of(chart(), api)
+    fail(recorder, OperatorError("it broke", reason=reason, transient=True), retry_at=retry_at)
+    await written(recorder, api)
+
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+
+    def decided(*, started: datetime) -> Verdict:
+        known = memory(chart(), recorder.status, started=started)
+        observed = Observed(Ownership("uid-web"), soon.timestamp(), memory=known)
+        return decide(Desired(Action.DEPLOY, "d1"), observed).verdict
+
+    assert decided(started=soon - timedelta(hours=1)) is Verdict.HOLD
+    later = decided(started=soon)
+    assert later is (Verdict.RUN if reason is Reason.INTERNAL_ERROR else Verdict.HOLD)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.api.resource import ManagedChart
-from managedchart_operator.api.status import LastFailure, Phase, ReleaseStatus
+from managedchart_operator.api.status import LastFailure, ManagedChartStatus, Phase, ReleaseStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.reconcile import status_writer
 from managedchart_operator.reconcile.status_writer import difference
@@ -135,6 +135,30 @@ async def test_each_answer_is_handed_on(api: FakeApi) -> None:
     writer.status.phase = Phase.READY
     await writer.flush()
     assert [answer.status["phase"] for answer in answers] == ["Ready"]
+
+
+async def test_what_is_handed_on_is_what_the_api_server_has(api: FakeApi) -> None:
+    """It answers with metadata only, so the status is put together here: what was there, and each patch."""
+    api.status = {"phase": "Ready", "failures": 3, "score": 7, "release": RELEASE.model_dump(by_alias=True)}
+    answers: list[ManagedChart] = []
+    writer = writer_of(chart(status=copy.deepcopy(api.status)), api, answers)
+    writer.status.phase = Phase.EXEC
+    await writer.flush()
+    assert answers[-1].status == api.status
+    writer.status.release, writer.status.failures = None, 4
+    await writer.flush()
+    assert answers[-1].status == api.status
+    assert "release" not in api.status
+
+
+@pytest.mark.parametrize("status", [{"phase": "Dancing"}, {"conditions": 5}, {"failures": "many"}])
+async def test_a_status_that_cannot_be_read_is_written_afresh(api: FakeApi, status: dict[str, Any]) -> None:
+    """By another version of the operator, or by hand."""
+    api.status = status
+    writer = writer_of(chart(status=copy.deepcopy(status)), api)
+    writer.status.phase = Phase.READY
+    await writer.flush()
+    assert ManagedChartStatus.model_validate(api.status).phase is Phase.READY
 
 
 async def test_what_nobody_will_see_is_not_written(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:

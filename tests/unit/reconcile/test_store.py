@@ -34,6 +34,20 @@ def test_a_late_view_of_an_object_that_was_replaced_is_older_too() -> None:
     assert known.uid == "new"
 
 
+def test_an_object_is_kept_whole() -> None:
+    """It is packed; a field that is forgotten there would be empty."""
+    store = Store()
+    wanted = chart(
+        deleting=True,
+        deletion_requested="2026-01-02T00:00:00Z",
+        finalizers=("a",),
+        requests={"managedchart.dev/retry": "1"},
+        status={"phase": "Ready"},
+    )
+    store.put(wanted)
+    assert store.get(wanted.key) == wanted
+
+
 def test_an_object_that_was_created_anew_replaces_the_old_one() -> None:
     store = Store()
     store.put(chart(uid="old", resource_version=7))

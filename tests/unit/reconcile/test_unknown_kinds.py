@@ -13,6 +13,7 @@ from managedchart_operator.helm.stored_manifest import Drop, Edit, Keep, rendere
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.kept_objects import change_stored
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 from unit.reconcile.fakes import unavailable
@@ -88,9 +89,9 @@ class FakeObjects:
 
 async def removed(secrets: FakeSecrets, *, hooks: bool = True, objects: FakeObjects | None = None) -> list[str]:
     """Remove unknown kinds from all revisions."""
-    storage = ReleaseStorage(cast("Any", secrets), "apps", "web")
+    storage = ReleaseStorage(cast("Any", secrets), "apps", "web", Ownership("uid"))
     await storage.observe()
-    unknown = UnknownKinds(cast("Any", objects or FakeObjects()), storage, "uid", hooks=hooks)
+    unknown = UnknownKinds(cast("Any", objects or FakeObjects()), storage, hooks=hooks)
     return await unknown.remove_from(storage.revisions, error=ERROR)
 
 
@@ -188,9 +189,9 @@ OTHERS = of("Gadget", "b") + of("Gadget", namespace="there") + of("Widget") + of
 
 async def changed(secrets: FakeSecrets, change: Edit) -> bool:
     """Change KEPT in the stored revisions."""
-    storage = ReleaseStorage(cast("Any", secrets), "apps", "web")
+    storage = ReleaseStorage(cast("Any", secrets), "apps", "web", Ownership("uid"))
     await storage.observe()
-    return await change_stored(storage, KEPT, change, owner="uid")
+    return await change_stored(storage, KEPT, change)
 
 
 @pytest.mark.parametrize("change", [Keep(), Drop()])

@@ -1,0 +1,92 @@
+"""Objects that do not become ready because nothing works on them: a suspended Job, a paused Deployment, a claim without a pod.
+
+The operator's own wait passes them over. Helm's wait, which charts with late hooks need, does not, and ends with a timeout that
+names no cause. So this looks at the objects as they are in the cluster, where the other evidence explains nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from managedchart_operator.api.status import FailureEvent
+from managedchart_operator.diagnosis.causes import Cause
+from managedchart_operator.diagnosis.claims import CLAIM, Consumers
+from managedchart_operator.diagnosis.readiness import came_of, group_of
+from managedchart_operator.diagnosis.status_fields import Parts
+from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.reasons import Reason
+
+# Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
+_MOST_LOOKS = 20
+_JOB, _DEPLOYMENT = ("batch", "Job"), ("apps", "Deployment")
+
+
+async def find_halted(
+    objects: Objects,
+    *,
+    namespace: str,
+    rendered: Sequence[Mapping[str, Any]],
+    events: Iterable[FailureEvent],
+    unready: frozenset[ObjectRef] | None,
+) -> Cause | None:
+    """Return the first object of a release that nothing works on, as the cause; `unready` are those not ready, if known.
+
+    Raises KubeError.
+    """
+    consumers = Consumers.of(rendered, namespace=namespace)
+    refs = [ref for item in rendered if (ref := _reference(item, namespace)) and (unready is None or ref in unready)]
+    waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
+    for ref in refs[:_MOST_LOOKS]:
+        words = waiting.get(f"{ref.kind} {ref.name}")
+        if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
+            continue  # what its pod waits for is the cause
+        found = await objects.get(ref)
+        if found is not None and (cause := _cause_of(ref, found, words)):
+            return cause
+    return None
+
+
+def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Cause | None:
+    parts, command = Parts.of(found), f"kubectl -n {ref.namespace}"
+    match _kind(ref):
+        case ("", _) if parts.status.get("phase") == "Pending":
+            return _cause(
+                Reason.VOLUME_UNBOUND,
+                f"{ref} waits for a volume: {words}",
+                ref,
+                "Let a pod of the release mount it, use a StorageClass that binds at once, or set spec.wait: false. See "
+                f"{command} describe pvc {ref.name}",
+            )
+        case ("batch", _) if parts.spec.get("suspend") is True and not came_of(
+            found, api_version=ref.api_version, kind=ref.kind
+        ):
+            patch = f"""{command} patch job {ref.name} -p '{{"spec": {{"suspend": false}}}}'"""
+            return _cause(
+                Reason.TIMEOUT,
+                f"{ref} is suspended, so it does not run",
+                ref,
+                f"Resume it, or set spec.wait: false: {patch}",
+            )
+        case ("apps", _) if parts.spec.get("paused") is True:
+            return _cause(
+                Reason.TIMEOUT,
+                f"{ref} is paused, so its pods are not replaced",
+                ref,
+                f"Resume it: {command} rollout resume deployment {ref.name}",
+            )
+    return None
+
+
+def _cause(reason: Reason, message: str, ref: ObjectRef, hint: str) -> Cause:
+    return Cause(reason, message, ref.kind, ref.name, None, hint)
+
+
+def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef | None:
+    """Name a rendered object of a kind that can be halted; None for any other."""
+    meta, version, kind = item.get("metadata") or {}, item.get("apiVersion") or "", item.get("kind") or ""
+    if (group_of(version), kind) not in (_JOB, _DEPLOYMENT, CLAIM) or not meta.get("name"):
+        return None
+    return ObjectRef(version, kind, meta["name"], meta.get("namespace") or namespace)
+
+
+def _kind(ref: ObjectRef) -> tuple[str, str]:
+    return group_of(ref.api_version), ref.kind

@@ -1,0 +1,268 @@
+"""YAML as helm reads it.
+
+A values file must mean to the operator what it means to `helm --values`, and a rendered manifest what helm applies of it. So
+this is the one reader for both: the scanner is libyaml, which go-yaml is a port of, and `yaml_scalars` has the meaning of each
+scalar. What this module accepts, helm accepts with the same result (tests/unit/helm/test_values_conformance.py asks the real
+helm). Facts that surprise: a key given twice is no error, the last one counts; a `<<` overrides the keys above it.
+
+The author of a chart controls the text, so its cost is bounded before it arises: values are built one by one from libyaml's
+events, and a `Budget` says how many. (PyYAML's loaders build a tree of nodes of the whole text first: 250 times the memory,
+measured.)
+"""
+
+import math
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.helm.yaml_scalars import MISMATCH, TAG, as_string, describe, resolve, tagged
+from managedchart_operator.nesting import MAX_LEVELS
+
+# go-yaml bounds the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text would still
+# be gigabytes.
+_MAX_EXPANDED_BYTES = 16 * 1024 * 1024
+# What helm renders is stored, with the chart, in a Secret of 1 MiB: this much only if all of it compresses to a tenth. The
+# largest known, the CustomResourceDefinitions of the Prometheus operator, have 4.5 MB. libyaml reads a single long scalar in
+# one piece, in which no other thread runs: 0.07 s for so many bytes (measured on two busy cores).
+MAX_BYTES = 8 * 1024 * 1024
+# Those CustomResourceDefinitions have 100,000. So many empty lists take 30 MiB and 1.5 s of a thread (measured).
+MAX_NODES = 500_000
+# What it costs to begin a document, as compared with a node of it (measured).
+_DOCUMENT_NODES = 6
+
+_SEPARATOR = b"---"
+# A directive needs a `---` behind it to be any use, and there texts are split: helm refuses every one. libyaml compares each
+# %TAG with all before it, so that 0.7 MB of them would block the process for 5 s (measured).
+_DIRECTIVE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*+(?:#[^\r\n]*+)?+[\r\n])*+%")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class YamlError(Exception):
+    """A text that helm would not read either. `line` counts from 1; None when it is not known."""
+
+    def __init__(self, problem: str, line: int | None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+
+
+@dataclass(slots=True)
+class Budget:
+    """What may still be read; several texts may share one. Spent by `read_documents`."""
+
+    bytes: int = MAX_BYTES
+    nodes: int = MAX_NODES
+    """Mappings, lists, scalars and keys; those that aliases stand for included."""
+
+    def spend(self, *, bytes: int = 0, nodes: int = 0) -> None:  # noqa: A002 -- what it spends
+        """Raise YamlError when there are not so many left."""
+        self.bytes -= bytes
+        self.nodes -= nodes
+        if self.bytes < 0:
+            raise YamlError(f"it is larger than {MAX_BYTES >> 20} MiB", None)
+        if self.nodes < 0:
+            raise YamlError(f"it has more than {MAX_NODES} values", None)
+
+
+def read_documents(data: bytes, budget: Budget | None = None) -> Iterator[tuple[int, Any]]:
+    """Read all documents as helm does: the text is split where a line begins with `---` before it is parsed.
+
+    Yields the number of the first line (from 1) and the value of each. Aliases share their value: never change one in
+    place. To be called in a thread where the text may be large. Raises YamlError.
+    """
+    budget = budget or Budget()
+    budget.spend(bytes=len(data))
+    for first_line, document in split(data):
+        yield first_line + 1, read_document(document, first_line, budget)
+
+
+def read_document(document: bytes, first_line: int, budget: Budget) -> Any:
+    """Return the value of one document that `split` has yielded, as `read_documents` does. Raises YamlError."""
+    return _Builder(document, first_line, budget).build()
+
+
+def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each document and the number of its first line (from 0). Raises YamlError."""
+    data = data.replace(b"\r\n", b"\n")
+    begin = line = 0
+    for separator in _separators(data):
+        passed = line + data.count(b"\n", begin, separator)
+        end = data.find(b"\n", separator)
+        rest = data[separator + len(_SEPARATOR) : len(data) if end < 0 else end].strip()
+        if rest and not rest.startswith(b"#"):
+            raise YamlError("only a comment may follow the document separator ---", passed + 1)
+        if begin < separator:
+            yield line, data[begin:separator]
+        begin, line = separator, passed
+    yield line, data[begin:]
+
+
+def _separators(data: bytes) -> Iterator[int]:
+    """Yield where the lines begin that separate documents."""
+    if data.startswith(_SEPARATOR):
+        yield 0
+    found = -1
+    while (found := data.find(b"\n" + _SEPARATOR, found + 1)) >= 0:
+        yield found + 1
+
+
+@dataclass(slots=True)
+class _Anchor:
+    """A node with a name: its value, and what each use of it costs in nodes and bytes."""
+
+    value: Any = None
+    nodes: int = 0
+    size: int = 0
+    complete: bool = False
+
+
+class _Builder:
+    """Builds the value of one document from libyaml's events, counting what aliases expand to."""
+
+    def __init__(self, document: bytes, first_line: int, budget: Budget) -> None:
+        self._document = document
+        self._events: Iterator[Any] = iter(())
+        self._first_line = first_line
+        self._budget = budget
+        self._anchors: dict[str, _Anchor] = {}
+        self._nodes = 1
+        self._aliased = 0
+        self._size = 0
+
+    def build(self) -> Any:
+        """The first document's value, None when there is none. What follows a `...` is ignored, as helm does."""
+        self._budget.spend(nodes=_DOCUMENT_NODES)
+        try:
+            text = self._document.decode("utf-16").encode() if self._document.startswith(_UTF16) else self._document
+            if b"%" in text and _DIRECTIVE.match(text):
+                raise YamlError("directives (%) cannot be used", self._first_line + 1)
+            self._events = yaml.parse(text, Loader=yaml.CSafeLoader)
+            for event in self._events:
+                if isinstance(event, yaml.DocumentStartEvent):
+                    value = self._value(next(self._events), 0)
+                    next(self._events)  # the document's end: raises if something stands behind the value
+                    return value
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            context = f"{error.context}: " if error.context else ""
+            line = None if mark is None else self._first_line + mark.line + 1
+            raise YamlError(f"{context}{error.problem or 'this is not YAML'}", line) from error
+        except (yaml.YAMLError, UnicodeError) as error:
+            # Only libyaml's reader raises these: its own text is a dump of the byte.
+            raise YamlError("it is not UTF-8 text, or holds control characters", None) from error
+        except UNREADABLE as error:
+            # Without its own text, which may quote the document.
+            raise YamlError(f"it cannot be read ({type(error).__name__})", None) from None
+        return None
+
+    def _line(self, event: Any) -> int:
+        return int(self._first_line + event.start_mark.line + 1)
+
+    def _value(self, event: Any, depth: int) -> Any:
+        if depth > MAX_LEVELS:
+            raise YamlError(f"nested deeper than {MAX_LEVELS} levels", self._line(event))
+        nodes, size = self._nodes, self._size
+        self._nodes += 1
+        self._budget.spend(nodes=1)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        anchor = None
+        if event.anchor is not None:
+            anchor = self._anchors[event.anchor] = _Anchor()
+        value: Any
+        if isinstance(event, yaml.ScalarEvent):
+            value = self._scalar(event)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = []
+            while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
+                value.append(self._value(item, depth + 1))
+        else:
+            value = self._mapping(depth)
+        if anchor is not None:
+            anchor.value, anchor.nodes, anchor.size = value, self._nodes - nodes, self._size - size
+            anchor.complete = True
+        return value
+
+    def _alias(self, event: Any) -> Any:
+        anchor = self._anchors.get(event.anchor)
+        if anchor is None:
+            raise YamlError(f"unknown anchor {event.anchor!r}", self._line(event))
+        if not anchor.complete:
+            raise YamlError(f"the value of anchor {event.anchor!r} contains itself", self._line(event))
+        self._nodes += anchor.nodes
+        self._budget.spend(nodes=anchor.nodes)
+        self._aliased += anchor.nodes
+        self._add_size(anchor.size, event)
+        if self._aliased > 100 and self._nodes > 1000 and self._aliased / self._nodes > _allowed_ratio(self._nodes):
+            raise YamlError("aliases expand to too many values", self._line(event))
+        return anchor.value
+
+    def _add_size(self, size: int, event: Any) -> None:
+        self._size += size
+        if self._size > _MAX_EXPANDED_BYTES:
+            raise YamlError(f"aliases expand to more than {_MAX_EXPANDED_BYTES >> 20} MiB", self._line(event))
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if _is_merge(event):
+                event = next(self._events)
+                self._merge(event, self._value(event, depth + 1), result)
+                continue
+            raw = self._value(event, depth + 1)
+            key = as_string(raw)
+            if key is None:
+                raise YamlError(f"{describe(raw)} cannot be a key; put it in quotes", self._line(event))
+            result[key] = self._value(next(self._events), depth + 1)
+        return result
+
+    def _merge(self, event: Any, value: Any, target: dict[str, Any]) -> None:
+        # A list of mappings is merged from its end, so that earlier ones win; a list behind an alias is refused.
+        in_place = isinstance(value, list) and not isinstance(event, yaml.AliasEvent)
+        sources = reversed(value) if in_place else (value,)
+        for source in sources:
+            if not isinstance(source, dict):
+                raise YamlError("<< needs a mapping or a list of mappings", self._line(event))
+            target.update(source)
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        self._add_size(len(text.encode(errors="replace")), event)
+        tag = event.tag
+        if tag is None:
+            value = resolve(text) if event.implicit[0] else text
+        elif tag == TAG + "binary":
+            try:
+                value = b64decode(text.replace("\n", ""), validate=True).decode(errors="replace")
+            except Base64Error as error:
+                raise YamlError("!!binary needs base64", self._line(event)) from error
+        elif tag in (TAG + "bool", TAG + "int", TAG + "float", TAG + "null"):
+            value = tagged(tag.removeprefix(TAG), resolve(text))
+            if value is MISMATCH:
+                raise YamlError(f"this cannot be read as !!{tag.removeprefix(TAG)}", self._line(event))
+        else:
+            value = text
+        if isinstance(value, float) and not math.isfinite(value):
+            # JSON, through which helm goes, has no such value.
+            raise YamlError("values that are not finite numbers (.nan, .inf) cannot be used", self._line(event))
+        return value
+
+
+def _is_merge(event: Any) -> bool:
+    return (
+        isinstance(event, yaml.ScalarEvent)
+        and event.value == "<<"
+        and (event.implicit[0] or event.tag == TAG + "merge")
+    )
+
+
+def _allowed_ratio(nodes: int) -> float:
+    """The share of nodes that may come from aliases: go-yaml's rule, 99 % up to 400,000 nodes, falling to 10 %."""
+    low, high = 400_000, 4_000_000
+    return 0.99 - 0.89 * (min(max(nodes, low), high) - low) / (high - low)

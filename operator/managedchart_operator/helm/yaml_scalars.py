@@ -1,0 +1,147 @@
+"""What a scalar of YAML means to helm.
+
+Helm reads YAML with sigs.k8s.io/yaml, which goes through go-yaml v2 to JSON. Its rules are neither those of YAML 1.1 as PyYAML
+reads it (dates, base 60) nor those of YAML 1.2. They are here once, for values, for Chart.yaml and for rendered manifests.
+Facts that surprise: `010` and `08` are both the number 8; `y`, `on` and `NO` are booleans; `1e+06` is a number; dates and
+`22:22` are strings.
+
+Source: go-yaml v2.4.4 (resolve.go), sigs.k8s.io/yaml 1.6.0, k8s.io/apimachinery (util/json).
+"""
+
+import math
+import re
+import struct
+from decimal import Decimal
+from typing import Any
+
+TAG = "tag:yaml.org,2002:"
+MISMATCH = object()
+"""What `tagged` returns for a value that the tag does not fit."""
+
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+}
+_NOT_FINITE = re.compile(r"\.(nan|NaN|NAN)|[-+]?\.(inf|Inf|INF)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# Go's ParseInt with base 0: prefixes 0x, 0o and 0b, and a bare leading zero for octal.
+_INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+)|(0|[1-9][0-9]*))")
+# 2**64 has 20 decimal digits. Python refuses to read thousands of them.
+_MOST_DIGITS = 20
+_SEPARATED = re.compile(r"(?<=[0-9])_(?=[0-9])")
+# From here on Go writes JSON numbers with an exponent.
+_EXPONENT_FROM = 1e21
+
+
+def resolve(text: str) -> Any:
+    """Return what a plain scalar means to go-yaml v2; nan and infinity included, which JSON does not have."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    if text[0] not in "+-.0123456789":
+        return text
+    # In a number that begins with its point underscores must separate digits; elsewhere they may stand anywhere.
+    plain = _SEPARATED.sub("", text) if text[0] == "." else text.replace("_", "")
+    if matched := _INTEGER.fullmatch(plain):
+        sign, hexadecimal, octal, binary, decimal = matched.groups()
+        bases = (
+            (hexadecimal, 16),
+            (octal, 8),
+            (binary, 2),
+            (decimal if decimal and len(decimal) <= _MOST_DIGITS else "", 10),
+        )
+        number = next((int(digits, base) for digits, base in bases if digits), 2**64)
+        if number < 2**63 or (not sign and number < 2**64) or (sign == "-" and number == 2**63):
+            return -number if sign == "-" else number
+    if _FLOAT.fullmatch(plain):
+        value = float(plain)
+        # Go refuses numbers that are out of range, and the text stays a text.
+        return value if math.isfinite(value) else text
+    return text
+
+
+def tagged(tag: str, value: Any) -> Any:
+    """Return a resolved value as its tag (bool, int, float or null) wants it; MISMATCH where it does not fit."""
+    match tag, value:
+        case "float", int() if not isinstance(value, bool):
+            return float(value)
+        case ("bool", bool()) | ("float", float()) | ("null", None):
+            return value
+        case "int", int() if not isinstance(value, bool):
+            return value
+        case _:
+            return MISMATCH
+
+
+def describe(value: object) -> str:
+    """Say in a person's words what kind of value this is."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def as_string(value: object) -> str | None:
+    """Turn a scalar into a string as helm does for map keys and Chart.yaml's text fields; None if helm cannot.
+
+    A number loses what its type does not hold: `version: 1.10` is "1.1".
+    """
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() if value < 2**63:
+            return str(value)
+        case float():
+            return _go_float(value)
+        case _:
+            return None
+
+
+def as_json_number(value: float) -> int | float:
+    """Return a number as it arrives at the API server when helm sends it: whole ones without fraction and exponent.
+
+    What does not fit into 64 bits has gone through a float on its way.
+    """
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    single = float(value)
+    if single.is_integer() and abs(single) < _EXPONENT_FROM:
+        return int(Decimal(repr(single)))  # Go writes the shortest digits, and fills up with zeros
+    return single
+
+
+def _go_float(value: float) -> str:
+    """Go's FormatFloat(value, 'g', -1, 32): the shortest text of the same 32-bit number."""
+    single = _single(value)
+    if math.isinf(single):
+        return ".inf" if single > 0 else "-.inf"
+    for precision in range(9):
+        text = f"{single:.{precision}e}"
+        if _single(float(text)) == single:
+            break
+    mantissa, exponent = text.split("e")
+    if -4 <= int(exponent) < 6:
+        digits = len(mantissa.lstrip("-").replace(".", ""))
+        places = max(0, digits - 1 - int(exponent))
+        return f"{float(text):.{places}f}"
+    return text
+
+
+def _single(value: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)

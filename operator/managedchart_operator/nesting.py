@@ -1,0 +1,121 @@
+"""How deep what others write may be nested, and JSON that is read within that.
+
+The API server stores JSON of 10,000 levels wherever a schema preserves unknown fields, and managedFields repeat those
+levels. Whatever works on such a value level by level (Python's json, copy, pydantic's serializer, our own recursions)
+ends with an error at some hundred levels. So nothing deeper than `READ_LEVELS` is ever built from JSON of the API
+server: what is nested deeper is read as null. That is no loss for us: we never write back an object that was read, and
+a spec that is deeper than `MAX_LEVELS` is refused with its field's name (`reconcile.parse`), so one of which something
+was cut off is refused as well.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic_core import from_json
+
+# The most levels of the values of a chart, and of a spec that can be carried out. Values of real charts have some 15,
+# the largest schemas of CustomResourceDefinitions some 40. Below READ_LEVELS, since an object stands within a list or
+# an event, and its managedFields repeat the levels of its spec below a few of their own.
+MAX_LEVELS = 100
+# The most levels that are built: as many as pydantic's reader takes, whatever the version of Python. Python's json refuses
+# 995 in one and takes 9,997 in another.
+READ_LEVELS = 200
+# How much of a path names a place: people write short names, and anybody may write long ones.
+_SHOWN_STEPS = 4
+_SHOWN_NAME = 40
+
+# A text in JSON, or what opens and closes a level. A text without an end reaches to the end, so that each byte is
+# looked at once.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_QUOTE, _OPENING = ord('"'), frozenset(b"[{")
+
+
+async def read_json(text: bytes) -> Any:
+    """Return the value of a JSON text, with null for what is nested deeper than READ_LEVELS.
+
+    Raises ValueError for other texts. Most texts cost less than by json.loads; what is cut off is looked for in a
+    thread, since that takes 0.1 s a megabyte.
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        return await asyncio.to_thread(lambda: from_json(_cut(text)))
+
+
+async def shallow_json(text: bytes) -> bytes:
+    """Return a JSON text without what is nested deeper than READ_LEVELS, for another parser.
+
+    Raises ValueError for other texts.
+    """
+    try:
+        from_json(text)
+    except ValueError:
+        text = await asyncio.to_thread(_cut, text)
+        from_json(text)
+    return text
+
+
+def _cut(text: bytes) -> bytes:
+    kept: list[bytes] = []
+    level = start = 0
+    for token in _TOKEN.finditer(text):
+        first = text[token.start()]
+        if first == _QUOTE:
+            continue
+        if first in _OPENING:
+            if level == READ_LEVELS:
+                kept.append(text[start : token.start()])
+            level += 1
+        else:
+            level -= 1
+            if level == READ_LEVELS:
+                kept.append(b"null")
+                start = token.end()
+    return b"".join([*kept, text[start:]])
+
+
+def too_deep(value: dict[str, Any] | list[Any]) -> str | None:
+    """Return the path of a place that is nested deeper than MAX_LEVELS, like `values.a.b…`, or None where there is none.
+
+    A list or a mapping is a level; `value` itself does not count.
+    """
+    layer = [value]
+    for _ in range(MAX_LEVELS + 1):
+        layer = [inner for item in layer for inner in _values(item) if isinstance(inner, (dict, list))]
+        if not layer:
+            return None
+    return _path(value)
+
+
+def _values(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the lists and mappings directly within a value, each with the step that leads to it."""
+    if isinstance(value, dict):
+        yield from ((f".{key}", inner) for key, inner in value.items() if isinstance(inner, (dict, list)))
+    else:
+        yield from ((f"[{index}]", inner) for index, inner in enumerate(value) if isinstance(inner, (dict, list)))
+
+
+def _path(value: Any) -> str:
+    """Return the beginning of the path to a place that is nested too deep, found without recursion."""
+    steps: list[str] = []
+    ways = [_children(value)]
+    while len(ways) <= MAX_LEVELS + 1:
+        found = next(ways[-1], None)
+        if found is None:
+            ways.pop()
+            steps.pop()
+        else:
+            step, inner = found
+            steps.append(step)
+            ways.append(_children(inner))
+    return "".join(_shortened(step) for step in steps[:_SHOWN_STEPS]).removeprefix(".") + "…"
+
+
+def _shortened(step: str) -> str:
+    return step if len(step) <= _SHOWN_NAME else step[: _SHOWN_NAME - 1] + "…"

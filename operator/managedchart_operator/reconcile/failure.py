@@ -1,0 +1,34 @@
+"""What a failed run has to do with the revisions of its release: whether it made the newest, and whether that was applied.
+
+Only what is proven here counts as failed, and may be rolled back.
+"""
+
+from managedchart_operator.api.status import Phase
+from managedchart_operator.errors import OperatorError
+from managedchart_operator.helm.storage import FAILED, Revision
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.work import Work
+
+_AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
+
+
+def newest_if_made(work: Work) -> Revision | None:
+    """Return the newest revision if the run that has failed made it, or continued the run that did."""
+    newest, attempt = work.release.newest, work.recorder.status.attempt
+    deployed = work.recorder.failed_phase in (Phase.EXEC, *_AFTER_EXEC)
+    return newest if deployed and newest is not None and attempt and newest.is_of(attempt.id) else None
+
+
+def unremedied(work: Work) -> int | None:
+    """Return the revision that failed before, if what was to be done about it has not been done yet."""
+    newest, known = work.release.newest, work.recorder.status.last_failure
+    if newest is None or known is None or known.revision is None or newest.status != FAILED:
+        return None
+    return known.revision if work.release.ownership.made(newest) and known.revision <= newest.number else None
+
+
+def was_applied(work: Work, error: OperatorError) -> bool:
+    """Whether the upgrade had changed the cluster when it failed, and failed for what it is, not for the API server's state."""
+    if error.reason is Reason.API_UNAVAILABLE:
+        return False
+    return work.recorder.failed_phase in _AFTER_EXEC or work.release.evidence.applied

@@ -1,0 +1,67 @@
+"""Keeps the releases when the operator is removed.
+
+Deleting the CRD deletes every ManagedChart, and deleting the operator's namespace deletes those in it. Nobody asked for the
+end of the releases then, so the ManagedCharts are let go and the releases stay as they are. In doubt a release is kept: it
+can still be uninstalled later.
+"""
+
+from dataclasses import dataclass
+
+from managedchart_operator.api.resource import DEFINITION, ManagedChart
+from managedchart_operator.errors import ReleaseKeptError
+from managedchart_operator.kube.definition import Definition, DefinitionState
+from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
+from managedchart_operator.reconcile.release import HelmRelease
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRemoval:
+    """Tells which ManagedCharts are deleted only because the operator is being removed."""
+
+    definition: Definition
+    namespaces: Namespaces
+    own_namespace: str | None
+    """Where the operator is installed."""
+    uninstall_with_crd: bool
+    """Whether the deletion of the CRD uninstalls the releases like any other deletion."""
+
+    async def why_kept(self, chart: ManagedChart) -> str | None:
+        """Return why a ManagedChart that is being deleted leaves its release, or None where it does not. Raises KubeError."""
+        if not self.uninstall_with_crd and (why := crd_keeps(chart, await self.definition.state())):
+            return why
+        namespace = chart.key.namespace
+        if namespace == self.own_namespace and await self.namespaces.state(namespace) is not NamespaceState.ACTIVE:
+            return f"the operator's own namespace {namespace} is being deleted"
+        return None
+
+    async def check(self, chart: ManagedChart) -> None:
+        """Raise ReleaseKeptError where `why_kept` has a reason; KubeError."""
+        if why := await self.why_kept(chart):
+            raise ReleaseKeptError(why)
+
+
+def crd_keeps(chart: ManagedChart, definition: DefinitionState | None) -> str | None:
+    """Return why the state of the CRD keeps the release of a ManagedChart that is being deleted, or None.
+
+    Also of one whose own deletion was requested earlier: while the CRD is being deleted nobody can tell what was meant. One
+    whose deletion is older than the CRD was stored under an earlier CRD that was removed by force (without its finalizer the
+    API server forgets the CRD and keeps the objects), and is most likely deleted because of that one.
+    """
+    if definition is None:
+        return f"the CRD {DEFINITION} was deleted"
+    if definition.deleting:
+        return f"the CRD {DEFINITION} is being deleted"
+    # Both are times of the API server in the same form, in whole seconds.
+    if chart.deletion_requested <= definition.created:
+        return f"its deletion was requested before the CRD {DEFINITION} was installed again"
+    return None
+
+
+def kept_release(release: HelmRelease, why: str) -> str:
+    """Say for the log which release stays although its ManagedChart is deleted, and how to remove it after all."""
+    newest = release.newest
+    state = f"revision {newest.number}, {newest.status}" if newest else "no revision is left"
+    return (
+        f"let go without an uninstall: {why}. The release {release.name} in namespace {release.namespace} ({state}) stays; to"
+        f" remove it: helm uninstall {release.name} --namespace {release.namespace}"
+    )

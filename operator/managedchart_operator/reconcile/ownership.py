@@ -1,0 +1,86 @@
+"""Whose a release is: what its revisions, and our own records of them, prove.
+
+Whatever destroys (uninstall, rollback, deletion of CRDs) asks here first, and without proof it leaves the release alone.
+Labels of the release Secrets are the proof. helm carries labels over to the next revision, also when somebody runs it by
+hand, so a label alone shows only that a revision descends from one of ours; that we made it shows the attempt label, which
+names the number that it was made for. A rollback of ours carries the labels of its target; the status records it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
+from managedchart_operator.helm.storage import DEPLOYED, SUPERSEDED, Revision
+from managedchart_operator.times import read_time
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What one ManagedChart can prove about the revisions of its release. `uid` is that of the ManagedChart."""
+
+    uid: str
+    recorded: Mapping[int, float] = field(default_factory=dict)
+    """The revisions that the status records as made by this resource, rollbacks included: when their runs ended, by number."""
+    recorded_good: frozenset[int] = frozenset()
+    """Those of them that were deployed then."""
+    destroyed: bool = False
+    """Whether the last run that ended has uninstalled the release, so that the records speak of the past."""
+
+    @classmethod
+    def of(cls, uid: str, status: ManagedChartStatus) -> Self:
+        """Take the records from the status of the ManagedChart."""
+        return cls(
+            uid,
+            recorded={record.revision: _ended(record) for record in status.history},
+            recorded_good=frozenset(record.revision for record in status.history if record.outcome == DEPLOYED),
+            destroyed=status.phase is Phase.DESTROYED,
+        )
+
+    def made(self, revision: Revision) -> bool:
+        """Whether this resource's operator made the revision."""
+        if revision.owner != self.uid:
+            return False
+        return revision.made_as == revision.number or self._is_recorded(revision)
+
+    def deployed(self, revisions: Iterable[Revision]) -> bool:
+        """Whether this resource has deployed the release of these revisions, newest first; also one that is gone since.
+
+        A release of somebody else that has the same name, now that ours is gone, is not ours.
+        """
+        known = tuple(revisions)
+        if not known:
+            return bool(self.recorded_good) and not self.destroyed
+        return known[0].owner == self.uid and any(map(self._was_good, known))
+
+    def owns(self, revisions: Iterable[Revision]) -> bool:
+        """Whether the release of these revisions, newest first, is this resource's to uninstall.
+
+        It is if this resource began it, or has deployed it after others had. A release that others made, and that this
+        resource only failed to upgrade, stays theirs.
+        """
+        known = tuple(revisions)
+        if not known or known[0].owner != self.uid:
+            return False
+        return all(revision.owner == self.uid for revision in known) or self.deployed(known)
+
+    def was_good(self, revision: Revision) -> bool:
+        """Whether the records show that a run of this resource ended well with this revision."""
+        return revision.number in self.recorded_good and self._is_recorded(revision)
+
+    def failed(self, revision: Revision) -> bool:
+        """Whether the records show that a run of this resource failed with this revision."""
+        return revision.number not in self.recorded_good and self._is_recorded(revision)
+
+    def _was_good(self, revision: Revision) -> bool:
+        return self.made(revision) and (revision.status in (DEPLOYED, SUPERSEDED) or self.was_good(revision))
+
+    def _is_recorded(self, revision: Revision) -> bool:
+        # A release that was removed and made again counts from 1, so an older record may have the number of a newer revision.
+        ended = self.recorded.get(revision.number)
+        return ended is not None and (revision.stored_at or 0.0) <= ended + 1
+
+
+def _ended(record: RevisionRecord) -> float:
+    ended = read_time(record.time)
+    return ended.timestamp() if ended else 0.0

@@ -1,0 +1,38 @@
+"""Which objects of a release keep data in volume claims.
+
+A failed first install that has them is not uninstalled: claims outlive it, and the next install would generate another password
+for the data that is still there.
+Source: Kubernetes documentation, "StatefulSets", PersistentVolumeClaim retention.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from managedchart_operator.helm.manifest import ManifestError, parse_manifest
+
+_WHAT_CANNOT_BE_READ = "objects that cannot be read"
+
+
+def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
+    """Name the objects of the manifests that keep data, each once; what cannot be read is taken for one."""
+    found: dict[str, None] = {}
+    for manifest in manifests:
+        try:
+            objects = parse_manifest(manifest)
+        except ManifestError:
+            found[_WHAT_CANNOT_BE_READ] = None
+            continue
+        for item in objects:
+            if _keeps_data(item):
+                found[f"{item['kind']} {(item.get('metadata') or {}).get('name')}"] = None
+    return tuple(found)
+
+
+def _keeps_data(item: Mapping[str, Any]) -> bool:
+    if item["kind"] == "PersistentVolumeClaim":
+        return True
+    spec = item.get("spec")
+    if item["kind"] != "StatefulSet" or not isinstance(spec, dict) or not spec.get("volumeClaimTemplates"):
+        return False
+    retention = spec.get("persistentVolumeClaimRetentionPolicy")
+    return not (isinstance(retention, dict) and retention.get("whenDeleted") == "Delete")

@@ -1,0 +1,18 @@
+"""Times that others wrote, as Kubernetes writes them (RFC 3339)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+
+def read_time(text: Any) -> datetime | None:
+    """Return the time in UTC; None for none, and for what is not a time.
+
+    The API server takes years that Python does not have: `0000-01-01T00:00:00Z`.
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

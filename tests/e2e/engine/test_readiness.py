@@ -1,0 +1,289 @@
+"""Ready means ready: what cannot or need not become ready is not waited for, and what has failed is told at once."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import REPOSITORY
+from e2e.fields.steps import WEB, config, delete, deploy, small
+from harness.chart_files import chart_files, write_chart
+from harness.cluster import Cluster, condition_of, managedchart
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+FAIL = "devcluster.managedchart.dev/fail"
+SLOW = {FAIL: "slow", "devcluster.managedchart.dev/delay-seconds": "3"}
+NEVER = {FAIL: "never"}
+# For what is to be over long before its timeout; the tests themselves wait for a minute at most.
+LONG = "300s"
+BRIEF: dict[str, Any] = {"timeout": "4s", "retry": {"limit": 0}}
+
+
+def pods(annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """Build a pod template."""
+    containers = [{"name": "main", "image": "registry.example/one:1"}]
+    return {
+        "metadata": {"labels": {"app": "one"}, "annotations": {**(annotations or {})}},
+        "spec": {"containers": containers, **spec},
+    }
+
+
+def workload(kind: str, annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """Build a Deployment or a DaemonSet."""
+    selector = {"matchLabels": {"app": "one"}}
+    meta = {"name": "one"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": meta,
+        "spec": {"selector": selector, "template": pods(annotations), **spec},
+    }
+
+
+def job(annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """Build a Job of one try."""
+    template = pods(annotations, restartPolicy="Never")
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "migrate"},
+        "spec": {"backoffLimit": 0, "template": template, **spec},
+    }
+
+
+def raw(*objects: dict[str, Any]) -> dict[str, Any]:
+    """Return the values by which the chart renders these objects."""
+    return {"objects": list(objects)}
+
+
+def gone(cluster: Cluster, ns: str, name: str) -> bool:
+    """Whether there is no such Job."""
+    return cluster.get(f"/apis/batch/v1/namespaces/{ns}/jobs/{name}") is None
+
+
+# ---- Jobs
+
+
+@pytest.mark.parametrize("ttl", [0, 1])
+def test_a_job_that_its_ttl_deletes_does_not_fail_the_release(cluster: Cluster, ns: str, ttl: int) -> None:
+    """Neither an install nor an upgrade, while another object is still waited for."""
+    values = raw(job(ttlSecondsAfterFinished=ttl), workload("Deployment", SLOW))
+    chart = deploy(cluster, ns, "one", RAW, values=values, timeout="30s")
+    assert gone(cluster, ns, "migrate")
+    values["objects"][1]["spec"]["template"]["metadata"]["annotations"]["example.com/changed"] = "yes"
+    chart = deploy(cluster, ns, "one", RAW, values=values, timeout="30s")
+    assert chart["status"]["release"]["revision"] == 2
+    assert "lastFailure" not in chart["status"]
+
+
+def test_a_failed_job_that_its_ttl_deletes_is_told_at_once(cluster: Cluster, ns: str) -> None:
+    """Its timeout would be five minutes; what else is waited for never becomes ready."""
+    values = raw(job({FAIL: "job-fail"}, ttlSecondsAfterFinished=0), workload("Deployment", NEVER))
+    cluster.apply(managedchart("one", RAW, values=values, timeout=LONG, retry={"limit": 0}), namespace=ns)
+    failure = cluster.wait_failed(ns, "one", "JobBackoffLimit")["status"]["lastFailure"]
+    assert "migrate" in failure["message"]
+    assert "deadline" not in failure["helmError"]
+
+
+def test_a_suspended_job_is_not_waited_for(cluster: Cluster, ns: str) -> None:
+    deploy(cluster, ns, "one", RAW, values=raw(job(suspend=True)), **BRIEF)
+
+
+def test_a_job_that_somebody_has_suspended_is_not_waited_for(cluster: Cluster, ns: str) -> None:
+    """Only the object in the cluster shows it."""
+    deploy(cluster, ns, "one", RAW, values=raw(job(NEVER)), wait=False)
+    patch = json.dumps({"spec": {"suspend": True}})
+    cluster.kubectl("patch", "job", "migrate", f"--namespace={ns}", "--type=merge", f"-p={patch}")
+    extra = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}}
+    deploy(cluster, ns, "one", RAW, values=raw(job(NEVER), extra), **BRIEF)
+
+
+HOOK = """
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: hook
+  annotations:
+    helm.sh/hook: WHEN
+data: {a: b}
+"""
+
+
+def test_a_suspended_job_that_helm_waits_for_is_named(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    """A chart with late hooks is left to helm's own wait, whose timeout names no cause."""
+    chart = small(
+        chart_root, name="suspended", job=json.dumps(job(suspend=True)), hook=HOOK.replace("WHEN", "post-install")
+    )
+    cluster.apply(managedchart("one", chart, **BRIEF), namespace=ns)
+    failure = cluster.wait_failed(ns, "one", "Timeout")["status"]["lastFailure"]
+    assert failure["message"] == f"Job {ns}/migrate is suspended, so it does not run"
+    assert f"kubectl -n {ns} patch job migrate" in failure["hint"]
+
+
+# ---- Deployments and DaemonSets
+
+
+def test_a_deployment_that_is_paused_in_the_cluster_is_not_waited_for(cluster: Cluster, ns: str) -> None:
+    """As helm does: `kubectl rollout pause` says that its pods are not to be replaced now."""
+    deploy(cluster, ns, "web", WEB)
+    cluster.kubectl("rollout", "pause", "deployment", "web", f"--namespace={ns}")
+    chart = deploy(cluster, ns, "web", WEB, values={"podAnnotations": NEVER}, **BRIEF)
+    assert chart["status"]["release"]["revision"] == 2
+
+
+def test_a_daemon_set_whose_pods_are_replaced_by_hand_does_not_wait_for_that(cluster: Cluster, ns: str) -> None:
+    strategy = {"updateStrategy": {"type": "OnDelete"}}
+    deploy(cluster, ns, "one", RAW, values=raw(workload("DaemonSet", **strategy)), **BRIEF)
+    changed = workload("DaemonSet", {"example.com/changed": "yes"}, **strategy)
+    chart = deploy(cluster, ns, "one", RAW, values=raw(changed), **BRIEF)
+    assert chart["status"]["release"]["revision"] == 2
+
+
+# ---- custom resources
+
+ANY_STATUS = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: rollabouts.readiness.example.com}
+spec:
+  group: readiness.example.com
+  scope: Namespaced
+  names: {kind: Rollabout, listKind: RollaboutList, plural: rollabouts, singular: rollabout}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+RESOURCE = """
+apiVersion: readiness.example.com/v1
+kind: Rollabout
+metadata: {name: one}
+spec: {}
+status: {{ toJson .Values.status }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "ready"),
+    [
+        ({"observedGeneration": "1"}, True),
+        ({"observedGeneration": "none", "conditions": "none"}, True),
+        ({"observedGeneration": "0"}, False),
+        ({"conditions": [{"type": "Ready", "status": True}]}, True),
+        ({"conditions": [{"type": "Ready", "status": False, "message": "no version yet"}]}, False),
+    ],
+    ids=["text", "no number", "older", "boolean", "boolean false"],
+)
+def test_a_status_of_another_type_is_read_as_what_it_means(
+    cluster: Cluster, ns: str, chart_root: Path, status: dict[str, Any], *, ready: bool
+) -> None:
+    """helm's own wait never ends for these. Argo Rollouts writes its observedGeneration as text."""
+    files = {**chart_files("rollabout", resource=RESOURCE), "crds/rollabouts.yaml": ANY_STATUS}
+    chart = {"path": str(write_chart(chart_root / "rollabout", files))}
+    if ready:
+        deploy(cluster, ns, "one", chart, values={"status": status}, **BRIEF)
+        return
+    cluster.apply(managedchart("one", chart, values={"status": status}, **BRIEF), namespace=ns)
+    cluster.wait_failed(ns, "one", "Timeout")
+
+
+# ---- claims
+
+
+@pytest.fixture
+def late_class(cluster: Cluster, ns: str) -> Iterator[str]:
+    """A StorageClass that binds a claim once a pod mounts it; no program makes volumes for it."""
+    name = f"late-{ns}"[:60]
+    cluster.apply(
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": name},
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
+    )
+    yield name
+    cluster.delete(f"/apis/storage.k8s.io/v1/storageclasses/{name}")
+
+
+def claim(storage_class: str) -> dict[str, Any]:
+    """Build a claim of a class."""
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": spec}
+
+
+VOLUMES = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}
+
+
+def test_a_claim_that_only_a_cron_job_mounts_is_not_waited_for(cluster: Cluster, ns: str, late_class: str) -> None:
+    """It is bound when the CronJob first runs, tonight."""
+    spec = {"schedule": "0 3 1 1 *", "jobTemplate": {"spec": {"template": pods(restartPolicy="Never", **VOLUMES)}}}
+    backup = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "backup"}, "spec": spec}
+    idle = workload("Deployment", replicas=0)
+    idle["spec"]["template"]["spec"] |= VOLUMES
+    deploy(cluster, ns, "one", RAW, values=raw(claim(late_class), backup, idle), **BRIEF)
+
+
+def test_a_claim_that_a_pod_mounts_is_waited_for(cluster: Cluster, ns: str, late_class: str) -> None:
+    """Nothing makes its volume, which the scheduler says of the pod."""
+    user = workload("Deployment")
+    user["spec"]["template"]["spec"] |= VOLUMES
+    cluster.apply(managedchart("one", RAW, values=raw(claim(late_class), user), **BRIEF), namespace=ns)
+    failure = cluster.wait_failed(ns, "one")["status"]["lastFailure"]
+    assert failure["reason"] in ("VolumeUnbound", "Unschedulable")
+    assert "PersistentVolumeClaim" in failure["helmError"]
+
+
+def test_a_claim_without_a_pod_that_helm_waits_for_is_told_in_the_words_of_its_event(
+    cluster: Cluster, ns: str, late_class: str, chart_root: Path
+) -> None:
+    chart = small(
+        chart_root, name="late-claim", claim=json.dumps(claim(late_class)), hook=HOOK.replace("WHEN", "post-install")
+    )
+    cluster.apply(managedchart("one", chart, **BRIEF), namespace=ns)
+    failure = cluster.wait_failed(ns, "one", "VolumeUnbound")["status"]["lastFailure"]
+    assert "waiting for first consumer to be created before binding" in failure["message"]
+    assert failure["rootCause"]["kind"] == "PersistentVolumeClaim"
+
+
+# ---- what is rendered
+
+
+def test_a_hook_whose_annotation_goes_on_in_the_next_line_runs_after_the_wait(
+    cluster: Cluster, ns: str, chart_root: Path
+) -> None:
+    hook = HOOK.replace("WHEN", "pre-upgrade,\n      post-install")
+    chart = small(chart_root, name="two-lines", web=json.dumps(workload("Deployment", SLOW)), hook=hook)
+    cluster.apply(managedchart("one", chart), namespace=ns)
+    path = f"/apis/apps/v1/namespaces/{ns}/deployments"
+    cluster.wait(path, "one", lambda found: found, what="there")
+    assert cluster.revisions(ns, "one") == [(1, "pending-install")]
+    assert config(cluster, ns, "hook") is None
+    cluster.wait_ready(ns, "one")
+    assert config(cluster, ns, "hook") == {"a": "b"}
+
+
+def test_items_of_a_typed_list_are_waited_for_and_removed(cluster: Cluster, ns: str) -> None:
+    """They name no kind of their own; the release was Ready while their image could not be pulled."""
+    item = {name: value for name, value in workload("Deployment").items() if name in ("metadata", "spec")}
+    listed = {"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [item]}
+    deploy(cluster, ns, "one", RAW, values=raw(listed), timeout="30s")
+    item["spec"]["template"] = pods({FAIL: "image"})
+    begun = time.monotonic()
+    cluster.apply(managedchart("one", RAW, values=raw(listed), timeout=LONG, retry={"limit": 0}), namespace=ns)
+    chart = cluster.wait_failed(ns, "one", "ImagePull")
+    assert time.monotonic() - begun < 60
+    assert condition_of(chart, "Ready")["status"] == "False"
+    delete(cluster, ns, "one")
+    assert cluster.items(f"/apis/apps/v1/namespaces/{ns}/deployments") == []

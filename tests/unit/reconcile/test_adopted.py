@@ -1,0 +1,86 @@
+"""What a failed deployment must leave, since it was there before."""
+
+from typing import Any, cast
+
+import pytest
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reconcile.adopted import adopted_objects, was_adopted
+from unit.reconcile.fakes import unavailable
+
+SINCE = 1_767_225_600.0
+"""2026-01-01T00:00:00Z, when the revision's Secret was made."""
+MARK = {"f:metadata": {"f:annotations": {"f:meta.helm.sh/release-name": {}}}}
+
+
+def live(created: str | None = "2026-01-01T00:00:00Z", **managers: Any) -> dict[str, Any]:
+    """An object as the API server has it: when it was made, and who manages which of its fields."""
+    fields = [{"manager": manager, "fieldsV1": owned} for manager, owned in managers.items()]
+    return {"metadata": {"name": "x", "creationTimestamp": created, "managedFields": fields}}
+
+
+@pytest.mark.parametrize(
+    ("found", "adopted"),
+    [
+        (live(helm=MARK), False),
+        (live("2026-01-01T00:00:09Z", helm=MARK, hpa={"f:spec": {"f:replicas": {}}}), False),
+        (live("2025-12-31T23:59:59Z", helm=MARK), True),
+        (live(helm=MARK, kubectl=MARK), True),
+        (live(helm=MARK, eks={"f:data": {}, **MARK}), True),
+        (live(helm=MARK, odd={"f:metadata": "text"}), False),
+        (live(None, helm=MARK), True),
+        (live("yesterday", helm=MARK), True),
+    ],
+    ids=[
+        "made",
+        "made and scaled",
+        "older",
+        "marked by hand",
+        "marked by another",
+        "odd fields",
+        "no time",
+        "odd time",
+    ],
+)
+def test_an_object_was_adopted_if_older_or_marked_by_others(found: dict[str, Any], *, adopted: bool) -> None:
+    assert was_adopted(found, since=SINCE) == adopted
+
+
+def test_without_the_revisions_time_everything_may_be_adopted() -> None:
+    assert was_adopted(live("2026-06-01T00:00:00Z", helm=MARK), since=None)
+
+
+class Held:
+    """Objects by name; `error` is what reading them raises."""
+
+    def __init__(self, error: KubeError | None = None, **held: dict[str, Any]) -> None:
+        self.held = held
+        self.error = error
+
+    async def namespaced(self, _version: str, kind: str) -> bool:
+        return kind != "ClusterRole"
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+        if self.error:
+            raise self.error
+        return self.held.get(ref.name)
+
+
+RENDERED = [
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "old"}},
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}},
+    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "role"}},
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "gone"}},
+]
+
+
+async def test_the_adopted_objects_of_a_release_are_named() -> None:
+    held = Held(old=live("2025-01-01T00:00:00Z"), new=live(), role=live(kubectl=MARK))
+    found = await adopted_objects(cast("Any", held), RENDERED, namespace="apps", since=SINCE)
+    assert list(map(str, found)) == ["ConfigMap apps/old", "ClusterRole role"]
+
+
+async def test_what_cannot_be_read_is_not_taken_for_made() -> None:
+    with pytest.raises(KubeError):
+        await adopted_objects(cast("Any", Held(unavailable())), RENDERED, namespace="apps", since=SINCE)

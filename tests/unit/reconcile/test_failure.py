@@ -1,0 +1,94 @@
+"""Which revision a failed run has to answer for, and whether it had changed the cluster."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from managedchart_operator.api.status import AttemptStatus, LastFailure, ManagedChartStatus, Phase
+from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied
+from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.work import Work
+
+OURS = Revision(2, "failed", "v2", owner="uid", attempt="this", made_as=2)
+OTHERS = replace(OURS, owner=None, attempt=None, made_as=None)
+
+
+def work(
+    newest: Revision | None, *, phase: Phase | None = Phase.EXEC, known: int | None = None, applied: bool = False
+) -> Work:
+    """A run that has failed in a phase; `known` is the revision that failed before it."""
+    failure = LastFailure(phase="Exec", reason="Timeout", message="x", time="2026-01-01T00:00:00Z", revision=known)
+    attempt = AttemptStatus(id="this", operation="Upgrade", started_at="2026-01-01T00:00:00Z")
+    status = ManagedChartStatus(attempt=attempt, last_failure=failure)
+    evidence = SimpleNamespace(applied=applied)
+    return cast(
+        "Any",
+        SimpleNamespace(
+            release=SimpleNamespace(newest=newest, ownership=Ownership("uid"), evidence=evidence),
+            recorder=SimpleNamespace(status=status, failed_phase=phase),
+        ),
+    )
+
+
+@pytest.mark.parametrize("phase", [Phase.EXEC, Phase.POST_EXEC, Phase.VALIDATE])
+def test_a_run_answers_for_the_revision_that_it_made(phase: Phase) -> None:
+    assert newest_if_made(work(OURS, phase=phase)) is OURS
+
+
+@pytest.mark.parametrize(
+    ("newest", "phase"),
+    [
+        (None, Phase.EXEC),
+        (OTHERS, Phase.EXEC),
+        (replace(OURS, attempt="another"), Phase.EXEC),
+        (replace(OURS, number=3), Phase.EXEC),
+        (OURS, Phase.PRE_EXEC),
+        (OURS, None),
+    ],
+    ids=["none", "of others", "of another run", "carried over by hand", "before exec", "no phase"],
+)
+def test_a_run_answers_for_nothing_else(newest: Revision | None, phase: Phase | None) -> None:
+    assert newest_if_made(work(newest, phase=phase)) is None
+
+
+@pytest.mark.parametrize(
+    ("newest", "known", "left"),
+    [
+        (OURS, 2, 2),
+        (OURS, 1, 1),
+        (OURS, None, None),
+        (OURS, 3, None),
+        (OTHERS, 2, None),
+        (replace(OURS, status="deployed"), 2, None),
+        (None, 2, None),
+    ],
+)
+def test_a_failure_stays_to_be_remedied_until_it_is(
+    newest: Revision | None, known: int | None, left: int | None
+) -> None:
+    """Also when the next run fails before it has made a revision; never for a revision of others."""
+    assert unremedied(work(newest, known=known)) == left
+
+
+@pytest.mark.parametrize(
+    ("phase", "applied", "reason", "disturbed"),
+    [
+        (Phase.EXEC, True, Reason.IMAGE_PULL, True),
+        (Phase.EXEC, True, Reason.QUOTA_EXCEEDED, True),
+        (Phase.EXEC, False, Reason.ADMISSION_REFUSED, False),
+        (Phase.EXEC, False, Reason.HOOK_FAILED, False),
+        (Phase.EXEC, True, Reason.API_UNAVAILABLE, False),
+        (Phase.VALIDATE, False, Reason.LIFECYCLE_FAILED, True),
+        (Phase.POST_EXEC, False, Reason.API_UNAVAILABLE, False),
+    ],
+)
+def test_an_upgrade_disturbs_once_it_is_applied(
+    phase: Phase, *, applied: bool, reason: Reason, disturbed: bool
+) -> None:
+    error: OperatorError = HelmError("x", reason=reason, transient=True)
+    assert was_applied(work(OURS, phase=phase, applied=applied), error) is disturbed

@@ -1,0 +1,99 @@
+"""Which CRDs the installed chart brings: from the release Secret, and from the chart where it can be had."""
+
+import base64
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.errors import ChartError, HelmError, KubeError
+from managedchart_operator.helm.charts import Chart
+from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.lifecycle.context import ChartCrds
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.installed_crds import installed_crds
+
+REPOSITORY = ChartSource(repository="https://charts.example.com", name="web", version="2.x")
+CRD = "kind: CustomResourceDefinition\nmetadata: {name: %s}\n"
+
+
+def stored(*names: str, chart: str = "web") -> StoredRelease:
+    files = [{"name": f"crds/{name}.yaml", "data": base64.b64encode((CRD % name).encode()).decode()} for name in names]
+    return StoredRelease({"chart": {"metadata": {"name": chart, "version": "1.5.0"}, "files": files}})
+
+
+class Cluster:
+    """The stored release, the charts and helm in one; `error` is what the fetch of the chart or the read ends with."""
+
+    def __init__(self, release: StoredRelease | HelmError | KubeError | None, fetch: ChartError | None = None) -> None:
+        self.release = release
+        self.error = fetch
+        self.fetched: list[ChartSource] = []
+
+    async def read_stored(self) -> StoredRelease | None:
+        if isinstance(self.release, Exception):
+            raise self.release
+        return self.release
+
+    async def fetch(self, source: ChartSource) -> Chart:
+        self.fetched.append(source)
+        if self.error:
+            raise self.error
+        return Chart(Path("/cache/web"), "web", "1.5.0", None, "digest", late_hooks=False)
+
+    async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
+        assert arguments == ["show", "crds", "/cache/web"]
+        return HelmOutput((CRD % "own" + "---\n" + CRD % "subchart").encode(), "", 0, 0.0)
+
+    async def crds(self, source: ChartSource = REPOSITORY) -> ChartCrds:
+        tools = SimpleNamespace(charts=self, helm=self)
+        return await installed_crds(cast("Any", tools), cast("Any", self), source)
+
+
+async def test_the_chart_is_fetched_in_the_installed_version() -> None:
+    """The spec may ask for another by now; of a path there is only what it holds now."""
+    cluster = Cluster(stored("own"))
+    assert await cluster.crds() == ChartCrds(frozenset({"own", "subchart"}))
+    await cluster.crds(ChartSource(path="/charts/web"))
+    assert [source.version for source in cluster.fetched] == ["1.5.0", None]
+
+
+async def test_without_a_release_the_chart_of_the_spec_answers() -> None:
+    cluster = Cluster(None)
+    assert await cluster.crds() == ChartCrds(frozenset({"own", "subchart"}))
+    assert cluster.fetched == [REPOSITORY]
+
+
+async def test_a_chart_that_cannot_be_had_leaves_what_is_stored() -> None:
+    gone = ChartError("the repository does not answer", reason=Reason.CHART_SOURCE_UNAVAILABLE, transient=True)
+    found = await Cluster(stored("own"), fetch=gone).crds()
+    assert found == ChartCrds(frozenset({"own"}), incomplete="the repository does not answer")
+
+
+async def test_another_chart_says_nothing_of_the_installed_one() -> None:
+    found = await Cluster(stored("own", chart="other")).crds()
+    assert found == ChartCrds(frozenset({"own"}), incomplete="the chart other is installed, but the spec names web")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [{"name": "crds/a.yaml", "data": "abc"}, {"name": "crds/a.yaml", "data": base64.b64encode(b"a: {").decode()}],
+    ids=["no base64", "no YAML"],
+)
+async def test_a_stored_file_that_cannot_be_read_is_not_an_error(file: dict[str, str]) -> None:
+    found = await Cluster(StoredRelease({"chart": {"files": [file]}})).crds()
+    assert found.incomplete is not None
+
+
+async def test_a_release_that_cannot_be_read_is_not_an_error() -> None:
+    garbage = HelmError("the release Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)
+    assert (await Cluster(garbage).crds()).incomplete == "the release Secret cannot be read"
+
+
+async def test_an_api_server_that_does_not_answer_is_an_error() -> None:
+    silent = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
+    with pytest.raises(KubeError):
+        await Cluster(silent).crds()

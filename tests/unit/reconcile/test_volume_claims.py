@@ -1,0 +1,29 @@
+"""Which failed first installs have data that an uninstall would leave behind."""
+
+import pytest
+
+from managedchart_operator.reconcile.volume_claims import claims_of
+
+CLAIM = "kind: PersistentVolumeClaim\nmetadata: {name: files}\n"
+STATEFUL_SET = "kind: StatefulSet\nmetadata: {name: db}\nspec: {volumeClaimTemplates: [{metadata: {name: data}}]%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "named"),
+    [
+        (CLAIM, ("PersistentVolumeClaim files",)),
+        (STATEFUL_SET % "", ("StatefulSet db",)),
+        (
+            STATEFUL_SET % ", persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Delete}",
+            ("StatefulSet db",),
+        ),
+        (STATEFUL_SET % ", persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}", ()),
+        ("kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 1}\n", ()),
+        ("kind: StatefulSet\nmetadata: {name: db}\nspec: [1]\n", ()),
+        ("kind: Deployment\nmetadata: {name: web}\nspec: {volumeClaimTemplates: [{}]}\n", ()),
+        (f"{CLAIM}---\n{STATEFUL_SET % ''}", ("PersistentVolumeClaim files", "StatefulSet db")),
+        ("kind: [", ("objects that cannot be read",)),
+    ],
+)
+def test_claims_are_found_where_data_outlives_an_uninstall(manifest: str, named: tuple[str, ...]) -> None:
+    assert claims_of([manifest, manifest]) == named

@@ -1,0 +1,113 @@
+"""JSON of any nesting is read, and what is nested too deep is named."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS, read_json, shallow_json, too_deep
+
+DOCUMENTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
+    max_leaves=20,
+)
+
+
+def nested(levels: int, *, opening: str = '{"a":', closing: str = "}") -> str:
+    return opening * levels + "1" + closing * levels
+
+
+def levels_of(value: Any) -> int:
+    count = 0
+    while isinstance(value, (dict, list)):
+        value = next(iter(value.values() if isinstance(value, dict) else value))
+        count += 1
+    return count
+
+
+@given(DOCUMENTS, st.booleans())
+async def test_json_means_what_it_means_to_python(document: Any, ascii_only: bool) -> None:
+    """Also numbers: the digest of a spec must not change with the reader."""
+    text = json.dumps(document, ensure_ascii=ascii_only).encode()
+    read = await read_json(text)
+    assert read == json.loads(text)
+    assert json.dumps(read) == json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize("opening", ['{"a":', '[{"]}": "[{\\"", "a":'])
+@pytest.mark.parametrize("levels", [READ_LEVELS + 20, 2_000, 9_990, 200_000])
+async def test_what_is_nested_too_deep_is_read_as_null(opening: str, levels: int) -> None:
+    """What stands beside it is read, before and after; brackets within texts are no levels."""
+    closing = "}]" if opening.startswith("[") else "}"
+    deep = nested(levels, opening=opening, closing=closing)
+    read = await read_json(f'{{"before": "\\\\", "deep": {deep}, "after": [1, {{"b": "}}"}}]}}'.encode())
+    assert read["before"] == "\\"
+    assert read["after"] == [1, {"b": "}"}]
+    if opening == '{"a":':
+        assert levels_of(read) <= READ_LEVELS
+        assert levels_of(read["deep"]) == READ_LEVELS - 1
+
+
+async def test_each_of_many_deep_places_is_cut_off() -> None:
+    read = await read_json(f"[{','.join([nested(300)] * 3)}]".encode())
+    assert [levels_of(item) for item in read] == [READ_LEVELS - 1] * 3
+
+
+async def test_a_spec_of_all_levels_survives_within_a_list() -> None:
+    """A page of a list holds the object two levels deeper, and its managedFields repeat the spec."""
+    values, fields = nested(MAX_LEVELS), nested(MAX_LEVELS + 2)
+    item = f'{{"metadata": {{"managedFields": [{{"fieldsV1": {fields}}}]}}, "spec": {{"values": {values}}}}}'
+    page = f'{{"items": [{item}]}}'
+    assert await read_json(page.encode()) == json.loads(page)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"a": [1, 2', nested(2000)[:-5].encode(), b'{"a":' * 2000, b"<html>"])
+async def test_what_is_not_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="line 1 column"):
+        await read_json(text)
+
+
+async def test_looking_for_levels_takes_linear_time() -> None:
+    """A text that is cut off within a string full of quotes, as hostile as it can be."""
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="line 1 column"):
+        await read_json(b'{"a":' * 300 + b'"' + b'\\"' * 700_000)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("levels", [3, READ_LEVELS, READ_LEVELS + 1, 5000])
+async def test_another_parser_gets_json_that_it_can_read(levels: int) -> None:
+    shallow = await shallow_json(nested(levels).encode())
+    assert levels_of(json.loads(shallow)) == min(levels, READ_LEVELS)
+    if levels <= READ_LEVELS:
+        assert shallow == nested(levels).encode()
+
+
+# ---- which place
+
+
+@pytest.mark.parametrize("levels", [MAX_LEVELS - 1, MAX_LEVELS, MAX_LEVELS + 1, 900])
+@pytest.mark.parametrize("opening", ['{"a":', "["])
+def test_a_value_is_too_deep_beyond_the_bound(levels: int, opening: str) -> None:
+    value = {
+        "beside": [{}],
+        "values": json.loads(nested(levels, opening=opening, closing="]" if opening == "[" else "}")),
+    }
+    assert (too_deep(value) is None) == (levels <= MAX_LEVELS)
+
+
+def test_the_place_that_is_too_deep_is_named() -> None:
+    """By the beginning of its path, whatever lies beside it; long names are shortened."""
+    wide = {f"k{number}": [{"x": {}}] * 3 for number in range(100)}
+    value = {**wide, "values": {**wide, "list": [0, {}, {"n" * 500: json.loads(nested(MAX_LEVELS))}]}}
+    assert too_deep(value) == f"values.list[2].{'n' * 38}……"
