@@ -19,13 +19,17 @@ from typing import Any
 import yaml
 
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.ownership import RESOURCE_POLICY
 from managedchart_operator.helm.storage import decode, packed
+from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
 from managedchart_operator.reasons import Reason
 
-_POLICY, _KEEP = "helm.sh/resource-policy", "keep"
+_KEEP = "keep"
+# Of one document whose text is to change: as nodes, so many take 100 MiB. The largest CustomResourceDefinitions have a fifth.
+_EDITED_NODES = 100_000
 # As the API server bounds all data of a Secret (MaxSecretSize in its pkg/apis/core).
 _SECRET_BYTES = 1024 * 1024
-# What follows the dashes may be a comment, a carriage return, or the beginning of the document.
 _SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?\r?$", re.MULTILINE)
 # The separator and the comments above an object, like helm's `# Source: chart/templates/file.yaml`.
 _HEAD = re.compile(r"(?:---[ \t]*(?:#[^\n]*)?\r?\n)?(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
@@ -69,12 +73,12 @@ Editor = Callable[[Rendered], Edit | None]
 
 
 def rendered_in(manifest: str) -> list[Rendered]:
-    """Return the objects of a manifest, those of lists one by one. Documents that cannot be read are left out."""
-    return [found.named for text in _documents(manifest) for found in _read(text)]
+    """Return the objects of a manifest, those of lists one by one. Documents that helm cannot read are left out."""
+    return [named for text in _documents(manifest) for named in _named(text)]
 
 
 def rewrite(manifest: str, edit: Editor) -> str:
-    """Return the manifest with its objects changed as `edit` says. Documents that cannot be read stay as they are."""
+    """Return the manifest with its objects changed as `edit` says. Documents that helm cannot read stay as they are."""
     return "".join(_rewritten(text, edit) for text in _documents(manifest))
 
 
@@ -124,18 +128,41 @@ def _documents(manifest: str) -> Iterator[str]:
             yield manifest[start:end]
 
 
-def _read(document: str) -> "list[_Object]":
-    """Return the objects of a document; none where it cannot be read, or is nested deeper than any that helm has rendered."""
+def _named(document: str) -> list[Rendered]:
     try:
+        objects = outline(document)
+    except ManifestError:
+        return []
+    return [
+        Rendered(
+            item.get("apiVersion") or "",
+            item["kind"],
+            _meta(item).get("name") or "",
+            _meta(item).get("namespace") or "",
+        )
+        for item in objects
+    ]
+
+
+def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    return item.get("metadata") or {}
+
+
+def _read(document: str) -> "list[_Object]":
+    """Return the objects of a document as YAML nodes; none where that takes too much, or is nested too deep."""
+    try:
+        # Bounded before the nodes are built; they take 250 times the memory of the text.
+        data = document.encode()
+        for first_line, part in split(data):
+            read_document(part, first_line, Budget(bytes=len(data), nodes=_EDITED_NODES))
         return list(_objects(yaml.compose(document, Loader=yaml.CSafeLoader)))
-    except (yaml.YAMLError, RecursionError):
+    except (YamlError, yaml.YAMLError, RecursionError):
         return []
 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
     node: yaml.MappingNode
-    named: Rendered
     in_list: bool
 
     def edited(self, change: Edit | None) -> yaml.MappingNode | None:
@@ -149,7 +176,7 @@ class _Object:
                 return _with(self.node, "apiVersion", api_version)
             case Keep():
                 metadata = _mapping(self.node, "metadata")
-                annotations = _with(_mapping(metadata, "annotations"), _POLICY, _KEEP)
+                annotations = _with(_mapping(metadata, "annotations"), RESOURCE_POLICY, _KEEP)
                 return _with(self.node, "metadata", _with(metadata, "annotations", annotations))
 
     def has(self, change: Edit | None) -> bool:
@@ -160,41 +187,42 @@ class _Object:
             case Drop():
                 return False
             case Move(api_version):
-                return self.named.api_version == api_version
+                return _text(self.node, "apiVersion") == api_version
             case Keep():
-                policy = _text(_mapping(_mapping(self.node, "metadata"), "annotations"), _POLICY)
+                policy = _text(_mapping(_mapping(self.node, "metadata"), "annotations"), RESOURCE_POLICY)
                 return policy.strip().lower() == _KEEP and not self.in_list
 
 
 def _objects(
     node: yaml.Node | None, api_version: str = "", kind: str = "", *, in_list: bool = False
 ) -> Iterator[_Object]:
-    """Yield the objects of a document. Items of a typed list may leave out their apiVersion and kind, which it then has."""
+    """Yield the objects of a document; as `manifest` takes it apart, which see."""
     if not isinstance(node, yaml.MappingNode):
         return
-    for key, default in (("kind", kind), ("apiVersion", api_version)):
-        if default and not _text(node, key):
-            node = _with(node, key, default)
-    api_version, kind = _text(node, "apiVersion"), _text(node, "kind")
+    if in_list and not _text(node, "kind") and not _text(node, "apiVersion"):
+        node = _with(_with(node, "kind", kind), "apiVersion", api_version)
     items = _value(node, "items")
-    if kind.endswith("List") and isinstance(items, yaml.SequenceNode):
-        typed = (api_version, kind.removesuffix("List")) if kind != "List" else ("", "")
+    if isinstance(items, yaml.SequenceNode):
+        kind = _text(node, "kind").removesuffix("List")
         for item in items.value:
-            yield from _objects(item, *typed, in_list=True)
-    elif kind:
-        metadata = _mapping(node, "metadata")
-        yield _Object(node, Rendered(api_version, kind, _text(metadata, "name"), _text(metadata, "namespace")), in_list)
+            yield from _objects(item, _text(node, "apiVersion"), kind, in_list=True)
+    elif _text(node, "kind"):
+        yield _Object(node, in_list)
 
 
 def _rewritten(document: str, edit: Editor) -> str:
+    changes = [edit(named) for named in _named(document)]
+    if not any(changes):
+        return document
+    if all(isinstance(change, Drop) for change in changes):
+        return ""
     objects = _read(document)
-    changes = [edit(found.named) for found in objects]
+    if len(objects) != len(changes):
+        return document  # not understood in the same way: helm reports what it could not build
     if all(found.has(change) for found, change in zip(objects, changes, strict=True)):
         return document
     found_head = _HEAD.match(document)
     head = found_head[0] if found_head else ""
-    if document.startswith("---") and not head:
-        head = "---\n"  # the object begins in the line of the separator
     parts = []
     for found, change in zip(objects, changes, strict=True):
         node = found.edited(change)
@@ -216,7 +244,7 @@ def _serialized(node: yaml.Node) -> str:
 def _spell_out_nulls(node: yaml.Node, seen: set[int]) -> None:
     """Give each null that is written as nothing a text: within braces libyaml would quote it, which makes it a text."""
     if isinstance(node, yaml.ScalarNode):
-        if node.value == "" and node.style is None:
+        if not node.value and not node.style:
             node.value = "null"
     elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
         seen.add(id(node))  # by an anchor, nodes may stand in many places, even in themselves

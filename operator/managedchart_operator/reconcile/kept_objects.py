@@ -14,8 +14,8 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 
-async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit, *, owner: str) -> bool:
-    """Change objects in the stored revisions of `owner` after the last good one; False where nothing had to be written.
+async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit) -> bool:
+    """Change objects in the stored revisions of this resource after the last good one; False where nothing had to be written.
 
     The revisions must have been observed. Safe to be called again. Raises KubeError, HelmError.
     """
@@ -32,8 +32,7 @@ async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], chan
     for revision in storage.revisions:
         if good is not None and revision.number <= good.number:
             break
-        if revision.owner == owner:
-            written |= await storage.rewrite_manifest(revision, edit, owner=owner)
+        written |= await storage.rewrite_manifest(revision, edit)
     return written
 
 

@@ -94,14 +94,14 @@ class HelmRelease:
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """Reason and message of what does not stop the run and a person should know."""
     left: str = ""
     """Why the release was left where an uninstall was asked for."""
     spared: str = ""
     """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
     left_unread: str = ""
     """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
-    warnings: list[tuple[str, str]] = field(default_factory=list)
-    """Reason and message of what does not stop the run and a person should know."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     before_uninstall: Callable[[], Awaitable[None]] | None = None
@@ -270,9 +270,7 @@ class HelmRelease:
             await self._helm_uninstall(foreground=foreground, wait=helm_waits, readable=unreadable is None)
         # Also after helm's wait, which ends well too soon when it has seen one object gone and none of the others yet (4.3.1).
         try:
-            await self._until_gone()
-            if await self._delete_overlooked(stored):
-                await self._until_gone()
+            await self._until_gone(stored)
         except OperatorError:
             await self.observe()  # helm has forgotten the release all the same, or calls it uninstalled
             raise
@@ -372,9 +370,13 @@ class HelmRelease:
             if self.revisions or not await self.evidence.wait_until_gone(seconds(timeout)):
                 raise await self._name_blockers(error) from error
 
-    async def _until_gone(self) -> None:
+    async def _until_gone(self, stored: StoredRelease | None) -> None:
         """Wait for the end of all objects. Raises OperatorError while any may be left, so that nothing is forgotten."""
-        if await self.evidence.wait_until_gone(seconds(self.spec.timeout)):
+        timeout = seconds(self.spec.timeout)
+        gone = await self.evidence.wait_until_gone(timeout)
+        if gone and await self._delete_overlooked(stored):
+            gone = await self.evidence.wait_until_gone(timeout)
+        if gone:
             return
         if blockers := await self.evidence.blockers():
             raise blocked(blockers)
@@ -417,14 +419,14 @@ class HelmRelease:
 
         Raises KubeError, HelmError.
         """
-        await change_stored(self.storage, refs, Keep(), owner=self.ownership.uid)
+        await change_stored(self.storage, refs, Keep())
 
     async def forget_objects(self, refs: Iterable[ObjectRef]) -> None:
         """Let a following rollback leave objects that our revisions after the last good one have.
 
         Raises KubeError, HelmError.
         """
-        await change_stored(self.storage, refs, Drop(), owner=self.ownership.uid)
+        await change_stored(self.storage, refs, Drop())
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more, pending or never seen ready, failed. Raises KubeError, HelmError."""
@@ -579,14 +581,12 @@ class HelmRelease:
         Raises HelmError, KubeError.
         """
         await self.observe()
-        if target is not None and await self.rollback_is_ours() and self.newest is not None:
-            await self.unlock(self.newest)  # a rollback is stored before it is built, and helm goes on from it
+        if target is not None and self.newest is not None and self.newest.pending and await self.rollback_is_ours():
+            await self.unlock(self.newest)  # a rollback is stored before it is built, and the next one begins at it
         built = self.newest
         if operation == "upgrade":
             built = next((revision for revision in self.revisions if revision.status == DEPLOYED), built)
-        unknown = UnknownKinds(
-            self.tools.collector.objects, self.storage, self.ownership.uid, hooks=operation != "upgrade"
-        )
+        unknown = UnknownKinds(self.tools.collector.objects, self.storage, hooks=operation != "upgrade")
         found = [revision for revision in (built, target) if revision is not None]
         if self.dry_run and all(revision.owner == self.ownership.uid for revision in found):
             error.hint = (

@@ -170,16 +170,16 @@ class ReleaseStorage:
                 await self._set_status(before, FAILED)
         await self.observe()
 
-    async def rewrite_manifest(self, revision: Revision, edit: Editor, *, owner: str, hooks: bool = False) -> bool:
+    async def rewrite_manifest(self, revision: Revision, edit: Editor, *, hooks: bool = False) -> bool:
         """Change the objects that a revision has stored, and its `hooks` if asked for; False where nothing was written.
 
-        Only a revision that has the `owner`'s label is rewritten, and only as it was read. A second call finds nothing to
+        Only a revision that has this resource's label is rewritten, and only as it was read. A second call finds nothing to
         change. Raises KubeError, HelmError.
         """
         tries = 0
         while True:
             secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
-            if secret is None or revision_of(secret["metadata"]).owner != owner:
+            if secret is None or revision_of(secret["metadata"]).owner != self.ownership.uid:
                 return False
             data = await asyncio.to_thread(with_manifest, secret, edit, hooks=hooks)
             if data is None:

@@ -35,7 +35,6 @@ class UnknownKinds:
 
     objects: Objects
     storage: ReleaseStorage
-    owner: str
     hooks: bool
     """Whether the hooks of stored revisions count: an upgrade runs those of the new chart only."""
     _served: dict[tuple[str, str], str | None] = field(default_factory=dict)
@@ -49,19 +48,25 @@ class UnknownKinds:
         wanted = {revision.number: revision for revision in revisions}
         found: dict[int, list[Rendered]] = {}
         for revision in wanted.values():
-            stored = await self.storage.read(revision)
+            stored = await self._read(revision, error)
             unknown = await self._unknown(stored, error) if stored else []
-            if unknown and revision.owner != self.owner:
+            if unknown and revision.owner != self.storage.ownership.uid:
                 raise self._made_by_others(revision, unknown, error)
             if unknown:
                 found[revision.number] = unknown
         told = []
         for number, unknown in found.items():
-            if await self.storage.rewrite_manifest(wanted[number], self._edit, owner=self.owner, hooks=self.hooks):
+            if await self.storage.rewrite_manifest(wanted[number], self._edit, hooks=self.hooks):
                 told += self._tell(number, unknown)
         for sentence in told:
             logger.warning("%s/%s: %s", self.storage.namespace, self.storage.name, sentence)
         return told
+
+    async def _read(self, revision: Revision, error: HelmError) -> StoredRelease | None:
+        try:
+            return await self.storage.read(revision)
+        except HelmError as unreadable:
+            raise _again(error, unreadable.message) from unreadable
 
     async def _unknown(self, stored: StoredRelease, error: HelmError) -> list[Rendered]:
         """Return the objects and hooks of a revision that the cluster does not serve as they are stored."""

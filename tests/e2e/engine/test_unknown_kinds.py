@@ -17,6 +17,7 @@ from managedchart_operator.helm.storage import decode
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.tools import Tools
 
@@ -368,7 +369,12 @@ def on_release(cluster: Cluster, ns: str, act: Callable[[HelmRelease], Awaitable
             tools = Tools(nothing, nothing, nothing, ReleaseSecrets(client), nothing, nothing, nothing, nothing)
             spec = ManagedChartSpec.model_validate({"chart": {"path": "/nothing"}})
             release = HelmRelease(
-                cast("Any", _ToolsWithCollector(tools)), spec, "a", ns, owner="uid", started=datetime.now(UTC)
+                cast("Any", _ToolsWithCollector(tools)),
+                spec,
+                "a",
+                ns,
+                ownership=Ownership("uid"),
+                started=datetime.now(UTC),
             )
             await release.observe()
             await act(release)

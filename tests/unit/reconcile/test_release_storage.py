@@ -297,8 +297,8 @@ async def stored_by(owner: str | None, secrets: FakeSecrets | None = None) -> tu
 async def test_a_stored_manifest_is_rewritten_once() -> None:
     storage, secrets = await stored_by("uid")
     before = secrets.held[newest(storage).secret]
-    assert await storage.rewrite_manifest(newest(storage), drop, owner="uid", hooks=True)
-    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid", hooks=True)
+    assert await storage.rewrite_manifest(newest(storage), drop, hooks=True)
+    assert not await storage.rewrite_manifest(newest(storage), drop, hooks=True)
     assert secrets.rewritten == [newest(storage).secret]
     after = secrets.held[newest(storage).secret]
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
@@ -308,7 +308,7 @@ async def test_a_stored_manifest_is_rewritten_once() -> None:
 @pytest.mark.parametrize("owner", [None, "another"])
 async def test_a_revision_of_others_is_not_rewritten(owner: str | None) -> None:
     storage, secrets = await stored_by(owner)
-    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert not await storage.rewrite_manifest(newest(storage), drop)
     assert secrets.rewritten == []
 
 
@@ -317,14 +317,14 @@ async def test_a_revision_that_has_become_another_s_is_not_rewritten() -> None:
     storage, secrets = await stored_by("uid")
     seen = newest(storage)
     await stored_by("another", secrets)
-    assert not await storage.rewrite_manifest(seen, drop, owner="uid")
+    assert not await storage.rewrite_manifest(seen, drop)
     assert secrets.rewritten == []
 
 
 async def test_a_revision_that_is_gone_is_not_rewritten() -> None:
     storage, secrets = await stored_by("uid")
     secrets.held.clear()
-    assert not await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert not await storage.rewrite_manifest(newest(storage), drop)
 
 
 @dataclass
@@ -344,13 +344,13 @@ class ChangingSecrets(FakeSecrets):
 
 async def test_what_has_changed_meanwhile_is_read_again() -> None:
     storage, secrets = await stored_by("uid", ChangingSecrets(changes=2))
-    assert await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+    assert await storage.rewrite_manifest(newest(storage), drop)
     assert secrets.held[newest(storage).secret]["metadata"]["labels"]["changed"] == "0", "the change of the other stays"
 
 
 async def test_what_changes_all_the_time_is_an_error() -> None:
     storage, secrets = await stored_by("uid", ChangingSecrets(changes=100))
     with pytest.raises(KubeError) as refused:
-        await storage.rewrite_manifest(newest(storage), drop, owner="uid")
+        await storage.rewrite_manifest(newest(storage), drop)
     assert refused.value.status == 409
     assert secrets.rewritten == []

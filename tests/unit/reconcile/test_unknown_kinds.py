@@ -91,7 +91,7 @@ async def removed(secrets: FakeSecrets, *, hooks: bool = True, objects: FakeObje
     """Remove unknown kinds from all revisions."""
     storage = ReleaseStorage(cast("Any", secrets), "apps", "web", Ownership("uid"))
     await storage.observe()
-    unknown = UnknownKinds(cast("Any", objects or FakeObjects()), storage, "uid", hooks=hooks)
+    unknown = UnknownKinds(cast("Any", objects or FakeObjects()), storage, hooks=hooks)
     return await unknown.remove_from(storage.revisions, error=ERROR)
 
 
@@ -191,7 +191,7 @@ async def changed(secrets: FakeSecrets, change: Edit) -> bool:
     """Change KEPT in the stored revisions."""
     storage = ReleaseStorage(cast("Any", secrets), "apps", "web", Ownership("uid"))
     await storage.observe()
-    return await change_stored(storage, KEPT, change, owner="uid")
+    return await change_stored(storage, KEPT, change)
 
 
 @pytest.mark.parametrize("change", [Keep(), Drop()])
