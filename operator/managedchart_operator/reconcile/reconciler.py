@@ -39,6 +39,7 @@ from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
+from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.removal import end_uninstall, is_ours, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
@@ -230,6 +231,7 @@ class Reconciler:
             self.telemetry.retried()
         if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL) and not retried:
             await self.events.post(chart, type="Normal", reason=f"{operation.value}Started", message=decision.because)
+        await announce_takeover(work, operation, self.events)
         release.dry_run = operation is Operation.DRY_RUN
         if decision.wait:
             release.unproven = Unproven(may_fail=decision.may_fail)
