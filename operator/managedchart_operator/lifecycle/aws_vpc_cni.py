@@ -2,9 +2,8 @@
 
 EKS brings the CNI's objects without Helm's marks, and Helm refuses to touch objects that it does not own. pre_exec puts
 Helm's ownership marks on those objects that the chart renders and that exist already; the upgrade then takes over the
-fields of their former managers.
-Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`; field
-managers: Kubernetes documentation, "Server-Side Apply", conflicts.
+fields of their former managers, as every upgrade does.
+Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`.
 """
 
 from typing import Any
@@ -42,11 +41,9 @@ class AwsVpcCni(Lifecycle):
         return {**payload, "adopted": adopted}
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Upgrade, taking over the fields that another manager set before."""
+        """Upgrade. A dry run looks past Helm's marks, which it has not put on."""
         await self.uninstall_before_breaking_version(context)
-        # A dry run has marked nothing, so helm must be told to look past the marks that are missing.
-        dry = context.operation is Operation.DRY_RUN
-        await context.release.upgrade(force_conflicts=True, take_ownership=dry)
+        await context.release.upgrade(take_ownership=context.operation is Operation.DRY_RUN)
         return payload
 
     async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:

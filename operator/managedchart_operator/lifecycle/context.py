@@ -64,7 +64,7 @@ class Release(Protocol):
     async def deployed_here(self) -> bool:
         """Whether this resource has deployed the release, now or earlier; False in doubt. Raises KubeError."""
 
-    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
 
     async def finish(self) -> None:

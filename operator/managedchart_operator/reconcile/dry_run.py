@@ -19,7 +19,6 @@ from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.errors import classify
 from managedchart_operator.helm.manifest import parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 
@@ -36,12 +35,10 @@ def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A dry run of one release. `force` takes over fields of other managers, as helm's --force-conflicts does."""
+    """A dry run of one release. Fields of other managers are no obstacle, since helm takes them over."""
 
     objects: Objects
     namespace: str
-    stored: StoredRelease | None
-    force: bool
 
     async def judge(self, rendered: Sequence[dict[str, Any]]) -> str:
         """Let the API server judge each object; returns a sentence on what was found.
@@ -49,14 +46,12 @@ class Trial:
         Objects whose namespace is still to be made cannot be judged, which the sentence tells. Raises the HelmError of
         the real upgrade for all objects that would be refused, and KubeError when the API server does not answer.
         """
-        # What was applied from the client's side before, helm takes over on the server's side without a conflict.
-        force = self.force or (self.stored is not None and not self.stored.applied_by_server)
         to_be_made = {item["metadata"]["name"] for item in rendered if item["kind"] == "Namespace"} | {self.namespace}
         refusals, untried = [], 0
         for item in rendered:
             ref = await _reference(self.objects, item, namespace=self.namespace)
             try:
-                await self.objects.try_apply(ref, item, force=force)
+                await self.objects.try_apply(ref, item)
             except KubeError as error:
                 if not error.answer:
                     raise
@@ -88,6 +83,4 @@ async def _reference(objects: Objects, item: dict[str, Any], *, namespace: str) 
 def _as_helm_says_it(ref: ObjectRef, answer: str) -> str:
     version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
     what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
-    if answer.startswith("Apply failed with"):
-        return f"conflict occurred while applying object {what}: {answer}"
     return f"server-side apply failed for object {what}: {answer}"

@@ -8,7 +8,8 @@ leaves a helm process behind.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -50,6 +51,7 @@ from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
+from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, describe
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
 
@@ -83,6 +85,8 @@ class HelmRelease:
     chart: Chart | None = None
     inputs: Inputs | None = None
     outcome: str = ""
+    taken_over: list[str] = field(default_factory=list)
+    """What helm has taken over from other field managers, each an Event that is still to be posted."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     unproven: Unproven | None = None
@@ -171,7 +175,7 @@ class HelmRelease:
             if revision.status in (DEPLOYED, SUPERSEDED)
         )
 
-    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
         await self.check_inputs()
         chart = await self.fetch()
@@ -182,7 +186,6 @@ class HelmRelease:
             timeout=self.spec.timeout,
             wait=self.spec.wait and not waits,
             force_replace=self.spec.force_upgrade,
-            force_conflicts=force_conflicts,
             take_ownership=take_ownership,
             create_namespace=self._make_namespace,
             dry_run=self.dry_run,
@@ -191,8 +194,7 @@ class HelmRelease:
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
             output = await self._helm(arguments, deadline=options.deadline, keep_stdout=True)
-            force = force_conflicts or self.spec.force_upgrade
-            trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
+            trial = Trial(self.tools.collector.objects, self.namespace)
             found = await trial.judge(await asyncio.to_thread(rendered_objects, output))
             self.outcome = f"dry run of {chart.name} {chart.version}: {found}"
         else:
@@ -297,10 +299,20 @@ class HelmRelease:
         options = command.ReleaseOptions(
             self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
         )
-        description = f"Rollback to {revision.number}{self._rollback_mark}"
-        arguments = command.rollback(options, revision=revision.number, description=description)
         try:
-            await self._helm(arguments, deadline=options.deadline)
+            stored = await self.storage.read(revision)
+        except HelmError as error:
+            logger.warning("%s/%s: %s", self.namespace, self.name, error.message)  # helm may be able to read it
+            stored = None
+        arguments = command.rollback(
+            options,
+            revision=revision.number,
+            description=f"Rollback to {revision.number}{self._rollback_mark}",
+            by_server=stored is not None and stored.applied_by_server,
+        )
+        try:
+            async with self._noting_taken_fields("Rollback", revision):
+                await self._helm(arguments, deadline=options.deadline)
         except HelmError:
             await self.observe()
             raise
@@ -344,7 +356,8 @@ class HelmRelease:
 
     async def _deploy(self, arguments: list[str], deadline: float, *, waits: bool) -> None:
         """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
-        await self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
+        async with self._noting_taken_fields("Upgrade", self.newest):
+            await self._helm(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
         if waits:
             await self._until_ready()
         else:
@@ -425,6 +438,23 @@ class HelmRelease:
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,
         }
+
+    @asynccontextmanager
+    async def _noting_taken_fields(self, verb: str, known: Revision | None) -> AsyncIterator[None]:
+        """Note what helm takes over meanwhile from other managers of the fields of a revision's objects."""
+        if known is None:
+            yield
+            return
+        others = FieldsOfOthers(self.tools.collector.objects, self.namespace, self.name)
+        read = partial(self.storage.read, known)
+        # Beside helm, which it does not delay: it sees the objects as they were before.
+        look = asyncio.create_task(others.look(read, at=self.storage.version), name="fields of others")
+        try:
+            yield
+        finally:
+            await look
+            if taken := await others.taken_over():
+                self.taken_over.append(describe(verb, taken))
 
     async def _helm(
         self,

@@ -36,6 +36,8 @@ class ReleaseStorage:
     name: str
     revisions: tuple[Revision, ...] = ()
     """As last observed, newest first."""
+    version: str = ""
+    """The cluster's resourceVersion then."""
 
     @property
     def newest(self) -> Revision | None:
@@ -44,14 +46,17 @@ class ReleaseStorage:
 
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
-        self.revisions = revisions_of(await self.secrets.list_metadata(namespace=self.namespace, release=self.name))
+        found = await self.secrets.list_metadata(namespace=self.namespace, release=self.name)
+        self.revisions, self.version = revisions_of(found.secrets), found.version
         return self.revisions
 
     async def read_stored(self) -> StoredRelease | None:
         """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""
-        if self.newest is None:
-            return None
-        secret = await self.secrets.read(namespace=self.namespace, name=self.newest.secret)
+        return None if self.newest is None else await self.read(self.newest)
+
+    async def read(self, revision: Revision) -> StoredRelease | None:
+        """Read a revision's document, or None where it is no longer there. Raises KubeError, HelmError."""
+        secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
         return await asyncio.to_thread(decode, secret) if secret else None
 
     async def read_unfinished(self) -> list[StoredRelease]:

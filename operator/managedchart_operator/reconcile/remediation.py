@@ -76,6 +76,7 @@ class Remediation:
             if error.transient and error.reason not in WORKLOAD_REASONS:
                 again = _pause_before_going_back(work)
             await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
+        await work.post_warnings(self.events)
         work.recorder.logger.info("%s", outcome)
         for condition in conditions:
             if condition.type in ("Reconciling", "Stalled"):

@@ -207,6 +207,27 @@ async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: Kube
     assert refused.value.transient, "the definition may be on its way"
 
 
+async def test_objects_are_listed_as_they_were(client: KubeClient, api: FakeApiServer) -> None:
+    """By their metadata only where that is enough: a CustomResourceDefinition may have a MiB."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["GET", "/apis/apps/v1/namespaces/apps/deployments"] = (200, {"items": [body()]})
+    fields = "metadata.name=web"
+    found = await Objects(client).list(
+        "apps/v1", "Deployment", namespace="apps", fields=fields, metadata_only=True, at="7"
+    )
+    assert found == [body()]
+    assert api.asked[-1][2] == {"fieldSelector": fields, "resourceVersion": "7", "resourceVersionMatch": "Exact"}
+    assert "as=PartialObjectMetadataList;" in api.headers[-1]["Accept"]
+
+
+async def test_a_dry_run_of_an_apply_forces_conflicts_as_helm_does(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["PATCH", WEB_PATH] = (200, {})
+    await Objects(client).try_apply(WEB, {"kind": "Deployment"})
+    query = {"dryRun": "All", "fieldManager": "helm", "fieldValidation": "Strict", "force": "true"}
+    assert api.asked[-1][2] == query
+
+
 async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:
     objects = Objects(client)
     with pytest.raises(KubeError):
@@ -221,9 +242,10 @@ async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, 
 async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: FakeApiServer) -> None:
     """A release Secret has up to 1 MiB, and values in it."""
     path = "/api/v1/namespaces/apps/secrets"
-    api.answers["GET", path] = (200, {"items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]})
+    listed = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]}
+    api.answers["GET", path] = (200, listed)
     found = await ReleaseSecrets(client).list_metadata(namespace="apps", release="web")
-    assert found == [{"name": "sh.helm.release.v1.web.v1"}]
+    assert found == ([{"name": "sh.helm.release.v1.web.v1"}], "7")
     assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web"}
     assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
 

@@ -55,8 +55,8 @@ class FakeRelease:
         self._did("deployed_here")
         return self.deployed
 
-    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
-        self.upgrade_options = {"force_conflicts": force_conflicts, "take_ownership": take_ownership}
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
+        self.upgrade_options = {"take_ownership": take_ownership}
         self._did("upgrade")
         return "deployed"
 

@@ -1,6 +1,8 @@
 """What a release of one run does with helm's storage, over fakes."""
 
 import asyncio
+import base64
+import gzip
 import json
 import threading
 from collections.abc import Callable
@@ -14,6 +16,8 @@ import pytest
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import decode
+from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.tools import Tools
@@ -30,11 +34,10 @@ class FakeSecrets:
         self.labels: dict[str, str] = {}
         self.gone = False
 
-    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
+    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
         """The Secret's metadata, as it is now."""
-        if self.gone:
-            return []
-        return [{**self.secret["metadata"], **({"labels": self.labels} if self.labels else {})}]
+        found = {**self.secret["metadata"], **({"labels": self.labels} if self.labels else {})}
+        return Listing([] if self.gone else [found], "1")
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any]:
         """The whole Secret."""
@@ -112,3 +115,32 @@ async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkey
     await release.unlock(revision)
     assert [revision.status for revision in release.revisions] == ["failed"]
     assert went_on.is_set()
+
+
+@pytest.mark.parametrize(
+    ("apply_method", "forced"),
+    [("ssa", True), ("csa", False), (None, False)],
+    ids=["server's side", "client's side", "helm 3"],
+)
+async def test_a_rollback_forces_conflicts_where_helm_allows_it(apply_method: str | None, *, forced: bool) -> None:
+    """helm refuses the flag for a revision that was applied from the client's side."""
+    secrets = FakeSecrets()
+    document = decode(secrets.secret).document | {"apply_method": apply_method, "manifest": ""}
+    packed = base64.b64encode(gzip.compress(json.dumps(document).encode()))
+    secrets.secret["data"]["release"] = base64.b64encode(packed).decode()
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm)
+    [revision] = await release.observe()
+    await release.rollback(revision)
+    assert ("--force-conflicts" in helm.asked) is forced
+
+
+async def test_a_rollback_to_what_only_helm_can_read_is_left_to_helm() -> None:
+    secrets = FakeSecrets()
+    secrets.secret["data"]["release"] = "unreadable"
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm)
+    [revision] = await release.observe()
+    await release.rollback(revision)
+    assert helm.asked[0] == "rollback"
+    assert "--force-conflicts" not in helm.asked

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.helm.storage import LEFT_UNFINISHED, Revision, decode
+from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 NONE: Mapping[int, str] = MappingProxyType({})
@@ -37,8 +38,8 @@ class FakeSecrets:
     rewritten: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
-    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
-        return [found["metadata"] for found in self.held.values()]
+    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
+        return Listing([found["metadata"] for found in self.held.values()], "1")
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         return self.held.get(name)
