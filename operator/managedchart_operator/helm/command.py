@@ -13,6 +13,8 @@ from managedchart_operator.api.duration import seconds
 
 # Without the second flag helm takes a release whose Job has failed for a good one (measured).
 _WAIT = ("--wait=watcher", "--wait-for-jobs")
+# helm refuses --force-replace together with server-side apply, and with --force-conflicts.
+_REPLACE = ("--force-replace", "--server-side=false")
 # helm's own default; each revision is a Secret, and a rollback needs one good one.
 HISTORY_MAX = 10
 # `--timeout` bounds each wait of helm, not the command: each hook, then the resources. A chart with more hooks than this
@@ -31,7 +33,6 @@ class ReleaseOptions:
     timeout: str
     wait: bool = True
     force_replace: bool = False
-    force_conflicts: bool = False
 
     @property
     def deadline(self) -> float:
@@ -81,8 +82,12 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
     return arguments
 
 
-def rollback(options: ReleaseOptions, *, revision: int, description: str) -> list[str]:
-    """Return the arguments that bring a release back to an earlier revision."""
+def rollback(options: ReleaseOptions, *, revision: int, description: str, by_server: bool) -> list[str]:
+    """Return the arguments that bring a release back to an earlier revision.
+
+    `by_server` says that this revision was applied by server-side apply: helm refuses --force-conflicts for any other.
+    """
+    method = ["--force-conflicts"] if by_server else []
     arguments = [
         "rollback",
         options.release,
@@ -93,8 +98,7 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str) -> lis
         f"--description={description}",
         "--debug",
         # The good revision was applied in its own way; helm remembers which ("auto").
-        *(["--force-replace", "--server-side=false"] if options.force_replace else []),
-        *(["--force-conflicts"] if options.force_conflicts else []),
+        *(_REPLACE if options.force_replace else method),
     ]
     if options.wait:
         arguments += _WAIT
@@ -140,11 +144,9 @@ def show_crds(chart: Path) -> list[str]:
 
 def _apply_method(options: UpgradeOptions, *, dry_run: bool) -> list[str]:
     if options.force_replace:
-        # helm refuses --force-replace together with server-side apply.
-        return ["--force-replace", "--server-side=false"]
-    method = ["--server-side=true"]
-    if options.force_conflicts:
-        method.append("--force-conflicts")
+        return list(_REPLACE)
+    # Without the second flag no upgrade succeeds any more once another manager has changed a field that the chart sets.
+    method = ["--server-side=true", "--force-conflicts"]
     if not dry_run:
         # Under server-side apply the API server itself refuses wrong fields (fieldValidation=Strict), so that helm's own
         # check, which costs more than half of its CPU time, is needed for a dry run only.

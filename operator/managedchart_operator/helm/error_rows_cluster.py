@@ -193,7 +193,9 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         r"conflict occurred while applying object|Apply failed with \d+ conflicts?",
         Reason.FIELD_CONFLICT,
         conflict,
-        hint="Remove the fields from the values, or from what else manages them (an autoscaler, kubectl edit).",
+        # helm is called with --force-conflicts, which does not count for hooks (4.3.1: pkg/action/hooks.go).
+        hint="Helm takes over fields of all objects except those of hooks. Delete this one, and the hook creates it again: "
+        "kubectl delete KIND NAME -n NAMESPACE.",
     ),
     row(
         r"failed to create typed patch object [^:]*: (?P<field>\.\S+): field not declared in schema",

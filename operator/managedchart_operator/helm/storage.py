@@ -178,6 +178,7 @@ class _Document(BaseModel):
 
     chart: _Chart | None = None
     info: _Info | None = None
+    config: dict[str, Any] | None = None
     hooks: Annotated[list[_Hook], Field(fail_fast=True, max_length=_HOOKS)] | None = None
     manifest: str | None = None
 
@@ -207,6 +208,11 @@ class StoredRelease:
     def applied_by_server(self) -> bool:
         """Whether helm used server-side apply; helm 3, and helm 4 when told so, applied from the client's side."""
         return self.document.get("apply_method") == "ssa"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that were set, without the chart's defaults."""
+        return self.document.get("config") or {}
 
     @property
     def manifest(self) -> str:

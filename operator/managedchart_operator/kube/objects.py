@@ -12,10 +12,9 @@ from urllib.parse import quote
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
+from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.reasons import Reason
 
-# Under this name helm 4 manages the fields of what it applies: that of its program.
-HELM_MANAGER = "helm"
 FIELD_MANAGER = "managedchart-operator"
 """The manager of the fields that the operator itself writes: by it an object that a lifecycle has adopted is recognised."""
 # How the API server answers for a path of a kind that it does not serve; for an object that is not there it names the object.
@@ -98,17 +97,12 @@ class Objects:
             raise
         return found
 
-    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
+    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any]) -> None:
         """Let the API server judge a server-side apply as helm makes it, without carrying it out.
 
-        Everything is checked that a real one is: fields, admission, quota, field managers (unless `force`). Raises KubeError.
+        Everything is checked that a real one is: fields, admission, quota. Raises KubeError.
         """
-        query = {
-            "dryRun": "All",
-            "fieldManager": HELM_MANAGER,
-            "fieldValidation": "Strict",
-            "force": str(force).lower(),
-        }
+        query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": "true"}
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
@@ -136,9 +130,16 @@ class Objects:
         labels: str = "",
         fields: str = "",
         metadata_only: bool = False,
+        at: str = "",
     ) -> list[dict[str, Any]]:
-        """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError."""
+        """Return the objects of a kind, of one namespace or (empty) of all.
+
+        `at` is the resourceVersion of a list: they are returned as they were then. Raises KubeError; the API server forgets
+        what is older than some minutes.
+        """
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+        if at:
+            query |= {"resourceVersion": at, "resourceVersionMatch": "Exact"}
         path = await self._path(ObjectRef(api_version, kind, "", namespace))
         answer = await self._client.request(
             "GET", path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE

@@ -5,13 +5,20 @@ two meet in the layers above. Invariant: a Secret is rewritten only if it is sti
 Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, name, version, status.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient
 
 OWNER_SELECTOR = "owner=helm"
 SECRETS_PATH = "/api/v1/secrets"
+
+
+class Listing(NamedTuple):
+    """The metadata of Secrets, and the resourceVersion of the whole cluster at which they were read."""
+
+    secrets: list[dict[str, Any]]
+    version: str
 
 
 class ReleaseSecrets:
@@ -28,7 +35,7 @@ class ReleaseSecrets:
         except KubeError as error:
             raise StartupError(f"cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
 
-    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
+    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
         """Return the metadata of the Secrets of one release, in no order. Raises KubeError."""
         answer = await self._client.request(
             "GET",
@@ -36,7 +43,8 @@ class ReleaseSecrets:
             query={"labelSelector": f"{OWNER_SELECTOR},name={release}"},
             accept=METADATA_LIST,
         )
-        return [item["metadata"] for item in answer.get("items") or []]
+        metadata = [item["metadata"] for item in answer.get("items") or []]
+        return Listing(metadata, answer["metadata"]["resourceVersion"])
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         """Return one Secret, or None. Raises KubeError."""

@@ -2,9 +2,9 @@
 
 EKS brings the CNI's objects without Helm's marks, and Helm refuses to touch objects that it does not own. pre_exec puts
 Helm's ownership marks on those objects that the chart renders and that exist already; the upgrade then takes over the
-fields of their former managers. What cannot be taken over (a selector never changes) is found before anything is marked.
-Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`; field
-managers: Kubernetes documentation, "Server-Side Apply", conflicts.
+fields of their former managers, as every upgrade does. What cannot be taken over (a selector never changes) is found before
+anything is marked.
+Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,11 +44,9 @@ class AwsVpcCni(Lifecycle):
         return {**payload, "adopted": adopted}
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Upgrade, taking over the fields that another manager set before."""
+        """Upgrade. A dry run looks past Helm's marks, which it has not put on."""
         await self.uninstall_before_breaking_version(context)
-        # A dry run has marked nothing, so helm must be told to look past the marks that are missing.
-        dry = context.operation is Operation.DRY_RUN
-        await context.release.upgrade(force_conflicts=True, take_ownership=dry)
+        await context.release.upgrade(take_ownership=context.operation is Operation.DRY_RUN)
         return payload
 
     async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
@@ -79,7 +77,7 @@ async def _try(
     hint = None
     for ref, item in foreign:
         try:
-            await context.cluster.try_apply(ref, _with_marks(context, item), force=True)
+            await context.cluster.try_apply(ref, _with_marks(context, item))
         except KubeError as refusal:
             immutable = refusal.reason is Reason.IMMUTABLE_FIELD
             if not refusal.answer:

@@ -50,13 +50,9 @@ class Lifecycle:
                 return payload
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Install or upgrade; uninstall first where the spec's breaking version is crossed.
-
-        An install takes the fields of objects that exist already: helm refuses all but those that somebody marked for
-        this release, and whoever made them still manages their fields.
-        """
+        """Install or upgrade; uninstall first where the spec's breaking version is crossed."""
         await self.uninstall_before_breaking_version(context)
-        await context.release.upgrade(force_conflicts=await _installs(context))
+        await context.release.upgrade()
         return payload
 
     async def destroy(self, context: PhaseContext, payload: Payload) -> Payload:
@@ -116,13 +112,6 @@ class Lifecycle:
         except OperatorError as second:
             # The status shows this one at its phase; the run still fails with the error that came first.
             context.logger.warning("on_deploy_failure failed itself: %s", second.message)
-
-
-async def _installs(context: PhaseContext) -> bool:
-    """Whether the run makes the release, or tries what making it would come to."""
-    if context.operation is Operation.DRY_RUN:
-        return await context.release.installed() is None
-    return context.operation is Operation.INSTALL
 
 
 async def _phase(

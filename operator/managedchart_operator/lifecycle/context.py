@@ -79,7 +79,7 @@ class Release(Protocol):
         May fetch the chart; one that cannot be had is not an error.
         """
 
-    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
 
     async def finish(self) -> None:
@@ -104,7 +104,7 @@ class Cluster(Protocol):
     async def list(self, api_version: str, kind: str, *, metadata_only: bool = False) -> list[dict[str, Any]]:
         """Return the objects of a kind of all namespaces."""
 
-    async def try_apply(self, ref: ObjectRef, body: dict[str, Any], *, force: bool) -> None:
+    async def try_apply(self, ref: ObjectRef, body: dict[str, Any]) -> None:
         """Let the API server judge an apply as helm makes it, without carrying it out. Raises KubeError with its `answer`."""
 
     async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:

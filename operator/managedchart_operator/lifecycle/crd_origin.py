@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from managedchart_operator.helm.ownership import is_kept, is_marked, other_release
-from managedchart_operator.kube.objects import HELM_MANAGER
+from managedchart_operator.kube.field_owners import HELM
 
 
 def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> str | None:
@@ -26,8 +26,8 @@ def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> st
         return None
     writers = [entry for entry in metadata.get("managedFields") or [] if _wrote_all(entry)]
     creators = {entry.get("manager") for entry in writers if entry.get("time") == metadata.get("creationTimestamp")}
-    others = sorted({str(entry.get("manager")) for entry in writers} - {HELM_MANAGER})
-    if not others or creators == {HELM_MANAGER}:
+    others = sorted({str(entry.get("manager")) for entry in writers} - {HELM})
+    if not others or creators == {HELM}:
         return None
     return f"{' and '.join(others)} applied them, and nothing proves that Helm created them"
 

@@ -17,7 +17,8 @@ from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RELEASE_NAME
 from managedchart_operator.helm.storage import Revision
-from managedchart_operator.kube.objects import HELM_MANAGER, ObjectRef, Objects
+from managedchart_operator.kube.field_owners import HELM
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, Unfinished
 
@@ -105,7 +106,7 @@ def was_adopted(found: Mapping[str, Any], *, since: float | None) -> bool:
         return True
     if since is None or created < since:
         return True
-    return any(entry.get("manager") != HELM_MANAGER and _owns_mark(entry) for entry in meta.get("managedFields") or ())
+    return any(entry.get("manager") != HELM and _owns_mark(entry) for entry in meta.get("managedFields") or ())
 
 
 def _owns_mark(entry: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease, read_document
+from managedchart_operator.helm.storage import read_document
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 
@@ -35,12 +35,10 @@ def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A dry run of one release. `force` takes over fields of other managers, as helm's --force-conflicts does."""
+    """A dry run of one release. Fields of other managers are no obstacle, since helm takes them over."""
 
     objects: Objects
     namespace: str
-    stored: StoredRelease | None
-    force: bool
 
     async def judge(self, rendered: Sequence[dict[str, Any]]) -> str:
         """Let the API server judge each object; returns a sentence on what was found.
@@ -48,15 +46,13 @@ class Trial:
         Objects whose namespace is still to be made cannot be judged, which the sentence tells. Raises the HelmError of
         the real upgrade for all objects that would be refused, and KubeError when the API server does not answer.
         """
-        # What was applied from the client's side before, helm takes over on the server's side without a conflict.
-        force = self.force or (self.stored is not None and not self.stored.applied_by_server)
         made = (item for item in rendered if (item.get("apiVersion"), item["kind"]) == ("v1", "Namespace"))
         to_be_made = {(item.get("metadata") or {}).get("name") for item in made} | {self.namespace}
         refusals, untried = [], 0
         for item in rendered:
             ref = await _reference(self.objects, item, namespace=self.namespace)
             try:
-                await self.objects.try_apply(ref, item, force=force)
+                await self.objects.try_apply(ref, item)
             except KubeError as error:
                 if not error.answer:
                     raise

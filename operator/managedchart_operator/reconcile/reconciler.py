@@ -42,6 +42,7 @@ from managedchart_operator.reconcile.operator_removal import OperatorRemoval, ke
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
+from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.removal import is_to_be_removed, keep, lifecycle_for_removal
@@ -239,6 +240,7 @@ class Reconciler:
             self.telemetry.retried()
         if operation in (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL) and not retried:
             await self.events.post(chart, type="Normal", reason=f"{operation.value}Started", message=decision.because)
+        await announce_takeover(work, operation, self.events)
         release.dry_run = operation is Operation.DRY_RUN
         if decision.wait:
             release.unproven = Unproven(may_fail=decision.may_fail)

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -55,6 +56,7 @@ from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.revision_remains import Older, delete_revision_remains
 from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
+from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, describe
 from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
@@ -102,6 +104,8 @@ class HelmRelease:
     """Which objects a remedy left, since they were there before the release; to stand behind its sentence."""
     left_unread: str = ""
     """What an uninstall had to leave in the cluster, because the newest release Secret cannot be read."""
+    taken_over: list[str] = field(default_factory=list)
+    """What helm has taken over from other field managers, each an Event that is still to be posted."""
     storage: ReleaseStorage = field(init=False)
     evidence: RunEvidence = field(init=False)
     before_uninstall: Callable[[], Awaitable[None]] | None = None
@@ -202,7 +206,7 @@ class HelmRelease:
         """Return the CRDs in the crds/ folders of the installed chart, as far as they can be found out. Raises KubeError."""
         return await installed_crds(self.tools, self.storage, self.spec.chart)
 
-    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
         await self.check_inputs()
         chart = await self.fetch()
@@ -213,7 +217,6 @@ class HelmRelease:
             timeout=self.spec.timeout,
             wait=self.spec.wait and not waits,
             force_replace=self.spec.force_upgrade,
-            force_conflicts=force_conflicts,
             take_ownership=take_ownership,
             create_namespace=self._make_namespace,
             dry_run=self.dry_run,
@@ -222,8 +225,7 @@ class HelmRelease:
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
             output = await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, keep_stdout=True)
-            force = force_conflicts or self.spec.force_upgrade
-            trial = Trial(self.tools.collector.objects, self.namespace, await self.read_stored(), force=force)
+            trial = Trial(self.tools.collector.objects, self.namespace)
             found = await trial.judge(await asyncio.to_thread(rendered_objects, output))
             self.outcome = f"dry run of {chart.name} {chart.version}: {found}"
         else:
@@ -397,11 +399,21 @@ class HelmRelease:
         options = command.ReleaseOptions(
             self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
         )
-        description = f"Rollback to {revision.number}{self._rollback_mark}"
-        arguments = command.rollback(options, revision=revision.number, description=description)
+        try:
+            stored = await self.storage.read(revision)
+        except HelmError as error:
+            logger.warning("%s/%s: %s", self.namespace, self.name, error.message)  # helm may be able to read it
+            stored = None
+        arguments = command.rollback(
+            options,
+            revision=revision.number,
+            description=f"Rollback to {revision.number}{self._rollback_mark}",
+            by_server=stored is not None and stored.applied_by_server,
+        )
         await asyncio.to_thread(self.tools.helm.forget_discovery)
         try:
-            await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, target=revision)
+            async with self._noting_taken_fields("Rollback", revision):
+                await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, target=revision)
         except HelmError:
             await self.observe()
             raise
@@ -466,7 +478,8 @@ class HelmRelease:
 
     async def _deploy(self, arguments: list[str], deadline: float, *, waits: bool) -> None:
         """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
-        await self._helm_past_unknown_kinds(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
+        async with self._noting_taken_fields("Upgrade", self.newest):
+            await self._helm_past_unknown_kinds(arguments, deadline=deadline, on_waiting=self.evidence.helm_waits)
         if waits:
             await self._until_ready()
         else:
@@ -596,6 +609,23 @@ class HelmRelease:
         told = await unknown.remove_from(found, error=error)
         self.warnings += [(Reason.KIND_MISSING.value, sentence) for sentence in told]
         return bool(told)
+
+    @asynccontextmanager
+    async def _noting_taken_fields(self, verb: str, known: Revision | None) -> AsyncIterator[None]:
+        """Note what helm takes over meanwhile from other managers of the fields of a revision's objects."""
+        if known is None:
+            yield
+            return
+        others = FieldsOfOthers(self.tools.collector.objects, self.namespace, self.name)
+        read = partial(self.storage.read, known)
+        # Beside helm, which it does not delay: it sees the objects as they were before.
+        look = asyncio.create_task(others.look(read, at=self.storage.version), name="fields of others")
+        try:
+            yield
+        finally:
+            await look
+            if taken := await others.taken_over():
+                self.taken_over.append(describe(verb, taken))
 
     async def _helm(
         self,

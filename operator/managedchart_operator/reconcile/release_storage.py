@@ -58,6 +58,8 @@ class ReleaseStorage:
     ownership: Ownership
     revisions: tuple[Revision, ...] = ()
     """As last observed, newest first."""
+    version: str = ""
+    """The cluster's resourceVersion then."""
 
     @property
     def newest(self) -> Revision | None:
@@ -66,7 +68,8 @@ class ReleaseStorage:
 
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
-        self.revisions = revisions_of(await self.secrets.list_metadata(namespace=self.namespace, release=self.name))
+        found = await self.secrets.list_metadata(namespace=self.namespace, release=self.name)
+        self.revisions, self.version = revisions_of(found.secrets), found.version
         return self.revisions
 
     async def read_stored(self) -> StoredRelease | None:

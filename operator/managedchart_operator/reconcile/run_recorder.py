@@ -272,6 +272,6 @@ class RunRecorder:
         self.writer.touch()
 
 
-def shorten(text: str) -> str:
-    """Cut a text to what a condition's message keeps."""
-    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
+def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
+    """Cut a text to so many characters; by default to what a condition's message keeps."""
+    return text if len(text) <= length else text[: length - 1] + "…"

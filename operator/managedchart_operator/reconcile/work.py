@@ -71,7 +71,10 @@ class Work:
         )
 
     async def post_warnings(self, events: Events) -> None:
-        """Tell of the warnings so far in Events, each once."""
+        """Post the warnings so far, and what helm has taken over from other field managers, as Events, each once."""
+        for message in self.release.taken_over:
+            await events.post(self.chart, type="Warning", reason="FieldsTakenOver", message=message)
+        self.release.taken_over.clear()
         for warnings in (self.recorder.warnings, self.release.warnings):
             for reason, message in warnings:
                 await events.post(self.chart, type="Warning", reason=reason, message=message)

@@ -57,6 +57,9 @@ def test_a_release_that_its_owner_orphaned_is_taken_over_in_place(cluster: Clust
     assert after["data"] == {"message": "second"}
     assert ready["status"]["release"]["revision"] == 2
     assert "lastFailure" not in ready["status"]
+    [event] = cluster.wait_event(ns, "second", "ReleaseTakenOver")
+    assert f"{ns}/shared, revision 1" in event["message"]
+    assert event["message"].endswith("no longer apply: message")
 
 
 def test_a_release_name_is_free_when_its_owner_was_uninstalled(cluster: Cluster, ns: str) -> None:

@@ -315,26 +315,23 @@ def test_an_immutable_field_is_told_and_not_retried(cluster: Cluster, operator: 
     assert "selector" in failure_of(chart)["message"]
 
 
-def test_a_field_of_another_manager_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
-    """Which manager and which field."""
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "1"}}
-    cluster.apply(raw(config), namespace=ns)
+def test_a_field_of_another_manager_in_a_hook_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Which manager and which field. helm forces no conflicts for hooks, and this one is not deleted before it is made."""
+    policy = {"helm.sh/hook": "pre-upgrade", "helm.sh/hook-delete-policy": "hook-failed"}
+    meta = {"name": "hook", "annotations": policy}
+    hook = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "1"}}
+    cluster.apply(raw(hook, deployment()), namespace=ns)
     cluster.wait_ready(ns, "one")
-    theirs = json.dumps({**config, "data": {"a": "2"}})
-    cluster.kubectl(
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "--field-manager=somebody",
-        f"--namespace={ns}",
-        "-f",
-        "-",
-        input=theirs,
-    )
-    cluster.apply(raw({**config, "data": {"a": "3"}}), namespace=ns)
+    cluster.kubectl("create", "configmap", "hook", "--from-literal=a=2", f"--namespace={ns}")
+    cluster.apply(raw(hook, deployment({"example.com/change": "2"})), namespace=ns)
     failure = failure_of(cluster.wait_failed(ns, "one", "FieldConflict"))
-    assert "somebody" in failure["message"]
+    assert "kubectl-create" in failure["message"]
     assert ".data.a" in failure["message"]
+    # The advice is carried out, and works.
+    assert "kubectl delete KIND NAME -n NAMESPACE" in failure["hint"]
+    cluster.kubectl("delete", "configmap", "hook", f"--namespace={ns}")
+    cluster.kubectl("annotate", "managedchart", "one", "managedchart.dev/retry=1", f"--namespace={ns}")
+    cluster.wait_ready(ns, "one")
 
 
 def test_a_missing_kind_is_told(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:

@@ -35,21 +35,15 @@ def test_the_evidence_of_a_failure_is_never_left_to_helm_to_delete(options: dict
 @pytest.mark.parametrize(
     ("options", "present", "absent"),
     [
-        ({}, ["--wait=watcher", "--create-namespace", "--timeout=180s"], ["--take-ownership", "--force-conflicts"]),
+        ({}, ["--wait=watcher", "--create-namespace", "--timeout=180s"], ["--take-ownership"]),
         ({"wait": False}, [], ["--wait=watcher", "--wait"]),
         ({"create_namespace": False}, [], ["--create-namespace"]),
         ({}, ["--server-side=true", "--disable-openapi-validation"], ["--force-replace"]),
-        ({"force_conflicts": True}, ["--server-side=true", "--force-conflicts"], ["--server-side=false"]),
         ({"take_ownership": True}, ["--take-ownership"], []),
         (
             {"force_replace": True},
             ["--force-replace", "--server-side=false"],
             ["--server-side=true", "--disable-openapi-validation"],
-        ),
-        (
-            {"force_replace": True, "force_conflicts": True},
-            ["--force-replace", "--server-side=false"],
-            ["--force-conflicts"],
         ),
         (
             {"dry_run": True},
@@ -64,21 +58,50 @@ def test_each_option_of_an_upgrade(options: dict[str, object], present: list[str
     assert [argument for argument in absent if argument in arguments] == []
 
 
+@pytest.mark.parametrize("dry_run", [False, True], ids=["real", "dry"])
+def test_an_upgrade_takes_over_the_fields_of_others(*, dry_run: bool) -> None:
+    """Else none succeeds any more once an autoscaler or a person has changed a field that the chart sets."""
+    assert {"--server-side=true", "--force-conflicts"} <= set(upgrade(dry_run=dry_run))
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["real", "dry"])
+def test_a_forced_replacement_forces_no_conflicts(*, dry_run: bool) -> None:
+    """helm refuses both flags together."""
+    assert "--force-conflicts" not in upgrade(force_replace=True, dry_run=dry_run)
+
+
 def test_labels_go_with_an_upgrade_in_one_argument() -> None:
     assert "--labels=a/b=1,c/d=2" in upgrade(labels={"a/b": "1", "c/d": "2"})
     assert not [argument for argument in upgrade() if argument.startswith("--labels")]
 
 
 def test_rollback_goes_to_the_revision_in_the_way_it_was_applied() -> None:
-    arguments = command.rollback(ReleaseOptions("web", "apps", "5m"), revision=3, description="back to 3")
+    options = ReleaseOptions("web", "apps", "5m")
+    arguments = command.rollback(options, revision=3, description="back to 3", by_server=True)
     assert arguments[:3] == ["rollback", "web", "3"]
     assert {"--namespace=apps", "--timeout=5m", "--description=back to 3", "--wait=watcher"} <= set(arguments)
-    assert not [argument for argument in arguments if argument.startswith(("--server-side", "--force"))]
+    assert not [argument for argument in arguments if argument.startswith("--server-side")]
+
+
+@pytest.mark.parametrize(
+    ("by_server", "force_replace", "forced"),
+    [
+        (True, False, ["--force-conflicts"]),
+        (False, False, []),
+        (True, True, ["--force-replace"]),
+        (False, True, ["--force-replace"]),
+    ],
+)
+def test_rollback_forces_what_helm_allows(*, by_server: bool, force_replace: bool, forced: list[str]) -> None:
+    """helm refuses --force-conflicts where it goes back to a revision that was applied from the client's side."""
+    options = ReleaseOptions("web", "apps", "5m", force_replace=force_replace)
+    arguments = command.rollback(options, revision=1, description="d", by_server=by_server)
+    assert [argument for argument in arguments if argument.startswith("--force")] == forced
 
 
 def test_rollback_has_the_options_of_the_upgrade_before_it() -> None:
     options = ReleaseOptions("web", "apps", "5m", wait=False, force_replace=True)
-    arguments = command.rollback(options, revision=1, description="d")
+    arguments = command.rollback(options, revision=1, description="d", by_server=True)
     assert {"--force-replace", "--server-side=false"} <= set(arguments)
     assert "--wait=watcher" not in arguments
 

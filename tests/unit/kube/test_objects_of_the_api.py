@@ -261,7 +261,7 @@ async def test_a_name_stays_within_its_part_of_the_path(
     assert await objects.get(ref)
     assert await objects.delete(ref)
     assert await objects.merge_patch(ref, {})
-    await objects.try_apply(ref, {}, force=True)
+    await objects.try_apply(ref, {})
     assert [unquote(each.split("?")[0]) for each in asked] == [unquote(path)] * 4
     assert asked[3].endswith("?dryRun=All&fieldManager=helm&fieldValidation=Strict&force=true")
 
@@ -288,7 +288,7 @@ async def test_a_name_that_no_object_can_have_is_never_asked_for(
     assert await objects.delete(ref) is False
     assert await objects.merge_patch(ref, {}) is None
     with pytest.raises(KubeError, match=r"invalid (resource name|namespace)") as refused:
-        await objects.try_apply(ref, {}, force=True)
+        await objects.try_apply(ref, {})
     assert (refused.value.reason, refused.value.transient) == (Reason.OBJECT_INVALID, False)
     if namespace != "apps":
         with pytest.raises(KubeError, match="invalid namespace"):
@@ -314,6 +314,27 @@ async def test_a_version_that_no_group_can_have_is_a_missing_kind(
         await Objects(client).namespaced(version, "Deployment")
     assert refused.value.reason is Reason.KIND_MISSING
     assert api.asked == []
+
+
+async def test_objects_are_listed_as_they_were(client: KubeClient, api: FakeApiServer) -> None:
+    """By their metadata only where that is enough: a CustomResourceDefinition may have a MiB."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["GET", "/apis/apps/v1/namespaces/apps/deployments"] = (200, {"items": [body()]})
+    fields = "metadata.name=web"
+    found = await Objects(client).list(
+        "apps/v1", "Deployment", namespace="apps", fields=fields, metadata_only=True, at="7"
+    )
+    assert found == [body()]
+    assert api.asked[-1][2] == {"fieldSelector": fields, "resourceVersion": "7", "resourceVersionMatch": "Exact"}
+    assert "as=PartialObjectMetadataList;" in api.headers[-1]["Accept"]
+
+
+async def test_a_dry_run_of_an_apply_forces_conflicts_as_helm_does(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    api.answers["PATCH", WEB_PATH] = (200, {})
+    await Objects(client).try_apply(WEB, {"kind": "Deployment"})
+    query = {"dryRun": "All", "fieldManager": "helm", "fieldValidation": "Strict", "force": "true"}
+    assert api.asked[-1][2] == query
 
 
 async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:
@@ -402,9 +423,10 @@ async def test_an_api_that_is_down_is_not_unknown(client: KubeClient, api: FakeA
 async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: FakeApiServer) -> None:
     """A release Secret has up to 1 MiB, and values in it."""
     path = "/api/v1/namespaces/apps/secrets"
-    api.answers["GET", path] = (200, {"items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]})
+    listed = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]}
+    api.answers["GET", path] = (200, listed)
     found = await ReleaseSecrets(client).list_metadata(namespace="apps", release="web")
-    assert found == [{"name": "sh.helm.release.v1.web.v1"}]
+    assert found == ([{"name": "sh.helm.release.v1.web.v1"}], "7")
     assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web"}
     assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
 

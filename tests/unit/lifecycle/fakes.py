@@ -60,8 +60,8 @@ class FakeRelease:
         self._did("chart_crds")
         return self.crds
 
-    async def upgrade(self, *, force_conflicts: bool = False, take_ownership: bool = False) -> str:
-        self.upgrade_options = {"force_conflicts": force_conflicts, "take_ownership": take_ownership}
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
+        self.upgrade_options = {"take_ownership": take_ownership}
         self._did("upgrade")
         return "deployed"
 
@@ -97,8 +97,7 @@ class FakeCluster:
     async def list(self, api_version: str, kind: str, *, metadata_only: bool = False) -> list[dict[str, Any]]:
         return [found for ref, found in self.objects.items() if (ref.api_version, ref.kind) == (api_version, kind)]
 
-    async def try_apply(self, ref: ObjectRef, body: dict[str, Any], *, force: bool) -> None:
-        assert force, "helm takes over the fields of what a lifecycle adopts"
+    async def try_apply(self, ref: ObjectRef, body: dict[str, Any]) -> None:
         assert not self.patched, "all are tried before the first is marked"
         self.tried[ref] = body
         if ref in self.refuses:

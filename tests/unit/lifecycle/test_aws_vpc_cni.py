@@ -49,7 +49,7 @@ async def test_existing_objects_of_the_chart_get_helms_marks() -> None:
         **OURS["labels"],
     }
     assert payload["adopted"] == ["DaemonSet kube-system/aws-node", "ClusterRole aws-node"]
-    assert b.release.upgrade_options == {"force_conflicts": True, "take_ownership": False}
+    assert b.release.upgrade_options == {"take_ownership": False}
 
 
 async def test_objects_without_a_namespace_of_their_own_are_those_of_the_releases_namespace() -> None:
@@ -167,7 +167,7 @@ async def test_a_dry_run_marks_nothing_and_looks_past_the_missing_marks() -> Non
     b = with_objects({NODE: {}, ROLE: {}}, operation=Operation.DRY_RUN)
     await AwsVpcCni().run(b.context)
     assert b.cluster.patched == []
-    assert b.release.upgrade_options == {"force_conflicts": True, "take_ownership": True}
+    assert b.release.upgrade_options == {"take_ownership": True}
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ async def test_a_cancelled_phase_is_no_failure() -> None:
     [
         (Action.DEPLOY, Operation.INSTALL, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.UPGRADE, ["check_inputs", "check_namespace", "upgrade"]),
-        (Action.DEPLOY, Operation.DRY_RUN, ["check_inputs", "check_namespace", "installed", "upgrade"]),
+        (Action.DEPLOY, Operation.DRY_RUN, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace", "finish"]),
         (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
         (Action.SKIP, Operation.SKIP, []),
@@ -152,24 +152,6 @@ async def test_the_default_phases_do_what_the_operation_says(
     b = bench(action=action, operation=operation)
     await Lifecycle().run(b.context)
     assert b.release.calls == calls
-
-
-@pytest.mark.parametrize(
-    ("operation", "installed", "forces"),
-    [
-        (Operation.INSTALL, None, True),
-        (Operation.UPGRADE, "1.0.0", False),
-        (Operation.DRY_RUN, None, True),
-        (Operation.DRY_RUN, "1.0.0", False),
-    ],
-)
-async def test_a_dry_run_takes_over_fields_just_where_the_real_run_would(
-    operation: Operation, installed: str | None, *, forces: bool
-) -> None:
-    """It once told of conflicts that the install does not have."""
-    b = bench(release=FakeRelease(installed_version=installed), operation=operation)
-    await Lifecycle().run(b.context)
-    assert b.release.upgrade_options == {"force_conflicts": forces, "take_ownership": False}
 
 
 async def test_the_default_on_deploy_failure_keeps_the_events_and_says_what_is_missing() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
@@ -19,13 +18,13 @@ class FakeObjects:
 
     def __init__(self, **refusals: str) -> None:
         self._refusals = refusals
-        self.tried: list[tuple[ObjectRef, bool]] = []
+        self.tried: list[ObjectRef] = []
 
     async def namespaced(self, api_version: str, kind: str) -> bool:
         return kind not in ("Namespace", "ClusterRole")
 
-    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
-        self.tried.append((ref, force))
+    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any]) -> None:
+        self.tried.append(ref)
         if (answer := self._refusals.get(ref.name)) is not None:
             raise KubeError("refused", reason=Reason.API_UNAVAILABLE, transient=True, status=422, answer=answer)
 
@@ -34,9 +33,8 @@ def item(kind: str, name: str, *, api_version: str = "v1", **meta: Any) -> dict[
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **meta}}
 
 
-def trial(objects: FakeObjects, *, apply_method: str | None = None, force: bool = False) -> Trial:
-    stored = None if apply_method is None else StoredRelease({"apply_method": apply_method})
-    return Trial(objects, "apps", stored, force=force)  # type: ignore[arg-type]
+def trial(objects: FakeObjects) -> Trial:
+    return Trial(objects, "apps")  # type: ignore[arg-type]
 
 
 async def test_each_object_is_tried_where_it_would_be_applied() -> None:
@@ -47,18 +45,7 @@ async def test_each_object_is_tried_where_it_would_be_applied() -> None:
         item("ClusterRole", "c", namespace="x"),
     ]
     assert await trial(objects).judge(rendered) == "3 objects rendered and validated, nothing changed"
-    assert [ref.namespace for ref, _ in objects.tried] == ["apps", "other", ""]
-
-
-@pytest.mark.parametrize(
-    ("apply_method", "force", "forced"),
-    [(None, False, False), ("ssa", False, False), ("csa", False, True), ("", False, True), ("ssa", True, True)],
-    ids=["first install", "server's side", "client's side", "helm 3", "asked for"],
-)
-async def test_fields_are_taken_over_where_helm_would(apply_method: str | None, *, force: bool, forced: bool) -> None:
-    objects = FakeObjects()
-    await trial(objects, apply_method=apply_method, force=force).judge([item("ConfigMap", "a")])
-    assert [force for _, force in objects.tried] == [forced]
+    assert [ref.namespace for ref in objects.tried] == ["apps", "other", ""]
 
 
 async def test_objects_of_a_namespace_that_the_chart_or_helm_will_make_are_counted_as_untried() -> None:

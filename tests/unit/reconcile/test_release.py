@@ -1,6 +1,8 @@
 """What a release of one run does with helm's storage, over fakes."""
 
 import asyncio
+import base64
+import gzip
 import json
 import threading
 from base64 import b64encode
@@ -16,6 +18,7 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL, decode
+from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release import HelmRelease
@@ -34,11 +37,10 @@ class FakeSecrets:
         self.labels: dict[str, str] = {}
         self.gone = False
 
-    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
+    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
         """The Secret's metadata, as it is now."""
-        if self.gone:
-            return []
-        return [{**self.secret["metadata"], **({"labels": self.labels} if self.labels else {})}]
+        found = {**self.secret["metadata"], **({"labels": self.labels} if self.labels else {})}
+        return Listing([] if self.gone else [found], "1")
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any]:
         """The whole Secret."""
@@ -68,6 +70,9 @@ class FakeHelm:
     def __init__(self, secrets: FakeSecrets) -> None:
         self.asked: list[str] = []
         self._secrets = secrets
+
+    def forget_discovery(self) -> None:
+        """It remembers nothing."""
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         self.asked += arguments
@@ -254,3 +259,32 @@ async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
     release = release_over(secrets)
     await release.observe()
     assert not await release.rollback_is_ours()
+
+
+@pytest.mark.parametrize(
+    ("apply_method", "forced"),
+    [("ssa", True), ("csa", False), (None, False)],
+    ids=["server's side", "client's side", "helm 3"],
+)
+async def test_a_rollback_forces_conflicts_where_helm_allows_it(apply_method: str | None, *, forced: bool) -> None:
+    """helm refuses the flag for a revision that was applied from the client's side."""
+    secrets = FakeSecrets()
+    document = decode(secrets.secret).document | {"apply_method": apply_method, "manifest": ""}
+    packed = base64.b64encode(gzip.compress(json.dumps(document).encode()))
+    secrets.secret["data"]["release"] = base64.b64encode(packed).decode()
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm)
+    [revision] = await release.observe()
+    await release.rollback(revision)
+    assert ("--force-conflicts" in helm.asked) is forced
+
+
+async def test_a_rollback_to_what_only_helm_can_read_is_left_to_helm() -> None:
+    secrets = FakeSecrets()
+    secrets.secret["data"]["release"] = "unreadable"
+    helm = FakeHelm(secrets)
+    release = release_over(secrets, helm=helm)
+    [revision] = await release.observe()
+    await release.rollback(revision)
+    assert helm.asked[0] == "rollback"
+    assert "--force-conflicts" not in helm.asked

@@ -20,6 +20,7 @@ from managedchart_operator.helm.storage import (
     decode,
 )
 from managedchart_operator.helm.stored_manifest import Drop, Rendered
+from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -49,8 +50,8 @@ class FakeSecrets:
     rewritten: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
-    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
-        return [found["metadata"] for found in self.held.values()]
+    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
+        return Listing([found["metadata"] for found in self.held.values()], "1")
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         return self.held.get(name)

@@ -1,0 +1,132 @@
+"""Which managers own which fields of an object, as `metadata.managedFields` says.
+
+For each manager the API server keeps the set of fields that it was the last to set, also those that several managers set to
+the same value. It is part of the metadata, so a read of the metadata is enough. The set says nothing about values. It is a tree
+of mappings, in which a key is one step of a path: `f:NAME` a field, `k:{...}` the item of a list with these keys, `v:VALUE` the
+item of a set, `i:NUMBER` an index, and `.` the element itself. `objects` does the reading.
+
+Source: Kubernetes documentation, "Server-Side Apply"; sigs.k8s.io/structured-merge-diff, `fieldpath/serialize.go`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+HELM = "helm"
+"""The manager of what helm writes, 3 and 4: the name of its program."""
+
+Path = tuple[str, ...]
+"""The steps to a field, as the tree has them: `("f:spec", "f:replicas")`."""
+
+# A status belongs to controllers, and no chart sets it.
+_STATUS = "status"
+# Of one manager in one object. Nobody names so many in an Event; a ConfigMap of 1 MiB may have a hundred thousand.
+_MOST_FIELDS = 1000
+# The fields of a pod are some 10 levels deep. Custom resources may be nested in any depth by whoever writes a chart.
+_DEEPEST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who sets fields. `subresource` tells autoscalers, which write to `scale`, from others of the same name."""
+
+    name: str
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}, subresource {self.subresource}" if self.subresource else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedField:
+    """A field of an object, and one of its managers."""
+
+    path: Path
+    manager: Manager
+
+    def __str__(self) -> str:
+        return f"{spelled(self.path)} (set by {self.manager})"
+
+
+def fields_of_others(metadata: Mapping[str, Any]) -> list[OwnedField]:
+    """Return the fields that managers other than helm own, alone or together with helm; the status is left out.
+
+    At most 1000 for each manager.
+    """
+    found: list[OwnedField] = []
+    for manager, fields in _entries(metadata):
+        if manager.name == HELM or manager.subresource == _STATUS:
+            continue
+        paths = (path for path in _leaves(fields) if path[0] != f"f:{_STATUS}")
+        found += (OwnedField(path, manager) for path in islice(paths, _MOST_FIELDS))
+    return found
+
+
+def owns(metadata: Mapping[str, Any], manager: Manager, path: Path) -> bool:
+    """Whether the manager owns the field, through whichever version of the API it has set it."""
+    return any(_has(fields, path) for known, fields in _entries(metadata) if known == manager)
+
+
+def taken_over(before: list[OwnedField], metadata: Mapping[str, Any]) -> list[OwnedField]:
+    """Return those fields that helm owns now, and the managers that owned them before do not.
+
+    What helm has set to the value that another manager gave it belongs to both, and was not taken from anybody.
+    """
+    helm = Manager(HELM)
+    return [
+        field for field in before if owns(metadata, helm, field.path) and not owns(metadata, field.manager, field.path)
+    ]
+
+
+def spelled(path: Path) -> str:
+    """Write a path as a person does: `spec.template.spec.containers[name=main].image`."""
+    text = ""
+    for step in path:
+        kind, _, value = step.partition(":")
+        if kind == "f" and not set("./[") & set(value):
+            text += f".{value}"
+        else:
+            text += f"[{_keys(value) if kind == 'k' else value}]"
+    return text.removeprefix(".")
+
+
+def _entries(metadata: Mapping[str, Any]) -> Iterator[tuple[Manager, Mapping[str, Any]]]:
+    for entry in metadata.get("managedFields") or ():
+        yield Manager(entry.get("manager") or "", entry.get("subresource") or ""), entry.get("fieldsV1") or {}
+
+
+def _leaves(fields: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the path of each field without fields of its own, or as deep as is looked."""
+    path: list[str] = []
+    levels = [iter(fields.items())]
+    while levels:
+        step, inner = next(levels[-1], ("", {}))
+        if not step:
+            levels.pop()
+            path = path[:-1]
+        elif step != ".":  # that an item or a mapping is there at all may be set by many, and is never in conflict
+            path.append(step)
+            if inner.keys() - {"."} and len(path) < _DEEPEST:
+                levels.append(iter(inner.items()))
+            else:
+                yield tuple(path)
+                path.pop()
+
+
+def _has(fields: Mapping[str, Any], path: Path) -> bool:
+    tree = fields
+    for step in path:
+        if step not in tree:
+            return False
+        tree = tree[step]
+    return True
+
+
+def _keys(value: str) -> str:
+    """Write the keys of a list's item: `{"name":"main"}` as `name=main`."""
+    try:
+        return ",".join(f"{name}={key}" for name, key in json.loads(value).items())
+    except (ValueError, AttributeError):
+        return value

@@ -1,0 +1,140 @@
+"""The fields that helm takes over from other managers while it applies a release.
+
+helm is called with `--force-conflicts`, so what an autoscaler, `kubectl scale` or an injector has set is overwritten wherever
+the chart sets it too. Only the objects' metadata shows who owned a field, and helm's write removes that. So the metadata is
+read as it was before helm was started, and what had fields of others is read again when helm has ended: what helm owns then,
+and the others do not, was taken over. The API server returns what was, by the resourceVersion of an earlier list, so the first
+read runs beside helm and delays nothing. A field that others set after that list, while helm waits for its slot, is not seen.
+
+Failing to look never fails an upgrade: it is logged. Source: `kube.field_owners`; measured with helm 4.3.1.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from managedchart_operator.diagnosis.blockers import references
+from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
+from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.reconcile.run_recorder import shorten
+
+logger = logging.getLogger(__name__)
+
+# A look takes some 10 ms, mostly beside helm. An API server that needs longer than this must not delay what follows.
+LOOK_SECONDS = 5.0
+# The largest charts have some 300 objects; a release of 1 MiB may have several thousand.
+MOST_OBJECTS = 500
+# Of a kind with more objects than this in one namespace the collection is listed once instead of each object read.
+READ_SINGLY = 3
+# helm puts this label on everything that it applies. The namespace may hold thousands of others.
+HELM_LABEL = "app.kubernetes.io/managed-by=Helm"
+# An Event has 1024 characters. More than a handful of fields nobody reads there.
+MOST_NAMED = 5
+MOST_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class TakenField:
+    """A field of an object that helm has taken over."""
+
+    ref: ObjectRef
+    owned: OwnedField
+
+    def __str__(self) -> str:
+        return shorten(f"{self.ref} {self.owned}", MOST_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsOfOthers:
+    """The fields of a release's objects that managers other than helm owned at one moment."""
+
+    objects: Objects
+    namespace: str
+    release: str
+    found: dict[ObjectRef, list[OwnedField]] = field(default_factory=dict)
+
+    async def look(self, read: Callable[[], Awaitable[StoredRelease | None]], *, at: str) -> None:
+        """Look at the objects of a revision that `read` returns, as they were at a resourceVersion of the cluster.
+
+        Never raises except for a cancel.
+        """
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                stored = await read()
+                if stored is None:
+                    return
+                rendered = await asyncio.to_thread(outline, stored.manifest)
+                refs = await references(self.objects, self.namespace, rendered[:MOST_OBJECTS])
+                for ref, metadata in (await self._metadata_of(refs, at=at)).items():
+                    if fields := fields_of_others(metadata):
+                        self.found[ref] = fields
+        except (KubeError, HelmError) as error:
+            self._failed(error.message)
+        except ManifestError as error:
+            self._failed(f"the manifest cannot be read: {error}")
+        except TimeoutError:
+            self._failed(f"the API server did not answer within {LOOK_SECONDS} s")
+
+    async def taken_over(self) -> list[TakenField]:
+        """Return which of the fields helm has taken over since. Never raises except for a cancel.
+
+        Only what had fields of others is read again, which most releases have none of.
+        """
+        if not self.found:
+            return []
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                now = await self._metadata_of(list(self.found))
+        except TimeoutError:
+            self._failed(f"the API server did not answer within {LOOK_SECONDS} s")
+            return []
+        return [
+            TakenField(ref, owned)
+            for ref, before in self.found.items()
+            if ref in now
+            for owned in taken_over(before, now[ref])
+        ]
+
+    async def _metadata_of(self, refs: Sequence[ObjectRef], *, at: str = "") -> dict[ObjectRef, Mapping[str, Any]]:
+        """Read the metadata of those objects that are there; what cannot be read is logged and left out."""
+        collections: defaultdict[tuple[str, str, str], list[ObjectRef]] = defaultdict(list)
+        for ref in refs:
+            collections[ref.api_version, ref.kind, ref.namespace].append(ref)
+        found: dict[ObjectRef, Mapping[str, Any]] = {}
+
+        async def read(together: Sequence[ObjectRef], selector: Mapping[str, str]) -> None:
+            one = together[0]
+            try:
+                items = await self.objects.list(
+                    one.api_version, one.kind, namespace=one.namespace, metadata_only=True, at=at, **selector
+                )
+            except KubeError as error:
+                self._failed(error.message)
+                return
+            there = {item["metadata"]["name"]: item["metadata"] for item in items}
+            found.update({ref: there[ref.name] for ref in together if ref.name in there})
+
+        reads = []
+        for together in collections.values():
+            if len(together) > READ_SINGLY:
+                reads.append(read(together, {"labels": HELM_LABEL}))
+            else:
+                reads += [read([ref], {"fields": f"metadata.name={ref.name}"}) for ref in together]
+        await asyncio.gather(*reads)
+        return found
+
+    def _failed(self, why: str) -> None:
+        logger.warning("%s/%s: the fields of other managers are not known: %s", self.namespace, self.release, why)
+
+
+def describe(verb: str, taken: Sequence[TakenField]) -> str:
+    """Return the sentence for an Event; `verb` is what helm did: `Upgrade` or `Rollback`."""
+    named = "; ".join(map(str, taken[:MOST_NAMED]))
+    more = len(taken) - MOST_NAMED
+    return f"{verb} took over fields that others had set: {named}" + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,193 @@
+"""Which fields helm took over: what is read before and after it, and what the Event says."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.kube.field_owners import Manager, OwnedField
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile import taken_fields
+from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, TakenField, describe
+from unit.reconcile.fakes import unavailable
+
+WEB = ObjectRef("apps/v1", "Deployment", "web", "apps")
+
+
+def managed(name: str, *managers: str) -> dict[str, Any]:
+    """An object whose field spec.a these managers own."""
+    entries = [{"manager": manager, "fieldsV1": {"f:spec": {"f:a": {}}}} for manager in managers]
+    return {"metadata": {"name": name, "managedFields": entries}}
+
+
+class FakeObjects:
+    """Objects by name, whatever their kind and namespace; takes down what is read, and how."""
+
+    def __init__(self, **objects: dict[str, Any]) -> None:
+        self.objects = objects
+        self.asked: list[str] = []
+        self.refused = ""
+        self.answers = True
+
+    async def namespaced(self, _version: str, kind: str) -> bool:
+        return kind != "ClusterRole"
+
+    async def list(
+        self,
+        _version: str,
+        kind: str,
+        *,
+        namespace: str,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        at: str = "",
+    ) -> list[dict[str, Any]]:
+        assert metadata_only, "a whole object may have a MiB"
+        then = f" at {at}" if at else ""
+        self.asked.append(f"{kind} {namespace or '-'} {labels or fields}{then}")
+        if not self.answers:
+            await asyncio.Event().wait()
+        if kind == self.refused:
+            raise unavailable()
+        return [found for name, found in self.objects.items() if labels or fields == f"metadata.name={name}"]
+
+
+def manifest(*names: str, kind: str = "Deployment", **meta: str) -> str:
+    texts = "".join(f"  {key}: {value}\n" for key, value in meta.items())
+    return "".join(f"---\napiVersion: apps/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{texts}" for name in names)
+
+
+async def look(objects: FakeObjects, text: str) -> FieldsOfOthers:
+    async def read() -> StoredRelease | None:
+        return StoredRelease({"manifest": text})
+
+    others = FieldsOfOthers(objects, "apps", "web")  # type: ignore[arg-type]
+    await others.look(read, at="7")
+    return others
+
+
+async def test_a_field_that_helm_took_is_named_with_object_and_manager() -> None:
+    objects = FakeObjects(web=managed("web", "kubectl"))
+    others = await look(objects, manifest("web"))
+    objects.objects["web"] = managed("web", "helm")
+    assert [str(taken) for taken in await others.taken_over()] == ["Deployment apps/web spec.a (set by kubectl)"]
+
+
+@pytest.mark.parametrize("now", [managed("web", "kubectl"), managed("web", "kubectl", "helm"), managed("web"), None])
+async def test_a_field_that_helm_did_not_take_is_not_named(now: dict[str, Any] | None) -> None:
+    """A run that failed before helm applied it, a chart that no longer sets it, an object that is deleted."""
+    objects = FakeObjects(web=managed("web", "kubectl"))
+    others = await look(objects, manifest("web"))
+    objects.objects = {"web": now} if now else {}
+    assert await others.taken_over() == []
+
+
+async def test_only_objects_with_fields_of_others_are_read_again() -> None:
+    objects = FakeObjects(web=managed("web", "kubectl", "helm"), db=managed("db", "helm"))
+    others = await look(objects, manifest("web", "db"))
+    assert objects.asked == ["Deployment apps metadata.name=web at 7", "Deployment apps metadata.name=db at 7"]
+    await others.taken_over()
+    assert objects.asked[2:] == ["Deployment apps metadata.name=web"]
+
+
+async def test_objects_are_read_where_they_are_as_they_were() -> None:
+    """helm runs meanwhile: what it has written already must not be taken for what was before."""
+    objects = FakeObjects()
+    text = manifest("a") + manifest("b", namespace="other") + manifest("c", kind="ClusterRole", namespace="x")
+    await look(objects, text)
+    where = {"a": "Deployment apps", "b": "Deployment other", "c": "ClusterRole -"}
+    assert objects.asked == [f"{place} metadata.name={name} at 7" for name, place in where.items()]
+
+
+async def test_many_of_a_kind_are_listed_once() -> None:
+    objects = FakeObjects(b=managed("b", "kubectl"), stranger=managed("stranger", "kubectl"))
+    others = await look(objects, manifest("a", "b", "c", "d"))
+    assert objects.asked == ["Deployment apps app.kubernetes.io/managed-by=Helm at 7"]
+    assert [ref.name for ref in others.found] == ["b"]
+
+
+async def test_a_release_of_thousands_of_objects_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taken_fields, "MOST_OBJECTS", 2)
+    objects = FakeObjects()
+    await look(objects, manifest("a", "b", "c"))
+    assert len(objects.asked) == 2
+
+
+async def test_a_revision_that_is_gone_asks_for_nothing() -> None:
+    async def gone() -> StoredRelease | None:
+        return None
+
+    objects = FakeObjects()
+    others = FieldsOfOthers(objects, "apps", "web")  # type: ignore[arg-type]
+    await others.look(gone, at="7")
+    assert await others.taken_over() == []
+    assert objects.asked == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [unavailable(), HelmError("the Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)],
+    ids=["API server", "Secret"],
+)
+async def test_a_revision_that_cannot_be_read_is_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """The upgrade goes on."""
+
+    async def read() -> StoredRelease | None:
+        raise error
+
+    others = FieldsOfOthers(FakeObjects(), "apps", "web")  # type: ignore[arg-type]
+    await others.look(read, at="7")
+    assert await others.taken_over() == []
+    assert f"apps/web: the fields of other managers are not known: {error}" in caplog.text
+
+
+async def test_a_manifest_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    others = await look(FakeObjects(), "kind: [")
+    assert others.found == {}
+    assert "the manifest cannot be read" in caplog.text
+
+
+async def test_an_object_that_cannot_be_read_does_not_hide_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    objects = FakeObjects(web=managed("web", "kubectl"))
+    objects.refused = "StatefulSet"
+    others = await look(objects, manifest("web") + manifest("a", kind="StatefulSet"))
+    assert list(others.found) == [WEB]
+    assert caplog.text.count("no answer") == 1
+    objects.refused = "Deployment"
+    assert await others.taken_over() == []
+    assert caplog.text.count("no answer") == 2
+
+
+async def test_an_api_server_that_does_not_answer_delays_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(taken_fields, "LOOK_SECONDS", 0.05)
+    objects = FakeObjects(web=managed("web", "kubectl"))
+    others = await look(objects, manifest("web"))
+    objects.answers = False
+    async with asyncio.timeout(5):
+        assert await others.taken_over() == []
+        assert (await look(objects, manifest("web"))).found == {}
+    assert caplog.text.count("the API server did not answer within 0.05 s") == 2
+
+
+def taken(name: str) -> TakenField:
+    return TakenField(WEB, OwnedField(("f:spec", f"f:{name}"), Manager("kubectl", "scale")))
+
+
+def test_the_event_names_a_handful_of_fields_and_counts_the_others() -> None:
+    assert describe("Upgrade", [taken("a")]) == (
+        "Upgrade took over fields that others had set: Deployment apps/web spec.a (set by kubectl, subresource scale)"
+    )
+    told = describe("Rollback", [taken(name) for name in "abcdefg"])
+    assert told.startswith("Rollback took over fields")
+    assert told.endswith("spec.e (set by kubectl, subresource scale); and 2 more")
+
+
+def test_the_event_fits_whatever_fields_are_called() -> None:
+    """The API server refuses more than 1024 characters."""
+    assert len(describe("Rollback", [taken("x" * 500)] * 1000)) < 1000
