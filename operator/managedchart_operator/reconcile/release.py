@@ -622,10 +622,19 @@ class HelmRelease:
         look = asyncio.create_task(others.look(read, at=self.storage.version), name="fields of others")
         try:
             yield
-        finally:
-            await look
-            if taken := await others.taken_over():
-                self.taken_over.append(describe(verb, taken))
+        except asyncio.CancelledError:
+            look.cancel()  # whoever takes the run's place must not wait for this
+            await asyncio.gather(look, return_exceptions=True)
+            raise
+        except OperatorError:
+            await self._note_taken_fields(verb, others, look)  # helm may have applied some before it failed
+            raise
+        await self._note_taken_fields(verb, others, look)
+
+    async def _note_taken_fields(self, verb: str, others: FieldsOfOthers, look: asyncio.Task[None]) -> None:
+        await look
+        if taken := await others.taken_over():
+            self.taken_over.append(describe(verb, taken))
 
     async def _helm(
         self,
