@@ -4,7 +4,7 @@ Only what is proven here counts as failed, and may be rolled back.
 """
 
 from managedchart_operator.api.status import Phase
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.storage import FAILED, Revision
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.work import Work
@@ -28,7 +28,10 @@ def unremedied(work: Work) -> int | None:
 
 
 def was_applied(work: Work, error: OperatorError) -> bool:
-    """Whether the upgrade had changed the cluster when it failed, and failed for what it is, not for the API server's state."""
-    if error.reason is Reason.API_UNAVAILABLE:
+    """Whether the upgrade had changed the cluster when it failed, and failed for what it is.
+
+    An API server that does not answer, or a helm that was killed, says nothing about the upgrade.
+    """
+    if error.reason is Reason.API_UNAVAILABLE or (isinstance(error, HelmError) and error.exit_code < 0):
         return False
     return work.recorder.failed_phase in _AFTER_EXEC or work.release.evidence.applied

@@ -75,6 +75,12 @@ def test_a_failure_stays_to_be_remedied_until_it_is(
     assert unremedied(work(newest, known=known)) == left
 
 
+def test_a_killed_helm_says_nothing_about_the_upgrade() -> None:
+    """The kernel ends processes when memory runs out; the same upgrade may go through next time."""
+    killed = HelmError("x", reason=Reason.HELM_FAILED, transient=True, exit_code=-9)
+    assert not was_applied(work(OURS, applied=True), killed)
+
+
 @pytest.mark.parametrize(
     ("phase", "applied", "reason", "disturbed"),
     [
