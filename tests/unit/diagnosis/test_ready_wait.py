@@ -248,19 +248,22 @@ async def test_a_wait_that_has_failed_asks_for_nothing_more(
     assert len(api.asked) == asked
 
 
-async def test_what_was_ready_stays_so_when_it_is_deleted(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_what_became_ready_stays_so_when_it_is_deleted(api: FakeApiServer, waits: ReadyWaits) -> None:
     """Another object is still waited for."""
     collection = Deployments(api)
-    api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=True))
+    api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
     api.answers["GET", f"{PATH}/other"] = (200, deployment(6, ready=False, name="other"))
-    other = {**WEB, "metadata": {"name": "other"}}
-    waiting = asyncio.create_task(waits.of([WEB, other], namespace="apps").within(5))
+    wait = waits.of([WEB, {**WEB, "metadata": {"name": "other"}}], namespace="apps")
+    waiting = asyncio.create_task(wait.within(5))
     await collection.watched.wait()
-    going = deployment(11, ready=True)
+    collection.tell("MODIFIED", deployment(11, ready=True))
+    while len(wait.unready) > 1:  # noqa: ASYNC110 -- only the wait itself tells of it
+        await asyncio.sleep(0.01)
+    going = deployment(12, ready=True)
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     collection.tell("MODIFIED", going)
-    collection.tell("DELETED", deployment(12, ready=True))
-    collection.tell("MODIFIED", deployment(13, ready=True, name="other"))
+    collection.tell("DELETED", deployment(13, ready=True))
+    collection.tell("MODIFIED", deployment(14, ready=True, name="other"))
     assert await waiting == ""
 
 

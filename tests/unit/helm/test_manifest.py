@@ -169,6 +169,7 @@ OUTLINED = {
     "several": "---\nkind: A\napiVersion: v1\nmetadata: {name: a}\n--- # next\nkind: C\napiVersion: v1\nmetadata: {name: c}\n",
     "nothing": "---\n# only a comment\n---\n",
     "braces over lines at the margin": "apiVersion: v1\nkind: A\nmetadata: {\nname: a,\nnamespace: b\n}\n",
+    "braces that close in what looks like a key": "apiVersion: v1\nkind: A\nmetadata: {\nname: a, namespace: b }\nspec: {}\n",
     "a text that looks like a key": 'apiVersion: v1\nkind: A\nmetadata:\n  name: a\nspec: "x\nkind: B\n y"\n',
     "a text that looks like metadata": 'apiVersion: v1\nkind: A\nmetadata: {name: a}\nspec: "x\nmetadata:\n  name: b\n y"\n',
     "the rest behind an end": "apiVersion: v1\nkind: A\nmetadata: {name: a}\n...\nkind: B\n",
