@@ -191,7 +191,7 @@ DEFAULTS = {
     "forceUpgrade": False,
     "dryRun": False,
     "lifecycle": {"name": "default"},
-    "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m"},
+    "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False},
 }
 
 
@@ -202,7 +202,7 @@ def test_defaults_are_filled_in_also_inside_nested_parts(charts: Charts) -> None
 def test_defaults_complete_a_nested_part(charts: Charts) -> None:
     stored = charts.create("partial", {"chart": PATH, "retry": {"limit": 1}})["spec"]
 
-    assert stored["retry"] == {"limit": 1, "backoff": "10s", "maxBackoff": "5m"}
+    assert stored["retry"] == {"limit": 1, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False}
 
 
 def test_null_for_a_field_means_its_default_or_its_absence(charts: Charts) -> None:

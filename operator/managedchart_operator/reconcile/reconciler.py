@@ -43,7 +43,7 @@ from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
 from managedchart_operator.reconcile.release_takeover import announce_takeover
-from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation
+from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation, unlock_killed
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.removal import is_to_be_removed, keep, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
@@ -300,7 +300,7 @@ class Reconciler:
         await release.observe()
         made = newest_if_made(work) if operation.deploys else None
         failed = made.number if made else unremedied(work)
-        remedy = await self._plan_remedy(work, failed)
+        remedy = await self._plan_remedy(work, failed, made=made is not None)
         policy = RetryPolicy(
             work.spec.retry,
             self.probe,
@@ -311,7 +311,11 @@ class Reconciler:
         now = datetime.now(UTC)
         plan = policy.after(error, failures=recorder.status.failures + 1, now=now, applied_and_rolled_back=disturbed)
         status = await work.release_status()
-        recorder.remember(made, action=operation.value, chart_version=status.chart_version if status else None)
+        recorder.remember(
+            release.newest if made else None,
+            action=operation.value,
+            chart_version=status.chart_version if status else None,
+        )
         news = recorder.failed(
             error,
             digest=work.digest,
@@ -329,9 +333,14 @@ class Reconciler:
         await work.post_warnings(self.events)
         return _delay(plan.at.timestamp()) if plan.at else again
 
-    async def _plan_remedy(self, work: Work, failed: int | None) -> RemedyPlan:
-        """Return what is to be done about the revision that failed; nothing yet where that cannot be found out now."""
+    async def _plan_remedy(self, work: Work, failed: int | None, *, made: bool) -> RemedyPlan:
+        """Return what is to be done about the revision that failed; nothing yet where that cannot be found out now.
+
+        `made` says that it is the newest one, which this run has made.
+        """
         try:
+            if made:
+                await unlock_killed(work)
             return await self.remediation.plan(work, failed=failed, phase=work.recorder.failed_phase)
         except (KubeError, HelmError) as error:
             work.recorder.logger.warning("the remedy for the failure cannot be decided yet: %s", error.message)

@@ -594,7 +594,7 @@ class HelmRelease:
         Raises HelmError, KubeError.
         """
         await self.observe()
-        if target is not None and self.newest is not None and self.newest.pending and await self.rollback_is_ours():
+        if target is not None and self.newest is not None and self.newest.pending and await self.newest_is_ours():
             await self.unlock(self.newest)  # a rollback is stored before it is built, and the next one begins at it
         built = self.newest
         if operation == "upgrade":

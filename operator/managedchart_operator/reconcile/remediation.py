@@ -56,7 +56,7 @@ class Remediation:
     async def finish(self, work: Work) -> float | None:
         """Do what is still to be done about the failure that the status shows; it was begun by a run that has ended since.
 
-        Whatever atomic says, a revision whose helm was killed does not stay pending. Returns after how many seconds to try
+        Returns after how many seconds to try
         once more, or None.
         """
         newest, failure = work.release.newest, work.recorder.status.last_failure
@@ -64,9 +64,8 @@ class Remediation:
             return None
         if work.spec.action is not Action.DEPLOY or work.chart.deleting:
             return None
-        if newest.pending and (newest.number == failure.revision or await work.release.rollback_is_ours()):
-            work.recorder.logger.info("revision %d (%s) was left by a killed helm", newest.number, newest.status)
-            await work.release.unlock(newest)
+        if newest.pending and await work.release.newest_is_ours():
+            await unlock_killed(work)
             work.recorder.status.release = await work.release_status()
             await work.recorder.writer.flush()
         plan = await self.plan(work, failed=failure.revision, phase=_phase_of(failure.phase))
@@ -128,6 +127,17 @@ class Remediation:
         await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
         lasting = not error.transient or error.reason in WORKLOAD_REASONS
         return outcome, None if lasting else _pause(work)
+
+
+async def unlock_killed(work: Work) -> None:
+    """Mark our newest revision failed if a killed helm left it pending; whatever atomic says, it does not stay so.
+
+    Raises KubeError, HelmError.
+    """
+    newest = work.release.newest
+    if newest is not None and newest.pending:
+        work.recorder.logger.info("revision %d (%s) was left by a killed helm", newest.number, newest.status)
+        await work.release.unlock(newest)
 
 
 async def _begin(work: Work, operation: str) -> None:

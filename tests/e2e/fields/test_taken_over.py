@@ -91,9 +91,9 @@ def test_a_rollback_takes_over_what_others_change_meanwhile(cluster: Cluster, ns
     assert _events(cluster, ns, "RollbackFailed") == []
 
 
-def test_a_rollback_to_a_release_of_helm_3_goes_through(cluster: Cluster, ns: str, helm_binary: str) -> None:
-    """It is applied from the client's side, where helm refuses to force conflicts."""
-    _helm(cluster, helm_binary, "upgrade", "--install", "web", WEB["path"], f"--namespace={ns}", CLIENT_SIDE)
+def test_a_rollback_to_what_was_applied_by_the_client_goes_through(cluster: Cluster, ns: str) -> None:
+    """As helm 3 does, and forceUpgrade: there helm refuses to force conflicts."""
+    deploy(cluster, ns, "web", WEB, forceUpgrade=True)
     _fail_and_scale(cluster, ns)
     assert cluster.revisions(ns, "web")[-1] == (3, "deployed")
     assert _replicas(cluster, ns) == 1

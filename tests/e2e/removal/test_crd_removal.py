@@ -96,7 +96,7 @@ def test_an_uninstall_that_has_not_started_is_given_up(
     installed.kubectl("delete", "managedchart", "web", f"--namespace={own_ns}", "--wait=false")
     wait_deleting(installed, own_ns, "web")
     installed.wait_chart(
-        own_ns, "web", lambda chart: chart["status"]["phase"] == "Exec", what="about to be uninstalled"
+        own_ns, "web", lambda chart: chart["status"]["phases"][-1]["name"] == "Exec", what="about to be uninstalled"
     )
     delete_crd(installed)
     wait_crd_gone(installed)
