@@ -19,7 +19,7 @@ from typing import NamedTuple
 from managedchart_operator.errors import ChartError
 from managedchart_operator.helm.chart_metadata import MAX_CHART_YAML_BYTES, ChartMetadata, invalid, parse_chart_yaml
 from managedchart_operator.helm.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
-from managedchart_operator.helm.late_hooks import file_has_late_hooks
+from managedchart_operator.helm.late_hooks import file_has, text_has_late_hooks, text_has_ttl_jobs
 from managedchart_operator.reasons import Reason
 
 # helm refuses larger charts itself (pkg/chart/loader/archive, MaxDecompressedChartSize).
@@ -81,6 +81,7 @@ class FolderContent(NamedTuple):
     digest: str
     metadata: ChartMetadata
     late_hooks: bool
+    ttl_jobs: bool
 
 
 def read_folder(
@@ -92,7 +93,7 @@ def read_folder(
     """
     digest = hashlib.sha256()
     chart_yaml: bytes | None = None
-    late_hooks = False
+    late_hooks = ttl_jobs = False
     left = MAX_BYTES
     for entry in entries:
         with _reading(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
@@ -104,7 +105,8 @@ def read_folder(
         # Lengths go in too: otherwise bytes could move from one file to the next unseen.
         digest.update(b"%d %d " % (len(name), len(data)) + name)
         digest.update(data)
-        late_hooks = late_hooks or file_has_late_hooks(entry.name, data)
+        late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
+        ttl_jobs = ttl_jobs or file_has(entry.name, data, text_has_ttl_jobs)
         if entry.name == "Chart.yaml":
             chart_yaml = data
         if copy_to is not None:
@@ -115,7 +117,7 @@ def read_folder(
         raise invalid(f"{origin}: the folder holds no chart: Chart.yaml is missing")
     if len(chart_yaml) > MAX_CHART_YAML_BYTES:
         raise invalid(f"{origin}: Chart.yaml is larger than {MAX_CHART_YAML_BYTES >> 20} MiB")
-    return FolderContent(digest.hexdigest(), parse_chart_yaml(chart_yaml, origin=origin), late_hooks)
+    return FolderContent(digest.hexdigest(), parse_chart_yaml(chart_yaml, origin=origin), late_hooks, ttl_jobs)
 
 
 def _walk(

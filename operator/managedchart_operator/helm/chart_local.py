@@ -16,7 +16,7 @@ from managedchart_operator.helm.chart_cache import ChartCache
 from managedchart_operator.helm.chart_folder import FolderEntry, list_folder, outside, read_folder, unreadable
 from managedchart_operator.helm.chart_metadata import ChartMetadata, invalid
 from managedchart_operator.helm.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
-from managedchart_operator.helm.late_hooks import archive_has_late_hooks
+from managedchart_operator.helm.late_hooks import archive_has, text_has_late_hooks, text_has_ttl_jobs
 from managedchart_operator.reasons import Reason
 
 # The release Secret holds the chart too, in 1 MiB compressed: what is larger than this could never be installed.
@@ -34,6 +34,8 @@ class Identified:
     archive: bool
     late_hooks: bool
     """Whether it may have hooks that run after an install or an upgrade."""
+    ttl_jobs: bool
+    """Whether it may have Jobs that are deleted once they have finished."""
     entries: tuple[FolderEntry, ...] = ()
     settled: bool = False
     """Whether equal entries prove that nothing has changed."""
@@ -53,7 +55,8 @@ def identify_archive(data: bytes, *, origin: str) -> Identified:
         digest=hashlib.sha256(data).hexdigest(),
         metadata=metadata,
         archive=True,
-        late_hooks=archive_has_late_hooks(data),
+        late_hooks=archive_has(data, text_has_late_hooks),
+        ttl_jobs=archive_has(data, text_has_ttl_jobs),
     )
 
 
@@ -137,15 +140,18 @@ class _LocalChart:
         except OSError as error:
             raise unreadable(self._origin, error) from error
         found = identify_archive(data, origin=self._origin)
-        return data, self._identified(found.digest, found.metadata, found.late_hooks)
+        return data, self._identified(
+            found.digest, found.metadata, late_hooks=found.late_hooks, ttl_jobs=found.ttl_jobs
+        )
 
-    def _identified(self, digest: str, metadata: ChartMetadata, late_hooks: bool) -> Identified:
+    def _identified(self, digest: str, metadata: ChartMetadata, late_hooks: bool, ttl_jobs: bool) -> Identified:
         newest = max(entry.ctime_ns for entry in self._entries) / 1e9
         return Identified(
             digest=digest,
             metadata=metadata,
             archive=not self._is_folder,
             late_hooks=late_hooks,
+            ttl_jobs=ttl_jobs,
             entries=self._entries,
             settled=newest < time.time() - SETTLED_SECONDS,
         )

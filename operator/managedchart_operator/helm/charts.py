@@ -59,8 +59,8 @@ class Pull(Protocol):
 class Chart:
     """A chart on local disk that helm can read, and who it is.
 
-    `digest` is the sha256 of its content in hex, `late_hooks` tells whether it may have hooks that run after an install or an
-    upgrade.
+    `digest` is the sha256 of its content in hex, `late_hooks` says whether it may have hooks that run after an install or an
+    upgrade, `ttl_jobs` whether it may have Jobs that are deleted once they have finished.
     """
 
     path: Path
@@ -69,6 +69,7 @@ class Chart:
     app_version: str | None
     digest: str
     late_hooks: bool
+    ttl_jobs: bool
 
 
 class ChartStore:
@@ -206,6 +207,7 @@ def _chart(found: Identified, path: Path) -> Chart:
         app_version=metadata.app_version,
         digest=found.digest,
         late_hooks=found.late_hooks,
+        ttl_jobs=found.ttl_jobs,
     )
 
 

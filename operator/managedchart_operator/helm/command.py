@@ -13,6 +13,9 @@ from managedchart_operator.api.duration import seconds
 
 # Without the second flag helm takes a release whose Job has failed for a good one (measured).
 _WAIT = ("--wait=watcher", "--wait-for-jobs")
+# The watcher waits for every object, and takes a Job that is deleted meanwhile for one that never became ready, with or without
+# the second flag. helm 3's way of waiting knows Jobs only with it (measured with 4.3.1).
+_WAIT_WITHOUT_JOBS = ("--wait=legacy",)
 # helm refuses --force-replace together with server-side apply, and with --force-conflicts.
 _REPLACE = ("--force-replace", "--server-side=false")
 # helm's own default; each revision is a Secret, and a rollback needs one good one.
@@ -32,6 +35,8 @@ class ReleaseOptions:
     namespace: str
     timeout: str
     wait: bool = True
+    wait_for_jobs: bool = True
+    """Whether helm's wait is for Jobs too; not where some are deleted once they have finished, which it takes for failed."""
     force_replace: bool = False
 
     @property
@@ -78,7 +83,7 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         # Secrets are part of the output, since they too are to be tried and adopted; it goes nowhere but to us.
         arguments += ["--dry-run=server", "--output=json"]
     elif options.wait:
-        arguments += _WAIT
+        arguments += _WAIT if options.wait_for_jobs else _WAIT_WITHOUT_JOBS
     return arguments
 
 
@@ -101,7 +106,7 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str, by_ser
         *(_REPLACE if options.force_replace else method),
     ]
     if options.wait:
-        arguments += _WAIT
+        arguments += _WAIT if options.wait_for_jobs else _WAIT_WITHOUT_JOBS
     return arguments
 
 

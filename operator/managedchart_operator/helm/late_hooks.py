@@ -1,16 +1,18 @@
-"""Does a chart have hooks that run after its objects are ready?
+"""What of a chart decides who waits for its objects: hooks that run after they are ready, and Jobs that vanish.
 
-Purpose: helm runs post-install and post-upgrade hooks after its own wait, so for a chart that may have one, helm has to wait
-itself; for all others the operator waits, without a process. Boundary: looks at text, renders nothing. Invariant: in doubt
-there is one: a name that a template puts together, an archive within an archive within an archive.
+helm runs post-install and post-upgrade hooks after its own wait, so for a chart that may have one, helm has to wait itself; for
+all others the operator waits, without a process. helm takes a Job for unready once its ttlSecondsAfterFinished has deleted
+it, so that helm must not wait for these. Looks at text, renders nothing. In doubt a chart has either: a name that a template
+puts together, an archive within an archive within an archive.
 
-Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook).
+Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook); Kubernetes documentation, "Automatic Cleanup for
+Finished Jobs"; helm 4.3.1, measured.
 """
 
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 
 from managedchart_operator.errors import UNREADABLE
@@ -50,6 +52,14 @@ _NESTED = 2
 _UNPACKED_BYTES = 32 * 1024 * 1024
 
 
+_TTL = b"ttlSecondsAfterFinished"
+
+
+def text_has_ttl_jobs(text: bytes) -> bool:
+    """Whether a template, values or a manifest may make a Job that is deleted once it has finished."""
+    return _TTL in text
+
+
 def text_has_late_hooks(text: bytes) -> bool:
     """Whether a template, or values, may make a hook that runs after an install or an upgrade."""
     if b"helm.sh" not in text:
@@ -59,17 +69,17 @@ def text_has_late_hooks(text: bytes) -> bool:
     return any(not _is_early(found) for found in _ANNOTATION.finditer(text))
 
 
-def file_has_late_hooks(name: str, data: bytes, *, depth: int = 0) -> bool:
-    """Whether a file of a chart may make such a hook; a packaged subchart is looked into."""
+def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
+    """Whether the test holds of a file of a chart that may be rendered; a packaged subchart is looked into."""
     if name.endswith(_NOT_RENDERED):
         return False
     if name.endswith((".tgz", ".tar.gz")):
-        return archive_has_late_hooks(data, depth=depth + 1)
-    return text_has_late_hooks(data)
+        return archive_has(data, test, depth=depth + 1)
+    return test(data)
 
 
-def archive_has_late_hooks(data: bytes, *, depth: int = 0) -> bool:
-    """Whether a packaged chart may have such hooks; also where it cannot be read, which helm will tell."""
+def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
+    """Whether the test holds of any file of a packaged chart; also where that cannot be read, which helm will report."""
     if depth > _NESTED:
         return True
     try:
@@ -78,7 +88,7 @@ def archive_has_late_hooks(data: bytes, *, depth: int = 0) -> bool:
         if not stream.eof:
             return True  # there is more than was looked at
         with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
-            return any(file_has_late_hooks(name, text, depth=depth) for name, text in _files(archive))
+            return any(file_has(name, text, test, depth=depth) for name, text in _files(archive))
     except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
         return True
 

@@ -24,7 +24,7 @@ from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.charts import Chart
 from managedchart_operator.helm.errors import blames_storage, classify
-from managedchart_operator.helm.late_hooks import text_has_late_hooks
+from managedchart_operator.helm.late_hooks import text_has_ttl_jobs
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
@@ -61,6 +61,7 @@ from managedchart_operator.reconcile.too_large import what_is_biggest
 from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 from managedchart_operator.reconcile.volume_claims import claims_of
+from managedchart_operator.reconcile.who_waits import who_waits
 
 logger = logging.getLogger(__name__)
 
@@ -210,17 +211,23 @@ class HelmRelease:
         """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
         await self.check_inputs()
         chart = await self.fetch()
-        waits = self._waits_without_helm(chart)
+        who = who_waits(
+            wait=self.spec.wait and not self.dry_run,
+            late_hooks=chart.late_hooks,
+            ttl_jobs=chart.ttl_jobs,
+            values=encode(self.inputs.values if self.inputs else {}),
+        )
         options = command.UpgradeOptions(
             release=self.name,
             namespace=self.namespace,
             timeout=self.spec.timeout,
-            wait=self.spec.wait and not waits,
+            wait=who.helm,
+            wait_for_jobs=who.helm_for_jobs,
             force_replace=self.spec.force_upgrade,
             take_ownership=take_ownership,
             create_namespace=self._make_namespace,
             dry_run=self.dry_run,
-            labels={} if self.dry_run else self._labels(waits=waits),
+            labels={} if self.dry_run else self._labels(waits=who.operator),
         )
         arguments = command.upgrade(options, chart=chart.path)
         if self.dry_run:
@@ -233,7 +240,9 @@ class HelmRelease:
                 # The lifecycle continues after an uninstall that failed; helm would not upgrade what it half removed.
                 await self.unlock(self.newest)
             try:
-                await self._watched(partial(self._deploy, arguments, options.deadline, waits=waits), marks=waits)
+                await self._watched(
+                    partial(self._deploy, arguments, options.deadline, waits=who.operator), marks=who.operator
+                )
             except HelmError as error:
                 self._too_large = error.reason is Reason.RELEASE_TOO_LARGE
                 raise
@@ -396,14 +405,19 @@ class HelmRelease:
 
     async def rollback(self, revision: Revision) -> None:
         """Bring the release back to an earlier revision. Raises HelmError, KubeError."""
-        options = command.ReleaseOptions(
-            self.name, self.namespace, self.spec.timeout, wait=self.spec.wait, force_replace=self.spec.force_upgrade
-        )
         try:
             stored = await self.storage.read(revision)
         except HelmError as error:
             logger.warning("%s/%s: %s", self.namespace, self.name, error.message)  # helm may be able to read it
             stored = None
+        options = command.ReleaseOptions(
+            self.name,
+            self.namespace,
+            self.spec.timeout,
+            wait=self.spec.wait,
+            wait_for_jobs=stored is None or not text_has_ttl_jobs(stored.manifest.encode()),
+            force_replace=self.spec.force_upgrade,
+        )
         arguments = command.rollback(
             options,
             revision=revision.number,
@@ -469,12 +483,6 @@ class HelmRelease:
         )
         arguments = command.upgrade(options, chart=chart.path)
         return await self._helm_past_unknown_kinds(arguments, deadline=options.deadline, keep_stdout=True)
-
-    def _waits_without_helm(self, chart: Chart) -> bool:
-        """Whether the operator waits for the objects: helm has to where hooks are to run after that."""
-        if not self.spec.wait or self.dry_run or chart.late_hooks:
-            return False
-        return not text_has_late_hooks(encode(self.inputs.values if self.inputs else {}))
 
     async def _deploy(self, arguments: list[str], deadline: float, *, waits: bool) -> None:
         """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""

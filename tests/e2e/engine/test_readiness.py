@@ -81,6 +81,31 @@ def test_a_job_that_its_ttl_deletes_does_not_fail_the_release(cluster: Cluster, 
     assert "lastFailure" not in chart["status"]
 
 
+@pytest.mark.parametrize("hooked", [False, True], ids=["no hook after all", "a hook"])
+def test_a_job_that_its_ttl_deletes_does_not_fail_helms_wait(cluster: Cluster, ns: str, *, hooked: bool) -> None:
+    """helm waits where a chart may have hooks that run after the wait, and would take the Job for unready."""
+    hook = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "hooked", "annotations": {"helm.sh/hook": "post-install,post-upgrade"}},
+    }
+    values = raw(job(ttlSecondsAfterFinished=0), workload("Deployment", SLOW), *([hook] if hooked else []))
+    values["note"] = "helm.sh/hook is mentioned"
+    deploy(cluster, ns, "one", RAW, values=values, timeout="30s")
+    assert gone(cluster, ns, "migrate")
+    bad = json.loads(json.dumps(values))
+    bad["objects"][1]["spec"]["template"]["metadata"]["annotations"] = NEVER
+    spec = {"values": bad, "timeout": "6s", "retry": {"limit": 0}}
+    cluster.apply(managedchart("one", RAW, **spec), namespace=ns)
+    # The rollback makes the Job again, and its TTL deletes it again while helm waits for the rest.
+    cluster.wait_chart(
+        ns,
+        "one",
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        what="rolled back",
+    )
+
+
 def test_a_failed_job_that_its_ttl_deletes_is_told_at_once(cluster: Cluster, ns: str) -> None:
     """Its timeout would be five minutes; what else is waited for never becomes ready."""
     values = raw(job({FAIL: "job-fail"}, ttlSecondsAfterFinished=0), workload("Deployment", NEVER))

@@ -74,7 +74,7 @@ def test_links_below_the_roots_are_followed(chart: Path) -> None:
     assert {"templates/common/extra.yaml", "NOTES"} <= {entry.name for entry in entries}
     copy = chart.parent.parent / "copy"
     copy.mkdir()
-    found, metadata, _ = read_folder(entries, roots, origin="web", copy_to=copy)
+    found, metadata, *_ = read_folder(entries, roots, origin="web", copy_to=copy)
     assert digest(copy) == found
     assert metadata.version == "1.2.3"
     assert not any(path.is_symlink() for path in copy.rglob("*"))

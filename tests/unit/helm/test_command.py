@@ -37,6 +37,7 @@ def test_the_evidence_of_a_failure_is_never_left_to_helm_to_delete(options: dict
     [
         ({}, ["--wait=watcher", "--create-namespace", "--timeout=180s"], ["--take-ownership"]),
         ({"wait": False}, [], ["--wait=watcher", "--wait"]),
+        ({"wait_for_jobs": False}, ["--wait=legacy"], ["--wait=watcher", "--wait-for-jobs"]),
         ({"create_namespace": False}, [], ["--create-namespace"]),
         ({}, ["--server-side=true", "--disable-openapi-validation"], ["--force-replace"]),
         ({"take_ownership": True}, ["--take-ownership"], []),

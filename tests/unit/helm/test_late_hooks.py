@@ -10,7 +10,7 @@ import pytest
 
 from conftest import REPOSITORY
 from managedchart_operator.helm import late_hooks
-from managedchart_operator.helm.late_hooks import archive_has_late_hooks, file_has_late_hooks, text_has_late_hooks
+from managedchart_operator.helm.late_hooks import archive_has, file_has, text_has_late_hooks
 
 LATE = [
     'annotations:\n  "helm.sh/hook": post-install,post-upgrade\n',
@@ -86,37 +86,41 @@ def packed(files: dict[str, bytes]) -> bytes:
 
 
 def test_a_text_for_people_makes_no_hook() -> None:
-    assert not file_has_late_hooks("README.md", LATE[0].encode())
+    assert not file_has("README.md", LATE[0].encode(), text_has_late_hooks)
 
 
 def test_a_packaged_subchart_is_looked_into() -> None:
     quiet, loud = packed({"sub/templates/a.yaml": b"kind: A\n"}), packed({"sub/templates/a.yaml": LATE[0].encode()})
-    assert not archive_has_late_hooks(packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": quiet}))
-    assert archive_has_late_hooks(packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": loud}))
-    assert file_has_late_hooks("charts/sub-1.0.tgz", loud)
+    assert not archive_has(
+        packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": quiet}), text_has_late_hooks
+    )
+    assert archive_has(packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": loud}), text_has_late_hooks)
+    assert file_has("charts/sub-1.0.tgz", loud, text_has_late_hooks)
 
 
 def test_what_cannot_be_read_or_is_nested_too_deeply_may_have_one() -> None:
     nested = packed({"a.yaml": b""})
     for _ in range(3):
         nested = packed({"charts/a.tgz": nested})
-    assert archive_has_late_hooks(nested)
-    assert archive_has_late_hooks(b"no archive")
-    assert archive_has_late_hooks(packed({"a.yaml": b"kind: A\n" * 1000})[:-40])
+    assert archive_has(nested, text_has_late_hooks)
+    assert archive_has(b"no archive", text_has_late_hooks)
+    assert archive_has(packed({"a.yaml": b"kind: A\n" * 1000})[:-40], text_has_late_hooks)
 
 
 def test_what_unpacks_to_more_than_is_looked_at_may_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where what was looked at is a whole archive by itself: tar has an end at each of its blocks."""
     archive = packed({"a.yaml": b"a" * 512, "b.yaml": LATE[0].encode()})
     monkeypatch.setattr(late_hooks, "_UNPACKED_BYTES", 1024)
-    assert archive_has_late_hooks(archive)
+    assert archive_has(archive, text_has_late_hooks)
 
 
 @pytest.mark.parametrize(("chart", "late"), [("hooks", True), ("web", False), ("raw", False)])
 def test_the_charts_of_the_tests(chart: str, *, late: bool) -> None:
     folder: Path = REPOSITORY / "tests" / "charts" / chart
     files = [file for file in folder.rglob("*") if file.is_file()]
-    assert any(file_has_late_hooks(str(file.relative_to(folder)), file.read_bytes()) for file in files) is late
+    assert (
+        any(file_has(str(file.relative_to(folder)), file.read_bytes(), text_has_late_hooks) for file in files) is late
+    )
 
 
 def test_headers_about_headers_count_as_a_late_hook() -> None:
@@ -124,7 +128,7 @@ def test_headers_about_headers_count_as_a_late_hook() -> None:
     name = tarfile.TarInfo("././@LongLink")
     name.type, name.size = tarfile.GNUTYPE_LONGNAME, 5
     header = name.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(tarfile.BLOCKSIZE, b"\0")
-    assert archive_has_late_hooks(gzip.compress(header * 1200 + b"\0" * 1024))
+    assert archive_has(gzip.compress(header * 1200 + b"\0" * 1024), text_has_late_hooks)
 
 
 def sparse(size: int) -> bytes:
@@ -145,6 +149,6 @@ def test_the_size_that_an_archive_claims_is_not_allocated() -> None:
     with tarfile.open(fileobj=io.BytesIO(data)) as opened:
         assert [member.size for member in opened] == [2**31], "the test's own archive"
     tracemalloc.start()
-    assert archive_has_late_hooks(data)
+    assert archive_has(data, text_has_late_hooks)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()

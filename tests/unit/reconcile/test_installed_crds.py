@@ -42,7 +42,7 @@ class Cluster:
         self.fetched.append(source)
         if self.error:
             raise self.error
-        return Chart(Path("/cache/web"), "web", "1.5.0", None, "digest", late_hooks=False)
+        return Chart(Path("/cache/web"), "web", "1.5.0", None, "digest", late_hooks=False, ttl_jobs=False)
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         assert arguments == ["show", "crds", "/cache/web"]

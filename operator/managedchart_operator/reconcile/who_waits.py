@@ -1,0 +1,28 @@
+"""Who waits for the objects of a release: the operator, or helm, or one after the other.
+
+The operator does, without a process, unless hooks are to run after the wait: these run only in helm. helm takes a Job that was
+deleted by its ttlSecondsAfterFinished for one that never became ready, so then the operator waits for the Jobs after helm.
+"""
+
+from dataclasses import dataclass
+
+from managedchart_operator.helm.late_hooks import text_has_late_hooks, text_has_ttl_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class WhoWaits:
+    """`helm` and `operator` may both have to; `helm_for_jobs` says that helm's wait is for Jobs too."""
+
+    helm: bool
+    helm_for_jobs: bool
+    operator: bool
+
+
+def who_waits(*, wait: bool, late_hooks: bool, ttl_jobs: bool, values: bytes) -> WhoWaits:
+    """Return who waits. `wait` is that of the spec; what the chart may have counts as well as what its `values` may bring."""
+    if not wait:
+        return WhoWaits(helm=False, helm_for_jobs=False, operator=False)
+    if not (late_hooks or text_has_late_hooks(values)):
+        return WhoWaits(helm=False, helm_for_jobs=False, operator=True)
+    vanish = ttl_jobs or text_has_ttl_jobs(values)
+    return WhoWaits(helm=True, helm_for_jobs=not vanish, operator=vanish)
