@@ -72,7 +72,7 @@ class ManagedChart:
             created=meta.get("creationTimestamp", ""),
             deleting=meta.get("deletionTimestamp") is not None,
             finalizers=tuple(meta.get("finalizers") or ()),
-            requests={name: _request(annotations[name]) for name in REQUEST_ANNOTATIONS if annotations.get(name)},
+            requests={name: request_token(annotations[name]) for name in REQUEST_ANNOTATIONS if annotations.get(name)},
             spec=dict(body.get("spec") or {}),
             status=dict(body.get("status") or {}),
             deletion_requested=meta.get("deletionTimestamp") or "",
@@ -89,6 +89,6 @@ class ManagedChart:
         return self.spec.get("targetNamespace") or self.key.namespace
 
 
-def _request(value: str) -> str:
+def request_token(value: str) -> str:
     """Return an annotation's value, for a long one a digest of it: what counts is whether it is another one than before."""
     return value if len(value) <= REQUEST_LENGTH else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

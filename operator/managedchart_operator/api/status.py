@@ -206,7 +206,7 @@ class AttemptStatus(StatusModel):
     id: str
     """A random word. The label managedchart.dev/attempt of the revision that the run made holds it too."""
     operation: str
-    """What the run does with the release: Install, Upgrade, Finish, DryRun, Uninstall or Skip."""
+    """What the run does with the release: Install, Upgrade, Finish, DryRun, Uninstall, Skip, or Rollback after a failure."""
     started_at: str
     """When it began (RFC 3339)."""
     ended_at: str | None = None

@@ -45,16 +45,19 @@ def blocked(blockers: list[Blocker], *, text: str = "") -> UninstallBlockedError
     )
 
 
-async def references(objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]]) -> list[ObjectRef]:
+async def references(
+    objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]], *, strict: bool = False
+) -> list[ObjectRef]:
     """Return where the rendered objects of a release are now.
 
-    Kinds that are gone are left out. Of an apiVersion that is no longer served, the one is taken that serves the kind instead.
+    Kinds that are gone are left out, and so are those that cannot be looked up now: with `strict` these raise KubeError. Of an
+    apiVersion that is no longer served, the one is taken that serves the kind instead.
     """
     found = []
     served: dict[tuple[str, str], tuple[str, bool] | None] = {}
     for item in rendered:
         meta = item.get("metadata") or {}
-        with contextlib.suppress(KubeError, KeyError):
+        with contextlib.suppress(*(() if strict else (KubeError,)), KeyError):
             kind = (item["apiVersion"], item["kind"])
             if kind not in served:
                 served[kind] = None

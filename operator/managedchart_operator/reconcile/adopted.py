@@ -36,7 +36,7 @@ async def adopted_objects(
 
     Raises KubeError where an object cannot be read: then nothing is known of it.
     """
-    refs = await references(objects, namespace, rendered)
+    refs = await references(objects, namespace, rendered, strict=True)
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def look(ref: ObjectRef) -> bool:
@@ -77,10 +77,20 @@ async def adopted_by_failed(
             reason=Reason.HELM_FAILED,
             transient=False,
         ) from error
-    kept = {_place(item, storage.namespace) for item in own}
-    only = {place: item for item in rendered if (place := _place(item, storage.namespace)) not in kept}
-    since = min((each.revision.stored_at or 0.0 for each in failed), default=None)
-    return await adopted_objects(objects, only.values(), namespace=storage.namespace, since=since)
+    kept = {place_of(item, storage.namespace) for item in own}
+    only = {place: item for item in rendered if (place := place_of(item, storage.namespace)) not in kept}
+    return await adopted_objects(objects, only.values(), namespace=storage.namespace, since=made_since(storage, failed))
+
+
+def made_since(storage: ReleaseStorage, failed: Iterable[Unfinished]) -> float:
+    """Return since when objects may have been made by failed revisions, in seconds since the epoch.
+
+    helm prunes old revisions. Where the first of them is gone, age proves nothing: it is 0 then, older than any object.
+    """
+    known = list(failed)
+    oldest = storage.revisions[-1] if storage.revisions else None
+    pruned = oldest is not None and oldest.number > 1 and any(each.revision.number == oldest.number for each in known)
+    return 0.0 if pruned else min((each.revision.stored_at or 0.0 for each in known), default=0.0)
 
 
 def spared(adopted: list[ObjectRef]) -> str:
@@ -91,7 +101,8 @@ def spared(adopted: list[ObjectRef]) -> str:
     return f", except what was there before the release: {', '.join(map(str, adopted[:MAX_NAMED]))}{more}"
 
 
-def _place(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str, str]:
+def place_of(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str, str]:
+    """Return group, kind, name and namespace of a rendered object, as if its kind were namespaced."""
     meta = item.get("metadata") or {}
     group = str(item.get("apiVersion") or "").rpartition("/")[0]
     return group, item["kind"], str(meta.get("name")), meta.get("namespace") or namespace

@@ -5,26 +5,29 @@ Only what is proven here counts as failed, and may be rolled back.
 
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, OperatorError
-from managedchart_operator.helm.storage import FAILED, Revision
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.work import Work
 
-_AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
+AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
+"""The phases whose failure is the failure of what is deployed."""
 
 
 def newest_if_made(work: Work) -> Revision | None:
     """Return the newest revision if the run that has failed made it, or continued the run that did."""
     newest, attempt = work.release.newest, work.recorder.status.attempt
-    deployed = work.recorder.failed_phase in (Phase.EXEC, *_AFTER_EXEC)
+    deployed = work.recorder.failed_phase in (Phase.EXEC, *AFTER_EXEC)
     return newest if deployed and newest is not None and attempt and newest.is_of(attempt.id) else None
 
 
 def unremedied(work: Work) -> int | None:
     """Return the revision that failed before, if what was to be done about it has not been done yet."""
     newest, known = work.release.newest, work.recorder.status.last_failure
-    if newest is None or known is None or known.revision is None or newest.status != FAILED:
+    if newest is None or known is None or known.revision is None or not work.release.ownership.made(newest):
         return None
-    return known.revision if work.release.ownership.made(newest) and known.revision <= newest.number else None
+    if newest.status == DEPLOYED and newest.number == known.revision and known.phase in AFTER_EXEC:
+        return known.revision
+    return known.revision if newest.status == FAILED and known.revision <= newest.number else None
 
 
 def was_applied(work: Work, error: OperatorError) -> bool:
@@ -34,4 +37,4 @@ def was_applied(work: Work, error: OperatorError) -> bool:
     """
     if error.reason is Reason.API_UNAVAILABLE or (isinstance(error, HelmError) and error.exit_code < 0):
         return False
-    return work.recorder.failed_phase in _AFTER_EXEC or work.release.evidence.applied
+    return work.recorder.failed_phase in AFTER_EXEC or work.release.evidence.applied

@@ -6,7 +6,7 @@ as much.
 
 from datetime import datetime
 
-from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.resource import ManagedChart, request_token
 from managedchart_operator.api.status import ManagedChartStatus, Phase
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Memory
@@ -49,9 +49,15 @@ def memory(chart: ManagedChart, status: ManagedChartStatus, *, started: datetime
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:
     """Whether the annotation carries a token that was not carried out yet."""
     token = chart.requests.get(annotation)
-    return token is not None and status.handled_requests.get(annotation) != token
+    return token is not None and _handled(status, annotation) != token
 
 
 def handled(chart: ManagedChart, status: ManagedChartStatus) -> bool:
     """Whether every annotation that asks for something was carried out."""
-    return all(status.handled_requests.get(name) == token for name, token in chart.requests.items())
+    return all(_handled(status, name) == token for name, token in chart.requests.items())
+
+
+def _handled(status: ManagedChartStatus, annotation: str) -> str | None:
+    """Return what was carried out; an older operator has kept the annotation's value whole."""
+    known = status.handled_requests.get(annotation)
+    return known and request_token(known)

@@ -25,7 +25,7 @@ class Ownership:
     recorded_good: frozenset[int] = frozenset()
     """Those of them that were deployed then."""
     destroyed: bool = False
-    """Whether the last run that ended has uninstalled the release, so that the records speak of the past."""
+    """Whether the last run has uninstalled the release, so that records that an older operator left speak of the past."""
 
     @classmethod
     def of(cls, uid: str, status: ManagedChartStatus) -> Self:
@@ -73,7 +73,11 @@ class Ownership:
         return revision.number not in self.recorded_good and self._is_recorded(revision)
 
     def _was_good(self, revision: Revision) -> bool:
-        return self.made(revision) and (revision.status in (DEPLOYED, SUPERSEDED) or self.was_good(revision))
+        if not self.made(revision):
+            return False
+        if revision.status == DEPLOYED and revision.operator_waits:
+            return self.was_good(revision)  # helm calls it deployed before its objects are ready
+        return revision.status in (DEPLOYED, SUPERSEDED) or self.was_good(revision)
 
     def _is_recorded(self, revision: Revision) -> bool:
         # A release that was removed and made again counts from 1, so an older record may have the number of a newer revision.

@@ -43,7 +43,7 @@ from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.release import HelmRelease, Unproven
 from managedchart_operator.reconcile.release_takeover import announce_takeover
-from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation, unlock_killed
+from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation, mark_unready, unlock_killed
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.removal import is_to_be_removed, keep, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
@@ -132,7 +132,7 @@ class Reconciler:
                 return None
             case Verdict.HOLD:
                 self.telemetry.status_changed(chart.key, recorder.status)
-                again = await self.remediation.finish(work)
+                again = await self._finish_remedy(work)
                 await work.post_warnings(self.events)
                 return again if decision.wake_at is None else _delay(decision.wake_at)
             case Verdict.WAIT_FOR_LOCK:
@@ -264,6 +264,7 @@ class Reconciler:
                 phase, reason, message = Phase.SKIPPED, Reason.SKIPPED, "the spec says Skip: nothing was touched"
             case Operation.UNINSTALL:
                 phase, reason, message = Phase.DESTROYED, Reason.DESTROYED, release.outcome
+                recorder.uninstalled()
             case Operation.DRY_RUN:
                 phase, reason, message = Phase.READY, Reason.DRY_RUN_SUCCEEDED, release.outcome
             case _:
@@ -333,6 +334,14 @@ class Reconciler:
         await work.post_warnings(self.events)
         return _delay(plan.at.timestamp()) if plan.at else again
 
+    async def _finish_remedy(self, work: Work) -> float | None:
+        """Do what is still to be done about an earlier failure; returns after how many seconds to try again, or None."""
+        try:
+            return await self.remediation.finish(work)
+        except (KubeError, HelmError) as error:
+            work.recorder.logger.warning("the remedy for the failure cannot be decided yet: %s", error.message)
+            return seconds(work.spec.retry.max_backoff) if error.transient else None
+
     async def _plan_remedy(self, work: Work, failed: int | None, *, made: bool) -> RemedyPlan:
         """Return what is to be done about the revision that failed; nothing yet where that cannot be found out now.
 
@@ -341,6 +350,7 @@ class Reconciler:
         try:
             if made:
                 await unlock_killed(work)
+                await mark_unready(work)
             return await self.remediation.plan(work, failed=failed, phase=work.recorder.failed_phase)
         except (KubeError, HelmError) as error:
             work.recorder.logger.warning("the remedy for the failure cannot be decided yet: %s", error.message)
@@ -360,6 +370,12 @@ class Reconciler:
         )
         if terminal_again:
             return None
+        known = status.failures > 0 and status.attempted_digest and status.observed_generation == chart.generation
+        if error.transient and known and not chart.deleting:
+            # What failed, and when it may be tried again, must outlast an API server that does not answer.
+            recorder.logger.warning("%s: %s", error.reason.value, error.message)
+            retry = spec_for_removal(chart).retry
+            return seconds(retry.backoff if error.reason is Reason.API_UNAVAILABLE else retry.max_backoff)
         if status.observed_generation != chart.generation:
             status.failures = 0
         now = datetime.now(UTC)
@@ -396,6 +412,7 @@ class Reconciler:
         work = Work(chart, spec, release, recorder, digest=digest_without_inputs(spec))
         lock = wait_for_lock(_desired(work), await self._observed(work))
         kept: str | None = None
+        left = release.newest is not None and not is_to_be_removed(release)
         if spec.deletion_policy is DeletionPolicy.UNINSTALL and is_to_be_removed(release):
             kept = await self.operator_removal.why_kept(chart)
             if kept is None and lock is not None:
@@ -404,9 +421,9 @@ class Reconciler:
                 if not isinstance(error, ReleaseKeptError):
                     return await self._failed(work, error, Operation.UNINSTALL)
                 kept = error.message
-        elif spec.deletion_policy is DeletionPolicy.UNINSTALL and release.newest is not None:
+        elif spec.deletion_policy is DeletionPolicy.UNINSTALL and left:
             await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=release.why_it_stays)
-        if (kept is not None or spec.deletion_policy is DeletionPolicy.ORPHAN) and lock is None:
+        if (kept is not None or left or spec.deletion_policy is DeletionPolicy.ORPHAN) and lock is None:
             await keep(release)
         await recorder.writer.abandon()
         await self.api.remove_finalizer(chart)

@@ -46,7 +46,7 @@ from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.adopted import adopted_by_failed, spared
+from managedchart_operator.reconcile.adopted import adopted_by_failed, made_since, spared
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 from managedchart_operator.reconcile.hook_remains import delete_hook_remains
 from managedchart_operator.reconcile.inputs import Inputs
@@ -311,7 +311,7 @@ class HelmRelease:
             try:
                 await self.spare_adopted()
             except HelmError as error:  # what cannot be read must not block a removal
-                logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
+                self.warnings.append((error.reason.value, error.message))
         return True
 
     async def spare_adopted(self, *, to: Revision | None = None) -> None:
@@ -345,7 +345,7 @@ class HelmRelease:
         newest = (stored or await self.read_stored()) if unfinished else None
         if newest is None:
             return []
-        since = min((each.revision.stored_at or 0.0 for each in unfinished if not each.was_good), default=0.0)
+        since = made_since(self.storage, [each for each in unfinished if not each.was_good])
         older = [Older(each.stored, None if each.was_good else since) for each in unfinished]
         return await delete_revision_remains(
             self.tools.collector.objects, release=self.name, namespace=self.namespace, newest=newest, older=older

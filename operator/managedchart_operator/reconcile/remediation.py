@@ -15,6 +15,7 @@ from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.failure import AFTER_EXEC
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
 from managedchart_operator.reconcile.run_recorder import shorten
@@ -24,7 +25,6 @@ RELEASE_LEFT = "ReleaseLeft"
 """Reason of the Event that says why a release stays as it is."""
 ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is under way."""
-_AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Remediation:
         release = work.release
         if work.spec.action is not Action.DEPLOY or work.chart.deleting:
             return NOTHING
-        facts = Facts(atomic=work.spec.atomic, newest=release.newest, failed=failed, after_exec=phase in _AFTER_EXEC)
+        facts = Facts(atomic=work.spec.atomic, newest=release.newest, failed=failed, after_exec=phase in AFTER_EXEC)
         if decide_remedy(facts).remedy is Remedy.NOTHING:
             return NOTHING  # without a look at the documents
         good = await release.storage.last_good()
@@ -47,7 +47,7 @@ class Remediation:
             facts,
             newest_is_ours=await release.newest_is_ours() or _rollback_was_cut_short(work),
             good=good,
-            good_is_ours=good is not None and good.owner == owner,
+            good_is_ours=good is not None and release.ownership.made(good),
             others=tuple(revision.number for revision in release.revisions if revision.owner != owner),
             claims=() if good is not None else await release.volume_claims(),
         )
@@ -56,8 +56,7 @@ class Remediation:
     async def finish(self, work: Work) -> float | None:
         """Do what is still to be done about the failure that the status shows; it was begun by a run that has ended since.
 
-        Returns after how many seconds to try
-        once more, or None.
+        Returns after how many seconds to try once more, or None.
         """
         newest, failure = work.release.newest, work.recorder.status.last_failure
         if newest is None or failure is None or failure.revision is None or failure.revision > newest.number:
@@ -94,6 +93,7 @@ class Remediation:
         try:
             if work.release.newest is not None and work.release.newest.status == DEPLOYED:
                 # Else it would count as good from now on, for helm and for us.
+                work.recorder.turned_out_failed(work.release.newest.number)
                 await work.release.storage.fail(work.release.newest, "what followed its deployment failed")
             await work.release.spare_adopted(to=good)
             await work.release.rollback(good)
@@ -113,6 +113,7 @@ class Remediation:
         try:
             await work.release.spare_adopted()
             await work.release.uninstall()
+            work.recorder.uninstalled()
             outcome = f"the failed first install was uninstalled{work.release.spared}"
             await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
         except OperatorError as error:
@@ -138,6 +139,17 @@ async def unlock_killed(work: Work) -> None:
     if newest is not None and newest.pending:
         work.recorder.logger.info("revision %d (%s) was left by a killed helm", newest.number, newest.status)
         await work.release.unlock(newest)
+
+
+async def mark_unready(work: Work) -> None:
+    """Mark our newest revision failed if its exec failed and helm calls it deployed: marking it then did not go through.
+
+    Raises KubeError, HelmError.
+    """
+    release, newest = work.release, work.release.newest
+    proven = release.unproven is not None and not release.unproven.may_fail
+    if newest is not None and newest.status == DEPLOYED and work.recorder.failed_phase is Phase.EXEC and not proven:
+        await release.storage.fail(newest, "its objects did not become ready")
 
 
 async def _begin(work: Work, operation: str) -> None:

@@ -67,12 +67,16 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
     if good is not None and facts.good_is_ours:
         return RemedyPlan(Remedy.ROLL_BACK, to=good)
     if good is not None:
-        return _left(f"revision {good.number}, the last good one, was not made by this resource")
+        return _left(
+            f"revision {good.number}, the last good one, was not made by this resource (helm rollback returns to it)"
+        )
     if facts.others:
         return _left(f"revision {facts.others[-1]} was not made by this resource, so what is there may be in use")
     if facts.claims:
         what = ", ".join(facts.claims)
-        return _left(f"it brought {what}, whose data would outlive an uninstall; the next attempt upgrades the release")
+        return _left(
+            f"it brought {what}, whose data would outlive an uninstall, so that a later attempt upgrades the release"
+        )
     return RemedyPlan(Remedy.UNINSTALL)
 
 

@@ -30,12 +30,12 @@ async def keep(release: HelmRelease) -> None:
     Nobody works on it any more: what an operation left unfinished would block the next helm.
     """
     newest = release.newest
-    if newest is None or not release.ownership.owns(release.revisions):
+    if newest is None:
         return
     try:
-        if newest.status == UNINSTALLING:
+        if newest.status == UNINSTALLING and release.ownership.owns(release.revisions):
             await release.storage.call_off_uninstall(newest)
-        elif newest.pending:
+        elif newest.pending and await release.newest_is_ours():
             await release.storage.unlock(newest)
     except HelmError as error:
         logger.warning("%s/%s stays as it is: %s", release.namespace, release.name, error.message)

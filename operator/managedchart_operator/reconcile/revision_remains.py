@@ -19,7 +19,7 @@ from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import is_kept, marks
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.adopted import was_adopted
+from managedchart_operator.reconcile.adopted import place_of, was_adopted
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def delete_revision_remains(
         logger.warning("%s/%s: what earlier revisions left cannot be told: %s", namespace, release, error)
         return []
     left = []
-    own = {_identity(item, namespace) for each, item in rendered if each.made_since is None}
+    own = {place_of(item, namespace) for each, item in rendered if each.made_since is None}
     for each, item in rendered:
         for ref in await references(objects, namespace, [item]):
             if needed.have(ref) or is_kept(item.get("metadata") or {}):
@@ -57,7 +57,7 @@ async def delete_revision_remains(
             found = await objects.get(ref)
             if found is None or is_kept(found["metadata"]) or not _is_of(found, release, namespace):
                 continue
-            if _identity(item, namespace) not in own and was_adopted(found, since=each.made_since):
+            if place_of(item, namespace) not in own and was_adopted(found, since=each.made_since):
                 continue
             if await objects.delete(ref):
                 logger.info("%s, left of an earlier revision of %s/%s, was deleted", ref, namespace, release)
@@ -79,11 +79,6 @@ class _Places:
         """Whether the object may be one of them, whatever its group: some kinds have moved from one to another."""
         found = self._namespaces.get((ref.kind, ref.name), set())
         return ref.namespace in found if ref.namespace else bool(found)
-
-
-def _identity(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str]:
-    meta = item.get("metadata") or {}
-    return item["kind"], str(meta.get("name")), meta.get("namespace") or namespace
 
 
 def _is_of(found: Mapping[str, Any], release: str, namespace: str) -> bool:

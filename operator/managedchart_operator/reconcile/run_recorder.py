@@ -24,7 +24,7 @@ from managedchart_operator.api.status import (
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
-from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import STALLED, Conditions
@@ -156,6 +156,18 @@ class RunRecorder:
         )
         others = [known for known in self.status.history if known.revision != revision.number]
         self.status.history = [record, *others][:HISTORY]
+
+    def turned_out_failed(self, revision: int) -> None:
+        """A revision that was deployed when its run ended is marked failed since."""
+        for record in self.status.history:
+            if record.revision == revision:
+                record.outcome = FAILED
+
+    def uninstalled(self) -> None:
+        """The release is gone: its revisions prove nothing about one that may be made again."""
+        for record in self.status.history:
+            if record.outcome == DEPLOYED:
+                record.outcome = UNINSTALLED
 
     def waiting(self, message: str, *, until: str, gone: bool = False) -> None:
         """Nothing can be done before a time; say why and until when. What the last run came to stays as it is.

@@ -77,7 +77,7 @@ class UnknownKinds:
                 if _API_VERSION.fullmatch(kind[0]):
                     self._served[kind] = await self.objects.served_version(*kind)
         except KubeError as doubt:
-            raise _again(error, f"whether the cluster serves it again soon cannot be told: {doubt.message}") from doubt
+            raise _again(error, f"the API server did not say whether it serves this kind: {doubt.message}") from doubt
         return [each for each in rendered if self._edit(each) is not None]
 
     def _edit(self, rendered: Rendered) -> Edit | None:

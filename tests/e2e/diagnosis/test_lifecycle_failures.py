@@ -87,7 +87,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
         assert condition_of(chart, "Ready")["reason"] == "LifecycleFailed"
         assert "spec.retry.afterRollback" in condition_of(chart, "Stalled")["message"]
         history = [(record["revision"], record["action"], record["outcome"]) for record in chart["status"]["history"]]
-        assert history[:2] == [(3, "Rollback", "deployed"), (2, "Upgrade", "deployed")]
+        assert history[:2] == [(3, "Rollback", "deployed"), (2, "Upgrade", "failed")]
         found = cluster.get(f"/api/v1/namespaces/{own_ns}/configmaps/web")
         assert found is not None
         assert found["data"]["MESSAGE"] == "good"

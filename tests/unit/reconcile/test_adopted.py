@@ -1,12 +1,15 @@
 """What a failed deployment must leave, since it was there before."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from managedchart_operator.errors import KubeError
+from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.reconcile.adopted import adopted_objects, was_adopted
+from managedchart_operator.reconcile.adopted import adopted_objects, made_since, was_adopted
+from managedchart_operator.reconcile.release_storage import Unfinished
 from unit.reconcile.fakes import unavailable
 
 SINCE = 1_767_225_600.0
@@ -79,6 +82,38 @@ async def test_the_adopted_objects_of_a_release_are_named() -> None:
     held = Held(old=live("2025-01-01T00:00:00Z"), new=live(), role=live(kubectl=MARK))
     found = await adopted_objects(cast("Any", held), RENDERED, namespace="apps", since=SINCE)
     assert list(map(str, found)) == ["ConfigMap apps/old", "ClusterRole role"]
+
+
+async def test_a_kind_that_cannot_be_looked_up_is_not_taken_for_made() -> None:
+    """Else one answer that the API server owes would let an uninstall delete what was there before."""
+    held = Held(old=live("2025-01-01T00:00:00Z"))
+
+    async def no_answer(_version: str, _kind: str) -> bool:
+        raise unavailable()
+
+    held.namespaced = no_answer  # type: ignore[method-assign]
+    with pytest.raises(KubeError):
+        await adopted_objects(cast("Any", held), RENDERED, namespace="apps", since=SINCE)
+
+
+def storage(*numbers: int) -> Any:
+    """A release with these revisions, newest first, each stored a second after the one before."""
+    return SimpleNamespace(
+        revisions=tuple(Revision(number, "failed", "s", stored_at=SINCE + number) for number in numbers)
+    )
+
+
+def test_age_proves_nothing_once_the_first_revision_is_pruned() -> None:
+    """helm keeps ten. What the first one made is older than all that are left, and is the release's own."""
+    whole, pruned = storage(3, 2, 1), storage(12, 11, 3)
+    good_below = storage(12, 11, 3)
+
+    def failed(release: Any, *, of: int) -> list[Unfinished]:
+        return [Unfinished(revision, StoredRelease({})) for revision in release.revisions[:of]]
+
+    assert made_since(whole, failed(whole, of=3)) == SINCE + 1
+    assert made_since(pruned, failed(pruned, of=3)) == 0.0
+    assert made_since(good_below, failed(good_below, of=2)) == SINCE + 11
 
 
 async def test_what_cannot_be_read_is_not_taken_for_made() -> None:

@@ -65,6 +65,7 @@ def test_a_run_answers_for_nothing_else(newest: Revision | None, phase: Phase | 
         (OURS, 3, None),
         (OTHERS, 2, None),
         (replace(OURS, status="deployed"), 2, None),
+        (replace(OURS, status="superseded"), 2, None),
         (None, 2, None),
     ],
 )
@@ -79,6 +80,14 @@ def test_a_killed_helm_says_nothing_about_the_upgrade() -> None:
     """The kernel ends processes when memory runs out; the same upgrade may go through next time."""
     killed = HelmError("x", reason=Reason.HELM_FAILED, transient=True, exit_code=-9)
     assert not was_applied(work(OURS, applied=True), killed)
+
+
+@pytest.mark.parametrize(("phase", "left"), [("Validate", 2), ("PostExec", 2), ("Exec", None)])
+def test_a_failed_validation_stays_to_be_remedied_although_helm_calls_it_deployed(phase: str, left: int | None) -> None:
+    failed = work(replace(OURS, status="deployed"), known=2)
+    assert failed.recorder.status.last_failure is not None
+    failed.recorder.status.last_failure.phase = phase
+    assert unremedied(failed) == left
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.reconcile.ownership import Ownership
+from unit.reconcile.fakes import FakeApi, chart, recorder_of
 
 UID = "uid-1"
 NOW = 1_000_000.0
@@ -84,6 +85,19 @@ TABLE = [
         ownership=RECORDED,
     ),
     Case(
+        "what we took over and nobody has seen ready is theirs still",
+        (replace(revision(2), operator_waits=True), others(1, "superseded")),
+        owns=False,
+        deployed=False,
+    ),
+    Case(
+        "what we took over and have seen ready is ours",
+        (replace(revision(2), operator_waits=True), others(1, "superseded")),
+        owns=True,
+        deployed=True,
+        ownership=RECORDED,
+    ),
+    Case(
         "an uninstall by hand of what we failed to take over is theirs",
         (revision(2, "uninstalling"), others(1, "superseded")),
         owns=False,
@@ -111,6 +125,17 @@ def test_a_release_is_ours_only_with_proof(case: Case) -> None:
 )
 def test_a_revision_is_made_by_us_by_label_or_record(found: Revision, ownership: Ownership, *, made: bool) -> None:
     assert ownership.made(found) == made
+
+
+def test_an_uninstall_ends_what_the_records_prove() -> None:
+    """A release that was made again under the same name, by whomever, is another one, whatever the phase says by then."""
+    record = RevisionRecord(revision=1, action="Install", outcome="deployed", time="1970-01-12T13:46:40Z")
+    recorder = recorder_of(chart(), FakeApi())
+    recorder.status.history = [record]
+    assert Ownership.of(UID, recorder.status).deployed(())
+    recorder.uninstalled()
+    assert not Ownership.of(UID, recorder.status).deployed(())
+    assert [found.outcome for found in recorder.status.history] == ["uninstalled"]
 
 
 def test_the_records_come_from_the_status() -> None:
