@@ -154,3 +154,14 @@ def test_a_release_that_failed_before_is_released_although_it_is_not_validated()
 def test_validated_goes_away_with_a_run_that_had_nothing_to_validate() -> None:
     assert named(after(succeeded))["Validated"].status == "True"
     assert "Validated" not in named(after(succeeded, skipped))
+
+
+def test_ready_is_unknown_while_the_release_is_known_to_be_gone() -> None:
+    """What was Ready is not there; whether it comes back shows the end of the run."""
+    conditions = Conditions([], generation=1, now="2026-01-01T00:00:00Z")
+    conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
+    conditions.working("installs it again", gone=True)
+    found = {condition.type: condition.status for condition in conditions.result()}
+    assert found["Ready"] == "Unknown"
+    assert "Released" not in found
+    assert found["Reconciling"] == "True"
