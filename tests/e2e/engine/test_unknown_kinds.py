@@ -347,7 +347,7 @@ def test_an_api_that_is_down_is_waited_for(cluster: Cluster, ns: str, chart: dic
         )
         cluster.delete(f"{MANAGEDCHARTS}/namespaces/{ns}/managedcharts/a")
         failed = cluster.wait_failed(ns, "a", "KindMissing")
-        assert "whether the cluster serves it again soon cannot be told" in condition_of(failed, "Ready")["message"]
+        assert "the API server did not say whether it serves this kind" in condition_of(failed, "Ready")["message"]
         assert manifest(cluster, ns, 1) == stored
         assert message(cluster, ns, "a") == "hello"
     finally:
