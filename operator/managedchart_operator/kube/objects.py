@@ -13,6 +13,7 @@ from urllib.parse import quote
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
 from managedchart_operator.kube.field_owners import HELM
+from managedchart_operator.kube.rights import refused_for_a_moment
 from managedchart_operator.reasons import Reason
 
 FIELD_MANAGER = "managedchart-operator"
@@ -105,6 +106,10 @@ class Objects:
         query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": "true"}
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
+
+    async def refused_for_a_moment(self, text: str) -> bool:
+        """Whether the right that an error text calls missing is there: see `rights`."""
+        return await refused_for_a_moment(self._client, text)
 
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False where there is none. Raises KubeError."""

@@ -309,6 +309,8 @@ class Reconciler:
             endless=chart.deleting,
         )
         disturbed = made is not None and remedy.remedy is Remedy.ROLL_BACK and was_applied(work, error)
+        if disturbed and error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
+            disturbed = not await self.objects.refused_for_a_moment(error.text)
         now = datetime.now(UTC)
         plan = policy.after(error, failures=recorder.status.failures + 1, now=now, applied_and_rolled_back=disturbed)
         status = await work.release_status()
