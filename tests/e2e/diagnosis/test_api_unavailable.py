@@ -133,3 +133,40 @@ def _until_served(cluster: Cluster, namespace: str) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the API server does not serve ManagedCharts again")
+
+
+# helm works, and its first failure is told in the words that it has for an API server that has only just started.
+_REFUSED_ONCE = """#!/bin/sh
+'{helm}' "$@" 2>'{folder}/told' && exit 0
+code=$?
+if [ "$1" = upgrade ] && mkdir '{folder}/once' 2>/dev/null; then
+    echo 'Error: UPGRADE FAILED: post-upgrade hooks failed: jobs.batch is forbidden: User "a" cannot watch resource "jobs" in' \
+        'API group "batch" in the namespace "{namespace}"' >&2
+else
+    cat '{folder}/told' >&2
+fi
+exit $code
+"""
+
+
+def test_a_right_that_was_refused_for_a_moment_is_no_verdict_on_an_upgrade(own: OwnCluster, tmp_path: Path) -> None:
+    """It is rolled back and retried; what the upgrade fails with then is one."""
+    helm, chart = tmp_path / "helm", {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+    retry = {"limit": 5, "backoff": "1s", "maxBackoff": "1s"}
+    failing = {"post": {"enabled": True, "podAnnotations": {"devcluster.managedchart.dev/fail": "job-fail"}}}
+    with namespace(own.cluster, "refused-once") as ns:
+        helm.write_text(_REFUSED_ONCE.format(helm=own.helm, folder=tmp_path, namespace=ns))
+        helm.chmod(0o755)
+        with own.operator(MANAGEDCHART_HELM_BINARY=str(helm)):
+            own.cluster.apply(managedchart("web", chart, retry=retry), namespace=ns)
+            own.cluster.wait_ready(ns, "web")
+            own.cluster.apply(managedchart("web", chart, retry=retry, values=failing), namespace=ns)
+            own.cluster.wait_chart(
+                ns,
+                "web",
+                lambda found: condition_of(found, "Stalled").get("message", "").startswith("rolled back to revision"),
+                what="rolled back",
+            )
+            own.cluster.wait_failed(ns, "web", "HookFailed")
+            states = ["superseded", "failed", "superseded", "failed", "deployed"]
+            assert own.cluster.revisions(ns, "web") == list(enumerate(states, start=1))
