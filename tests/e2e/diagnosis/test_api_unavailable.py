@@ -136,15 +136,13 @@ def _until_served(cluster: Cluster, namespace: str) -> None:
 
 
 # helm works, and its first failure is told in the words that it has for an API server that has only just started.
-_REFUSED_ONCE = """#!/bin/sh
-'{helm}' "$@" 2>'{folder}/told' && exit 0
+_REFUSED_ONCE = """#!/bin/bash
+set -o pipefail
+[ "$1" = upgrade ] && [ ! -e '{folder}/once' ] || exec '{helm}' "$@"
+refused='jobs.batch is forbidden: User "a" cannot watch resource "jobs" in API group "batch" in the namespace "{namespace}"'
+{{ '{helm}' "$@" 2>&1 >&3 | sed --unbuffered "s/^Error: UPGRADE FAILED: .*/Error: UPGRADE FAILED: $refused/" >&2; }} 3>&1
 code=$?
-if [ "$1" = upgrade ] && mkdir '{folder}/once' 2>/dev/null; then
-    echo 'Error: UPGRADE FAILED: post-upgrade hooks failed: jobs.batch is forbidden: User "a" cannot watch resource "jobs" in' \
-        'API group "batch" in the namespace "{namespace}"' >&2
-else
-    cat '{folder}/told' >&2
-fi
+[ $code = 0 ] || touch '{folder}/once'
 exit $code
 """
 
