@@ -82,7 +82,7 @@ def _out_of_memory(evidence: Evidence) -> Cause | None:
         if container.out_of_memory and not container.ready:
             return Cause(
                 Reason.OOM_KILLED,
-                f"container {container.name} in {evidence.show(pod)} was killed for want of memory (exit code "
+                f"container {container.name} in {evidence.show(pod)} was killed because it ran out of memory (exit code "
                 f"{container.exit_code}, {container.restarts} restarts)",
                 pod.identity,
                 container.name,

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from managedchart_operator.diagnosis.readiness import group_of
 from managedchart_operator.diagnosis.status_fields import Parts, mapping, mappings
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
 
 CLAIM = ("", "PersistentVolumeClaim")
 _LATE = "WaitForFirstConsumer"

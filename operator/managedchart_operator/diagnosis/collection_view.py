@@ -8,12 +8,11 @@ from managedchart_operator.diagnosis.readiness import (
     Readiness,
     State,
     came_of,
-    group_of,
     readiness,
 )
 from managedchart_operator.diagnosis.views import View
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, group_of
 from managedchart_operator.kube.watch import Change
 
 # Says that it was not its TTL that has deleted a Job: that deletes only what is over.

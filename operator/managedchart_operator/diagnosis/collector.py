@@ -77,7 +77,7 @@ class Collector:
     async def collect(
         self, subject: Subject, *, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
     ) -> Findings:
-        """Return what belongs to the run; `views` show what was seen meanwhile. Never raises but for a cancel."""
+        """Return what belongs to the run; `views` show what was seen meanwhile. Raises nothing except when cancelled."""
         try:
             async with asyncio.timeout(COLLECT_SECONDS):
                 return await self._collect(subject, views, redact)

@@ -42,7 +42,7 @@ _KINDS_WITH = frozenset({"Pod", "ReplicationController", "Namespace"})
 
 
 async def have_dependents(objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether pods, or what is not known, hang on any of a release's objects. Never raises but for a cancel."""
+    """Whether pods, or what is not known, hang on any of a release's objects. Raises nothing except when cancelled."""
     for item in rendered:
         version, kind = item.get("apiVersion", ""), item.get("kind", "")
         field = _COUNTS.get((version, kind))

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from managedchart_operator.diagnosis.events import is_older, shorten
-from managedchart_operator.diagnosis.readiness import Readiness, State, group_of
+from managedchart_operator.diagnosis.readiness import Readiness, State
 from managedchart_operator.diagnosis.status_fields import mapping
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
 from managedchart_operator.kube.watch import changes
 
 # The Event is written within milliseconds of the condition. In rare cases it never arrives: Events are best effort.

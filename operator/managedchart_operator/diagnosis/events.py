@@ -20,7 +20,7 @@ MAX_TEXT = 512
 
 @dataclass(slots=True)
 class RunEvent:
-    """An event that tells of a run. Repeated ones are one."""
+    """An event of a run; repeated ones count as one."""
 
     subject: Identity
     type: str

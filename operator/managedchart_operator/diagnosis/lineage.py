@@ -50,7 +50,7 @@ class Lineage:
         return None
 
     async def root_of_controller(self, controller: Identity, *, pod: Pod | None = None) -> Identity | None:
-        """The same for a controller, as events tell of it. Raises KubeError."""
+        """The same for a controller that events name. Raises KubeError."""
         if controller.group_kind == _REPLICA_SET:
             return await self._of_replica_set(controller)
         if controller in self.rendered:

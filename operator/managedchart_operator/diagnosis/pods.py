@@ -46,7 +46,7 @@ class Container:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the kernel ended it for want of memory."""
+        """Whether the kernel ended it because memory ran out."""
         return OOM_REASON in (self.reason, self.last_reason)
 
     @property

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from managedchart_operator.diagnosis.status_fields import Parts, mapping, mappings, number, number_or
+from managedchart_operator.kube.objects import group_of
 
 
 class State(StrEnum):
@@ -69,11 +70,6 @@ ALWAYS_READY = frozenset(
         ("storage.k8s.io", "StorageClass"),
     }
 )
-
-
-def group_of(api_version: str) -> str:
-    """Return the API group of an apiVersion; "" for the core."""
-    return api_version.rpartition("/")[0]
 
 
 # Kinds whose spec says whether they are waited for, or whether another object is: a claim waits for a pod that mounts it.

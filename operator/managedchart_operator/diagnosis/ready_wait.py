@@ -26,13 +26,12 @@ from managedchart_operator.diagnosis.readiness import (
     NOT_FOUND,
     Readiness,
     State,
-    group_of,
     readiness,
 )
 from managedchart_operator.diagnosis.views import Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.reasons import Reason
 
@@ -55,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """What the manifest tells of the objects that are waited for."""
+    """What the manifest says about the objects that are waited for."""
 
     consumers: Consumers
     expiring: frozenset[ObjectRef]

@@ -1,4 +1,4 @@
-"""The fields of an object that tell how far it is, whatever their writer makes of them.
+"""The status fields that show how far an object is, whatever type their writer gives them.
 
 The API server holds built-in kinds to their types. The status of a custom resource may have any form: Argo Rollouts writes its
 observedGeneration as text, others a condition's status as a boolean. What means a number or a truth value is read as one; what

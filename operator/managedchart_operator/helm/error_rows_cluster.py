@@ -18,6 +18,7 @@ from managedchart_operator.helm.error_wording import (
     owner,
     waited,
 )
+from managedchart_operator.kube.rights import MISSING_RIGHT
 from managedchart_operator.reasons import Reason
 
 _ADOPT = (
@@ -151,8 +152,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         hint=f"{_GRANT} Kubernetes lets nobody grant what they do not have themselves.",
     ),
     row(
-        r'is forbidden: User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group '
-        r'"(?P<group>[^"]*)" (?:in the namespace "(?P<namespace>[^"]*)"|at the cluster scope)',
+        MISSING_RIGHT,
         Reason.FORBIDDEN,
         lambda found: (
             f"{in_hook(line_of(found))}{found['user']} may not {found['verb']} {found['resource']}"

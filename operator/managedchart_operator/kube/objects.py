@@ -165,7 +165,7 @@ class Objects:
         await self._discover(api_version)
         if (api_version, kind) in self._kinds:
             return api_version
-        group = _group(api_version)
+        group = group_of(api_version)
         for each in (group, _MOVED_TO.get((group, kind))):
             for version in await self._versions(each) if each else ():
                 await self._discover(version)
@@ -241,7 +241,8 @@ class Objects:
             self._kinds.pop((ref.api_version, ref.kind), None)
 
 
-def _group(api_version: str) -> str:
+def group_of(api_version: str) -> str:
+    """Return the API group of an apiVersion; "" for the core."""
     return api_version.rpartition("/")[0]
 
 

@@ -6,10 +6,11 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 
 _PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_REFUSED = re.compile(
-    r'is forbidden: User "[^"]+" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)" '
+MISSING_RIGHT = (
+    r'is forbidden: User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)" '
     r'(?:in the namespace "(?P<namespace>[^"]*)"|at the cluster scope)'
 )
+"""How the API server says that a user lacks a right."""
 
 
 async def refused_for_a_moment(client: KubeClient, text: str) -> bool:
@@ -19,7 +20,7 @@ async def refused_for_a_moment(client: KubeClient, text: str) -> bool:
     this question too, which every authenticated user may ask (ClusterRole system:basic-user). An API server that does not
     answer leaves it open, so the right does not count as missing. False where the text is about no right.
     """
-    if (refused := _REFUSED.search(text)) is None:
+    if (refused := re.search(MISSING_RIGHT, text)) is None:
         return False
     resource, _, subresource = refused["resource"].partition("/")
     wanted = {"verb": refused["verb"], "group": refused["group"], "resource": resource}

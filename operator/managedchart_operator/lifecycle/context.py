@@ -76,7 +76,7 @@ class Release(Protocol):
     async def chart_crds(self) -> ChartCrds:
         """Return the CRDs in the crds/ folders of the installed revision's chart, subcharts included. Raises KubeError.
 
-        May fetch the chart; one that cannot be had is not an error.
+        May fetch the chart; one that cannot be fetched is not an error.
         """
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
@@ -92,7 +92,7 @@ class Release(Protocol):
         """Return the objects that the chart renders to with the run's values. Raises OperatorError."""
 
     async def collect_evidence(self) -> Findings:
-        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
+        """Return what the cluster shows of why the release does not come up. Raises nothing except when cancelled."""
 
 
 class Cluster(Protocol):

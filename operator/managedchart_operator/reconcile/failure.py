@@ -6,6 +6,7 @@ Only what is proven here counts as failed, and may be rolled back.
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
+from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.work import Work
 
@@ -28,6 +29,16 @@ def unremedied(work: Work) -> int | None:
     if newest.status == DEPLOYED and newest.number == known.revision and known.phase in AFTER_EXEC:
         return known.revision
     return known.revision if newest.status == FAILED and known.revision <= newest.number else None
+
+
+async def is_verdict(error: OperatorError, objects: Objects) -> bool:
+    """Whether an error that has ended an applied upgrade would come again, unlike a right that is refused for a moment.
+
+    See `rights`: this asks the API server.
+    """
+    if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
+        return not await objects.refused_for_a_moment(error.text)
+    return True
 
 
 def was_applied(work: Work, error: OperatorError) -> bool:

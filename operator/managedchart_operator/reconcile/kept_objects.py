@@ -10,7 +10,7 @@ Unfinished revisions before the newest are changed too: what they render is dele
 from collections.abc import Iterable
 
 from managedchart_operator.helm.stored_manifest import Edit, Rendered
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, group_of
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 
@@ -19,10 +19,10 @@ async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], chan
 
     The revisions must have been observed. Safe to be called again. Raises KubeError, HelmError.
     """
-    wanted = [(_group(ref.api_version), ref.kind, ref.name, ref.namespace) for ref in refs]
+    wanted = [(group_of(ref.api_version), ref.kind, ref.name, ref.namespace) for ref in refs]
 
     def edit(rendered: Rendered) -> Edit | None:
-        found = (_group(rendered.api_version), rendered.kind, rendered.name)
+        found = (group_of(rendered.api_version), rendered.kind, rendered.name)
         # A cluster-wide object has no namespace, whatever the chart writes.
         where = ("", rendered.namespace or storage.namespace)
         return change if any((*found, namespace) in wanted for namespace in where) else None
@@ -34,7 +34,3 @@ async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], chan
             break
         written |= await storage.rewrite_manifest(revision, edit)
     return written
-
-
-def _group(api_version: str) -> str:
-    return api_version.rpartition("/")[0]

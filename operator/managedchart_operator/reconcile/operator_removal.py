@@ -43,7 +43,7 @@ class OperatorRemoval:
 def crd_keeps(chart: ManagedChart, definition: DefinitionState | None) -> str | None:
     """Return why the state of the CRD keeps the release of a ManagedChart that is being deleted, or None.
 
-    Also of one whose own deletion was requested earlier: while the CRD is being deleted nobody can tell what was meant. One
+    Also of one whose own deletion was requested earlier: while the CRD is being deleted the two cannot be told apart. One
     whose deletion is older than the CRD was stored under an earlier CRD that was removed by force (without its finalizer the
     API server forgets the CRD and keeps the objects), and is most likely deleted because of that one.
     """

@@ -35,7 +35,7 @@ from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Decision, Desired, Observed, Verdict, decide, wait_for_lock
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied
+from managedchart_operator.reconcile.failure import is_verdict, newest_if_made, unremedied, was_applied
 from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
@@ -79,7 +79,7 @@ class Reconciler:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def reconcile(self, key: Key) -> float | None:
-        """Make one pass; returns after how many seconds to come again, or None. Never raises but for a defect or a cancel."""
+        """Make one pass; returns after how many seconds to come again, or None. Raises for a defect or a cancel only."""
         with contextlib.ExitStack() as look:
             await self.looks.acquire()
             look.callback(self.looks.release)
@@ -309,8 +309,7 @@ class Reconciler:
             endless=chart.deleting,
         )
         disturbed = made is not None and remedy.remedy is Remedy.ROLL_BACK and was_applied(work, error)
-        if disturbed and error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
-            disturbed = not await self.objects.refused_for_a_moment(error.text)
+        disturbed = disturbed and await is_verdict(error, self.objects)
         now = datetime.now(UTC)
         plan = policy.after(error, failures=recorder.status.failures + 1, now=now, applied_and_rolled_back=disturbed)
         status = await work.release_status()

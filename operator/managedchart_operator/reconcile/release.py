@@ -464,7 +464,7 @@ class HelmRelease:
         return await asyncio.to_thread(rendered_objects, await self._render())
 
     async def collect_evidence(self) -> Findings:
-        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
+        """Return what the cluster shows of why the release does not come up. Raises nothing except when cancelled."""
         if self._too_large:
             # helm stores a release before it applies anything, so that nothing of it is in the cluster.
             return await what_is_biggest(self._render, redact=self.evidence.redactor())
@@ -526,7 +526,7 @@ class HelmRelease:
                     cause.message,
                     reason=cause.reason,
                     transient=True,
-                    text="the deployment was ended before its timeout, since waiting was in vain",
+                    text="the deployment was ended before its timeout, since the release could not become ready",
                     hint=cause.hint,
                 )
         except OperatorError as error:

@@ -178,7 +178,7 @@ class RunEvidence:
             raise _unreadable(found.revision, error) from error
 
     async def collect(self) -> Findings:
-        """Return what the cluster shows of why the release does not come up. Never raises but for a cancel."""
+        """Return what the cluster shows of why the release does not come up. Raises nothing except when cancelled."""
         try:
             await self._read()
         except (KubeError, HelmError) as error:
@@ -228,7 +228,7 @@ class RunEvidence:
         self._objects += left
 
     async def have_dependents(self) -> bool:
-        """Whether a removal has to wait for what hangs on the release's objects. Never raises but for a cancel."""
+        """Whether a removal has to wait for what hangs on the release's objects. Raises nothing except when cancelled."""
         if self._known is None:
             return True
         return await have_dependents(self.collector.objects, self.namespace, self._all)
@@ -259,7 +259,7 @@ class RunEvidence:
         return any((ref.api_version, ref.kind) not in rendered for ref in refs)
 
     async def blockers(self) -> list[Blocker]:
-        """Return the objects of the release whose deletion does not come to an end. Never raises but for a cancel."""
+        """Return the objects of the release whose deletion does not come to an end. Raises nothing except when cancelled."""
         if self._known is None:
             with contextlib.suppress(KubeError, HelmError):
                 await self._read()

@@ -44,7 +44,7 @@ def test_a_deleted_crd_keeps_every_release(installed: Cluster, own_ns: str, make
 def test_an_operator_that_starts_later_lets_everything_go(
     installed: Cluster, own_ns: str, make_operator: MakeOperator
 ) -> None:
-    """Also a ManagedChart that was deleted before the CRD: while the CRD goes, nobody can tell what was meant."""
+    """Also a ManagedChart that was deleted before the CRD: while the CRD goes, the two cannot be told apart."""
     operator = make_operator().start()
     deploy(installed, own_ns, *NAMES)
     before = workloads(installed, own_ns)
