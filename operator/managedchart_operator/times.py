@@ -1,4 +1,4 @@
-"""Times that others wrote, as Kubernetes writes them (RFC 3339)."""
+"""Times as Kubernetes writes them: RFC 3339, in UTC and whole seconds."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,3 +16,8 @@ def read_time(text: Any) -> datetime | None:
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def write_time(moment: datetime | None = None) -> str:
+    """Return a moment, by default now, as Kubernetes writes it."""
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

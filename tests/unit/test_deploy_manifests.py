@@ -16,8 +16,8 @@ from managedchart_operator.api.resource import DEFINITION
 from managedchart_operator.app.http import HttpServer
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
-from managedchart_operator.diagnosis.ready_wait import waits_for
 from managedchart_operator.helm.slots import MIB, RESERVED_BYTES, processes_for
+from managedchart_operator.waiting.until_ready import waits_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

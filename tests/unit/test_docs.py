@@ -12,7 +12,7 @@ from managedchart_operator.api.spec import Action
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.errors import LifecycleError
-from managedchart_operator.helm.error_table import TABLE
+from managedchart_operator.helm.errors.classify import TABLE
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.registry import BUILT_IN, ENTRY_POINT_GROUP

@@ -31,15 +31,14 @@ from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.no_diffs import NoDiffs
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.app.watch_end import check_still_served
+from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.pull import pull
+from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
-from managedchart_operator.diagnosis.ready_wait import ReadyWaits, waits_for
 from managedchart_operator.errors import StartupError
 from managedchart_operator.helm.binary import check_version, environment
-from managedchart_operator.helm.charts import ChartStore
-from managedchart_operator.helm.confinement import ChartRoots
 from managedchart_operator.helm.limits import Limits
-from managedchart_operator.helm.pull import pull
 from managedchart_operator.helm.runner import HelmRunner, end_orphans
 from managedchart_operator.helm.slots import RESERVED_BYTES, HelmSlots
 from managedchart_operator.kube.client import KubeClient
@@ -60,6 +59,7 @@ from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store
 from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.waiting.until_ready import ReadyWaits, waits_for
 
 logger = logging.getLogger(__name__)
 

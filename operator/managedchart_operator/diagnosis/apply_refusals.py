@@ -7,10 +7,10 @@ failure has one reason and one wording, whether it was found before or in the ru
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.redaction import Redactor, secrets_in_manifest
 
 Refusal = tuple[ObjectRef, str]
 """An object, and the API server's own sentence on why it may not be applied."""

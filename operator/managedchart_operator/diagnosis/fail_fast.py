@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create, find_cause
-from managedchart_operator.diagnosis.events import is_older, select
+from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.diagnosis.refusals import WEBHOOK_TEXT, Refusal, lacks_pods, may_end
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.events import is_older
 
 # The kubelet waits 10, 20 and 40 s between the first restarts: after three it is not a start that needs a second try.
 HOPELESS_RESTARTS = 3

@@ -9,12 +9,12 @@ from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.causes import Cause
-from managedchart_operator.diagnosis.claims import CLAIM, Consumers
 from managedchart_operator.diagnosis.objects import Identity
-from managedchart_operator.diagnosis.readiness import came_of
-from managedchart_operator.diagnosis.status_fields import Parts
 from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
 from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.claims import CLAIM, Consumers
+from managedchart_operator.waiting.kstatus import came_of
+from managedchart_operator.waiting.status_fields import Parts
 
 # Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
 _MOST_LOOKS = 20

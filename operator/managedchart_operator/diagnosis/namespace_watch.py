@@ -15,9 +15,9 @@ from typing import Any
 from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.pods import Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations, Refusal
-from managedchart_operator.diagnosis.views import View, Views
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.shared_watch import View, Views
 from managedchart_operator.kube.watch import Change, changes
 
 logger = logging.getLogger(__name__)

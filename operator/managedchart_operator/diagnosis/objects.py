@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from managedchart_operator.diagnosis.readiness import needs_waiting
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import Objects, group_of
+from managedchart_operator.waiting.kstatus import needs_waiting
 
 # How many namespaces of a release are looked at, its own included. Each costs two connections while the release is waited for,
 # and five lists when it has failed; a chart that works in three is rare.

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
-from managedchart_operator.to_its_end import to_its_end
+from managedchart_operator.cancellation import finish_before_cancel
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
             env=dict(environment),
             start_new_session=True,
         )
-        (_, process), cancelled = await to_its_end(starting)
+        (_, process), cancelled = await finish_before_cancel(starting)
         process.feed(stdin)  # also when it is to end: one that waits for its values does not hear SIGTERM
         if cancelled:
             await process.end()
@@ -112,7 +112,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
         try:
             if not self._ended.is_set():
                 terminating = self._terminate(TERM_GRACE_SECONDS if grace is None else grace)
-                _, cancelled = await to_its_end(terminating)
+                _, cancelled = await finish_before_cancel(terminating)
                 if cancelled:
                     raise cancelled
         finally:

@@ -5,12 +5,14 @@ never fails what it tells of.
 """
 
 import logging
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from managedchart_operator.api.resource import API_VERSION, KIND, ManagedChart
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.times import read_time, write_time
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class Events:
 
     async def post(self, chart: ManagedChart, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002
         """Write one Event about a ManagedChart; a failure is logged only."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = write_time()
         body = {
             "metadata": {"generateName": f"{chart.key.name[:50]}-", "namespace": chart.key.namespace},
             "involvedObject": {
@@ -57,3 +59,24 @@ class Events:
         answer = await self._client.request("GET", f"/api/v1/namespaces/{namespace}/events")
         items: list[dict[str, Any]] = answer.get("items") or []
         return items
+
+
+def last_seen(event: Mapping[str, Any]) -> datetime | None:
+    """Return when an event was last seen; writers use different fields for it. None where no field holds a time."""
+    series = event.get("series") or {}
+    for text in (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        event.get("firstTimestamp"),
+    ):
+        if (seen := read_time(text)) is not None:
+            return seen
+    return None
+
+
+def is_older(event: Mapping[str, Any], since: datetime) -> bool:
+    """Whether an event was last seen before `since`, or nobody can tell when."""
+    seen = last_seen(event)
+    # Events carry whole seconds, so one of the run's first second may look earlier than the run.
+    return seen is None or seen < since.replace(microsecond=0)

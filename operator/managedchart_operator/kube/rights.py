@@ -2,15 +2,11 @@
 
 import re
 
+from managedchart_operator.api_refusals import MISSING_RIGHT
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 
 _PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-MISSING_RIGHT = (
-    r'is forbidden: User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)" '
-    r'(?:in the namespace "(?P<namespace>[^"]*)"|at the cluster scope)'
-)
-"""How the API server says that a user lacks a right."""
 
 
 async def refused_for_a_moment(client: KubeClient, text: str) -> bool:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from managedchart_operator.diagnosis.blockers import references
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RELEASE_NAME
@@ -21,6 +20,7 @@ from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, Unfinished
+from managedchart_operator.waiting.blockers import references
 
 _MARK = ("f:metadata", "f:annotations", f"f:{RELEASE_NAME}")
 # So many objects are looked at side by side; a failure is no reason to load the API server.

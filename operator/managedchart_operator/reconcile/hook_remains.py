@@ -9,10 +9,10 @@ Source: Helm documentation, "Chart Hooks"; measured with 4.3.1: a Job of a pre-i
 import asyncio
 import logging
 
-from managedchart_operator.diagnosis.blockers import references
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import Objects
+from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
 

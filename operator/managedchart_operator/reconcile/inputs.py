@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.helm.charts import ChartStore
-from managedchart_operator.helm.confinement import ChartRoots
+from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.helm.values import merge_values
 
 # 160 bits: no accident and no author of a chart gets two inputs of one digest, and it fits into a label (63 characters).

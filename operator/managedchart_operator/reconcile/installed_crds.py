@@ -7,9 +7,9 @@ asked for while a release is removed: a chart that cannot be had makes the answe
 import asyncio
 
 from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.crds import chart_crds, crd_names
+from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, KubeError, OperatorError
-from managedchart_operator.helm.chart_crds import chart_crds, crd_names
-from managedchart_operator.helm.charts import Chart
 from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds

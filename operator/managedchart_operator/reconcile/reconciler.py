@@ -24,7 +24,6 @@ from managedchart_operator.api.resource import (
 )
 from managedchart_operator.api.spec import Action, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus, Phase
-from managedchart_operator.diagnosis.redaction import Redactor
 from managedchart_operator.errors import HelmError, KubeError, OperatorError, ReleaseKeptError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
@@ -47,12 +46,14 @@ from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediatio
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.removal import is_to_be_removed, keep, lifecycle_for_removal
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
-from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
+from managedchart_operator.reconcile.run_recorder import RunRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
 from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.work import Work, post_failure
+from managedchart_operator.redaction import Redactor
+from managedchart_operator.times import write_time
 
 _base_logger = logging.getLogger(__name__)
 
@@ -205,11 +206,11 @@ class Reconciler:
         until = datetime.fromtimestamp(decision.wake_at or 0.0, UTC)
         key = work.chart.key
         message = (
-            f"{decision.because}. The operator takes the release over at {timestamp(until)} unless that operation ends before,"
+            f"{decision.because}. The operator takes the release over at {write_time(until)} unless that operation ends before,"
             f" or at once after: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
             f' {FORCE_ANNOTATION}="$(date)"'
         )
-        work.recorder.waiting(message, until=timestamp(until), gone=decision.gone)
+        work.recorder.waiting(message, until=write_time(until), gone=decision.gone)
         await work.recorder.writer.flush()
         return _delay(decision.wake_at)
 

@@ -18,13 +18,12 @@ from typing import Any
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.diagnosis.blockers import blocked, find_blockers
+from managedchart_operator.charts.late_hooks import text_has_ttl_jobs
+from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm import command
-from managedchart_operator.helm.charts import Chart
-from managedchart_operator.helm.errors import blames_storage, classify
-from managedchart_operator.helm.late_hooks import text_has_ttl_jobs
+from managedchart_operator.helm.errors.classify import blames_storage, classify
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
@@ -62,6 +61,7 @@ from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 from managedchart_operator.reconcile.volume_claims import claims_of
 from managedchart_operator.reconcile.who_waits import who_waits
+from managedchart_operator.waiting.blockers import blocked, find_blockers
 
 logger = logging.getLogger(__name__)
 

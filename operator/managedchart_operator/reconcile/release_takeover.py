@@ -13,8 +13,8 @@ from managedchart_operator.helm.lost_values import lost_values
 from managedchart_operator.helm.storage import UNINSTALLED
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.run_recorder import shorten
 from managedchart_operator.reconcile.work import Work
+from managedchart_operator.shortening import cut
 
 REASON = "ReleaseTakenOver"
 # An Event has 1024 characters: eight paths are what a person reads there, and fit.
@@ -38,7 +38,7 @@ async def announce_takeover(work: Work, operation: Operation, events: Events) ->
     try:
         stored = await release.read_stored()
         if stored is not None:
-            name = f" (chart {shorten(f'{stored.chart_name} {stored.chart_version}', MOST_CHARACTERS)})"
+            name = f" (chart {cut(f'{stored.chart_name} {stored.chart_version}', MOST_CHARACTERS)})"
             lost = await asyncio.to_thread(_lost, stored.values, release.inputs.values)
     except (KubeError, HelmError) as error:
         unread = error.message
@@ -57,6 +57,6 @@ async def announce_takeover(work: Work, operation: Operation, events: Events) ->
 
 def _lost(before: dict[str, Any], now: dict[str, Any]) -> str:
     paths = lost_values(before, now)
-    named = ", ".join(shorten(path, MOST_CHARACTERS) for path in islice(paths, MOST_NAMED))
+    named = ", ".join(cut(path, MOST_CHARACTERS) for path in islice(paths, MOST_NAMED))
     more = sum(1 for _ in paths)
     return f"{named} and {more} more" if more else named

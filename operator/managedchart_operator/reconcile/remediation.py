@@ -18,8 +18,9 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.failure import AFTER_EXEC
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
-from managedchart_operator.reconcile.run_recorder import shorten
+from managedchart_operator.reconcile.run_recorder import MESSAGE_LENGTH
 from managedchart_operator.reconcile.work import Work
+from managedchart_operator.shortening import cut
 
 RELEASE_LEFT = "ReleaseLeft"
 """Reason of the Event that says why a release stays as it is."""
@@ -124,7 +125,7 @@ class Remediation:
 
     async def _failed(self, work: Work, remedy: str, error: OperatorError) -> tuple[str, float | None]:
         """Report that the remedy has failed; returns a sentence, and after how many seconds to try once more."""
-        outcome = f"the {remedy} failed too: {shorten(work.release.evidence.redactor()(error.message))}"
+        outcome = f"the {remedy} failed too: {cut(work.release.evidence.redactor()(error.message), MESSAGE_LENGTH)}"
         await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
         lasting = not error.transient or error.reason in WORKLOAD_REASONS
         return outcome, None if lasting else _pause(work)
@@ -165,7 +166,7 @@ async def _report(work: Work, outcome: str) -> None:
     for condition in work.recorder.status.conditions:
         if condition.type in ("Reconciling", "Stalled"):
             # What comes next stays; what came of the try before does not. A plan's message has no semicolon.
-            condition.message = shorten(f"{outcome}; {condition.message.rpartition('; ')[2]}")
+            condition.message = cut(f"{outcome}; {condition.message.rpartition('; ')[2]}", MESSAGE_LENGTH)
     work.recorder.attempt_ended()
     await work.recorder.writer.flush()
 

@@ -11,6 +11,7 @@ from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.times import write_time
 
 _WAITS = f"it waits for a new spec, or a new value of the annotation {RETRY_ANNOTATION}"
 _NOT_AGAIN = (
@@ -90,13 +91,15 @@ class RetryPolicy:
         if error.reason is Reason.INTERNAL_ERROR:
             delay = max(delay, min(DEFECT_BACKOFF_SECONDS * doubled, DEFECT_MAX_BACKOFF_SECONDS))
         at = now + timedelta(seconds=delay)
-        return Next(at, f"attempt {failures} failed, the next one begins at {_time(at)}")
+        return Next(at, f"attempt {failures} failed, the next one begins at {write_time(at)}")
 
     def still_given_up(self, *, failures: int, now: datetime) -> Next:
         """Return what follows a look that showed no change."""
         at = now + timedelta(seconds=self.probe)
         return Next(
-            at, f"gave up after {_attempts(failures)}: looks at {_time(at)} whether the cause is gone", stalled=True
+            at,
+            f"gave up after {_attempts(failures)}: looks at {write_time(at)} whether the cause is gone",
+            stalled=True,
         )
 
     def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> Next:
@@ -105,11 +108,7 @@ class RetryPolicy:
         if error.reason in WORKLOAD_REASONS and self.taken_back:
             return Next(None, f"{gave_up}: {_WAITS}", stalled=True, gave_up=news)
         at = now + timedelta(seconds=self.probe)
-        return Next(at, f"{gave_up}: looks at {_time(at)} whether the cause is gone", stalled=True, gave_up=news)
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return Next(at, f"{gave_up}: looks at {write_time(at)} whether the cause is gone", stalled=True, gave_up=news)
 
 
 def _attempts(number: int) -> str:

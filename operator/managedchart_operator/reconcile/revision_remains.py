@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.diagnosis.blockers import references
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import is_kept, marks
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.adopted import place_of, was_adopted
+from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from managedchart_operator.diagnosis.blockers import Blocker, find_blockers, references, still_there
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Collector, Findings, Subject
-from managedchart_operator.diagnosis.dependents import have_dependents
 from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
 from managedchart_operator.diagnosis.halted import find_halted
 from managedchart_operator.diagnosis.lineage import Lineage
@@ -26,13 +24,15 @@ from managedchart_operator.diagnosis.objects import (
     identities,
     namespaces_of,
 )
-from managedchart_operator.diagnosis.readiness import SPEC_TELLS, State, needs_waiting, readiness
-from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
+from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
+from managedchart_operator.waiting.blockers import Blocker, find_blockers, references, still_there
+from managedchart_operator.waiting.dependents import have_dependents
+from managedchart_operator.waiting.kstatus import SPEC_TELLS, State, needs_waiting, readiness
 
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this; those
 # that are not may want to be explained. What happened earlier is not lost: the watch begins with all pods and events there.

@@ -8,7 +8,6 @@ touches the writer; conditions are derived in `conditions`. Invariant: whatever 
 import logging
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import (
@@ -32,16 +31,13 @@ from managedchart_operator.reconcile.explain import bound
 from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.shortening import cut
+from managedchart_operator.times import write_time
 
 # A condition's message may have 32 KiB in Kubernetes; a person reads the first lines, and it stands in three conditions.
 MESSAGE_LENGTH = 2048
 # As many as a person compares; helm itself keeps ten.
 HISTORY = 5
-
-
-def timestamp(moment: datetime | None = None) -> str:
-    """Return a moment (default now) as Kubernetes writes times: RFC 3339 in UTC, whole seconds."""
-    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True)
@@ -78,7 +74,7 @@ class RunRecorder:
         self.released = released
         status = self.status
         status.observed_generation = self.chart.generation
-        status.attempt = AttemptStatus(id=attempt, operation=operation.value, started_at=timestamp())
+        status.attempt = AttemptStatus(id=attempt, operation=operation.value, started_at=write_time())
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
@@ -90,7 +86,7 @@ class RunRecorder:
     def attempt_ended(self) -> None:
         """The run has ended, or what it began after its failure."""
         if self.status.attempt is not None:
-            self.status.attempt.ended_at = timestamp()
+            self.status.attempt.ended_at = write_time()
 
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""
@@ -98,7 +94,7 @@ class RunRecorder:
         self.status.phase = Phase.DELETING if self.chart.deleting else phase
         self.status.phases = [
             *self.status.phases,
-            PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=timestamp()),
+            PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
         ]
         self.writer.touch()
 
@@ -107,9 +103,9 @@ class RunRecorder:
         seconds = time.monotonic() - self._began
         entry = self.status.phases[-1]
         entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
-        entry.finished_at = timestamp()
+        entry.finished_at = write_time()
         entry.duration_seconds = round(seconds, 3)
-        entry.message = shorten(error.message) if error else message
+        entry.message = cut(error.message, MESSAGE_LENGTH) if error else message
         if error and self.failed_phase is None:
             self.failed_phase = phase
         if phase is Phase.EXEC and error is None:
@@ -133,10 +129,10 @@ class RunRecorder:
 
     def still_stalled(self, plan: Next) -> None:
         """A look at a resource that was given up showed no change; `plan` says when the next one comes."""
-        self.status.next_retry_at = timestamp(plan.at) if plan.at else None
+        self.status.next_retry_at = write_time(plan.at) if plan.at else None
         for condition in self.status.conditions:
             if condition.type == STALLED:
-                condition.message = shorten(plan.message)
+                condition.message = cut(plan.message, MESSAGE_LENGTH)
         self.writer.touch()
 
     def remember(self, revision: Revision | None, *, action: str, chart_version: str | None) -> None:
@@ -152,7 +148,7 @@ class RunRecorder:
             outcome=revision.status,
             chart_version=chart_version,
             digest=revision.digest,
-            time=timestamp(),
+            time=write_time(),
         )
         others = [known for known in self.status.history if known.revision != revision.number]
         self.status.history = [record, *others][:HISTORY]
@@ -228,13 +224,16 @@ class RunRecorder:
         """
         status = self.status
         known = status.last_failure if status.failures else None
-        repeated = known is not None and (known.reason, known.message) == (error.reason, shorten(error.message))
+        repeated = known is not None and (known.reason, known.message) == (
+            error.reason,
+            cut(error.message, MESSAGE_LENGTH),
+        )
         status.observed_generation = self.chart.generation
         status.phase = phase
         status.release = release
         status.failures += 1
         status.attempted_digest = digest
-        status.next_retry_at = timestamp(plan.at) if plan.at else None
+        status.next_retry_at = write_time(plan.at) if plan.at else None
         status.handled_requests = dict(self.chart.requests)
         failed_phase = self.failed_phase.value if self.failed_phase else Phase.PENDING.value
         self.attempt_ended()
@@ -244,7 +243,7 @@ class RunRecorder:
             LastFailure(
                 phase=failed_phase,
                 reason=error.reason.value,
-                message=shorten(error.message),
+                message=cut(error.message, MESSAGE_LENGTH),
                 root_cause=RootCause(
                     kind=cause.subject.kind,
                     namespace=cause.subject.namespace,
@@ -253,21 +252,21 @@ class RunRecorder:
                 )
                 if cause and cause.reason == error.reason
                 else None,
-                helm_error=shorten(error.text) if isinstance(error, HelmError) and error.text else None,
+                helm_error=cut(error.text, MESSAGE_LENGTH) if isinstance(error, HelmError) and error.text else None,
                 events=list(self.findings.events),
                 containers=list(self.findings.containers),
                 hint=error.hint,
                 incomplete=self.findings.incomplete,
                 revision=revision,
-                time=timestamp(),
+                time=write_time(),
             )
         )
         conditions = self._conditions()
         conditions.failed(
             error.reason,
-            shorten(error.message),
+            cut(error.message, MESSAGE_LENGTH),
             stalled=plan.stalled,
-            after=shorten(plan.message),
+            after=cut(plan.message, MESSAGE_LENGTH),
             released=self._deploys or None if self.released and not taken_back else False,
             validating=self.failed_phase is Phase.VALIDATE,
         )
@@ -276,14 +275,9 @@ class RunRecorder:
         return not repeated or plan.gave_up
 
     def _conditions(self) -> Conditions:
-        return Conditions(self.status.conditions, generation=self.chart.generation, now=timestamp())
+        return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
 
     def _apply(self, conditions: Conditions) -> None:
         self.status.conditions = conditions.result()
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
-
-
-def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
-    """Cut a text to so many characters; by default to what a condition's message keeps."""
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from managedchart_operator.diagnosis.blockers import references
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.run_recorder import shorten
+from managedchart_operator.shortening import cut
+from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class TakenField:
     owned: OwnedField
 
     def __str__(self) -> str:
-        return shorten(f"{self.ref} {self.owned}", MOST_CHARACTERS)
+        return cut(f"{self.ref} {self.owned}", MOST_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)

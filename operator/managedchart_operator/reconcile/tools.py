@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
+from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
-from managedchart_operator.diagnosis.ready_wait import ReadyWaits
-from managedchart_operator.helm.charts import ChartStore
 from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.inputs import InputReader
+from managedchart_operator.waiting.until_ready import ReadyWaits
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ deleted by its ttlSecondsAfterFinished for one that never became ready, so then 
 
 from dataclasses import dataclass
 
-from managedchart_operator.helm.late_hooks import text_has_late_hooks, text_has_ttl_jobs
+from managedchart_operator.charts.late_hooks import text_has_late_hooks, text_has_ttl_jobs
 
 
 @dataclass(frozen=True, slots=True)

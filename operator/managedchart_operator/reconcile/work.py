@@ -12,7 +12,8 @@ from managedchart_operator.kube.objects import Objects
 from managedchart_operator.lifecycle.context import Operation, PhaseContext
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.retries import Next
-from managedchart_operator.reconcile.run_recorder import RunRecorder, timestamp
+from managedchart_operator.reconcile.run_recorder import RunRecorder
+from managedchart_operator.times import write_time
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Work:
             chart_version=version,
             app_version=app,
             digest=newest.digest,
-            last_deployed=timestamp(stored_at) if stored_at else None,
+            last_deployed=write_time(stored_at) if stored_at else None,
         )
 
     async def post_warnings(self, events: Events) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from e2e.bad_input.reading import read_failure, told
 from harness.chart_files import contents, package_chart
 from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart, namespace
@@ -30,7 +30,7 @@ class Starts:
             kubeconfig=kubeconfig or self._kubeconfig,
             folder=self._folder,
             helm=helm or self._helm,
-            chart_roots=[REPOSITORY / "tests" / "charts"],
+            chart_roots=[CHARTS],
             **settings,
         )
 

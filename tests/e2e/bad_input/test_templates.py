@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.bad_input.reading import RETRY, read_failure, told
 from harness.chart_files import chart_files, contents, package_chart
 from harness.cluster import Cluster, condition_of, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-BROKEN = {"path": str(REPOSITORY / "tests" / "charts" / "broken-template")}
+BROKEN = {"path": str(CHARTS / "broken-template")}
 SECRET = "hunter2-and-more"
 
 
@@ -66,7 +66,7 @@ def test_an_object_with_a_field_that_its_kind_has_not_names_object_and_field(clu
 
 def test_an_object_of_a_kind_that_is_not_installed_is_named_and_tried_again(cluster: Cluster, ns: str) -> None:
     """The chart that brings the kind may be on its way."""
-    path = REPOSITORY / "tests" / "charts" / "cluster-objects"
+    path = CHARTS / "cluster-objects"
     cluster.apply(managedchart("widget", {"path": str(path)}, values={"unknownKind": True}, retry=RETRY), namespace=ns)
     chart = read_failure(cluster, ns, "widget", "KindMissing", transient=True)
     assert 'kind "Widget"' in told(chart) or "Widget" in chart["status"]["lastFailure"]["message"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.bad_input.reading import RETRY, read_failure, told
 from harness.chart_files import contents, package_chart
 from harness.cluster import Cluster, managedchart
@@ -13,7 +13,7 @@ from harness.cluster import Cluster, managedchart
 pytestmark = pytest.mark.usefixtures("operator")
 
 SMALL = contents(package_chart())
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 SECRET = "hunter2-and-more"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import Cluster, cluster_beside, install_operator_objects
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
@@ -27,7 +27,7 @@ class OwnCluster:
             kubeconfig=service_account_kubeconfig(self.cluster, self.folder / "operator-kubeconfig"),
             folder=self.folder,
             helm=self.helm,
-            chart_roots=[REPOSITORY / "tests" / "charts"],
+            chart_roots=[CHARTS],
             **settings,
         )
 

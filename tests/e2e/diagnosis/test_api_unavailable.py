@@ -16,12 +16,12 @@ import pytest
 import requests
 from pytest_kind import KindCluster
 
-from conftest import DEVCLUSTER, REPOSITORY
+from conftest import CHARTS, DEVCLUSTER
 from e2e.diagnosis.conftest import OwnCluster
 from harness.cluster import WAIT_SECONDS, Cluster, condition_of, managedchart, namespace
 from harness.operator_process import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 RETRY = {"limit": 20, "backoff": "1s", "maxBackoff": "1s"}
 FLOW_CONTROL = "flowcontrol.apiserver.k8s.io/v1"
 
@@ -149,7 +149,7 @@ exit $code
 
 def test_a_right_that_was_refused_for_a_moment_is_no_verdict_on_an_upgrade(own: OwnCluster, tmp_path: Path) -> None:
     """It is rolled back and retried; what the upgrade fails with then is one."""
-    helm, chart = tmp_path / "helm", {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+    helm, chart = tmp_path / "helm", {"path": str(CHARTS / "hooks")}
     retry = {"limit": 5, "backoff": "1s", "maxBackoff": "1s"}
     failing = {"post": {"enabled": True, "podAnnotations": {"devcluster.managedchart.dev/fail": "job-fail"}}}
     with namespace(own.cluster, "refused-once") as ns:

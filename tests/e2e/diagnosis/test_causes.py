@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, KubectlError, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-CHARTS = REPOSITORY / "tests" / "charts"
 RAW = {"path": str(CHARTS / "raw")}
 WEB = {"path": str(CHARTS / "web")}
 HOOKS = {"path": str(CHARTS / "hooks")}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+RAW = {"path": str(CHARTS / "raw")}
 _FAIL = {"devcluster.managedchart.dev/fail": "config"}
 
 

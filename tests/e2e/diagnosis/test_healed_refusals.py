@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, managedchart
 from harness.operator_process import OperatorProcess
 
-CHARTS = REPOSITORY / "tests" / "charts"
 FAIL, DELAY = "devcluster.managedchart.dev/fail", "devcluster.managedchart.dev/delay-seconds"
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.diagnosis.conftest import OwnCluster
 from harness.cluster import condition_of, managedchart, namespace
 from managedchart_operator.lifecycle.registry import ENTRY_POINT_GROUP
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 PLUGIN = Path(__file__).parent / "plugin"
 _ENTRY_POINTS = f"""[{ENTRY_POINT_GROUP}]
 smoke-test = refusing_lifecycles:SmokeTest

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, managedchart, namespace
 from harness.operator_process import OperatorProcess
 
-CHARTS = REPOSITORY / "tests" / "charts"
 FAIL, DELAY = "devcluster.managedchart.dev/fail", "devcluster.managedchart.dev/delay-seconds"
 # Long enough that only failing fast explains an end within the test's own wait.
 LONG = "100s"

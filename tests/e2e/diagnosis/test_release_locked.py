@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.chart_files import package_chart
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = REPOSITORY / "tests" / "charts" / "web"
+WEB = CHARTS / "web"
 _INDEX = """apiVersion: v1
 entries:
   web:

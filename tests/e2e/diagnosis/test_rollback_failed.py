@@ -2,11 +2,11 @@
 
 import json
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, KubectlError, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 _FAIL = "devcluster.managedchart.dev/fail"
 
 

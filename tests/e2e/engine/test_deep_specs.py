@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, managedchart, namespace
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 JSON_LEVELS = 2000
 """More than Python's json reads; about twelve KB."""
 

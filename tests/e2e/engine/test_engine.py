@@ -5,11 +5,11 @@ import subprocess
 import time
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, is_ready, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 NEVER = {"devcluster.managedchart.dev/fail": "never"}
 STARTED = "managedchart_helm_processes_started_total"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
-HOOKS = {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+WEB = {"path": str(CHARTS / "web")}
+HOOKS = {"path": str(CHARTS / "hooks")}
 """While its hook runs there is a helm that can be killed; for a release's objects the operator waits itself."""
 _FAIL = "devcluster.managedchart.dev/fail"
 

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import time
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+WEB = {"path": str(CHARTS / "web")}
+RAW = {"path": str(CHARTS / "raw")}
 FAIL = "devcluster.managedchart.dev/fail"
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "1"}}
 

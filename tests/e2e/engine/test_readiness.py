@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.fields.steps import WEB, config, delete, deploy, small
 from harness.chart_files import chart_files, write_chart
 from harness.cluster import Cluster, condition_of, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+RAW = {"path": str(CHARTS / "raw")}
 FAIL = "devcluster.managedchart.dev/fail"
 SLOW = {FAIL: "slow", "devcluster.managedchart.dev/delay-seconds": "3"}
 NEVER = {FAIL: "never"}

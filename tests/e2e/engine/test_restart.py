@@ -5,12 +5,12 @@ import os
 import subprocess
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, is_ready, managedchart
 from harness.operator_process import OperatorProcess
 
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+RAW = {"path": str(CHARTS / "raw")}
+WEB = {"path": str(CHARTS / "web")}
 STARTED = "managedchart_helm_processes_started_total"
 HELD = {
     "apiVersion": "v1",

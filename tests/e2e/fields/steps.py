@@ -7,11 +7,10 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.chart_files import chart_files, write_chart
 from harness.cluster import MANAGEDCHARTS, Cluster, condition_of, managedchart
 
-CHARTS = REPOSITORY / "tests" / "charts"
 WEB = {"path": str(CHARTS / "web")}
 PRINT_VALUES = {"path": str(CHARTS / "print-values")}
 UNREADY = {"devcluster.managedchart.dev/fail": "unready"}

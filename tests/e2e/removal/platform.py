@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import MANAGEDCHARTS, Cluster, managedchart
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 CRD = "managedcharts.managedchart.dev"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NAMES = ("web-1", "web-2", "web-3")

@@ -5,14 +5,14 @@ import json
 import pytest
 import yaml
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from e2e.removal.conftest import MakeOperator
 from e2e.removal.platform import CRD, CRDS, NAMES, delete_crd, deploy, wait_crd_gone, wait_deleting, workloads
 from harness.cluster import Cluster, condition_of, install_operator_objects, managedchart
 from harness.operator_process import SYSTEM_NAMESPACE
 
 KEPT = [(1, "deployed")]
-HOOKS = {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+HOOKS = {"path": str(CHARTS / "hooks")}
 NEVER = {"devcluster.managedchart.dev/fail": "never"}
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.diagnosis.events import MAX_EVENTS, MAX_TEXT, is_older, last_seen, select, shorten
+from managedchart_operator.diagnosis.events import MAX_EVENTS, select
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
+from managedchart_operator.kube.events import is_older, last_seen
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
 OURS = ReleaseObjects(
@@ -168,12 +169,6 @@ def test_a_flood_keeps_the_warnings_and_the_latest() -> None:
     noise = [event(f"normal {number}", type="Normal", seen=at(50)) for number in range(300)]
     found = messages(*noise, *(event(f"warning {number}", seen=at(number)) for number in range(30)))
     assert found == [f"warning {number}" for number in range(29, 29 - MAX_EVENTS, -1)]
-
-
-def test_a_text_is_one_line_of_bounded_length() -> None:
-    assert shorten("  a\n\tb  c\n") == "a b c"
-    assert shorten("x" * MAX_TEXT) == "x" * MAX_TEXT
-    assert shorten("x" * 9999) == "x" * (MAX_TEXT - 1) + "…"
 
 
 @given(

@@ -14,11 +14,10 @@ import yaml
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.error_row import Row
-from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.helm.error_text import _SCHEMA as SCHEMA
-from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
-from managedchart_operator.helm.errors import blames_storage, classify
+from managedchart_operator.helm.errors.classify import TABLE, blames_storage, classify
+from managedchart_operator.helm.errors.row import Row
+from managedchart_operator.helm.errors.text import _SCHEMA as SCHEMA
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.reasons import Reason
 
 OUTPUTS = {path.stem: path for path in sorted((Path(__file__).parent / "outputs").glob("*.txt"))}

@@ -12,9 +12,8 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal, write_kubeconfig
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.helm.error_text import error_part
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors.classify import TABLE, classify
+from managedchart_operator.helm.errors.text import error_part
 from managedchart_operator.kube.client import REQUESTS, TLS_BUFFER_BYTES, KubeClient, error_of
 from managedchart_operator.reasons import Reason
 

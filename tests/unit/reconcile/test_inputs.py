@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.errors import ChartError, ValuesError
-from managedchart_operator.helm.charts import ChartStore
-from managedchart_operator.helm.confinement import ChartRoots
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.inputs import DIGEST_LENGTH, InputReader, Inputs, digest_without_inputs
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, HelmError, KubeError
-from managedchart_operator.helm.charts import Chart
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.spec import Action, DeletionPolicy
-from managedchart_operator.diagnosis.redaction import secrets_in_values
 from managedchart_operator.errors import SpecError
 from managedchart_operator.helm.values import encode, merge_values
 from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS
@@ -13,6 +12,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.inputs import digest_of, digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.store import Store
+from managedchart_operator.redaction import secrets_in_values
 from unit.reconcile.fakes import chart
 
 GOOD: dict[str, Any] = {"chart": {"path": "/charts/web"}, "timeout": "7m", "lifecycle": {"name": "prometheus-operator"}}

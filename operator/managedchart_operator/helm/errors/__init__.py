@@ -1,0 +1,1 @@
+"""From helm's error text to an error that says what is wrong."""

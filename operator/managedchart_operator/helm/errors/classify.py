@@ -1,0 +1,81 @@
+"""From helm's error text to an error that says what is wrong: one ordered table from text to reason.
+
+A failure is named by a word that alerts can rely on, described in a sentence that names the object, file or field, and known to
+be worth another attempt or not. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the
+outputs are recorded again (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches
+decides, so what wraps other errors (webhooks, hooks) stands above what it wraps. Every text gives an error with a sentence of
+at most 1,024 characters; what no row knows is `HelmFailed`, is retried, and carries helm's own last line. The caller redacts.
+
+Transient (another attempt may succeed without a change of the spec) is what heals on its own or through others: outages, a
+CRD or namespace or permission that arrives later, a version that is published after the commit that names it. Terminal
+is what only a change of the spec, the chart, the values or the operator's settings can heal.
+"""
+
+import signal
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
+from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
+from managedchart_operator.helm.errors.row import Row
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
+from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import cut_middle, one_line
+
+TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
+
+
+def classify(text: str, *, exit_code: int, command: str) -> HelmError:
+    """Tell what a failed helm command means.
+
+    `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
+    is helm's first argument, like upgrade.
+    """
+    error = in_order(error_part(text))
+    if exit_code < 0:
+        return _killed(error, exit_code=exit_code, command=command)
+    for row in TABLE:
+        if row.commands and command not in row.commands:
+            continue
+        if found := row.pattern.search(error):
+            return HelmError(
+                one_line(row.message(found), MAX_MESSAGE),
+                reason=row.reason,
+                transient=row.transient,
+                text=cut_middle(error, MAX_TEXT),
+                exit_code=exit_code,
+                hint=row.hint,
+            )
+    lines = [line for line in error.splitlines() if line.strip()]
+    told = f"helm {command} failed: {lines[-1].strip()}" if lines else f"helm {command} failed without a word"
+    return HelmError(
+        one_line(f"{told} (exit code {exit_code})" if not lines else told, MAX_MESSAGE),
+        reason=Reason.HELM_FAILED,
+        transient=True,
+        text=cut_middle(error, MAX_TEXT),
+        exit_code=exit_code,
+    )
+
+
+def blames_storage(error: HelmError, *, command: str) -> bool:
+    """Whether helm could not build an object that it has stored, of a kind that the cluster does not serve.
+
+    An upgrade builds what it renders first, so it says which one it was; the others build stored objects only.
+    """
+    return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
+
+
+def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    return HelmError(
+        f"helm {command} was killed by {name} before it had finished",
+        reason=Reason.HELM_FAILED,
+        transient=True,
+        text=cut_middle(error, MAX_TEXT),
+        exit_code=exit_code,
+        hint="Most often the operator's pod ran out of memory: raise its limit or allow fewer helm processes at once."
+        if -exit_code == signal.SIGKILL
+        else None,
+    )

@@ -1,0 +1,50 @@
+"""A row of the error table.
+
+Boundary: the form only; the rows stand in `chart_rows` and `cluster_rows`, their order in `classify`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from managedchart_operator.helm.errors.wording import Match
+from managedchart_operator.reasons import Reason
+
+# What Go's network code says when the other side cannot be had just now.
+UNREACHABLE = (
+    r"connection refused|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|"
+    r"connection reset by peer|connection timed out|Client\.Timeout|server misbehaving|unexpected EOF|: EOF$|broken pipe|"
+    r"http2: client connection lost|context deadline exceeded|temporary failure"
+)
+TRUST = "Let the certificate be signed by an authority that the operator's pod trusts, or add that authority there."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A text, and what it means. `commands` restricts the row to these helm commands; empty means all."""
+
+    pattern: re.Pattern[str]
+    reason: Reason
+    transient: bool
+    message: Callable[[Match], str]
+    hint: str | None = None
+    commands: tuple[str, ...] = ()
+
+
+def row(
+    pattern: str,
+    reason: Reason,
+    message: str | Callable[[Match], str],
+    *,
+    transient: bool = False,
+    hint: str | None = None,
+    commands: tuple[str, ...] = (),
+) -> Row:
+    """A row whose message may be a text with the pattern's named groups in braces."""
+    compiled = re.compile(pattern, re.DOTALL | re.MULTILINE)
+    if isinstance(message, str):
+        sentence = message
+        return Row(
+            compiled, reason, transient, lambda found: sentence.format(**found.groupdict(default="")), hint, commands
+        )
+    return Row(compiled, reason, transient, message, hint, commands)

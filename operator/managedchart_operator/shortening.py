@@ -1,0 +1,20 @@
+"""Shortens texts to the length that the place where they are shown allows; every cut is marked by an ellipsis."""
+
+
+def cut(text: str, limit: int) -> str:
+    """Return the first `limit` characters at most."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return the text in one line of at most `limit` characters."""
+    return cut(" ".join(text.split()), limit)
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """Cut the middle out: the head of an error shows where it began, its tail why it ended."""
+    if len(text) <= limit:
+        return text
+    mark = "\n…\n"
+    tail = (limit - len(mark)) * 2 // 3
+    return text[: limit - len(mark) - tail] + mark + text[-tail:]

@@ -1,0 +1,69 @@
+"""What came of a Job that its TTL has deleted before anybody looked.
+
+With `ttlSecondsAfterFinished` Kubernetes deletes a Job once it is over, whether it has succeeded or failed. Its Events outlive
+it: the job controller writes one with the verdict, just after the condition from which the TTL counts.
+Source: Kubernetes documentation, "TTL-after-finished Controller"; kube-controller-manager 1.37 (pkg/controller/job), and
+batch/v1 for the reasons.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.events import is_older
+from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.watch import changes
+from managedchart_operator.shortening import one_line
+from managedchart_operator.waiting.kstatus import Readiness, State
+from managedchart_operator.waiting.status_fields import mapping
+
+# The Event is written within milliseconds of the condition. In rare cases it never arrives: Events are best effort.
+_VERDICT_SECONDS = 2.0
+MAX_TEXT = 512
+
+_COMPLETED = "Completed"
+_FAILURES = frozenset(
+    {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"}
+)
+FINISHED = Readiness(State.CURRENT, "Job was deleted after it had finished")
+
+
+def expires(rendered: Mapping[str, Any]) -> bool:
+    """Whether a rendered object is a Job that Kubernetes deletes once it is over."""
+    if (group_of(str(rendered.get("apiVersion") or "")), rendered.get("kind")) != ("batch", "Job"):
+        return False
+    return mapping(rendered.get("spec")).get("ttlSecondsAfterFinished") is not None
+
+
+async def verdict_on(client: KubeClient, objects: Objects, ref: ObjectRef, *, since: datetime) -> Readiness:
+    """Return what the Events since then show of a Job that its TTL has deleted; if they show nothing, it has succeeded.
+
+    Helm has applied the Job, so it was there, and the TTL deletes only what is over. Waits a moment for the Event. Never raises
+    except for a cancel.
+    """
+    fields = f"involvedObject.kind=Job,involvedObject.name={ref.name}"
+    try:
+        async with asyncio.timeout(_VERDICT_SECONDS):
+            path = await objects.collection_path("v1", "Event", namespace=ref.namespace)
+            async for change in changes(client, path, fields=fields, patient=False):
+                events = change.object["items"] if change.type == "Listed" else [change.object]
+                if verdict := _verdict(events, since):
+                    return verdict
+    except (TimeoutError, KubeError):
+        pass
+    return FINISHED
+
+
+def _verdict(events: Iterable[Mapping[str, Any]], since: datetime) -> Readiness | None:
+    for event in events:
+        reason = event.get("reason") or ""
+        if is_older(event, since):
+            continue
+        if reason == _COMPLETED:
+            return FINISHED
+        if reason in _FAILURES:
+            return Readiness(State.FAILED, f"Job Failed. {reason}: {one_line(event.get('message') or '', MAX_TEXT)}")
+    return None

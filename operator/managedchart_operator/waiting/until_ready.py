@@ -1,0 +1,309 @@
+"""Waits until the objects of a release are ready, for many releases at once.
+
+Purpose: what `helm --wait` does with a process, two lists and two watches of its own for each release, for all releases
+together: helm ends when its objects are applied, and no memory and no slot is held while pods start. Boundary: judges by
+`readiness`; how long to wait, and what a failure means, is the caller's. Invariants: nothing that is older than the end of helm
+counts (each object is read once after that, and what the watch shows must not be older); an object that was ready or has failed
+stays so when it is deleted; the watches of a kind are shared, and closed soon after their last use.
+
+Source: helm's `--wait`, https://helm.sh/docs/topics/advanced; the memory of waiting processes is what bounds installs at once.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.shared_watch import Views
+from managedchart_operator.kube.watch import changes
+from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
+from managedchart_operator.waiting.collection_view import Collection, CollectionView, Seen, version_of
+from managedchart_operator.waiting.ended_jobs import expires, verdict_on
+from managedchart_operator.waiting.kstatus import (
+    NOT_FOUND,
+    Readiness,
+    State,
+    readiness,
+)
+
+# What a run that waits takes, mostly for the connections of its watches: 430 KiB were measured with each release in a namespace
+# of its own. Beyond this many the API server would have more watches of ours than a cluster of 1,000 nodes makes.
+WAITING_BYTES = 1024 * 1024
+MOST_WAITING = 1000
+
+# Of a kind with more objects than this in one namespace the collection is listed once instead of each object read.
+_READ_SINGLY = 3
+# How long to wait before an API server that did not answer is asked again.
+_RETRY_SECONDS = 1.0
+# An API server that has just started refuses everybody for a moment; a right that is missing for longer is missing.
+_FORBIDDEN_SECONDS = 10.0
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+_NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What the manifest says about the objects that are waited for."""
+
+    consumers: Consumers
+    expiring: frozenset[ObjectRef]
+    """Jobs that Kubernetes deletes once they are over."""
+
+
+@dataclass(slots=True)
+class ReadyWait:
+    """One wait for the objects of one release. `states` tells at any time how far each is."""
+
+    states: dict[ObjectRef, Readiness]
+    _client: KubeClient
+    _objects: Objects
+    _views: Views[Collection, CollectionView]
+    _rendered: _Rendered
+    _since: datetime
+    _ends_early: bool
+    _versions: dict[ObjectRef, int] = field(default_factory=dict)
+    """The resourceVersion in which each was read: what is older says nothing."""
+    _looked_into: set[ObjectRef] = field(default_factory=set)
+    _excused: set[ObjectRef] = field(default_factory=set)
+    """Claims that nobody is to wait for."""
+
+    async def until_settled(self) -> None:
+        """Return when each object is ready or has failed for good. Raises KubeError for what waiting does not heal."""
+        for ref in list(self.states):  # one after another: each kind is looked up once
+            await _patiently(partial(self._place, ref))
+        await self._read_all(self.states)
+        await self._look_into()
+        if self._is_over():
+            return
+        waiting = self._waiting()
+        woken = asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            views = []
+            for collection, refs in _by_collection(waiting).items():
+                # Not after a list: a namespace may hold thousands that are of no concern here.
+                since = min(self._versions.get(ref, 0) for ref in refs)
+                view = await stack.enter_async_context(
+                    self._views.use(collection, partial(CollectionView, collection=collection, since=since))
+                )
+                stack.enter_context(view.waking(woken))
+                views.append((view, refs))
+                # Others opened it, for what was read later: whether these have changed in between it does not tell.
+                await self._read_all(ref for ref in refs if self._versions.get(ref, 0) < view.since)
+            while True:
+                woken.clear()
+                for view, refs in views:
+                    self._take(view, refs)
+                await self._look_into()
+                if self._is_over():
+                    return
+                await woken.wait()
+
+    async def within(self, seconds: float) -> str:
+        """Wait for at most so many seconds; return "" when all are ready, else which are not, in helm's words.
+
+        Raises KubeError for what waiting does not heal.
+        """
+        told = []
+        try:
+            async with asyncio.timeout(seconds):
+                await self.until_settled()
+        except TimeoutError:
+            told = ["context deadline exceeded"]
+        # Of what could still have become ready when a failed Job ended the wait nothing is known.
+        wanted = self._failed_jobs() if not told and self._waiting() else self.states
+        unready = [
+            f"resource {ref.kind}/{ref.namespace}/{ref.name} not ready. status: {found.state}, message: {found.message}"
+            for ref, found in self.states.items()
+            if ref in wanted and found.state is not State.CURRENT
+        ]
+        return "\n".join(unready + told) if unready else ""
+
+    @property
+    def unready(self) -> frozenset[ObjectRef]:
+        """The objects that are not ready so far."""
+        return frozenset(ref for ref, found in self.states.items() if found.state is not State.CURRENT)
+
+    def _waiting(self) -> list[ObjectRef]:
+        return [ref for ref, state in self.states.items() if not state.settled]
+
+    def _failed_jobs(self) -> list[ObjectRef]:
+        """The Jobs that have failed; of all that can fail only they cannot recover."""
+        failed = [ref for ref, state in self.states.items() if state.state is State.FAILED]
+        return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
+
+    def _is_over(self) -> bool:
+        return not self._waiting() or (self._ends_early and bool(self._failed_jobs()))
+
+    async def _look_into(self) -> None:
+        """Find out what the states of some objects stand for, each once: a Job that is gone, a claim that nobody mounts."""
+        async with asyncio.TaskGroup() as group:
+            for ref in self._waiting():
+                if ref in self._looked_into:
+                    continue
+                found = self.states[ref]
+                if found == NOT_FOUND and ref in self._rendered.expiring:
+                    self._looked_into.add(ref)
+                    group.create_task(self._look_for_verdict(ref))
+                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.have(ref):
+                    self._looked_into.add(ref)
+                    group.create_task(self._look_at_class(ref))
+
+    async def _look_for_verdict(self, job: ObjectRef) -> None:
+        self._set(job, await verdict_on(self._client, self._objects, job, since=self._since))
+
+    async def _look_at_class(self, claim: ObjectRef) -> None:
+        # A StorageClass that may not be read may as well bind at once: then the claim is waited for.
+        with contextlib.suppress(KubeError):
+            if await _patiently(partial(binds_late, self._objects, claim)):
+                self._excused.add(claim)
+                self._set(claim, self.states[claim])
+
+    def _set(self, ref: ObjectRef, found: Readiness) -> None:
+        """Take in how far an object is. One that was ready, or has failed, is not less so when it is deleted."""
+        if found.state in (State.NOT_FOUND, State.TERMINATING) and self.states[ref].settled:
+            return
+        if found.state is State.IN_PROGRESS and ref in self._excused:
+            found = _NO_CONSUMER
+        self.states[ref] = found
+
+    async def _place(self, ref: ObjectRef) -> None:
+        """Take the namespace off a reference to a kind that has none."""
+        if not await self._objects.namespaced(ref.api_version, ref.kind):
+            self.states[replace(ref, namespace="")] = self.states.pop(ref)
+
+    async def _read_all(self, wanted: Iterable[ObjectRef]) -> None:
+        readings: list[Callable[[], Awaitable[None]]] = []
+        for collection, refs in _by_collection(wanted).items():
+            if len(refs) > _READ_SINGLY:
+                readings.append(partial(self._list, collection, refs))
+            else:
+                readings += [partial(self._read, ref) for ref in refs]
+        try:
+            # Not gather, which leaves the others to themselves when one has failed.
+            async with asyncio.TaskGroup() as group:
+                for reading in readings:
+                    group.create_task(_patiently(reading))
+        except* KubeError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _read(self, ref: ObjectRef) -> None:
+        self._found(ref, await self._objects.get(ref))
+
+    async def _list(self, collection: Collection, refs: list[ObjectRef]) -> None:
+        items = await self._objects.list(collection.api_version, collection.kind, namespace=collection.namespace)
+        found = {item["metadata"]["name"]: item for item in items}
+        for ref in refs:
+            self._found(ref, found.get(ref.name))
+
+    def _found(self, ref: ObjectRef, body: dict[str, Any] | None) -> None:
+        if body is None:
+            self._set(ref, NOT_FOUND)
+            return
+        self._versions[ref] = version_of(body)
+        self._set(ref, readiness(body, api_version=ref.api_version, kind=ref.kind))
+
+    def _take(self, view: CollectionView, refs: Iterable[ObjectRef]) -> None:
+        if view.error is not None:
+            raise view.error
+        for ref in refs:
+            seen = view.seen.get(ref.name, Seen(view.listed, NOT_FOUND))
+            if seen.version and seen.version >= self._versions.get(ref, 0):
+                self._set(ref, seen.readiness)
+
+
+class ReadyWaits:
+    """All waits of one operator."""
+
+    def __init__(self, client: KubeClient, objects: Objects, *, at_once: int) -> None:
+        self.places = asyncio.Semaphore(at_once)
+        """To be held by each run that may wait: so many at once, by memory."""
+        self._client = client
+        self._objects = objects
+        self._views: Views[Collection, CollectionView] = Views(
+            lambda collection, view: [self._follow(collection, view)]
+        )
+
+    def of(
+        self,
+        rendered: Iterable[Mapping[str, Any]],
+        *,
+        namespace: str,
+        since: datetime = _ALWAYS,
+        ends_early: bool = True,
+    ) -> ReadyWait:
+        """Return a wait for objects of a release in a namespace; it has not begun.
+
+        Of `rendered`, apiVersion, kind and metadata count, and of the kinds in SPEC_TELLS the spec. Events from before `since`
+        do not. If it `ends_early`, it is over as soon as a Job has failed.
+        """
+        unknown = Readiness(State.IN_PROGRESS, "not looked at yet")
+        waited_for = {_reference(item, namespace): item for item in rendered}
+        told = _Rendered(
+            Consumers.of(waited_for.values(), namespace=namespace),
+            frozenset(ref for ref, item in waited_for.items() if expires(item)),
+        )
+        states = dict.fromkeys(waited_for, unknown)
+        return ReadyWait(states, self._client, self._objects, self._views, told, since, ends_early)
+
+    async def close(self) -> None:
+        """Close the watches that linger."""
+        await self._views.close()
+
+    async def _follow(self, collection: Collection, view: CollectionView) -> None:
+        try:
+            path = await self._objects.collection_path(
+                collection.api_version, collection.kind, namespace=collection.namespace
+            )
+            async for change in changes(self._client, path, fields=collection.fields, since=view.since, patient=False):
+                view.take(change)
+        except KubeError as error:
+            view.error = error
+            view.tell()
+
+
+async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """Read until the API server answers. Raises KubeError for what waiting does not heal."""
+    began = time.monotonic()
+    while True:
+        try:
+            return await read()
+        except KubeError as error:
+            lasting = error.reason is Reason.FORBIDDEN and time.monotonic() - began > _FORBIDDEN_SECONDS
+            if not error.transient or lasting:
+                raise
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+def waits_for(memory: int) -> int:
+    """Return how many releases may be waited for at once in so many bytes of memory."""
+    return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
+
+
+def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef:
+    """Name a rendered object, as if its kind were namespaced."""
+    meta = item.get("metadata") or {}
+    return ObjectRef(
+        item.get("apiVersion") or "", item["kind"], meta.get("name") or "", meta.get("namespace") or namespace
+    )
+
+
+def _is_claim(ref: ObjectRef) -> bool:
+    return (group_of(ref.api_version), ref.kind) == CLAIM
+
+
+def _by_collection(refs: Iterable[ObjectRef]) -> dict[Collection, list[ObjectRef]]:
+    found: defaultdict[Collection, list[ObjectRef]] = defaultdict(list)
+    for ref in refs:
+        found[Collection.of(ref)].append(ref)
+    return found
