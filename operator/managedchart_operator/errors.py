@@ -103,6 +103,21 @@ class UninstallBlockedError(HelmError):
         self.blocked_by = blocked_by
 
 
+class ObjectsLeftError(HelmError):
+    """An uninstall has left something in the cluster, because the newest revision cannot be read. `left` says what."""
+
+    def __init__(self, unreadable: HelmError, *, left: str) -> None:
+        super().__init__(
+            unreadable.message,
+            reason=unreadable.reason,
+            transient=unreadable.transient,
+            text=unreadable.text,
+            exit_code=unreadable.exit_code,
+            hint=unreadable.hint,
+        )
+        self.left = left
+
+
 class ReleaseKeptError(OperatorError):
     """The release is not uninstalled, although its ManagedChart is being deleted; the message says why."""
 

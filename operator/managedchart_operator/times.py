@@ -21,3 +21,9 @@ def read_time(text: Any) -> datetime | None:
 def write_time(moment: datetime | None = None) -> str:
     """Return a moment, by default now, as Kubernetes writes it."""
     return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def delay_until(moment: datetime | float) -> float:
+    """Return the seconds from now to a moment (a time, or seconds since the epoch); 0 for one that has passed."""
+    at = moment.timestamp() if isinstance(moment, datetime) else moment
+    return max(at - datetime.now(UTC).timestamp(), 0.0)

@@ -200,20 +200,85 @@ class RevisionRecord(StatusModel):
     """When the run ended (RFC 3339)."""
 
 
-class AttemptStatus(StatusModel):
-    """The current or last run, as far as the next one has to know it."""
+class Outlook(StrEnum):
+    """What follows an attempt that has not succeeded."""
 
-    id: str
-    """A random word. The label managedchart.dev/attempt of the revision that the run made holds it too."""
-    operation: str
-    """What the run does with the release: Install, Upgrade, Finish, DryRun, Uninstall, Skip, or Rollback after a failure."""
-    started_at: str
+    RETRY = "Retry"
+    """The next attempt begins at nextRetryAt."""
+    CHECK = "Check"
+    """The retries are used up: the operator checks at nextRetryAt whether the cause is still there."""
+    CHANGE = "Change"
+    """Nothing, until the spec or the annotation managedchart.dev/retry changes: the same attempt would fail again."""
+    KEEP_ROLLED_BACK = "KeepRolledBack"
+    """As Change, since each attempt of an upgrade that was rolled back disturbs what runs."""
+    WAIT = "Wait"
+    """Another Helm operation is in progress; at nextRetryAt its lock is taken over."""
+
+
+class AttemptStatus(StatusModel):
+    """The current or last attempt to carry out the spec: everything that decides what the next one does."""
+
+    id: str | None = None
+    """A random word. The label managedchart.dev/attempt of the revision that the attempt made holds it too."""
+    digest: str | None = None
+    """Digest of its input; absent where the input could not be determined."""
+    generation: int = 0
+    """The generation of the spec that it carries out."""
+    operation: str | None = None
+    """What it does with the release: Install, Upgrade, Resume, DryRun, Uninstall, Skip, or Rollback after a failure."""
+    phase: str | None = None
+    """The phase that it is in, or in which it ended."""
+    started_at: str | None = None
     """When it began (RFC 3339)."""
     ended_at: str | None = None
-    """When it ended (RFC 3339); absent while it runs, or when the operator was killed meanwhile."""
+    """When it ended (RFC 3339); absent while it runs, or when the operator was stopped before its end."""
+    revision: int | None = None
+    """The revision of the release that the last attempt to end left behind."""
+    proven: bool = False
+    """Whether the objects of that revision were seen ready."""
+    failed_revision: int | None = None
+    """The revision that failed; absent where no revision failed."""
+    failures: int = 0
+    """Failures in a row of the same input."""
+    reason: str | None = None
+    """The reason of the last of them, from the list in docs/failures.md."""
+    outlook: Outlook | None = None
+    """What follows: Retry, Check, Change, KeepRolledBack or Wait."""
+    next_retry_at: str | None = None
+    """When that happens (RFC 3339)."""
+    handled_requests: dict[str, str] = Field(default_factory=dict)
+    """The tokens of the retry annotations that were carried out, by annotation."""
 
 
-class ManagedChartStatus(StatusModel):
+class ObjectReference(StatusModel):
+    """An object of the cluster."""
+
+    api_version: str
+    """The apiVersion of the object."""
+    kind: str
+    """The kind of the object."""
+    namespace: str = ""
+    """Its namespace; empty for a cluster-wide one."""
+    name: str
+    """The name of the object."""
+
+
+class EarlierStatus(StatusModel):
+    """Fields of earlier operators (0.1), read once and then removed. They stay in the schema so that no memory is pruned."""
+
+    blocked_by: list[str] | None = None
+    """Earlier form of blockers."""
+    failures: int | None = None
+    """Earlier form of attempt.failures."""
+    attempted_digest: str | None = None
+    """Earlier form of attempt.digest."""
+    next_retry_at: str | None = None
+    """Earlier form of attempt.nextRetryAt."""
+    handled_requests: dict[str, str] | None = None
+    """Earlier form of attempt.handledRequests."""
+
+
+class ManagedChartStatus(EarlierStatus):
     """What the operator did and what came of it."""
 
     observed_generation: int = 0
@@ -225,8 +290,8 @@ class ManagedChartStatus(StatusModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Ready, Reconciling, Stalled, Released and Validated."""
-    attempt: AttemptStatus | None = None
-    """The current or last run."""
+    attempt: AttemptStatus = Field(default_factory=AttemptStatus)
+    """The current or last attempt."""
     phases: list[PhaseStatus] = Field(default_factory=list)
     """The phases of the current or last run, in their order."""
     release: ReleaseStatus | None = None
@@ -235,13 +300,5 @@ class ManagedChartStatus(StatusModel):
     """The last five revisions, the newest first."""
     last_failure: LastFailure | None = None
     """Why the last run failed."""
-    blocked_by: list[str] = Field(default_factory=list)
-    """The objects that hold up an uninstall, as apiVersion|kind|namespace|name."""
-    failures: int = 0
-    """Failures in a row of the present input."""
-    attempted_digest: str | None = None
-    """Digest of the input of the last run that ended, whatever came of it."""
-    next_retry_at: str | None = None
-    """When the next attempt begins (RFC 3339)."""
-    handled_requests: dict[str, str] = Field(default_factory=dict)
-    """The tokens of the retry annotations that were carried out, by annotation."""
+    blockers: list[ObjectReference] = Field(default_factory=list)
+    """The objects whose deletion an uninstall waits for."""

@@ -52,13 +52,16 @@ from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, Re
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reconcile.inputs import InputReader
+from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
+from managedchart_operator.reconcile.planner import Planner
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.remediation import Remediation
+from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.scheduler import Scheduler
+from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.store import Store
-from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.waiting.until_ready import ReadyWaits, waits_for
 
 logger = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ class Operator:
     store: Store
     scheduler: Scheduler
     metrics: Metrics
-    tools: Tools
+    services: Services
     releases: ReleaseWatch = field(init=False)
     lag: LoopLag = field(default_factory=LoopLag)
     loaded: bool = False
@@ -134,7 +137,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.scheduler.drain()
-        await self.tools.close()
+        await self.services.close()
 
     def unhealthy(self) -> str | None:
         """Why a restart would help, or None."""
@@ -241,7 +244,7 @@ def _assemble(
     roots = ChartRoots(settings.chart_roots)
     charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     metrics, store, objects, events = Metrics(), Store(), Objects(client), Events(client)
-    tools = Tools(
+    services = Services(
         helm=helm,
         charts=charts,
         inputs=InputReader(charts, roots),
@@ -251,18 +254,11 @@ def _assemble(
         watches=NamespaceWatches(client),
         waits=ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES)),
     )
-    reconciler = Reconciler(
-        store=store,
-        api=api,
-        objects=objects,
-        events=events,
-        tools=tools,
-        telemetry=metrics,
-        remediation=Remediation(events),
-        operator_removal=operator_removal,
-        probe=settings.probe_seconds,
-    )
-    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics, tools), helm
+    planner = Planner(store, services)
+    runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
+    removal = Removal(planner, api, events, runs, operator_removal)
+    reconciler = Reconciler(store, api, events, metrics, planner, runs, removal)
+    return Operator(settings, client, api, store, Scheduler(reconciler.reconcile), metrics, services), helm
 
 
 def _helm_cpu_seconds() -> float:

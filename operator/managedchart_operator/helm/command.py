@@ -41,8 +41,13 @@ class ReleaseOptions:
 
     @property
     def deadline(self) -> float:
-        """Seconds after which a helm process that still runs is taken for hung."""
-        return APPLY_ALLOWANCE_SECONDS + seconds(self.timeout) * (1 + HOOKS_ALLOWED_FOR)
+        """Seconds after which a helm process that still runs counts as hung."""
+        return deadline(self.timeout)
+
+
+def deadline(timeout: str) -> float:
+    """Return the seconds after which a helm command with this `--timeout`, a Go duration, counts as hung."""
+    return APPLY_ALLOWANCE_SECONDS + seconds(timeout) * (1 + HOOKS_ALLOWED_FOR)
 
 
 @dataclass(frozen=True, slots=True)

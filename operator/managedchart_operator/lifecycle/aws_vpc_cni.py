@@ -29,7 +29,7 @@ class AwsVpcCni(Lifecycle):
         Raises LifecycleError for one that another release owns, HelmError for one that the API server would not let helm
         change. All are looked at before the first is marked, so that a refusal leaves the cluster as it was.
         """
-        if context.action is not Action.DEPLOY or context.operation is Operation.FINISH:
+        if context.action is not Action.DEPLOY or context.operation is Operation.RESUME:
             return payload
         rendered = await context.release.manifest()
         foreign = [(ref, item) for item in rendered if (ref := await self._unmarked(context, item))]

@@ -39,8 +39,8 @@ class Lifecycle:
     async def exec(self, context: PhaseContext, payload: Payload) -> Payload:
         """Do what the action says, by `deploy`, `destroy` or nothing; what is deployed already is only waited for."""
         match context.action:
-            case Action.DEPLOY if context.operation is Operation.FINISH:
-                await context.release.finish()
+            case Action.DEPLOY if context.operation is Operation.RESUME:
+                await context.release.resume()
                 return payload
             case Action.DEPLOY:
                 return await self.deploy(context, payload)

@@ -1,8 +1,7 @@
-"""What a phase gets to work with.
+"""What a phase gets to work with: the interface between a lifecycle and the operator.
 
-Purpose: the whole interface between a lifecycle and the operator, so that a plug-in depends on this module and
-`lifecycle.base` alone. Boundary: Protocols only; the reconciler provides the real ones. Invariant: everything in a context
-belongs to one run of one resource; nothing of it outlives the run.
+The reconciler provides what stands behind the Protocols. Everything in a context belongs to one run of one resource; nothing of
+it outlives the run.
 """
 
 import logging
@@ -22,8 +21,8 @@ class Operation(StrEnum):
 
     INSTALL = "Install"
     UPGRADE = "Upgrade"
-    FINISH = "Finish"
-    """The release is deployed as desired already: only the wait may be left, and what follows exec (after a crash, say)."""
+    RESUME = "Resume"
+    """The release is deployed as wanted already: only the wait may be left, and what follows exec (after a crash, say)."""
     DRY_RUN = "DryRun"
     UNINSTALL = "Uninstall"
     SKIP = "Skip"
@@ -31,7 +30,7 @@ class Operation(StrEnum):
     @property
     def deploys(self) -> bool:
         """Whether the run is to leave the release as the spec asks."""
-        return self in (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH)
+        return self in (Operation.INSTALL, Operation.UPGRADE, Operation.RESUME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,13 @@ class ChartCrds:
 class Release(Protocol):
     """The Helm release of the run."""
 
-    name: str
-    namespace: str
+    @property
+    def name(self) -> str:
+        """Name of the release."""
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the release."""
 
     async def check_inputs(self) -> None:
         """Read the chart (where that needs no network) and all values. Raises ChartError, ValuesError."""
@@ -82,7 +86,7 @@ class Release(Protocol):
     async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
 
-    async def finish(self) -> None:
+    async def resume(self) -> None:
         """Wait on for what an earlier run has deployed, where that run was killed while it did. Raises OperatorError."""
 
     async def uninstall(self) -> bool:
@@ -123,7 +127,7 @@ class Recorder(Protocol):
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""
 
-    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, message: str | None = None) -> None:
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
         """A phase has ended, with an error or well."""
 
     def evidence(self, findings: Findings) -> None:
@@ -137,7 +141,6 @@ class Recorder(Protocol):
 class PhaseContext:
     """Everything that a phase may use. `action` is Destroy while the resource is being deleted, else the spec's."""
 
-    resource: str
     spec: ManagedChartSpec
     action: Action
     operation: Operation

@@ -8,7 +8,7 @@ Source: Helm's check of `meta.helm.sh/release-name`; Kubernetes documentation, "
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,7 +93,7 @@ def made_since(storage: ReleaseStorage, failed: Iterable[Unfinished]) -> float:
     return 0.0 if pruned else min((each.revision.stored_at or 0.0 for each in known), default=0.0)
 
 
-def spared(adopted: list[ObjectRef]) -> str:
+def spared(adopted: Sequence[ObjectRef]) -> str:
     """Name what was left of the adopted objects, to stand behind a sentence; "" where there is nothing."""
     if not adopted:
         return ""

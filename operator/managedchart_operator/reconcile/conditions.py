@@ -36,8 +36,23 @@ class Conditions:
             self._set(READY, "Unknown", Reason.PROGRESSING, message)
 
     def released(self) -> None:
-        """The release is as desired; what follows exec may still fail."""
-        self._set(RELEASED, "True", Reason.DEPLOYED, "the release is deployed as the spec asks")
+        """The release matches the spec; what follows exec may still fail."""
+        self._set(RELEASED, "True", Reason.DEPLOYED, "The release is deployed as the spec wants it")
+
+    def in_sync(self, message: str) -> None:
+        """A new generation changes nothing. `message` says what is deployed, for a release that counted as deleted."""
+        self._by_type.pop(RECONCILING, None)
+        self._by_type.pop(STALLED, None)
+        for kind, known in list(self._by_type.items()):
+            self._by_type[kind] = known.model_copy(update={"observed_generation": self._generation})
+        if (ready := self._by_type.get(READY)) is None or ready.status != "True":
+            self._set(READY, "True", Reason.DEPLOYED, message)
+
+    def what_follows(self, message: str) -> None:
+        """What comes after the failure is described in another way than before."""
+        for kind in (RECONCILING, STALLED):
+            if known := self._by_type.get(kind):
+                self._by_type[kind] = known.model_copy(update={"message": message})
 
     def succeeded(self, reason: Reason, message: str, *, released: bool | None, validated: bool) -> None:
         """A run has ended well. `released` is None where the run was not about a release."""
@@ -49,7 +64,7 @@ class Conditions:
         else:
             self._set(RELEASED, "True" if released else "False", reason, message)
         if validated:
-            self._set(VALIDATED, "True", reason, "the validate phase has passed")
+            self._set(VALIDATED, "True", reason, "The validate phase has passed")
         else:
             self._by_type.pop(VALIDATED, None)
 

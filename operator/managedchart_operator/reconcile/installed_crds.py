@@ -15,18 +15,18 @@ from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
-from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.services import Services
 
 
-async def installed_crds(tools: Tools, storage: ReleaseStorage, source: ChartSource) -> ChartCrds:
+async def installed_crds(services: Services, storage: ReleaseStorage, source: ChartSource) -> ChartCrds:
     """Return the CRDs of the release's newest revision; `source` is where the spec takes its chart from. Raises KubeError."""
     names: set[str] = set()
     try:
         stored = await storage.read_stored()
         if stored is not None:
             names |= await asyncio.to_thread(lambda: crd_names(*stored.crd_files))
-        chart = await _installed_chart(tools, stored, source)
-        names |= await chart_crds(tools.helm, chart.path)
+        chart = await _installed_chart(services, stored, source)
+        names |= await chart_crds(services.helm, chart.path)
     except KubeError:
         raise
     except OperatorError as error:
@@ -36,14 +36,14 @@ async def installed_crds(tools: Tools, storage: ReleaseStorage, source: ChartSou
     return ChartCrds(frozenset(names))
 
 
-async def _installed_chart(tools: Tools, stored: StoredRelease | None, source: ChartSource) -> Chart:
+async def _installed_chart(services: Services, stored: StoredRelease | None, source: ChartSource) -> Chart:
     """Fetch the chart that is installed, in its own version although the spec may ask for another by now.
 
     Of a path or contents there is only what they hold now. Raises ChartError, HelmError.
     """
     if stored is not None and stored.chart_version and (source.repository or source.oci):
         source = source.model_copy(update={"version": stored.chart_version})
-    chart = await tools.charts.fetch(source)
+    chart = await services.charts.fetch(source)
     if stored is not None and stored.chart_name not in (None, chart.name):
         raise ChartError(
             f"the chart {stored.chart_name} is installed, but the spec names {chart.name}",

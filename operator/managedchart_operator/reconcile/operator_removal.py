@@ -11,7 +11,7 @@ from managedchart_operator.api.resource import DEFINITION, ManagedChart
 from managedchart_operator.errors import ReleaseKeptError
 from managedchart_operator.kube.definition import Definition, DefinitionState
 from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
-from managedchart_operator.reconcile.release import HelmRelease
+from managedchart_operator.reconcile.release_run import ReleaseRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def crd_keeps(chart: ManagedChart, definition: DefinitionState | None) -> str | 
     return None
 
 
-def kept_release(release: HelmRelease, why: str) -> str:
+def kept_release(release: ReleaseRun, why: str) -> str:
     """Say for the log which release stays although its ManagedChart is deleted, and how to remove it after all."""
     newest = release.newest
     state = f"revision {newest.number}, {newest.status}" if newest else "no revision is left"

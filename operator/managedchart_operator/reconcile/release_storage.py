@@ -60,6 +60,8 @@ class ReleaseStorage:
     """As last observed, newest first."""
     version: str = ""
     """The cluster's resourceVersion then."""
+    is_current: bool = False
+    """Whether `revisions` was read after the last helm of ours."""
 
     @property
     def newest(self) -> Revision | None:
@@ -69,8 +71,12 @@ class ReleaseStorage:
     async def observe(self) -> tuple[Revision, ...]:
         """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
         found = await self.secrets.list_metadata(namespace=self.namespace, release=self.name)
-        self.revisions, self.version = revisions_of(found.secrets), found.version
+        self.revisions, self.version, self.is_current = revisions_of(found.secrets), found.version, True
         return self.revisions
+
+    async def look(self) -> tuple[Revision, ...]:
+        """Return the revisions, newest first; the release Secrets are read only where helm may have changed them since."""
+        return self.revisions if self.is_current else await self.observe()
 
     async def read_stored(self) -> StoredRelease | None:
         """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""

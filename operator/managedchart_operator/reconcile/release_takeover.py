@@ -13,7 +13,7 @@ from managedchart_operator.helm.lost_values import lost_values
 from managedchart_operator.helm.storage import UNINSTALLED
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.work import Work
+from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.shortening import cut
 
 REASON = "ReleaseTakenOver"
@@ -22,27 +22,28 @@ MOST_NAMED = 8
 MOST_CHARACTERS = 80
 
 
-async def announce_takeover(work: Work, operation: Operation, events: Events) -> None:
+async def announce_takeover(work: ResourcePass, operation: Operation, events: Events) -> None:
     """Post the Event if the operation upgrades a release whose newest revision was not made for this resource.
 
-    To be called before anything is changed. A retry announces nothing again.
-    The owner label tells, so the former release of a ManagedChart that was deleted and created again is announced too. Nothing
-    is announced where the new values cannot be read, since no upgrade follows. Never raises except for a cancel.
+    To be called before anything is changed, and not for a retry. What counts is the owner label, so the former release of a
+    ManagedChart that was deleted and created again is announced too. Nothing is announced where the new values cannot be read,
+    since no upgrade follows. Never raises except for a cancel.
     """
     release, newest = work.release, work.release.newest
-    if operation is not Operation.UPGRADE or work.recorder.status.failures > 0:
+    inputs = release.sources.inputs
+    if operation is not Operation.UPGRADE or newest is None or inputs is None:
         return
-    if newest is None or newest.owner == work.chart.uid or newest.status == UNINSTALLED or release.inputs is None:
+    if newest.owner == work.chart.uid or newest.status == UNINSTALLED:
         return
     name, lost, unread = "", "", ""
     try:
-        stored = await release.read_stored()
+        stored = await release.storage.read_stored()
         if stored is not None:
             name = f" (chart {cut(f'{stored.chart_name} {stored.chart_version}', MOST_CHARACTERS)})"
-            lost = await asyncio.to_thread(_lost, stored.values, release.inputs.values)
+            lost = await asyncio.to_thread(_lost, stored.values, inputs.values)
     except (KubeError, HelmError) as error:
         unread = error.message
-        work.recorder.logger.warning("revision %d cannot be read: %s", newest.number, unread)
+        work.logger.warning("revision %d cannot be read: %s", newest.number, unread)
     message = (
         f"Takes over release {release.namespace}/{release.name}, revision {newest.number}{name}, which was not made by this "
         "resource"
@@ -51,7 +52,7 @@ async def announce_takeover(work: Work, operation: Operation, events: Events) ->
         message += f". Values of that revision that no longer apply: {lost}"
     elif unread:
         message += f". Its values are not known: {unread}"
-    work.recorder.logger.info("%s", message)
+    work.logger.info("%s", message)
     await events.post(work.chart, type="Warning" if lost or unread else "Normal", reason=REASON, message=message)
 
 

@@ -19,6 +19,7 @@ from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.reconcile.carry_over import carry_over
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class StatusWriter:
 def read_status(chart: ManagedChart) -> ManagedChartStatus:
     """Return the status of a resource; an empty one where it has values that only another version of the operator knows."""
     try:
-        return ManagedChartStatus.model_validate(chart.status)
+        return carry_over(ManagedChartStatus.model_validate(chart.status))
     except ValidationError as error:
         logger.warning("the status of %s cannot be read and begins empty: %s", chart.key, error.errors()[0]["loc"])
         return ManagedChartStatus()

@@ -12,19 +12,25 @@ Failing to look never fails an upgrade: it is logged. Source: `kube.field_owners
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, outline
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
 from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.shortening import cut
 from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
+
+REASON = "FieldsTakenOver"
 
 # A look takes some 10 ms, mostly beside helm. An API server that needs longer than this must not delay what follows.
 LOOK_SECONDS = 5.0
@@ -138,3 +144,35 @@ def describe(verb: str, taken: Sequence[TakenField]) -> str:
     named = "; ".join(map(str, taken[:MOST_NAMED]))
     more = len(taken) - MOST_NAMED
     return f"{verb} took over fields that others had set: {named}" + (f"; and {more} more" if more > 0 else "")
+
+
+@asynccontextmanager
+async def noting_taken_fields(
+    storage: ReleaseStorage, objects: Objects, journal: Journal, *, verb: str, known: Revision | None
+) -> AsyncIterator[None]:
+    """Note in the journal what helm takes over meanwhile from other managers of the fields of a revision's objects.
+
+    `verb` is what helm does: `Upgrade` or `Rollback`.
+    """
+    if known is None:
+        yield
+        return
+    others = FieldsOfOthers(objects, storage.namespace, storage.name)
+    # At the same time as helm, which it does not delay: it sees the objects as they were before.
+    look = asyncio.create_task(others.look(partial(storage.read, known), at=storage.version), name="fields of others")
+    try:
+        yield
+    except asyncio.CancelledError:
+        look.cancel()  # whoever takes the run's place must not wait for this
+        await asyncio.gather(look, return_exceptions=True)
+        raise
+    except OperatorError:
+        await _note(verb, others, look, journal)  # helm may have applied some before it failed
+        raise
+    await _note(verb, others, look, journal)
+
+
+async def _note(verb: str, others: FieldsOfOthers, look: asyncio.Task[None], journal: Journal) -> None:
+    await look
+    if taken := await others.taken_over():
+        journal.warn(REASON, describe(verb, taken))

@@ -5,12 +5,21 @@ for the data that is still there.
 Source: Kubernetes documentation, "StatefulSets", PersistentVolumeClaim retention.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from managedchart_operator.helm.manifest import ManifestError, parse_manifest
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 _WHAT_CANNOT_BE_READ = "objects that cannot be read"
+
+
+async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
+    """Name what of the newest revision, and of unfinished ones before it, keeps data. Raises KubeError, HelmError."""
+    newest = await storage.read_stored()
+    stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
+    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
 
 
 def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:

@@ -24,9 +24,9 @@ def read_failure(
     """
 
     def settled(chart: dict[str, Any]) -> bool:
-        ready, status = condition_of(chart, "Ready"), chart.get("status") or {}
-        at_rest = "nextRetryAt" in status or condition_of(chart, "Stalled")
-        enough = status.get("failures", 0) >= failures
+        ready, attempt = condition_of(chart, "Ready"), (chart.get("status") or {}).get("attempt") or {}
+        at_rest = "nextRetryAt" in attempt or condition_of(chart, "Stalled")
+        enough = attempt.get("failures", 0) >= failures
         return bool(
             current(chart, ready) and ready["status"] == "False" and ready["reason"] == reason and at_rest and enough
         )
@@ -41,13 +41,13 @@ def read_failure(
         assert not condition_of(chart, "Stalled"), "a failure that may heal must be tried again"
         reconciling = condition_of(chart, "Reconciling")
         assert (reconciling["status"], reconciling["reason"]) == ("True", "RetryScheduled")
-        assert status["nextRetryAt"] in reconciling["message"]
+        assert status["attempt"]["nextRetryAt"] in reconciling["message"]
     else:
         stalled = condition_of(chart, "Stalled")
         assert (stalled["status"], stalled["reason"]) == ("True", reason)
-        assert "waits for a new spec, or a new value of the annotation managedchart.dev/retry" in stalled["message"]
+        assert "change the spec or set the annotation managedchart.dev/retry to a new value" in stalled["message"]
         assert not condition_of(chart, "Reconciling")
-        assert "nextRetryAt" not in status
+        assert "nextRetryAt" not in status["attempt"]
     event = cluster.wait_event(namespace, name, reason)[-1]
     assert event["type"] == "Warning"
     assert event["message"].startswith(ready["message"][:500])

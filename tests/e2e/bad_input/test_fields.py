@@ -78,19 +78,21 @@ def test_a_failure_that_does_not_heal_is_given_up_and_begins_anew_when_asked(clu
     chart = cluster.wait_chart(ns, "hopeless", stalled, what="Stalled")
     conditions = {condition["type"]: condition for condition in chart["status"]["conditions"]}
     assert "Reconciling" not in conditions
-    assert "gave up after 3 attempts (spec.retry.limit 2)" in conditions["Stalled"]["message"]
+    assert "Gave up after 3 attempts (spec.retry.limit 2)" in conditions["Stalled"]["message"]
     assert f"the namespace {ns}-none does not exist" in told(chart)
     events = cluster.wait_event(ns, "hopeless", "NamespaceNotFound", count=2)
     assert len(events) == 2
-    assert "gave up after 3 attempts" not in events[0]["message"]
-    assert "gave up after 3 attempts" in events[1]["message"]
+    assert "Gave up after 3 attempts" not in events[0]["message"]
+    assert "Gave up after 3 attempts" in events[1]["message"]
 
     cluster.kubectl("annotate", "managedchart", "hopeless", "managedchart.dev/retry=now", f"--namespace={ns}")
     cluster.wait_chart(
         ns,
         "hopeless",
-        lambda chart: chart["status"]["handledRequests"] == {"managedchart.dev/retry": "now"},
+        lambda chart: (
+            (chart["status"].get("attempt") or {}).get("handledRequests") == {"managedchart.dev/retry": "now"}
+        ),
         what="tried",
     )
     chart = read_failure(cluster, ns, "hopeless", "NamespaceNotFound", transient=True)
-    assert chart["status"]["failures"] < 3
+    assert chart["status"]["attempt"]["failures"] < 3

@@ -30,7 +30,7 @@ def test_a_missing_namespace_says_how_to_make_it_and_heals_when_it_is_made(
     )
     chart = read_failure(cluster, ns, "homeless", "NamespaceNotFound", transient=True)
     failure = chart["status"]["lastFailure"]
-    assert failure["message"] == f"the namespace {target} does not exist and spec.createNamespace is false"
+    assert failure["message"] == f"Namespace {target} does not exist, and spec.createNamespace is false"
     assert f"kubectl create namespace {target}" in failure["hint"]
     assert "spec.createNamespace: true" in failure["hint"]
     cluster.kubectl("create", "namespace", target)
@@ -57,7 +57,7 @@ def test_a_namespace_that_is_being_deleted_is_waited_for(cluster: Cluster, ns: s
     cluster.kubectl("delete", "namespace", target, "--wait=false")
     cluster.apply(managedchart("early", SMALL, targetNamespace=target, retry=RETRY), namespace=ns)
     chart = read_failure(cluster, ns, "early", "NamespaceTerminating", transient=True)
-    assert f"the namespace {target} is being deleted" in told(chart)
+    assert f"Namespace {target} is being deleted" in told(chart)
     assert f"kubectl get namespace {target} -o yaml" in chart["status"]["lastFailure"]["hint"]
     cluster.kubectl(
         "patch", "configmap", "holder", f"--namespace={target}", "--type=merge",

@@ -34,7 +34,7 @@ def test_a_release_of_another_managedchart_is_refused_and_its_owner_named(cluste
     _owned_release(cluster, ns)
     chart = read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
     failure = chart["status"]["lastFailure"]
-    assert f"the release {ns}/shared belongs to the ManagedChart {ns}/first" in failure["message"]
+    assert f"The release {ns}/shared belongs to ManagedChart {ns}/first" in failure["message"]
     assert "another releaseName or targetNamespace, or delete the other" in failure["hint"]
     # The owner goes on as if nothing had happened, and is not disturbed by the other one's deletion either.
     cluster.apply(

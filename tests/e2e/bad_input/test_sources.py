@@ -87,7 +87,7 @@ def test_a_repository_that_is_down_is_tried_again_and_used_when_it_is_back(
         assert len(cluster.wait_event(ns, "patient", "ChartSourceUnavailable")) == 1
         repository.start()
         ready = cluster.wait_ready(ns, "patient")
-        assert ready["status"].get("failures", 0) == 0
+        assert ready["status"]["attempt"]["failures"] == 0
 
 
 def test_a_registry_that_is_down_is_tried_again_and_used_when_it_is_back(

@@ -162,7 +162,7 @@ def test_a_right_that_was_refused_for_a_moment_is_no_verdict_on_an_upgrade(own: 
             own.cluster.wait_chart(
                 ns,
                 "web",
-                lambda found: condition_of(found, "Stalled").get("message", "").startswith("rolled back to revision"),
+                lambda found: condition_of(found, "Stalled").get("message", "").startswith("Rolled back to revision"),
                 what="rolled back",
             )
             own.cluster.wait_failed(ns, "web", "HookFailed")

@@ -72,7 +72,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
 
     with own.operator(**installed):
         cluster.apply(managedchart("web", WEB, **options), namespace=own_ns)
-        chart = stalled("the failed first install was uninstalled")
+        chart = stalled("The failed first install was uninstalled")
         assert cluster.revisions(own_ns, "web") == []
         assert [phase["name"] for phase in chart["status"]["phases"]][-2:] == ["Validate", "OnDeployFailure"]
         assert chart["status"]["lastFailure"]["revision"] == 1
@@ -82,7 +82,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
         cluster.apply(managedchart("web", WEB, **options, values={"message": "good"}), namespace=own_ns)
         cluster.wait_ready(own_ns, "web")
         cluster.apply(managedchart("web", WEB, **options, values={"message": "bad"}), namespace=own_ns)
-        chart = stalled("rolled back to revision 1")
+        chart = stalled("Rolled back to revision 1")
         assert cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
         assert condition_of(chart, "Ready")["reason"] == "LifecycleFailed"
         assert "spec.retry.afterRollback" in condition_of(chart, "Stalled")["message"]

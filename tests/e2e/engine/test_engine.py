@@ -33,7 +33,7 @@ def test_a_new_spec_ends_a_waiting_helm_and_goes_on_with_the_new_one(
     cluster.apply(managedchart("web", WEB, values={}), namespace=ns)
     chart = cluster.wait_ready(ns, "web")
     assert time.monotonic() - before < 20
-    assert chart["status"]["failures"] == 0
+    assert chart["status"]["attempt"]["failures"] == 0
     assert "lastFailure" not in chart["status"]
     assert cluster.revisions(ns, "web")[-1] == (2, "deployed")
 

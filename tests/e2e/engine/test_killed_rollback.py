@@ -72,7 +72,7 @@ def test_a_rollback_whose_helm_was_killed_is_begun_anew(cluster: Cluster, operat
     found = cluster.wait_chart(
         ns,
         "web",
-        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled back to revision 1"),
         what="rolled back",
     )
     assert condition_of(found, "Ready")["reason"] == "Timeout"

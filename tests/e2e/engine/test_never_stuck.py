@@ -84,7 +84,7 @@ def test_a_lock_of_somebody_else_is_shown_with_its_end_and_waited_for(
         )
         assert "revision 1" in condition_of(chart, "Reconciling")["message"]
         assert "takes the release over at" in condition_of(chart, "Reconciling")["message"]
-        assert chart["status"]["nextRetryAt"]
+        assert chart["status"]["attempt"]["nextRetryAt"]
     finally:
         hand.send_signal(signal.SIGTERM)
         hand.wait(20)
@@ -137,7 +137,9 @@ def test_a_retry_annotation_re_arms_a_stalled_resource_once(
     chart = cluster.wait_chart(
         ns,
         "one",
-        lambda found: (found["status"].get("handledRequests") or {}).get("managedchart.dev/retry") == "1",
+        lambda found: (
+            ((found["status"].get("attempt") or {}).get("handledRequests") or {}).get("managedchart.dev/retry") == "1"
+        ),
         what="tried again",
     )
     assert chart["status"]["lastFailure"]["time"] > before

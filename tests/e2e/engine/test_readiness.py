@@ -101,7 +101,7 @@ def test_a_job_that_its_ttl_deletes_does_not_fail_helms_wait(cluster: Cluster, n
     cluster.wait_chart(
         ns,
         "one",
-        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled back to revision 1"),
         what="rolled back",
     )
 

@@ -37,7 +37,7 @@ def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
     own_operator.kill()
     own_operator.start()
     chart = own_cluster.wait_ready(own_ns, "web")
-    assert chart["status"]["failures"] == 0
+    assert chart["status"]["attempt"]["failures"] == 0
     statuses = [status for _, status in own_cluster.revisions(own_ns, "web")]
     assert statuses[-1] == "deployed"
     assert not any(status.startswith("pending") for status in statuses)
@@ -103,7 +103,7 @@ def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it
         own_ns,
         "raw",
         lambda found: (
-            condition_of(found, "Stalled").get("message", "").startswith("the failed first install was uninstalled")
+            condition_of(found, "Stalled").get("message", "").startswith("The failed first install was uninstalled")
         ),
         what="taken back",
     )
@@ -158,7 +158,7 @@ def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_prob
     spec = {"timeout": "3s", "atomic": False, "retry": {"limit": 0}}
     own_cluster.apply(managedchart("one", RAW, values={"objects": [a_deployment()]}, **spec), namespace=own_ns)
     stalled = own_cluster.wait_chart(own_ns, "one", lambda found: condition_of(found, "Stalled"), what="stalled")
-    assert stalled["status"]["nextRetryAt"]
+    assert stalled["status"]["attempt"]["nextRetryAt"]
     own_cluster.kubectl("delete", "resourcequota", "none", f"--namespace={own_ns}")
     own_cluster.wait_ready(own_ns, "one")
 

@@ -4,22 +4,21 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from e2e.fields.steps import SOON, UNREADY, config, delete, deploy, helm, message, refused, small, warnings
 from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, Cluster, condition_of, managedchart
-from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.helm.storage import decode
+from managedchart_operator.helm.stored_manifest import Drop, Keep
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.release import HelmRelease
-from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -359,38 +358,19 @@ def test_an_api_that_is_down_is_waited_for(cluster: Cluster, ns: str, chart: dic
 # ---- objects that helm is to leave alone
 
 
-def on_release(cluster: Cluster, ns: str, act: Callable[[HelmRelease], Awaitable[None]]) -> None:
-    """Do something with the release `a` as the resource with the UID `uid` would."""
+def on_release(cluster: Cluster, ns: str, act: Callable[[ReleaseStorage], Awaitable[object]]) -> None:
+    """Do something with the revisions of the release `a` as the resource with the UID `uid` would."""
 
     async def run() -> None:
         client = await KubeClient.connect(kubeconfig=cluster.kubeconfig)
         try:
-            nothing = cast("Any", None)
-            tools = Tools(nothing, nothing, nothing, ReleaseSecrets(client), nothing, nothing, nothing, nothing)
-            spec = ManagedChartSpec.model_validate({"chart": {"path": "/nothing"}})
-            release = HelmRelease(
-                cast("Any", _ToolsWithCollector(tools)),
-                spec,
-                "a",
-                ns,
-                ownership=Ownership("uid"),
-                started=datetime.now(UTC),
-            )
-            await release.observe()
-            await act(release)
+            storage = ReleaseStorage(ReleaseSecrets(client), ns, "a", Ownership("uid"))
+            await storage.observe()
+            await act(storage)
         finally:
             await client.close()
 
     asyncio.run(run())
-
-
-class _ToolsWithCollector:
-    """The tools of a release of which only the storage is worked on."""
-
-    collector = watches = None
-
-    def __init__(self, tools: Tools) -> None:
-        self.secrets = tools.secrets
 
 
 def failed_take_over(cluster: Cluster, ns: str, binary: str, chart: dict[str, str], *, first: bool) -> None:
@@ -402,9 +382,9 @@ def failed_take_over(cluster: Cluster, ns: str, binary: str, chart: dict[str, st
     on_release(cluster, ns, _fail)
 
 
-async def _fail(release: HelmRelease) -> None:
-    assert release.newest is not None
-    await release.storage.fail(release.newest, "not ready")
+async def _fail(storage: ReleaseStorage) -> None:
+    assert storage.newest is not None
+    await storage.fail(storage.newest, "not ready")
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -414,7 +394,7 @@ def test_helm_uninstalls_all_but_the_kept_objects(
     failed_take_over(cluster, ns, helm_binary, chart, first=True)
     if keep:
         ref = ObjectRef(f"{widgets.group}/v1", "Widget", "a", ns)
-        on_release(cluster, ns, lambda release: release.keep_objects([ref]))
+        on_release(cluster, ns, lambda storage: change_stored(storage, [ref], Keep()))
     helm(cluster, helm_binary, "uninstall", "a", f"--namespace={ns}")
     assert message(cluster, ns, "a") is None
     assert widgets.names(ns) == (["a"] if keep else [])
@@ -429,9 +409,9 @@ def test_helm_rolls_back_all_but_the_forgotten_objects(  # noqa: PLR0917 -- fixt
     ref = ObjectRef(f"{widgets.group}/v1", "Widget", "a", ns)
     match what:
         case "forgotten":
-            on_release(cluster, ns, lambda release: release.forget_objects([ref]))
+            on_release(cluster, ns, lambda storage: change_stored(storage, [ref], Drop()))
         case "kept":
-            on_release(cluster, ns, lambda release: release.keep_objects([ref]))
+            on_release(cluster, ns, lambda storage: change_stored(storage, [ref], Keep()))
     helm(cluster, helm_binary, "rollback", "a", "1", f"--namespace={ns}")
     assert widgets.names(ns) == (["a"] if what == "forgotten" else [])
     assert message(cluster, ns, "a") == "hello"

@@ -121,7 +121,7 @@ def test_a_revision_that_gave_way_to_a_new_spec_is_none_to_go_back_to(cluster: C
     spec = {"timeout": "3s", "retry": {"limit": 0}}
     cluster.apply(managedchart("web", WEB, values={**BAD, "message": "three"}, **spec), namespace=ns)
     chart = cluster.wait_chart(ns, "web", stalled, what="given up")
-    assert condition_of(chart, "Stalled")["message"].startswith("rolled back to revision 1")
+    assert condition_of(chart, "Stalled")["message"].startswith("Rolled back to revision 1")
     assert [status for _, status in cluster.revisions(ns, "web")] == ["superseded", "failed", "failed", "deployed"]
 
 

@@ -58,7 +58,7 @@ def test_destroy_of_what_is_not_deployed_is_a_good_end(cluster: Cluster, ns: str
     """Neither its chart nor its values need to be there."""
     found = deploy(cluster, ns, "a", {"path": "/charts/gone"}, action="Destroy", valuesFiles=["/charts/gone.yaml"])
     assert ready_reason(found) == "Destroyed"
-    assert condition_of(found, "Ready")["message"] == "nothing was deployed"
+    assert condition_of(found, "Ready")["message"] == "Nothing was deployed"
 
 
 def test_skip_leaves_what_is_deployed_as_it_is(cluster: Cluster, ns: str, chart_root: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_dry_run_installs_nothing_and_tells_what_it_would(cluster: Cluster, ns
     found = deploy(cluster, ns, "a", chart, dryRun=True)
     assert (found["status"]["phase"], ready_reason(found)) == ("Ready", "DryRunSucceeded")
     ready = condition_of(found, "Ready")
-    assert ready["message"] == "dry run of judged 1.0.0: 3 objects rendered and validated, nothing changed"
+    assert ready["message"] == "Dry run of judged 1.0.0: 3 objects rendered and validated, nothing changed"
     assert "release" not in found["status"]
     assert not condition_of(found, "Released")
     assert cluster.revisions(ns, "a") == []
@@ -123,6 +123,6 @@ def test_a_dry_run_makes_no_namespace_and_says_what_it_could_not_try(
     found = deploy(cluster, ns, "a", chart, dryRun=True, targetNamespace=f"{ns}-none")
     assert ready_reason(found) == "DryRunSucceeded"
     assert condition_of(found, "Ready")["message"] == (
-        "dry run of judged 1.0.0: 3 objects rendered, 3 not validated since their namespace does not exist yet"
+        "Dry run of judged 1.0.0: 3 objects rendered, 3 not validated since their namespace does not exist yet"
     )
     assert cluster.get(f"/api/v1/namespaces/{ns}-none") is None

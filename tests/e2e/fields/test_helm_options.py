@@ -57,7 +57,7 @@ def test_what_cannot_be_removed_in_time_is_told_and_the_status_follows_helm(
     cluster.kubectl(
         "patch", "configmap", "a", f"--namespace={ns}", "--type=merge", '-p={"metadata":{"finalizers":null}}'
     )
-    assert condition_of(found, "Stalled")["message"].startswith("the uninstall failed too: ")
+    assert condition_of(found, "Stalled")["message"].startswith("The uninstall failed: ")
     assert cluster.revisions(ns, "a") == []
     assert "release" not in found["status"]
 
@@ -66,7 +66,7 @@ def test_atomic_rolls_a_failed_upgrade_back(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values={"message": "good"})
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
-    assert condition_of(found, "Stalled")["message"].startswith("rolled back to revision 1")
+    assert condition_of(found, "Stalled")["message"].startswith("Rolled back to revision 1")
     assert cluster.revisions(ns, "a") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "good"}
     assert condition_of(found, "Ready")["status"] == "False"
@@ -93,7 +93,7 @@ def test_a_rolled_back_upgrade_is_not_retried_automatically(cluster: Cluster, ns
     assert "set spec.retry.afterRollback to true" in told
     assert "managedchart.dev/retry" in told
     assert not condition_of(found, "Reconciling")
-    assert "nextRetryAt" not in found["status"]
+    assert "nextRetryAt" not in found["status"]["attempt"]
     assert len(cluster.revisions(ns, "a")) == 3
     cluster.kubectl("annotate", "managedchart", "a", f"--namespace={ns}", "managedchart.dev/retry=once")
     found = cluster.wait_chart(
@@ -108,7 +108,7 @@ def test_after_rollback_asks_for_retries(cluster: Cluster, ns: str) -> None:
     retry = {"limit": 1, "backoff": "1s", "afterRollback": True}
     cluster.apply(managedchart("a", WEB, values=BAD, timeout="3s", retry=retry), namespace=ns)
     found = rolled_back(cluster, ns)
-    assert "gave up after 2 attempts" in condition_of(found, "Stalled")["message"]
+    assert "Gave up after 2 attempts" in condition_of(found, "Stalled")["message"]
     assert [number for number, _ in cluster.revisions(ns, "a")] == [1, 2, 3, 4, 5]
 
 
@@ -127,7 +127,7 @@ def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: 
     assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
     cluster.apply(managedchart("a", WEB, values={**BAD, "message": "worst"}, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
-    assert condition_of(found, "Stalled")["message"].startswith("the failed first install was uninstalled")
+    assert condition_of(found, "Stalled")["message"].startswith("The failed first install was uninstalled")
     assert cluster.revisions(ns, "a") == []
 
 
@@ -175,7 +175,7 @@ def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster,
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     told = condition_of(found, "Stalled")["message"]
-    assert told.startswith("the failed release is left as it is: revision 1 was not made by this resource")
+    assert told.startswith("The failed release is left as it is: revision 1 was not made by this resource")
     assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
     assert found["status"]["release"]["revision"] == 2
     deploy(cluster, ns, "a", WEB, values={"message": "good"}, **SHORT)

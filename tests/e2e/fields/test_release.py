@@ -65,7 +65,7 @@ def test_without_create_namespace_a_missing_one_is_told_until_somebody_makes_it(
     target = f"{ns}-made"
     failure = refused(cluster, ns, "a", small(chart_root), targetNamespace=target, createNamespace=False, retry=SOON)
     assert (failure["phase"], failure["reason"]) == ("CheckPrerequisites", "NamespaceNotFound")
-    assert failure["message"] == f"the namespace {target} does not exist and spec.createNamespace is false"
+    assert failure["message"] == f"Namespace {target} does not exist, and spec.createNamespace is false"
     assert cluster.get(f"{NAMESPACES}/{target}") is None
     with namespace(cluster, target):
         cluster.wait_ready(ns, "a")

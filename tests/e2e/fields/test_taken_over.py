@@ -141,7 +141,7 @@ def test_a_take_over_that_fails_is_announced_once(cluster: Cluster, ns: str, hel
     retry = {"limit": 1, "backoff": "1s"}
     cluster.apply(managedchart("web", WEB, values=NEVER, timeout="2s", atomic=False, retry=retry), namespace=ns)
     cluster.wait_chart(
-        ns, "web", lambda found: "gave up after" in condition_of(found, "Stalled").get("message", ""), what="given up"
+        ns, "web", lambda found: "Gave up after" in condition_of(found, "Stalled").get("message", ""), what="given up"
     )
     assert cluster.revisions(ns, "web")[-1] == (3, "failed")
     assert len(_events(cluster, ns, "ReleaseTakenOver")) == 1
@@ -160,7 +160,7 @@ def _fail_and_scale(cluster: Cluster, ns: str) -> None:
     cluster.wait_chart(
         ns,
         "web",
-        lambda found: condition_of(found, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        lambda found: condition_of(found, "Stalled").get("message", "").startswith("Rolled back to revision 1"),
         what="rolled back",
     )
 

@@ -123,4 +123,4 @@ def test_a_failed_first_install_with_data_is_upgraded_over(cluster: Cluster, ns:
 
 
 def _uninstalled(chart: dict[str, Any]) -> bool:
-    return condition_of(chart, "Stalled").get("message", "").startswith("the failed first install was uninstalled")
+    return condition_of(chart, "Stalled").get("message", "").startswith("The failed first install was uninstalled")

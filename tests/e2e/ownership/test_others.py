@@ -121,7 +121,7 @@ def test_a_failed_take_over_is_not_rolled_back_to_a_revision_of_others(
     """Which of the two is wanted then is for a person to decide; the next good spec is deployed over both."""
     installed_by_hand(cluster, helm_binary, ns, "--set=message=theirs")
     cluster.apply(managedchart("web", WEB, values=BAD_IMAGE, **NO_RETRY), namespace=ns)
-    left = "the failed release is left as it is: revision 1, the last good one, was not made by this resource"
+    left = "The failed release is left as it is: revision 1, the last good one, was not made by this resource"
     found = cluster.wait_chart(
         ns, "web", lambda chart: condition_of(chart, "Stalled").get("message", "").startswith(left), what="left"
     )

@@ -65,8 +65,8 @@ class FakeRelease:
         self._did("upgrade")
         return "deployed"
 
-    async def finish(self) -> None:
-        self._did("finish")
+    async def resume(self) -> None:
+        self._did("resume")
 
     async def uninstall(self) -> bool:
         self._did("uninstall")
@@ -165,7 +165,6 @@ def bench(
     """Put a context together; `spec` are fields of the spec by their Python names."""
     release, cluster, recorder = release or FakeRelease(), cluster or FakeCluster(), FakeRecorder()
     context = PhaseContext(
-        resource="apps/web",
         spec=ManagedChartSpec(chart=ChartSource(path="/charts/web"), action=action, **spec),
         action=action,
         operation=operation,

@@ -173,7 +173,7 @@ async def test_a_dry_run_marks_nothing_and_looks_past_the_missing_marks() -> Non
 @pytest.mark.parametrize(
     ("action", "operation", "calls"),
     [
-        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace", "finish"]),
+        (Action.DEPLOY, Operation.RESUME, ["check_inputs", "check_namespace", "resume"]),
         (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
         (Action.SKIP, Operation.SKIP, []),
     ],

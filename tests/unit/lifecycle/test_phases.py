@@ -140,7 +140,7 @@ async def test_a_cancelled_phase_is_no_failure() -> None:
         (Action.DEPLOY, Operation.INSTALL, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.UPGRADE, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.DRY_RUN, ["check_inputs", "check_namespace", "upgrade"]),
-        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace", "finish"]),
+        (Action.DEPLOY, Operation.RESUME, ["check_inputs", "check_namespace", "resume"]),
         (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
         (Action.SKIP, Operation.SKIP, []),
     ],
@@ -179,7 +179,7 @@ async def test_without_crossing_the_breaking_version_nothing_is_uninstalled(inst
     assert b.release.calls[-1] == "upgrade"
 
 
-@pytest.mark.parametrize("operation", [Operation.DRY_RUN, Operation.FINISH])
+@pytest.mark.parametrize("operation", [Operation.DRY_RUN, Operation.RESUME])
 async def test_a_breaking_version_uninstalls_nothing_in_a_run_that_changes_nothing(operation: Operation) -> None:
     b = bench(release=FakeRelease(installed_version="1.0.0"), operation=operation, **BREAKING)
     await Lifecycle().run(b.context)

@@ -11,7 +11,10 @@ from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.run_recorder import RunRecorder
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
+from managedchart_operator.reconcile.resource_pass import Recording
+from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 
 LOGGER = logging.LoggerAdapter(logging.getLogger("test"), {})
@@ -150,6 +153,19 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
     return StatusWriter(resource, api, written=answers.append)  # type: ignore[arg-type]
 
 
-def recorder_of(resource: ManagedChart, api: FakeApi, telemetry: FakeTelemetry | None = None) -> RunRecorder:
-    """A recorder of one run of a resource."""
-    return RunRecorder(resource, writer_of(resource, api), telemetry or FakeTelemetry(), LOGGER)
+def recording_of(resource: ManagedChart, api: FakeApi, telemetry: FakeTelemetry | None = None) -> Recording:
+    """Where a pass over a resource is recorded."""
+    writer, told, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
+    phases = PhaseRecorder(resource, writer, told, LOGGER, journal)
+    return Recording(resource, StatusRecorder(resource, writer, told), phases, journal, LOGGER)
+
+
+class FakeEvents:
+    """Takes down type, reason and message of each Event."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, str, str]] = []
+
+    async def post(self, _chart: ManagedChart, *, type: str, reason: str, message: str) -> None:  # noqa: A002
+        """Take it down."""
+        self.posted.append((type, reason, message))

@@ -7,18 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.api.spec import Action
+from managedchart_operator.api.status import Phase
 from managedchart_operator.helm.storage import PENDING, Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.decide import (
-    FOREIGN_LOCK_SECONDS,
-    Decision,
-    Desired,
-    Memory,
-    Observed,
-    Verdict,
-    decide,
-)
+from managedchart_operator.reconcile.decide import FOREIGN_LOCK_SECONDS, Desired, Observed, decide
+from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.plan import AwaitingReadiness, Hold, InSync, Plan, Run, Wait
 
 NOW = 1_000_000.0
 UID = "uid-1"
@@ -30,13 +25,13 @@ DESTROY = Desired(Action.DESTROY, "wanted")
 SKIP = Desired(Action.SKIP, "wanted")
 DRY_RUN = Desired(Action.DEPLOY, "wanted", dry_run=True)
 
-NEVER = Memory()
-DONE = Memory(digest="wanted", succeeded=True, revision=2)
-OTHER_DONE = Memory(digest="before", succeeded=True, revision=2)
-FAILED_LATER = Memory(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
+NEVER = LastRun()
+DONE = LastRun(digest="wanted", ended_at=NOW - 60, revision=2)
+OTHER_DONE = LastRun(digest="before", ended_at=NOW - 60, revision=2)
+FAILED_LATER = LastRun(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
 FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
 STALLED = replace(FAILED_LATER, retry_at=None)
-KILLED_IN_EXEC = Memory(digest="before", succeeded=True, revision=1, released=True, interrupted=True, in_exec=True)
+KILLED_IN_EXEC = LastRun(digest="wanted", revision=1, proven=True, interrupted=True, phase=Phase.EXEC)
 """Revision 1 was good; then a run began, and the operator was killed while it deployed or waited."""
 
 
@@ -77,8 +72,8 @@ class Case:
     promise: str
     desired: Desired
     revisions: tuple[Revision, ...]
-    memory: Memory
-    verdict: Verdict
+    last: LastRun
+    verdict: type[Plan]
     operation: Operation | None = None
     unlock: int | None = None
     wake_at: float | None = None
@@ -90,14 +85,14 @@ class Case:
     because: str = ""
     ownership: Ownership = OWNERSHIP
 
-    def decide(self) -> Decision:
+    def decide(self) -> Plan:
         return decide(
             self.desired,
             Observed(
                 self.ownership,
                 NOW,
                 self.revisions,
-                self.memory,
+                self.last,
                 rollback_is_ours=self.rollback_is_ours,
                 retry_requested=self.retry,
                 force_requested=self.force,
@@ -105,8 +100,8 @@ class Case:
         )
 
 
-IN_SYNC, RUN, HOLD, WAIT = Verdict.IN_SYNC, Verdict.RUN, Verdict.HOLD, Verdict.WAIT_FOR_LOCK
-INSTALL, UPGRADE, FINISH = Operation.INSTALL, Operation.UPGRADE, Operation.FINISH
+IN_SYNC, RUN, HOLD, WAIT = InSync, Run, Hold, Wait
+INSTALL, UPGRADE, RESUME = Operation.INSTALL, Operation.UPGRADE, Operation.RESUME
 
 
 def pending(status: str, *, owner: str | None = UID, age: float = 10, attempt: str = "") -> tuple[Revision, ...]:
@@ -116,11 +111,11 @@ def pending(status: str, *, owner: str | None = UID, age: float = 10, attempt: s
 
 FREE_AT = NOW - 10 + FOREIGN_LOCK_SECONDS
 UNINSTALLING_2 = (revision(2, "uninstalling"),)
-ENDED = replace(DONE, told_end=True, ended_at=NOW - 60)
+ENDED = replace(DONE, attempt="a")
 """The last run ended well, before somebody began an uninstall."""
 UNINSTALLS_OF_OURS = {
-    "an uninstall of ours that was killed": replace(NEVER, told_end=True, operation="Uninstall"),
-    "an uninstall of ours that failed": replace(FAILED_DUE, told_end=True, ended_at=NOW - 5),
+    "an uninstall of ours that was killed": replace(NEVER, attempt="a", operation="Uninstall"),
+    "an uninstall of ours that failed": replace(FAILED_DUE, attempt="a", ended_at=NOW - 5),
     "an uninstall of an older operator that was killed": KILLED_IN_EXEC,
     "an uninstall of an older operator that failed": FAILED_DUE,
 }
@@ -137,7 +132,7 @@ TABLE = [
     Case("a failed first install is tried again when it is time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
     # ---- Deploy: it is deployed
     Case("what is as wanted is left alone", DEPLOY, OURS, DONE, IN_SYNC),
-    Case("changed input is deployed", DEPLOY, OURS_BEFORE, OTHER_DONE, RUN, UPGRADE, because="input has changed"),
+    Case("changed input is deployed", DEPLOY, OURS_BEFORE, OTHER_DONE, RUN, UPGRADE, because="values changed"),
     Case("an upgrade by hand is undone", DEPLOY, CARRIED_OVER, DONE, RUN, UPGRADE, changed_outside=True),
     Case("a rollback by hand is undone", DEPLOY, ROLLED_BACK, DONE, RUN, UPGRADE, changed_outside=True),
     Case(
@@ -151,14 +146,14 @@ TABLE = [
         gone=True,
         because="revision 2 is uninstalled",
     ),
-    Case("what was deployed before a restart is only finished", DEPLOY, OURS, NEVER, RUN, FINISH, because="restart"),
+    Case("what was deployed before a restart is only resumed", DEPLOY, OURS, NEVER, RUN, RESUME, because="restart"),
     Case(
-        "an upgrade that was deployed before a restart is only finished",
+        "an upgrade that was deployed before a restart is only resumed",
         DEPLOY,
         OURS,
         replace(OTHER_DONE, revision=1),
         RUN,
-        FINISH,
+        RESUME,
     ),
     Case(
         "an upgrade by hand is not taken for ours after a restart",
@@ -168,16 +163,14 @@ TABLE = [
         RUN,
         UPGRADE,
     ),
-    Case(
-        "deployed, but its run not ended, is only finished", DEPLOY, OURS, replace(DONE, succeeded=False), RUN, FINISH
-    ),
+    Case("deployed, but its run not ended, is only resumed", DEPLOY, OURS, replace(DONE, ended_at=None), RUN, RESUME),
     Case(
         "the release of somebody else is adopted", DEPLOY, (revision(1, owner=None, digest=None),), NEVER, RUN, UPGRADE
     ),
     Case("force deploys even what is in sync", DEPLOY, OURS, DONE, RUN, UPGRADE, force=True),
     Case("retry does nothing about what is in sync", DEPLOY, OURS, DONE, IN_SYNC, retry=True),
     # ---- Deploy: it is deployed, and nobody knows whether it became ready
-    Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, FINISH),
+    Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, RESUME),
     Case(
         "what was never seen ready is no good revision for the next one to go back to",
         replace(DEPLOY, digest="newer"),
@@ -201,7 +194,7 @@ TABLE = [
         "what may have been ready for long stays a good revision",
         replace(DEPLOY, digest="newer"),
         WAITED_FOR,
-        replace(KILLED_IN_EXEC, in_exec=False),
+        replace(KILLED_IN_EXEC, phase=Phase.PRE_EXEC),
         RUN,
         UPGRADE,
     ),
@@ -212,6 +205,14 @@ TABLE = [
     Case("a retry request ends the wait", DEPLOY, FAILED_2, FAILED_LATER, RUN, UPGRADE, retry=True),
     Case("a retry request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, retry=True),
     Case("a force request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, force=True),
+    Case(
+        "what others did to the release meanwhile ends the wait",
+        DEPLOY,
+        FAILED_2,
+        replace(FAILED_LATER, waited=True),
+        RUN,
+        UPGRADE,
+    ),
     Case("a new generation ends a stall", DEPLOY, FAILED_2, replace(STALLED, current=False), RUN, UPGRADE),
     Case("new input does not wait for the old", DEPLOY, FAILED_2, replace(STALLED, digest="before"), RUN, UPGRADE),
     Case(
@@ -232,7 +233,7 @@ TABLE = [
         unlock=2,
     ),
     Case("a failed validation of what is deployed waits", DEPLOY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed validation is tried again without helm", DEPLOY, OURS, FAILED_DUE, RUN, FINISH),
+    Case("a failed validation is tried again without helm", DEPLOY, OURS, FAILED_DUE, RUN, RESUME),
     Case(
         "a rollback of ours does not shorten the wait",
         DEPLOY,
@@ -247,7 +248,7 @@ TABLE = [
         ROLLED_BACK,
         replace(STALLED, revision=3, current=False),
         RUN,
-        FINISH,
+        RESUME,
         ownership=RECORDED_3,
     ),
     Case(
@@ -371,14 +372,14 @@ TABLE = [
             f"what is left of {whose} is deployed over",
             DEPLOY,
             UNINSTALLING_2,
-            memory,
+            last,
             RUN,
             UPGRADE,
             unlock=2,
             gone=True,
             because="deployed over",
         )
-        for whose, memory in UNINSTALLS_OF_OURS.items()
+        for whose, last in UNINSTALLS_OF_OURS.items()
     ),
     Case(
         "an uninstall by hand that still runs is waited for",
@@ -402,7 +403,7 @@ TABLE = [
         "an uninstall by hand beside a failed run of ours is waited for",
         DEPLOY,
         UNINSTALLING_2,
-        replace(FAILED_DUE, told_end=True, ended_at=NOW - 60),
+        replace(FAILED_DUE, attempt="a", ended_at=NOW - 60),
         WAIT,
         wake_at=FREE_AT,
         gone=True,
@@ -411,7 +412,7 @@ TABLE = [
         "an uninstall by hand beside a killed upgrade of ours is waited for",
         DEPLOY,
         UNINSTALLING_2,
-        replace(KILLED_IN_EXEC, told_end=True, operation="Upgrade"),
+        replace(KILLED_IN_EXEC, attempt="a", operation="Upgrade"),
         WAIT,
         wake_at=FREE_AT,
         gone=True,
@@ -420,7 +421,7 @@ TABLE = [
         "an uninstall before a breaking version that was killed needs no wait",
         replace(DEPLOY, reinstalls=True),
         UNINSTALLING_2,
-        replace(KILLED_IN_EXEC, told_end=True, operation="Upgrade"),
+        replace(KILLED_IN_EXEC, attempt="a", operation="Upgrade"),
         RUN,
         UPGRADE,
         unlock=2,
@@ -467,7 +468,7 @@ TABLE = [
         "Destroy continues its own uninstall",
         DESTROY,
         (revision(2, "uninstalling"),),
-        replace(NEVER, told_end=True, operation="Uninstall"),
+        replace(NEVER, attempt="a", operation="Uninstall"),
         RUN,
         Operation.UNINSTALL,
     ),
@@ -521,26 +522,33 @@ TABLE = [
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.promise)
-def test_each_state_has_its_decision(case: Case) -> None:
-    decision = case.decide()
-    assert (decision.verdict, decision.operation) == (case.verdict, case.operation)
-    assert (decision.unlock.number if decision.unlock else None) == case.unlock
-    assert decision.wake_at == case.wake_at
-    assert decision.gone == case.gone
-    assert decision.changed_outside == case.changed_outside
-    assert decision.because
-    assert case.because in decision.because
+def test_each_state_has_its_plan(case: Case) -> None:
+    match case.decide():
+        case Run() as run:
+            assert case.verdict is RUN
+            assert run.operation is case.operation
+            assert (run.unlock.number if run.unlock else None) == case.unlock
+            assert (run.gone, run.changed_outside) == (case.gone, case.changed_outside)
+            assert run.because
+            assert case.because in run.because
+        case Wait(until, because, gone):
+            assert (case.verdict, until, gone) == (WAIT, case.wake_at, case.gone)
+            assert because
+        case Hold(until):
+            assert (case.verdict, until) == (HOLD, case.wake_at)
+        case plan:
+            assert isinstance(plan, case.verdict)
 
 
 @pytest.mark.parametrize(
-    ("revisions", "memory", "wait", "may_fail"),
+    ("revisions", "last", "awaiting"),
     [
-        (WAITED_FOR, KILLED_IN_EXEC, True, True),
-        (WAITED_FOR, replace(KILLED_IN_EXEC, in_exec=False), True, False),
-        (WAITED_FOR, NEVER, True, False),
-        (WAITED_FOR, replace(FAILED_DUE, released=False), True, False),
-        (WAITED_FOR, replace(FAILED_DUE, released=True), False, False),
-        (OURS, KILLED_IN_EXEC, False, False),
+        (WAITED_FOR, KILLED_IN_EXEC, AwaitingReadiness(fail_on_timeout=True)),
+        (WAITED_FOR, replace(KILLED_IN_EXEC, phase=Phase.PRE_EXEC), AwaitingReadiness(fail_on_timeout=False)),
+        (WAITED_FOR, NEVER, AwaitingReadiness(fail_on_timeout=False)),
+        (WAITED_FOR, replace(FAILED_DUE, proven=False), AwaitingReadiness(fail_on_timeout=False)),
+        (WAITED_FOR, replace(FAILED_DUE, proven=True), None),
+        (OURS, KILLED_IN_EXEC, None),
     ],
     ids=[
         "killed while it waited",
@@ -552,12 +560,13 @@ def test_each_state_has_its_decision(case: Case) -> None:
     ],
 )
 def test_a_wait_is_taken_up_where_it_is_not_proven_to_be_over(
-    revisions: tuple[Revision, ...], memory: Memory, *, wait: bool, may_fail: bool
+    revisions: tuple[Revision, ...], last: LastRun, awaiting: AwaitingReadiness | None
 ) -> None:
     """And only what a killed run has just made may fail: anything else may have been good for long."""
-    decision = decide(DEPLOY, Observed(OWNERSHIP, NOW, revisions, memory))
-    assert (decision.operation, decision.wait, decision.may_fail) == (FINISH, wait, may_fail)
-    assert decision.released is not wait
+    plan = decide(DEPLOY, Observed(OWNERSHIP, NOW, revisions, last))
+    assert isinstance(plan, Run)
+    assert (plan.operation, plan.awaiting) == (RESUME, awaiting)
+    assert plan.released is (awaiting is None)
 
 
 def test_the_table_names_each_promise_once() -> None:
@@ -569,30 +578,31 @@ def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
     """A long timeout in the spec says that this chart takes long, whoever deploys it."""
     observed = Observed(OWNERSHIP, NOW, pending("pending-upgrade", owner=None))
     slow = decide(replace(DEPLOY, timeout=900.0), observed)
-    assert (slow.verdict, slow.wake_at) == (WAIT, NOW - 10 + 900)
+    assert isinstance(slow, Wait)
+    assert slow.until == NOW - 10 + 900
     quick = decide(replace(DEPLOY, timeout=1.0), observed)
-    assert quick.wake_at == FREE_AT
+    assert isinstance(quick, Wait)
+    assert quick.until == FREE_AT
 
 
 # ---- whatever the state
 
 STATUSES = ["deployed", "failed", "superseded", "uninstalling", "uninstalled", "unknown", *sorted(PENDING)]
 optional_times = st.none() | st.floats(NOW - 2000, NOW + 2000)
-memories = st.builds(
-    Memory,
+last_runs = st.builds(
+    LastRun,
     digest=st.sampled_from([None, "wanted", "before"]),
     current=st.booleans(),
-    succeeded=st.booleans(),
     revision=st.none() | st.integers(1, 5),
     failures=st.integers(0, 3),
     retry_at=optional_times,
     interrupted=st.booleans(),
-    released=st.booleans(),
-    in_exec=st.booleans(),
+    waited=st.booleans(),
+    proven=st.booleans(),
+    phase=st.sampled_from([None, *Phase]),
     attempt=st.sampled_from([None, "a"]),
     operation=st.sampled_from([None, *Operation]),
     ended_at=optional_times,
-    told_end=st.booleans(),
 )
 revisions = st.lists(
     st.builds(
@@ -623,7 +633,7 @@ states = st.builds(
     ownership=ownerships,
     now=st.just(NOW),
     revisions=revisions,
-    memory=memories,
+    last=last_runs,
     rollback_is_ours=st.booleans(),
     retry_requested=st.booleans(),
     force_requested=st.booleans(),
@@ -638,61 +648,63 @@ wishes = st.builds(
 
 
 @given(desired=wishes, observed=states)
-def test_there_is_always_one_decision_and_it_is_whole(desired: Desired, observed: Observed) -> None:
-    """No state is without an answer, and a wait always has its end: a time, or a change of what failed."""
-    decision = decide(desired, observed)
-    assert (decision.operation is not None) == (decision.verdict is RUN)
-    assert decision.because
-    match decision.verdict:
-        case Verdict.WAIT_FOR_LOCK:
-            assert decision.wake_at is not None
-            assert decision.wake_at > NOW
-        case Verdict.HOLD:
-            assert observed.memory.failures > 0
-            assert decision.wake_at == observed.memory.retry_at
+def test_there_is_always_one_plan_and_a_wait_has_its_end(desired: Desired, observed: Observed) -> None:
+    """A time, or a change of what failed."""
+    match decide(desired, observed):
+        case Wait(until, because):
+            assert until > NOW
+            assert because
+        case Hold(until):
+            assert observed.last.failures > 0
+            assert until == observed.last.retry_at
             assert not observed.retry_requested
             assert not observed.force_requested
-        case _:
-            assert decision.wake_at is None
+        case Run() as run:
+            assert run.because
+
+
+def operation_of(plan: Plan) -> Operation | None:
+    """What a plan does with the release."""
+    return plan.operation if isinstance(plan, Run) else None
 
 
 @given(desired=wishes, observed=states)
 def test_nothing_is_uninstalled_unless_the_spec_says_so(desired: Desired, observed: Observed) -> None:
-    if decide(desired, observed).operation is Operation.UNINSTALL:
+    if operation_of(decide(desired, observed)) is Operation.UNINSTALL:
         assert desired.action is Action.DESTROY
 
 
 @given(desired=wishes, observed=states)
 def test_only_what_the_spec_asks_for_is_done(desired: Desired, observed: Observed) -> None:
     """Skip touches nothing, a dry run changes nothing, Destroy deploys nothing."""
-    operation = decide(desired, observed).operation
+    operation = operation_of(decide(desired, observed))
     if operation is None:
         return
     allowed = {
         Action.SKIP: {Operation.SKIP},
         Action.DESTROY: {Operation.UNINSTALL},
-        Action.DEPLOY: {Operation.DRY_RUN} if desired.dry_run else {INSTALL, UPGRADE, FINISH},
+        Action.DEPLOY: {Operation.DRY_RUN} if desired.dry_run else {INSTALL, UPGRADE, RESUME},
     }
     assert operation in allowed[desired.action]
 
 
 @given(desired=wishes, observed=states)
 def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired, observed: Observed) -> None:
-    decision = decide(desired, observed)
-    if decision.unlock is not None:
-        assert decision.unlock is observed.newest
-        going = decision.unlock.status == "uninstalling"
-        assert decision.unlock.pending or going or observed.newest_may_fail
+    plan = decide(desired, observed)
+    if isinstance(plan, Run) and plan.unlock is not None:
+        assert plan.unlock is observed.newest
+        going = plan.unlock.status == "uninstalling"
+        assert plan.unlock.pending or going or observed.newest_may_fail
         ours = observed.uninstall_is_ours(desired) if going else observed.newest_is_ours
-        ended = (decision.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
+        ended = (plan.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
         assert ours or ended or observed.force_requested
 
 
 @given(observed=states)
 def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
-    if decide(DEPLOY, observed).verdict is IN_SYNC:
+    if isinstance(decide(DEPLOY, observed), InSync):
         newest = observed.newest
         assert newest is not None
-        assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.memory.revision)
+        assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.last.revision)
         assert observed.newest_is_ours
-        assert observed.memory.succeeded
+        assert observed.last.succeeded

@@ -6,8 +6,8 @@ import pytest
 
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
 from managedchart_operator.helm.storage import Revision
+from managedchart_operator.reconcile.history import release_uninstalled
 from managedchart_operator.reconcile.ownership import Ownership
-from unit.reconcile.fakes import FakeApi, chart, recorder_of
 
 UID = "uid-1"
 NOW = 1_000_000.0
@@ -130,12 +130,11 @@ def test_a_revision_is_made_by_us_by_label_or_record(found: Revision, ownership:
 def test_an_uninstall_ends_what_the_records_prove() -> None:
     """A release that was made again under the same name, by whomever, is another one, whatever the phase says by then."""
     record = RevisionRecord(revision=1, action="Install", outcome="deployed", time="1970-01-12T13:46:40Z")
-    recorder = recorder_of(chart(), FakeApi())
-    recorder.status.history = [record]
-    assert Ownership.of(UID, recorder.status).deployed(())
-    recorder.uninstalled()
-    assert not Ownership.of(UID, recorder.status).deployed(())
-    assert [found.outcome for found in recorder.status.history] == ["uninstalled"]
+    status = ManagedChartStatus(history=[record])
+    assert Ownership.of(UID, status).deployed(())
+    release_uninstalled(status)
+    assert not Ownership.of(UID, status).deployed(())
+    assert [found.outcome for found in status.history] == ["uninstalled"]
 
 
 def test_the_records_come_from_the_status() -> None:

@@ -1,48 +1,44 @@
 """When a take-over is announced, and what the Event says."""
 
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision, StoredRelease
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.release_takeover import announce_takeover
-from managedchart_operator.reconcile.work import Work
-from unit.reconcile.fakes import FakeApi, chart, recorder_of, unavailable
+from managedchart_operator.reconcile.resource_pass import ResourcePass
+from unit.reconcile.fakes import LOGGER, FakeEvents, chart, unavailable
 
 CHART = {"metadata": {"name": "web", "version": "1.2.3"}}
 
 
-@dataclass
-class FakeEvents:
-    """Takes down type, reason and message."""
-
-    posted: list[tuple[str, str, str]] = field(default_factory=list)
-
-    async def post(self, _chart: ManagedChart, *, type: str, reason: str, message: str) -> None:  # noqa: A002
-        self.posted.append((type, reason, message))
-
-
-@dataclass
-class FakeRelease:
+class FakeStorage:
     """A release whose newest revision others made."""
 
-    newest: Revision | None
-    stored: StoredRelease | Exception | None
-    inputs: Inputs | None
-    namespace: str = "apps"
-    name: str = "web"
+    def __init__(self, stored: StoredRelease | Exception | None) -> None:
+        self.stored = stored
 
     async def read_stored(self) -> StoredRelease | None:
         if isinstance(self.stored, Exception):
             raise self.stored
         return self.stored
+
+
+def work(newest: Revision | None, stored: StoredRelease | Exception | None, inputs: Inputs | None) -> ResourcePass:
+    """A pass over a ManagedChart of that release."""
+    release = SimpleNamespace(
+        newest=newest,
+        storage=FakeStorage(stored),
+        sources=SimpleNamespace(inputs=inputs),
+        namespace="apps",
+        name="web",
+    )
+    return cast("Any", SimpleNamespace(chart=chart(), release=release, logger=LOGGER))
 
 
 async def announced(
@@ -54,16 +50,12 @@ async def announced(
     now: dict[str, Any] | None = None,
     inputs: bool = True,
     operation: Operation = Operation.UPGRADE,
-    failures: int = 0,
 ) -> list[tuple[str, str, str]]:
     newest = Revision(3, status, "sh.helm.release.v1.web.v3", owner=owner)
     known = stored or StoredRelease({"chart": CHART, "config": values})
-    release = FakeRelease(newest, known, Inputs(now or {}, "digest") if inputs else None)
-    recorder = recorder_of(chart(), FakeApi())
-    recorder.status.failures = failures
     events = FakeEvents()
-    work = Work(chart(), cast("Any", SimpleNamespace()), cast("Any", release), recorder)
-    await announce_takeover(work, operation, cast("Any", events))
+    announcing = work(newest, known, Inputs(now or {}, "digest") if inputs else None)
+    await announce_takeover(announcing, operation, cast("Any", events))
     return events.posted
 
 
@@ -111,22 +103,19 @@ async def test_a_revision_that_cannot_be_read_is_announced_all_the_same(error: E
     [
         {"owner": "uid-web"},
         {"status": UNINSTALLED},
-        {"operation": Operation.FINISH},
+        {"operation": Operation.RESUME},
         {"operation": Operation.DRY_RUN},
         {"operation": Operation.UNINSTALL},
-        {"failures": 1},
         {"inputs": False},
     ],
     ids=lambda case: next(iter(case)) + " " + str(next(iter(case.values()))),
 )
 async def test_nothing_is_announced_where_nothing_is_taken_over(case: dict[str, Any]) -> None:
-    """Ours, uninstalled, nothing that upgrades, a retry, or values that cannot be read, so that no upgrade follows."""
+    """Ours, uninstalled, nothing that upgrades, or values that cannot be read, so that no upgrade follows."""
     assert await announced(**case) == []
 
 
 async def test_a_first_install_takes_nothing_over() -> None:
     events = FakeEvents()
-    release = FakeRelease(None, None, Inputs({}, "digest"))
-    work = Work(chart(), cast("Any", None), cast("Any", release), recorder_of(chart(), FakeApi()))
-    await announce_takeover(work, Operation.UPGRADE, cast("Any", events))
+    await announce_takeover(work(None, None, Inputs({}, "digest")), Operation.UPGRADE, cast("Any", events))
     assert events.posted == []

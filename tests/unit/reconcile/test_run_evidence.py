@@ -10,12 +10,14 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import MAX_NAMESPACES
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, namespaces_of
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
+from managedchart_operator.reconcile.health import is_healthy
+from managedchart_operator.reconcile.rendered import RenderedObjects
+from managedchart_operator.reconcile.run_evidence import RunEvidence
 
 
 def manifest(kind: str, *, namespace: str = "", version: str = "apps/v1", name: str = "a") -> str:
@@ -55,18 +57,34 @@ class FakeObjects:
         return {"metadata": meta, "status": {**status, "observedGeneration": 1}} if ref in self.there else None
 
 
+class FakeStorage:
+    """A release in the namespace `apps` with one revision."""
+
+    namespace = "apps"
+    newest = Revision(1, "deployed", "secret")
+
+    def __init__(self, document: dict[str, Any], *, fails: bool) -> None:
+        self._document, self._fails = document, fails
+
+    async def observe(self) -> tuple[Revision, ...]:
+        """As it is."""
+        return (self.newest,)
+
+    async def read_stored(self) -> StoredRelease:
+        """Nobody may read Secrets where it fails."""
+        if self._fails:
+            raise KubeError("forbidden", reason=Reason.FORBIDDEN, transient=True, status=403)
+        return StoredRelease(self._document)
+
+
 def evidence_of(*objects: str, hooks: tuple[str, ...] = (), fails: bool = False, there: Any = None) -> RunEvidence:
     """The evidence of a run that makes revision 1 in the namespace `apps`."""
     document = {"manifest": "".join(objects), "hooks": [{"manifest": hook} for hook in hooks]}
 
-    async def newest() -> Deployed:
-        if fails:
-            raise KubeError("forbidden", reason=Reason.FORBIDDEN, transient=True, status=403)
-        return Deployed(Revision(1, "deployed", "secret"), StoredRelease(document))
-
     collector = cast("Any", SimpleNamespace(objects=there))
-    watches = cast("Any", FakeWatches())
-    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", newest)
+    watches, storage = cast("Any", FakeWatches()), cast("Any", FakeStorage(document, fails=fails))
+    rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None)))
+    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", rendered)
 
 
 async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
@@ -75,10 +93,10 @@ async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
 
     async def work() -> None:
         if by_operator:
-            evidence.all_is_applied()
-            await evidence.rendered()
+            evidence.progress.all_is_applied()
+            evidence.progress.wait_in(namespaces_of(await evidence.rendered.waited_for(), namespace="apps"))
         else:
-            evidence.helm_waits()
+            evidence.progress.helm_waits()
         await watches.begun.wait()
 
     assert await asyncio.wait_for(evidence.watch_over(work(), grace=1.0), 5) is None
@@ -131,4 +149,4 @@ async def test_only_so_many_namespaces_are_watched(*, by_operator: bool) -> None
 async def test_a_release_is_healthy_by_its_own_workloads(objects: list[str], *, healthy: bool) -> None:
     """Where they are, and not by a kind of the same name in another group."""
     there = FakeObjects(ObjectRef("apps/v1", "DaemonSet", "a", "system"))
-    assert await evidence_of(*objects, there=there).is_healthy() is healthy
+    assert await is_healthy(evidence_of(*objects).rendered, cast("Any", there)) is healthy

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _HOOK = "helm.sh/hook"
 
 
-async def delete_hook_remains(objects: Objects, *, namespace: str, stored: StoredRelease) -> None:
+async def delete_orphaned_hooks(objects: Objects, *, namespace: str, stored: StoredRelease) -> None:
     """Delete what is left of a release's passing hooks, before the uninstall forgets them. Raises KubeError."""
     try:
         hooks = await asyncio.to_thread(outline, *stored.passing_hook_manifests)

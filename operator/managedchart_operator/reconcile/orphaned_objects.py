@@ -18,7 +18,8 @@ from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import is_kept, marks
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.adopted import place_of, was_adopted
+from managedchart_operator.reconcile.adopted import made_since, place_of, was_adopted
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,25 @@ class Older:
     made_since: float | None = None
 
 
-async def delete_revision_remains(
+async def delete_orphaned_objects(
+    storage: ReleaseStorage, objects: Objects, *, stored: StoredRelease | None = None
+) -> list[dict[str, Any]]:
+    """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest if it was read.
+
+    Raises KubeError, HelmError.
+    """
+    unfinished = await storage.read_unfinished()
+    newest = (stored or await storage.read_stored()) if unfinished else None
+    if newest is None:
+        return []
+    since = made_since(storage, [each for each in unfinished if not each.was_good])
+    older = [Older(each.stored, None if each.was_good else since) for each in unfinished]
+    return await delete_objects_of(
+        objects, release=storage.name, namespace=storage.namespace, newest=newest, older=older
+    )
+
+
+async def delete_objects_of(
     objects: Objects, *, release: str, namespace: str, newest: StoredRelease, older: Iterable[Older]
 ) -> list[dict[str, Any]]:
     """Delete what is left of `older` revisions and not rendered by the newest; returns it as rendered. Raises KubeError.

@@ -6,7 +6,7 @@ import yaml
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.revision_remains import Older, delete_revision_remains
+from managedchart_operator.reconcile.orphaned_objects import Older, delete_objects_of
 from unit.reconcile.fakes import FakeObjects
 
 OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
@@ -32,7 +32,7 @@ async def remains(
     objects: FakeObjects, newest: StoredRelease, *older: StoredRelease, failed: StoredRelease | None = None
 ) -> list[str]:
     """Delete, and return the names of what was deleted; `failed` is a revision that was stored at SINCE and failed."""
-    found = await delete_revision_remains(
+    found = await delete_objects_of(
         objects,  # type: ignore[arg-type]
         release="web",
         namespace="apps",

@@ -1,4 +1,4 @@
-"""What a release of one run does with helm's storage, over fakes."""
+"""What the operations do with helm and its storage, over fakes."""
 
 import asyncio
 import base64
@@ -7,7 +7,6 @@ import json
 import threading
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,14 +14,22 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.errors import HelmError, UninstallBlockedError
+from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL, decode
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.operations.dry_run import manifest
+from managedchart_operator.reconcile.operations.rollback import rollback
+from managedchart_operator.reconcile.operations.uninstall import uninstall
+from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.release import HelmRelease
-from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.services import Services
+from managedchart_operator.reconcile.sources import Sources
+from managedchart_operator.reconcile.whose import rollback_is_ours
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
 """What helm 4.3.1 left when it was killed."""
@@ -55,13 +62,15 @@ class FakeSecrets:
         self.gone = True
 
 
-def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None, timeout: str = "1s") -> HelmRelease:
-    """A release of which only the storage is there, and what is given."""
+def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None, timeout: str = "1s") -> ReleaseRun:
+    """A run over a release of which only the storage is there, and what is given."""
     nothing = cast("Any", None)
     collector = cast("Any", SimpleNamespace(objects=objects))
-    tools = Tools(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
+    services = Services(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
     spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "timeout": timeout})
-    return HelmRelease(tools, spec, "web", "apps", ownership=Ownership(OWNER), started=datetime.now(UTC))
+    storage = ReleaseStorage(services.secrets, "apps", "web", Ownership(OWNER))
+    sources = Sources(services, spec, "web")
+    return ReleaseRun.begin(services, spec, storage, sources, Journal(), in_own_namespace=True)
 
 
 class FakeHelm:
@@ -97,10 +106,10 @@ async def test_what_helm_says_to_be_gone_is_looked_at() -> None:
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm, objects=TerminatingObjects(), timeout="100ms")
     with pytest.raises(UninstallBlockedError) as raised:
-        await release.uninstall()
+        await uninstall(release)
     assert "--wait=watcher" in helm.asked
     assert "example.com/hold" in raised.value.message
-    assert release.revisions == ()  # the status must not tell of a release that helm has forgotten
+    assert release.storage.revisions == ()  # the status must not show a release that helm has forgotten
 
 
 @pytest.mark.parametrize("work", ["decode", "with_status"])
@@ -117,13 +126,13 @@ async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkey
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(release_storage, work, slow)
     release = release_over(FakeSecrets())
-    [revision] = await release.observe()
+    [revision] = await release.storage.observe()
     assert revision.pending
-    stored = await release.read_stored()
+    stored = await release.storage.read_stored()
     assert stored is not None
     assert stored.chart_name == "web"
-    await release.unlock(revision)
-    assert [revision.status for revision in release.revisions] == ["failed"]
+    await unlock(release, revision)
+    assert [revision.status for revision in release.storage.revisions] == ["failed"]
     assert went_on.is_set()
 
 
@@ -168,7 +177,7 @@ async def test_a_release_that_cannot_be_read_is_uninstalled_by_helm(parts: dict[
     secrets = rewritten(FakeSecrets(), **parts)
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm, objects=NoObjects())
-    assert await release.uninstall()
+    assert (await uninstall(release)).changed
     assert {"uninstall", "--wait=watcher", "--cascade=foreground"} <= set(helm.asked)
 
 
@@ -180,7 +189,7 @@ async def test_a_date_in_a_manifest_does_not_block_the_uninstall() -> None:
     secrets = rewritten(FakeSecrets(), manifest=manifest)
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm, objects=NoObjects())
-    assert await release.uninstall()
+    assert (await uninstall(release)).changed
     assert "--wait=watcher" not in helm.asked  # what is to go is known, and has no pods
 
 
@@ -191,16 +200,12 @@ async def test_the_manifest_of_a_chart_is_not_read_on_the_event_loop(monkeypatch
         read.append(threading.current_thread())
         return []
 
-    async def render(_: Any) -> None:
+    async def render(*_: Any, **__: Any) -> None:
         return None
 
-    async def check(_: Any) -> None:
-        return None
-
-    monkeypatch.setattr("managedchart_operator.reconcile.release.rendered_objects", rendered)
-    monkeypatch.setattr(HelmRelease, "_render", render)
-    monkeypatch.setattr(HelmRelease, "check_inputs", check)
-    assert await release_over(FakeSecrets()).manifest() == []
+    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.rendered_objects", rendered)
+    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.render", render)
+    assert await manifest(release_over(FakeSecrets())) == []
     assert read != [threading.main_thread()]
     assert len(read) == 1
 
@@ -226,11 +231,12 @@ async def test_helm_tries_what_the_operator_cannot_read(text: str) -> None:
     secrets = UnreadableSecrets()
     helm = HelmThatSays(text, secrets)
     release = release_over(secrets, helm=helm, objects=NoObjects())
-    with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"):
-        await release.uninstall()
+    with pytest.raises(
+        ObjectsLeftError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"
+    ) as raised:
+        await uninstall(release)
     assert helm.runs == 1
-    assert release.left_unread
-    assert "sh.helm.release.v1.web.v2 cannot be read" in release.left_unread
+    assert "sh.helm.release.v1.web.v2 cannot be read" in raised.value.left
     assert release.newest is not None
 
 
@@ -238,8 +244,7 @@ async def test_what_helm_can_read_is_uninstalled() -> None:
     """The operator's own bounds are narrower than helm's."""
     secrets = UnreadableSecrets()
     release = release_over(secrets, helm=HelmThatSays("", secrets, forgets=True), objects=NoObjects())
-    assert await release.uninstall()
-    assert not release.left_unread
+    assert (await uninstall(release)).changed
 
 
 async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
@@ -247,9 +252,9 @@ async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
     secrets = UnreadableSecrets()
     release = release_over(secrets, helm=HelmThatSays("Error: connection refused", secrets), objects=NoObjects())
     with pytest.raises(HelmError) as raised:
-        await release.uninstall()
+        await uninstall(release)
     assert "cannot be read" not in raised.value.message
-    assert not release.left_unread
+    assert not isinstance(raised.value, ObjectsLeftError)
 
 
 async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
@@ -257,8 +262,8 @@ async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
     secrets = UnreadableSecrets()
     secrets.labels = {**secrets.secret["metadata"]["labels"], ATTEMPT_LABEL: "1.carriedover"}
     release = release_over(secrets)
-    await release.observe()
-    assert not await release.rollback_is_ours()
+    await release.storage.observe()
+    assert not await rollback_is_ours(release.storage)
 
 
 @pytest.mark.parametrize(
@@ -274,8 +279,8 @@ async def test_a_rollback_forces_conflicts_where_helm_allows_it(apply_method: st
     secrets.secret["data"]["release"] = base64.b64encode(packed).decode()
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm)
-    [revision] = await release.observe()
-    await release.rollback(revision)
+    [revision] = await release.storage.observe()
+    await rollback(release, revision)
     assert ("--force-conflicts" in helm.asked) is forced
 
 
@@ -284,7 +289,7 @@ async def test_a_rollback_to_what_only_helm_can_read_is_left_to_helm() -> None:
     secrets.secret["data"]["release"] = "unreadable"
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm)
-    [revision] = await release.observe()
-    await release.rollback(revision)
+    [revision] = await release.storage.observe()
+    await rollback(release, revision)
     assert helm.asked[0] == "rollback"
     assert "--force-conflicts" not in helm.asked

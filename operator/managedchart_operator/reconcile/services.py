@@ -1,4 +1,4 @@
-"""What works on releases: one set for the whole operator, put together in `app`."""
+"""What works on releases, put together in `app`."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from managedchart_operator.waiting.until_ready import ReadyWaits
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """The parts that a release is worked on with."""
+class Services:
+    """Everything that a pass over a resource needs; one set for the whole operator."""
 
     helm: HelmRunner
     charts: ChartStore

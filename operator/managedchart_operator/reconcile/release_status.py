@@ -1,0 +1,47 @@
+"""Describes the newest revision of a release for the status."""
+
+import logging
+from datetime import UTC, datetime
+
+from managedchart_operator.api.status import ReleaseStatus
+from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.times import write_time
+
+logger = logging.getLogger(__name__)
+
+
+async def release_status(run: ReleaseRun, *, digest: str) -> ReleaseStatus | None:
+    """Describe the newest revision; what cannot be read is taken from the chart that was just deployed.
+
+    `digest` is that of the run's input. A release of others that the spec merely names is not described: whoever reads this
+    resource may not read that one.
+    """
+    newest = run.newest
+    if newest is None or not (run.ownership.made(newest) or run.ownership.owns(run.storage.revisions)):
+        return None
+    chart = run.sources.chart
+    name, version, app = (chart.name, chart.version, chart.app_version) if chart else (None, None, None)
+    if chart is None or newest.digest != digest:
+        try:
+            stored = await run.storage.read_stored()
+        except (KubeError, HelmError) as error:
+            logger.warning(
+                "%s/%s: revision %d cannot be read: %s", run.namespace, run.name, newest.number, error.message
+            )
+        else:
+            name, version, app = (
+                (stored.chart_name, stored.chart_version, stored.app_version) if stored else (None, None, None)
+            )
+    stored_at = datetime.fromtimestamp(newest.stored_at, UTC) if newest.stored_at else None
+    return ReleaseStatus(
+        name=run.name,
+        namespace=run.namespace,
+        revision=newest.number,
+        status=newest.status,
+        chart=name,
+        chart_version=version,
+        app_version=app,
+        digest=newest.digest,
+        last_deployed=write_time(stored_at) if stored_at else None,
+    )
