@@ -16,6 +16,7 @@ from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
+from managedchart_operator.reconcile.telemetry import Telemetry
 
 LOGGER = logging.LoggerAdapter(logging.getLogger("test"), {})
 
@@ -153,7 +154,7 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
     return StatusWriter(resource, api, written=answers.append)  # type: ignore[arg-type]
 
 
-def recording_of(resource: ManagedChart, api: FakeApi, telemetry: FakeTelemetry | None = None) -> Recording:
+def recording_of(resource: ManagedChart, api: FakeApi, telemetry: Telemetry | None = None) -> Recording:
     """Where a pass over a resource is recorded."""
     writer, told, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
     phases = PhaseRecorder(resource, writer, told, LOGGER, journal)
