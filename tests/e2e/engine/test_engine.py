@@ -132,7 +132,7 @@ def test_a_failed_upgrade_keeps_its_events_and_goes_back_to_the_last_good_revisi
     chart = cluster.wait_chart(
         ns,
         "web",
-        lambda found: condition_of(found, "Stalled") and "rolled back" in condition_of(found, "Stalled")["message"],
+        lambda found: condition_of(found, "Stalled") and "Rolled back" in condition_of(found, "Stalled")["message"],
         what="rolled back",
     )
     failure = chart["status"]["lastFailure"]

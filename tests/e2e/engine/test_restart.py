@@ -72,7 +72,7 @@ def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
     own_cluster.wait_chart(
         own_ns,
         "web",
-        lambda found: "rolled back" in condition_of(found, "Stalled").get("message", ""),
+        lambda found: "Rolled back" in condition_of(found, "Stalled").get("message", ""),
         what="rolled back",
     )
     assert own_cluster.revisions(own_ns, "web")[-1][1] == "deployed"

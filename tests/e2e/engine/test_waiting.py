@@ -33,7 +33,7 @@ def until_waiting(cluster: Cluster, namespace: str, revision: int) -> None:
 
 def stalled(chart: dict[str, Any]) -> bool:
     """Whether it was given up, and what atomic asks for is done."""
-    return condition_of(chart, "Stalled").get("message", "").startswith(("rolled back", "the failed first install"))
+    return condition_of(chart, "Stalled").get("message", "").startswith(("Rolled back", "The failed first install"))
 
 
 def test_a_killed_operator_waits_on_after_a_restart_without_another_helm(

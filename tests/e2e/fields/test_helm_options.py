@@ -33,7 +33,7 @@ def settled(chart: dict[str, Any]) -> bool:
     """Whether a failed run was remedied too: the message of Stalled begins with what was done."""
     stalled = condition_of(chart, "Stalled")
     return bool(stalled) and stalled["message"].startswith(
-        ("rolled back", "the failed", "the rollback", "the uninstall")
+        ("Rolled back", "The failed", "The rollback", "The uninstall")
     )
 
 

@@ -100,7 +100,7 @@ def test_an_upgrade_that_failed_leaves_what_it_adopted(cluster: Cluster, ns: str
     grown = small(chart_root, "2.0.0", name="grows", made=NEW, precious=PRECIOUS, agent=agent("agent", "crash"))
     cluster.apply(managedchart("a", grown, **SHORT), namespace=ns)
     found = cluster.wait_chart(
-        ns, "a", lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back"), what="back"
+        ns, "a", lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled back"), what="back"
     )
     assert f"ConfigMap {ns}/precious" in condition_of(found, "Stalled")["message"]
     assert uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/precious") == before
