@@ -30,9 +30,10 @@ from managedchart_operator.helm.storage import Revision, StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
-from managedchart_operator.waiting.blockers import Blocker, find_blockers, references, still_there
+from managedchart_operator.waiting.blockers import Blocker, find_blockers
 from managedchart_operator.waiting.dependents import have_dependents
 from managedchart_operator.waiting.kstatus import SPEC_TELLS, State, needs_waiting, readiness
+from managedchart_operator.waiting.until_gone import until_gone
 
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this; those
 # that are not may want to be explained. What happened earlier is not lost: the watch begins with all pods and events there.
@@ -46,8 +47,6 @@ _WORKLOADS = {
 }
 # Kinds of which more than the metadata is needed: what they wait for, and the values that no text may show.
 _NEEDED_WHOLE = SPEC_TELLS | {"Secret"}
-# Objects without finalizers go within milliseconds of their last pod.
-GONE_LOOK_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,27 +233,13 @@ class RunEvidence:
         return await have_dependents(self.collector.objects, self.namespace, self._all)
 
     async def wait_until_gone(self, seconds: float) -> bool:
-        """Look until none of the release's objects is being deleted any more; False when the time is over.
-
-        Raises KubeError for what cannot be told, but for an API server that does not answer for a while.
-        """
-        left = await references(self.collector.objects, self.namespace, self._all)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                # They are of any kinds: a watch on each would cost more than a few looks.
-                while left:
-                    try:
-                        left = await still_there(self.collector.objects, left)
-                    except KubeError as error:
-                        if error.reason is not Reason.API_UNAVAILABLE:
-                            raise
-                    if left:
-                        await asyncio.sleep(GONE_LOOK_SECONDS)
-        return not left
+        """Wait until none of the release's objects is being deleted any more, see `until_gone`. Raises KubeError."""
+        refs = await self.collector.objects.locate_all(self._all, self.namespace)
+        return await until_gone(self.collector.objects, refs, seconds)
 
     async def have_moved(self) -> bool:
         """Whether objects are of an apiVersion that is no longer served, and served under another one. Never raises."""
-        refs = await references(self.collector.objects, self.namespace, self._objects)
+        refs = await self.collector.objects.locate_all(self._objects, self.namespace)
         rendered = {(item.get("apiVersion"), item["kind"]) for item in self._objects}
         return any((ref.api_version, ref.kind) not in rendered for ref in refs)
 
@@ -263,7 +248,7 @@ class RunEvidence:
         if self._known is None:
             with contextlib.suppress(KubeError, HelmError):
                 await self._read()
-        refs = await references(self.collector.objects, self.namespace, self._all)
+        refs = await self.collector.objects.locate_all(self._all, self.namespace)
         return await find_blockers(self.collector.objects, refs)
 
     async def _read(self) -> None:
