@@ -40,7 +40,7 @@ from managedchart_operator.reconcile.memory import handled, memory, requested
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
-from managedchart_operator.reconcile.release import HelmRelease, Unproven
+from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation, mark_unready, unlock_killed
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
@@ -54,6 +54,7 @@ from managedchart_operator.reconcile.tools import Tools
 from managedchart_operator.reconcile.work import Work, post_failure
 from managedchart_operator.redaction import Redactor
 from managedchart_operator.times import write_time
+from managedchart_operator.waiting.proof import Unproven
 
 _base_logger = logging.getLogger(__name__)
 

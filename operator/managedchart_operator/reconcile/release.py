@@ -62,19 +62,13 @@ from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 from managedchart_operator.reconcile.volume_claims import claims_of
 from managedchart_operator.reconcile.who_waits import who_waits
 from managedchart_operator.waiting.blockers import blocked, find_blockers
+from managedchart_operator.waiting.proof import Unproven
 
 logger = logging.getLogger(__name__)
 
 # What helm says of a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, and asks for
 # its newest).
 _HELM_FINDS_NONE = re.compile(r"no release provided|release: not found")
-
-
-@dataclass(frozen=True, slots=True)
-class Unproven:
-    """The newest revision was not seen ready yet. `may_fail`: it is a failed one if that does not come."""
-
-    may_fail: bool
 
 
 @dataclass(slots=True)
@@ -392,7 +386,7 @@ class HelmRelease:
         if blockers := await self.evidence.blockers():
             raise blocked(blockers)
         raise OperatorError(
-            f"the API server did not tell within {self.spec.timeout} whether all objects of the release are gone",
+            f"Could not confirm within {self.spec.timeout} that all objects of the release were deleted",
             reason=Reason.API_UNAVAILABLE,
             transient=True,
         )
@@ -506,10 +500,10 @@ class HelmRelease:
         wait = self.tools.waits.of(
             rendered, namespace=self.namespace, since=self.evidence.since, ends_early=self.spec.fail_fast
         )
-        unready = await wait.within(seconds(self.spec.timeout))
-        if unready:
+        not_ready = await wait.within(seconds(self.spec.timeout))
+        if not_ready is not None:
             self.evidence.unready = wait.unready
-            raise classify(unready, exit_code=1, command="upgrade")
+            raise not_ready.error()
 
     async def _watched(self, deploy: Callable[[], Coroutine[Any, Any, None]], *, marks: bool) -> None:
         """Deploy, and end that early when the namespace shows that it waits in vain. Raises OperatorError.
