@@ -10,7 +10,8 @@ from typing import Any
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.objects import Identity
-from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers
 from managedchart_operator.waiting.kstatus import came_of
@@ -18,7 +19,7 @@ from managedchart_operator.waiting.status_fields import Parts
 
 # Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
 _MOST_LOOKS = 20
-_JOB, _DEPLOYMENT = ("batch", "Job"), ("apps", "Deployment")
+_HALTED = (("batch", "Job"), ("apps", "Deployment"), CLAIM)
 
 
 async def find_halted(
@@ -34,7 +35,8 @@ async def find_halted(
     Raises KubeError.
     """
     consumers = Consumers.of(rendered, namespace=namespace)
-    refs = [ref for item in rendered if (ref := _reference(item, namespace)) and (unready is None or ref in unready)]
+    named = (reference(item, namespace) for item in rendered)  # all of these kinds are namespaced
+    refs = [ref for ref in named if _kind(ref) in _HALTED and ref.name and (unready is None or ref in unready)]
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
     for ref in refs[:_MOST_LOOKS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
@@ -79,14 +81,6 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
 
 def _cause(reason: Reason, message: str, ref: ObjectRef, hint: str) -> Cause:
     return Cause(reason, message, _identity(ref), None, hint)
-
-
-def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef | None:
-    """Name a rendered object of a kind that can be halted; None for any other."""
-    meta, version, kind = item.get("metadata") or {}, item.get("apiVersion") or "", item.get("kind") or ""
-    if (group_of(version), kind) not in (_JOB, _DEPLOYMENT, CLAIM) or not meta.get("name"):
-        return None
-    return ObjectRef(version, kind, meta["name"], meta.get("namespace") or namespace)
 
 
 def _identity(ref: ObjectRef) -> Identity:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import Objects, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import Objects
 from managedchart_operator.waiting.kstatus import needs_waiting
 
 # How many namespaces of a release are looked at, its own included. Each costs two connections while the release is waited for,

@@ -1,9 +1,8 @@
-"""The lifecycle of the AWS VPC CNI chart: adopt what the cloud installed.
+"""The lifecycle of the AWS VPC CNI chart: it adopts the objects that EKS has installed.
 
-EKS brings the CNI's objects without Helm's marks, and Helm refuses to touch objects that it does not own. pre_exec puts
-Helm's ownership marks on those objects that the chart renders and that exist already; the upgrade then takes over the
-fields of their former managers, as every upgrade does. What cannot be taken over (a selector never changes) is found before
-anything is marked.
+EKS installs the CNI's objects without Helm's ownership marks, and Helm refuses to change objects that it does not own. pre_exec
+adds these marks to the objects that the chart renders and that exist already; the upgrade then takes over the fields of their
+former managers, as every upgrade does. What cannot be taken over (a selector is immutable) is found before anything is marked.
 Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`.
 """
 
@@ -21,13 +20,13 @@ from managedchart_operator.reasons import Reason
 
 
 class AwsVpcCni(Lifecycle):
-    """Lets Helm adopt the CNI objects that exist already, whichever release and namespace the spec names."""
+    """Lets Helm adopt the CNI's existing objects for the release and namespace that the spec names."""
 
     async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:
         """Mark the existing objects as the release's own.
 
-        Raises LifecycleError for one that another release owns, HelmError for one that the API server would not let helm
-        change. All are looked at before the first is marked, so that a refusal leaves the cluster as it was.
+        Raises LifecycleError for an object that another release owns, HelmError for one that the API server would not let helm
+        change. All are checked before the first is marked, so a refusal leaves the cluster as it was.
         """
         if context.action is not Action.DEPLOY or context.operation is Operation.RESUME:
             return payload
@@ -44,24 +43,24 @@ class AwsVpcCni(Lifecycle):
         return {**payload, "adopted": adopted}
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Upgrade. A dry run looks past Helm's marks, which it has not put on."""
+        """Upgrade. A dry run has not added Helm's marks, so it ignores that they are missing."""
         await self.uninstall_before_breaking_version(context)
         await context.release.upgrade(take_ownership=context.operation is Operation.DRY_RUN)
         return payload
 
     async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
         """Return the object if it exists and lacks Helm's marks. Raises LifecycleError if another release owns it."""
-        ref = await _reference(context, item)
+        ref = await context.cluster.locate(item, context.release.namespace)
         found = await context.cluster.get(ref)
         if found is None:
             return None
         name, namespace = context.release.name, context.release.namespace
         if other := other_release(found["metadata"], name=name, namespace=namespace):
             raise LifecycleError(
-                f"{ref} belongs to the release {other} already",
+                f"{ref} already belongs to the release {other}",
                 reason=Reason.OBJECT_OWNED,
                 transient=False,
-                hint="uninstall that release, or name it in releaseName and targetNamespace",
+                hint="Uninstall that release, or name it in spec.releaseName and spec.targetNamespace.",
             )
         return None if is_marked(found["metadata"], name=name, namespace=namespace) else ref
 
@@ -69,7 +68,7 @@ class AwsVpcCni(Lifecycle):
 async def _try(
     context: PhaseContext, foreign: Sequence[tuple[ObjectRef, dict[str, Any]]], *, rendered: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Let the API server judge what helm will make of the objects to adopt.
+    """Let the API server validate what helm will make of the objects to adopt.
 
     Raises HelmError, as the upgrade would, for all that are refused, and KubeError when the API server does not answer.
     """
@@ -100,8 +99,8 @@ async def _try(
 def _way_out(ref: ObjectRef) -> str:
     namespace = f" --namespace {ref.namespace}" if ref.namespace else ""
     return (
-        "Set values with which the field stays as it is in the cluster (the chart aws-vpc-cni keeps the selector with "
-        "originalMatchLabels: true), or delete the object first, so that the chart makes it: "
+        "Set values that leave the field as it is in the cluster (the chart aws-vpc-cni keeps the selector with "
+        "originalMatchLabels: true), or delete the object first, and the chart creates it again: "
         f"kubectl delete {ref.kind} {ref.name}{namespace}"
     )
 
@@ -115,10 +114,3 @@ def _with_marks(context: PhaseContext, item: dict[str, Any]) -> dict[str, Any]:
     meta = item["metadata"]
     marked = {part: {**(meta.get(part) or {}), **entries} for part, entries in _marks(context).items()}
     return {**item, "metadata": {**meta, **marked}}
-
-
-async def _reference(context: PhaseContext, item: dict[str, Any]) -> ObjectRef:
-    meta = item["metadata"]
-    namespaced = await context.cluster.namespaced(item["apiVersion"], item["kind"])
-    namespace = (meta.get("namespace") or context.release.namespace) if namespaced else ""
-    return ObjectRef(item["apiVersion"], item["kind"], meta["name"], namespace)

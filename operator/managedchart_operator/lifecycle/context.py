@@ -5,6 +5,7 @@ it outlives the run.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -119,6 +120,9 @@ class Cluster(Protocol):
 
     async def namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind live in a namespace."""
+
+    async def locate(self, rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
+        """Return where a rendered object is, in the default namespace if it names none. Raises KubeError."""
 
 
 class Recorder(Protocol):

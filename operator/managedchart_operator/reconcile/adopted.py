@@ -20,7 +20,6 @@ from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, Unfinished
-from managedchart_operator.waiting.blockers import references
 
 _MARK = ("f:metadata", "f:annotations", f"f:{RELEASE_NAME}")
 # So many objects are looked at side by side; a failure is no reason to load the API server.
@@ -36,7 +35,7 @@ async def adopted_objects(
 
     Raises KubeError where an object cannot be read: then nothing is known of it.
     """
-    refs = await references(objects, namespace, rendered, strict=True)
+    refs = await objects.locate_all(rendered, namespace, strict=True)
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def look(ref: ObjectRef) -> bool:

@@ -14,7 +14,8 @@ from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLI
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import AwaitingReadiness, Hold, InSync, Plan, Run, Wait
+from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
+from managedchart_operator.waiting.proof import AwaitingReadiness
 
 # How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
 FOREIGN_LOCK_SECONDS = 300.0

@@ -10,7 +10,8 @@ Unfinished revisions before the newest are changed too: what they render is dele
 from collections.abc import Iterable
 
 from managedchart_operator.helm.stored_manifest import Edit, Rendered
-from managedchart_operator.kube.objects import ObjectRef, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 

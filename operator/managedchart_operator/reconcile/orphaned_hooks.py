@@ -12,7 +12,6 @@ import logging
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ async def delete_orphaned_hooks(objects: Objects, *, namespace: str, stored: Sto
     except ManifestError as error:
         logger.warning("namespace %s: the hooks of a release cannot be read, so none is deleted: %s", namespace, error)
         return
-    for ref in await references(objects, namespace, hooks):
+    for ref in await objects.locate_all(hooks, namespace):
         found = await objects.get(ref)
         if found is not None and _HOOK in (found["metadata"].get("annotations") or {}) and await objects.delete(ref):
             logger.info("%s, left of a hook, was deleted", ref)

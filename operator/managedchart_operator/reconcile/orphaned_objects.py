@@ -17,10 +17,9 @@ from typing import Any
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import is_kept, marks
 from managedchart_operator.helm.storage import StoredRelease
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reconcile.adopted import made_since, place_of, was_adopted
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
-from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ async def delete_objects_of(
     left = []
     own = {place_of(item, namespace) for each, item in rendered if each.made_since is None}
     for each, item in rendered:
-        for ref in await references(objects, namespace, [item]):
+        for ref in await objects.locate_all([item], namespace):
             if needed.have(ref) or is_kept(item.get("metadata") or {}):
                 continue
             found = await objects.get(ref)
@@ -85,14 +84,12 @@ async def delete_objects_of(
 
 
 class _Places:
-    """Where the objects of a revision are, told from its manifest alone: nothing of it is missed when discovery fails."""
+    """Where the objects of a revision are, by its manifest alone: none is missed when discovery fails."""
 
     def __init__(self, rendered: Iterable[Mapping[str, Any]], namespace: str) -> None:
         self._namespaces: dict[tuple[str, str], set[str]] = {}
-        for item in rendered:
-            meta = item.get("metadata") or {}
-            found = self._namespaces.setdefault((item["kind"], str(meta.get("name"))), set())
-            found.add(meta.get("namespace") or namespace)
+        for ref in (reference(item, namespace) for item in rendered):
+            self._namespaces.setdefault((ref.kind, ref.name), set()).add(ref.namespace)
 
     def have(self, ref: ObjectRef) -> bool:
         """Whether the object may be one of them, whatever its group: some kinds have moved from one to another."""

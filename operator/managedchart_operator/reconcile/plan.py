@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.waiting.proof import AwaitingReadiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,6 @@ class Wait:
     because: str
     gone: bool = False
     """Whether the release is being removed by that operation."""
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitingReadiness:
-    """The newest revision is applied, and was not seen ready. `fail_on_timeout`: it has failed if that does not come."""
-
-    fail_on_timeout: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.shortening import cut
-from managedchart_operator.waiting.blockers import references
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class FieldsOfOthers:
                 if stored is None:
                     return
                 rendered = await asyncio.to_thread(outline, stored.manifest)
-                refs = await references(self.objects, self.namespace, rendered[:MOST_OBJECTS])
+                refs = await self.objects.locate_all(rendered[:MOST_OBJECTS], self.namespace)
                 for ref, metadata in (await self._metadata_of(refs, at=at)).items():
                     if fields := fields_of_others(metadata):
                         self.found[ref] = fields

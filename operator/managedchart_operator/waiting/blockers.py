@@ -1,22 +1,20 @@
-"""What holds up an uninstall.
+"""Names what blocks an uninstall: objects that are marked for deletion and still exist, and whose finalizers hold them.
 
-Purpose: name the objects that are being deleted and do not go, and whose finalizers hold them. Boundary: reads only.
-Invariants: what is named for a person is bounded in requests and time, and leaves out what cannot be read; whether all is gone
-is told of all, or not at all.
+It only reads. What is named is meant for a person: the number of requests and the time are bounded, and objects that cannot be
+read are left out. Whether *all* objects are deleted is answered by `until_gone`.
 Source: Kubernetes documentation, "Finalizers".
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from managedchart_operator.errors import KubeError, UninstallBlockedError
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reasons import Reason
 
-# Enough to see what is wrong; a person looks for the rest with kubectl.
+# Enough to see what is wrong; a person finds the rest with kubectl.
 MAX_LOOKS = 60
 MAX_NAMED = 5
 _LOOK_SECONDS = 5.0
@@ -24,7 +22,7 @@ _LOOK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """An object that is being deleted and is still there."""
+    """An object that is being deleted and still exists."""
 
     ref: ObjectRef
     finalizers: tuple[str, ...]
@@ -36,59 +34,30 @@ class Blocker:
 
 
 def blocked(blockers: list[Blocker], *, text: str = "") -> UninstallBlockedError:
-    """Return the error that names what holds up an uninstall; `text` is helm's own."""
+    """Return the error that names what blocks an uninstall, at least one object; `text` is helm's own."""
     return UninstallBlockedError(
-        f"the uninstall waits for {'; '.join(map(str, blockers))}",
+        f"The uninstall waits for {'; '.join(map(str, blockers))}",
         blocked_by=[blocker.ref.spelled for blocker in blockers],
         text=text,
-        hint="let the controller that owns the finalizer do its work or, if it is gone for good, take the finalizer off",
+        hint=_hint(blockers),
     )
 
 
-async def references(
-    objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]], *, strict: bool = False
-) -> list[ObjectRef]:
-    """Return where the rendered objects of a release are now.
-
-    Kinds that are gone are left out, and so are those that cannot be looked up now: with `strict` these raise KubeError. Of an
-    apiVersion that is no longer served, the one is taken that serves the kind instead.
-    """
-    found = []
-    served: dict[tuple[str, str], tuple[str, bool] | None] = {}
-    for item in rendered:
-        meta = item.get("metadata") or {}
-        with contextlib.suppress(*(() if strict else (KubeError,)), KeyError):
-            kind = (item["apiVersion"], item["kind"])
-            if kind not in served:
-                served[kind] = None
-                served[kind] = await _served(objects, *kind)
-            if (at := served[kind]) is not None:
-                version, namespaced = at
-                where = (meta.get("namespace") or namespace) if namespaced else ""
-                found.append(ObjectRef(version, item["kind"], meta["name"], where))
-    return found
-
-
-async def _served(objects: Objects, api_version: str, kind: str) -> tuple[str, bool] | None:
-    """Return by which apiVersion a kind is served, and whether its objects live in a namespace. Raises KubeError."""
-    try:
-        return api_version, await objects.namespaced(api_version, kind)
-    except KubeError as error:
-        if error.reason is not Reason.KIND_MISSING:
-            raise
-    version = await objects.served_version(api_version, kind)
-    return None if version is None else (version, await objects.namespaced(version, kind))
-
-
-async def still_there(objects: Objects, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
-    """Return those of the objects that are being deleted and are not gone yet, all of them. Raises KubeError."""
-    asked = list(refs)
-    found = await asyncio.gather(*map(objects.get, asked))
-    return [ref for ref, body in zip(asked, found, strict=True) if body and body["metadata"].get("deletionTimestamp")]
+def _hint(blockers: list[Blocker]) -> str:
+    """Advise on the first object, which has a finalizer if any of them has."""
+    first = blockers[0]
+    namespace = ["--namespace", first.ref.namespace] if first.ref.namespace else []
+    what = shlex.join([first.ref.kind, first.ref.name, *namespace])
+    if not first.finalizers:
+        return f"See why it is not deleted yet: kubectl describe {what}"
+    return (
+        "Make sure that the controller that owns the finalizer is running. If it was removed for good, remove the finalizer: "
+        f"""kubectl patch {what} --type=merge --patch '{{"metadata": {{"finalizers": null}}}}'"""
+    )
 
 
 async def find_blockers(objects: Objects, refs: Iterable[ObjectRef]) -> list[Blocker]:
-    """Return those of the objects that are being deleted, the ones held by finalizers first."""
+    """Return those of the objects that are being deleted, the ones with finalizers first."""
     found: list[Blocker] = []
 
     async def look(ref: ObjectRef) -> None:

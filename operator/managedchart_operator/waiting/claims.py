@@ -1,7 +1,7 @@
 """Which PersistentVolumeClaims of a release wait for a pod that the release does not have.
 
 A StorageClass with volumeBindingMode WaitForFirstConsumer binds a claim when a pod that mounts it is scheduled. A claim that
-only a CronJob, a workload of no replicas or a later release mounts stays Pending, and nothing is wrong with it.
+only a CronJob, a workload with no replicas or a later release mounts stays Pending, and nothing is wrong with it.
 Source: Kubernetes documentation, "Storage Classes" (volume binding mode), "Persistent Volumes", "StatefulSets".
 """
 
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.waiting.status_fields import Parts, mapping, mappings
 
 CLAIM = ("", "PersistentVolumeClaim")
 _LATE = "WaitForFirstConsumer"
-# In this annotation classes were named before the field; the API server still reads it.
+# The annotation that named the class before there was a field; the API server still reads it.
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
-# Kinds whose pods run at once, with the field that says how many.
+# Kinds whose pods start at once, with the field for their number.
 _COUNTS = {
     ("", "ReplicationController"): "replicas",
     ("apps", "Deployment"): "replicas",
@@ -35,11 +36,11 @@ class Consumers:
     _named: frozenset[tuple[str, str]]
     """Namespace and name."""
     _numbered: Mapping[tuple[str, str], list[range]]
-    """Namespace, and name up to the number that a StatefulSet gives it."""
+    """Namespace, and name without the number that a StatefulSet appends."""
 
     @classmethod
     def of(cls, rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> Self:
-        """Read them from rendered objects, of which the spec is needed; `namespace` is the release's."""
+        """Read them from rendered objects with their specs; `namespace` is the release's."""
         named: set[tuple[str, str]] = set()
         numbered: defaultdict[tuple[str, str], list[range]] = defaultdict(list)
         for item in rendered:
@@ -62,10 +63,10 @@ class Consumers:
 
 
 async def binds_late(objects: Objects, ref: ObjectRef) -> bool:
-    """Whether a claim's StorageClass waits for a first consumer of it. Raises KubeError."""
+    """Whether a claim's StorageClass binds it only when a pod mounts it. Raises KubeError."""
     parts = Parts.of(await objects.get(ref) or {})
     if parts.spec.get("volumeName"):
-        return False  # it waits for that volume
+        return False  # the claim waits for that volume
     name = parts.spec.get("storageClassName") or mapping(parts.meta.get("annotations")).get(_CLASS_ANNOTATION)
     if not name:
         return False
@@ -78,7 +79,7 @@ def _kind(item: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _mounted(parts: Parts, kind: tuple[str, str]) -> Iterator[str]:
-    """Yield the names of the claims that the pods of an object mount, if it has pods at once."""
+    """Yield the names of the claims that the pods of an object mount, if its pods start at once."""
     if kind == ("", "Pod"):
         pod = parts.spec
     elif (count := _COUNTS.get(kind)) is not None:

@@ -1,10 +1,14 @@
-"""What one watch shows of the objects of a kind in one namespace: how far each of them is, and in which version it was seen."""
+"""What one watch shows of the objects of a kind in one namespace: how far each is, and in which resourceVersion.
+
+`until_ready` opens such a view for each collection that it waits for, and takes from it what is newer than its own reads.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.shared_watch import View
 from managedchart_operator.kube.watch import Change
 from managedchart_operator.waiting.kstatus import (
@@ -15,15 +19,15 @@ from managedchart_operator.waiting.kstatus import (
     readiness,
 )
 
-# Says that it was not its TTL that has deleted a Job: that deletes only what is over.
-_DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it had finished")
+# Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
+_DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
     """What one watch can show: the objects of a kind in one namespace, or one cluster-wide object.
 
-    The latter, since a cluster's CustomResourceDefinitions are many MiB, of which a release has a few.
+    A cluster's CustomResourceDefinitions are many MiB, and a release has only a few of them.
     """
 
     api_version: str
@@ -52,22 +56,22 @@ class Seen:
 
 @dataclass(slots=True)
 class CollectionView(View):
-    """What is known of each object of a collection that has changed after the resourceVersion `since`, by name."""
+    """How far each object is that has changed after the resourceVersion `since`, by name."""
 
     collection: Collection = field(kw_only=True)
     since: int = 0
     seen: dict[str, Seen] = field(default_factory=dict)
     listed: int = 0
-    """The resourceVersion in which the collection was listed, if it was: what is not in `seen` was not there then."""
+    """The resourceVersion in which the collection was listed, or 0: an object that is not in `seen` did not exist then."""
     error: KubeError | None = None
 
     def take(self, change: Change) -> None:
-        """Take in a change, and wake those who wait for it."""
+        """Note a change, and wake those who wait for it."""
         if change.type == "Listed":
             self.seen = {item["metadata"]["name"]: self._seen(item) for item in change.object["items"]}
             self.listed = version_of(change.object)
         else:
-            seen = self._gone if change.type == "DELETED" else self._seen
+            seen = self._deleted if change.type == "DELETED" else self._seen
             self.seen[change.object["metadata"]["name"]] = seen(change.object)
         self.tell()
 
@@ -75,8 +79,8 @@ class CollectionView(View):
         kind = self.collection
         return Seen(version_of(body), readiness(body, api_version=kind.api_version, kind=kind.kind))
 
-    def _gone(self, body: dict[str, Any]) -> Seen:
-        """A Job shows as what came of it: it may be over and deleted before anybody has looked."""
+    def _deleted(self, body: dict[str, Any]) -> Seen:
+        """Return how far a deleted object was. A Job may have finished and been deleted before it was read."""
         kind = self.collection
         ended = came_of(body, api_version=kind.api_version, kind=kind.kind)
         is_job = (group_of(kind.api_version), kind.kind) == ("batch", "Job")

@@ -1,9 +1,8 @@
-"""Tells whether objects have others that hang on them, and that a removal has to wait for.
+"""Whether objects have dependents, such as pods, that an uninstall has to wait for.
 
-Purpose: a deletion in the foreground lets the garbage collector visit each object twice, whether anything hangs on it or not,
-and by default that collector makes 20 requests a second for the whole cluster; so it is worth to ask for it only where pods
-are to be waited for. Boundary: looks, deletes nothing. Invariant: in doubt, and for kinds that are not known here, there are
-dependents.
+A deletion in the foreground makes the garbage collector visit each object twice, with or without dependents, and by default
+that collector makes 20 requests a second for the whole cluster. So it is worth asking for only where pods have to end. This
+only reads. In doubt, and for kinds that are not listed here, there are dependents.
 Source: Kubernetes documentation, "Garbage collection"; kube-controller-manager --kube-api-qps.
 """
 
@@ -11,16 +10,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import Objects, reference
 
-# Where the API server tells how many pods there are. A Job keeps those that have ended, which its status does not count.
+# The status field with the number of pods. A Job keeps pods that have ended, which its status does not count.
 _COUNTS = {
     ("apps/v1", "Deployment"): "replicas",
     ("apps/v1", "ReplicaSet"): "replicas",
     ("apps/v1", "StatefulSet"): "replicas",
     ("apps/v1", "DaemonSet"): "currentNumberScheduled",
 }
-# What Kubernetes itself defines in these groups owns nothing that one would wait for, but for the kinds of the second line.
+# What Kubernetes itself defines in these groups owns nothing that has to end first, except for _KINDS_WITH.
 _GROUPS_WITHOUT = frozenset(
     {
         "",
@@ -42,28 +42,26 @@ _KINDS_WITH = frozenset({"Pod", "ReplicationController", "Namespace"})
 
 
 async def have_dependents(objects: Objects, namespace: str, rendered: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether pods, or what is not known, hang on any of a release's objects. Raises nothing except when cancelled."""
+    """Whether any of a release's objects has dependents. Raises nothing except when cancelled."""
     for item in rendered:
         version, kind = item.get("apiVersion", ""), item.get("kind", "")
         field = _COUNTS.get((version, kind))
         if field is not None:
             if await _count(objects, item, namespace, field):
                 return True
-        elif kind in _KINDS_WITH or (version.rpartition("/")[0] not in _GROUPS_WITHOUT):
+        elif kind in _KINDS_WITH or group_of(version) not in _GROUPS_WITHOUT:
             return True
     return False
 
 
 async def _count(objects: Objects, item: Mapping[str, Any], namespace: str, field: str) -> int:
-    meta = item.get("metadata") or {}
-    ref = ObjectRef(item["apiVersion"], item["kind"], meta.get("name") or "", meta.get("namespace") or namespace)
     try:
-        found = await objects.get(ref)
+        found = await objects.get(reference(item, namespace))  # all of these kinds are namespaced
     except KubeError:
         return 1
     if found is None:
         return 0
     status = found.get("status") or {}
-    # Its controller may not have seen yet what is asked for.
+    # Its controller may not have seen the current spec yet.
     behind = status.get("observedGeneration", 0) < found["metadata"].get("generation", 0)
     return 1 if behind else int(status.get(field) or 0)

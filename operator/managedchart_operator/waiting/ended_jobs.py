@@ -1,7 +1,7 @@
-"""What came of a Job that its TTL has deleted before anybody looked.
+"""Whether a Job succeeded that its TTL has deleted before it was read.
 
-With `ttlSecondsAfterFinished` Kubernetes deletes a Job once it is over, whether it has succeeded or failed. Its Events outlive
-it: the job controller writes one with the verdict, just after the condition from which the TTL counts.
+With `ttlSecondsAfterFinished` Kubernetes deletes a Job once it has finished, whether it succeeded or failed. Its Events outlive
+it: the job controller writes one with the result, just after the condition from which the TTL counts.
 Source: Kubernetes documentation, "TTL-after-finished Controller"; kube-controller-manager 1.37 (pkg/controller/job), and
 batch/v1 for the reasons.
 """
@@ -13,8 +13,9 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.events import is_older
-from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.shortening import one_line
 from managedchart_operator.waiting.kstatus import Readiness, State
@@ -28,21 +29,21 @@ _COMPLETED = "Completed"
 _FAILURES = frozenset(
     {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"}
 )
-FINISHED = Readiness(State.CURRENT, "Job was deleted after it had finished")
+FINISHED = Readiness(State.CURRENT, "Job was deleted after it finished")
 
 
 def expires(rendered: Mapping[str, Any]) -> bool:
-    """Whether a rendered object is a Job that Kubernetes deletes once it is over."""
+    """Whether a rendered object is a Job that Kubernetes deletes once it has finished."""
     if (group_of(str(rendered.get("apiVersion") or "")), rendered.get("kind")) != ("batch", "Job"):
         return False
     return mapping(rendered.get("spec")).get("ttlSecondsAfterFinished") is not None
 
 
 async def verdict_on(client: KubeClient, objects: Objects, ref: ObjectRef, *, since: datetime) -> Readiness:
-    """Return what the Events since then show of a Job that its TTL has deleted; if they show nothing, it has succeeded.
+    """Return the result of a Job that its TTL has deleted, by its Events since then; without such an Event it has succeeded.
 
-    Helm has applied the Job, so it was there, and the TTL deletes only what is over. Waits a moment for the Event. Never raises
-    except for a cancel.
+    Helm has applied the Job, so it existed, and the TTL deletes only a Job that has finished. Waits a moment for the Event.
+    Never raises except when cancelled.
     """
     fields = f"involvedObject.kind=Job,involvedObject.name={ref.name}"
     try:

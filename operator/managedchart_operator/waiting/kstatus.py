@@ -1,13 +1,13 @@
-"""Is an object ready, as kstatus sees it?
+"""Whether an object is ready, by the rules of kstatus.
 
-Purpose: the judgement by which helm's own `--wait` ends, over one object as the API server has it. Boundary: pure; fetching and
-watching is `until_ready`'s. Invariants: what helm takes for ready is ready here; a status of any form, as a
-foreign controller may write it, raises nothing.
+These are the rules by which helm's own `--wait` ends, applied to one object as the API server has it. This is pure;
+`until_ready` reads and watches. What helm treats as ready is ready here. A status of any form, as any controller may write it,
+raises nothing.
 
-Source: kstatus (fluxcd/cli-utils 1.2, pkg/kstatus/status), which helm 4.3 waits by, with helm's two changes: a Job is ready
-when it is complete, and a paused Deployment is not waited for. In two cases helm's wait can never succeed, and it differs here:
-a suspended Job and the old pods of a DaemonSet with the update strategy OnDelete are not waited for, and a status field of
-another type than kstatus expects is read as what its writer means (a number as text), or says nothing.
+Source: kstatus (fluxcd/cli-utils 1.2, pkg/kstatus/status), which helm 4.3 uses, with helm's two changes: a Job is ready when it
+is complete, and a paused Deployment is ready. Where helm's wait can never succeed this differs: a suspended Job is ready; the
+old pods of a DaemonSet with the update strategy OnDelete do not count; and a status field of another type than kstatus expects
+is read as its writer means it (a number as text), or ignored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from managedchart_operator.kube.objects import group_of
+from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number, number_or
 
 
@@ -31,22 +31,22 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """A state, and what of the object's status it stands for."""
+    """A state, and what the object's status says about it."""
 
     state: State
     message: str
 
     @property
     def settled(self) -> bool:
-        """Whether waiting is over: it is ready, or has failed for good."""
+        """Whether there is nothing more to wait for: it is ready, or has finally failed."""
         return self.state in (State.CURRENT, State.FAILED)
 
 
 NOT_FOUND = Readiness(State.NOT_FOUND, "Resource not found")
-# A Deployment without a deadline has no condition Progressing that could be waited for.
+# A Deployment without a deadline has no condition Progressing to wait for.
 _NO_DEADLINE = 2**31 - 1
 
-# Kinds that are ready as soon as they are there: no controller reports on them, or kstatus does not look at what it reports.
+# Kinds that are ready as soon as they exist: no controller reports on them, or kstatus ignores its report.
 ALWAYS_READY = frozenset(
     {
         ("", "ConfigMap"),
@@ -72,7 +72,7 @@ ALWAYS_READY = frozenset(
 )
 
 
-# Kinds whose spec says whether they are waited for, or whether another object is: a claim waits for a pod that mounts it.
+# Kinds whose spec decides whether they, or another object, need waiting: a claim waits for a pod that mounts it.
 SPEC_TELLS = frozenset(
     {"DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "ReplicationController", "Service", "StatefulSet"}
 )
@@ -92,11 +92,11 @@ def needs_waiting(rendered: Mapping[str, Any]) -> bool:
 
 
 def readiness(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness:
-    """Judge an object; of a list's item the kind is not told in itself. Never raises."""
+    """Return how far an object is; the items of a list do not name their kind themselves. Never raises."""
     parts = Parts.of(found)
     judge = _JUDGES.get((group_of(api_version), kind))
     if judge is _job and (ended := _ended(parts)):
-        return ended  # whatever becomes of it afterwards: by its TTL it is deleted
+        return ended  # also while its TTL deletes it
     if parts.meta.get("deletionTimestamp"):
         return Readiness(State.TERMINATING, "Resource scheduled for deletion")
     generation, seen = number(parts.meta.get("generation")), number(parts.status.get("observedGeneration"))
@@ -169,7 +169,7 @@ def _daemon_set(parts: Parts) -> Readiness:
         "Ready": "numberReady",
     }
     if mapping(parts.spec.get("updateStrategy")).get("type") == "OnDelete":
-        del fields["Updated"]  # somebody deletes the old pods by hand
+        del fields["Updated"]  # a person deletes the old pods
     for name, field in fields.items():
         if problem := _missing(name, parts.count(field), wanted):
             return _waiting(problem)
@@ -190,7 +190,7 @@ def _replica_set(parts: Parts) -> Readiness:
 
 
 def came_of(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness | None:
-    """Return what came of a Job that is over, which nothing changes any more; None for any other object. Never raises."""
+    """Return the final state of a Job that has finished; None for any other object. Never raises."""
     return _ended(Parts.of(found)) if (group_of(api_version), kind) == ("batch", "Job") else None
 
 
@@ -223,7 +223,7 @@ def _pod(parts: Parts) -> Readiness:
                 return Readiness(State.FAILED, f"Containers in CrashLoop state: {names}")
             return _waiting("Pod is running but is not Ready")
         case "Pending":
-            # kstatus takes one that finds no node for 15 s for failed; a node may come, so here it is waited for.
+            # To kstatus a pod that finds no node within 15 s has failed; here not, since a node may be added.
             return _waiting("Pod is in the Pending phase")
         case _:
             return _waiting("Pod phase not available")
@@ -264,7 +264,7 @@ def _budget(_: Parts) -> Readiness:
 
 
 def _by_ready_condition(parts: Parts) -> Readiness:
-    """Judge a kind that kstatus does not know: by its condition Ready, where it has one."""
+    """Return how far an object of any other kind is, by its condition Ready if it has one."""
     for condition in parts.conditions:
         if condition.type == "Ready" and condition.true:
             break

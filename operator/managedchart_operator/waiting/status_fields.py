@@ -1,8 +1,8 @@
 """The status fields that show how far an object is, whatever type their writer gives them.
 
-The API server holds built-in kinds to their types. The status of a custom resource may have any form: Argo Rollouts writes its
-observedGeneration as text, others a condition's status as a boolean. What means a number or a truth value is read as one; what
-is of any other type says nothing. Nothing here raises.
+The API server enforces the types of built-in kinds. The status of a custom resource may have any form: Argo Rollouts writes its
+observedGeneration as text, others a condition's status as a boolean. What means a number or a truth value is read as one;
+anything of another type is ignored. Nothing here raises.
 """
 
 import re
@@ -20,13 +20,13 @@ class Condition:
 
     type: str = ""
     status: str = ""
-    """True, False or Unknown, as Kubernetes writes them; anything else says nothing."""
+    """True, False or Unknown, as Kubernetes writes them; anything else is ignored."""
     reason: str = ""
     message: str = ""
 
     @property
     def true(self) -> bool:
-        """Whether it holds."""
+        """Whether its status is True."""
         return self.status == "True"
 
 
@@ -53,13 +53,13 @@ class Parts:
 
     @property
     def conditions(self) -> list[Condition]:
-        """The conditions of the status; what is not one is left out."""
+        """The conditions of the status, without items that are not conditions."""
         texts = ("type", "status", "reason", "message")
         items = mappings(self.status.get("conditions"))
         return [Condition(*(_text(item.get(name)) for name in texts)) for item in items]
 
     def condition(self, kind: str) -> Condition:
-        """Return the last condition of a type, or one that says nothing."""
+        """Return the last condition of a type, or an empty one."""
         return next((each for each in reversed(self.conditions) if each.type == kind), Condition())
 
 
@@ -74,7 +74,7 @@ def mappings(values: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def number(value: Any) -> int | None:
-    """Return a whole number, also one that is written as text; None for anything else."""
+    """Return a whole number, also if it is written as text; None for anything else."""
     match value:
         case bool():
             return None

@@ -1,12 +1,13 @@
 """Waits until the objects of a release are ready, for many releases at once.
 
-Purpose: what `helm --wait` does with a process, two lists and two watches of its own for each release, for all releases
-together: helm ends when its objects are applied, and no memory and no slot is held while pods start. Boundary: judges by
-`readiness`; how long to wait, and what a failure means, is the caller's. Invariants: nothing that is older than the end of helm
-counts (each object is read once after that, and what the watch shows must not be older); an object that was ready or has failed
-stays so when it is deleted; the watches of a kind are shared, and closed soon after their last use.
+`helm --wait` takes a process, two lists and two watches for each release. Here helm ends when its objects are applied, and no
+memory and no slot is held while pods start. Whether an object is ready is decided by `kstatus`; how long to wait, and what a
+failure means, by the caller. Nothing that is older than the end of helm counts: each object is read once after that, and what
+the watch shows must not be older. An object that was ready or has failed stays so when it is deleted. The watches of a kind are
+shared, and closed soon after their last use.
 
-Source: helm's `--wait`, https://helm.sh/docs/topics/advanced; the memory of waiting processes is what bounds installs at once.
+Source: helm's `--wait`, https://helm.sh/docs/topics/advanced; the memory of waiting processes bounds how many installs run at
+once.
 """
 
 import asyncio
@@ -14,14 +15,15 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.kube.shared_watch import Views
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.reasons import Reason
@@ -34,17 +36,18 @@ from managedchart_operator.waiting.kstatus import (
     State,
     readiness,
 )
+from managedchart_operator.waiting.proof import NotReady, UnreadyObject
 
-# What a run that waits takes, mostly for the connections of its watches: 430 KiB were measured with each release in a namespace
-# of its own. Beyond this many the API server would have more watches of ours than a cluster of 1,000 nodes makes.
+# The memory of a run that waits, mostly for the connections of its watches: 430 KiB were measured with each release in a
+# namespace of its own. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
 WAITING_BYTES = 1024 * 1024
 MOST_WAITING = 1000
 
-# Of a kind with more objects than this in one namespace the collection is listed once instead of each object read.
+# With more objects of a kind than this in one namespace, the collection is listed once instead of each object read.
 _READ_SINGLY = 3
-# How long to wait before an API server that did not answer is asked again.
+# Pause before the next request to an API server that did not answer.
 _RETRY_SECONDS = 1.0
-# An API server that has just started refuses everybody for a moment; a right that is missing for longer is missing.
+# An API server that has just started refuses everybody for a moment; a permission that is missing for longer is missing.
 _FORBIDDEN_SECONDS = 10.0
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
@@ -54,7 +57,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """What the manifest says about the objects that are waited for."""
+    """What the manifest says about the objects that the wait is for."""
 
     consumers: Consumers
     expiring: frozenset[ObjectRef]
@@ -63,7 +66,7 @@ class _Rendered:
 
 @dataclass(slots=True)
 class ReadyWait:
-    """One wait for the objects of one release. `states` tells at any time how far each is."""
+    """One wait for the objects of one release. `states` shows at any time how far each is."""
 
     states: dict[ObjectRef, Readiness]
     _client: KubeClient
@@ -73,13 +76,13 @@ class ReadyWait:
     _since: datetime
     _ends_early: bool
     _versions: dict[ObjectRef, int] = field(default_factory=dict)
-    """The resourceVersion in which each was read: what is older says nothing."""
+    """The resourceVersion in which each was read: anything older does not count."""
     _looked_into: set[ObjectRef] = field(default_factory=set)
     _excused: set[ObjectRef] = field(default_factory=set)
-    """Claims that nobody is to wait for."""
+    """Claims that the wait passes over."""
 
     async def until_settled(self) -> None:
-        """Return when each object is ready or has failed for good. Raises KubeError for what waiting does not heal."""
+        """Return when each object is ready or has finally failed. Raises KubeError for what does not heal with time."""
         for ref in list(self.states):  # one after another: each kind is looked up once
             await _patiently(partial(self._place, ref))
         await self._read_all(self.states)
@@ -91,14 +94,14 @@ class ReadyWait:
         async with contextlib.AsyncExitStack() as stack:
             views = []
             for collection, refs in _by_collection(waiting).items():
-                # Not after a list: a namespace may hold thousands that are of no concern here.
+                # Without a list before: a namespace may hold thousands of other objects.
                 since = min(self._versions.get(ref, 0) for ref in refs)
                 view = await stack.enter_async_context(
                     self._views.use(collection, partial(CollectionView, collection=collection, since=since))
                 )
                 stack.enter_context(view.waking(woken))
                 views.append((view, refs))
-                # Others opened it, for what was read later: whether these have changed in between it does not tell.
+                # Another wait opened it after a later read, so it does not show what has changed in between.
                 await self._read_all(ref for ref in refs if self._versions.get(ref, 0) < view.since)
             while True:
                 woken.clear()
@@ -109,25 +112,25 @@ class ReadyWait:
                     return
                 await woken.wait()
 
-    async def within(self, seconds: float) -> str:
-        """Wait for at most so many seconds; return "" when all are ready, else which are not, in helm's words.
+    async def within(self, seconds: float) -> NotReady | None:
+        """Wait for at most so many seconds; return None when all objects are ready, else which ones are not.
 
-        Raises KubeError for what waiting does not heal.
+        Raises KubeError for what does not heal with time.
         """
-        told = []
+        timed_out = False
         try:
             async with asyncio.timeout(seconds):
                 await self.until_settled()
         except TimeoutError:
-            told = ["context deadline exceeded"]
-        # Of what could still have become ready when a failed Job ended the wait nothing is known.
-        wanted = self._failed_jobs() if not told and self._waiting() else self.states
-        unready = [
-            f"resource {ref.kind}/{ref.namespace}/{ref.name} not ready. status: {found.state}, message: {found.message}"
+            timed_out = True
+        # If a failed Job ended the wait, the others could still have become ready, so they are not named.
+        named = self._failed_jobs() if not timed_out and self._waiting() else self.states
+        unready = tuple(
+            UnreadyObject(ref, found)
             for ref, found in self.states.items()
-            if ref in wanted and found.state is not State.CURRENT
-        ]
-        return "\n".join(unready + told) if unready else ""
+            if ref in named and found.state is not State.CURRENT
+        )
+        return NotReady(unready, timed_out=timed_out) if unready else None
 
     @property
     def unready(self) -> frozenset[ObjectRef]:
@@ -138,7 +141,7 @@ class ReadyWait:
         return [ref for ref, state in self.states.items() if not state.settled]
 
     def _failed_jobs(self) -> list[ObjectRef]:
-        """The Jobs that have failed; of all that can fail only they cannot recover."""
+        """The Jobs that have failed; everything else that can fail may recover."""
         failed = [ref for ref, state in self.states.items() if state.state is State.FAILED]
         return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
 
@@ -146,7 +149,7 @@ class ReadyWait:
         return not self._waiting() or (self._ends_early and bool(self._failed_jobs()))
 
     async def _look_into(self) -> None:
-        """Find out what the states of some objects stand for, each once: a Job that is gone, a claim that nobody mounts."""
+        """Find out what the states of some objects mean, each once: a deleted Job, a claim that no pod mounts."""
         async with asyncio.TaskGroup() as group:
             for ref in self._waiting():
                 if ref in self._looked_into:
@@ -163,14 +166,14 @@ class ReadyWait:
         self._set(job, await verdict_on(self._client, self._objects, job, since=self._since))
 
     async def _look_at_class(self, claim: ObjectRef) -> None:
-        # A StorageClass that may not be read may as well bind at once: then the claim is waited for.
+        # A StorageClass that cannot be read may bind at once, so the wait includes the claim.
         with contextlib.suppress(KubeError):
             if await _patiently(partial(binds_late, self._objects, claim)):
                 self._excused.add(claim)
                 self._set(claim, self.states[claim])
 
     def _set(self, ref: ObjectRef, found: Readiness) -> None:
-        """Take in how far an object is. One that was ready, or has failed, is not less so when it is deleted."""
+        """Note how far an object is. One that was ready, or has failed, stays so when it is deleted."""
         if found.state in (State.NOT_FOUND, State.TERMINATING) and self.states[ref].settled:
             return
         if found.state is State.IN_PROGRESS and ref in self._excused:
@@ -178,9 +181,10 @@ class ReadyWait:
         self.states[ref] = found
 
     async def _place(self, ref: ObjectRef) -> None:
-        """Take the namespace off a reference to a kind that has none."""
-        if not await self._objects.namespaced(ref.api_version, ref.kind):
-            self.states[replace(ref, namespace="")] = self.states.pop(ref)
+        """Replace a reference by the one that the API server has."""
+        resolved = await self._objects.resolve(ref)
+        if resolved != ref:
+            self.states[resolved] = self.states.pop(ref)
 
     async def _read_all(self, wanted: Iterable[ObjectRef]) -> None:
         readings: list[Callable[[], Awaitable[None]]] = []
@@ -190,7 +194,7 @@ class ReadyWait:
             else:
                 readings += [partial(self._read, ref) for ref in refs]
         try:
-            # Not gather, which leaves the others to themselves when one has failed.
+            # Not gather, which leaves the others running when one has failed.
             async with asyncio.TaskGroup() as group:
                 for reading in readings:
                     group.create_task(_patiently(reading))
@@ -227,7 +231,7 @@ class ReadyWaits:
 
     def __init__(self, client: KubeClient, objects: Objects, *, at_once: int) -> None:
         self.places = asyncio.Semaphore(at_once)
-        """To be held by each run that may wait: so many at once, by memory."""
+        """Held by each run that may wait; memory bounds how many do at once."""
         self._client = client
         self._objects = objects
         self._views: Views[Collection, CollectionView] = Views(
@@ -244,17 +248,17 @@ class ReadyWaits:
     ) -> ReadyWait:
         """Return a wait for objects of a release in a namespace; it has not begun.
 
-        Of `rendered`, apiVersion, kind and metadata count, and of the kinds in SPEC_TELLS the spec. Events from before `since`
-        do not. If it `ends_early`, it is over as soon as a Job has failed.
+        Of `rendered` it uses apiVersion, kind and metadata, and the spec for the kinds in SPEC_TELLS. Events from before
+        `since` do not count. A wait that `ends_early` is over as soon as a Job has failed.
         """
-        unknown = Readiness(State.IN_PROGRESS, "not looked at yet")
-        waited_for = {_reference(item, namespace): item for item in rendered}
-        told = _Rendered(
+        unknown = Readiness(State.IN_PROGRESS, "Not read yet")
+        waited_for = {reference(item, namespace): item for item in rendered}
+        known = _Rendered(
             Consumers.of(waited_for.values(), namespace=namespace),
             frozenset(ref for ref, item in waited_for.items() if expires(item)),
         )
         states = dict.fromkeys(waited_for, unknown)
-        return ReadyWait(states, self._client, self._objects, self._views, told, since, ends_early)
+        return ReadyWait(states, self._client, self._objects, self._views, known, since, ends_early)
 
     async def close(self) -> None:
         """Close the watches that linger."""
@@ -273,7 +277,7 @@ class ReadyWaits:
 
 
 async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """Read until the API server answers. Raises KubeError for what waiting does not heal."""
+    """Read until the API server answers. Raises KubeError for what does not heal with time."""
     began = time.monotonic()
     while True:
         try:
@@ -286,16 +290,8 @@ async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
 
 
 def waits_for(memory: int) -> int:
-    """Return how many releases may be waited for at once in so many bytes of memory."""
+    """Return how many runs may wait at once in so many bytes of memory."""
     return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
-
-
-def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef:
-    """Name a rendered object, as if its kind were namespaced."""
-    meta = item.get("metadata") or {}
-    return ObjectRef(
-        item.get("apiVersion") or "", item["kind"], meta.get("name") or "", meta.get("namespace") or namespace
-    )
 
 
 def _is_claim(ref: ObjectRef) -> bool:

@@ -124,14 +124,15 @@ def test_what_nobody_knows_is_told_in_helm_s_last_line_and_tried_again() -> None
     assert error.text == "one\ntwo and three"
 
 
-def test_silence_is_told_with_the_exit_code() -> None:
-    assert classify("", exit_code=3, command="rollback").message == "helm rollback failed without a word (exit code 3)"
+def test_without_output_the_exit_code_is_named() -> None:
+    error = classify("", exit_code=3, command="rollback")
+    assert error.message == "helm rollback failed without any error output (exit code 3)"
 
 
 def test_a_killed_helm_is_told_by_its_signal() -> None:
     """What it had said before does not matter: a kill is no error of the chart."""
     error = classify("Error: values don't meet", exit_code=-9, command="upgrade")
-    assert error.message == "helm upgrade was killed by SIGKILL before it had finished"
+    assert error.message == "helm upgrade was killed by SIGKILL before it finished"
     assert error.hint
     assert error.exit_code == -9
     assert "SIGTERM" in classify("", exit_code=-15, command="pull").message

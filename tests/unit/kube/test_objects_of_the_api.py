@@ -223,7 +223,7 @@ async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: Kube
     with pytest.raises(KubeError) as refused:
         await objects.get(ObjectRef("example.org/v1", "Widget", "w"))
     assert refused.value.reason is Reason.KIND_MISSING
-    assert refused.value.message == "the API server knows no kind Widget of example.org/v1"
+    assert refused.value.message == "The API server does not serve kind Widget of example.org/v1"
     assert refused.value.transient, "the definition may be on its way"
 
 

@@ -11,7 +11,7 @@ from managedchart_operator.api.spec import Action, ChartSource, ManagedChartSpec
 from managedchart_operator.api.status import FailureEvent, Phase
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import KubeError, OperatorError
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation, PhaseContext
 
 CLUSTER_WIDE = frozenset({"ClusterRole", "CustomResourceDefinition"})
@@ -84,6 +84,8 @@ class FakeRelease:
 @dataclass
 class FakeCluster:
     """Objects in memory; `refuses` has the error of a tried apply, by object."""
+
+    locate, resolve = Objects.locate, Objects.resolve
 
     objects: dict[ObjectRef, dict[str, Any]] = field(default_factory=dict)
     refuses: dict[ObjectRef, KubeError] = field(default_factory=dict)

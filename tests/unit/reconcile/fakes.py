@@ -9,7 +9,7 @@ from typing import Any
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
@@ -91,6 +91,8 @@ class FakeApi:
 
 class FakeObjects:
     """The objects in the namespace `apps` by name, whatever their kind, with their annotations."""
+
+    locate_all = Objects.locate_all
 
     def __init__(self, held: Mapping[str, dict[str, str]], *, created: str = "") -> None:
         self.held = dict(held)

@@ -7,7 +7,7 @@ import pytest
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import Revision, StoredRelease
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.adopted import adopted_objects, made_since, was_adopted
 from managedchart_operator.reconcile.release_storage import Unfinished
 from unit.reconcile.fakes import unavailable
@@ -56,6 +56,8 @@ def test_without_the_revisions_time_everything_may_be_adopted() -> None:
 
 class Held:
     """Objects by name; `error` is what reading them raises."""
+
+    locate_all = Objects.locate_all
 
     def __init__(self, error: KubeError | None = None, **held: dict[str, Any]) -> None:
         self.held = held

@@ -13,7 +13,8 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.decide import FOREIGN_LOCK_SECONDS, Desired, Observed, decide
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import AwaitingReadiness, Hold, InSync, Plan, Run, Wait
+from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
+from managedchart_operator.waiting.proof import AwaitingReadiness
 
 NOW = 1_000_000.0
 UID = "uid-1"

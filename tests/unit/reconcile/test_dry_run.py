@@ -8,13 +8,15 @@ import pytest
 
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
 
 
 class FakeObjects:
     """Refuses objects by name, with the API server's sentences; an empty sentence means that it does not answer."""
+
+    locate, resolve = Objects.locate, Objects.resolve
 
     def __init__(self, **refusals: str) -> None:
         self._refusals = refusals
@@ -86,7 +88,7 @@ async def test_an_api_server_that_does_not_answer_is_no_refusal() -> None:
 
 async def test_an_object_without_a_name_is_told() -> None:
     nameless = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "job-"}}
-    with pytest.raises(LifecycleError, match="a Job of the chart has no name") as raised:
+    with pytest.raises(LifecycleError, match="A Job of the chart has no name") as raised:
         await trial(FakeObjects()).judge([nameless])
     assert not raised.value.transient
 
@@ -126,6 +128,6 @@ def test_what_is_tried_is_what_helm_would_send() -> None:
     ids=["no YAML", "too many objects", "no JSON", "a list", "no text", "too many values"],
 )
 def test_a_dry_run_that_cannot_be_read_is_told(output: HelmOutput) -> None:
-    with pytest.raises(HelmError, match="helm's dry run cannot be read") as raised:
+    with pytest.raises(HelmError, match="The output of helm's dry run cannot be read") as raised:
         rendered_objects(output)
     assert not raised.value.transient

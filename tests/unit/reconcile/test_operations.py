@@ -17,6 +17,7 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL, decode
+from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.journal import Journal
@@ -92,6 +93,8 @@ class FakeHelm:
 class TerminatingObjects:
     """All objects are being deleted and do not go; a Deployment still has a pod."""
 
+    locate_all = Objects.locate_all
+
     async def namespaced(self, *_: Any) -> bool:
         return True
 
@@ -153,6 +156,8 @@ class UnreadableSecrets(FakeSecrets):
 
 class NoObjects:
     """Nothing is there."""
+
+    locate_all = Objects.locate_all
 
     async def namespaced(self, *_: Any) -> bool:
         return True
@@ -261,7 +266,7 @@ async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
     """Otherwise nothing about the release could be decided, and its deletion would never begin."""
     secrets = UnreadableSecrets()
     secrets.labels = {**secrets.secret["metadata"]["labels"], ATTEMPT_LABEL: "1.carriedover"}
-    release = release_over(secrets)
+    release = release_over(secrets, objects=NoObjects())
     await release.storage.observe()
     assert not await rollback_is_ours(release.storage)
 
@@ -278,7 +283,7 @@ async def test_a_rollback_forces_conflicts_where_helm_allows_it(apply_method: st
     packed = base64.b64encode(gzip.compress(json.dumps(document).encode()))
     secrets.secret["data"]["release"] = base64.b64encode(packed).decode()
     helm = FakeHelm(secrets)
-    release = release_over(secrets, helm=helm)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
     [revision] = await release.storage.observe()
     await rollback(release, revision)
     assert ("--force-conflicts" in helm.asked) is forced
@@ -288,7 +293,7 @@ async def test_a_rollback_to_what_only_helm_can_read_is_left_to_helm() -> None:
     secrets = FakeSecrets()
     secrets.secret["data"]["release"] = "unreadable"
     helm = FakeHelm(secrets)
-    release = release_over(secrets, helm=helm)
+    release = release_over(secrets, helm=helm, objects=NoObjects())
     [revision] = await release.storage.observe()
     await rollback(release, revision)
     assert helm.asked[0] == "rollback"

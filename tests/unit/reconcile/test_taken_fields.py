@@ -8,7 +8,7 @@ import pytest
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.storage import StoredRelease
 from managedchart_operator.kube.field_owners import Manager, OwnedField
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import taken_fields
 from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, TakenField, describe
@@ -25,6 +25,8 @@ def managed(name: str, *managers: str) -> dict[str, Any]:
 
 class FakeObjects:
     """Objects by name, whatever their kind and namespace; takes down what is read, and how."""
+
+    locate_all = Objects.locate_all
 
     def __init__(self, **objects: dict[str, Any]) -> None:
         self.objects = objects

@@ -20,6 +20,7 @@ from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.namespaces import NamespaceState
+from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.journal import Journal
@@ -204,6 +205,8 @@ class FakeCluster:
     def __init__(self) -> None:
         self.namespace = NamespaceState.ACTIVE
         self.objects: dict[str, dict[str, Any]] = {}
+
+    locate, locate_all, resolve = Objects.locate, Objects.locate_all, Objects.resolve
 
     async def state(self, _: str) -> NamespaceState:
         """How every namespace stands."""

@@ -1,4 +1,4 @@
-"""Whether all is gone: told of every object, or not at all."""
+"""What blocks an uninstall is named, with the command that helps."""
 
 from typing import Any, cast
 
@@ -7,70 +7,69 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.waiting.blockers import MAX_LOOKS, references, still_there
+from managedchart_operator.waiting.blockers import MAX_LOOKS, MAX_NAMED, Blocker, blocked, find_blockers
 
 
 class FakeObjects:
-    """Objects by name: being deleted, kept, or refused."""
+    """Every object is being deleted, some with a finalizer; `kept` is not, `missing` does not exist, `refused` is not shown."""
 
-    def __init__(self, **objects: str) -> None:
-        self.objects = objects
+    def __init__(self, *held: str) -> None:
+        self.held = held
+        self.asked = 0
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
-        match self.objects.get(ref.name):
-            case "going":
-                return {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+        self.asked += 1
+        match ref.name:
+            case "missing":
+                return None
             case "kept":
                 return {"metadata": {}}
             case "refused":
                 raise KubeError("no", reason=Reason.FORBIDDEN, transient=True, status=403)
-        return None
+        finalizers = ["example.com/held"] if ref.name in self.held else []
+        return {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers}}
 
 
 def refs(*names: str) -> list[ObjectRef]:
     return [ObjectRef("v1", "ConfigMap", name, "apps") for name in names]
 
 
-async def test_each_object_is_looked_at_however_many_there_are() -> None:
-    """A release may have hundreds; the last one counts like the first."""
-    names = [f"n{number}" for number in range(MAX_LOOKS)]
-    objects = cast("Any", FakeObjects(last="going", kept="kept"))
-    assert await still_there(objects, refs(*names, "kept", "last")) == refs("last")
+async def named(objects: FakeObjects, *names: str) -> list[str]:
+    return [blocker.ref.name for blocker in await find_blockers(cast("Any", objects), refs(*names))]
 
 
-async def test_what_may_not_be_read_is_not_taken_for_gone() -> None:
-    with pytest.raises(KubeError):
-        await still_there(cast("Any", FakeObjects(a="refused")), refs("a"))
+async def test_objects_with_finalizers_are_named_first() -> None:
+    assert await named(FakeObjects("z"), "missing", "a", "kept", "refused", "z") == ["z", "a"]
 
 
-class FakeKinds:
-    """A cluster that knows ConfigMaps, Gadgets under another version, cluster-wide, and no Widgets."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    async def namespaced(self, version: str, kind: str) -> bool:
-        self.asked += 1
-        if (version, kind) not in {("v1", "ConfigMap"), ("x/v2", "Gadget")}:
-            raise KubeError("no kind", reason=Reason.KIND_MISSING, transient=True, status=404)
-        return kind == "ConfigMap"
-
-    async def served_version(self, version: str, kind: str) -> str | None:
-        self.asked += 1
-        return "x/v2" if kind == "Gadget" else None
+async def test_requests_and_names_are_bounded() -> None:
+    objects = FakeObjects()
+    assert len(await named(objects, *(f"n{number:03}" for number in range(2 * MAX_LOOKS)))) == MAX_NAMED
+    assert objects.asked == MAX_LOOKS
 
 
-async def test_objects_are_where_the_cluster_serves_them_now() -> None:
-    """Not under a version that is gone; and a kind that is gone has none."""
-    rendered = [
-        {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
-        for version, kind in (("v1", "ConfigMap"), ("x/v1", "Gadget"), ("x/v1", "Widget"))
-        for name in "ab"
-    ]
-    kinds = FakeKinds()
-    assert await references(cast("Any", kinds), "apps", rendered) == [
-        *refs("a", "b"),
-        ObjectRef("x/v2", "Gadget", "a"),
-        ObjectRef("x/v2", "Gadget", "b"),
-    ]
-    assert kinds.asked == 6, "each kind is looked for once"
+def test_a_finalizer_is_named_and_how_to_remove_it() -> None:
+    error = blocked([Blocker(refs("one")[0], ("example.com/held",)), Blocker(refs("two")[0], ())], text="helm's own")
+    assert error.message == (
+        "The uninstall waits for ConfigMap apps/one (held by the finalizer example.com/held); "
+        "ConfigMap apps/two (being deleted)"
+    )
+    assert error.blocked_by == ["v1|ConfigMap|apps|one", "v1|ConfigMap|apps|two"]
+    assert (error.text, error.reason) == ("helm's own", Reason.UNINSTALL_BLOCKED)
+    assert error.hint is not None
+    assert error.hint.endswith(
+        """kubectl patch ConfigMap one --namespace apps --type=merge --patch '{"metadata": {"finalizers": null}}'"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("ref", "command"),
+    [
+        (ObjectRef("v1", "Pod", "a", "apps"), "kubectl describe Pod a --namespace apps"),
+        (ObjectRef("v1", "Namespace", "a"), "kubectl describe Namespace a"),
+        (ObjectRef("rbac.authorization.k8s.io/v1", "ClusterRole", "a;b"), "kubectl describe ClusterRole 'a;b'"),
+    ],
+)
+def test_without_a_finalizer_the_hint_is_to_look(ref: ObjectRef, command: str) -> None:
+    """The command can be pasted, whatever the name is."""
+    assert blocked([Blocker(ref, ())]).hint == f"See why it is not deleted yet: {command}"

@@ -1,4 +1,4 @@
-"""What hangs on a release's objects is found, and in doubt something does."""
+"""The dependents of a release's objects are found; in doubt there are some."""
 
 from typing import Any
 
@@ -48,9 +48,7 @@ async def found(objects: Objects, *kinds: str) -> bool:
         ("apps/v1/DaemonSet", {"currentNumberScheduled": 0, "replicas": 3}, False),
     ],
 )
-async def test_a_workload_has_dependents_as_long_as_it_has_pods(
-    kind: str, status: dict[str, Any], *, expected: bool
-) -> None:
+async def test_a_workload_with_pods_has_dependents(kind: str, status: dict[str, Any], *, expected: bool) -> None:
     assert await found(Objects(status), "v1/Service", kind) is expected
 
 
@@ -58,12 +56,12 @@ async def test_a_workload_has_dependents_as_long_as_it_has_pods(
     "kind",
     ["batch/v1/Job", "batch/v1/CronJob", "v1/Pod", "example.com/v1/Database", "apps/v2/Deployment", "v1/Namespace"],
 )
-async def test_what_is_not_known_to_have_none_has_some(kind: str) -> None:
+async def test_unknown_kinds_have_dependents(kind: str) -> None:
     """Its pods, even those that have ended, or what a controller made of it would be left for a while."""
     assert await found(Objects(), kind)
 
 
-async def test_objects_that_own_nothing_are_not_looked_at() -> None:
+async def test_objects_that_own_nothing_are_not_read() -> None:
     objects = Objects(error=True)
     kinds = ["v1/ConfigMap", "v1/Secret", "v1/Service", "v1/ServiceAccount", "networking.k8s.io/v1/Ingress"]
     kinds += [
@@ -81,11 +79,11 @@ async def test_in_doubt_there_are_dependents() -> None:
     assert await found(Objects({"replicas": 0}, generation=2), "apps/v1/Deployment"), "its controller is behind"
 
 
-async def test_what_is_gone_already_has_none() -> None:
+async def test_deleted_objects_have_no_dependents() -> None:
     assert not await found(Objects(None), "apps/v1/Deployment")
 
 
-async def test_what_has_no_name_is_not_there() -> None:
-    """helm refuses it, but anybody may write a release's Secret, and it must not block the removal."""
+async def test_an_object_without_a_name_does_not_exist() -> None:
+    """helm refuses it, but a release's Secret may hold one, and it must not block the uninstall."""
     nameless = [{"apiVersion": "apps/v1", "kind": "Deployment"}]
     assert not await have_dependents(Objects(), "apps", nameless)  # type: ignore[arg-type]

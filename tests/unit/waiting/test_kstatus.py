@@ -215,7 +215,7 @@ def test_what_is_being_deleted_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize(("verdict", "state"), [("Complete", CURRENT), ("Failed", FAILED)])
-def test_a_job_that_is_over_is_so_while_it_is_deleted(verdict: str, state: State) -> None:
+def test_a_finished_job_stays_finished_while_deleted(verdict: str, state: State) -> None:
     """By its TTL it is deleted in the foreground: for a moment it is over and terminating."""
     meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "generation": 2}
     body = {"metadata": meta, "status": {"conditions": [condition(verdict, "True")], "observedGeneration": 1}}
@@ -276,5 +276,5 @@ def test_a_status_of_any_form_is_judged(kind: tuple[str, str], parts: dict[str, 
         ({"apiVersion": "example.com/v1", "kind": "ConfigMap"}, True),
     ],
 )
-def test_only_what_may_not_be_ready_at_once_is_waited_for(body: dict[str, Any], *, waits: bool) -> None:
+def test_only_some_objects_need_waiting(body: dict[str, Any], *, waits: bool) -> None:
     assert needs_waiting(body) is waits

@@ -1,4 +1,4 @@
-"""Waiting for objects: nothing stale counts, watches are shared, and what cannot heal is told."""
+"""Waiting for objects: nothing stale counts, watches are shared, and a wait that cannot succeed ends."""
 
 import asyncio
 import json
@@ -11,10 +11,13 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.errors import KubeError
+from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting import ended_jobs, until_ready
+from managedchart_operator.waiting.kstatus import Readiness, State
+from managedchart_operator.waiting.proof import NotReady, UnreadyObject
 from managedchart_operator.waiting.until_ready import ReadyWaits, waits_for
 
 APPS = "/apis/apps/v1"
@@ -35,7 +38,7 @@ def deployment(version: int, *, ready: bool, name: str = "web") -> dict[str, Any
 
 
 class Deployments:
-    """The collection: streams what `tell` is given; lists what it was given where no watch is known any more."""
+    """The collection: streams what `tell` is given; lists what it was given where a watch has expired."""
 
     def __init__(self, api: FakeApiServer, *listed: dict[str, Any], expired: int = 0) -> None:
         self.watches = 0
@@ -63,6 +66,11 @@ class Deployments:
         self._events.put_nowait({"type": kind, "object": body})
 
 
+def states(found: NotReady | None) -> list[tuple[str, State]]:
+    """Name and state of the objects that are not ready."""
+    return [(each.ref.name, each.readiness.state) for each in found.objects] if found else []
+
+
 @pytest.fixture
 async def waits(client: KubeClient) -> AsyncIterator[ReadyWaits]:
     waits = ReadyWaits(client, Objects(client), at_once=10)
@@ -70,20 +78,20 @@ async def waits(client: KubeClient) -> AsyncIterator[ReadyWaits]:
     await waits.close()
 
 
-async def test_what_is_ready_at_once_costs_one_look(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_an_object_ready_at_once_costs_one_read(api: FakeApiServer, waits: ReadyWaits) -> None:
     collection = Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=True))
-    assert await waits.of([WEB], namespace="apps").within(5) == ""
+    assert await waits.of([WEB], namespace="apps").within(5) is None
     assert [path for _, path, _, _ in api.asked] == [APPS, f"{PATH}/web"]
     assert collection.watches == 0
 
 
 async def test_no_objects_cost_nothing(api: FakeApiServer, waits: ReadyWaits) -> None:
-    assert await waits.of([], namespace="apps").within(5) == ""
+    assert await waits.of([], namespace="apps").within(5) is None
     assert api.asked == []
 
 
-async def test_what_is_not_ready_yet_is_watched_from_then_on(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_an_unready_object_is_watched_without_a_list(api: FakeApiServer, waits: ReadyWaits) -> None:
     """Without a list: a namespace may hold thousands of others."""
     collection = Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
@@ -91,25 +99,21 @@ async def test_what_is_not_ready_yet_is_watched_from_then_on(api: FakeApiServer,
     await collection.watched.wait()
     collection.tell("MODIFIED", deployment(11, ready=False))
     collection.tell("MODIFIED", deployment(12, ready=True))
-    assert await waiting == ""
+    assert await waiting is None
     assert [path for _, path, _, _ in api.asked] == [APPS, f"{PATH}/web", PATH]
     assert api.asked[-1][2]["resourceVersion"] == "5"
 
 
-async def test_where_the_api_server_has_forgotten_since_when_it_is_listed(
-    api: FakeApiServer, waits: ReadyWaits
-) -> None:
+async def test_an_expired_watch_lists_the_collection(api: FakeApiServer, waits: ReadyWaits) -> None:
     """A Deployment that is not ready and that helm has not changed may be as it is for hours."""
     Deployments(api, deployment(6, ready=True), expired=5)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
-    assert await waits.of([WEB], namespace="apps").within(5) == ""
+    assert await waits.of([WEB], namespace="apps").within(5) is None
     asked = [query.get("resourceVersion", "all") for _, path, query, _ in api.asked if path == PATH]
     assert asked[:2] == ["5", "all"]
 
 
-async def test_what_may_have_changed_before_a_shared_watch_began_is_read_again(
-    api: FakeApiServer, waits: ReadyWaits
-) -> None:
+async def test_objects_older_than_a_shared_watch_are_reread(api: FakeApiServer, waits: ReadyWaits) -> None:
     collection = Deployments(api)
     api.answers["GET", f"{PATH}/other"] = (200, deployment(20, ready=False, name="other"))
     other = {**WEB, "metadata": {"name": "other"}}
@@ -121,15 +125,13 @@ async def test_what_may_have_changed_before_a_shared_watch_began_is_read_again(
         return web.json_response(answers.pop(0))
 
     api.answers["GET", f"{PATH}/web"] = answer
-    assert await waits.of([WEB], namespace="apps").within(5) == ""
+    assert await waits.of([WEB], namespace="apps").within(5) is None
     assert not first.done()
     collection.tell("MODIFIED", deployment(21, ready=True, name="other"))
-    assert await first == ""
+    assert await first is None
 
 
-async def test_waits_share_a_watch_and_what_it_showed_before_an_upgrade_does_not_count(
-    api: FakeApiServer, waits: ReadyWaits
-) -> None:
+async def test_a_shared_watch_shows_nothing_from_before_the_upgrade(api: FakeApiServer, waits: ReadyWaits) -> None:
     """The watch lingers and still knows the Deployment as it was, ready; helm has changed it since."""
     collection = Deployments(api)
     other = {**WEB, "metadata": {"name": "other"}}
@@ -139,47 +141,71 @@ async def test_waits_share_a_watch_and_what_it_showed_before_an_upgrade_does_not
     await collection.watched.wait()
     second = asyncio.create_task(waits.of([WEB], namespace="apps").within(5))
     collection.tell("MODIFIED", deployment(21, ready=True, name="other"))
-    assert await first == ""
+    assert await first is None
     assert not second.done()
     collection.tell("MODIFIED", deployment(19, ready=True))
     collection.tell("MODIFIED", deployment(22, ready=True))
-    assert await second == ""
+    assert await second is None
     assert collection.watches == 1
 
 
-async def test_what_does_not_become_ready_in_time_is_told_in_helms_words(api: FakeApiServer, waits: ReadyWaits) -> None:
+def unready(kind: str, name: str, state: State, message: str, *, version: str = "apps/v1") -> UnreadyObject:
+    return UnreadyObject(ObjectRef(version, kind, name, "apps"), Readiness(state, message))
+
+
+async def test_an_object_not_ready_in_time_is_returned(api: FakeApiServer, waits: ReadyWaits) -> None:
     Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
-    assert await waits.of([WEB], namespace="apps").within(0.2) == (
+    web = unready("Deployment", "web", State.IN_PROGRESS, "Replicas: 0/1")
+    assert await waits.of([WEB], namespace="apps").within(0.2) == NotReady((web,), timed_out=True)
+
+
+async def test_a_kind_that_is_never_served_times_out(
+    api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server may serve a new kind a moment after helm has applied an object of it, so it is asked again."""
+    monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.01)
+    web = unready("Deployment", "web", State.IN_PROGRESS, "Not read yet")
+    assert await waits.of([WEB], namespace="apps").within(0.2) == NotReady((web,), timed_out=True)
+    assert [path for _, path, _, _ in api.asked].count(APPS) > 2
+
+
+def test_both_waits_end_with_the_same_error() -> None:
+    """The facts of the one are what the text of the other says."""
+    found = NotReady((unready("Deployment", "web", State.IN_PROGRESS, "Replicas: 0/1"),), timed_out=True)
+    text = (
         "resource Deployment/apps/web not ready. status: InProgress, message: Replicas: 0/1\ncontext deadline exceeded"
     )
+    of_helm = classify(f"Error: UPGRADE FAILED: {text}", exit_code=1, command="upgrade")
+    assert vars(found.error()) == vars(of_helm)
 
 
-async def test_what_has_failed_for_good_is_not_waited_for(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_a_failed_object_ends_its_wait(api: FakeApiServer, waits: ReadyWaits) -> None:
     Deployments(api)
     failed = deployment(5, ready=False)
     failed["status"] = {
         "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
     }
     api.answers["GET", f"{PATH}/web"] = (200, failed)
-    text = await waits.of([WEB], namespace="apps").within(5)
-    assert text == "resource Deployment/apps/web not ready. status: Failed, message: Progress deadline exceeded"
+    web = unready("Deployment", "web", State.FAILED, "Progress deadline exceeded")
+    assert await waits.of([WEB], namespace="apps").within(5) == NotReady((web,), timed_out=False)
 
 
-async def test_what_is_removed_meanwhile_is_missing(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_an_object_deleted_meanwhile_is_not_found(api: FakeApiServer, waits: ReadyWaits) -> None:
     collection = Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(6, ready=False))
     waiting = asyncio.create_task(waits.of([WEB], namespace="apps").within(0.5))
     await collection.watched.wait()
     collection.tell("DELETED", deployment(11, ready=False))
-    assert "status: NotFound, message: Resource not found" in await waiting
+    web = unready("Deployment", "web", State.NOT_FOUND, "Resource not found")
+    assert await waiting == NotReady((web,), timed_out=True)
 
 
 async def test_many_objects_of_one_kind_cost_one_list(api: FakeApiServer, waits: ReadyWaits) -> None:
     names = [f"web-{number}" for number in range(5)]
     Deployments(api, *(deployment(6, ready=True, name=name) for name in names))
     rendered = [{**WEB, "metadata": {"name": name}} for name in names]
-    assert await waits.of(rendered, namespace="apps").within(5) == ""
+    assert await waits.of(rendered, namespace="apps").within(5) is None
     assert [path for _, path, _, _ in api.asked] == [APPS, PATH]
 
 
@@ -199,12 +225,12 @@ async def test_a_cluster_wide_object_is_watched_alone(api: FakeApiServer, waits:
     api.answers["GET", path] = watch
     rendered = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
     wait = waits.of([{**rendered, "metadata": {"name": "a.example.com"}}], namespace="apps")
-    assert await wait.within(5) == ""
+    assert await wait.within(5) is None
     queries = [query for _, asked, query, _ in api.asked if asked == path]
     assert queries[0]["fieldSelector"] == "metadata.name=a.example.com"
 
 
-async def test_an_api_server_that_does_not_answer_for_a_moment_ends_no_wait(
+async def test_a_short_outage_does_not_end_a_wait(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.01)
@@ -216,10 +242,10 @@ async def test_an_api_server_that_does_not_answer_for_a_moment_ends_no_wait(
         return web.json_response(body, status=status)
 
     api.answers["GET", f"{PATH}/web"] = answer
-    assert await waits.of([WEB], namespace="apps").within(5) == ""
+    assert await waits.of([WEB], namespace="apps").within(5) is None
 
 
-async def test_a_right_that_is_missing_ends_the_wait(
+async def test_a_missing_permission_ends_the_wait(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.01)
@@ -231,10 +257,10 @@ async def test_a_right_that_is_missing_ends_the_wait(
     assert refused.value.reason is Reason.FORBIDDEN
 
 
-async def test_a_wait_that_has_failed_asks_for_nothing_more(
+async def test_a_failed_wait_sends_no_more_requests(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here another object, about which the API server cannot tell yet; it would be asked for ever."""
+    """Here about another object, which the API server cannot return yet; the requests would never end."""
     monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(until_ready, "_FORBIDDEN_SECONDS", 0.03)
     Deployments(api)
@@ -248,7 +274,7 @@ async def test_a_wait_that_has_failed_asks_for_nothing_more(
     assert len(api.asked) == asked
 
 
-async def test_what_became_ready_stays_so_when_it_is_deleted(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_a_ready_object_stays_ready_when_deleted(api: FakeApiServer, waits: ReadyWaits) -> None:
     """Another object is still waited for."""
     collection = Deployments(api)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
@@ -257,21 +283,22 @@ async def test_what_became_ready_stays_so_when_it_is_deleted(api: FakeApiServer,
     waiting = asyncio.create_task(wait.within(5))
     await collection.watched.wait()
     collection.tell("MODIFIED", deployment(11, ready=True))
-    while len(wait.unready) > 1:  # noqa: ASYNC110 -- only the wait itself tells of it
+    while len(wait.unready) > 1:  # noqa: ASYNC110 -- nothing but the wait shows it
         await asyncio.sleep(0.01)
     going = deployment(12, ready=True)
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     collection.tell("MODIFIED", going)
     collection.tell("DELETED", deployment(13, ready=True))
     collection.tell("MODIFIED", deployment(14, ready=True, name="other"))
-    assert await waiting == ""
+    assert await waiting is None
 
 
-async def test_what_is_gone_when_a_broken_watch_lists_again_is_missing(api: FakeApiServer, waits: ReadyWaits) -> None:
-    """Nothing else tells that it was deleted in between."""
+async def test_an_object_missing_from_a_new_list_is_not_found(api: FakeApiServer, waits: ReadyWaits) -> None:
+    """Nothing else shows that it was deleted in between."""
     Deployments(api, expired=5)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
-    assert "status: NotFound" in await waits.of([WEB], namespace="apps").within(0.5)
+    found = await waits.of([WEB], namespace="apps").within(0.5)
+    assert states(found) == [("web", State.NOT_FOUND)]
 
 
 BATCH, CORE = "/apis/batch/v1", "/api/v1"
@@ -341,14 +368,9 @@ class Cluster:
         self.jobs.put_nowait({"type": kind, "object": body})
 
 
-FAILED_JOB = "resource Job/apps/migrate not ready. status: Failed, message: Job Failed."
-
-
 @pytest.mark.parametrize("changes", [["MODIFIED", "MODIFIED", "DELETED"], ["DELETED"]], ids=["each seen", "at once"])
-async def test_a_job_that_its_ttl_deletes_has_finished(
-    api: FakeApiServer, waits: ReadyWaits, changes: list[str]
-) -> None:
-    """Its end and its deletion may come before anybody has looked."""
+async def test_a_job_deleted_by_its_ttl_has_finished(api: FakeApiServer, waits: ReadyWaits, changes: list[str]) -> None:
+    """It may finish and be deleted before it is read again."""
     cluster = Cluster(api)
     api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
     waiting = asyncio.create_task(waits.of([WEB, job()], namespace="apps").within(5))
@@ -357,7 +379,7 @@ async def test_a_job_that_its_ttl_deletes_has_finished(
         cluster.tell(kind, seen_job(11 + number, "Complete", deleting=number > 0))
     await cluster.deployments.watched.wait()
     cluster.deployments.tell("MODIFIED", deployment(20, ready=True))
-    assert await waiting == ""
+    assert await waiting is None
 
 
 async def test_a_failed_job_ends_the_wait_at_once(api: FakeApiServer, waits: ReadyWaits) -> None:
@@ -367,24 +389,24 @@ async def test_a_failed_job_ends_the_wait_at_once(api: FakeApiServer, waits: Rea
     waiting = asyncio.create_task(waits.of([WEB, job()], namespace="apps").within(60))
     await cluster.watched.wait()
     cluster.tell("DELETED", seen_job(11, "Failed", deleting=True))
-    text = await asyncio.wait_for(waiting, 5)
-    assert text.startswith(FAILED_JOB)
-    assert "Deployment" not in text
-    assert "deadline" not in text
+    found = await asyncio.wait_for(waiting, 5)
+    assert states(found) == [("migrate", State.FAILED)]
+    assert found
+    assert not found.timed_out
 
 
-async def test_a_failed_job_does_not_end_a_wait_that_is_not_to_end_early(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_without_ending_early_a_failed_job_ends_nothing(api: FakeApiServer, waits: ReadyWaits) -> None:
     """failFast: false."""
     Cluster(api)
     api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5, "Failed"))
-    text = await waits.of([WEB, job()], namespace="apps", ends_early=False).within(0.3)
-    assert FAILED_JOB in text
-    assert "resource Deployment/apps/web not ready" in text
-    assert text.endswith("context deadline exceeded")
+    found = await waits.of([WEB, job()], namespace="apps", ends_early=False).within(0.3)
+    assert states(found) == [("web", State.IN_PROGRESS), ("migrate", State.FAILED)]
+    assert found
+    assert found.timed_out
 
 
 @pytest.mark.parametrize(
-    ("events", "told"),
+    ("events", "message"),
     [
         ([event("SuccessfulCreate"), event("Completed")], ""),
         (
@@ -396,49 +418,52 @@ async def test_a_failed_job_does_not_end_a_wait_that_is_not_to_end_early(api: Fa
     ],
     ids=["succeeded", "failed", "too late", "failed in an earlier run"],
 )
-async def test_the_events_tell_of_a_job_that_was_gone_before_the_first_look(
-    api: FakeApiServer, waits: ReadyWaits, events: list[dict[str, Any]], told: str
+async def test_events_show_the_result_of_a_deleted_job(
+    api: FakeApiServer, waits: ReadyWaits, events: list[dict[str, Any]], message: str
 ) -> None:
     Cluster(api, *events)
-    text = await waits.of([job()], namespace="apps", since=NOW).within(5)
-    assert (text == "") is (told == "")
-    assert told in text
-    assert "\n" not in text
+    found = await waits.of([job()], namespace="apps", since=NOW).within(5)
+    assert states(found) == ([("migrate", State.FAILED)] if message else [])
+    if found:
+        assert found.objects[0].readiness.message.startswith(f"Job Failed. {message}")
+        assert "\n" not in found.objects[0].readiness.message
 
 
-async def test_an_event_that_comes_a_moment_later_counts(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_an_event_a_moment_later_counts(api: FakeApiServer, waits: ReadyWaits) -> None:
     """It is written aside of the Job."""
     cluster = Cluster(api)
     waiting = asyncio.create_task(waits.of([job()], namespace="apps", since=NOW).within(5))
     await cluster.watched.wait()
     cluster.more.put_nowait({"type": "ADDED", "object": event("BackoffLimitExceeded")})
-    assert (await waiting).startswith(FAILED_JOB)
+    assert states(await waiting) == [("migrate", State.FAILED)]
 
 
-async def test_without_any_event_a_vanished_job_has_finished(
+async def test_without_an_event_a_deleted_job_has_finished(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """helm has applied it, and its TTL deletes only what is over."""
     monkeypatch.setattr(ended_jobs, "_VERDICT_SECONDS", 0.05)
     Cluster(api)
-    assert await waits.of([job()], namespace="apps", since=NOW).within(5) == ""
+    assert await waits.of([job()], namespace="apps", since=NOW).within(5) is None
 
 
-async def test_a_job_without_a_ttl_that_is_gone_is_missing(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_a_deleted_job_without_a_ttl_is_not_found(api: FakeApiServer, waits: ReadyWaits) -> None:
     """Somebody has deleted it."""
     Cluster(api, event("Completed"))
-    text = await waits.of([job(ttl=None)], namespace="apps", since=NOW).within(0.3)
-    assert "status: NotFound, message: Resource not found" in text
+    found = await waits.of([job(ttl=None)], namespace="apps", since=NOW).within(0.3)
+    missing = unready("Job", "migrate", State.NOT_FOUND, "Resource not found", version="batch/v1")
+    assert found == NotReady((missing,), timed_out=True)
 
 
-async def test_a_job_that_is_deleted_while_it_runs_has_not_finished(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_a_job_deleted_while_running_has_not_finished(api: FakeApiServer, waits: ReadyWaits) -> None:
     """It is not its TTL that deletes it."""
     cluster = Cluster(api)
     api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
     waiting = asyncio.create_task(waits.of([job()], namespace="apps", since=NOW).within(0.5))
     await cluster.watched.wait()
     cluster.tell("DELETED", seen_job(11))
-    assert "status: NotFound, message: Job was deleted before it had finished" in await waiting
+    deleted = unready("Job", "migrate", State.NOT_FOUND, "Job was deleted before it finished", version="batch/v1")
+    assert await waiting == NotReady((deleted,), timed_out=True)
 
 
 CLAIMS, CLASSES = f"{CORE}/namespaces/apps/persistentvolumeclaims", "/apis/storage.k8s.io/v1"
@@ -472,42 +497,41 @@ def claims(api: FakeApiServer, mode: str | None, phase: str = "Pending") -> None
     api.answers["GET", f"{CLASSES}/storageclasses/disk"] = answer
 
 
-async def test_a_claim_that_waits_for_a_pod_that_never_comes_is_not_waited_for(
-    api: FakeApiServer, waits: ReadyWaits
-) -> None:
+async def test_a_claim_without_a_consumer_is_passed_over(api: FakeApiServer, waits: ReadyWaits) -> None:
     claims(api, "WaitForFirstConsumer")
-    assert await waits.of([CLAIM], namespace="apps").within(5) == ""
+    assert await waits.of([CLAIM], namespace="apps").within(5) is None
 
 
 @pytest.mark.parametrize(
     ("mode", "consumer"), [("Immediate", False), ("WaitForFirstConsumer", True)], ids=["binds at once", "has a pod"]
 )
-async def test_any_other_claim_is_waited_for(
+async def test_any_other_claim_needs_waiting(
     api: FakeApiServer, waits: ReadyWaits, mode: str, *, consumer: bool
 ) -> None:
     claims(api, mode)
     web_with_claim = {**WEB, "spec": {"template": {"spec": POD_SPEC}}}
     api.answers["GET", APPS] = (200, KINDS)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=True))
-    text = await waits.of([CLAIM, *([web_with_claim] if consumer else [])], namespace="apps").within(0.3)
-    assert "resource PersistentVolumeClaim/apps/data not ready. status: InProgress" in text
+    found = await waits.of([CLAIM, *([web_with_claim] if consumer else [])], namespace="apps").within(0.3)
+    assert states(found) == [("data", State.IN_PROGRESS)]
 
 
-async def test_a_claim_whose_class_may_not_be_read_is_waited_for(
+async def test_a_claim_of_an_unreadable_class_needs_waiting(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(until_ready, "_FORBIDDEN_SECONDS", 0.05)
     claims(api, None)
-    assert "PVC is not Bound" in await waits.of([CLAIM], namespace="apps").within(0.5)
+    found = await waits.of([CLAIM], namespace="apps").within(0.5)
+    assert states(found) == [("data", State.IN_PROGRESS)]
 
 
-async def test_a_bound_claim_costs_no_look_at_its_class(api: FakeApiServer, waits: ReadyWaits) -> None:
+async def test_a_bound_claim_costs_no_read_of_its_class(api: FakeApiServer, waits: ReadyWaits) -> None:
     claims(api, "WaitForFirstConsumer", phase="Bound")
-    assert await waits.of([CLAIM], namespace="apps").within(5) == ""
+    assert await waits.of([CLAIM], namespace="apps").within(5) is None
     assert [path for _, path, _, _ in api.asked] == [CORE, f"{CLAIMS}/data"]
 
 
 @pytest.mark.parametrize(("mebibytes", "waits"), [(-100, 16), (162, 162), (2722, 1000)])
-def test_as_many_releases_are_waited_for_as_the_memory_holds(mebibytes: int, waits: int) -> None:
+def test_memory_bounds_how_many_runs_wait(mebibytes: int, waits: int) -> None:
     assert waits_for(mebibytes * 1024 * 1024) == waits

@@ -1,14 +1,15 @@
 """From helm's error text to an error that says what is wrong: one ordered table from text to reason.
 
-A failure is named by a word that alerts can rely on, described in a sentence that names the object, file or field, and known to
-be worth another attempt or not. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the
-outputs are recorded again (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches
-decides, so what wraps other errors (webhooks, hooks) stands above what it wraps. Every text gives an error with a sentence of
-at most 1,024 characters; what no row knows is `HelmFailed`, is retried, and carries helm's own last line. The caller redacts.
+An error has a reason that alerts can rely on, a sentence that names the object, file or field, and whether another attempt is
+worthwhile. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded
+again (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so a text
+that wraps other errors (webhooks, hooks) comes before what it wraps. Every text gives an error with a sentence of at most 1,024
+characters; a text that no row matches is `HelmFailed`, is retried, and is quoted by its last line. The caller redacts. What the
+operator finds out without helm does not come as text: see `from_facts`.
 
-Transient (another attempt may succeed without a change of the spec) is what heals on its own or through others: outages, a
-CRD or namespace or permission that arrives later, a version that is published after the commit that names it. Terminal
-is what only a change of the spec, the chart, the values or the operator's settings can heal.
+An error is transient if another attempt may succeed without a change of the spec: outages, a CRD or namespace or permission
+that is created later, a version that is published after the commit that names it. It is terminal if only a change of the spec,
+the chart, the values or the operator's settings can help.
 """
 
 import signal
@@ -18,6 +19,7 @@ from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
+from managedchart_operator.helm.errors.wording import Match
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -25,10 +27,10 @@ TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
 
 
 def classify(text: str, *, exit_code: int, command: str) -> HelmError:
-    """Tell what a failed helm command means.
+    """Return the error that a failed helm command means.
 
     `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
-    is helm's first argument, like upgrade.
+    is helm's first argument, such as upgrade.
     """
     error = in_order(error_part(text))
     if exit_code < 0:
@@ -38,7 +40,7 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
             continue
         if found := row.pattern.search(error):
             return HelmError(
-                one_line(row.message(found), MAX_MESSAGE),
+                one_line(row.message(Match.read(found)), MAX_MESSAGE),
                 reason=row.reason,
                 transient=row.transient,
                 text=cut_middle(error, MAX_TEXT),
@@ -46,9 +48,9 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
                 hint=row.hint,
             )
     lines = [line for line in error.splitlines() if line.strip()]
-    told = f"helm {command} failed: {lines[-1].strip()}" if lines else f"helm {command} failed without a word"
+    why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
     return HelmError(
-        one_line(f"{told} (exit code {exit_code})" if not lines else told, MAX_MESSAGE),
+        one_line(f"helm {command} failed{why}", MAX_MESSAGE),
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),
@@ -59,7 +61,7 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
 def blames_storage(error: HelmError, *, command: str) -> bool:
     """Whether helm could not build an object that it has stored, of a kind that the cluster does not serve.
 
-    An upgrade builds what it renders first, so it says which one it was; the others build stored objects only.
+    An upgrade also builds what it renders, so its text says which of the two failed; the others build stored objects only.
     """
     return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
 
@@ -70,7 +72,7 @@ def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
     except ValueError:
         name = f"signal {-exit_code}"
     return HelmError(
-        f"helm {command} was killed by {name} before it had finished",
+        f"helm {command} was killed by {name} before it finished",
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),

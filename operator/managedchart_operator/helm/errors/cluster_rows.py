@@ -5,7 +5,7 @@ What a row means and in which order they are read: `classify`.
 
 from managedchart_operator.api_refusals import MISSING_RIGHT
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
-from managedchart_operator.helm.errors.text import in_hook, subject, unready
+from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, unready_in
 from managedchart_operator.helm.errors.wording import (
     Match,
     about,
@@ -15,7 +15,6 @@ from managedchart_operator.helm.errors.wording import (
     fields,
     hook_failed,
     hook_timeout,
-    line_of,
     owner,
     waited,
 )
@@ -42,6 +41,16 @@ def _stored_kind(found: Match) -> str:
     """Which stored object is of a kind that the cluster does not serve any more."""
     what = f"{found['kind']} {found['name']}" if found["name"] else f"a {found['kind']}"
     return f"A stored revision of the release has {what} of {found['version']}, a kind that the cluster no longer knows"
+
+
+def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
+    """A row for helm's wait: what the operator's own wait ends with has the same reason and sentence."""
+    return row(
+        pattern,
+        failure.reason,
+        lambda found: failure.message(unready_in(found.string), unknown=found.line),
+        transient=True,
+    )
 
 
 _STORED_KIND_HINT = (
@@ -141,7 +150,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         r"exists and cannot be imported into the current release: invalid ownership metadata;(?P<why>[^\n]*)"
         r"|cannot be owned",
         Reason.OBJECT_OWNED,
-        lambda found: f"{subject(line_of(found))} exists already and belongs to {owner(found)}",
+        lambda found: f"{found.subject} exists already and belongs to {owner(found)}",
         hint=_ADOPT,
     ),
     row(
@@ -155,7 +164,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         MISSING_RIGHT,
         Reason.FORBIDDEN,
         lambda found: (
-            f"{in_hook(line_of(found))}{found['user']} may not {found['verb']} {found['resource']}"
+            f"{found.hook}{found['user']} may not {found['verb']} {found['resource']}"
             + (f".{found['group']}" if found["group"] else "")
             + (f" in namespace {found['namespace']}" if found["namespace"] else " cluster-wide")
         ),
@@ -265,19 +274,9 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         hint="The Job of the hook stays: its pods and their logs tell more.",
     ),
     row(r"not ready\. status: Failed", Reason.HOOK_FAILED, hook_failed, transient=True, commands=("uninstall",)),
-    row(
-        r"resource Job/\S+ not ready\. status: Failed|BackoffLimitExceeded|job \S+ failed",
-        Reason.JOB_BACKOFF_LIMIT,
-        lambda found: f"A Job of the release failed: {unready(found.string) or line_of(found)}",
-        transient=True,
-    ),
-    row(
-        r"not ready\. status: .*context deadline exceeded",
-        Reason.TIMEOUT,
-        waited("Not ready within the timeout: {list}"),
-        transient=True,
-    ),
-    row(r"not ready\. status: ", Reason.TIMEOUT, waited("Failed to become ready: {list}"), transient=True),
+    _wait_failed(r"resource Job/\S+ not ready\. status: Failed|BackoffLimitExceeded|job \S+ failed", JOB_FAILED),
+    _wait_failed(r"not ready\. status: .*context deadline exceeded", TIMED_OUT),
+    _wait_failed(r"not ready\. status: ", NEVER_READY),
     # -- the API server; last, because its words appear in other errors
     row(
         r"x509: (?P<why>[^\n]+)",

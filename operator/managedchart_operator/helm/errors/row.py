@@ -1,6 +1,6 @@
 """A row of the error table.
 
-Boundary: the form only; the rows stand in `chart_rows` and `cluster_rows`, their order in `classify`.
+Only its form is here; the rows are in `chart_rows` and `cluster_rows`, their order is in `classify`.
 """
 
 import re
@@ -44,7 +44,5 @@ def row(
     compiled = re.compile(pattern, re.DOTALL | re.MULTILINE)
     if isinstance(message, str):
         sentence = message
-        return Row(
-            compiled, reason, transient, lambda found: sentence.format(**found.groupdict(default="")), hint, commands
-        )
+        return Row(compiled, reason, transient, lambda found: sentence.format(**found.groups), hint, commands)
     return Row(compiled, reason, transient, message, hint, commands)

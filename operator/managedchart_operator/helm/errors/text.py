@@ -1,7 +1,7 @@
 """Reading helm's error text: what it is about, and the parts that a person needs.
 
-Boundary: text in, text out; which reason it has stands in `classify`. Invariant: nothing here fails on a text that it
-does not know, and values that the API server repeats ("Invalid value: …", whole pod templates) are left out.
+Text in, text out; which reason a text has is decided in `classify`. Nothing here fails on an unknown text, and values that the
+API server repeats ("Invalid value: …", whole pod templates) are left out.
 """
 
 import json
@@ -12,7 +12,7 @@ from itertools import groupby
 from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.shortening import one_line
 
-# helm's text is kept beside the message: enough for the longest list of unready resources, little for an object's status.
+# helm's text is kept next to the message: enough for the longest list of unready resources, little for an object's status.
 MAX_TEXT = 4096
 MAX_MESSAGE = 1024
 _LISTED = 5
@@ -41,10 +41,6 @@ _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
 _FIELD_ERROR = re.compile(
     r"(?P<field>[A-Za-z<\[][^\s:,]*): (?P<type>Invalid value|Unsupported value|Duplicate value|Required value|Forbidden|"
     r"Too long|Too many|Not found|Internal error)(: |$)"
-)
-_NOT_READY = re.compile(
-    r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) (?:not ready|still exists)\. "
-    r"status: (?P<status>\w+), message: (?P<message>.*)"
 )
 
 
@@ -118,7 +114,12 @@ def more(text: str) -> str:
     count = len(
         re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
     )
-    return f" ({count - 1} more refused; see helm's text)" if count > 1 else ""
+    return more_refused(count - 1)
+
+
+def more_refused(count: int) -> str:
+    """Say that so many further objects were refused, to stand behind a sentence about one; "" for none."""
+    return f" ({count} more refused; see helm's text)" if count > 0 else ""
 
 
 def field_errors(text: str) -> str:
@@ -134,16 +135,6 @@ def field_errors(text: str) -> str:
         field = "the whole object" if match["field"] == "[]" else match["field"].lstrip("[")
         found.append(f"{field}: {detail}")
     return listed(dict.fromkeys(found)) or one_line(text.rpartition("is invalid: ")[2], 400)
-
-
-def unready(text: str) -> str:
-    """List the resources that helm waited for in vain, each with what its status says."""
-    found = []
-    for match in _NOT_READY.finditer(text):
-        where = f"{match['namespace']}/{match['name']}" if match["namespace"] else match["name"]
-        state = match["message"].strip() or match["status"]
-        found.append(f"{match['kind']} {where} ({state})")
-    return listed(dict.fromkeys(found))
 
 
 def listed(items: Iterable[str]) -> str:

@@ -1,22 +1,59 @@
 """The sentences of the error table that take more than filling in a name.
 
-Boundary: each takes a match of its row and gives one sentence; which row that is, and what it means, stands in
-`classify`. Invariant: a part that the text does not hold is left out, never told as None.
+Each takes a match of its row and returns one sentence; which row matches, and what that means, is decided in `classify` and
+`from_facts`. A part that the text does not have is left out.
 """
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
 
-from managedchart_operator.helm.errors.text import field_errors, in_hook, listed, more, subject, unready
+from managedchart_operator.helm.errors.text import field_errors, in_hook, listed, more, subject
+from managedchart_operator.helm.errors.unready import list_unready, unready_in
 from managedchart_operator.shortening import one_line
-
-Match = re.Match[str]
 
 _FIELD_PATH = re.compile(r"[.][^\s,]+")
 
 
-def line_of(found: Match) -> str:
-    """The line of the text in which the match begins."""
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A text that the pattern of a row has matched, and what it is about."""
+
+    found: re.Match[str]
+    subject: str
+    """The object, like `Deployment apps/web`."""
+    hook: str
+    """The hook in which it arose, as the beginning of a sentence; "" for none."""
+    more: str
+    """How many further objects were refused, as the end of a sentence; "" for none."""
+
+    @classmethod
+    def read(cls, found: re.Match[str]) -> Self:
+        """Find out from helm's text what it is about."""
+        line = _line(found)
+        return cls(found, subject(line), in_hook(line), more(found.string))
+
+    def __getitem__(self, group: str | int) -> str | Any:
+        return self.found[group]
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """The named groups of the pattern, empty where the text has none."""
+        return self.found.groupdict(default="")
+
+    @property
+    def string(self) -> str:
+        """The whole text."""
+        return self.found.string
+
+    @property
+    def line(self) -> str:
+        """The line of the text in which the match begins."""
+        return _line(self.found)
+
+
+def _line(found: re.Match[str]) -> str:
     text, start = found.string, found.start()
     return text[text.rfind("\n", 0, start) + 1 :].split("\n", 1)[0]
 
@@ -25,24 +62,21 @@ def about(sentence: str) -> Callable[[Match], str]:
     """Make a sentence about the object of the matched line: `{it}`, beside the named groups."""
 
     def message(found: Match) -> str:
-        line = line_of(found)
-        told = sentence.format(it=subject(line), **found.groupdict(default=""))
-        return in_hook(line) + told + more(found.string)
+        return found.hook + sentence.format(it=found.subject, **found.groups) + found.more
 
     return message
 
 
 def fields(found: Match) -> str:
     """The object, and the fields of it that were refused."""
-    line = line_of(found)
-    return f"{in_hook(line)}{subject(line)}: {field_errors(line)}{more(found.string)}"
+    return f"{found.hook}{found.subject}: {field_errors(found.line)}{found.more}"
 
 
 def conflict(found: Match) -> str:
     """Which field managers own which of the chart's fields."""
     conflicts = re.findall(r'conflicts? with "([^"]+)"[^:\n]*:((?:\s*-? ?\.[^\s,]+)+)', found.string)
-    told = [f"{manager} owns {', '.join(re.findall(_FIELD_PATH, owned))}" for manager, owned in conflicts]
-    return f"{subject(line_of(found))}: other field managers own what the chart sets: {listed(told)}"
+    owners = [f"{manager} owns {', '.join(re.findall(_FIELD_PATH, owned))}" for manager, owned in conflicts]
+    return f"{found.subject}: other field managers own what the chart sets: {listed(owners)}"
 
 
 def schema(found: Match) -> str:
@@ -70,26 +104,26 @@ def template(found: Match) -> str:
 
 
 def waited(sentence: str) -> Callable[[Match], str]:
-    """Make a sentence about the resources that helm waited for: `{list}`."""
-    return lambda found: sentence.format(list=unready(found.string))
+    """Make a sentence about the objects that helm waited for: `{list}`."""
+    return lambda found: sentence.format(list=list_unready(unready_in(found.string)))
 
 
 def hook_failed(found: Match) -> str:
     """Which hook failed, and what became of its Job."""
-    phase = found.groupdict().get("phase") or "delete"
-    return f"The {phase} hook failed: {unready(found.string) or one_line(line_of(found), 400)}"
+    phase = found.groups.get("phase") or "delete"
+    return f"The {phase} hook failed: {list_unready(unready_in(found.string)) or one_line(found.line, 400)}"
 
 
 def hook_timeout(found: Match) -> str:
     """Which hook did not end in time."""
-    phase = found.groupdict().get("phase") or "delete"
-    return f"The {phase} hook did not finish within the timeout: {unready(found.string)}"
+    phase = found.groups.get("phase") or "delete"
+    return f"The {phase} hook did not finish within the timeout: {list_unready(unready_in(found.string))}"
 
 
 def escalation(found: Match) -> str:
     """Which permissions the operator would have to hold itself."""
     rules = re.findall(r"\{APIGroups:.*?\}", found.string)
-    return f"{subject(line_of(found))}: it would grant permissions that the operator does not have: {listed(rules)}"
+    return f"{found.subject}: it would grant permissions that the operator does not have: {listed(rules)}"
 
 
 def host(found: Match) -> str:
@@ -112,4 +146,4 @@ def owner(found: Match) -> str:
 
 def api(found: Match) -> str:
     """What helm says of the API server."""
-    return one_line(found.groupdict().get("why") or line_of(found), 500)
+    return one_line(found.groups.get("why") or found.line, 500)

@@ -7,7 +7,6 @@ from typing import Any
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.diagnosis.objects import namespaces_of
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
-from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.storage import DEPLOYED
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -53,10 +52,10 @@ async def until_ready(run: ReleaseRun) -> None:
     wait = run.services.waits.of(
         rendered, namespace=run.namespace, since=run.evidence.since, ends_early=run.spec.fail_fast
     )
-    unready = await wait.within(seconds(run.spec.timeout))
-    if unready:
+    not_ready = await wait.within(seconds(run.spec.timeout))
+    if not_ready is not None:
         progress.gave_up_on(wait.unready)
-        raise classify(unready, exit_code=1, command="upgrade")
+        raise not_ready.error()
 
 
 async def _mark_failed(run: ReleaseRun, why: OperatorError) -> None:
