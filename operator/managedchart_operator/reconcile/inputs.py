@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
-from managedchart_operator.helm.values import merge_values
+from managedchart_operator.helm.values import Values, read_values
 
 # 160 bits: no accident and no author of a chart gets two inputs of one digest, and it fits into a label (63 characters).
 DIGEST_LENGTH = 40
@@ -24,7 +25,7 @@ DIGEST_LENGTH = 40
 class Inputs:
     """What a run works with."""
 
-    values: dict[str, Any]
+    values: Values
     digest: str
 
 
@@ -36,17 +37,24 @@ class InputReader:
     roots: ChartRoots
 
     async def read(self, spec: ManagedChartSpec, *, chart_name: str) -> Inputs:
-        """Return the merged values and the digest. `chart_name` is for messages. Raises ChartError, ValuesError."""
+        """Return the values and the digest. `chart_name` is for messages. Raises ChartError, ValuesError."""
         files = []
         for index, path in enumerate(spec.values_files):
             field = f"spec.valuesFiles[{index}]"
             files.append(
                 (path, await asyncio.to_thread(self.roots.read_values_file, path, chart=chart_name, field=field))
             )
-        values = merge_values(files=files, yaml_files=spec.yaml_files_content, values=spec.values, set_values=spec.set)
-        return Inputs(
-            values=values, digest=digest_of(spec, chart=await self.charts.fingerprint(spec.chart), values=values)
+        values = await asyncio.to_thread(
+            partial(
+                read_values,
+                files=files,
+                yaml_files=spec.yaml_files_content,
+                values=spec.values,
+                set_values=spec.set,
+            )
         )
+        fingerprint = await self.charts.fingerprint(spec.chart)
+        return Inputs(values, digest_of(spec, chart=fingerprint, values=values.merged()))
 
 
 def digest_of(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:

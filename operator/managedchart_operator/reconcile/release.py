@@ -40,7 +40,7 @@ from managedchart_operator.helm.storage import (
     attempt_label,
 )
 from managedchart_operator.helm.stored_manifest import Drop, Keep
-from managedchart_operator.helm.values import encode
+from managedchart_operator.helm.values import Values
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease
@@ -155,7 +155,7 @@ class HelmRelease:
         """Read the chart's identity and all values. Raises ChartError, ValuesError."""
         if self.inputs is None:
             self.inputs = await self.tools.inputs.read(self.spec, chart_name=self.name)
-            self.evidence.values = self.inputs.values
+            self.evidence.values = self.inputs.values.layers
 
     async def check_namespace(self) -> None:
         """Raise OperatorError when the target namespace is missing and may not be created, or is being deleted."""
@@ -215,7 +215,7 @@ class HelmRelease:
             wait=self.spec.wait and not self.dry_run,
             late_hooks=chart.late_hooks,
             ttl_jobs=chart.ttl_jobs,
-            values=encode(self.inputs.values if self.inputs else {}),
+            values=(self.inputs.values if self.inputs else Values()).text,
         )
         options = command.UpgradeOptions(
             release=self.name,
@@ -654,10 +654,9 @@ class HelmRelease:
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
         self._looked = False
-        stdin = encode(self.inputs.values) if "--values=-" in arguments and self.inputs else None
+        values = self.inputs.values.arguments if arguments[0] == "upgrade" and self.inputs else []
         output = await self.tools.helm.run(
-            arguments,
-            stdin=stdin,
+            [*arguments, *values],
             deadline=deadline,
             keep_stdout=keep_stdout,
             on_waiting=on_waiting,

@@ -7,7 +7,7 @@ namespaces of the release are watched only while a run needs it; every text that
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -68,7 +68,7 @@ class RunEvidence:
     since: datetime
     attempt: str
     newest: Callable[[], Awaitable[Deployed | None]]
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Sequence[Mapping[str, Any]] = ()
     unready: frozenset[ObjectRef] | None = None
     """The objects for which the operator has waited in vain; None where helm waits."""
     _views: dict[str, NamespaceView] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class RunEvidence:
 
     def redactor(self) -> Redactor:
         """Return what takes the secrets of this run out of a text."""
-        return Redactor(secrets_in_values(self.values) | secrets_in_manifest(self._all))
+        return Redactor(secrets_in_values(*self.values) | secrets_in_manifest(self._all))
 
     def helm_waits(self) -> None:
         """Take down that helm has begun to wait: once for each hook, then for the release's objects."""

@@ -58,7 +58,7 @@ async def test_values_are_merged_in_their_precedence(reader: Reader) -> None:
         values={"e": "values", "f": "values"},
         set=[{"key": "f", "value": "first"}, {"key": "f", "value": "set"}],
     )
-    assert found.values == {"a": "file1", "b": "file2", "c": "yaml3", "d": "yaml4", "e": "values", "f": "set"}
+    assert found.values.merged() == {"a": "file1", "b": "file2", "c": "yaml3", "d": "yaml4", "e": "values", "f": "set"}
 
 
 async def test_a_values_file_that_cannot_be_read_is_told_by_name(reader: Reader) -> None:

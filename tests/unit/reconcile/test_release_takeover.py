@@ -9,6 +9,7 @@ import pytest
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision, StoredRelease
+from managedchart_operator.helm.values import read_values
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.inputs import Inputs
@@ -45,6 +46,10 @@ class FakeRelease:
         return self.stored
 
 
+def inputs_of(values: dict[str, Any]) -> Inputs:
+    return Inputs(read_values(files=[], yaml_files=[], values=values, set_values=[]), "digest")
+
+
 async def announced(
     *,
     owner: str | None = None,
@@ -58,7 +63,7 @@ async def announced(
 ) -> list[tuple[str, str, str]]:
     newest = Revision(3, status, "sh.helm.release.v1.web.v3", owner=owner)
     known = stored or StoredRelease({"chart": CHART, "config": values})
-    release = FakeRelease(newest, known, Inputs(now or {}, "digest") if inputs else None)
+    release = FakeRelease(newest, known, inputs_of(now or {}) if inputs else None)
     recorder = recorder_of(chart(), FakeApi())
     recorder.status.failures = failures
     events = FakeEvents()
@@ -126,7 +131,7 @@ async def test_nothing_is_announced_where_nothing_is_taken_over(case: dict[str, 
 
 async def test_a_first_install_takes_nothing_over() -> None:
     events = FakeEvents()
-    release = FakeRelease(None, None, Inputs({}, "digest"))
+    release = FakeRelease(None, None, inputs_of({}))
     work = Work(chart(), cast("Any", None), cast("Any", release), recorder_of(chart(), FakeApi()))
     await announce_takeover(work, Operation.UPGRADE, cast("Any", events))
     assert events.posted == []
