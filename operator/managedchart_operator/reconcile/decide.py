@@ -13,6 +13,7 @@ from enum import StrEnum
 from managedchart_operator.api.spec import Action
 from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.ownership import Ownership
 
 # How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
@@ -24,7 +25,7 @@ class Desired:
     """What the spec wants. `timeout` in seconds."""
 
     action: Action
-    digest: str
+    digest: Digest
     dry_run: bool = False
     timeout: float = 180.0
     reinstalls: bool = False
@@ -168,7 +169,7 @@ class Decision:
 def decide(desired: Desired, observed: Observed) -> Decision:
     """Return what to do now. The rules stand in their order of precedence."""
     memory, newest = observed.memory, observed.newest
-    handled = memory.digest == desired.digest and memory.succeeded and not observed.force_requested
+    handled = desired.digest.matches(memory.digest) and memory.succeeded and not observed.force_requested
     held = _held(desired, observed)
     if desired.action is Action.SKIP:
         return _in_sync() if handled else held or _run(Operation.SKIP, "the spec says Skip")
@@ -212,7 +213,7 @@ def _decide_deploy(
     if newest.status == UNINSTALLING:
         why = f"an uninstall of revision {newest.number} was interrupted; what it left is deployed over"
         return held or _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=handled, gone=True)
-    wanted = newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested
+    wanted = newest.status == DEPLOYED and desired.digest.matches(newest.digest) and not observed.force_requested
     if wanted and observed.newest_is_ours:
         if newest.number == memory.revision and handled:
             return _in_sync()
@@ -233,7 +234,7 @@ def _decide_deploy(
 
 def _held(desired: Desired, observed: Observed) -> Decision | None:
     memory = observed.memory
-    if memory.failures == 0 or memory.digest != desired.digest or not memory.current:
+    if memory.failures == 0 or not desired.digest.matches(memory.digest) or not memory.current:
         return None
     if observed.retry_requested or observed.force_requested or memory.interrupted:
         return None

@@ -1,24 +1,17 @@
-"""Everything that decides what runs, read and merged, and the digest over it.
+"""What a run works with: all values as helm takes them, and the digest of everything that decides what runs.
 
-Purpose: the desired state in a form that can be compared. Boundary: reads chart identity and values files through
-`helm.confinement` and `helm.charts`; no network, no helm process. Invariants: equal digests mean that a new run would do
-the same; how long is waited, what happens on failure and how it is retried are not part of it.
+Reads the chart's identity and values files through `charts`; no network, no helm process.
 """
 
 import asyncio
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.helm.values import Values, read_values
-
-# 160 bits: no accident and no author of a chart gets two inputs of one digest, and it fits into a label (63 characters).
-DIGEST_LENGTH = 40
+from managedchart_operator.reconcile.digest import Digest, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +19,7 @@ class Inputs:
     """What a run works with."""
 
     values: Values
-    digest: str
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +47,4 @@ class InputReader:
             )
         )
         fingerprint = await self.charts.fingerprint(spec.chart)
-        return Inputs(values, digest_of(spec, chart=fingerprint, values=values.merged()))
-
-
-def digest_of(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:
-    """Return the digest over what decides the outcome: chart, values, and the options that change what is applied."""
-    document = {
-        "chart": chart,
-        "values": values,
-        "action": spec.action,
-        "dryRun": spec.dry_run,
-        "wait": spec.wait,
-        "forceUpgrade": spec.force_upgrade,
-        "breaking": spec.last_breaking_version_requiring_restart,
-        "lifecycle": spec.lifecycle.name,
-    }
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
-
-
-def digest_without_inputs(spec: ManagedChartSpec) -> str:
-    """Return a stand-in for a spec whose inputs cannot be read, or are not needed (Destroy, Skip)."""
-    # Whether a rollback is followed by a retry changes nothing here, and the digests of earlier operators do not know of it.
-    text = spec.model_dump_json(by_alias=True, exclude={"retry": {"after_rollback"}})
-    return hashlib.sha256(f"unread {text}".encode()).hexdigest()[:DIGEST_LENGTH]
+        return Inputs(values, digest_of(spec, chart=fingerprint, values=values))

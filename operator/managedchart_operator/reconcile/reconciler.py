@@ -33,9 +33,9 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Decision, Desired, Observed, Verdict, decide, wait_for_lock
+from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.failure import is_verdict, newest_if_made, unremedied, was_applied
-from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.memory import handled, memory, requested
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.ownership import Ownership
@@ -143,7 +143,7 @@ class Reconciler:
                     return await self._look_again(work)
                 return await self._run(work, lifecycle, decision)
 
-    async def _digest(self, work: Work) -> str:
+    async def _digest(self, work: Work) -> Digest:
         """Return the digest of the inputs; of unreadable ones a stand-in, since check_prerequisites reports the error."""
         if work.spec.action is not Action.DEPLOY:
             return digest_without_inputs(work.spec)
@@ -151,7 +151,7 @@ class Reconciler:
             await work.release.check_inputs()
         except OperatorError:
             return digest_without_inputs(work.spec)
-        return work.release.inputs.digest if work.release.inputs else ""
+        return work.release.inputs.digest if work.release.inputs else Digest("")
 
     def _check_owner(self, chart: ManagedChart, release: HelmRelease) -> None:
         claimants = self.store.claimants((release.namespace, release.name))
@@ -176,7 +176,7 @@ class Reconciler:
             phase=status.phase,
             reason=Reason(ready.reason) if ready else Reason.DEPLOYED,
             message=ready.message if ready else "in sync",
-            digest=work.digest,
+            digest=work.digest.text,
             release=status.release,
             released=any(c.type == "Released" and c.status == "True" for c in status.conditions) or None,
         )
@@ -188,7 +188,7 @@ class Reconciler:
         failure = status.last_failure
         if failure is None or status.failures <= work.spec.retry.limit or failure.reason not in WORKLOAD_REASONS:
             return False
-        if status.attempted_digest != work.digest or status.observed_generation != chart.generation:
+        if not work.digest.matches(status.attempted_digest) or status.observed_generation != chart.generation:
             return False
         if requested(chart, status, RETRY_ANNOTATION) or requested(chart, status, FORCE_ANNOTATION):
             return False
@@ -218,7 +218,10 @@ class Reconciler:
         chart, spec, release, recorder = work.chart, work.spec, work.release, work.recorder
         operation = decision.operation or Operation.SKIP
         recorder.logger.info("%s: %s", operation.value, decision.because)
-        if recorder.status.attempted_digest != work.digest or recorder.status.observed_generation != chart.generation:
+        if (
+            not work.digest.matches(recorder.status.attempted_digest)
+            or recorder.status.observed_generation != chart.generation
+        ):
             recorder.status.failures = 0
         if requested(chart, recorder.status, RETRY_ANNOTATION) or requested(chart, recorder.status, FORCE_ANNOTATION):
             recorder.status.failures = 0
@@ -283,7 +286,7 @@ class Reconciler:
             phase=phase,
             reason=reason,
             message=message,
-            digest=work.digest,
+            digest=work.digest.text,
             release=status,
             released=True if reason is Reason.DEPLOYED else None,
         )
@@ -321,7 +324,7 @@ class Reconciler:
         )
         news = recorder.failed(
             error,
-            digest=work.digest,
+            digest=work.digest.text,
             plan=plan,
             release=status,
             revision=failed,

@@ -574,7 +574,7 @@ class HelmRelease:
             raise OperatorError("the inputs were not read before the upgrade")
         number = self.newest.number + 1 if self.newest else 1
         return {
-            DIGEST_LABEL: self.inputs.digest,
+            DIGEST_LABEL: self.inputs.digest.text,
             OWNER_LABEL: self.ownership.uid,
             ATTEMPT_LABEL: attempt_label(self.attempt, number=number),
             WAIT_LABEL: OPERATOR_WAITS if waits else HELM_WAITS,

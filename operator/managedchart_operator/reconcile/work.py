@@ -1,6 +1,6 @@
 """What one pass over one object works with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import ManagedChart
@@ -10,6 +10,7 @@ from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.lifecycle.context import Operation, PhaseContext
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.release import HelmRelease
 from managedchart_operator.reconcile.retries import Next
 from managedchart_operator.reconcile.run_recorder import RunRecorder
@@ -24,7 +25,7 @@ class Work:
     spec: ManagedChartSpec
     release: HelmRelease
     recorder: RunRecorder
-    digest: str = ""
+    digest: Digest = field(default_factory=lambda: Digest(""))
 
     def context(self, cluster: Objects, *, action: Action, operation: Operation) -> PhaseContext:
         """Return what a lifecycle's phases get to see."""
@@ -49,7 +50,7 @@ class Work:
             return None
         chart = release.chart
         name, version, app = (chart.name, chart.version, chart.app_version) if chart else (None, None, None)
-        if chart is None or newest.digest != self.digest:
+        if chart is None or not self.digest.matches(newest.digest):
             try:
                 stored = await release.read_stored()
             except (KubeError, HelmError) as error:

@@ -18,6 +18,7 @@ from managedchart_operator.reconcile.decide import (
     Verdict,
     decide,
 )
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.ownership import Ownership
 
 NOW = 1_000_000.0
@@ -25,10 +26,10 @@ UID = "uid-1"
 OWNERSHIP = Ownership(UID)
 RECORDED_3 = Ownership(UID, recorded={3: NOW}, recorded_good=frozenset({3}))
 """The status records that a run of this resource ended with revision 3: a rollback carries other labels than its own."""
-DEPLOY = Desired(Action.DEPLOY, "wanted")
-DESTROY = Desired(Action.DESTROY, "wanted")
-SKIP = Desired(Action.SKIP, "wanted")
-DRY_RUN = Desired(Action.DEPLOY, "wanted", dry_run=True)
+DEPLOY = Desired(Action.DEPLOY, Digest("wanted"))
+DESTROY = Desired(Action.DESTROY, Digest("wanted"))
+SKIP = Desired(Action.SKIP, Digest("wanted"))
+DRY_RUN = Desired(Action.DEPLOY, Digest("wanted"), dry_run=True)
 
 NEVER = Memory()
 DONE = Memory(digest="wanted", succeeded=True, revision=2)
@@ -180,7 +181,7 @@ TABLE = [
     Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, FINISH),
     Case(
         "what was never seen ready is no good revision for the next one to go back to",
-        replace(DEPLOY, digest="newer"),
+        replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
         KILLED_IN_EXEC,
         RUN,
@@ -199,7 +200,7 @@ TABLE = [
     ),
     Case(
         "what may have been ready for long stays a good revision",
-        replace(DEPLOY, digest="newer"),
+        replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
         replace(KILLED_IN_EXEC, in_exec=False),
         RUN,
@@ -243,7 +244,7 @@ TABLE = [
     ),
     Case(
         "the spec that our rollback went back to needs no helm",
-        replace(DEPLOY, digest="before"),
+        replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(STALLED, revision=3, current=False),
         RUN,
@@ -252,7 +253,7 @@ TABLE = [
     ),
     Case(
         "what is deployed as our rollback left it is in sync",
-        replace(DEPLOY, digest="before"),
+        replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(DONE, digest="before", revision=3),
         IN_SYNC,
@@ -631,7 +632,7 @@ states = st.builds(
 wishes = st.builds(
     Desired,
     action=st.sampled_from(Action),
-    digest=st.just("wanted"),
+    digest=st.just(Digest("wanted")),
     dry_run=st.booleans(),
     timeout=st.floats(1, 1000),
 )
@@ -696,3 +697,11 @@ def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
         assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.memory.revision)
         assert observed.newest_is_ours
         assert observed.memory.succeeded
+
+
+def test_a_digest_of_an_older_operator_stands_for_the_same_input() -> None:
+    """Else a new operator would deploy every release again, and retry what was given up."""
+    desired = replace(DEPLOY, digest=Digest("2-new", lambda: "wanted"))
+    assert decide(desired, Observed(OWNERSHIP, NOW, OURS, DONE)).verdict is IN_SYNC
+    assert decide(desired, Observed(OWNERSHIP, NOW, FAILED_2, STALLED)).verdict is HOLD
+    assert decide(desired, Observed(OWNERSHIP, NOW, OURS_BEFORE, OTHER_DONE)).operation is UPGRADE

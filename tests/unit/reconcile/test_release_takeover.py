@@ -12,6 +12,7 @@ from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Re
 from managedchart_operator.helm.values import read_values
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.work import Work
@@ -47,7 +48,7 @@ class FakeRelease:
 
 
 def inputs_of(values: dict[str, Any]) -> Inputs:
-    return Inputs(read_values(files=[], yaml_files=[], values=values, set_values=[]), "digest")
+    return Inputs(read_values(files=[], yaml_files=[], values=values, set_values=[]), Digest("digest"))
 
 
 async def announced(

@@ -15,6 +15,7 @@ from managedchart_operator.errors import HelmError, OperatorError, ValuesError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, Verdict, decide
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.memory import memory
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.retries import Next
@@ -297,7 +298,7 @@ async def test_what_is_in_sync_again_after_waiting_says_so() -> None:
 def verdict(resource: ManagedChart, recorder: RunRecorder) -> Verdict:
     """What is decided for the same input after a restart."""
     observed = Observed(resource.uid, NOW.timestamp(), memory=memory(resource, recorder.status))
-    return decide(Desired(Action.DEPLOY, "d1"), observed).verdict
+    return decide(Desired(Action.DEPLOY, Digest("d1")), observed).verdict
 
 
 async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
@@ -356,7 +357,7 @@ async def test_a_defect_is_tried_again_by_another_operator(reason: Reason, retry
     def decided(*, started: datetime) -> Verdict:
         known = memory(chart(), recorder.status, started=started)
         observed = Observed(Ownership("uid-web"), soon.timestamp(), memory=known)
-        return decide(Desired(Action.DEPLOY, "d1"), observed).verdict
+        return decide(Desired(Action.DEPLOY, Digest("d1")), observed).verdict
 
     assert decided(started=soon - timedelta(hours=1)) is Verdict.HOLD
     later = decided(started=soon)
