@@ -63,9 +63,9 @@ class Redactor:
         return text
 
 
-def secrets_in_values(values: Mapping[str, Any]) -> set[str]:
-    """Return the texts that stand under telling keys (password, token…) anywhere in a chart's values."""
-    return {text for key, value in values.items() for text in _under(key, value, secret=False)}
+def secrets_in_values(*sources: Mapping[str, Any]) -> set[str]:
+    """Return the texts that stand under telling keys (password, token…) anywhere in the sources of a chart's values."""
+    return {text for values in sources for key, value in values.items() for text in _under(key, value, secret=False)}
 
 
 def _under(key: str, value: Any, *, secret: bool) -> Iterable[str]:

@@ -43,6 +43,11 @@ def test_values_under_telling_keys_are_secrets_wherever_they_stand(values: dict[
         assert secret not in redact(text + secret)
 
 
+def test_secrets_of_all_sources_are_found() -> None:
+    redact = Redactor(secrets_in_values({"password": "from-a-file"}, {"auth": {"token": "from-the-spec"}}))
+    assert redact("from-a-file, from-the-spec") == "***, ***"
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -1,8 +1,8 @@
 """The command lines of helm.
 
-Purpose: one function a helm command, from typed options to an argument list. Boundary: pure. Invariants: no value of a
-chart ever stands among the arguments (values go in by stdin); the defaults that were measured to be traps are always
-overridden. Source: `helm help` of 4.3.1; design facts in docs/architecture.md.
+Purpose: one function a helm command, from typed options to an argument list. Boundary: pure. Invariants: no value of a chart
+stands among these arguments (those for the values are made by `values`, and have no text either); the defaults that were
+measured to be traps are always overridden. Source: `helm help` of 4.3.1; design facts in docs/architecture.md.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class UpgradeOptions(ReleaseOptions):
 
 
 def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
-    """Return the arguments that install or upgrade; the values are read as JSON from stdin."""
+    """Return the arguments that install or upgrade; those for the values go behind them."""
     arguments = [
         "upgrade",
         options.release,
@@ -70,7 +70,6 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         f"--namespace={options.namespace}",
         # Without it helm silently takes over the values of the last release when ours are empty.
         "--reset-values",
-        "--values=-",
         f"--timeout={options.timeout}",
         f"--history-max={HISTORY_MAX}",
         # The progress on stderr tells when everything is applied and only the wait is left.

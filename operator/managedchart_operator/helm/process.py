@@ -1,4 +1,4 @@
-"""One helm process: fed, read within bounds, and ended with all that it has started.
+"""One helm process: started, read within bounds, and ended with all that it has started.
 
 Purpose: what `asyncio.subprocess` leaves open. Its Process.wait() of Python 3.11 also waits until the pipes are closed
 (measured), so a grandchild that holds one hides that helm has ended. Boundary: knows no slots, deadlines or errors; those are
@@ -31,7 +31,7 @@ STDERR_TAIL_BYTES = 128 * 1024
 STDOUT_BYTES = 32 * 1024 * 1024
 # A line of helm's log is shorter; of one without an end only its tail is searched.
 STDERR_LINE_BYTES = 8 * 1024
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_STDOUT, _STDERR = 1, 2
 
 
 class HelmProcess(asyncio.SubprocessProtocol):
@@ -51,40 +51,31 @@ class HelmProcess(asyncio.SubprocessProtocol):
         command: Sequence[str],
         *,
         environment: Mapping[str, str],
-        stdin: bytes | None = None,
+        pass_fds: Sequence[int] = (),
         keep_stdout: bool = False,
         on_line: Callable[[bytes], None] | None = None,
     ) -> Self:
         """Start a program with these arguments and this environment only. Raises OSError.
 
-        `on_line` is called with each complete line of stderr. A cancel lets the start come to its end and then ends helm as
-        always: asyncio would kill it at once, and it alone.
+        The program inherits the descriptors `pass_fds` under the same numbers, and no others; the caller may close them when
+        this returns or raises. `on_line` is called with each complete line of stderr. A cancel lets the start come to its end
+        and then ends helm as always: asyncio would kill it at once, and it alone.
         """
         starting = asyncio.get_running_loop().subprocess_exec(
             lambda: cls(keep_stdout=keep_stdout, on_line=on_line),
             *command,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if keep_stdout else asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=dict(environment),
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         (_, process), cancelled = await finish_before_cancel(starting)
-        process.feed(stdin)  # also when it is to end: one that waits for its values does not hear SIGTERM
         if cancelled:
             await process.end()
             raise cancelled
         return process
-
-    def feed(self, stdin: bytes | None) -> None:
-        """Write it as fast as helm reads, and then its end, without waiting for that.
-
-        helm may end before it has read everything (an error in its arguments); its exit code tells then.
-        """
-        if stdin is not None:
-            pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(_STDIN))
-            pipe.write(stdin)
-            pipe.close()
 
     @property
     def stdout(self) -> bytes:

@@ -1,7 +1,7 @@
 """Runs helm: one process a call, in its own process group, ended cleanly whatever happens.
 
-Purpose: spawn, feed, read, limit, time out, cancel. Boundary: knows nothing of releases; `helm.command` makes the
-arguments, `helm.errors` reads the errors. Invariants: no shell; values go in by stdin only; when `run` returns or raises,
+Purpose: spawn, read, limit, time out, cancel. Boundary: knows nothing of releases; `helm.command` makes the
+arguments, `helm.errors` reads the errors. Invariants: no shell; values go in by memory files; when `run` returns or raises,
 the process and whatever it started are gone; a cancelled `run` has ended helm by SIGTERM (which leaves the release marked
 failed, measured) and by SIGKILL only after the grace.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as processes
+from managedchart_operator.helm.memory_files import Argument, memory_files
 from managedchart_operator.helm.process import HelmProcess, signal_group
 from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
@@ -59,10 +60,9 @@ class HelmRunner:
 
     async def run(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[Argument],
         *,
         deadline: float,
-        stdin: bytes | None = None,
         keep_stdout: bool = False,
         applies: bool = True,
         on_waiting: Callable[[], None] | None = None,
@@ -70,6 +70,7 @@ class HelmRunner:
     ) -> HelmOutput:
         """Run helm and return what it left, whatever its exit code.
 
+        In its stderr the paths of memory files are replaced by the names of what is in them.
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
         helm begins to wait, for a hook or for the release's objects. `before` is awaited when helm may start, and nothing is
@@ -85,7 +86,7 @@ class HelmRunner:
 
             if before:
                 await before()
-            return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
+            return await self._run(arguments, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
 
     def forget_discovery(self) -> None:
         """Let the next helm ask the API server what it serves; blocks for some milliseconds.
@@ -98,9 +99,8 @@ class HelmRunner:
 
     async def _run(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[Argument],
         *,
-        stdin: bytes | None,
         deadline: float,
         keep_stdout: bool,
         waiting: Callable[[], None],
@@ -113,13 +113,14 @@ class HelmRunner:
 
         self.started += 1
         try:
-            process = await HelmProcess.start(
-                [self.binary, *arguments],
-                environment={**self.environment, _MARKER: self.identity},
-                stdin=stdin,
-                keep_stdout=keep_stdout,
-                on_line=line,
-            )
+            with memory_files(arguments) as files:
+                process = await HelmProcess.start(
+                    [self.binary, *files.arguments],
+                    environment={**self.environment, _MARKER: self.identity},
+                    pass_fds=tuple(files.origins),
+                    keep_stdout=keep_stdout,
+                    on_line=line,
+                )
         except OSError as error:
             self.started -= 1
             # Too many processes or too little memory pass by; that helm is there was checked at the start.
@@ -137,7 +138,7 @@ class HelmRunner:
             ) from error
         finally:
             await process.end()
-        return HelmOutput(process.stdout, process.stderr, process.exit_code, time.monotonic() - started)
+        return HelmOutput(process.stdout, files.name_in(process.stderr), process.exit_code, time.monotonic() - started)
 
 
 def _orphans(identity: str) -> dict[int, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from managedchart_operator.api.spec import Action
 from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
@@ -26,7 +27,7 @@ class Desired:
     """What the spec wants. `timeout` in seconds."""
 
     action: Action
-    digest: str
+    digest: Digest
     dry_run: bool = False
     timeout: float = 180.0
     reinstalls: bool = False
@@ -107,7 +108,7 @@ class Observed:
 def decide(desired: Desired, observed: Observed) -> Plan:
     """Return what to do now. The rules stand in their order of precedence."""
     last, newest = observed.last, observed.newest
-    handled = last.digest == desired.digest and last.succeeded and not observed.force_requested
+    handled = desired.digest.matches(last.digest) and last.succeeded and not observed.force_requested
     held = _held(desired, observed)
     if desired.action is Action.SKIP:
         return InSync() if handled else held or Run(Operation.SKIP, "the spec says Skip")
@@ -150,7 +151,7 @@ def _decide_deploy(
     if newest.status == UNINSTALLING:
         why = f"an uninstall of revision {newest.number} was interrupted; what it left is deployed over"
         return held or Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=handled, gone=True)
-    wanted = newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested
+    wanted = newest.status == DEPLOYED and desired.digest.matches(newest.digest) and not observed.force_requested
     if wanted and observed.newest_is_ours:
         if newest.number == last.revision and handled:
             return InSync()
@@ -173,7 +174,7 @@ def _decide_deploy(
 
 def _held(desired: Desired, observed: Observed) -> Hold | None:
     last = observed.last
-    if last.failures == 0 or last.digest != desired.digest or not last.current:
+    if last.failures == 0 or not desired.digest.matches(last.digest) or not last.current:
         return None
     if observed.retry_requested or observed.force_requested or last.interrupted or last.waited:
         return None

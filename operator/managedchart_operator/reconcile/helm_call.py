@@ -11,7 +11,6 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.classify import blames_storage, classify
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import DEPLOYED, Revision
-from managedchart_operator.helm.values import encode
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
@@ -52,10 +51,9 @@ async def run_helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
 async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     run.storage.is_current = False
     inputs = run.sources.inputs
-    stdin = encode(inputs.values) if "--values=-" in call.arguments and inputs else None
+    values = inputs.values.arguments if call.command == "upgrade" and inputs else []
     output = await run.services.helm.run(
-        call.arguments,
-        stdin=stdin,
+        [*call.arguments, *values],
         deadline=call.deadline,
         keep_stdout=call.dry_run,
         on_waiting=call.on_waiting,

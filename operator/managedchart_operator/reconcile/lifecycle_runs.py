@@ -95,7 +95,7 @@ class LifecycleRuns:
                 success = Success(Phase.READY, Reason.DEPLOYED, message, release, deployed=True)
         if operation.deploys:
             remember(status, run.newest, action=operation.value)
-        work.recorder.succeeded(success, digest=work.digest)
+        work.recorder.succeeded(success, digest=work.digest.text)
         await work.recorder.writer.flush()
         work.logger.info("%s: %s", success.reason.value, success.message)
         if done.left and operation is Operation.UNINSTALL:
@@ -119,7 +119,7 @@ class LifecycleRuns:
             released = True if phases.deploys else None
         failure = Failure(
             error,
-            digest=work.digest,
+            digest=work.digest.text,
             release=status.release,
             revision=failed,
             phase=phases.failed_phase,
@@ -172,9 +172,9 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     chart, status, last = work.chart, work.recorder.status, work.last
     asked = any(requested(chart, status, name) for name in (RETRY_ANNOTATION, FORCE_ANNOTATION))
-    again = last.digest == work.digest and last.current and not asked
+    again = work.digest.matches(last.digest) and last.current and not asked
     failures = last.failures if again else 0
-    work.recorder.begin(work.release.attempt, plan, digest=work.digest, failures=failures)
+    work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
     return failures > 0
 
 

@@ -13,8 +13,8 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, decide
+from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.health import is_healthy
-from managedchart_operator.reconcile.inputs import digest_without_inputs
 from managedchart_operator.reconcile.last_run import last_run_of, requested
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec
@@ -123,7 +123,7 @@ async def observed(work: ResourcePass) -> Observed:
     )
 
 
-async def _digest(work: ResourcePass) -> str:
+async def _digest(work: ResourcePass) -> Digest:
     """Return the digest of the input; of one that cannot be read a stand-in, since check_prerequisites reports the error."""
     if work.spec.action is Action.DEPLOY:
         try:
@@ -138,7 +138,7 @@ async def _is_still_broken(work: ResourcePass) -> bool:
     last = work.last
     if last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
         return False
-    if last.digest != work.digest or not last.current or _asks_for_another(work):
+    if not work.digest.matches(last.digest) or not last.current or _asks_for_another(work):
         return False
     return not await is_healthy(work.release.evidence.rendered, work.release.objects)
 

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 
 from managedchart_operator.api.status import ReleaseStatus
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.times import write_time
 
 logger = logging.getLogger(__name__)
 
 
-async def release_status(run: ReleaseRun, *, digest: str) -> ReleaseStatus | None:
+async def release_status(run: ReleaseRun, *, digest: Digest) -> ReleaseStatus | None:
     """Describe the newest revision; what cannot be read is taken from the chart that was just deployed.
 
     `digest` is that of the run's input. A release of others that the spec merely names is not described: whoever reads this
@@ -22,7 +23,7 @@ async def release_status(run: ReleaseRun, *, digest: str) -> ReleaseStatus | Non
         return None
     chart = run.sources.chart
     name, version, app = (chart.name, chart.version, chart.app_version) if chart else (None, None, None)
-    if chart is None or newest.digest != digest:
+    if chart is None or not digest.matches(newest.digest):
         try:
             stored = await run.storage.read_stored()
         except (KubeError, HelmError) as error:

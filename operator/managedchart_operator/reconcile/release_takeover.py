@@ -11,6 +11,7 @@ from typing import Any
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.lost_values import lost_values
 from managedchart_operator.helm.storage import UNINSTALLED
+from managedchart_operator.helm.values import Values
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.resource_pass import ResourcePass
@@ -56,8 +57,8 @@ async def announce_takeover(work: ResourcePass, operation: Operation, events: Ev
     await events.post(work.chart, type="Warning" if lost or unread else "Normal", reason=REASON, message=message)
 
 
-def _lost(before: dict[str, Any], now: dict[str, Any]) -> str:
-    paths = lost_values(before, now)
+def _lost(before: dict[str, Any], now: Values) -> str:
+    paths = lost_values(before, now.merged())
     named = ", ".join(cut(path, MOST_CHARACTERS) for path in islice(paths, MOST_NAMED))
     more = sum(1 for _ in paths)
     return f"{named} and {more} more" if more else named

@@ -16,7 +16,7 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reconcile.decide import wait_for_lock
-from managedchart_operator.reconcile.inputs import digest_without_inputs
+from managedchart_operator.reconcile.digest import digest_without_inputs
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
@@ -78,7 +78,7 @@ class Removal:
         """Let the lifecycle remove the release; returns why it could not."""
         run = work.release
         work.phases.operation = Operation.UNINSTALL
-        work.recorder.begin(run.attempt, _PLAN, digest=work.digest, failures=work.last.failures)
+        work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
         release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
         try:
             await lifecycle_for_removal(work).run(work.context(release))

@@ -42,8 +42,8 @@ class RenderedObjects:
 
     def redactor(self) -> Redactor:
         """Return what takes the secrets of the run, and of the revision, out of a text."""
-        values = self.sources.inputs.values if self.sources.inputs else {}
-        return Redactor(secrets_in_values(values) | secrets_in_manifest(self.all))
+        layers = self.sources.inputs.values.layers if self.sources.inputs else ()
+        return Redactor(secrets_in_values(*layers) | secrets_in_manifest(self.all))
 
     async def read(self) -> None:
         """Read the newest revision's objects, unless they are known. Raises KubeError, HelmError."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.lifecycle.context import PhaseContext
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
@@ -34,7 +35,7 @@ class ResourcePass(Recording):
     spec: ManagedChartSpec
     last: LastRun
     release: ReleaseRun
-    digest: str = ""
+    digest: Digest = Digest("")  # noqa: RUF009 -- frozen
     """Digest of the input of this pass."""
 
     def context(self, release: LifecycleRelease) -> PhaseContext:

@@ -1,13 +1,19 @@
 """What survives a `kill -9` of the operator, on a cluster of its own."""
 
+import asyncio
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, is_ready, managedchart
 from harness.operator_process import OperatorProcess
+from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.store import ChartStore
+from managedchart_operator.reconcile import digest_v1
 
 RAW = {"path": str(CHARTS / "raw")}
 WEB = {"path": str(CHARTS / "web")}
@@ -56,6 +62,50 @@ def test_a_restart_in_sync_starts_no_helm_and_writes_nothing(
     assert own_operator.metric(STARTED) == 1  # the other one's
     after = own_cluster.managedchart(own_ns, "web")
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+def test_a_digest_of_an_older_operator_starts_no_helm(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, tmp_path: Path
+) -> None:
+    """It had no version, and was computed over all values merged; it stays where it is until the next run."""
+    fields = {
+        "yamlFilesContent": [{"filename": "f", "yamlContent": "replicas: 0x0 # none\npodAnnotations: {a: b}\n"}],
+        "values": {"podAnnotations": {"c": "d"}},
+        "set": [{"key": "podAnnotations.e", "value": "f"}, {"key": "port", "value": "8080"}],
+    }
+    merged = {"replicas": 0, "podAnnotations": {"a": "b", "c": "d", "e": "f"}, "port": 8080}
+    own_cluster.apply(managedchart("web", WEB, **fields), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "web")
+    assert own_operator.stop() == 0
+
+    charts = ChartStore(roots=ChartRoots([CHARTS]), cache_dir=tmp_path, pull=_no_pull)
+    spec = ManagedChartSpec.model_validate({"chart": WEB, **fields})
+    chart = asyncio.run(charts.fingerprint(spec.chart))
+    old = digest_v1.digest_of(spec, chart=chart, values=merged)
+    label = f"managedchart.dev/digest={old}"
+    own_cluster.kubectl("label", "secret", "sh.helm.release.v1.web.v1", label, "--overwrite", f"--namespace={own_ns}")
+    status = json.dumps({"status": {"attemptedDigest": old, "release": {"digest": old}}})
+    patch = ["patch", "managedchart", "web", "--subresource=status", "--type=merge", f"--patch={status}"]
+    own_cluster.kubectl(*patch, f"--namespace={own_ns}")
+    before = own_cluster.managedchart(own_ns, "web")
+
+    own_operator.start()
+    own_cluster.apply(managedchart("other", WEB), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "other")
+    assert own_operator.metric(STARTED) == 1  # the other one's
+    assert own_cluster.revisions(own_ns, "web") == [(1, "deployed")]
+    after = own_cluster.managedchart(own_ns, "web")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+    fields["set"][1]["value"] = "8081"
+    own_cluster.apply(managedchart("web", WEB, **fields), namespace=own_ns)
+    ready = own_cluster.wait_ready(own_ns, "web")
+    assert own_cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "deployed")]
+    assert ready["status"]["attemptedDigest"].startswith("2-")
+
+
+async def _no_pull(source: ChartSource, destination: Path) -> None:
+    raise AssertionError("the chart is a folder")
 
 
 def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(

@@ -20,11 +20,8 @@ def test_upgrade_names_release_chart_and_namespace() -> None:
     assert "--namespace=apps" in arguments
 
 
-def test_upgrade_takes_its_values_from_stdin_and_never_from_the_last_release() -> None:
-    arguments = upgrade()
-    assert "--values=-" in arguments
-    assert "--reset-values" in arguments
-    assert not [argument for argument in arguments if argument.startswith("--set")]
+def test_upgrade_never_takes_values_from_the_last_release() -> None:
+    assert "--reset-values" in upgrade()
 
 
 @pytest.mark.parametrize("options", [{}, {"force_replace": True}, {"dry_run": True}], ids=["plain", "force", "dry"])

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import resource
 import secrets
 import shlex
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as process_module
 from managedchart_operator.helm import runner as runner_module
+from managedchart_operator.helm.errors.classify import classify
+from managedchart_operator.helm.memory_files import FileArgument
 from managedchart_operator.helm.process import STDERR_HEAD_BYTES, STDERR_TAIL_BYTES
 from managedchart_operator.helm.runner import HelmOutput, HelmRunner
 from managedchart_operator.helm.slots import HelmSlots
@@ -74,9 +77,11 @@ def written(file: Path) -> bool:
 
 
 @asynccontextmanager
-async def started(helm: HelmRunner, sign: Path, **options: object) -> AsyncIterator[asyncio.Task[object]]:
+async def started(
+    helm: HelmRunner, sign: Path, *, values: Sequence[FileArgument] = ()
+) -> AsyncIterator[asyncio.Task[object]]:
     """A run under way whose program has written a file to say that it is ready."""
-    task = asyncio.create_task(helm.run(["upgrade"], deadline=DEADLINE, **options))  # type: ignore[arg-type]
+    task: asyncio.Task[object] = asyncio.create_task(helm.run(["upgrade", *values], deadline=DEADLINE))
     await until(lambda: written(sign))
     try:
         yield task
@@ -100,14 +105,101 @@ async def cancelled(task: asyncio.Task[object]) -> None:
 # ---- in and out
 
 
-async def test_stdin_reaches_helm_whole(helm: Make) -> None:
-    """Values of any size, also beyond what a pipe holds."""
+def file(content: bytes, origin: str = "spec.values") -> FileArgument:
+    return FileArgument("--values", content, origin)
+
+
+def memory_files_open() -> list[str]:
+    """The memory files that this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if "memfd:helm" in link]
+
+
+# Prints the content of each file that an argument names.
+READ_FILES = 'for argument; do case $argument in --values=*) cat "${argument#--values=}" ;; esac; done'
+
+
+async def test_memory_files_reach_helm_whole_and_in_order(helm: Make) -> None:
     values = bytes(range(256)) * 16_384
-    output = await helm("cat").run(["upgrade"], stdin=values, keep_stdout=True, deadline=DEADLINE)
-    assert output.stdout == values
+    output = await helm(READ_FILES).run(["upgrade", file(values), file(b"last")], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == values + b"last"
 
 
-async def test_without_stdin_helm_reads_an_empty_one(helm: Make) -> None:
+async def test_helm_may_read_a_memory_file_twice_and_not_change_it(helm: Make) -> None:
+    script = f'{READ_FILES}; {READ_FILES}; echo more 2>/dev/null >>"${{2#--values=}}" || echo sealed'
+    output = await helm(script).run(["upgrade", file(b"a: 1\n")], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == b"a: 1\na: 1\nsealed\n"
+
+
+async def test_a_shell_script_in_helms_place_may_open_files_of_its_own(helm: Make) -> None:
+    """A shell knows the descriptors 0 to 9, and would close those of the values that it does not know of."""
+    script = 'for n in 3 4 5 6 7 8 9; do eval "exec $n>/dev/null"; done\n' + READ_FILES
+    output = await helm(script).run(["upgrade", file(b"a: 1\n")], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == b"a: 1\n"
+
+
+async def test_a_memory_file_is_seen_by_its_own_helm_only(helm: Make, tmp_path: Path) -> None:
+    listing = "ls -l /proc/self/fd | grep -c memfd; [ $1 = next ] || { echo $$ > $HERE/pid; sleep 300; }"
+    async with started(helm(listing), tmp_path / "pid", values=[file(b"secret")]):
+        assert memory_files_open() == []
+        output = await helm(listing).run(["next"], keep_stdout=True, deadline=DEADLINE)
+        assert output.stdout.strip() == b"0"
+
+
+async def test_no_memory_file_is_left_open_where_helm_cannot_be_started(helm: Make, tmp_path: Path) -> None:
+    runner = helm("exit 0")
+    (tmp_path / "helm").chmod(0o644)
+    with pytest.raises(HelmError, match="helm cannot be started"):
+        await runner.run(["upgrade", file(b"secret")], deadline=DEADLINE)
+    assert memory_files_open() == []
+
+
+async def test_no_memory_file_is_left_open_by_a_cancel_that_meets_the_start(helm: Make) -> None:
+    task = asyncio.create_task(helm("sleep 300").run(["upgrade", file(b"secret")], deadline=DEADLINE))
+    while not children():  # noqa: ASYNC110 -- until helm is started, and no further
+        await asyncio.sleep(0)
+    await cancelled(task)
+    assert memory_files_open() == []
+
+
+async def test_too_many_open_files_is_an_error_that_may_heal(helm: Make) -> None:
+    """And those that were opened before are closed again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with pytest.raises(HelmError, match="helm cannot be started: Too many open files") as caught:
+            await helm("exit 0").run(["upgrade", *[file(b"x")] * 100], deadline=DEADLINE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.transient
+    assert memory_files_open() == []
+
+
+async def test_an_error_text_names_a_memory_file_by_what_is_in_it(helm: Make) -> None:
+    """Also where the number of one file begins like that of another."""
+    script = 'echo "Error: ${2#--values=}: no; ${2#--values=}0, /proc/self/fd/999" >&2; exit 1'
+    output = await helm(script).run(["upgrade", file(b"", "spec.yamlFilesContent[0] (a\nb)")], deadline=DEADLINE)
+    named, rest = output.stderr.split("; ")
+    assert named == "Error: spec.yamlFilesContent[0] (a b): no"
+    assert rest.startswith("/proc/self/fd/")
+    assert rest.endswith("/proc/self/fd/999\n")
+
+
+async def test_the_real_helm_names_the_broken_source(helm_binary: str, tmp_path: Path) -> None:
+    slots = HelmSlots(processes=1, applies=1, free_memory=lambda: sys.maxsize)
+    runner = HelmRunner(helm_binary, {"HOME": str(tmp_path)}, slots, identity=str(tmp_path))
+    chart = Path(__file__).parents[2] / "charts" / "print-values"
+    sources = [file(b"a: 1\n"), file(b"b: [\n", "spec.yamlFilesContent[0] (extra.yaml)")]
+    output = await runner.run(["template", "x", str(chart), *sources], deadline=DEADLINE)
+    error = classify(output.stderr, exit_code=output.exit_code, command="template")
+    assert error.reason is Reason.VALUES_INVALID
+    assert error.message.startswith("Helm cannot read spec.yamlFilesContent[0] (extra.yaml): line 1: ")
+
+
+async def test_helm_reads_an_empty_stdin(helm: Make) -> None:
     """And never that of the operator, on which it would wait for ever."""
     output = await helm("wc -c").run(["list"], keep_stdout=True, deadline=DEADLINE)
     assert output.stdout.strip() == b"0"
@@ -127,13 +219,6 @@ async def test_what_comes_before_a_helm_has_its_slot_and_may_stop_it(helm: Make,
     assert seen == [1]
     assert not (tmp_path / "started").exists()
     assert runner.slots.running == runner.started == 0
-
-
-async def test_a_helm_that_ends_before_it_has_read_its_stdin_tells_its_own_error(helm: Make) -> None:
-    output = await helm("echo 'Error: unknown flag' >&2; exit 3").run(
-        ["upgrade"], stdin=b"x" * 4_000_000, deadline=DEADLINE
-    )
-    assert (output.exit_code, output.stderr) == (3, "Error: unknown flag\n")
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 1", 1), ("exit 42", 42), ("kill -9 $$", -9)])
@@ -309,7 +394,7 @@ async def test_what_helm_leaves_behind_after_a_good_end_is_ended(helm: Make, tmp
 async def test_a_child_that_holds_the_pipes_does_not_hold_up_the_result(helm: Make, tmp_path: Path, code: int) -> None:
     """helm's own end is the end; a run that has gone well once counted as failed when the deadline came."""
     script = f"sleep {FOR_EVER} & echo $! > $HERE/child; echo done; echo 'Error: no' >&2; exit {code}"
-    output = await in_time(helm(script).run(["upgrade"], stdin=b"x" * 4_000_000, keep_stdout=True, deadline=DEADLINE))
+    output = await in_time(helm(script).run(["upgrade"], keep_stdout=True, deadline=DEADLINE))
     assert (output.exit_code, output.stdout, output.stderr) == (code, b"done\n", "Error: no\n")
     await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
 

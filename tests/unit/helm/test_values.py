@@ -1,6 +1,7 @@
-"""Merging and the words of the errors; that YAML means what helm makes of it stands in test_values_conformance.py."""
+"""Merging, precedence and the words of the errors; that YAML means what helm makes of it: test_values_conformance.py."""
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm import yaml_reader
-from managedchart_operator.helm.values import encode, load_mapping, merge, merge_values
+from managedchart_operator.helm.memory_files import FileArgument
+from managedchart_operator.helm.merging import merge
+from managedchart_operator.helm.values import Values, encode, load_mapping, read_values
 from managedchart_operator.reasons import Reason
 
 
 def refusal(text: str | bytes) -> str:
     with pytest.raises(ValuesError) as caught:
-        load_mapping(text, origin="values file /charts/a.yaml")
+        load_mapping(text.encode() if isinstance(text, str) else text, origin="values file /charts/a.yaml")
     assert (caught.value.reason, caught.value.transient) == (Reason.VALUES_INVALID, False)
     return caught.value.message
 
@@ -75,26 +78,83 @@ def test_merging_changes_neither_side() -> None:
     assert (base, over) == ({"a": {"b": {"c": 1}}}, {"a": {"b": {"d": 2}}})
 
 
-def test_precedence_is_files_then_inline_files_then_values_then_set() -> None:
-    merged = merge_values(
+def all_kinds() -> Values:
+    return read_values(
         files=[
-            ("/charts/1.yaml", b"a: f1\nb: f1\nc: f1\nd: f1\ne: f1\n"),
+            ("/charts/1.yaml", b"a: f1\nb: f1\nc: f1\nd: f1\ne: f1\nm: {f: 1}\n"),
             ("/charts/2.yaml", b"b: f2\nc: f2\nd: f2\n"),
         ],
         yaml_files=[
-            YamlFile(filename="i1.yaml", yaml_content="c: i1\nx: i1\nd: i1\n"),
+            YamlFile(filename="i1.yaml", yaml_content="c: i1\nx: i1\nd: i1\nm: {i: 010}\n"),
             YamlFile(filename="i2.yaml", yaml_content="x: i2\n"),
         ],
-        values={"d": "v", "s": "v"},
-        set_values=[SetValue(key="s", value="s1"), SetValue(key="t", value="s1"), SetValue(key="t", value="s2")],
+        values={"d": "v", "s": "v", "m": {"v": 1}},
+        set_values=[
+            SetValue(key=key, value=value) for key, value in (("s", "s1"), ("t", "s1"), ("t", "s2"), ("m.s", "1"))
+        ],
     )
-    assert merged == {"a": "f1", "b": "f2", "c": "i1", "d": "v", "e": "f1", "x": "i2", "s": "s1", "t": "s2"}
+
+
+def test_precedence_is_files_then_inline_files_then_values_then_set(helm_values: Callable[..., Any]) -> None:
+    """To the real helm, and to the operator itself."""
+    expected = {"a": "f1", "b": "f2", "c": "i1", "d": "v", "e": "f1", "x": "i2", "s": "s1", "t": "s2"}
+    expected_mapping = {"f": 1, "i": 8, "v": 1, "s": 1}
+    values = all_kinds()
+    assert helm_values(arguments=values.arguments) == {**expected, "m": expected_mapping}
+    assert values.merged() == {**expected, "m": expected_mapping}
+
+
+def test_each_source_is_a_file_named_by_where_it_comes_from() -> None:
+    files = [argument for argument in all_kinds().arguments if isinstance(argument, FileArgument)]
+    assert [(file.option, file.origin) for file in files] == [
+        ("--values", "values file /charts/1.yaml"),
+        ("--values", "values file /charts/2.yaml"),
+        ("--values", "spec.yamlFilesContent[0] (i1.yaml)"),
+        ("--values", "spec.yamlFilesContent[1] (i2.yaml)"),
+        ("--values", "spec.values"),
+        ("--set-file=s", "spec.set[0]"),
+        ("--set-file=t", "spec.set[1]"),
+        ("--set-file=t", "spec.set[2]"),
+    ]
+
+
+def test_no_values_are_no_arguments() -> None:
+    assert read_values(files=[], yaml_files=[], values={}, set_values=[]).arguments == []
+
+
+def test_the_text_of_all_values_has_every_one_of_them_with_its_name() -> None:
+    """It is searched for hooks, so that a key and its value must stand side by side."""
+    entry = SetValue(key=r"job.annotations.helm\.sh/hook", value="post-install")
+    values = read_values(
+        files=[("/v", b"f: file")],
+        yaml_files=[YamlFile(filename="i", yaml_content="i: inline")],
+        values={"v": "values"},
+        set_values=[entry],
+    )
+    for text in (b"f: file", b"i: inline", b'"v": "values"', b'"helm.sh/hook": "post-install"'):
+        assert text in values.text
+
+
+def test_no_value_is_in_the_representation() -> None:
+    assert "hunter2" not in repr(
+        read_values(
+            files=[("/v", b"a: hunter2")],
+            yaml_files=[],
+            values={"b": "hunter2"},
+            set_values=[SetValue(key="c", value="hunter2")],
+        )
+    )
 
 
 def test_an_inline_file_is_named_by_its_field_and_its_name() -> None:
     files = [YamlFile(filename="a.yaml", yaml_content="a: 1"), YamlFile(filename="b.yaml", yaml_content="a: [")]
     with pytest.raises(ValuesError, match=r"^spec\.yamlFilesContent\[1\] \(b\.yaml\), line 2: "):
-        merge_values(files=[], yaml_files=files, values={}, set_values=[])
+        read_values(files=[], yaml_files=files, values={}, set_values=[])
+
+
+def test_equal_values_are_encoded_alike() -> None:
+    """Else the order of keys in a spec would change the digest."""
+    assert encode({"a": 1, "b": {"d": 1, "c": 2}}) == encode({"b": {"c": 2, "d": 1}, "a": 1})
 
 
 @pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf")])
@@ -108,7 +168,7 @@ def test_a_number_of_any_length_is_read(digits: int) -> None:
     """Go keeps what fits neither into 64 bits nor into a float as text; Python converts no number of so many digits."""
     number = "1" * digits
     expected: object = int(number) if digits <= 20 else float(number) if digits < 300 else number
-    assert load_mapping(f"a: {number}\n", origin="x") == {"a": expected}
+    assert load_mapping(f"a: {number}\n".encode(), origin="x") == {"a": expected}
 
 
 @pytest.mark.parametrize("raised", [MemoryError(), RecursionError(), OverflowError()])

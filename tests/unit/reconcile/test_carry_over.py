@@ -10,6 +10,7 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.carry_over import carry_over
 from managedchart_operator.reconcile.decide import Desired, Observed, decide
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run
@@ -70,7 +71,7 @@ def planned(status: dict[str, Any], *revisions: Revision) -> Plan:
     known = chart(status=status)
     last = last_run_of(known, carried(status))
     observed = Observed(Ownership(known.uid), 1_767_225_660.0, revisions, last)
-    return decide(Desired(Action.DEPLOY, "d1"), observed)
+    return decide(Desired(Action.DEPLOY, Digest("d1")), observed)
 
 
 def revision(number: int, status: str = "deployed", **fields: Any) -> Revision:

@@ -11,6 +11,7 @@ from managedchart_operator.api.status import Phase
 from managedchart_operator.helm.storage import PENDING, Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.decide import FOREIGN_LOCK_SECONDS, Desired, Observed, decide
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
@@ -21,10 +22,10 @@ UID = "uid-1"
 OWNERSHIP = Ownership(UID)
 RECORDED_3 = Ownership(UID, recorded={3: NOW}, recorded_good=frozenset({3}))
 """The status records that a run of this resource ended with revision 3: a rollback carries other labels than its own."""
-DEPLOY = Desired(Action.DEPLOY, "wanted")
-DESTROY = Desired(Action.DESTROY, "wanted")
-SKIP = Desired(Action.SKIP, "wanted")
-DRY_RUN = Desired(Action.DEPLOY, "wanted", dry_run=True)
+DEPLOY = Desired(Action.DEPLOY, Digest("wanted"))
+DESTROY = Desired(Action.DESTROY, Digest("wanted"))
+SKIP = Desired(Action.SKIP, Digest("wanted"))
+DRY_RUN = Desired(Action.DEPLOY, Digest("wanted"), dry_run=True)
 
 NEVER = LastRun()
 DONE = LastRun(digest="wanted", ended_at=NOW - 60, revision=2)
@@ -174,7 +175,7 @@ TABLE = [
     Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, RESUME),
     Case(
         "what was never seen ready is no good revision for the next one to go back to",
-        replace(DEPLOY, digest="newer"),
+        replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
         KILLED_IN_EXEC,
         RUN,
@@ -193,7 +194,7 @@ TABLE = [
     ),
     Case(
         "what may have been ready for long stays a good revision",
-        replace(DEPLOY, digest="newer"),
+        replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
         replace(KILLED_IN_EXEC, phase=Phase.PRE_EXEC),
         RUN,
@@ -245,7 +246,7 @@ TABLE = [
     ),
     Case(
         "the spec that our rollback went back to needs no helm",
-        replace(DEPLOY, digest="before"),
+        replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(STALLED, revision=3, current=False),
         RUN,
@@ -254,7 +255,7 @@ TABLE = [
     ),
     Case(
         "what is deployed as our rollback left it is in sync",
-        replace(DEPLOY, digest="before"),
+        replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(DONE, digest="before", revision=3),
         IN_SYNC,
@@ -642,7 +643,7 @@ states = st.builds(
 wishes = st.builds(
     Desired,
     action=st.sampled_from(Action),
-    digest=st.just("wanted"),
+    digest=st.just(Digest("wanted")),
     dry_run=st.booleans(),
     timeout=st.floats(1, 1000),
 )
@@ -709,3 +710,11 @@ def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
         assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.last.revision)
         assert observed.newest_is_ours
         assert observed.last.succeeded
+
+
+def test_a_digest_of_an_earlier_operator_stands_for_the_same_input() -> None:
+    """Else a new operator would deploy every release again, and retry what was given up."""
+    desired = replace(DEPLOY, digest=Digest("2-new", lambda: "wanted"))
+    assert decide(desired, Observed(OWNERSHIP, NOW, OURS, DONE)) == InSync()
+    assert isinstance(decide(desired, Observed(OWNERSHIP, NOW, FAILED_2, STALLED)), Hold)
+    assert operation_of(decide(desired, Observed(OWNERSHIP, NOW, OURS_BEFORE, OTHER_DONE))) is UPGRADE

@@ -6,10 +6,10 @@ import pytest
 
 from managedchart_operator.api.spec import Action, DeletionPolicy
 from managedchart_operator.errors import SpecError
-from managedchart_operator.helm.values import encode, merge_values
+from managedchart_operator.helm.values import read_values
 from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.inputs import digest_of, digest_without_inputs
+from managedchart_operator.reconcile.digest import digest_of, digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.store import Store
 from managedchart_operator.redaction import secrets_in_values
@@ -95,11 +95,12 @@ def test_values_nested_too_deep_are_named(levels: int, where: str) -> None:
 def test_values_of_as_many_levels_as_are_allowed_are_worked_with() -> None:
     """Everything that is done with a spec and its values."""
     spec = parse_spec(chart(spec=nested(MAX_LEVELS)))
-    values = merge_values(files=[], yaml_files=[], values=spec.values, set_values=spec.set)
-    assert digest_without_inputs(spec)
-    assert digest_of(spec, chart="", values=values)
-    assert encode(values)
-    assert secrets_in_values(values) == set()
+    values = read_values(files=[], yaml_files=[], values=spec.values, set_values=spec.set)
+    for digest in (digest_without_inputs(spec), digest_of(spec, chart="", values=values)):
+        assert not digest.matches("of an older operator")
+    assert values.arguments
+    assert values.merged() == spec.values
+    assert secrets_in_values(*values.layers) == set()
     store = Store()
     store.put(chart(spec=nested(MAX_LEVELS)))
     known = store.get(chart().key)

@@ -7,8 +7,10 @@ import pytest
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision, StoredRelease
+from managedchart_operator.helm.values import read_values
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.resource_pass import ResourcePass
@@ -41,6 +43,10 @@ def work(newest: Revision | None, stored: StoredRelease | Exception | None, inpu
     return cast("Any", SimpleNamespace(chart=chart(), release=release, logger=LOGGER))
 
 
+def inputs_of(values: dict[str, Any]) -> Inputs:
+    return Inputs(read_values(files=[], yaml_files=[], values=values, set_values=[]), Digest("digest"))
+
+
 async def announced(
     *,
     owner: str | None = None,
@@ -54,7 +60,7 @@ async def announced(
     newest = Revision(3, status, "sh.helm.release.v1.web.v3", owner=owner)
     known = stored or StoredRelease({"chart": CHART, "config": values})
     events = FakeEvents()
-    announcing = work(newest, known, Inputs(now or {}, "digest") if inputs else None)
+    announcing = work(newest, known, inputs_of(now or {}) if inputs else None)
     await announce_takeover(announcing, operation, cast("Any", events))
     return events.posted
 
@@ -117,5 +123,5 @@ async def test_nothing_is_announced_where_nothing_is_taken_over(case: dict[str, 
 
 async def test_a_first_install_takes_nothing_over() -> None:
     events = FakeEvents()
-    await announce_takeover(work(None, None, Inputs({}, "digest")), Operation.UPGRADE, cast("Any", events))
+    await announce_takeover(work(None, None, inputs_of({})), Operation.UPGRADE, cast("Any", events))
     assert events.posted == []

@@ -16,6 +16,7 @@ from managedchart_operator.errors import HelmError, OperatorError, UninstallBloc
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, decide
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.plan import Hold, Plan, Run, Wait
@@ -368,8 +369,10 @@ async def test_what_is_in_sync_again_after_waiting_says_so(*, gone: bool) -> Non
 def planned(resource: ManagedChart, recording: Recording, *, started: datetime | None = None) -> Plan:
     """What is planned for the same input after a restart."""
     last = last_run_of(resource, recording.recorder.status, started=started)
-    moment = NOW + timedelta(minutes=1)
-    return decide(Desired(Action.DEPLOY, "d1"), Observed(Ownership(resource.uid), moment.timestamp(), last=last))
+    moment = datetime.now(UTC) + timedelta(minutes=1)
+    return decide(
+        Desired(Action.DEPLOY, Digest("d1")), Observed(Ownership(resource.uid), moment.timestamp(), last=last)
+    )
 
 
 async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
@@ -434,5 +437,5 @@ async def test_a_defect_is_retried_by_another_operator(reason: Reason, retry_at:
     await written(recording, api)
     assert isinstance(planned(chart(), recording, started=NOW - timedelta(hours=1)), Hold)
     # The status has whole seconds.
-    later = planned(chart(), recording, started=NOW + timedelta(seconds=59))
+    later = planned(chart(), recording, started=datetime.now(UTC) + timedelta(seconds=1))
     assert isinstance(later, Run if reason is Reason.INTERNAL_ERROR else Hold)

@@ -19,9 +19,11 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.values import read_values
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
@@ -159,7 +161,7 @@ class FakeHelm:
 
 
 def _labels(arguments: list[str]) -> dict[str, str]:
-    given = next((text for text in arguments if text.startswith("--labels=")), "--labels=").partition("=")[2]
+    given = next((text for text in arguments if str(text).startswith("--labels=")), "--labels=").partition("=")[2]
     return dict(pair.split("=", 1) for pair in given.split(",") if pair)
 
 
@@ -196,7 +198,8 @@ class FakeInputs:
         assert chart_name == "web"
         if self.failure is not None:
             raise self.failure
-        return Inputs(dict(spec.values), digest=f"digest-{spec.values.get('a', 0)}")
+        values = read_values(files=[], yaml_files=[], values=spec.values, set_values=[])
+        return Inputs(values, Digest(f"digest-{spec.values.get('a', 0)}"))
 
 
 class FakeCluster:

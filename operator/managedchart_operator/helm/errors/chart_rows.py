@@ -155,9 +155,14 @@ CHART_ROWS: tuple[Row, ...] = (
         hint="Correct these values; the chart's values.schema.json tells what it accepts.",
     ),
     row(
-        r"failed to parse (?:-|\S+): (?P<why>.+)|failed parsing --set[^\n]*",
+        r"failed to parse (?P<source>[^\n]+?): (?:cannot unmarshal yaml document: )?"
+        r"(?:error (?:converting YAML to JSON|unmarshaling JSON): )?(?:yaml: )?(?P<why>.+)|failed parsing --set[^\n]*",
         Reason.VALUES_INVALID,
-        lambda found: f"helm cannot read the values: {found['why'] or found[0]}",
+        lambda found: (
+            f"Helm cannot read {found['source']}: {found['why']}"
+            if found["why"]
+            else f"Helm cannot read spec.set: {found[0]}"
+        ),
     ),
     row(
         r"execution error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)",

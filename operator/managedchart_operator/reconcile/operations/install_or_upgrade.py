@@ -18,7 +18,6 @@ from managedchart_operator.helm.storage import (
     WAIT_LABEL,
     attempt_label,
 )
-from managedchart_operator.helm.values import encode
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.operations.outcome import Outcome
@@ -37,7 +36,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         wait=run.spec.wait,
         late_hooks=chart.late_hooks,
         ttl_jobs=chart.ttl_jobs,
-        values=encode(inputs.values),
+        values=inputs.values.text,
     )
     options = command.UpgradeOptions(
         release=run.name,
@@ -76,7 +75,7 @@ async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
 def _labels(run: ReleaseRun, inputs: Inputs, *, operator_waits: bool) -> Mapping[str, str]:
     number = run.newest.number + 1 if run.newest else 1
     return {
-        DIGEST_LABEL: inputs.digest,
+        DIGEST_LABEL: inputs.digest.text,
         OWNER_LABEL: run.ownership.uid,
         ATTEMPT_LABEL: attempt_label(run.attempt, number=number),
         WAIT_LABEL: OPERATOR_WAITS if operator_waits else HELM_WAITS,
