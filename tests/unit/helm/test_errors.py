@@ -132,7 +132,7 @@ def test_without_output_the_exit_code_is_named() -> None:
 def test_a_killed_helm_is_told_by_its_signal() -> None:
     """What it had said before does not matter: a kill is no error of the chart."""
     error = classify("Error: values don't meet", exit_code=-9, command="upgrade")
-    assert error.message == "helm upgrade was killed by SIGKILL before it finished"
+    assert error.message == "helm upgrade was killed by SIGKILL before it had finished"
     assert error.hint
     assert error.exit_code == -9
     assert "SIGTERM" in classify("", exit_code=-15, command="pull").message

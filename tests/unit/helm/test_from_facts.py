@@ -24,7 +24,7 @@ def by_helm(text: str) -> HelmError:
     ("objects", "reason"),
     [
         ([WEB], Reason.TIMEOUT),
-        ([WEB, CRD, SILENT], Reason.TIMEOUT),
+        ([WEB, SILENT, CRD], Reason.TIMEOUT),
         ([WEB, JOB], Reason.JOB_BACKOFF_LIMIT),
         (
             [Unready("Deployment", "apps", f"d{number}", "InProgress", "Ready: 0/1") for number in range(9)],

@@ -72,7 +72,7 @@ def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
     except ValueError:
         name = f"signal {-exit_code}"
     return HelmError(
-        f"helm {command} was killed by {name} before it finished",
+        f"helm {command} was killed by {name} before it had finished",
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),
