@@ -1,8 +1,9 @@
 """The CustomResourceDefinition: names, columns and the schema of the models.
 
-`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file; a test compares.
-Boundary: builds a document and prints it; nothing talks to an API server. Invariant: everything about a field comes
-from its model, everything about the resource's names from `resource`; only what `kubectl get` shows is decided here.
+`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file, and a test compares it with the
+models. Everything about a field comes from its model (`schema`), everything about the resource's names from `resource`; only
+what `kubectl get` shows is decided here. Nothing talks to an API server: `kube.definition` reads the CRD of a cluster, and
+`schema_fit` compares the two.
 """
 
 import sys

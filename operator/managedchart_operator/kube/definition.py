@@ -26,7 +26,7 @@ _PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}"
 
 @dataclass(frozen=True, slots=True)
 class DefinitionState:
-    """How the CRD stands. `created` is an RFC 3339 time in UTC."""
+    """The age of the CRD and whether it is being deleted. `created` is an RFC 3339 time in UTC."""
 
     created: str
     deleting: bool
@@ -68,7 +68,7 @@ class Definition:
             )
 
     async def state(self) -> DefinitionState | None:
-        """Return how the CRD stands, None where it does not exist. Raises KubeError."""
+        """Return the state of the CRD, None where it does not exist. Raises KubeError."""
         try:
             # Only its metadata: the schemas are a hundred times as long.
             meta = (await self._client.request("GET", _PATH, accept=METADATA))["metadata"]
@@ -92,11 +92,11 @@ def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _forbidden(error: KubeError) -> KubeError:
     return KubeError(
-        f"The operator may not get the CRD {DEFINITION}, so it cannot tell whether this {KIND} is deleted only because its CRD"
-        f" is, and leaves the release as it is: {error.answer or error.message}",
+        f"The operator is not allowed to get the CRD {DEFINITION}, so it cannot know whether this {KIND} is deleted only"
+        f" because its CRD is, and leaves the release as it is: {error.answer or error.message}",
         reason=error.reason,
         transient=True,
         status=error.status,
-        hint="Grant the permission, and the deletion goes on: kubectl apply -f deploy/rbac.yaml",
+        hint="Grant the permission; the deletion then continues: kubectl apply -f deploy/rbac.yaml",
         answer=error.answer,
     )

@@ -38,7 +38,7 @@ async def test_a_missing_permission_is_named_with_its_consequence(client: KubeCl
         await Definition(client).state()
     error = raised.value
     assert (error.reason, error.transient) == (Reason.FORBIDDEN, True)
-    assert error.message.startswith("The operator may not get the CRD managedcharts.managedchart.dev")
+    assert error.message.startswith("The operator is not allowed to get the CRD managedcharts.managedchart.dev")
     assert "leaves the release as it is" in error.message
     assert sentence in error.message
     assert error.hint is not None
@@ -87,7 +87,7 @@ async def test_a_newer_crd_fits(client: KubeClient, api: FakeApiServer) -> None:
 
 
 @pytest.mark.parametrize("marked", ["sha256:0", None])
-async def test_an_older_crd_is_refused_with_the_field_and_the_remedy(
+async def test_an_older_crd_is_refused_naming_the_field(
     client: KubeClient, api: FakeApiServer, marked: str | None
 ) -> None:
     """Also where the annotation claims otherwise: somebody who edits a schema leaves it as it is."""
