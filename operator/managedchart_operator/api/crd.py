@@ -1,8 +1,9 @@
 """The CustomResourceDefinition: names, columns and the schema of the models.
 
-`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file; a test compares.
-Boundary: builds a document and prints it; nothing talks to an API server. Invariant: everything about a field comes
-from its model, everything about the resource's names from `resource`; only what `kubectl get` shows is decided here.
+`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file, and a test compares it with the
+models. Everything about a field comes from its model (`schema`), everything about the resource's names from `resource`; only
+what `kubectl get` shows is decided here. Nothing talks to an API server: `kube.definition` reads the CRD of a cluster, and
+`schema_fit` compares the two.
 """
 
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from managedchart_operator.api import resource
 from managedchart_operator.api.schema import rules, structural
+from managedchart_operator.api.schema_fit import digest_of
 from managedchart_operator.api.spec import RELEASE_NAME_LENGTH, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus
 
@@ -27,6 +29,9 @@ _KEPT = {
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
 }
 
+SCHEMA_DIGEST = f"{resource.GROUP}/schema-digest"
+"""The CRD's annotation that says which schema it has; an operator of another schema logs that it starts on it."""
+
 _NAME_FITS = (
     f"has(self.spec.releaseName) || size(self.metadata.name) <= {RELEASE_NAME_LENGTH}",
     (
@@ -38,10 +43,11 @@ _NAME_FITS = (
 
 def definition() -> dict[str, Any]:
     """Return the CustomResourceDefinition as it is applied."""
+    schema = root()
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": resource.DEFINITION, "annotations": _KEPT},
+        "metadata": {"name": resource.DEFINITION, "annotations": {**_KEPT, SCHEMA_DIGEST: digest_of(schema)}},
         "spec": {
             "group": resource.GROUP,
             "names": {
@@ -60,15 +66,15 @@ def definition() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": _columns(),
-                    "schema": {"openAPIV3Schema": _root()},
+                    "schema": {"openAPIV3Schema": schema},
                 }
             ],
         },
     }
 
 
-def _root() -> dict[str, Any]:
-    """The schema of the whole object; the API server adds apiVersion, kind and metadata itself."""
+def root() -> dict[str, Any]:
+    """Return the schema of the whole object; the API server adds apiVersion, kind and metadata itself."""
     return {
         "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
         "type": "object",

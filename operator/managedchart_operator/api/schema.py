@@ -1,13 +1,13 @@
 """From a pydantic model to a structural OpenAPI v3 schema, as a CustomResourceDefinition needs it.
 
-Purpose: the models are the one source of the API; what `kubectl explain`, the API server's validation and its defaults
-know comes from their docstrings, constraints and defaults. Boundary: schemas only; `crd` adds the names and columns of
-the resource. Invariant: a keyword that the API server would refuse or ignore ends in SchemaError, never in the CRD.
+The models are the only source of the API: their docstrings, constraints and defaults become what `kubectl explain` shows
+and what the API server validates and fills in. `crd` adds the names and columns of the resource. A keyword that the API
+server would refuse or ignore raises SchemaError, so that it never reaches the CRD.
 
-Source of the rules: Kubernetes, "Custom Resources > Specifying a structural schema". Three places where pydantic's JSON
-Schema means something else: an Optional may be null (here: absent, so that server-side defaults and `has()` work), a
-part used twice is a `$ref` (here: written out), and the default of a nested model is not told (here: `{}`, which makes
-the API server fill in the defaults inside it).
+The rules are those of the Kubernetes documentation, "Custom Resources > Specifying a structural schema". Pydantic's JSON
+Schema differs in three places: an Optional may be null (here it is absent, so that server-side defaults and `has()` work), a
+part used twice is a `$ref` (here it is written out), and the default of a nested model is missing (here it is `{}`, which
+makes the API server fill in the defaults inside it).
 """
 
 from inspect import cleandoc, isclass
@@ -31,7 +31,7 @@ _DROPPED = frozenset({"title", "$defs"})
 
 
 class SchemaError(ValueError):
-    """A model uses what a structural schema cannot say; the message names the place and the keyword."""
+    """A model uses what a structural schema cannot express; the message names the place and the keyword."""
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def matches(pattern: str, message: str, *, also: str | None = None) -> dict[str,
 def structural(model: type[BaseModel]) -> dict[str, Any]:
     """Return the structural schema of a model with its wire names.
 
-    Raises SchemaError, naming the place, for what a structural schema cannot say.
+    Raises SchemaError, naming the place, for what a structural schema cannot express.
     """
     generated = model.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
     return _inline(generated, generated.get("$defs", {}), where=model.__name__)

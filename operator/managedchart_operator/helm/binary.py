@@ -60,23 +60,26 @@ async def check_version(binary: str) -> str:
     path = await asyncio.to_thread(shutil.which, binary)
     if path is None:
         raise StartupError(
-            f'helm is missing: there is no program "{binary}"; set MANAGEDCHART_HELM_BINARY or put it on PATH'
+            f'Helm is missing: there is no program "{binary}"',
+            hint="Set MANAGEDCHART_HELM_BINARY to the path of helm, or put helm on PATH.",
         )
     try:
         exit_code, stdout = await _ask_version(path)
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {_VERSION_SECONDS:.0f} s"
-        raise StartupError(f"helm cannot be run ({path}): {why}") from error
+        raise StartupError(f"Helm cannot be run ({path}): {why}") from error
     text = stdout.decode(errors="replace").strip()
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
     if exit_code != 0 or not found:
-        raise StartupError(f"helm ({path}) does not tell its version: exit code {exit_code}, output {text[:80]!r}")
+        raise StartupError(
+            f"Could not determine the version of helm ({path}): exit code {exit_code}, output {text[:80]!r}"
+        )
     version = tuple(map(int, found.groups()))
     if version < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise StartupError(f"helm {text} is too old ({path}): this operator needs {oldest} or newer")
+        raise StartupError(f"Helm {text} is too old ({path}): this operator needs {oldest} or newer")
     if version[0] >= NEXT_MAJOR:
-        raise StartupError(f"helm {text} is of a major version that this operator does not know ({path}): use helm 4")
+        raise StartupError(f"Helm {text} has a major version that this operator does not support ({path}): use Helm 4")
     return text
 
 

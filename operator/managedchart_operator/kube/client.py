@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import re
-from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -34,10 +33,6 @@ REQUEST_SECONDS = 30.0
 # connection of its own (a TLS handshake costs both sides more CPU than a request); the API server's own default of
 # in-flight requests is 400.
 REQUESTS = 32
-
-# What asyncio keeps to read into, for each TLS connection: two records (RFC 8446). Its default of 256 KiB was two thirds of the
-# memory of a release that is waited for, whose three watches bring a few KiB now and then (measured).
-TLS_BUFFER_BYTES = 32 * 1024
 
 JSON_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -79,13 +74,13 @@ class KubeClient:
                 aio_config.load_incluster_config(client_configuration=configuration)
             else:
                 raise StartupError(
-                    "no cluster to work on: run in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file"
+                    "No cluster to work on",
+                    hint="Run the operator in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file.",
                 )
         except aio_config.ConfigException as error:
-            raise StartupError(f"the kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
+            raise StartupError(f"The kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
         except yaml.YAMLError as error:
-            raise StartupError(f"the kubeconfig {kubeconfig} is no YAML") from error
-        SSLProtocol.max_size = TLS_BUFFER_BYTES
+            raise StartupError(f"The kubeconfig {kubeconfig} is not YAML") from error
         configuration.connection_pool_maxsize = 0  # no limit: watches must never keep a request from its connection
         # Proxies are looked up here, once; else the session would look for them, and read ~/.netrc, at each request.
         configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
@@ -199,9 +194,7 @@ def _proxy_for(host: str) -> str | None:
 def _check_present(kubeconfig: Path) -> None:
     """Raise StartupError when no file of a kubeconfig (a list like PATH) is there: the client would talk of its keys."""
     if not any(Path(part).is_file() for part in str(kubeconfig).split(os.pathsep)):
-        raise StartupError(
-            f"there is no kubeconfig at {kubeconfig}", hint="correct KUBECONFIG, or leave it out in a pod"
-        )
+        raise StartupError(f"There is no kubeconfig at {kubeconfig}", hint="Correct KUBECONFIG, or unset it in a pod.")
 
 
 async def lines(content: aiohttp.StreamReader, *, silence: float | None = None) -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, Key, ManagedChart
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient
+from managedchart_operator.kube.definition import APPLY_CRD
 
 # Pages keep the answer of the API server, and our memory, bounded with thousands of resources.
 PAGE = 500
@@ -35,10 +36,10 @@ class ManagedCharts:
         except KubeError as error:
             if error.status == 404:
                 raise StartupError(
-                    f"the API server does not know {PLURAL}.{API_VERSION}",
-                    hint="install the CRD first: kubectl apply --server-side -k crds/",
+                    f"The API server does not know {PLURAL}.{API_VERSION}",
+                    hint=f"Install the CRD first: {APPLY_CRD}",
                 ) from error
-            raise StartupError(f"cannot list {PLURAL}: {error.message}", hint=error.hint) from error
+            raise StartupError(f"Cannot list {PLURAL}: {error.message}", hint=error.hint) from error
 
     async def read(self, key: Key) -> ManagedChart | None:
         """Return the object as it is now, or None. Raises KubeError."""

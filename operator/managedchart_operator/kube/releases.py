@@ -33,7 +33,7 @@ class ReleaseSecrets:
         try:
             await self._client.request("GET", SECRETS_PATH, query=query, accept=METADATA_LIST)
         except KubeError as error:
-            raise StartupError(f"cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
+            raise StartupError(f"Cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
 
     async def list_metadata(self, *, namespace: str, release: str) -> Listing:
         """Return the metadata of the Secrets of one release, in no order. Raises KubeError."""

@@ -22,9 +22,9 @@ async def own_namespace(client: KubeClient) -> str | None:
         answer = await client.request("POST", _PATH, body=body)
     except KubeError as error:
         if error.status not in (403, 404):
-            raise StartupError(f"cannot ask for the operator's own identity: {error.message}") from error
+            raise StartupError(f"Cannot read the operator's own identity: {error.message}") from error
         logger.warning(
-            "the API server does not say in which namespace the operator runs (%s): when that namespace is deleted, the"
+            "The API server does not say in which namespace the operator runs (%s): when that namespace is deleted, the"
             " releases of the ManagedCharts in it are uninstalled",
             error.message,
         )

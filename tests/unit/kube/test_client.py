@@ -1,10 +1,8 @@
 """Requests to the API server: what each refusal means, and that nothing waits for ever."""
 
 import asyncio
-import inspect
 import json
 import re
-from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from harness.api_server import FakeApiServer, refusal, write_kubeconfig
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.text import error_part
-from managedchart_operator.kube.client import REQUESTS, TLS_BUFFER_BYTES, KubeClient, error_of
+from managedchart_operator.kube.client import REQUESTS, KubeClient, error_of
 from managedchart_operator.reasons import Reason
 
 PATH = "/api/v1/namespaces/apps/configmaps"
@@ -261,14 +259,6 @@ async def test_the_proxy_of_the_environment_is_used(
         answer = await client.request("GET", PATH)
         await client.close()
     assert answer == {"from": "the proxy" if asked else "the API server"}
-
-
-async def test_a_tls_connection_takes_little_memory(api: FakeApiServer, tmp_path: Path) -> None:
-    """Each release that is waited for has three; an asyncio that no longer goes by this name would take 256 KiB for each."""
-    client = await KubeClient.connect(kubeconfig=api.kubeconfig(tmp_path / "kubeconfig"))
-    assert SSLProtocol.max_size == TLS_BUFFER_BYTES
-    assert "bytearray(self.max_size)" in inspect.getsource(SSLProtocol.__init__)
-    await client.close()
 
 
 DEEP = '{"a":' * 2000 + "1" + "}" * 2000

@@ -1,10 +1,12 @@
 """What the operator reads of its CRD and of its own identity."""
 
 import logging
+from typing import Any
 
 import pytest
 
 from harness.api_server import FakeApiServer, refusal
+from managedchart_operator.api.crd import SCHEMA_DIGEST, definition
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import METADATA, KubeClient
 from managedchart_operator.kube.definition import Definition, DefinitionState
@@ -36,7 +38,7 @@ async def test_a_missing_permission_is_named_with_its_consequence(client: KubeCl
         await Definition(client).state()
     error = raised.value
     assert (error.reason, error.transient) == (Reason.FORBIDDEN, True)
-    assert error.message.startswith("The operator may not get the CRD managedcharts.managedchart.dev")
+    assert error.message.startswith("The operator is not allowed to get the CRD managedcharts.managedchart.dev")
     assert "leaves the release as it is" in error.message
     assert sentence in error.message
     assert error.hint is not None
@@ -48,6 +50,91 @@ async def test_another_error_stays_what_it_is(client: KubeClient, api: FakeApiSe
     with pytest.raises(KubeError) as raised:
         await Definition(client).state()
     assert raised.value.reason is Reason.API_UNAVAILABLE
+
+
+# ---- the schema
+
+
+def status_fields(crd: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the status in a CRD's schema."""
+    fields: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"][
+        "properties"
+    ]
+    return fields
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_the_crd_of_this_version_fits(
+    client: KubeClient, api: FakeApiServer, marked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its annotation too, which is only logged."""
+    crd = definition()
+    if not marked:
+        del crd["metadata"]["annotations"]
+    api.answers[CRD] = (200, crd)
+    with caplog.at_level(logging.INFO):
+        await Definition(client).check_schema()
+    assert ("is of another version, but has every field" in caplog.text) is not marked
+
+
+async def test_a_newer_crd_fits(client: KubeClient, api: FakeApiServer) -> None:
+    """The CRD is upgraded first, and the operator may be restarted before its own upgrade."""
+    crd = definition()
+    status_fields(crd)["newer"] = {"type": "string"}
+    crd["spec"]["versions"].insert(0, {"name": "v1", "schema": {"openAPIV3Schema": {"type": "object"}}})
+    api.answers[CRD] = (200, crd)
+    await Definition(client).check_schema()
+
+
+@pytest.mark.parametrize("marked", ["sha256:0", None])
+async def test_an_older_crd_is_refused_naming_the_field(
+    client: KubeClient, api: FakeApiServer, marked: str | None
+) -> None:
+    """Also where the annotation claims otherwise: somebody who edits a schema leaves it as it is."""
+    crd = definition()
+    if marked:
+        crd["metadata"]["annotations"][SCHEMA_DIGEST] = marked
+    del status_fields(crd)["phase"]
+    api.answers[CRD] = (200, crd)
+    with pytest.raises(StartupError) as refused:
+        await Definition(client).check_schema()
+    assert refused.value.message.startswith(
+        "The CRD managedcharts.managedchart.dev is older than this operator or was edited: it has no field status.phase"
+    )
+    assert refused.value.hint is not None
+    assert "kubectl apply --server-side -k crds/" in refused.value.hint
+
+
+@pytest.mark.parametrize("versions", [[], [{"name": "v1"}], [{"name": "v1alpha1", "schema": None}]])
+async def test_a_crd_without_a_schema_is_refused(
+    client: KubeClient, api: FakeApiServer, versions: list[dict[str, Any]]
+) -> None:
+    api.answers[CRD] = (200, {"metadata": {}, "spec": {"versions": versions}})
+    with pytest.raises(StartupError, match="it has no field spec"):
+        await Definition(client).check_schema()
+
+
+async def test_a_crd_that_is_being_deleted_is_not_compared(client: KubeClient, api: FakeApiServer) -> None:
+    """Its ManagedCharts could never be deleted, if the operator did not start."""
+    crd = definition()
+    crd["metadata"]["deletionTimestamp"] = CREATED
+    del status_fields(crd)["phase"]
+    api.answers[CRD] = (200, crd)
+    await Definition(client).check_schema()
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(403, "Grant the permission: kubectl apply -f deploy/rbac.yaml"), (503, None)]
+)
+async def test_a_crd_that_cannot_be_read_ends_the_start(
+    client: KubeClient, api: FakeApiServer, status: int, hint: str | None
+) -> None:
+    api.answers[CRD] = (status, refusal('is forbidden: User "nobody" cannot get resource', status))
+    with pytest.raises(
+        StartupError, match=r"Cannot read the CRD managedcharts\.managedchart\.dev: .*nobody"
+    ) as refused:
+        await Definition(client).check_schema()
+    assert refused.value.hint == hint
 
 
 # ---- whoami
