@@ -16,7 +16,7 @@ JOBS ?= 3
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop test test-unit test-e2e chaos lint bench bench-compare bench-scale bench-independence bench-failures
+.PHONY: help demo demo-stop test test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -55,6 +55,9 @@ lint: $(VENV)/.ready ## Check style, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+check-alerts: ## Check and test the alerts of deploy/chart with promtool.
+	hack/check-alerts
+
 chaos: $(VENV)/.ready tools ## Kill and change things at random for minutes; SEED= replays a run.
 	PYTHONPATH=tests $(BIN)/python -P -m chaos $(if $(SEED),--seed=$(SEED)) $(ARGS)
 
@@ -79,8 +82,9 @@ image: ## Build the operator's image with docker, podman or buildah.
 image-test: $(VENV)/.ready tools ## Build the image and let it reconcile a ManagedChart on a devcluster.
 	hack/image/test
 
-crds: $(VENV)/.ready ## Generate crds/managedchart.yaml from the models.
+crds: $(VENV)/.ready ## Generate crds/managedchart.yaml from the models, and its copy in deploy/chart.
 	$(BIN)/python -P -m managedchart_operator.api.crd > crds/managedchart.yaml
+	cp crds/managedchart.yaml deploy/chart/files/crd.yaml
 
 lock: $(VENV)/.ready ## Renew the locked dependencies.
 	$(BIN)/python -m pip install --quiet uv

@@ -23,8 +23,10 @@ _HEADER = """\
 # Do not edit by hand.
 """
 
-# Deleting the CRD deletes every ManagedChart, so GitOps tools leave it when it is no longer among what they apply.
+# Deleting the CRD deletes every ManagedChart, so tools keep it when it is no longer among what they apply, or when the
+# release of deploy/chart is uninstalled.
 _KEPT = {
+    "helm.sh/resource-policy": "keep",
     "kustomize.toolkit.fluxcd.io/prune": "disabled",
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
 }
