@@ -33,7 +33,7 @@ def _rows(page: str) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for line in (DOCS / page).read_text().splitlines():
         if found := re.match(r"\| `([^`]+)` \|", line):
-            assert found[1] not in rows, f"{page} tells of {found[1]} twice"
+            assert found[1] not in rows, f"{page} lists {found[1]} twice"
             rows[found[1]] = [cell.strip() for cell in line.strip("|").split("|")]
     return rows
 
@@ -41,7 +41,7 @@ def _rows(page: str) -> dict[str, list[str]]:
 # ---- settings
 
 
-def test_every_setting_is_told_and_no_other() -> None:
+def test_every_setting_is_listed_and_no_other() -> None:
     variables = {f"MANAGEDCHART_{name.upper()}" for name in Settings.model_fields}
 
     assert _rows("settings.md").keys() == variables
@@ -50,7 +50,7 @@ def test_every_setting_is_told_and_no_other() -> None:
 @pytest.mark.parametrize(
     "name", [name for name, field in Settings.model_fields.items() if field.default is not PydanticUndefined]
 )
-def test_a_settings_default_is_told(name: str) -> None:
+def test_the_default_of_a_setting_is_listed(name: str) -> None:
     default = Settings.model_fields[name].default
     text = str([str(item) for item in default]).replace("'", '"') if isinstance(default, list) else str(default)
 
@@ -65,22 +65,22 @@ def _metrics_in_the_code() -> set[str]:
     return set(re.findall(r'"(managedchart_[a-z_]+)"', source))
 
 
-def test_every_metric_is_told_and_no_other() -> None:
+def test_every_metric_is_listed_and_no_other() -> None:
     assert _rows("metrics.md").keys() == _metrics_in_the_code()
 
 
-def test_types_and_labels_of_metrics_are_told() -> None:
+def test_types_and_labels_of_metrics_are_listed() -> None:
     """Those that are declared in one place; what is read at a scrape has no labels."""
     metrics = Metrics()
     metrics.observe("managedchart_helm_processes_started_total", "", lambda: 1.0)
     metrics.observe("managedchart_resources", "", lambda: 1.0)
     rows = _rows("metrics.md")
 
-    told = {name: row[1] for name, row in rows.items()}
+    listed = {name: row[1] for name, row in rows.items()}
     for metric in metrics.registry.collect():
         name = metric.name + ("_total" if metric.type == "counter" else "")
         if name.startswith("managedchart_"):
-            assert told[name] == metric.type
+            assert listed[name] == metric.type
     for name, labels in (("ready", ["namespace", "name"]), ("failures_total", ["reason", "phase"])):
         assert rows[f"managedchart_{name}"][2].split(", ") == labels
 
@@ -88,19 +88,19 @@ def test_types_and_labels_of_metrics_are_told() -> None:
 # ---- failures
 
 
-def test_every_reason_is_told_and_no_other() -> None:
+def test_every_reason_is_listed_and_no_other() -> None:
     assert _rows("failures.md").keys() == {reason.value for reason in Reason}
 
 
 @pytest.mark.parametrize("reason", sorted({row.reason for row in TABLE}))
-def test_whether_a_failure_is_retried_is_told_as_the_error_table_has_it(reason: Reason) -> None:
-    """Of a reason that other places raise as well, the table only tells what cannot be said flatly."""
-    told = _rows("failures.md")[reason.value][2]
+def test_retried_agrees_with_the_error_table(reason: Reason) -> None:
+    """A reason that other places raise too may be neither a flat yes nor a flat no."""
+    listed = _rows("failures.md")[reason.value][2]
     transient = {row.transient for row in TABLE if row.reason is reason}
 
-    if told == "yes":
+    if listed == "yes":
         assert transient == {True}
-    elif told == "no":
+    elif listed == "no":
         assert transient == {False}
 
 
@@ -171,14 +171,14 @@ def test_links_lead_to_headings_that_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
+def test_links_lead_to_files_that_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_that_pages_name_are_there(page: Path) -> None:
+def test_make_targets_that_pages_name_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
 

@@ -90,14 +90,14 @@ async def test_the_lifecycle_in_the_page_works() -> None:
     assert cluster.objects[DEPLOYMENT] == first
 
 
-async def test_the_lifecycle_in_the_page_says_what_is_missing_and_leaves_removals_alone() -> None:
+async def test_the_lifecycle_in_the_page_leaves_removals_alone() -> None:
     with pytest.raises(LifecycleError, match="Deployment apps/coredns does not exist"):
         await _coredns().run(bench(cluster=ClusterOfDeployments()).context)
 
     await _coredns().run(bench(cluster=ClusterOfDeployments(), action=Action.DESTROY).context)
 
 
-def test_the_entry_point_in_the_page_is_of_the_group_that_is_looked_up() -> None:
+def test_the_entry_point_in_the_page_has_the_right_group() -> None:
     [toml] = _blocks("toml")
 
     assert tomllib.loads(toml)["project"]["entry-points"].keys() == {ENTRY_POINT_GROUP}
