@@ -1,16 +1,18 @@
 """The demo's cluster: a devcluster with the CRD and the identity of deploy/, and no operator in it.
 
-Boundary: speaks with devcluster and kubectl only. Invariant: the user's own kubeconfig and kubectl cache stay untouched.
+Speaks with devcluster and kubectl only, and needs the standard library only, so that `make demo-stop` works without .venv. The
+user's own kubeconfig and kubectl cache stay untouched.
 """
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from background import DemoError, all_alive
 from controlplane import folders
+from controlplane.errors import exit_in_words
 from places import ROOT
 
 NAME = "managedchart-demo"
@@ -55,7 +57,10 @@ class Cluster:
             self.command(*arguments), env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise DemoError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+            program = self.programs / "kubectl"
+            raise DemoError(
+                f"kubectl {' '.join(arguments)}: {done.stderr.strip() or exit_in_words(program, done.returncode)}"
+            )
         return done.stdout
 
     def install(self) -> None:
@@ -63,8 +68,8 @@ class Cluster:
         files = [f"--filename={ROOT / name}" for name in _INSTALLED]
         self.kubectl("apply", "--server-side", "--force-conflicts", *files)
         self.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=60s")
-        self.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(_namespace(NAMESPACE)))
-        if not self.operator_kubeconfig.exists():
+        self.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(_namespace(NAMESPACE)))
+        if not self._accepts_operator():
             self._write_operator_kubeconfig()
 
     def play_the_cloud(self) -> None:
@@ -75,15 +80,26 @@ class Cluster:
             cloud = Path(__file__).parent / "cloud.yaml"
             self.kubectl("apply", "--server-side", "--field-manager=eks", f"--filename={cloud}")
 
+    def _accepts_operator(self) -> bool:
+        """Whether the operator's token is still valid: one of a ServiceAccount that was deleted since is not."""
+        if not self.operator_kubeconfig.exists():
+            return False
+        try:
+            # The later --kubeconfig counts.
+            self.kubectl("auth", "whoami", f"--kubeconfig={self.operator_kubeconfig}")
+        except DemoError:
+            return False
+        return True
+
     def _write_operator_kubeconfig(self) -> None:
         token = self.kubectl("create", "token", _ACCOUNT, f"--namespace={_SYSTEM}", f"--duration={_TOKEN_LIFETIME}")
-        config = yaml.safe_load(self.kubeconfig.read_text())
+        config = json.loads(self.kubectl("config", "view", "--raw", "--output=json"))
         config["users"] = [{"name": _ACCOUNT, "user": {"token": token.strip()}}]
         for entry in config["contexts"]:
             entry["context"]["user"] = _ACCOUNT
         unfinished = self.operator_kubeconfig.with_suffix(".new")
         unfinished.touch(mode=0o600)
-        unfinished.write_text(yaml.safe_dump(config))
+        unfinished.write_text(json.dumps(config, indent=2))
         unfinished.replace(self.operator_kubeconfig)
 
 
@@ -93,9 +109,9 @@ def bring_up(folder: Path) -> tuple[Cluster, bool]:
     if NAME in _devcluster("get", "clusters", quiet=True).split():
         if all_alive(folders.cluster(NAME)) and cluster.kubeconfig.exists() and _is_ready(cluster):
             return cluster, False
-        print("  the cluster is there but not whole: making a new one", flush=True)
+        print("  the cluster exists but some of its processes have ended: creating a new one", flush=True)
         _devcluster("delete", "cluster", f"--name={NAME}", f"--kubeconfig={cluster.kubeconfig}")
-    cluster.operator_kubeconfig.unlink(missing_ok=True)  # its token is of the former cluster
+    cluster.operator_kubeconfig.unlink(missing_ok=True)  # its token belongs to the former cluster
     cluster.kubeconfig.unlink(missing_ok=True)
     _devcluster("create", "cluster", f"--name={NAME}", f"--kubeconfig={cluster.kubeconfig}")
     return cluster, True
@@ -128,5 +144,5 @@ def _devcluster(*arguments: str, quiet: bool = False) -> str:
         check=False,
     )
     if done.returncode:
-        raise DemoError(f"devcluster {' '.join(arguments)} failed; it says why above")
+        raise DemoError(f"devcluster {' '.join(arguments)} failed; the reason is printed above")
     return done.stdout.strip()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import cluster, kubeconfig, toolchain
-from .errors import DevclusterError
+from .errors import DevclusterError, in_words
 
 DEFAULT_NAME = "kind"
 """kind's own default, so that a script written for kind finds what it made."""
@@ -29,6 +29,12 @@ def main() -> int:
         code: int = arguments.run(arguments)
     except DevclusterError as error:
         print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A damaged program, a file where a folder is needed, a full disk: the reader needs the path, not the line of code.
+        print(f"ERROR: {in_words(error)}", file=sys.stderr)
         return 1
     return code
 
@@ -72,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     restart.add_argument("--name", default=DEFAULT_NAME)
     restart.set_defaults(run=_restart)
 
-    verbs.add_parser("build", help="build the programs that are missing").set_defaults(run=_build)
+    build = verbs.add_parser("build", help="build the programs that are missing")
+    build.add_argument("programs", nargs="*", metavar="program", help="only these; default: all")
+    build.set_defaults(run=_build)
     verbs.add_parser("bin", help="print the folder of the programs").set_defaults(run=_bin)
     return parser
 
@@ -146,8 +154,8 @@ def _restart(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _build(_: argparse.Namespace) -> int:
-    print(toolchain.build())
+def _build(arguments: argparse.Namespace) -> int:
+    print(toolchain.build(arguments.programs or toolchain.PROGRAMS))
     return 0
 
 

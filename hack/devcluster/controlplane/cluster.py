@@ -175,12 +175,16 @@ def _wait(layout: Layout, running: list[Process], deadline: float, what: str, co
             return
         if time.monotonic() > deadline:
             logs = "\n".join(f"--- {p.name}\n{processes.end_of_log(layout.folder, p.name)}" for p in running[-1:])
-            raise ComponentError(f'Cluster "{layout.name}": waited in vain for {what} ({last}).\n{logs}')
+            raise ComponentError(f'Cluster "{layout.name}": timed out waiting for {what} ({last}).\n{logs}')
         time.sleep(POLL_SECONDS)  # it may not listen yet, so there is nothing to wait on
 
 
 def _death(layout: Layout, component: str) -> ComponentError:
     log = processes.end_of_log(layout.folder, component)
+    if log == processes.NOTHING:
+        log += (
+            f"\nA program that ends without a word may be damaged. To build it again: rm {layout.programs / component}"
+        )
     kind = PortTakenError if re.search(r"address already in use", log) else ComponentError
     return kind(f'{component} of cluster "{layout.name}" died. The end of its log:\n{log}')
 

@@ -7,6 +7,11 @@ DevclusterError
 └── ClusterStateError the cluster exists already, or does not exist
 """
 
+import errno
+import shlex
+import signal
+from pathlib import Path
+
 
 class DevclusterError(Exception):
     """A failure that is told to the user as one sentence, without a traceback."""
@@ -26,3 +31,26 @@ class PortTakenError(ComponentError):
 
 class ClusterStateError(DevclusterError):
     """The cluster exists already where it must not, or does not where it must."""
+
+
+def in_words(error: OSError) -> str:
+    """An error of the operating system as a sentence with its path, for whoever shows no traceback."""
+    if error.errno == errno.ENOEXEC:
+        return damaged(Path(str(error.filename)), "it is not a program of this machine")
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+
+
+def exit_in_words(program: Path, code: int) -> str:
+    """How a program ended that printed no reason; a signal on its own account means that its file is damaged."""
+    if code >= 0:
+        return f"exit code {code}, without a word"
+    name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+    return damaged(program, f"it ended by {name}")
+
+
+def damaged(program: Path, why: str) -> str:
+    """Say that a program's file is broken, most likely cut off, and what mends it."""
+    return (
+        f"{program} cannot be run: {why}. Its file seems to be damaged. Remove it, and the next call builds it again:\n"
+        f"  rm {shlex.quote(str(program))}"
+    )

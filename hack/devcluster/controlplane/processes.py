@@ -22,6 +22,9 @@ from .errors import ComponentError
 LOG_LINES = 20
 """How much of a dead component's log is shown: enough for a Go program's last words and the flags they are about."""
 
+NOTHING = "(it wrote nothing)"
+"""Stands for a log without a line."""
+
 KILL_SECONDS = 10.0
 """SIGKILL takes effect at once, except in an uninterruptible disk wait; longer than this is worth an error."""
 
@@ -98,7 +101,7 @@ def end_of_log(folder: Path, name: str) -> str:
         lines = (folder / f"{name}.log").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         lines = []
-    return "\n".join(lines[-LOG_LINES:]) or "(it wrote nothing)"
+    return "\n".join(lines[-LOG_LINES:]) or NOTHING
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -52,25 +52,27 @@ def bin_folder() -> Path:
     return _build_root() / "bin"
 
 
-def missing() -> list[str]:
+def missing(wanted: Collection[str] = PROGRAMS) -> list[str]:
     """The programs that the bin folder lacks (a dangling link counts as missing)."""
     folder = bin_folder()
-    return [program for program in PROGRAMS if not (folder / program).exists()]
+    return [program for program in PROGRAMS if program in wanted and not (folder / program).exists()]
 
 
-def build() -> Path:
-    """Make sure that every program is there and return the bin folder; takes minutes once, then nothing.
+def build(wanted: Collection[str] = PROGRAMS) -> Path:
+    """Make sure that the wanted programs are there and return the bin folder; takes minutes once, then nothing.
 
     Raises BuildError with the compiler's own words. Two builds at the same time wait for each other.
     """
-    absent = missing()
+    if unknown := sorted(set(wanted) - PROGRAMS.keys()):
+        raise BuildError(f"not a program of devcluster: {', '.join(unknown)}. It has: {', '.join(PROGRAMS)}.")
+    absent = missing(wanted)
     if not absent:
         return bin_folder()
     if os.environ.get("DEVCLUSTER_BIN"):
         raise BuildError(f"DEVCLUSTER_BIN={bin_folder()} lacks {', '.join(absent)}, and is not built into.")
     with _lock(_build_root() / "lock"):
         _link_from_path()
-        absent = missing()
+        absent = missing(wanted)
         if absent:
             go = _fitting_go()
             # helm alone first, so that it can be used while the rest is being built.
@@ -154,7 +156,10 @@ def _link_from_path() -> None:
         found = shutil.which(program)
         if target.exists() or not found:
             continue
-        answer = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        try:
+            answer = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        except OSError:
+            continue  # a damaged one does not fit either
         if answer.returncode == 0 and re.search(fits, answer.stdout):
             _say(f"using {program} of this machine: {found}")
             target.parent.mkdir(parents=True, exist_ok=True)
