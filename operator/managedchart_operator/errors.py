@@ -17,6 +17,8 @@ Boundary: nothing here knows of phases or conditions. Invariant: `transient` dec
 (True) and Stalled until the spec changes or a retry is requested (False); the message is one that a person can act on.
 """
 
+from collections.abc import Sequence
+
 from managedchart_operator.reasons import Reason
 
 UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
@@ -96,11 +98,11 @@ class HelmError(OperatorError):
 
 
 class UninstallBlockedError(HelmError):
-    """Objects of a release do not go. `blocked_by` names them as `apiVersion|kind|namespace|name`."""
+    """Objects of a release are not deleted. `objects` names them by apiVersion, kind, name and namespace."""
 
-    def __init__(self, message: str, *, blocked_by: list[str], text: str, hint: str) -> None:
+    def __init__(self, message: str, *, objects: Sequence[tuple[str, str, str, str]], text: str, hint: str) -> None:
         super().__init__(message, reason=Reason.UNINSTALL_BLOCKED, transient=True, text=text, hint=hint)
-        self.blocked_by = blocked_by
+        self.objects = objects
 
 
 class ObjectsLeftError(HelmError):

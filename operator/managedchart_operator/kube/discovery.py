@@ -23,6 +23,9 @@ _MOVED_TO = {
     ("extensions", "NetworkPolicy"): "networking.k8s.io",
 }
 
+# The API server's answer for a path of a kind that it does not serve; for an object that is not there it names the object.
+_NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -68,6 +71,11 @@ class Discovery:
     def forget(self, api_version: str, kind: str) -> None:
         """Look a kind up again before its next use."""
         self._kinds.pop((api_version, kind), None)
+
+    def forget_if_unserved(self, api_version: str, kind: str, error: KubeError) -> None:
+        """Look a kind up again if the 404 is about it: a CustomResourceDefinition can be deleted at any time."""
+        if error.answer.strip() in _NOT_SERVED:
+            self.forget(api_version, kind)
 
     async def _discover(self, api_version: str) -> None:
         if any(map(segment_problem, api_version.split("/"))):

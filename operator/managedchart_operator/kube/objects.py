@@ -9,7 +9,7 @@ and `locate_all` by asking. What kinds there are is looked up by `discovery`.
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
@@ -20,8 +20,6 @@ from managedchart_operator.reasons import Reason
 
 FIELD_MANAGER = "managedchart-operator"
 """The manager of the fields that the operator itself writes; an object that a lifecycle has adopted is recognised by it."""
-# The API server's answer for a path of a kind that it does not serve; for an object that is not there it names the object.
-_NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +30,6 @@ class ObjectRef:
     kind: str
     name: str
     namespace: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read what `spelled` returned. Raises ValueError."""
-        api_version, kind, namespace, name = text.split("|")
-        return cls(api_version, kind, name, namespace)
-
-    @property
-    def spelled(self) -> str:
-        """The reference as one word, as the status keeps it."""
-        return f"{self.api_version}|{self.kind}|{self.namespace}|{self.name}"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
@@ -64,7 +51,7 @@ class Objects:
             found: dict[str, Any] = await self._client.request("GET", path)
         except KubeError as error:
             if error.status == 404:
-                self._forget_unserved(ref, error)
+                self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
                 return None
             raise
         return found
@@ -80,7 +67,7 @@ class Objects:
             )
         except KubeError as error:
             if error.status == 404:
-                self._forget_unserved(ref, error)
+                self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
                 return None
             raise
         return found
@@ -108,7 +95,7 @@ class Objects:
             await self._client.request("DELETE", path, body=body)
         except KubeError as error:
             if error.status == 404:
-                self._forget_unserved(ref, error)
+                self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
                 return False
             raise
         return True
@@ -205,11 +192,6 @@ class Objects:
             raise KubeError(text, reason=Reason.OBJECT_INVALID, transient=False, status=422, answer=problem)
         scope = f"/namespaces/{quoted(ref.namespace)}" if kind.namespaced and ref.namespace else ""
         return f"{root(ref.api_version)}{scope}/{kind.plural}" + (f"/{quoted(ref.name)}" if ref.name else "")
-
-    def _forget_unserved(self, ref: ObjectRef, error: KubeError) -> None:
-        """Look the kind up again if the 404 is about it: a CustomResourceDefinition can be deleted at any time."""
-        if error.answer.strip() in _NOT_SERVED:
-            self._discovery.forget(ref.api_version, ref.kind)
 
 
 def reference(rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:

@@ -32,7 +32,7 @@ def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str],
         return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
     text = error.text or error.message
     if isinstance(error, UninstallBlockedError):
-        return UninstallBlockedError(message, blocked_by=error.blocked_by, text=redact(text), hint=hint or "")
+        return UninstallBlockedError(message, objects=error.objects, text=redact(text), hint=hint or "")
     return HelmError(
         message,
         reason=reason,

@@ -4,6 +4,7 @@ Each method is one state that a resource gets into. `conditions` derives the con
 Whatever ends a run ends it in exactly one of `succeeded`, `failed` or nothing (the operator was stopped, or a newer spec came).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,7 +21,6 @@ from managedchart_operator.api.status import (
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
-from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
 from managedchart_operator.reconcile.explain import bound
@@ -200,7 +200,7 @@ class StatusRecorder:
         attempt.handled_requests = dict(self.chart.requests)
         attempt.ended_at = write_time()
         self._left(failure.release, proven=failure.released is True)
-        status.blockers = _references(error.blocked_by) if isinstance(error, UninstallBlockedError) else []
+        status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
         after = self._plan(plan, limit)
         conditions = self._conditions()
@@ -273,11 +273,10 @@ def _last_failure(failure: Failure, message: str) -> LastFailure:
     )
 
 
-def _references(spelled: list[str]) -> list[ObjectReference]:
-    refs = map(ObjectRef.parse, spelled)
+def _references(objects: Sequence[tuple[str, str, str, str]]) -> list[ObjectReference]:
     return [
-        ObjectReference(api_version=ref.api_version, kind=ref.kind, namespace=ref.namespace, name=ref.name)
-        for ref in refs
+        ObjectReference(api_version=version, kind=kind, namespace=namespace, name=name)
+        for version, kind, name, namespace in objects
     ]
 
 

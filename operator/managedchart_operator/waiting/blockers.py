@@ -37,7 +37,7 @@ def blocked(blockers: list[Blocker], *, text: str = "") -> UninstallBlockedError
     """Return the error that names what blocks an uninstall, at least one object; `text` is helm's own."""
     return UninstallBlockedError(
         f"The uninstall waits for {'; '.join(map(str, blockers))}",
-        blocked_by=[blocker.ref.spelled for blocker in blockers],
+        objects=[(ref.api_version, ref.kind, ref.name, ref.namespace) for ref in (each.ref for each in blockers)],
         text=text,
         hint=_hint(blockers),
     )

@@ -124,7 +124,7 @@ class ReadyWait:
         except TimeoutError:
             timed_out = True
         # If a failed Job ended the wait, the others could still have become ready, so they are not named.
-        named = self._failed_jobs() if not timed_out and self._waiting() else self.states
+        named = _failed_jobs(self.states) if not timed_out and self._waiting() else self.states
         unready = tuple(
             UnreadyObject(ref, found)
             for ref, found in self.states.items()
@@ -140,13 +140,8 @@ class ReadyWait:
     def _waiting(self) -> list[ObjectRef]:
         return [ref for ref, state in self.states.items() if not state.settled]
 
-    def _failed_jobs(self) -> list[ObjectRef]:
-        """The Jobs that have failed; everything else that can fail may recover."""
-        failed = [ref for ref, state in self.states.items() if state.state is State.FAILED]
-        return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
-
     def _is_over(self) -> bool:
-        return not self._waiting() or (self._ends_early and bool(self._failed_jobs()))
+        return not self._waiting() or (self._ends_early and bool(_failed_jobs(self.states)))
 
     async def _look_into(self) -> None:
         """Find out what the states of some objects mean, each once: a deleted Job, a claim that no pod mounts."""
@@ -292,6 +287,12 @@ async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
 def waits_for(memory: int) -> int:
     """Return how many runs may wait at once in so many bytes of memory."""
     return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
+
+
+def _failed_jobs(states: Mapping[ObjectRef, Readiness]) -> list[ObjectRef]:
+    """Return the Jobs that have failed; everything else that can fail may recover."""
+    failed = [ref for ref, state in states.items() if state.state is State.FAILED]
+    return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
 
 
 def _is_claim(ref: ObjectRef) -> bool:

@@ -220,7 +220,7 @@ async def test_failures_are_counted_and_the_next_attempt_is_announced() -> None:
 async def test_blockers_are_references_to_objects() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
-    fail(recording, UninstallBlockedError("held", blocked_by=["v1|ConfigMap|apps|held"], text="", hint=""))
+    fail(recording, UninstallBlockedError("held", objects=[("v1", "ConfigMap", "held", "apps")], text="", hint=""))
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "apps", "name": "held"}
     assert (await written(recording, api))["blockers"] == [reference]
 

@@ -54,7 +54,7 @@ def test_a_finalizer_is_named_and_how_to_remove_it() -> None:
         "The uninstall waits for ConfigMap apps/one (held by the finalizer example.com/held); "
         "ConfigMap apps/two (being deleted)"
     )
-    assert error.blocked_by == ["v1|ConfigMap|apps|one", "v1|ConfigMap|apps|two"]
+    assert error.objects == [("v1", "ConfigMap", "one", "apps"), ("v1", "ConfigMap", "two", "apps")]
     assert (error.text, error.reason) == ("helm's own", Reason.UNINSTALL_BLOCKED)
     assert error.hint is not None
     assert error.hint.endswith(
