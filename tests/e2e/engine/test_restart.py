@@ -84,7 +84,7 @@ def test_a_digest_of_an_older_operator_starts_no_helm(
     old = digest_v1.digest_of(spec, chart=chart, values=merged)
     label = f"managedchart.dev/digest={old}"
     own_cluster.kubectl("label", "secret", "sh.helm.release.v1.web.v1", label, "--overwrite", f"--namespace={own_ns}")
-    status = json.dumps({"status": {"attemptedDigest": old, "release": {"digest": old}}})
+    status = json.dumps({"status": {"attempt": {"digest": old}, "release": {"digest": old}}})
     patch = ["patch", "managedchart", "web", "--subresource=status", "--type=merge", f"--patch={status}"]
     own_cluster.kubectl(*patch, f"--namespace={own_ns}")
     before = own_cluster.managedchart(own_ns, "web")
@@ -101,7 +101,7 @@ def test_a_digest_of_an_older_operator_starts_no_helm(
     own_cluster.apply(managedchart("web", WEB, **fields), namespace=own_ns)
     ready = own_cluster.wait_ready(own_ns, "web")
     assert own_cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "deployed")]
-    assert ready["status"]["attemptedDigest"].startswith("2-")
+    assert ready["status"]["attempt"]["digest"].startswith("2-")
 
 
 async def _no_pull(source: ChartSource, destination: Path) -> None:
