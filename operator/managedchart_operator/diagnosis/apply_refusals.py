@@ -1,7 +1,7 @@
-"""From what the API server refused in a trial to the error that helm's real run would end with.
+"""Turns what the API server refused in a dry run into the error that helm's real run would end with.
 
-A trial is a server-side apply that is not carried out (`Objects.try_apply`). Its refusals are put as helm puts them, so that a
-failure has one reason and one wording, whether it was found before or in the run.
+A dry run is a server-side apply that is not carried out (`Objects.try_apply`). Its refusals are worded as helm words them, so
+that a failure has one reason and one message, whether it was found before the run or in it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +13,11 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.redaction import Redactor, secrets_in_manifest
 
 Refusal = tuple[ObjectRef, str]
-"""An object, and the API server's own sentence on why it may not be applied."""
+"""An object, and the API server's own sentence on why it cannot be applied."""
 
 
 def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]]) -> HelmError:
-    """Return the error of an upgrade whose objects are refused so; values of the rendered Secrets are masked."""
+    """Return the error of an upgrade with these refusals; values of the rendered Secrets are masked."""
     text = "\n".join(_as_helm_says_it(ref, answer) for ref, answer in refusals)
     return classify(f"Error: {Redactor(secrets_in_manifest(rendered))(text)}", exit_code=1, command="upgrade")
 

@@ -160,7 +160,7 @@ async def test_a_namespace_that_may_not_be_read_is_reported_alone() -> None:
     assert findings.cause is not None
     assert findings.cause.subject.name == "web-1"
     assert findings.incomplete is not None
-    assert findings.incomplete.startswith("the evidence in namespace system could not be read: ")
+    assert findings.incomplete.startswith("The evidence in namespace system could not be read: ")
     assert "apps" not in findings.incomplete
 
 

@@ -1,7 +1,7 @@
-"""From helm's error text to an error that says what is wrong: one ordered table from text to reason.
+"""Turns helm's error text into an error that says what is wrong: one ordered table from text to reason.
 
-A failure is named by a word that alerts can rely on, described in a sentence that names the object, file or field, and known to
-be worth another attempt or not. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the
+A failure gets a word that alerts can rely on, a sentence that names the object, file or field, and whether another attempt may
+succeed. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the
 outputs are recorded again (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches
 decides, so what wraps other errors (webhooks, hooks) stands above what it wraps. Every text gives an error with a sentence of
 at most 1,024 characters; what no row knows is `HelmFailed`, is retried, and carries helm's own last line. The caller redacts.
@@ -25,7 +25,7 @@ TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
 
 
 def classify(text: str, *, exit_code: int, command: str) -> HelmError:
-    """Tell what a failed helm command means.
+    """Return what the failure of a helm command means.
 
     `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
     is helm's first argument, like upgrade.
@@ -46,9 +46,9 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
                 hint=row.hint,
             )
     lines = [line for line in error.splitlines() if line.strip()]
-    told = f"helm {command} failed: {lines[-1].strip()}" if lines else f"helm {command} failed without a word"
+    last = f"Helm {command} failed: {lines[-1].strip()}" if lines else f"Helm {command} failed without any error output"
     return HelmError(
-        one_line(f"{told} (exit code {exit_code})" if not lines else told, MAX_MESSAGE),
+        one_line(last if lines else f"{last} (exit code {exit_code})", MAX_MESSAGE),
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),
@@ -70,12 +70,12 @@ def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
     except ValueError:
         name = f"signal {-exit_code}"
     return HelmError(
-        f"helm {command} was killed by {name} before it had finished",
+        f"Helm {command} was killed by {name} before it finished",
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),
         exit_code=exit_code,
-        hint="Most often the operator's pod ran out of memory: raise its limit or allow fewer helm processes at once."
+        hint="Raise the memory limit of the operator's pod, or allow fewer helm processes at once: it probably ran out."
         if -exit_code == signal.SIGKILL
         else None,
     )

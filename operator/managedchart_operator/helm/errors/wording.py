@@ -1,48 +1,15 @@
 """The sentences of the error table that take more than filling in a name.
 
-Boundary: each takes a match of its row and gives one sentence; which row that is, and what it means, stands in
-`classify`. Invariant: a part that the text does not hold is left out, never told as None.
+Each takes a match of its row and returns one sentence; which row that is, and what it means, stands in `classify`. A part that
+the text does not have is left out, and never shown as None.
 """
 
 import re
 from collections.abc import Callable
 
-from managedchart_operator.helm.errors.text import field_errors, in_hook, listed, more, subject, unready
-from managedchart_operator.shortening import one_line
-
-Match = re.Match[str]
-
-_FIELD_PATH = re.compile(r"[.][^\s,]+")
-
-
-def line_of(found: Match) -> str:
-    """The line of the text in which the match begins."""
-    text, start = found.string, found.start()
-    return text[text.rfind("\n", 0, start) + 1 :].split("\n", 1)[0]
-
-
-def about(sentence: str) -> Callable[[Match], str]:
-    """Make a sentence about the object of the matched line: `{it}`, beside the named groups."""
-
-    def message(found: Match) -> str:
-        line = line_of(found)
-        told = sentence.format(it=subject(line), **found.groupdict(default=""))
-        return in_hook(line) + told + more(found.string)
-
-    return message
-
-
-def fields(found: Match) -> str:
-    """The object, and the fields of it that were refused."""
-    line = line_of(found)
-    return f"{in_hook(line)}{subject(line)}: {field_errors(line)}{more(found.string)}"
-
-
-def conflict(found: Match) -> str:
-    """Which field managers own which of the chart's fields."""
-    conflicts = re.findall(r'conflicts? with "([^"]+)"[^:\n]*:((?:\s*-? ?\.[^\s,]+)+)', found.string)
-    told = [f"{manager} owns {', '.join(re.findall(_FIELD_PATH, owned))}" for manager, owned in conflicts]
-    return f"{subject(line_of(found))}: other field managers own what the chart sets: {listed(told)}"
+from managedchart_operator.api_refusals import Match, line_of
+from managedchart_operator.helm.errors.text import unready
+from managedchart_operator.shortening import listed, one_line
 
 
 def schema(found: Match) -> str:
@@ -75,33 +42,27 @@ def waited(sentence: str) -> Callable[[Match], str]:
 
 
 def hook_failed(found: Match) -> str:
-    """Which hook failed, and what became of its Job."""
+    """Which hook failed, and the state of its Job."""
     phase = found.groupdict().get("phase") or "delete"
     return f"The {phase} hook failed: {unready(found.string) or one_line(line_of(found), 400)}"
 
 
 def hook_timeout(found: Match) -> str:
-    """Which hook did not end in time."""
+    """Which hook did not finish in time."""
     phase = found.groupdict().get("phase") or "delete"
     return f"The {phase} hook did not finish within the timeout: {unready(found.string)}"
 
 
-def escalation(found: Match) -> str:
-    """Which permissions the operator would have to hold itself."""
-    rules = re.findall(r"\{APIGroups:.*?\}", found.string)
-    return f"{subject(line_of(found))}: it would grant permissions that the operator does not have: {listed(rules)}"
-
-
 def host(found: Match) -> str:
-    """The place that a pull asked: of a registry its address, of a repository its URL."""
+    """Where a pull went: the address of a registry, the URL of a repository."""
     urls = re.findall(r"(?:https?|oci)://[^\s\"]+", found.string)
     if not urls:
-        return "the chart's source"
+        return "The chart's source"
     return re.sub(r"(/v2/.*|/index\.yaml)?:?$", "", urls[-1])
 
 
 def owner(found: Match) -> str:
-    """Whom an object belongs to that the release cannot take."""
+    """The owner of an object that the release cannot take over."""
     release = re.search(r'release-name" must equal "[^"]+": current value is "([^"]+)"', found.string)
     namespace = re.search(r'release-namespace" must equal "[^"]+": current value is "([^"]+)"', found.string)
     if release or namespace:
@@ -111,5 +72,5 @@ def owner(found: Match) -> str:
 
 
 def api(found: Match) -> str:
-    """What helm says of the API server."""
+    """What helm says about the API server."""
     return one_line(found.groupdict().get("why") or line_of(found), 500)
