@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
@@ -29,12 +30,14 @@ MISSING_PERMISSION = (
 _NAMED = re.compile(r'(?P<kind>[A-Za-z]\w*)(\.[\w.]+)? "(?P<name>[^"]+)" (is invalid|is forbidden|already exists)')
 _FIELD_ERROR = re.compile(
     r"(?P<field>[A-Za-z<\[][^\s:,]*): (?P<type>Invalid value|Unsupported value|Duplicate value|Required value|Forbidden|"
-    r"Too long|Too many|Not found|Internal error)(: |$)"
+    r"Too long|Too many|Not found|Internal error)(?:: |(?=[,\]])|$)"
 )
 _FIELD_PATH = re.compile(r"[.][^\s,]+")
 _WITH_VALUE = ("Invalid value", "Unsupported value", "Duplicate value", "Not found")
 
-GRANT = 'Grant the missing permission to the operator\'s ServiceAccount (see README, "Permissions").'
+GRANT = (
+    'Grant the missing permission to the operator\'s ServiceAccount (see README, "Permissions", and deploy/rbac.yaml).'
+)
 RENEW = "Restart the operator if this lasts: it then reads a new token of its ServiceAccount."
 _IMMUTABLE = (
     "Undo the change, or delete the object so that it is created again (kubectl delete --cascade=orphan keeps the pods of "
@@ -103,7 +106,7 @@ def _fields(found: Match, it: str) -> str:
 def _field_errors(text: str) -> str:
     found = []
     matches = list(_FIELD_ERROR.finditer(text))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
+    for match, following in zip_longest(matches, matches[1:]):
         end = following.start() if following else len(text)
         rest = text[match.end() : end].split("\n", 1)[0]
         if match["type"] in _WITH_VALUE:

@@ -170,6 +170,24 @@ def test_every_row_has_a_sentence() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sentence", "message"),
+    [
+        ('Widget "web" is invalid: it is too small', "Widget web: it is too small"),
+        ("metadata.uid: field is immutable", "An object: metadata.uid: field is immutable"),
+        (
+            'Pod "web" is invalid: [spec.a: Required value, spec.b: Invalid value: {"x": 1}: must be a number]',
+            "Pod web: spec.a: required value; spec.b: must be a number",
+        ),
+    ],
+)
+def test_an_invalid_object_is_named_with_its_fields(sentence: str, message: str) -> None:
+    """Also where the API server names no field, as a webhook of a CRD may do; the values are left out."""
+    known = refusal_of(sentence)
+    assert known
+    assert known.message == message
+
+
 def test_what_is_no_refusal_is_left_to_others() -> None:
     assert refusal_of("resource Deployment/a/web not ready. status: InProgress, message: Available: 0/1") is None
     assert refusal_of("") is None
