@@ -1,8 +1,8 @@
 """The closed list of reasons that conditions, events and `status.lastFailure` carry.
 
-Purpose: one place that names every outcome, so that alerts and scripts can rely on the words. docs/failures.md explains
-each failure reason; a test holds the two together. Boundary: words only; how an error is recognised stands in
-`helm.errors` and `diagnosis`. Invariant: a reason is never renamed within an API version.
+One place names every outcome, so that alerts and scripts can rely on the words: a reason is never renamed within an API
+version. docs/failures.md explains each failure reason; a test holds the two together. How an error is recognised stands in
+`api_refusals`, `helm.errors` and `diagnosis`.
 """
 
 from enum import StrEnum
@@ -11,22 +11,22 @@ from enum import StrEnum
 class Reason(StrEnum):
     """A CamelCase reason as Kubernetes conditions use it (API conventions, "Typical status properties")."""
 
-    # -- outcomes that are good
+    # -- success
     DEPLOYED = "Deployed"
     DESTROYED = "Destroyed"
     SKIPPED = "Skipped"
     DRY_RUN_SUCCEEDED = "DryRunSucceeded"
 
-    # -- on the way
+    # -- in progress
     PROGRESSING = "Progressing"
     RETRY_SCHEDULED = "RetryScheduled"
 
-    # -- the resource itself cannot be carried out as it is written
+    # -- invalid resource
     INVALID_SPEC = "InvalidSpec"
     LIFECYCLE_UNKNOWN = "LifecycleUnknown"
     RELEASE_OWNED = "ReleaseOwned"
 
-    # -- the chart cannot be had
+    # -- the chart cannot be fetched
     CHART_NOT_FOUND = "ChartNotFound"
     CHART_INVALID = "ChartInvalid"
     CHART_VERSION_NOT_FOUND = "ChartVersionNotFound"
@@ -56,7 +56,7 @@ class Reason(StrEnum):
     RELEASE_TOO_LARGE = "ReleaseTooLarge"
     API_UNAVAILABLE = "ApiUnavailable"
 
-    # -- what was applied does not come up
+    # -- workloads do not become ready
     IMAGE_PULL = "ImagePull"
     CRASH_LOOP = "CrashLoop"
     OOM_KILLED = "OOMKilled"
@@ -74,7 +74,7 @@ class Reason(StrEnum):
     UNINSTALL_BLOCKED = "UninstallBlocked"
     ROLLBACK_FAILED = "RollbackFailed"
 
-    # -- what has no better name: helm's own text, or a defect of the operator
+    # -- other: helm's own text, or a defect of the operator
     HELM_FAILED = "HelmFailed"
     LIFECYCLE_FAILED = "LifecycleFailed"
     INTERNAL_ERROR = "InternalError"

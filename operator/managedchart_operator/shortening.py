@@ -1,5 +1,9 @@
 """Shortens texts to the length that the place where they are shown allows; every cut is marked by an ellipsis."""
 
+from collections.abc import Iterable
+
+_LISTED = 5
+
 
 def cut(text: str, limit: int) -> str:
     """Return the first `limit` characters at most."""
@@ -18,3 +22,10 @@ def cut_middle(text: str, limit: int) -> str:
     mark = "\n…\n"
     tail = (limit - len(mark)) * 2 // 3
     return text[: limit - len(mark) - tail] + mark + text[-tail:]
+
+
+def listed(items: Iterable[str]) -> str:
+    """Join the first few items and count the others."""
+    known = list(items)
+    others = len(known) - _LISTED
+    return "; ".join(known[:_LISTED]) + (f"; and {others} more" if others > 0 else "")

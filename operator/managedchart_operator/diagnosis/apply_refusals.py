@@ -1,7 +1,7 @@
-"""From what the API server refused in a trial to the error that helm's real run would end with.
+"""Turns what the API server refused in a dry run into the error that helm's real run would end with.
 
-A trial is a server-side apply that is not carried out (`Objects.try_apply`). A failure has one reason and one wording, whether
-the trial finds it or the real run; `helm.errors.from_facts` sees to that, and here the values of Secrets are masked.
+A dry run is a server-side apply that is not carried out (`Objects.try_apply`). A failure has one reason and one message,
+whether it is found before the run or in it; `helm.errors.from_facts` sees to that, and here the values of Secrets are masked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +14,11 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.redaction import Redactor, secrets_in_manifest
 
 Refusal = tuple[ObjectRef, str]
-"""An object, and the API server's own sentence on why it may not be applied."""
+"""An object, and the API server's own sentence on why it cannot be applied."""
 
 
 def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]]) -> HelmError:
-    """Return the error of an upgrade whose objects are refused so; values of the rendered Secrets are masked."""
+    """Return the error of an upgrade with these refusals; values of the rendered Secrets are masked."""
     redact = Redactor(secrets_in_manifest(rendered))
     return from_facts.refused(
         [Refused(ref.api_version, ref.kind, ref.namespace, ref.name, redact(answer)) for ref, answer in refusals]

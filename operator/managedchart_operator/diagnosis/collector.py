@@ -1,8 +1,8 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
-Purpose: one bounded look at the namespaces of a release, together with what the watches have seen. Boundary: which cause it
-shows is `causes`'. Invariants: it never raises for what it cannot get, but says so; it ends within its time; every text is
-redacted; pods of an earlier revision do not count.
+It reads the namespaces of a release once, within a bound, and adds what the watches have seen; which cause that shows, the
+`cause_table` decides. It never raises for what it cannot read, but reports it; it ends within its time; every text is redacted;
+pods of an earlier revision do not count.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from managedchart_operator.api.status import FailedContainer, FailureEvent
-from managedchart_operator.diagnosis.causes import Cause, Evidence, find_cause
+from managedchart_operator.diagnosis.cause_table import find_cause, shows_trouble
+from managedchart_operator.diagnosis.causes import Cause, Evidence
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.lineage import Lineage, root_or_none
@@ -33,9 +34,9 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
 
-# A look that takes longer is worth less than the rollback that waits for it.
+# Evidence that takes longer is worth less than the rollback that waits for it.
 COLLECT_SECONDS = 5.0
-# What fits into the status beside the events; the first failing containers tell what the others would.
+# What fits into the status next to the events; further failing containers would show the same.
 MAX_CONTAINERS = 5
 
 
@@ -47,7 +48,7 @@ class Findings:
     containers: Sequence[FailedContainer] = ()
     cause: Cause | None = None
     detail: str | None = None
-    """What helm's own error leaves open, to stand behind it."""
+    """What helm's own error does not say; it follows that error."""
     incomplete: str | None = None
 
 
@@ -68,7 +69,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Looks for the evidence of one run."""
+    """Collects the evidence of one run."""
 
     objects: Objects
     events: Events
@@ -82,7 +83,7 @@ class Collector:
             async with asyncio.timeout(COLLECT_SECONDS):
                 return await self._collect(subject, views, redact)
         except TimeoutError:
-            missing = f"the evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
+            missing = f"The evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
         return Findings(incomplete=redact(missing))
 
     async def _collect(
@@ -109,7 +110,6 @@ class Collector:
             for event in select(seen.events.values(), current, since=subject.since)
         ]
         evidence = Evidence(
-            subject.namespace,
             ours,
             found,
             hook_pods=frozenset(
@@ -120,7 +120,7 @@ class Collector:
         cause = find_cause(evidence)
         return Findings(
             [event.shown_from(subject.namespace) for event in found],
-            await self._containers(evidence, cause, redact),
+            await self._containers(subject.namespace, evidence, cause, redact),
             cause,
             incomplete=redact("; ".join(seen.missing.values())) or None,
         )
@@ -140,26 +140,16 @@ class Collector:
         return ours, foreign
 
     async def _containers(
-        self, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
+        self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
     ) -> list[FailedContainer]:
-        wanted = [(pod, container) for pod in evidence.pods for container in pod.failing]
-        for pod in evidence.pods:
-            wanted += [
-                (pod, container)
-                for container in pod.containers
-                if cause
-                and cause.subject == pod.identity
-                and cause.container == container.name
-                and container not in pod.failing
-            ]
-        if cause:
-            wanted.sort(key=lambda item: (item[0].identity, item[1].name) != (cause.subject, cause.container))
+        def is_the_cause(pod: Pod, container: Container) -> bool:
+            return cause is not None and (cause.subject, cause.container) == (pod.identity, container.name)
+
+        wanted = [each for each in evidence.containers if shows_trouble(each[1]) or is_the_cause(*each)]
+        wanted.sort(key=lambda each: not is_the_cause(*each))
         return list(
             await asyncio.gather(
-                *(
-                    self._container(evidence.namespace, pod, container, redact)
-                    for pod, container in wanted[:MAX_CONTAINERS]
-                )
+                *(self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
             )
         )
 

@@ -1,7 +1,7 @@
 """Kubernetes events of a release during one run, merged and ordered for a person.
 
-Boundary: pure. Invariants: an event from before the run never counts; an object is matched by its UID where we know it; the
-same text about the same object stands once, with its count; warnings come first, the latest first among equals.
+Pure. An event from before the run never counts; an object is matched by its UID where that is known; the same text about the
+same object appears once, with its count; warnings come first, and the latest first among equals.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,14 +15,14 @@ from managedchart_operator.kube.events import is_older, last_seen
 from managedchart_operator.shortening import one_line
 from managedchart_operator.times import write_time
 
-# What fits on a screen, and with texts of this length in 16 KiB of status.
+# What fits on a screen and, with texts of this length, into 16 KiB of status.
 MAX_EVENTS = 20
 MAX_TEXT = 512
 
 
 @dataclass(slots=True)
 class RunEvent:
-    """An event of a run; repeated ones count as one."""
+    """An event of a run; repeated ones are merged."""
 
     subject: Identity
     type: str

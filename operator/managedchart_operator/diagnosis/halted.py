@@ -1,7 +1,7 @@
-"""Objects that do not become ready because nothing works on them: a suspended Job, a paused Deployment, a claim without a pod.
+"""Objects that do not become ready because no controller works on them: suspended Job, paused Deployment, claim without pod.
 
-The operator's own wait passes them over. Helm's wait, which charts with late hooks need, does not, and ends with a timeout that
-names no cause. So this looks at the objects as they are in the cluster, where the other evidence explains nothing.
+The operator's own wait skips them. Helm's wait, which charts with late hooks need, does not, and ends with a timeout that names
+no cause. So this reads the objects in the cluster when the other evidence explains nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from managedchart_operator.waiting.kstatus import came_of
 from managedchart_operator.waiting.status_fields import Parts
 
 # Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
-_MOST_LOOKS = 20
+_MAX_READS = 20
 _HALTED = (("batch", "Job"), ("apps", "Deployment"), CLAIM)
 
 
@@ -30,7 +30,7 @@ async def find_halted(
     events: Iterable[FailureEvent],
     unready: frozenset[ObjectRef] | None,
 ) -> Cause | None:
-    """Return the first object of a release that nothing works on, as the cause; `unready` are those not ready, if known.
+    """Return the first object of a release that no controller works on, as the cause; `unready` are those not ready, if known.
 
     Raises KubeError.
     """
@@ -38,7 +38,7 @@ async def find_halted(
     named = (reference(item, namespace) for item in rendered)  # all of these kinds are namespaced
     refs = [ref for ref in named if _kind(ref) in _HALTED and ref.name and (unready is None or ref in unready)]
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
-    for ref in refs[:_MOST_LOOKS]:
+    for ref in refs[:_MAX_READS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
         if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
             continue  # what its pod waits for is the cause
@@ -56,8 +56,8 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 Reason.VOLUME_UNBOUND,
                 f"{ref} waits for a volume: {words}",
                 ref,
-                "Let a pod of the release mount it, use a StorageClass that binds at once, or set spec.wait: false. See "
-                f"{command} describe pvc {ref.name}",
+                "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
+                f"{command} describe pvc {ref.name}.",
             )
         case ("batch", _) if parts.spec.get("suspend") is True and not came_of(
             found, api_version=ref.api_version, kind=ref.kind
@@ -67,14 +67,14 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 Reason.TIMEOUT,
                 f"{ref} is suspended, so it does not run",
                 ref,
-                f"Resume it, or set spec.wait: false: {patch}",
+                f"Resume it, or set spec.wait: false: {patch}.",
             )
         case ("apps", _) if parts.spec.get("paused") is True:
             return _cause(
                 Reason.TIMEOUT,
                 f"{ref} is paused, so its pods are not replaced",
                 ref,
-                f"Resume it: {command} rollout resume deployment {ref.name}",
+                f"Resume it: {command} rollout resume deployment {ref.name}.",
             )
     return None
 

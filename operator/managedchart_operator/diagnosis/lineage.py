@@ -1,10 +1,9 @@
-"""Does a pod, or what a controller tells of one, belong to the release as it is being deployed now?
+"""Does a pod, or a controller that events name, belong to the release as it is being deployed now?
 
-Purpose: a pod of the previous revision never counts. Boundary: reads a few objects, each once a version. Invariants: what
-cannot be told for sure does not count.
+A pod of the previous revision never counts, and neither does what is not certain. A few objects are read for it, each once.
 
 A Deployment's pods count if their ReplicaSet is its newest and the controller has seen its present generation; a
-StatefulSet's if they have its update revision; all others if they were made during the run.
+StatefulSet's if they have its update revision; all others if they were created during the run.
 Source: Kubernetes documentation, "Deployments" (annotation deployment.kubernetes.io/revision), "StatefulSets".
 """
 
@@ -50,7 +49,7 @@ class Lineage:
         return None
 
     async def root_of_controller(self, controller: Identity, *, pod: Pod | None = None) -> Identity | None:
-        """The same for a controller that events name. Raises KubeError."""
+        """Return the same for a controller that events name. Raises KubeError."""
         if controller.group_kind == _REPLICA_SET:
             return await self._of_replica_set(controller)
         if controller in self.rendered:
@@ -64,30 +63,30 @@ class Lineage:
         return None
 
     async def is_foreign(self, pod: Pod) -> bool:
-        """Whether a pod comes from none of the rendered objects, of whatever revision; this never changes. Raises KubeError."""
+        """Whether a pod comes from none of the rendered objects, in any revision; this never changes. Raises KubeError."""
         if pod.identity in self.rendered:
             return False
         return all([await self.is_foreign_controller(controller) for controller in self._controllers_of(pod)])
 
     async def is_foreign_controller(self, controller: Identity) -> bool:
-        """The same for a controller. Raises KubeError."""
+        """Whether a controller comes from none of them. Raises KubeError."""
         if controller in self.rendered:
             return False
         if controller.group_kind not in (_REPLICA_SET, _JOB):
             return True
         found = await self.read(controller)
-        # Of one that is not there the owner is not known.
+        # The owner of a controller that does not exist is unknown.
         return found is not None and self._owner_of(found, controller.namespace) is None
 
     def made_in_run(self, pod: Pod) -> bool:
-        """Whether a pod was made during the run."""
+        """Whether a pod was created during the run."""
         made = read_time(pod.created)
         return made is not None and made >= self.since.replace(microsecond=0)
 
     async def read(self, controller: Identity) -> dict[str, Any] | None:
         """Return a controller as it is now, or None; each is read once. Raises KubeError.
 
-        None also for kinds that Kubernetes itself does not make pods of.
+        None also for kinds whose pods Kubernetes itself does not create.
         """
         if controller not in self._known:
             version = _API_VERSIONS.get(controller.group_kind)
@@ -96,7 +95,7 @@ class Lineage:
         return self._known[controller]
 
     def _controllers_of(self, pod: Pod) -> list[Identity]:
-        """Return what made a pod: objects of its namespace, and cluster-wide ones of the release."""
+        """Return what created a pod: objects of its namespace, and cluster-wide ones of the release."""
         found = []
         for owner in pod.owners:
             near, cluster_wide = owner.identities(pod.namespace)

@@ -1,7 +1,7 @@
 """One watch on the pods and one on the events of a namespace, shared by all runs in it.
 
-Purpose: see trouble as it happens, and remember pods that vanish. Boundary: gathers; nothing is judged here. Invariants: at
-most two connections a namespace, none soon after the last run that uses it; what is kept is bounded.
+It shows trouble as it happens, and remembers pods that are deleted; nothing is judged here. A namespace costs at most two
+connections, and none soon after the last run that uses it; what is kept is bounded.
 """
 
 import logging
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
+from managedchart_operator.diagnosis.cause_table import fatal_signs
 from managedchart_operator.diagnosis.pods import Pod, read_pods
-from managedchart_operator.diagnosis.refusals import Creations, Refusal
+from managedchart_operator.diagnosis.refusals import Creations, RefusedCreation
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.shared_watch import View, Views
@@ -22,10 +23,10 @@ from managedchart_operator.kube.watch import Change, changes
 
 logger = logging.getLogger(__name__)
 
-# A namespace with more pods than this is not one release's; the oldest are dropped from memory, not from the cluster.
+# No single release has more pods than this; the oldest are dropped from memory, not from the cluster.
 MAX_PODS = 2000
 MAX_EVENTS = 2000
-# The operator writes two or more for each run, and no run waits in vain for what they tell.
+# The operator writes two or more of them for each run, and they say nothing about the workloads.
 _NOT_ABOUT_RUNS = f"involvedObject.kind!={KIND}"
 
 
@@ -33,30 +34,30 @@ _NOT_ABOUT_RUNS = f"involvedObject.kind!={KIND}"
 class NamespaceView(View):
     """What was seen of a namespace so far; changes when `troubled` or `refused` does.
 
-    All that wait in it look at these two at each change, so they must be few, and nothing else may wake anybody.
+    Every run that waits looks at these two at each change, so they must be few, and nothing else may wake a run.
     """
 
     pods: dict[str, Pod] = field(default_factory=dict)
-    """By UID, those that are gone included."""
+    """By UID, deleted ones included."""
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
     troubled: dict[str, Pod] = field(default_factory=dict)
-    """The pods that are there and have a container whose image cannot be pulled, or that keeps ending."""
+    """The existing pods with a container that shows a fatal cause."""
     creations: Creations = field(default_factory=Creations)
-    gone: set[str] = field(default_factory=set)
-    """UIDs of those of `pods` that are not there any more."""
+    deleted: set[str] = field(default_factory=set)
+    """UIDs of those of `pods` that were deleted."""
     moved: float = -math.inf
-    """When a pod last became ready, ended or went, on the monotonic clock: a refused pod may be created after that."""
+    """When a pod last became ready, ended or was deleted, on the monotonic clock: a refused pod may be created after that."""
 
     @property
-    def refused(self) -> Mapping[str, Refusal]:
-        """What controllers report that could not create their last pod, by the controller's UID."""
+    def refused(self) -> Mapping[str, RefusedCreation]:
+        """The controllers that could not create their last pod, by their UID."""
         return self.creations.refused
 
     @property
     def there(self) -> list[Pod]:
-        """The pods that are there."""
-        return [pod for uid, pod in self.pods.items() if uid not in self.gone]
+        """The pods that exist."""
+        return [pod for uid, pod in self.pods.items() if uid not in self.deleted]
 
     def see_pod(self, pod: Pod) -> None:
         """Take in a pod as it is now."""
@@ -65,8 +66,8 @@ class NamespaceView(View):
         if known is not None and ((pod.ready and not known.ready) or (pod.ended and not known.ended)):
             self.moved = time.monotonic()
         self.pods[pod.uid] = pod
-        self.gone.discard(pod.uid)
-        if any(container.image_unavailable or container.crashing for container in pod.containers):
+        self.deleted.discard(pod.uid)
+        if any(map(fatal_signs, pod.containers)):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
             self.tell()
@@ -74,12 +75,12 @@ class NamespaceView(View):
             oldest = next(iter(self.pods))
             del self.pods[oldest]
             self.troubled.pop(oldest, None)
-            self.gone.discard(oldest)
+            self.deleted.discard(oldest)
 
     def see_pod_gone(self, uid: str) -> None:
-        """Take in that a pod is no more: what it last was is remembered, but it is in no trouble now."""
+        """Take in that a pod was deleted: its last state is remembered, but it is no longer in trouble."""
         if uid in self.pods:
-            self.gone.add(uid)
+            self.deleted.add(uid)
             self.moved = time.monotonic()
         if self.troubled.pop(uid, None):
             self.tell()
@@ -124,7 +125,7 @@ class NamespaceWatches:
             async for change in changes(self._client, path, fields=fields):
                 take(view, change)
         except KubeError as error:
-            # Without this right there is still the look at the end; it reports what it cannot read.
+            # Without this permission the evidence is still collected at the end; the collector reports what it cannot read.
             logger.warning("%s cannot be watched: %s", path, error.message)
 
 
@@ -132,7 +133,7 @@ def _take_pods(view: NamespaceView, change: Change) -> None:
     match change.type:
         case "Listed":
             there = read_pods(change.object["items"])
-            for uid in view.pods.keys() - view.gone - {pod.uid for pod in there}:
+            for uid in view.pods.keys() - view.deleted - {pod.uid for pod in there}:
                 view.see_pod_gone(uid)
             for pod in there:
                 view.see_pod(pod)
@@ -145,4 +146,4 @@ def _take_pods(view: NamespaceView, change: Change) -> None:
 
 def _take_events(view: NamespaceView, change: Change) -> None:
     for event in change.object["items"] if change.type == "Listed" else [change.object]:
-        view.see_event(event)  # one that is deleted has only grown old
+        view.see_event(event)  # a deleted event has only expired

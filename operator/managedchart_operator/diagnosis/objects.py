@@ -1,8 +1,8 @@
 """Which objects belong to a release: those it renders, and what controllers made of them.
 
-An object is known by group, kind, namespace and name: a stranger's Deployment of the same name in another namespace, or a kind
-of the same name in another API group, is never the release's. All of it is pure, over metadata, except `cluster_wide_kinds`,
-which asks the API server which kinds have no namespace.
+An object is identified by group, kind, namespace and name: another release's Deployment of the same name in another namespace,
+or a kind of the same name in another API group, never belongs to the release. All of it is pure, over metadata, except
+`cluster_wide_kinds`, which asks the API server which kinds have no namespace.
 Source: Kubernetes documentation, "Owners and Dependents": an owner is in the namespace of what it owns, or cluster-wide.
 """
 
@@ -16,8 +16,8 @@ from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.waiting.kstatus import needs_waiting
 
-# How many namespaces of a release are looked at, its own included. Each costs two connections while the release is waited for,
-# and five lists when it has failed; a chart that works in three is rare.
+# How many namespaces of a release are watched and read, its own included. Each costs two connections while the operator waits
+# for the release, and five lists when it has failed; a chart that works in three is rare.
 MAX_NAMESPACES = 5
 # RFC 1123 label, as the API server demands it.
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -35,17 +35,21 @@ class Identity(NamedTuple):
     """Empty for cluster-wide kinds."""
     name: str
 
+    def __str__(self) -> str:
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind or '?'} {name or '?'}"
+
     @property
     def group_kind(self) -> GroupKind:
         """What kind of object it is."""
         return self.group, self.kind
 
     def name_from(self, home: str) -> str:
-        """Return the name as a person needs it who thinks of the namespace `home`: with the namespace if it is another one."""
+        """Return the name as seen from the namespace `home`: with its own namespace if that is another one."""
         return self.name if self.namespace in ("", home) else f"{self.namespace}/{self.name}"
 
     def shown_from(self, home: str) -> str:
-        """Return kind and name, in the same way."""
+        """Return kind and name as seen from the namespace `home`."""
         return f"{self.kind or '?'} {self.name_from(home) or '?'}"
 
 
@@ -58,7 +62,7 @@ class Owner(NamedTuple):
     uid: str
 
     def identities(self, namespace: str) -> tuple[Identity, Identity]:
-        """Return which objects the owner of something in a namespace can be: one there, or a cluster-wide one."""
+        """Return the two objects that the owner of something in a namespace can be: one there, or a cluster-wide one."""
         return (
             Identity(self.group, self.kind, namespace, self.name),
             Identity(self.group, self.kind, "", self.name),
@@ -66,7 +70,7 @@ class Owner(NamedTuple):
 
 
 class Member(NamedTuple):
-    """What tells whether an object that was found belongs to a release."""
+    """The part of an object that shows whether it belongs to a release."""
 
     uid: str
     namespace: str
@@ -106,7 +110,7 @@ def identities(
     """Return which objects a release in a namespace renders; those without a name are left out.
 
     A kind that is not known to be `cluster_wide` counts as namespaced, as most are. If that is wrong, what belongs to such an
-    object is not found; the other way round, a stranger's object could be taken for the release's.
+    object is not found; the other way round, an object of others could be treated as the release's.
     """
     found = set()
     for item in rendered:
@@ -123,7 +127,7 @@ def identities(
 def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> list[str]:
     """Return where a release can show why it does not become ready: its own namespace first, then in the manifest's order.
 
-    Only what may not be ready at once counts: many charts put a RoleBinding into kube-system, which nothing can be seen of.
+    Only what may not be ready at once counts: many charts put a RoleBinding into kube-system, which never shows anything.
     """
     named = (_namespace_of(item, namespace) for item in rendered if needs_waiting(item))
     # Of any other name there is no namespace, and it would be part of a URL.
@@ -131,9 +135,9 @@ def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> l
 
 
 async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, Any]]) -> frozenset[GroupKind]:
-    """Return which of the rendered kinds have no namespace, as far as the API server tells.
+    """Return which of the rendered kinds have no namespace, as far as the API server reports it.
 
-    Only of what may not be ready at once: nothing belongs to a ClusterRole, and nobody writes events about it.
+    Only kinds that may not be ready at once count: nothing belongs to a ClusterRole, and nobody writes events about it.
     """
     kinds = {(str(item.get("apiVersion") or ""), str(item["kind"])) for item in rendered if needs_waiting(item)}
     found = set()
@@ -142,7 +146,7 @@ async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, A
             if not await objects.namespaced(api_version, kind):
                 found.add((group_of(api_version), kind))
         except KubeError:
-            continue  # the evidence goes on without: see `identities`
+            continue  # the kind counts as namespaced: see `identities`
     return frozenset(found)
 
 
@@ -156,7 +160,7 @@ def owner_among(candidates: Collection[Identity], owners: Iterable[Owner], names
 
 
 def member_of(found: Mapping[str, Any]) -> Member:
-    """Return the same of an object of the cluster; its metadata is enough."""
+    """Return that part of an object; its metadata is enough."""
     meta = found["metadata"]
     return Member(meta["uid"], meta.get("namespace") or "", owners_of(meta))
 

@@ -1,6 +1,7 @@
 """What a pod's status says about its containers, in a small form that can be kept.
 
-Boundary: pure. Source: Kubernetes API reference, PodStatus and ContainerStatus.
+Pure; what it means for a release is the matter of `cause_table`. Source: Kubernetes API reference, PodStatus and
+ContainerStatus.
 """
 
 import logging
@@ -40,13 +41,13 @@ class Container:
     reason: str = ""
     message: str = ""
     exit_code: int | None = None
-    """Of its present or last end."""
+    """Of its present or last termination."""
     last_reason: str = ""
-    """Why it ended the last time."""
+    """Why it terminated the last time."""
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the kernel ended it because memory ran out."""
+        """Whether the kernel killed it because it ran out of memory."""
         return OOM_REASON in (self.reason, self.last_reason)
 
     @property
@@ -65,13 +66,8 @@ class Container:
         return self.state == "waiting" and self.reason in CONFIG_REASONS
 
     @property
-    def stuck(self) -> bool:
-        """Whether it is in trouble at this moment: one that was restarted and runs may become ready this time."""
-        return self.image_unavailable or self.misconfigured or (self.crashing and self.state != "running")
-
-    @property
     def crashing(self) -> bool:
-        """Whether it keeps ending with an error."""
+        """Whether it keeps ending with an error; it may be running at this moment."""
         if self.state == "waiting":
             return self.reason == CRASH_REASON
         return self.exit_code not in (None, 0) and (self.state == "terminated" or self.restarts > 0) and not self.ready
@@ -93,8 +89,6 @@ class Pod:
     unschedulable: str | None
     """The scheduler's own sentence."""
     containers: tuple[Container, ...]
-    reason: str = ""
-    message: str = ""
 
     @property
     def identity(self) -> Identity:
@@ -103,7 +97,7 @@ class Pod:
 
     @property
     def of_job(self) -> bool:
-        """Whether a Job made it: such a pod ends when its work is done."""
+        """Whether a Job created it: such a pod ends when its work is done."""
         return any((owner.group, owner.kind) == ("batch", "Job") for owner in self.owners)
 
     @property
@@ -111,23 +105,9 @@ class Pod:
         """Whether all of its containers have ended for good."""
         return self.phase in ("Succeeded", "Failed")
 
-    @property
-    def on_its_way(self) -> bool:
-        """Whether it may still become ready or, if a Job made it, end well, as far as can be seen now."""
-        if self.ended or self.deleting or any(c.stuck for c in self.containers):
-            return False
-        return self.of_job or not self.ready
-
-    @property
-    def failing(self) -> tuple[Container, ...]:
-        """Its containers that are in trouble."""
-        return tuple(
-            c for c in self.containers if c.image_unavailable or c.crashing or c.out_of_memory or c.misconfigured
-        )
-
 
 def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
-    """Take from pods what the diagnosis needs; one that cannot be read is left out and logged."""
+    """Take from pods what the diagnosis needs; a pod that cannot be read is left out and logged."""
     found: list[Pod] = []
     for body in bodies:
         try:
@@ -135,7 +115,7 @@ def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
         except (*UNREADABLE, StopIteration) as error:
             meta = body.get("metadata") or {}
             name = f"{meta.get('namespace')}/{meta.get('name')}"
-            logger.warning("the pod %s cannot be read: %s: %s", name, type(error).__name__, error)
+            logger.warning("Pod %s cannot be read: %s: %s", name, type(error).__name__, error)
     return found
 
 
@@ -159,8 +139,6 @@ def read_pod(body: Mapping[str, Any]) -> Pod:
             *_containers(status.get("initContainerStatuses") or (), init=True),
             *_containers(status.get("containerStatuses") or (), init=False),
         ),
-        reason=status.get("reason") or "",
-        message=status.get("message") or "",
     )
 
 

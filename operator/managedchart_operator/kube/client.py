@@ -3,7 +3,7 @@
 Purpose: authentication, TLS and token refresh come from `kubernetes.aio`; requests and answers stay dictionaries, since
 the generated pydantic models cost several times the CPU of the request and drop fields they do not know. Boundary: paths
 and bodies are made by the callers in this package. Invariants: every request has a deadline, and every refusal becomes a
-`KubeError` that is classified here and nowhere else; no content of an object is an error, however deep it is nested
+`KubeError` whose meaning is that of `api_refusals`; no content of an object is an error, however deep it is nested
 (`nesting`).
 """
 
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +22,7 @@ import yaml
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 
+from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
 from managedchart_operator.nesting import read_json
 from managedchart_operator.reasons import Reason
@@ -40,15 +40,14 @@ JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-# What a 403 may mean beside a missing right, in the words of the API server's admission plug-ins.
-_ADMISSION = (
-    (r"because it is being terminated", Reason.NAMESPACE_TERMINATING, True),
-    (r"exceeded quota: ", Reason.QUOTA_EXCEEDED, True),
-    (r"failed quota: ", Reason.QUOTA_EXCEEDED, False),
-    (r"denied (?:the )?request|violates PodSecurity", Reason.ADMISSION_REFUSED, False),
-    (r"(?:minimum|maximum) \S+ (?:usage|limit|request)|max limit to request ratio", Reason.ADMISSION_REFUSED, False),
-)
-_MISSING_RIGHT = r'User "[^"]*" cannot |attempting to grant RBAC permissions not currently held'
+# What a status code means where nobody knows the words, as of a proxy: reason, whether another attempt may succeed, hint.
+# A missing permission heals when it is granted, a token when it is renewed.
+_BY_STATUS: dict[int, tuple[Reason, bool, str | None]] = {
+    401: (Reason.API_UNAVAILABLE, True, RENEW),
+    403: (Reason.FORBIDDEN, True, GRANT),
+    422: (Reason.OBJECT_INVALID, False, None),
+    **dict.fromkeys((400, 404, 405, 406, 413, 415), (Reason.INTERNAL_ERROR, False, None)),
+}
 _IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 
 
@@ -242,53 +241,22 @@ def _no_answer(method: str, path: str, error: Exception) -> KubeError:
 
 
 def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
-    """Classify a refusal of the API server by its status code and its `Status` object (Kubernetes API conventions)."""
+    """Classify a refusal of the API server by the words of its `Status` object, else by its status code."""
     try:
-        message = json.loads(raw).get("message") or ""
-        if not isinstance(message, str):
+        answer = json.loads(raw).get("message") or ""
+        if not isinstance(answer, str):
             raise TypeError
     except UNREADABLE:
-        message = raw[:300].decode(errors="replace").strip()
-    error = _refusal(status, message, text=f"{method} {path} was answered {status}: {message or 'no message'}")
-    error.answer = message
-    return error
-
-
-def _refusal(status: int, message: str, *, text: str) -> KubeError:
-    if status == 401:
-        # A token is renewed while the operator runs (a projected one each hour), so this passes; rights do not come so.
-        return KubeError(
-            text,
-            reason=Reason.API_UNAVAILABLE,
-            transient=True,
-            status=status,
-            hint="the API server does not accept the operator's token: a restart of the operator reads a new one",
-        )
-    if status == 403:
-        return _forbidden(message, text=text)
-    if status == 422:
-        reason = Reason.IMMUTABLE_FIELD if "immutable" in message else Reason.OBJECT_INVALID
-        return KubeError(text, reason=reason, transient=False, status=status)
-    if status in (404, 405, 406, 415, 400, 413):
-        return KubeError(text, reason=Reason.INTERNAL_ERROR, transient=False, status=status)
-    return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)
-
-
-def _forbidden(message: str, *, text: str) -> KubeError:
-    """Tell a missing right from what admission refuses; the same as helm's error table makes of the same sentence.
-
-    A missing right heals when it is granted, so it is tried again. And an API server that has just started refuses everybody
-    for a moment, in the same words, until it has read its roles (seen with 1.37 after a kill).
-    """
-    for pattern, reason, transient in _ADMISSION:
-        if re.search(pattern, message):
-            return KubeError(text, reason=reason, transient=transient, status=403)
-    if "is forbidden: " in message and not re.search(_MISSING_RIGHT, message):
-        return KubeError(text, reason=Reason.ADMISSION_REFUSED, transient=True, status=403)
+        answer = raw[:300].decode(errors="replace").strip()
+    if (known := refusal_of(answer)) is not None:
+        reason, transient, hint = known.reason, known.transient, known.hint
+    else:
+        reason, transient, hint = _BY_STATUS.get(status, (Reason.API_UNAVAILABLE, True, None))
     return KubeError(
-        text,
-        reason=Reason.FORBIDDEN,
-        transient=True,
-        status=403,
-        hint="the operator's ServiceAccount lacks this right: compare its ClusterRole with deploy/rbac.yaml",
+        f"{method} {path} was answered {status}: {answer or 'no message'}",
+        reason=reason,
+        transient=transient,
+        status=status,
+        hint=hint,
+        answer=answer,
     )

@@ -10,6 +10,7 @@ from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.api.status import Outlook
+from managedchart_operator.diagnosis.cause_table import CAUSES
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
 
@@ -20,27 +21,8 @@ _TOKEN = f"set the annotation {RETRY_ANNOTATION} to a new value"
 DEFECT_BACKOFF_SECONDS = 30.0
 DEFECT_MAX_BACKOFF_SECONDS = 600.0
 
-# Why a release did not come up after it was applied. Once atomic has taken it back there is nothing left that could heal, and
-# an attempt would only bring the same failure again.
-WORKLOAD_REASONS = frozenset(
-    {
-        Reason.IMAGE_PULL,
-        Reason.CRASH_LOOP,
-        Reason.OOM_KILLED,
-        Reason.UNSCHEDULABLE,
-        Reason.CONTAINER_CONFIG,
-        Reason.READINESS_PROBE,
-        Reason.VOLUME_UNBOUND,
-        Reason.JOB_BACKOFF_LIMIT,
-        Reason.HOOK_FAILED,
-        Reason.HOOK_TIMEOUT,
-        Reason.TIMEOUT,
-        # as why a controller cannot create its pods
-        Reason.QUOTA_EXCEEDED,
-        Reason.ADMISSION_REFUSED,
-        Reason.OBJECT_INVALID,
-    }
-)
+# Why a release did not become ready after it was applied.
+WORKLOAD_REASONS = frozenset(row.reason for row in CAUSES if row.workload)
 
 
 @dataclass(frozen=True, slots=True)

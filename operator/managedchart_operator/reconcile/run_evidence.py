@@ -85,13 +85,12 @@ class RunEvidence:
             await asyncio.Event().wait()
         return await FailFast(
             views=self._views,
-            namespace=self.namespace,
             since=self.since,
             grace=grace or 0.0,
             applied=self.has_applied,
             rendered=self._rendered_now,
             lineage_of=lambda rendered: Lineage(self.collector.objects, rendered, self.since),
-        ).hopeless()
+        ).wait_for_fatal_cause()
 
     async def _namespaces_to_watch(self) -> list[str]:
         if not self.progress.applied:

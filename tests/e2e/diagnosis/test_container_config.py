@@ -45,4 +45,4 @@ def test_what_a_container_lacks_to_be_started_is_named(
     assert container_shown["reason"] == "CreateContainerConfigError"
     assert "log" not in container_shown, "it has never run"
     assert any(event["message"] == f"Error: {missing} not found" for event in failure["events"])
-    assert "create the ConfigMap or Secret" in failure["hint"]
+    assert "Create the ConfigMap or Secret" in failure["hint"]

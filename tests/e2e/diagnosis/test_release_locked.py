@@ -116,7 +116,7 @@ def test_a_release_that_somebody_else_has_begun_to_change_is_left_to_them(
 
         chart = cluster.wait_failed(ns, "web", "ReleaseLocked")
         failure = chart["status"]["lastFailure"]
-        assert "Another operation on the release is in progress" in failure["message"]
+        assert "Another Helm operation on the release is in progress" in failure["message"]
         assert "revision" not in failure, "the newest revision is theirs"
         chart = cluster.wait_chart(
             ns,

@@ -225,7 +225,7 @@ def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
         own_cluster.apply(managedchart("web", WEB, retry=retry), namespace=own_ns)
         chart = own_cluster.wait_failed(own_ns, "web", "Forbidden")
         message = condition_of(chart, "Ready")["message"]
-        assert "may not get configmaps" in message
+        assert "no permission to get configmaps" in message
     finally:
         body = json.loads(kept)
         for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):

@@ -160,7 +160,7 @@ async def test_a_namespace_that_may_not_be_read_is_reported_alone() -> None:
     assert findings.cause is not None
     assert findings.cause.subject.name == "web-1"
     assert findings.incomplete is not None
-    assert findings.incomplete.startswith("the evidence in namespace system could not be read: ")
+    assert findings.incomplete.startswith("The evidence in namespace system could not be read: ")
     assert "apps" not in findings.incomplete
 
 
@@ -170,7 +170,7 @@ async def test_only_so_many_namespaces_are_looked_at() -> None:
     findings = await cluster.collect(*(item("DaemonSet", "agent", namespace=f"n{number}") for number in range(20)))
     assert cluster.listed == {"apps", *(f"n{number}" for number in range(MAX_NAMESPACES - 1))}
     assert findings.incomplete is not None
-    assert f"only {MAX_NAMESPACES} of the 21 namespaces" in findings.incomplete
+    assert f"Only {MAX_NAMESPACES} of the 21 namespaces" in findings.incomplete
 
 
 async def test_events_about_a_cluster_wide_object_are_found() -> None:

@@ -1,4 +1,4 @@
-"""What is no reason to end a wait costs nothing either, and a refusal ends it only while nothing can change it."""
+"""What does not end a wait costs nothing, and a refusal ends it only while nothing can change it."""
 
 import asyncio
 from dataclasses import replace
@@ -110,7 +110,6 @@ def watch(objects: FakeObjects, **views: NamespaceView) -> FailFast:
 
     return FailFast(
         views=views,
-        namespace="apps",
         since=SINCE,
         grace=0.0,
         applied=lambda: True,
@@ -121,13 +120,13 @@ def watch(objects: FakeObjects, **views: NamespaceView) -> FailFast:
 
 async def ended_by(judge: FailFast) -> Cause:
     """Return why the wait is ended."""
-    return await asyncio.wait_for(judge.hopeless(), 5)
+    return await asyncio.wait_for(judge.wait_for_fatal_cause(), 5)
 
 
 async def goes_on(judge: FailFast) -> bool:
     """Whether nothing ends the wait."""
     try:
-        await asyncio.wait_for(judge.hopeless(), QUIET_SECONDS)
+        await asyncio.wait_for(judge.wait_for_fatal_cause(), QUIET_SECONDS)
     except TimeoutError:
         return True
     return False
@@ -337,7 +336,7 @@ async def test_a_namespace_that_may_not_be_read_hides_no_other(monkeypatch: pyte
 async def test_a_change_in_any_of_the_namespaces_wakes() -> None:
     """Before that nothing is looked at."""
     view, far = NamespaceView(), NamespaceView()
-    judge = asyncio.create_task(watch(FakeObjects(), apps=view, far=far).hopeless())
+    judge = asyncio.create_task(watch(FakeObjects(), apps=view, far=far).wait_for_fatal_cause())
     await asyncio.sleep(0)
     far.see_event(refusal(ACCOUNT, namespace="far"))
     assert (await asyncio.wait_for(judge, 5)).subject.namespace == "far"

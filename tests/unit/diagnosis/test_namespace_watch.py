@@ -111,5 +111,5 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     view.see_event(event("d", "FailedCreate"))
     assert list(view.pods) == list(view.troubled) == list(view.events) == ["c", "d"]
     assert list(view.refused) == ["controller-c", "controller-d"]
-    assert not view.gone
+    assert not view.deleted
     assert "managedFields" not in view.events["c"]["metadata"]

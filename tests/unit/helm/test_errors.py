@@ -52,12 +52,19 @@ QUOTED = {
     # plugin/pkg/admission/resourcequota
     'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: failed quota: cpu: must specify '
     "limits.cpu for: web": Reason.QUOTA_EXCEEDED,
+    # plugin/pkg/admission/priority
+    'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: no PriorityClass with name urgent was '
+    "found": Reason.ADMISSION_REFUSED,
     # plugin/pkg/admission/serviceaccount
     'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: error looking up service account '
     'a/web: serviceaccount "web" not found': Reason.ADMISSION_REFUSED,
     # client-go (rest/request.go), by which helm looks for each object (measured with 4.3.1)
     'unable to continue with install: could not get information about the resource ConfigMap "a/b" in namespace "default": '
     """invalid resource name "a/b": [may not contain '/']""": Reason.OBJECT_INVALID,
+    # apiserver/pkg/endpoints/handlers/responsewriters: a path instead of a resource
+    'kubernetes cluster unreachable: forbidden: User "u" cannot get path "/version"': Reason.FORBIDDEN,
+    # client-go, to helm's own question for the API server
+    "kubernetes cluster unreachable: the server has asked for the client to provide credentials": Reason.API_UNAVAILABLE,
     # helm, client-side creation (pkg/kube/client.go)
     'failed to create resource: configmaps "web" already exists': Reason.OBJECT_OWNED,
     'error validating data: unknown field "spec.replicaz"': Reason.OBJECT_INVALID,
@@ -120,19 +127,19 @@ def test_no_row_of_the_table_is_dead() -> None:
 def test_what_nobody_knows_is_told_in_helm_s_last_line_and_tried_again() -> None:
     error = classify("level=DEBUG msg=x\nError: UPGRADE FAILED: one\ntwo and three\n\n", exit_code=1, command="upgrade")
     assert (error.reason, error.transient) == (Reason.HELM_FAILED, True)
-    assert error.message == "helm upgrade failed: two and three"
+    assert error.message == "Helm upgrade failed: two and three"
     assert error.text == "one\ntwo and three"
 
 
 def test_without_output_the_exit_code_is_named() -> None:
     error = classify("", exit_code=3, command="rollback")
-    assert error.message == "helm rollback failed without any error output (exit code 3)"
+    assert error.message == "Helm rollback failed without any error output (exit code 3)"
 
 
 def test_a_killed_helm_is_told_by_its_signal() -> None:
     """What it had said before does not matter: a kill is no error of the chart."""
     error = classify("Error: values don't meet", exit_code=-9, command="upgrade")
-    assert error.message == "helm upgrade was killed by SIGKILL before it had finished"
+    assert error.message == "Helm upgrade was killed by SIGKILL before it finished"
     assert error.hint
     assert error.exit_code == -9
     assert "SIGTERM" in classify("", exit_code=-15, command="pull").message

@@ -99,9 +99,7 @@ def test_an_object_of_a_core_kind_is_put_as_helm_puts_it() -> None:
 def test_a_refusal_that_no_row_knows_is_quoted() -> None:
     """Helm was not run, so it is not said to have failed."""
     error = refused([refusal("I am a teapot"), refusal("so am I")])
-    assert (
-        error.message == "The API server refuses Deployment apps/web: I am a teapot (1 more refused; see helm's text)"
-    )
+    assert error.message == "The API server refuses Deployment apps/web: I am a teapot (1 more refused; see helmError)"
     assert (error.reason, error.transient) == (Reason.HELM_FAILED, True)
 
 

@@ -1,1 +1,1 @@
-"""From helm's error text to an error that says what is wrong."""
+"""Turns helm's error text into an error that says what is wrong."""

@@ -1,4 +1,4 @@
-"""What goes wrong before anything reaches the cluster: getting the chart, loading it, its values and templates.
+"""What goes wrong before anything reaches the cluster: fetching the chart, loading it, its values and templates.
 
 What a row means and in which order they are read: `classify`.
 """
@@ -8,20 +8,20 @@ from managedchart_operator.helm.errors.wording import host, schema, template
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import one_line
 
-_TEMPLATE = (
-    "Set in the values what the template asks for, in the type that it expects; the chart's values.yaml shows both."
+_TEMPLATE = "Set the value that the template needs, in the type that it expects; the chart's values.yaml shows both."
+_VERSION = "Correct spec.chart.version. A version that is published later is found automatically."
+_DOWN = (
+    "Check URL, network policies and proxy as seen from the operator's pod if this lasts. It is retried automatically."
 )
-_VERSION = "Correct spec.chart.version; a version that is still to be published is found by itself."
-_DOWN = "It is used as soon as it is back; otherwise check address, network policy and proxy as seen from the operator's pod."
-_HTTPS = "Use https:// in spec.chart.repository where TLS is spoken, http:// or spec.chart.plainHTTP where it is not."
+_HTTPS = "Use https:// in spec.chart.repository for a server with TLS; http:// or spec.chart.plainHTTP for one without."
 _LOGIN = (
-    "Check the address: what does not exist may be refused like this too. There is no field for credentials yet: helm pull the "
-    "chart where you are logged in and give it in spec.chart.contents (base64 -w0 chart.tgz), put it below a chart root of the "
-    "operator (spec.chart.path), or mirror the chart to where no login is needed."
+    "Check the address: some servers refuse a chart that does not exist in the same way. There is no field for credentials "
+    "yet: run helm pull where you are logged in and put the chart into spec.chart.contents (base64 -w0 chart.tgz), put it "
+    "below a chart root of the operator (spec.chart.path), or mirror the chart to a server without a login."
 )
 
 CHART_ROWS: tuple[Row, ...] = (
-    # -- getting a chart: `helm pull` only, because other commands' errors look alike
+    # -- fetching a chart: `helm pull` only, because other commands' errors look alike
     row(
         r"x509: (?P<why>[^\n]+)",
         Reason.CERTIFICATE_NOT_TRUSTED,
@@ -39,14 +39,14 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r"(?:status code |: )(?P<code>401|403)\b|basic credential not found|(?i:unauthorized|access denied|denied:)",
         Reason.CHART_SOURCE_UNAUTHORIZED,
-        lambda found: f"{host(found)} refuses access to the chart ({found['code'] or 'it asks for a login'})",
+        lambda found: f"{host(found)} refuses access to the chart ({found['code'] or 'login required'})",
         hint=_LOGIN,
         commands=("pull",),
     ),
     row(
         r'chart "(?P<chart>[^"]+)" version "(?P<version>[^"]+)" not found in (?P<where>\S+)',
         Reason.CHART_VERSION_NOT_FOUND,
-        "The repository {where} has no version of chart {chart} that fits {version}",
+        "The repository {where} has no version of chart {chart} that matches {version}",
         transient=True,
         hint=_VERSION,
         commands=("pull",),
@@ -55,13 +55,13 @@ CHART_ROWS: tuple[Row, ...] = (
         r'chart "(?P<chart>[^"]+)" not found in (?P<where>\S+)',
         Reason.CHART_NOT_FOUND,
         "The repository {where} has no chart {chart} with a stable version",
-        hint="A chart that has pre-releases only needs a version like >=0.0.0-0.",
+        hint="Set spec.chart.version to a range like >=0.0.0-0 if the chart has only pre-releases.",
         commands=("pull",),
     ),
     row(
         r"could not locate a version matching provided version string (?P<version>[^\n]+)",
         Reason.CHART_VERSION_NOT_FOUND,
-        "The registry has no version of the chart that fits {version}",
+        "The registry has no version of the chart that matches {version}",
         transient=True,
         hint=_VERSION,
         commands=("pull",),
@@ -84,14 +84,14 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r"(?P<url>https?://\S+?)\"? ?:? ?(?:response status code )?404\b",
         Reason.CHART_NOT_FOUND,
-        "There is nothing at {url} (404)",
-        hint="Check the address: a repository's index.yaml, or the chart in the registry, is not there.",
+        "{url} does not exist (404)",
+        hint="Check the address: the repository's index.yaml, or the chart in the registry, was not found.",
         commands=("pull",),
     ),
     row(
         r"(?:status code |: )(?P<code>429|5\d\d)\b",
         Reason.CHART_SOURCE_UNAVAILABLE,
-        lambda found: f"{host(found)} cannot serve the chart now (status {found['code']})",
+        lambda found: f"{host(found)} cannot serve the chart at the moment (status {found['code']})",
         transient=True,
         commands=("pull",),
     ),
@@ -106,9 +106,9 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r'looks like "(?P<url>[^"]+)" is not a valid chart repository or cannot be reached: (?P<why>[^\n]+)',
         Reason.CHART_SOURCE_UNAVAILABLE,
-        "{url} is no chart repository: its index.yaml cannot be read ({why})",
+        "{url} is not a chart repository: its index.yaml cannot be read ({why})",
         transient=True,
-        hint="Check the address; a login or maintenance page instead of index.yaml looks like this too.",
+        hint="Check the address: a login or maintenance page in place of index.yaml causes this error too.",
         commands=("pull",),
     ),
     # -- the chart itself
@@ -116,7 +116,7 @@ CHART_ROWS: tuple[Row, ...] = (
         r"missing in charts/ directory: (?P<names>[^\n]+)",
         Reason.CHART_INVALID,
         "The chart's dependencies are missing in its charts/ folder: {names}",
-        hint="Run helm dependency build in the chart, or name the packaged chart.",
+        hint="Run helm dependency build in the chart, or use the packaged chart.",
     ),
     row(
         r"chart requires kubeVersion: (?P<wanted>.+?) which is incompatible with Kubernetes (?P<present>\S+)",
@@ -126,12 +126,12 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r"library charts are not installable",
         Reason.CHART_INVALID,
-        "The chart is a library: others use it, it cannot be installed",
+        "The chart is a library chart: other charts use it, it cannot be installed",
     ),
     row(
         r'^path "(?P<path>[^"]+)" not found',
         Reason.CHART_NOT_FOUND,
-        "The chart is not at hand any more",
+        "The cached chart is no longer available; it will be fetched again",
         transient=True,
     ),
     row(
@@ -145,14 +145,14 @@ CHART_ROWS: tuple[Row, ...] = (
         r"no files in chart archive|decompressed chart is larger[^\n]*|invalid chart apiVersion|"
         r"error unpacking subchart[^\n]*)",
         Reason.CHART_INVALID,
-        "helm cannot load the chart: {why}",
+        "Helm cannot load the chart: {why}",
     ),
     # -- values and templates
     row(
         r"values don't meet the specifications of the schema\(s\) in the following chart\(s\):(?P<rest>.*)",
         Reason.VALUES_REFUSED,
         schema,
-        hint="Correct these values; the chart's values.schema.json tells what it accepts.",
+        hint="Correct these values; the chart's values.schema.json says what it accepts.",
     ),
     row(
         r"failed to parse (?P<source>[^\n]+?): (?:cannot unmarshal yaml document: )?"
@@ -168,7 +168,7 @@ CHART_ROWS: tuple[Row, ...] = (
         r"execution error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)",
         Reason.TEMPLATE_ERROR,
         "Template {place}: {why}",
-        hint="The chart's author checks for this: change the values as the text says.",
+        hint="Change the values as the message says: the chart checks for this itself.",
     ),
     row(r"parse error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)", Reason.TEMPLATE_ERROR, "Template {place}: {why}"),
     row(
@@ -181,20 +181,21 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
         Reason.TEMPLATE_ERROR,
-        "Template {file} does not give valid YAML: {why}",
-        hint="The line counts in the rendered output; helm template --debug shows it.",
+        "Template {file} does not render valid YAML: {why}",
+        hint="Run helm template --debug to see the rendered output, in which the lines are counted.",
     ),
     row(
         r"unable to decode \"[^\"]*\": (?P<why>.+)|(?P<nameless>resource name may not be empty)",
         Reason.TEMPLATE_ERROR,
         lambda found: (
-            f"The chart renders what is no Kubernetes object: {one_line(found['why'] or 'it has no name', 400)}"
+            "The chart renders something that is not a valid Kubernetes object: "
+            + one_line(found["why"] or "it has no name", 400)
         ),
     ),
     row(
         r"(?P<why>invalid (?:resource name|namespace) \"[^\"\n]*\": \[[^\]\n]*\])",
         Reason.OBJECT_INVALID,
-        lambda found: f"The chart renders an object that no cluster can hold: {one_line(found['why'], 400)}",
-        hint="Correct the name, in the values or in the chart.",
+        lambda found: f"The chart renders an object that no cluster accepts: {one_line(found['why'], 400)}",
+        hint="Correct the name in the values or in the chart.",
     ),
 )

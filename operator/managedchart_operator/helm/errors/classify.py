@@ -1,4 +1,4 @@
-"""From helm's error text to an error that says what is wrong: one ordered table from text to reason.
+"""Turns helm's error text into an error that says what is wrong: one ordered table from text to reason.
 
 An error has a reason that alerts can rely on, a sentence that names the object, file or field, and whether another attempt is
 worthwhile. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded
@@ -50,7 +50,7 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
     return HelmError(
-        one_line(f"helm {command} failed{why}", MAX_MESSAGE),
+        one_line(f"Helm {command} failed{why}", MAX_MESSAGE),
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),
@@ -72,12 +72,12 @@ def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
     except ValueError:
         name = f"signal {-exit_code}"
     return HelmError(
-        f"helm {command} was killed by {name} before it had finished",
+        f"Helm {command} was killed by {name} before it finished",
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(error, MAX_TEXT),
         exit_code=exit_code,
-        hint="Most often the operator's pod ran out of memory: raise its limit or allow fewer helm processes at once."
+        hint="Raise the memory limit of the operator's pod, or allow fewer helm processes at once: it probably ran out."
         if -exit_code == signal.SIGKILL
         else None,
     )

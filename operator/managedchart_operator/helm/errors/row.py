@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from managedchart_operator.helm.errors.wording import Match
 from managedchart_operator.reasons import Reason
 
-# What Go's network code says when the other side cannot be had just now.
+# What Go's network code reports when the other side cannot be reached.
 UNREACHABLE = (
     r"connection refused|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|"
     r"connection reset by peer|connection timed out|Client\.Timeout|server misbehaving|unexpected EOF|: EOF$|broken pipe|"
     r"http2: client connection lost|context deadline exceeded|temporary failure"
 )
-TRUST = "Let the certificate be signed by an authority that the operator's pod trusts, or add that authority there."
+TRUST = "Use a certificate signed by an authority that the operator's pod trusts, or add that authority there (SSL_CERT_FILE)."
 
 
 @dataclass(frozen=True, slots=True)

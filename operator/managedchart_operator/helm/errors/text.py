@@ -1,25 +1,22 @@
-"""Reading helm's error text: what it is about, and the parts that a person needs.
+"""Reads helm's error text: what it is about, and the parts that a person needs.
 
-Text in, text out; which reason a text has is decided in `classify`. Nothing here fails on an unknown text, and values that the
-API server repeats ("Invalid value: …", whole pod templates) are left out.
+Text in, text out; which reason a text has is decided in `classify`. Nothing here fails on an unknown text.
 """
 
 import json
 import re
-from collections.abc import Iterable
 from itertools import groupby
 
+from managedchart_operator.api_refusals import named_in
 from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.shortening import one_line
 
 # helm's text is kept next to the message: enough for the longest list of unready resources, little for an object's status.
 MAX_TEXT = 4096
 MAX_MESSAGE = 1024
-_LISTED = 5
 
 _LOG_LINE = re.compile(r"^(time=\S+ )?level=[A-Z]+[+-]?\d* |^[IWEF]\d{4} \d\d:\d\d:\d\d|^WARNING: ")
 _FAILED_PREFIX = re.compile(r"^(UPGRADE|INSTALLATION|ROLLBACK) FAILED: ")
-# helm only says "failed to delete release" and logs the cause.
+# helm only reports "failed to delete release" and logs the cause.
 _LOGGED_CAUSE = re.compile(r'msg="uninstall: Failed to delete release" error=("(?:[^"\\]|\\.)*")')
 
 _SCHEMA = "values don't meet the specifications of the schema(s)"
@@ -31,17 +28,12 @@ _SUBJECTS = (
     re.compile(r"(?:for|applying) object (?P<namespace>[^\s/]*)/(?P<name>\S+) \S+, Kind=(?P<kind>\w+)"),
     # ownership and look-ups
     re.compile(r'(?P<kind>\w+) "(?P<name>[^"]*)" in namespace "(?P<namespace>[^"]*)"'),
-    # an object that no kind is known of
+    # an object of an unknown kind
     re.compile(r'for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from'),
     # client-side apply
     re.compile(r'cannot patch "(?P<name>[^"]*)" with kind (?P<kind>\w+)'),
-    re.compile(r'(?P<kind>[A-Za-z]\w*)(\.[\w.]+)? "(?P<name>[^"]+)" (is invalid|is forbidden|already exists)'),
 )
 _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
-_FIELD_ERROR = re.compile(
-    r"(?P<field>[A-Za-z<\[][^\s:,]*): (?P<type>Invalid value|Unsupported value|Duplicate value|Required value|Forbidden|"
-    r"Too long|Too many|Not found|Internal error)(: |$)"
-)
 
 
 def error_part(text: str) -> str:
@@ -57,9 +49,9 @@ def error_part(text: str) -> str:
 
 
 def in_order(text: str) -> str:
-    """Put what a chart's schema refuses in one order, chart by chart.
+    """Sort what a chart's schema refuses, chart by chart.
 
-    helm goes through maps, whose order Go changes each time, so the same refusal would look like another (seen with 4.3.1).
+    helm iterates over maps, whose order Go changes each time, so the same refusal would look like another (seen with 4.3.1).
     """
     if _SCHEMA not in text:
         return text
@@ -100,17 +92,17 @@ def subject(text: str) -> str:
             parts = found.groupdict()
             where = f"{parts['namespace']}/{parts['name']}" if parts.get("namespace") else parts["name"]
             return f"{parts.get('kind') or 'the object'} {where}"
-    return "an object"
+    return named_in(text)
 
 
 def in_hook(text: str) -> str:
     """Say in which hook a text arose, as the beginning of a sentence; "" for none."""
     found = _HOOK.search(text)
-    return f"{found['phase']} hook {found['file']}: " if found else ""
+    return f"{found['phase'].capitalize()} hook {found['file']}: " if found else ""
 
 
 def more(text: str) -> str:
-    """Say how many further objects were refused; helm joins their errors by new lines."""
+    """Say how many more objects were refused; helm joins their errors by new lines."""
     count = len(
         re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
     )
@@ -118,39 +110,8 @@ def more(text: str) -> str:
 
 
 def more_refused(count: int) -> str:
-    """Say that so many further objects were refused, to stand behind a sentence about one; "" for none."""
-    return f" ({count} more refused; see helm's text)" if count > 0 else ""
-
-
-def field_errors(text: str) -> str:
-    """List the fields that the API server refused and why, without the values that it repeats."""
-    found = []
-    matches = list(_FIELD_ERROR.finditer(text))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
-        end = following.start() if following else len(text)
-        rest = text[match.end() : end].split("\n", 1)[0]
-        if match["type"] in ("Invalid value", "Unsupported value", "Duplicate value", "Not found"):
-            rest = _without_value(rest)
-        detail = rest.strip(" ,]\n") or match["type"].lower()
-        field = "the whole object" if match["field"] == "[]" else match["field"].lstrip("[")
-        found.append(f"{field}: {detail}")
-    return listed(dict.fromkeys(found)) or one_line(text.rpartition("is invalid: ")[2], 400)
-
-
-def listed(items: Iterable[str]) -> str:
-    """Join the first few items and count the others."""
-    known = list(items)
-    others = len(known) - _LISTED
-    return "; ".join(known[:_LISTED]) + (f"; and {others} more" if others > 0 else "")
-
-
-def _without_value(text: str) -> str:
-    """What follows a value: JSON since Kubernetes 1.34, Go's own notation before."""
-    try:
-        _, end = json.JSONDecoder().raw_decode(text)
-    except UNREADABLE:
-        return text.rpartition(": ")[2]
-    return text[end:].removeprefix(":")
+    """Say that so many more objects were refused, to stand behind a sentence about one; "" for none."""
+    return f" ({count} more refused; see helmError)" if count > 0 else ""
 
 
 def _unquoted(quoted: str) -> str:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from managedchart_operator.helm.errors.text import listed
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import listed
 
 _IN_TEXT = re.compile(
     r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) (?:not ready|still exists)\. "

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from managedchart_operator.helm.errors.text import field_errors, in_hook, listed, more, subject
+from managedchart_operator.api_refusals import line_of
+from managedchart_operator.helm.errors.text import in_hook, more, subject
 from managedchart_operator.helm.errors.unready import list_unready, unready_in
-from managedchart_operator.shortening import one_line
-
-_FIELD_PATH = re.compile(r"[.][^\s,]+")
+from managedchart_operator.shortening import listed, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Match:
     @classmethod
     def read(cls, found: re.Match[str]) -> Self:
         """Find out from helm's text what it is about."""
-        line = _line(found)
+        line = line_of(found)
         return cls(found, subject(line), in_hook(line), more(found.string))
 
     def __getitem__(self, group: str | int) -> str | Any:
@@ -50,33 +49,7 @@ class Match:
     @property
     def line(self) -> str:
         """The line of the text in which the match begins."""
-        return _line(self.found)
-
-
-def _line(found: re.Match[str]) -> str:
-    text, start = found.string, found.start()
-    return text[text.rfind("\n", 0, start) + 1 :].split("\n", 1)[0]
-
-
-def about(sentence: str) -> Callable[[Match], str]:
-    """Make a sentence about the object of the matched line: `{it}`, beside the named groups."""
-
-    def message(found: Match) -> str:
-        return found.hook + sentence.format(it=found.subject, **found.groups) + found.more
-
-    return message
-
-
-def fields(found: Match) -> str:
-    """The object, and the fields of it that were refused."""
-    return f"{found.hook}{found.subject}: {field_errors(found.line)}{found.more}"
-
-
-def conflict(found: Match) -> str:
-    """Which field managers own which of the chart's fields."""
-    conflicts = re.findall(r'conflicts? with "([^"]+)"[^:\n]*:((?:\s*-? ?\.[^\s,]+)+)', found.string)
-    owners = [f"{manager} owns {', '.join(re.findall(_FIELD_PATH, owned))}" for manager, owned in conflicts]
-    return f"{found.subject}: other field managers own what the chart sets: {listed(owners)}"
+        return line_of(self.found)
 
 
 def schema(found: Match) -> str:
@@ -109,33 +82,27 @@ def waited(sentence: str) -> Callable[[Match], str]:
 
 
 def hook_failed(found: Match) -> str:
-    """Which hook failed, and what became of its Job."""
+    """Which hook failed, and the state of its Job."""
     phase = found.groups.get("phase") or "delete"
     return f"The {phase} hook failed: {list_unready(unready_in(found.string)) or one_line(found.line, 400)}"
 
 
 def hook_timeout(found: Match) -> str:
-    """Which hook did not end in time."""
+    """Which hook did not finish in time."""
     phase = found.groups.get("phase") or "delete"
     return f"The {phase} hook did not finish within the timeout: {list_unready(unready_in(found.string))}"
 
 
-def escalation(found: Match) -> str:
-    """Which permissions the operator would have to hold itself."""
-    rules = re.findall(r"\{APIGroups:.*?\}", found.string)
-    return f"{found.subject}: it would grant permissions that the operator does not have: {listed(rules)}"
-
-
 def host(found: Match) -> str:
-    """The place that a pull asked: of a registry its address, of a repository its URL."""
+    """Where a pull went: the address of a registry, the URL of a repository."""
     urls = re.findall(r"(?:https?|oci)://[^\s\"]+", found.string)
     if not urls:
-        return "the chart's source"
+        return "The chart's source"
     return re.sub(r"(/v2/.*|/index\.yaml)?:?$", "", urls[-1])
 
 
 def owner(found: Match) -> str:
-    """Whom an object belongs to that the release cannot take."""
+    """The owner of an object that the release cannot take over."""
     release = re.search(r'release-name" must equal "[^"]+": current value is "([^"]+)"', found.string)
     namespace = re.search(r'release-namespace" must equal "[^"]+": current value is "([^"]+)"', found.string)
     if release or namespace:
@@ -145,5 +112,5 @@ def owner(found: Match) -> str:
 
 
 def api(found: Match) -> str:
-    """What helm says of the API server."""
+    """What helm says about the API server."""
     return one_line(found.groups.get("why") or found.line, 500)
