@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.helm.storage import read_document
+from managedchart_operator.helm.stored_release import read_document
 
 # What a person can look at next; the fourth is seldom what the first three leave to do.
 SHOWN = 3

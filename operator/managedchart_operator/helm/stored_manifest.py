@@ -21,7 +21,7 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RESOURCE_POLICY
-from managedchart_operator.helm.storage import decode, packed
+from managedchart_operator.helm.stored_release import decode, packed
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
 from managedchart_operator.reasons import Reason
 

@@ -15,7 +15,7 @@ from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import read_document
+from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
 

@@ -11,7 +11,7 @@ from managedchart_operator.charts.crds import chart_crds, crd_names
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from managedchart_operator.helm.manifest import ManifestError, outline
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import Objects
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import Any
 
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import is_kept, marks
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reconcile.adopted import made_since, place_of, was_adopted
 from managedchart_operator.reconcile.release_storage import ReleaseStorage

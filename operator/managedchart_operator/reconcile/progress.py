@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 
 

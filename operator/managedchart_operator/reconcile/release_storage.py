@@ -19,13 +19,11 @@ from managedchart_operator.helm.storage import (
     UNINSTALL_INTERRUPTED,
     UNINSTALLING,
     Revision,
-    StoredRelease,
-    decode,
     revision_of,
     revisions_of,
-    with_status,
 )
 from managedchart_operator.helm.stored_manifest import Editor, with_manifest
+from managedchart_operator.helm.stored_release import StoredRelease, decode, with_status
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.ownership import Ownership
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.sources import Sources

@@ -20,7 +20,8 @@ from typing import Any
 
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, outline
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.journal import Journal

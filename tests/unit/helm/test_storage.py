@@ -14,17 +14,10 @@ from typing import Any
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm import storage
+from managedchart_operator.helm import stored_release
 from managedchart_operator.helm.manifest import parse_manifest
-from managedchart_operator.helm.storage import (
-    ATTEMPT_LABEL,
-    FAILED,
-    attempt_label,
-    decode,
-    revision_of,
-    revisions_of,
-    with_status,
-)
+from managedchart_operator.helm.storage import ATTEMPT_LABEL, FAILED, attempt_label, revision_of, revisions_of
+from managedchart_operator.helm.stored_release import decode, with_status
 
 FIXTURE = Path(__file__).with_name("test_storage_pending.json")
 
@@ -177,7 +170,7 @@ def test_garbage_is_told_in_words(garbage: dict[str, Any]) -> None:
 
 def test_a_decompression_bomb_is_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it would unfold to, no more than the limit is unfolded, and the error says so."""
-    monkeypatch.setattr(storage, "_DOCUMENT_BYTES", 1024 * 1024)
+    monkeypatch.setattr(stored_release, "_DOCUMENT_BYTES", 1024 * 1024)
     bomb = secret_of(gzip.compress(b"{}" + b" " * (4 * 1024 * 1024)))
     assert len(bomb["data"]["release"]) < 16 * 1024
     with pytest.raises(HelmError, match="larger than"):
@@ -193,15 +186,17 @@ def test_a_document_of_more_values_than_any_release_has_is_not_parsed(
     many: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few KiB of gzip could make json fill the memory, and hold up the event loop of all other charts for seconds."""
-    monkeypatch.setattr(storage.json, "loads", lambda _: pytest.fail("it was parsed"))
-    document = '{"chart": [' + many * (storage._DOCUMENT_VALUES + 1) + "0]}"
+    monkeypatch.setattr(stored_release.json, "loads", lambda _: pytest.fail("it was parsed"))
+    document = '{"chart": [' + many * (stored_release._DOCUMENT_VALUES + 1) + "0]}"
     with pytest.raises(HelmError, match="more than 100000 values"):
         decode(secret_of(gzip.compress(document.encode())))
 
 
 def test_what_looks_like_values_within_a_text_is_none() -> None:
     """A manifest may hold dashboards, which are JSON themselves."""
-    manifest = json.dumps({"kind": "ConfigMap", "data": json.dumps([{"a": [1, "\\"]}] * storage._DOCUMENT_VALUES)})
+    manifest = json.dumps(
+        {"kind": "ConfigMap", "data": json.dumps([{"a": [1, "\\"]}] * stored_release._DOCUMENT_VALUES)}
+    )
     assert decode(zipped({"manifest": manifest, "hooks": [{"manifest": manifest}]})).manifest == manifest
 
 
@@ -266,7 +261,7 @@ def test_what_a_parser_ends_with_is_told_as_unreadable(
     def loads(_: bytes) -> None:
         raise raised
 
-    monkeypatch.setattr(storage.json, "loads", loads)
+    monkeypatch.setattr(stored_release.json, "loads", loads)
     with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read: .+"):
         decode(secret)
 

@@ -11,7 +11,6 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import stored_manifest
 from managedchart_operator.helm.manifest import parse_manifest
-from managedchart_operator.helm.storage import decode
 from managedchart_operator.helm.stored_manifest import (
     Drop,
     Edit,
@@ -23,6 +22,7 @@ from managedchart_operator.helm.stored_manifest import (
     rewrite,
     with_manifest,
 )
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.reasons import Reason
 
 # Odd on purpose: comments, a separator within a text, numbers that YAML 1.1 reads in another way, blank lines, no end of line.

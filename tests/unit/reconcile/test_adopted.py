@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.adopted import adopted_objects, made_since, was_adopted
 from managedchart_operator.reconcile.release_storage import Unfinished

@@ -11,7 +11,7 @@ from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, HelmError, KubeError
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.installed_crds import installed_crds

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.leaving_objects import LeavingObjects
 from managedchart_operator.reconcile.rendered import RenderedObjects

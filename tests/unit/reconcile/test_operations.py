@@ -16,7 +16,8 @@ import pytest
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import ATTEMPT_LABEL, decode
+from managedchart_operator.helm.storage import ATTEMPT_LABEL
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reconcile.orphaned_hooks import delete_orphaned_hooks
 from unit.reconcile.fakes import FakeObjects
 

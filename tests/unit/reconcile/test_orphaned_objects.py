@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.orphaned_objects import Older, delete_objects_of
 from unit.reconcile.fakes import FakeObjects

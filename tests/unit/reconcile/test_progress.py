@@ -1,6 +1,7 @@
 """When a deployment counts as applied."""
 
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reconcile.progress import Progress
 
 FIRST, SECOND = Revision(1, "pending-install", "v1"), Revision(2, "pending-upgrade", "v2")

@@ -17,9 +17,9 @@ from managedchart_operator.helm.storage import (
     UNINSTALL_CALLED_OFF,
     UNINSTALL_INTERRUPTED,
     Revision,
-    decode,
 )
 from managedchart_operator.helm.stored_manifest import Drop, Rendered
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.ownership import Ownership

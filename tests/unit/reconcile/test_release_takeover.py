@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision, StoredRelease
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.helm.values import read_values
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason

@@ -12,7 +12,8 @@ import pytest
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, namespaces_of
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.health import is_healthy

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import Manager, OwnedField
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason

@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.storage import OWNER_LABEL, decode
+from managedchart_operator.helm.storage import OWNER_LABEL
 from managedchart_operator.helm.stored_manifest import Drop, Edit, Keep, rendered_in
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.errors import HelmError, ObjectsLeftError, OperatorError
 from managedchart_operator.helm import command
-from managedchart_operator.helm.storage import UNINSTALLED, StoredRelease
+from managedchart_operator.helm.storage import UNINSTALLED
 from managedchart_operator.helm.stored_manifest import Keep
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import adopted_by_failed, spared
