@@ -1,6 +1,7 @@
 """What the operator reads of its CRD and of its own identity."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -124,14 +125,22 @@ async def test_a_crd_that_is_being_deleted_is_not_compared(client: KubeClient, a
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(403, "Grant the permission: kubectl apply -f deploy/rbac.yaml"), (503, None)]
+    ("status", "answer", "hint"),
+    [
+        (
+            403,
+            'is forbidden: User "nobody" cannot get resource',
+            "Grant the permission: kubectl apply -f deploy/rbac.yaml",
+        ),
+        (503, "no healthy upstream", None),
+    ],
 )
 async def test_a_crd_that_cannot_be_read_ends_the_start(
-    client: KubeClient, api: FakeApiServer, status: int, hint: str | None
+    client: KubeClient, api: FakeApiServer, status: int, answer: str, hint: str | None
 ) -> None:
-    api.answers[CRD] = (status, refusal('is forbidden: User "nobody" cannot get resource', status))
+    api.answers[CRD] = (status, refusal(answer, status))
     with pytest.raises(
-        StartupError, match=r"Cannot read the CRD managedcharts\.managedchart\.dev: .*nobody"
+        StartupError, match=rf"Cannot read the CRD managedcharts\.managedchart\.dev: .*{re.escape(answer)}"
     ) as refused:
         await Definition(client).check_schema()
     assert refused.value.hint == hint
