@@ -290,7 +290,8 @@ class ManagedChartStatus(EarlierStatus):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Ready, Reconciling, Stalled, Released and Validated."""
-    attempt: AttemptStatus = Field(default_factory=AttemptStatus)
+    # No class: the API server would write the defaults of one into every new object.
+    attempt: AttemptStatus = Field(default_factory=lambda: AttemptStatus())  # noqa: PLW0108
     """The current or last attempt."""
     phases: list[PhaseStatus] = Field(default_factory=list)
     """The phases of the current or last run, in their order."""

@@ -79,7 +79,7 @@ def test_a_failure_that_does_not_heal_is_given_up_and_begins_anew_when_asked(clu
     conditions = {condition["type"]: condition for condition in chart["status"]["conditions"]}
     assert "Reconciling" not in conditions
     assert "Gave up after 3 attempts (spec.retry.limit 2)" in conditions["Stalled"]["message"]
-    assert f"the namespace {ns}-none does not exist" in told(chart)
+    assert f"Namespace {ns}-none does not exist" in told(chart)
     events = cluster.wait_event(ns, "hopeless", "NamespaceNotFound", count=2)
     assert len(events) == 2
     assert "Gave up after 3 attempts" not in events[0]["message"]

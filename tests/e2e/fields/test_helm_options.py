@@ -78,7 +78,7 @@ def rolled_back(cluster: Cluster, ns: str) -> dict[str, Any]:
     return cluster.wait_chart(
         ns,
         "a",
-        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled"),
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled"),
         what="rolled back",
     )
 
