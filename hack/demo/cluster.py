@@ -67,7 +67,9 @@ class Cluster:
         """Apply the CRD and the operator's identity, and give us the operator's kubeconfig."""
         files = [f"--filename={ROOT / name}" for name in _INSTALLED]
         self.kubectl("apply", "--server-side", "--force-conflicts", *files)
-        self.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=60s")
+        # A CRD that was just created has no list of conditions yet, on which kubectl ends with an error: so the names first.
+        for state in ("jsonpath={.status.acceptedNames.kind}=ManagedChart", "condition=Established"):
+            self.kubectl("wait", f"--for={state}", "crd/managedcharts.managedchart.dev", "--timeout=60s")
         self.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(_namespace(NAMESPACE)))
         if not self._accepts_operator():
             self._write_operator_kubeconfig()

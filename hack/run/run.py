@@ -59,7 +59,9 @@ def main() -> int:
         print(what_is_touched(kubectl, context, helm=helm), flush=True)
         confirm(context, answer=os.environ.get("CONFIRM", ""))
         kubectl("apply", "--server-side", f"--filename={_CRD}")
-        kubectl("wait", "--for=condition=Established", f"--filename={_CRD}", "--timeout=60s")
+        # A CRD that was just created has no list of conditions yet, on which kubectl ends with an error: so the names first.
+        for state in ("jsonpath={.status.acceptedNames.kind}=ManagedChart", "condition=Established"):
+            kubectl("wait", f"--for={state}", f"--filename={_CRD}", "--timeout=60s")
         print("The CRD is applied. Ctrl-C ends the operator; releases, ManagedCharts and the CRD stay.\n", flush=True)
         return run(context, helm=helm)
     except RunError as error:
