@@ -14,7 +14,7 @@ from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers
-from managedchart_operator.waiting.kstatus import came_of
+from managedchart_operator.waiting.kstatus import job_result
 from managedchart_operator.waiting.status_fields import Parts
 
 # Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
@@ -59,7 +59,7 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 "Let a pod of the release mount it, use a StorageClass that binds at once, or set spec.wait: false. See "
                 f"{command} describe pvc {ref.name}",
             )
-        case ("batch", _) if parts.spec.get("suspend") is True and not came_of(
+        case ("batch", _) if parts.spec.get("suspend") is True and not job_result(
             found, api_version=ref.api_version, kind=ref.kind
         ):
             patch = f"""{command} patch job {ref.name} -p '{{"spec": {{"suspend": false}}}}'"""

@@ -148,7 +148,7 @@ def test_a_missing_crd_and_what_was_stored_under_a_looser_one(
     kubeconfig = service_account_kubeconfig(bare_cluster, tmp_path / "kubeconfig")
     starts = Starts(kubeconfig, tmp_path, helm_binary)
     said = starts.operator().refusal()
-    assert "Cannot start: The API server does not know managedcharts.managedchart.dev/v1alpha1" in said
+    assert "Cannot start: The API server does not serve managedcharts of managedchart.dev/v1alpha1" in said
     assert "kubectl apply --server-side -k crds/" in said
 
     crd = REPOSITORY / "crds" / "managedchart.yaml"

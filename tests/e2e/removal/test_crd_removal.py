@@ -32,7 +32,8 @@ def test_a_deleted_crd_keeps_every_release(installed: Cluster, own_ns: str, make
         assert f"helm uninstall {name} --namespace {own_ns}" in line
 
     assert operator.wait() == 1
-    assert f"Ended: ManagedCharts can no longer be watched: The API server does not know {CRD}/v1alpha1" in operator.log
+    missing = "The API server does not serve managedcharts of managedchart.dev/v1alpha1"
+    assert f"Ended: ManagedCharts can no longer be watched: {missing}" in operator.log
     install_operator_objects(installed, REPOSITORY)
     operator.start()
     deploy(installed, own_ns, *NAMES)

@@ -50,7 +50,7 @@ def test_a_path_outside_is_refused_naming_field_path_and_roots(roots: ChartRoots
     (root / "link").symlink_to(root.parent / "secret")
     path = path.format(root=root)
     assert refused(roots, path) == (
-        f"spec.chart.path: {path!r} does not lie below a folder that charts may be read from ({root})"
+        f"spec.chart.path: {path!r} is not below one of the operator's chart roots ({root})"
     )
 
 

@@ -85,12 +85,12 @@ def test_a_link_that_leads_out_is_refused_without_telling_where(chart: Path, tmp
     (tmp_path / "outside" / "secret").write_text("hunter2")
     (chart / "templates" / "x.yaml").symlink_to(target.format(outside=tmp_path / "outside"))
     message = refused(chart, Reason.PATH_NOT_ALLOWED)
-    assert message == "the link templates/x.yaml leads out of the folders that charts may be read from"
+    assert message == "the link templates/x.yaml leads out of the operator's chart roots"
 
 
 def test_a_loop_of_links_ends_in_words(chart: Path) -> None:
     (chart / "templates" / "loop").symlink_to(chart)
-    assert refused(chart) == "templates/loop is a link to a folder that it lies in"
+    assert refused(chart) == "templates/loop is a link to a folder that contains it"
 
 
 def test_links_cannot_multiply_files_without_end(chart: Path) -> None:
@@ -113,13 +113,13 @@ def test_a_chart_too_large_for_helm_is_refused_before_it_is_read(chart: Path) ->
 
 def test_what_helm_could_not_load_is_named(chart: Path) -> None:
     (chart / "dangling").symlink_to("no-such-file")
-    assert refused(chart) == "the link dangling leads to nothing"
+    assert refused(chart) == "the link dangling is broken"
     (chart / "dangling").unlink()
     os.mkfifo(chart / "templates" / "pipe")
     assert refused(chart) == "templates/pipe is neither a file nor a folder"
     (chart / "templates" / "pipe").unlink()
     (chart / "Chart.yaml").unlink()
-    assert refused(chart) == "the folder holds no chart: Chart.yaml is missing"
+    assert refused(chart) == "the folder contains no chart: Chart.yaml is missing"
 
 
 def test_a_file_that_vanishes_meanwhile_is_tried_again(chart: Path) -> None:

@@ -154,7 +154,7 @@ async def test_what_lies_there_and_is_no_chart_is_told(store: ChartStore, chart:
     error = await refused(store, by_path(chart / "values.yaml"))
     assert error.message.endswith("values.yaml: it is not a packaged chart (a .tgz as helm package makes it)")
     error = await refused(store, by_path(chart / "templates"))
-    assert error.message.endswith("templates: the folder holds no chart: Chart.yaml is missing")
+    assert error.message.endswith("templates: the folder contains no chart: Chart.yaml is missing")
     assert (error.reason, error.transient) == (Reason.CHART_INVALID, False)
     os.mkfifo(chart / "pipe")
     assert (await refused(store, by_path(chart / "pipe"))).reason is Reason.CHART_INVALID
@@ -170,7 +170,7 @@ async def test_contents_may_be_wrapped_and_must_be_a_chart(store: ChartStore, re
     cut_off = ChartSource(contents=base64.b64encode(repository.archive.read_bytes()[:300]).decode())
     assert (await refused(store, cut_off)).message == "spec.chart.contents: the archive is damaged or cut off"
     not_base64 = ChartSource.model_construct(contents="H4sIA")
-    assert (await refused(store, not_base64)).message == "spec.chart.contents is not base64"
+    assert (await refused(store, not_base64)).message == "spec.chart.contents is not valid base64"
 
 
 # -- repository and registry
@@ -318,6 +318,6 @@ async def test_a_cache_that_cannot_be_written_is_told_in_words(
     make_store: Callable[..., ChartStore], chart: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").write_text("a file, no folder")
-    with pytest.raises(ChartError, match="the operator's chart cache cannot be written: Not a directory") as caught:
+    with pytest.raises(ChartError, match="Cannot write the operator's chart cache: Not a directory") as caught:
         await make_store().fetch(by_path(chart))
     assert caught.value.transient

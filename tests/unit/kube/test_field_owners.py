@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.kube.field_owners import Manager, OwnedField, fields_of_others, owns, spelled, taken_over
+from managedchart_operator.kube.field_owners import Manager, OwnedField, fields_of_others, owns, path_text, taken_over
 
 REPLICAS = {"f:spec": {"f:replicas": {}}}
 CONTAINER = 'k:{"name":"web"}'
@@ -43,7 +43,7 @@ def image(*fields: str) -> dict[str, Any]:
 )
 def test_paths_are_written_as_a_person_does(fields: dict[str, Any], written: list[str]) -> None:
     found = fields_of_others(metadata(entry("kubectl-edit", fields)))
-    assert [spelled(field.path) for field in found] == written
+    assert [path_text(field.path) for field in found] == written
 
 
 @pytest.mark.parametrize(

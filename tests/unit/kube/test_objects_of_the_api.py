@@ -166,7 +166,7 @@ async def test_an_event_that_is_refused_harms_nobody(
 ) -> None:
     api.answers["POST", EVENTS] = (403, refusal("because it is being terminated", 403))
     await Events(client).post(chart(), type="Normal", reason="Deployed", message="done")
-    assert "event Deployed of apps/web could not be written" in caplog.text
+    assert "could not write Event Deployed of ManagedChart apps/web" in caplog.text
 
 
 # ---- Namespaces

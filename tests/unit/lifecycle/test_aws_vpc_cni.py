@@ -85,7 +85,7 @@ async def test_an_object_of_another_release_is_refused_and_nothing_is_marked(
     b = with_objects({NODE: {}, ROLE: owned(*owner)}, operation=operation)
     with pytest.raises(LifecycleError) as raised:
         await AwsVpcCni().run(b.context)
-    assert raised.value.message == f"ClusterRole aws-node already belongs to the release {owner[1]}/{owner[0]}"
+    assert raised.value.message == f"ClusterRole aws-node belongs to the release {owner[1]}/{owner[0]}"
     assert raised.value.reason is Reason.OBJECT_OWNED
     assert not raised.value.transient
     assert b.cluster.patched == []

@@ -105,7 +105,7 @@ async def test_a_crd_of_another_release_stays_and_is_named() -> None:
     assert set(b.cluster.deleted) == {*CRDS} - {CRDS[2]}
     ((_, message),) = b.recorder.warnings
     assert message == (
-        "CRDs that stay, since they carry the marks of the release apps/theirs: servicemonitors.monitoring.coreos.com; "
+        "CRDs kept because they carry the marks of the release apps/theirs: servicemonitors.monitoring.coreos.com; "
         "delete those that nobody uses with kubectl delete crd"
     )
 

@@ -60,7 +60,7 @@ def test_an_unknown_name_is_answered_with_those_that_there_are() -> None:
     assert raised.value.reason is Reason.LIFECYCLE_UNKNOWN
     assert not raised.value.transient
     assert raised.value.message == (
-        'spec.lifecycle.name: there is no lifecycle "prometheus"; '
+        'spec.lifecycle.name: unknown lifecycle "prometheus"; '
         "this operator has: default, prometheus-operator, aws-vpc-cni"
     )
 

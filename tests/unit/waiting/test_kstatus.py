@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.waiting.kstatus import State, came_of, needs_waiting, readiness
+from managedchart_operator.waiting.kstatus import State, job_result, needs_waiting, readiness
 
 CURRENT, WAITING, FAILED = State.CURRENT, State.IN_PROGRESS, State.FAILED
 APPS, CRD = "apps/v1", "apiextensions.k8s.io/v1"
@@ -220,11 +220,11 @@ def test_a_finished_job_stays_finished_while_deleted(verdict: str, state: State)
     meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "generation": 2}
     body = {"metadata": meta, "status": {"conditions": [condition(verdict, "True")], "observedGeneration": 1}}
     assert readiness(body, api_version="batch/v1", kind="Job").state is state
-    ended = came_of(body, api_version="batch/v1", kind="Job")
+    ended = job_result(body, api_version="batch/v1", kind="Job")
     assert ended is not None
     assert ended.state is state
-    assert came_of({"status": {}}, api_version="batch/v1", kind="Job") is None
-    assert came_of(body, api_version="example.com/v1", kind="Job") is None
+    assert job_result({"status": {}}, api_version="batch/v1", kind="Job") is None
+    assert job_result(body, api_version="example.com/v1", kind="Job") is None
 
 
 @given(

@@ -7,8 +7,8 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.waiting import until_gone as module
-from managedchart_operator.waiting.until_gone import being_deleted, until_gone
+from managedchart_operator.waiting import until_deleted as module
+from managedchart_operator.waiting.until_deleted import being_deleted, until_deleted
 
 FORBIDDEN = KubeError("no", reason=Reason.FORBIDDEN, transient=True, status=403)
 NO_ANSWER = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
@@ -37,7 +37,7 @@ def refs(*names: str) -> list[ObjectRef]:
 
 
 async def gone(objects: FakeObjects, *names: str, seconds: float = 5) -> bool:
-    return await until_gone(cast("Any", objects), refs(*names), seconds)
+    return await until_deleted(cast("Any", objects), refs(*names), seconds)
 
 
 @pytest.fixture(autouse=True)
