@@ -60,7 +60,7 @@ class Definition:
         marked = (found["metadata"].get("annotations") or {}).get(SCHEMA_DIGEST)
         if marked != (own := digest_of(needed)):
             logger.info(
-                "The CRD %s is of another version, but has every field that this operator needs (annotation %s: %s, not %s)",
+                "the CRD %s is of another version, but has every field that this operator needs (annotation %s: %s, not %s)",
                 DEFINITION,
                 SCHEMA_DIGEST,
                 marked,

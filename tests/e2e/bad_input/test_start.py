@@ -125,7 +125,7 @@ def test_a_crd_with_another_field_is_accepted(changed_crd: Callable[..., None], 
         {"op": "replace", "path": "/metadata/annotations/managedchart.dev~1schema-digest", "value": "sha256:0"},
     )
     with starts.operator() as operator:
-        assert f"The CRD {CRD} is of another version, but has every field that this operator needs" in operator.log
+        assert f"the CRD {CRD} is of another version, but has every field that this operator needs" in operator.log
 
 
 @pytest.fixture
