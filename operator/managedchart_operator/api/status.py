@@ -75,7 +75,7 @@ class PhaseStatus(StatusModel):
     duration_seconds: float | None = None
     """How long it took, in seconds."""
     message: str | None = None
-    """What it did, or why it failed."""
+    """Why it failed."""
 
 
 class ReleaseStatus(StatusModel):

@@ -55,7 +55,7 @@ class Consumers:
                     numbered[where, name].append(range(start, start + max(parts.wanted(), 0)))
         return cls(frozenset(named), numbered)
 
-    def mount(self, claim: ObjectRef) -> bool:
+    def mounts(self, claim: ObjectRef) -> bool:
         """Whether a pod mounts the claim."""
         stem, _, number = claim.name.rpartition("-")
         counts = self._numbered.get((claim.namespace, stem), ()) if number.isdecimal() and len(number) < 10 else ()

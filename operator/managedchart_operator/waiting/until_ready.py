@@ -152,7 +152,7 @@ class ReadyWait:
                 if found == NOT_FOUND and ref in self._rendered.expiring:
                     self._examined.add(ref)
                     group.create_task(self._read_job_result(ref))
-                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.mount(ref):
+                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.mounts(ref):
                     self._examined.add(ref)
                     group.create_task(self._read_class(ref))
 
