@@ -1,8 +1,8 @@
 """The lifecycle of the Prometheus operator and of the chart of its CRDs.
 
 Deploy: a failed uninstall before a breaking version is only a warning; the upgrade decides. Destroy: Helm does not uninstall
-the CRDs of a chart's crds/ folder, so the lifecycle then deletes those that the release installed, and with them every object of
-their kinds. `crd_origin` decides which CRDs the release may delete.
+the CRDs of a chart's crds/ folder, so the lifecycle then deletes those that the release installed, and with them every object
+of their kinds. `crd_origin` decides which CRDs the release may delete.
 """
 
 from collections.abc import Iterable, Mapping
