@@ -40,7 +40,7 @@ async def find_halted(
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
     for ref in refs[:_MOST_LOOKS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
-        if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
+        if _kind(ref) == CLAIM and (words is None or consumers.mounts(ref)):
             continue  # what its pod waits for is the cause
         found = await objects.get(ref)
         if found is not None and (cause := _cause_of(ref, found, words)):

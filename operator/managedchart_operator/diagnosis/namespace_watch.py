@@ -69,7 +69,7 @@ class NamespaceView(View):
         if any(container.image_unavailable or container.crashing for container in pod.containers):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
-            self.tell()
+            self.notify()
         while len(self.pods) > MAX_PODS:
             oldest = next(iter(self.pods))
             del self.pods[oldest]
@@ -82,7 +82,7 @@ class NamespaceView(View):
             self.gone.add(uid)
             self.moved = time.monotonic()
         if self.troubled.pop(uid, None):
-            self.tell()
+            self.notify()
 
     def see_event(self, event: dict[str, Any]) -> None:
         """Take in an event."""
@@ -90,7 +90,7 @@ class NamespaceView(View):
         event["metadata"].pop("managedFields", None)
         self.events[uid] = event
         if self.creations.see(event):
-            self.tell()
+            self.notify()
         while len(self.events) > MAX_EVENTS:
             oldest = next(iter(self.events))
             self.creations.forget(self.events.pop(oldest))

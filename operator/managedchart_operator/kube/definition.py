@@ -93,7 +93,7 @@ def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 def _forbidden(error: KubeError) -> KubeError:
     return KubeError(
         f"The operator may not get the CRD {DEFINITION}, so it cannot know whether this {KIND} is only being deleted because"
-        f" its CRD is, and keeps the release: {error.answer or error.message}",
+        f" its CRD is, and leaves the release unchanged: {error.answer or error.message}",
         reason=error.reason,
         transient=True,
         status=error.status,

@@ -39,7 +39,7 @@ async def test_a_missing_permission_is_named_with_its_consequence(client: KubeCl
     error = raised.value
     assert (error.reason, error.transient) == (Reason.FORBIDDEN, True)
     assert error.message.startswith("The operator may not get the CRD managedcharts.managedchart.dev")
-    assert "leaves the release as it is" in error.message
+    assert "leaves the release unchanged" in error.message
     assert sentence in error.message
     assert error.hint is not None
     assert "kubectl apply -f deploy/rbac.yaml" in error.hint

@@ -119,6 +119,6 @@ async def test_a_change_wakes_those_who_wait() -> None:
     waiting = asyncio.create_task(view.wait_for_change(0))
     await asyncio.sleep(0)
     assert not waiting.done()
-    view.tell()
+    view.notify()
     assert await waiting == 1
     assert await view.wait_for_change(0) == 1, "what has changed already is not waited for"

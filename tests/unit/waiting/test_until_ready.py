@@ -442,7 +442,7 @@ async def test_without_an_event_a_deleted_job_has_finished(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """helm has applied it, and its TTL deletes only a finished Job."""
-    monkeypatch.setattr(ended_jobs, "_VERDICT_SECONDS", 0.05)
+    monkeypatch.setattr(ended_jobs, "_EVENT_SECONDS", 0.05)
     Cluster(api)
     assert await waits.of([job()], namespace="apps", since=NOW).within(5) is None
 
