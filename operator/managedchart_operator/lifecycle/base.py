@@ -129,7 +129,7 @@ async def _phase(
             f"Unhandled error in phase {phase.value}: {type(error).__name__}: {error}",
             # A network error that nobody caught may pass, and a corrected plug-in comes with a restart, not with a new spec.
             transient=True,
-            hint="Report or correct this defect of the lifecycle; the operator's log has the traceback.",
+            hint="Correct the lifecycle plug-in, or report the defect of a built-in one; the operator's log has the traceback.",
         )
         context.logger.exception("unhandled error in phase %s", phase.value)
         context.recorder.phase_ended(phase, error=wrapped)
