@@ -1,7 +1,4 @@
-"""Work that a cancel must not break off: the last step of something that was begun.
-
-Boundary: knows nothing of what it waits for. Invariant: a cancel that comes meanwhile is neither obeyed too soon nor forgotten.
-"""
+"""Finishes a piece of work before a cancellation takes effect, such as the last step of something that was begun."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,9 +8,9 @@ T = TypeVar("T")
 
 
 async def finish_before_cancel(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Return what a coroutine returns, and the cancel that came meanwhile, which the caller has to raise.
+    """Return the result of a coroutine, and the cancellation that arrived meanwhile, which the caller must raise.
 
-    Raises what the coroutine raises, or the cancel where there are both.
+    Raises what the coroutine raises, or the cancellation if both happen.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None

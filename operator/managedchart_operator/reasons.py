@@ -1,8 +1,7 @@
-"""The closed list of reasons that conditions, events and `status.lastFailure` carry.
+"""The closed list of reasons in conditions, Events and `status.lastFailure`.
 
-One place names every outcome, so that alerts and scripts can rely on the words: a reason is never renamed within an API
-version. docs/failures.md explains each failure reason; a test holds the two together. How an error is recognised stands in
-`api_refusals`, `helm.errors` and `diagnosis`.
+Alerts and scripts rely on these words, so a reason is never renamed within an API version. docs/failures.md explains each
+failure reason (a test compares the two); `api_refusals`, `helm.errors` and `diagnosis` recognise the errors.
 """
 
 from enum import StrEnum
@@ -21,12 +20,12 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     RETRY_SCHEDULED = "RetryScheduled"
 
-    # -- invalid resource
+    # -- the resource is invalid
     INVALID_SPEC = "InvalidSpec"
     LIFECYCLE_UNKNOWN = "LifecycleUnknown"
     RELEASE_OWNED = "ReleaseOwned"
 
-    # -- the chart cannot be fetched
+    # -- the chart cannot be fetched or is invalid
     CHART_NOT_FOUND = "ChartNotFound"
     CHART_INVALID = "ChartInvalid"
     CHART_VERSION_NOT_FOUND = "ChartVersionNotFound"
@@ -35,7 +34,7 @@ class Reason(StrEnum):
     CHART_SOURCE_UNAUTHORIZED = "ChartSourceUnauthorized"
     PATH_NOT_ALLOWED = "PathNotAllowed"
 
-    # -- the values do not fit
+    # -- the values are invalid
     VALUES_FILE_UNAVAILABLE = "ValuesFileUnavailable"
     VALUES_INVALID = "ValuesInvalid"
     VALUES_REFUSED = "ValuesRefused"

@@ -1,8 +1,8 @@
-"""Takes secrets out of texts before anybody sees them.
+"""Removes secrets from texts before anybody sees them.
 
-Purpose: error texts, events and log lines go into status, events and the operator's log; none of them may carry a value from a
-Secret or what looks like a credential. Boundary: pure. Invariants: a known secret value never survives, in any text that holds
-it literally or in base64; redacting twice changes nothing more.
+Error texts, Events and log lines go into the status, Events and the operator's log; none of them may contain a value from a
+Secret, or what looks like a credential. A known secret value is masked wherever a text has it literally or in base64; redacting
+a text twice changes nothing more.
 """
 
 import base64
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MASK = "***"
-# Shorter values are words like "admin" or "true"; masking them would make every text unreadable and hide nothing.
+# Shorter values are words like "admin" or "true"; masking them would make texts unreadable and hide nothing.
 MIN_SECRET_LENGTH = 5
 _SECRET_KEY = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|api[-_]?key|credential|private[-_]?key|auth$", re.IGNORECASE
 )
-# What Kubernetes and charts call the name of a Secret, as in secretKeyRef.name: that something is missing must say what.
+# Keys that hold the name of a Secret, like secretKeyRef.name: the message about a missing Secret must name it.
 _SECRET_NAME_KEY = re.compile(r"secret(key)?(ref|name|selector)s?$|^existing\w*secret$|pullsecrets?$", re.IGNORECASE)
 _KEYS = r"pass(?:word|wd|phrase)?|secret|token|api[-_]?key|access[-_]?key|credentials?|client[-_]?secret"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -29,14 +29,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
     # JSON web tokens
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*)?"), MASK),
-    # key=value, key: value and "key": "value" of telling names; not the kind in "Kind=Secret: …"
+    # key=value, key: value and "key": "value" where the key names a secret; not the kind in "Kind=Secret: …"
     (
         re.compile(
             rf"""((?<!=)["']?\b[\w.-]*(?:{_KEYS})["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&"']+)""", re.IGNORECASE
         ),
         rf"\1{MASK}",
     ),
-    # keys of well-known form: AWS, GitHub, Slack, Google
+    # keys of a well-known form: AWS, GitHub, Slack, Google
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
     (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[A-Za-z0-9_-]{30,}"), MASK),
     # Docker Hub's rate-limit text names the account and its token (seen by users of kubedog)
@@ -50,7 +50,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         values = {value for value in secrets if len(value) >= MIN_SECRET_LENGTH and value != MASK}
         encoded = {base64.b64encode(value.encode()).decode() for value in values}
-        # The longest first: one secret may be a part of another.
+        # Longest first: one secret may be a part of another.
         ordered = sorted(values | encoded, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
@@ -64,7 +64,7 @@ class Redactor:
 
 
 def secrets_in_values(*sources: Mapping[str, Any]) -> set[str]:
-    """Return the texts that stand under telling keys (password, token…) anywhere in the sources of a chart's values."""
+    """Return the texts under keys that name a secret (password, token…), at any level of the sources of a chart's values."""
     return {text for values in sources for key, value in values.items() for text in _under(key, value, secret=False)}
 
 
@@ -98,5 +98,5 @@ def secrets_in_manifest(objects: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def _values(mapping: Any) -> Iterable[Any]:
-    """Return the values of a mapping. A chart may render anything else, which only the API server refuses."""
+    """Return the values of a mapping. A chart may render anything else there; the API server refuses it."""
     return mapping.values() if isinstance(mapping, Mapping) else ()

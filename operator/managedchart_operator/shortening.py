@@ -1,4 +1,4 @@
-"""Shortens texts to the length that the place where they are shown allows; every cut is marked by an ellipsis."""
+"""Shortens texts to a maximum length; an ellipsis marks every cut."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ def one_line(text: str, limit: int) -> str:
 
 
 def cut_middle(text: str, limit: int) -> str:
-    """Cut the middle out: the head of an error shows where it began, its tail why it ended."""
+    """Cut out the middle: an error begins with what was done, and ends with why it failed."""
     if len(text) <= limit:
         return text
     mark = "\n…\n"

@@ -5,9 +5,9 @@ from typing import Any
 
 
 def read_time(text: Any) -> datetime | None:
-    """Return the time in UTC; None for none, and for what is not a time.
+    """Return the time in UTC; None for anything that is not a time.
 
-    The API server takes years that Python does not have: `0000-01-01T00:00:00Z`.
+    The API server accepts years that Python cannot represent: `0000-01-01T00:00:00Z`.
     """
     if not isinstance(text, str):
         return None

@@ -14,7 +14,7 @@ from unit.api.cases import ACCEPTED, CONTENTS, PATH, REFUSED, Case
 
 CRD = "managedcharts.managedchart.dev"
 IMMUTABLE = (
-    "{} cannot be changed: delete the ManagedChart and create it anew (deletionPolicy: Orphan keeps the release)"
+    "{} cannot be changed: delete the ManagedChart and create it again (deletionPolicy: Orphan keeps the release)"
 )
 
 

@@ -30,14 +30,14 @@ def test_a_known_secret_never_survives(secrets: list[str], before: str, after: s
 
 
 @given(st.lists(SECRETS, max_size=3), TEXTS)
-def test_redacting_twice_changes_nothing_more(secrets: list[str], text: str) -> None:
+def test_redacting_twice_changes_nothing(secrets: list[str], text: str) -> None:
     redact = Redactor(secrets)
     once = redact(text)
     assert redact(once) == once
 
 
 @given(st.dictionaries(st.sampled_from(["password", "apiKey", "db_token", "clientSecret"]), SECRETS, min_size=1), TEXTS)
-def test_values_under_telling_keys_are_secrets_wherever_they_stand(values: dict[str, str], text: str) -> None:
+def test_values_of_secret_keys_are_secrets_at_any_level(values: dict[str, str], text: str) -> None:
     redact = Redactor(secrets_in_values({"a": [{"b": values}], "image": "nginx"}))
     for secret in values.values():
         assert secret not in redact(text + secret)
@@ -57,7 +57,7 @@ def test_secrets_of_all_sources_are_found() -> None:
         {"imagePullSecrets": [{"name": "db-login"}]},
     ],
 )
-def test_the_name_of_a_secret_is_none(values: dict[str, object]) -> None:
+def test_the_name_of_a_secret_is_not_a_secret(values: dict[str, object]) -> None:
     """A message that a Secret is missing must say which."""
     text = 'secret "db-login" not found: key db-user'
     assert Redactor(secrets_in_values(values))(text) == text
@@ -90,7 +90,7 @@ def test_values_of_rendered_secrets_are_secrets(data: dict[str, str]) -> None:
         ),
     ],
 )
-def test_what_looks_like_a_credential_is_masked(text: str, secret: str) -> None:
+def test_credentials_are_masked(text: str, secret: str) -> None:
     assert secret not in Redactor()(text)
 
 
@@ -104,11 +104,11 @@ def test_what_looks_like_a_credential_is_masked(text: str, secret: str) -> None:
         'secrets "tls" is forbidden: User "a" cannot get resource "secrets"',
     ],
 )
-def test_what_a_person_needs_stays(text: str) -> None:
+def test_helpful_text_is_not_masked(text: str) -> None:
     assert MASK not in Redactor()(text)
 
 
 @pytest.mark.parametrize("part", [["hunter2"], "hunter2", 7, None])
-def test_a_secret_in_another_form_is_no_error(part: Any) -> None:
-    """A chart may render anything, and only the API server refuses it: by then its failure is to be told, and it is to go."""
+def test_an_invalid_secret_is_not_an_error(part: Any) -> None:
+    """A chart may render anything, and only the API server refuses it; its failure must still be reported."""
     assert secrets_in_manifest([{"kind": "Secret", "data": part, "stringData": part}]) == set()

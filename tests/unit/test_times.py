@@ -1,4 +1,4 @@
-"""Times as Kubernetes writes them, and what others write in their place."""
+"""Times as Kubernetes writes them, and invalid ones."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,8 @@ def test_a_time_is_read_in_utc(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [None, "", "soon", 5, {}, "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
 )
-def test_what_is_not_a_time_is_none(text: Any) -> None:
-    """The API server takes years that Python does not have."""
+def test_an_invalid_time_is_none(text: Any) -> None:
+    """The API server accepts years that Python cannot represent."""
     assert read_time(text) is None
 
 

@@ -1,9 +1,9 @@
 """The CustomResourceDefinition: names, columns and the schema of the models.
 
 `python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file, and a test compares it with the
-models. Everything about a field comes from its model (`schema`), everything about the resource's names from `resource`; only
-what `kubectl get` shows is decided here. Nothing talks to an API server: `kube.definition` reads the CRD of a cluster, and
-`schema_fit` compares the two.
+models. Everything about a field comes from its model (`schema`), everything about the resource's names from `resource`; this
+module only chooses what `kubectl get` shows. Nothing here talks to an API server: `kube.definition` reads the CRD of a cluster,
+and `schema_fit` compares the two.
 """
 
 import sys
@@ -32,7 +32,7 @@ _KEPT = {
 }
 
 SCHEMA_DIGEST = f"{resource.GROUP}/schema-digest"
-"""The CRD's annotation that says which schema it has; an operator of another schema logs that it starts on it."""
+"""The CRD's annotation with the digest of its schema; an operator that has another schema logs the difference at its start."""
 
 _NAME_FITS = (
     f"has(self.spec.releaseName) || size(self.metadata.name) <= {RELEASE_NAME_LENGTH}",
@@ -82,7 +82,7 @@ def root() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "spec": structural(ManagedChartSpec),
-            # A generation that was never observed: without it kstatus takes an object without status for a finished one.
+            # Without it kstatus treats an object without a status as finished.
             "status": {**structural(ManagedChartStatus), "default": {"observedGeneration": -1}},
         },
         "required": ["spec"],
@@ -93,14 +93,14 @@ def root() -> dict[str, Any]:
 def _columns() -> list[dict[str, Any]]:
     ready = '.status.conditions[?(@.type=="Ready")]'
     return [
-        _column("Ready", f"{ready}.status", "Whether the chart is as the spec wants it"),
-        _column("Phase", ".status.phase", "Where the resource stands"),
+        _column("Ready", f"{ready}.status", "Whether the release matches the spec"),
+        _column("Phase", ".status.phase", "Current phase"),
         _column("Chart", ".status.release.chart", "Name of the deployed chart"),
         _column("Version", ".status.release.chartVersion", "Version of the deployed chart"),
         _column("Revision", ".status.release.revision", "Revision of the release", kind="integer"),
         _column("Age", ".metadata.creationTimestamp", "When the resource was created", kind="date"),
         # Long, so for `-o wide` only.
-        {**_column("Status", f"{ready}.message", "What a person should know"), "priority": 1},
+        {**_column("Status", f"{ready}.message", "Message of the condition Ready"), "priority": 1},
     ]
 
 
@@ -114,7 +114,7 @@ def render() -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists indented below their key, as people do, and repeats a shared part instead of naming it `&id001`."""
+    """Indents lists below their key, and writes a shared part out instead of naming it `&id001`."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, False)

@@ -1,12 +1,12 @@
 """Whether a CRD in a cluster can store everything that this operator's models have.
 
 The API server drops, without an error, whatever a CRD's schema does not list. An operator on an older CRD would lose a
-part of its own status that way. So its start compares the schema that it was built for (`crd`) with the one in the
-cluster. What counts is that each field exists there, with its type and with each of its values; the cluster's schema may
-have more, because the CRD is upgraded before the operator.
+part of its own status that way, so at its start it compares the schema that it was built for (`crd`) with the one in the
+cluster. Each field must exist there, with its type and all its values; the cluster's schema may have more, because the CRD
+is upgraded before the operator.
 
-The digest only says that two schemas differ. It proves nothing about the schema in the cluster, because somebody who
-edits a CRD by hand leaves the annotation as it is.
+The digest only shows that two schemas differ. It proves nothing about the schema in the cluster, because somebody who
+edits a CRD by hand leaves the annotation unchanged.
 """
 
 import hashlib
@@ -14,22 +14,22 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What is not described below this keyword is stored as it is.
+# Below this keyword the API server stores also what is not described.
 _OPEN = "x-kubernetes-preserve-unknown-fields"
-# What lists and maps hold, and how a path shows it.
+# The schemas of the items of lists and maps, and how a path shows such an item.
 _CONTAINED = (("items", "[]"), ("additionalProperties", ".*"))
 
 
 def digest_of(schema: Mapping[str, Any]) -> str:
-    """Return a digest of what a schema makes the API server do; descriptions do not count."""
+    """Return a digest of a schema without its descriptions, which change nothing of what the API server does."""
     text = json.dumps(_without_descriptions(schema), sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def misfit(needed: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """Return what a schema lacks to store all that another one stores, like "it has no field status.phase".
+    """Return why a schema cannot store all that another one stores, like "it has no field status.phase"; None if it can.
 
-    None where it lacks nothing. Of several misfits it is the first one in the order of `needed`.
+    Of several reasons it is the first one in the order of `needed`.
     """
     return next(_misfits(needed, found, path=""), None)
 

@@ -39,7 +39,7 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(client.close)
         api = ManagedCharts(client)
         await api.check_installed()
-        await ReleaseSecrets(client).check_rights()
+        await ReleaseSecrets(client).check_permissions()
         await Definition(client).check_schema()
         identity = stack.enter_context(cache_folder.locked(settings.cache_dir))
         await end_orphans(identity)

@@ -1,1 +1,1 @@
-"""Charts: where they come from, how they are kept, and what can be read of them without helm rendering them."""
+"""Charts: where they come from, how they are cached, and what can be read of them without rendering them."""

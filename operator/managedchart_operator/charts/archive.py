@@ -1,8 +1,8 @@
-"""Packaged charts (.tgz): who they are, without unpacking them.
+"""Reads the metadata of a packaged chart (.tgz) without unpacking it.
 
-Boundary: only Chart.yaml is looked at; nothing is ever extracted. Invariant: an archive made to hurt costs bounded
-memory and time: it is read as a stream, and given up at helm's own limit. Links inside an archive do no harm: helm 4.3.1
-takes them for empty files (measured, tests/unit/helm/test_chart_archive.py).
+Only Chart.yaml is read; nothing is ever extracted. A hostile archive costs bounded memory and time: it is read as a stream, up
+to helm's own limit. Links inside an archive do no harm: helm 4.3.1 treats them as empty files (measured,
+tests/unit/charts/test_archive.py).
 """
 
 import gzip
@@ -13,12 +13,12 @@ from typing import IO, Protocol
 from managedchart_operator.charts.metadata import MAX_CHART_YAML_BYTES, ChartMetadata, invalid, parse_chart_yaml
 from managedchart_operator.errors import UNREADABLE
 
-# helm refuses larger ones itself ("decompressed chart is larger than the maximum size", pkg/chart/loader/archive).
+# helm refuses larger ones ("decompressed chart is larger than the maximum size", pkg/chart/loader/archive).
 MAX_DECOMPRESSED_BYTES = 100 * 1024 * 1024
 
 
 class _TooLargeError(Exception):
-    """The archive decompresses to more than helm takes."""
+    """The archive decompresses to more than helm accepts."""
 
 
 class _Readable(Protocol):
@@ -26,7 +26,7 @@ class _Readable(Protocol):
 
 
 class _Bounded:
-    """A file that ends with an error when too much is read from it."""
+    """A file that raises an error when too much is read from it."""
 
     def __init__(self, file: _Readable) -> None:
         self._file = file
@@ -46,7 +46,7 @@ def read_archive_metadata(file: IO[bytes], *, origin: str) -> ChartMetadata:
     try:
         with gzip.GzipFile(fileobj=file, mode="rb") as unzipped, _tar(_Bounded(unzipped)) as archive:
             for member in archive:
-                # helm strips the first folder, whatever its name, and takes archives made on Windows.
+                # helm strips the first folder, whatever its name, and accepts archives made on Windows.
                 if member.name.replace("\\", "/").split("/")[1:] != ["Chart.yaml"] or not member.isfile():
                     continue
                 if member.size > MAX_CHART_YAML_BYTES:
@@ -58,9 +58,9 @@ def read_archive_metadata(file: IO[bytes], *, origin: str) -> ChartMetadata:
     except gzip.BadGzipFile as error:
         raise invalid(f"{origin}: it is not a packaged chart (a .tgz as helm package makes it)") from error
     except (*UNREADABLE, tarfile.TarError, EOFError, zlib.error) as error:
-        # A RecursionError too: tarfile follows headers that say something about the next header.
+        # RecursionError included: tarfile follows headers that describe the next header.
         raise invalid(f"{origin}: the archive is damaged or cut off") from error
-    raise invalid(f"{origin}: the archive holds no chart: Chart.yaml is missing in its top folder")
+    raise invalid(f"{origin}: the archive contains no chart: Chart.yaml is missing in its top folder")
 
 
 def _tar(file: _Bounded) -> tarfile.TarFile:

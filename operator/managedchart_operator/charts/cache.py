@@ -1,9 +1,9 @@
-"""The charts that helm gets to see: a folder of files named by their content.
+"""The charts that helm reads: a folder of files named by their content.
 
-Boundary: blocking file work, called from threads; what goes in is decided by `charts`. Invariants: an entry appears by
-one rename and is complete from then on; entries never change; the newest are kept within bounds, and one that was
-handed out a moment ago stays. The folder belongs to one operator process: what an earlier one left is removed at the
-first use, so that nothing half-written by a crash can ever be met.
+This is blocking file work, called from threads; `store` decides what is added. An entry appears by one rename, complete, and
+never changes. The most recently used entries are kept within bounds, and one that was returned a moment ago stays. The folder
+belongs to one operator process: the first use removes what an earlier process left, so nothing that a crash left half-written
+is ever used.
 """
 
 import os
@@ -20,9 +20,9 @@ from managedchart_operator.reasons import Reason
 
 # A chart is 10 to 500 kB packed and some hundred kB as a folder; a platform runs a few dozen in two or three versions.
 MAX_CHARTS = 256
-# Fits beside helm's own files into the 1 GiB that a small emptyDir usually has.
+# Together with helm's own files it fits into the 1 GiB of a small emptyDir.
 MAX_BYTES = 512 * 1024 * 1024
-# helm opens a chart within a second of its start, but may have to wait for a slot before; then it is fetched again.
+# helm opens a chart within a second of its start, but may wait for a slot before; a chart that was evicted is fetched again.
 IN_USE_SECONDS = 600.0
 
 
@@ -38,8 +38,8 @@ class ChartCache:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give a folder to work in, which is gone afterwards. Raises ChartError when the disk does not take it."""
-        with _disk():
+        """Return a folder to work in, which is deleted afterwards. Raises ChartError if it cannot be written."""
+        with _disk_errors():
             self._prepare()
             folder = Path(tempfile.mkdtemp(prefix="tmp-", dir=self._directory))
         try:
@@ -48,9 +48,9 @@ class ChartCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, name: str) -> Path | None:
-        """Return the entry of this name, marked as used now."""
+        """Return the entry of this name and mark it as used now; None if there is none."""
         path = self._directory / name
-        with _disk():
+        with _disk_errors():
             self._prepare()
             try:
                 os.utime(path)
@@ -59,13 +59,13 @@ class ChartCache:
         return path
 
     def add(self, source: Path, name: str) -> Path:
-        """Move a finished file or folder from a workspace in; the same content may be there already."""
+        """Move a finished file or folder from a workspace into the cache, which may have the same content already."""
         target = self._directory / name
-        with _disk():
+        with _disk_errors():
             try:
                 source.rename(target)
             except OSError:
-                # A folder cannot be renamed onto one: another thread was quicker with the same content.
+                # A folder cannot be renamed onto another: a faster thread has added the same content.
                 if not target.exists():
                     raise
             os.utime(target)
@@ -78,7 +78,7 @@ class ChartCache:
                 return
             self._directory.mkdir(parents=True, exist_ok=True)
             for left in self._directory.iterdir():
-                # Only names of our own: the setting may point at a folder with other things in it.
+                # Only the cache's own names: the setting may point at a folder that has other files.
                 if left.name.startswith(("sha256-", "tmp-")):
                     _remove(left)
             self._ready = True
@@ -104,19 +104,19 @@ def _remove(path: Path) -> None:
     if not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    # Renamed first, so that no one finds a folder that is half gone.
+    # Renamed first, so that nobody finds a half-deleted folder.
     doomed = path if path.name.startswith("tmp-") else path.rename(path.with_name(f"tmp-{path.name}"))
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 @contextmanager
-def _disk() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         why = error.strerror or str(error)
         raise ChartError(
-            f"the operator's chart cache cannot be written: {why}",
+            f"Cannot write the operator's chart cache: {why}",
             reason=Reason.CHART_SOURCE_UNAVAILABLE,
             transient=True,
         ) from error

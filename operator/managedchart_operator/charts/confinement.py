@@ -1,10 +1,9 @@
 """Which files of the operator's pod a ManagedChart may name, and how they are read.
 
-Purpose: whoever may create a ManagedChart chooses paths; the pod also holds tokens, settings and other tenants' files.
-Boundary: decides and reads; what a chart is stands in `folder` and `archive`. Invariant: no byte of a file
-is handed out unless the opened file itself, after all symbolic links, lies below one of the chart roots. It is judged
-by what was opened (/proc/self/fd), so that swapping a link at the right moment gains nothing. Messages never tell where
-a link leads, nor whether something outside the roots exists.
+Whoever may create a ManagedChart chooses paths, and the pod also has tokens, settings and files of other tenants. No byte of a
+file is returned unless the opened file itself, after all symbolic links, lies below one of the chart roots. The check is made
+on the opened file (/proc/self/fd), so swapping a link at the right moment gains nothing. Messages never reveal where a link
+leads, nor whether anything outside the roots exists. What a chart is, `folder` and `archive` decide.
 """
 
 import os
@@ -17,14 +16,14 @@ from pathlib import Path
 from managedchart_operator.errors import ChartError, ValuesError
 from managedchart_operator.reasons import Reason
 
-# Values end in the release Secret together with the manifests, and etcd takes 1.5 MiB a request at most.
+# Values are stored in the release Secret together with the manifests, and etcd accepts at most 1.5 MiB a request.
 MAX_VALUES_FILE_BYTES = 1024 * 1024
 
 _OPEN_FLAGS = (
     os.O_RDONLY
     | os.O_CLOEXEC
     | os.O_NOCTTY
-    | os.O_NOFOLLOW  # the path is already resolved: a link that appears now was put there to deceive
+    | os.O_NOFOLLOW  # the path is resolved already: a link that appears now is an attack
     | os.O_NONBLOCK  # a named pipe without a writer must not hang the operator
 )
 
@@ -34,13 +33,13 @@ class OutsideError(Exception):
 
 
 class IrregularFileError(OSError):
-    """The path leads to something that is no plain file: a folder, a named pipe, a device."""
+    """The path leads to something that is not a regular file: a folder, a named pipe, a device."""
 
 
 class ChartRoots:
     """The folders below which charts and values files may lie.
 
-    They are resolved anew at each use: a root may itself be a link that moves, as git-sync does it.
+    They are resolved again at each use: a root may itself be a link that moves, as with git-sync.
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -50,17 +49,17 @@ class ChartRoots:
         return ", ".join(str(root) for root in self._roots) or "none is configured"
 
     def resolve(self, path: str, *, field: str) -> Path:
-        """Return the real path of a chart that the spec names. It need not exist.
+        """Return the real path of a chart that the spec names; it may not exist.
 
-        `field` names the place in the spec, like `spec.chart.path`. Raises ChartError (PATH_NOT_ALLOWED).
+        `field` is the path of the field, like `spec.chart.path`. Raises ChartError (PATH_NOT_ALLOWED).
         """
         try:
             return self.real(path)
         except OutsideError as error:
-            raise ChartError(self._refusal(path, field), reason=Reason.PATH_NOT_ALLOWED, hint=self._advice()) from error
+            raise ChartError(self._refusal(path, field), reason=Reason.PATH_NOT_ALLOWED, hint=self._hint()) from error
 
     def real(self, path: str | Path) -> Path:
-        """Return the path after all symbolic links. Raises OutsideError when it is relative or not below a root."""
+        """Return the path with all symbolic links resolved. Raises OutsideError if it is relative or not below a root."""
         if not Path(path).is_absolute() or "\0" in str(path):
             raise OutsideError
         real = os.path.realpath(path)
@@ -70,7 +69,7 @@ class ChartRoots:
 
     @contextmanager
     def open(self, path: str | Path) -> Iterator[FileIO]:
-        """Open a regular file below the roots. Raises OutsideError, or OSError as the system says it."""
+        """Open a regular file below the roots. Raises OutsideError, or the system's OSError."""
         descriptor = os.open(self.real(path), _OPEN_FLAGS)
         try:
             if not self._contain(str(Path(f"/proc/self/fd/{descriptor}").readlink())):
@@ -85,16 +84,14 @@ class ChartRoots:
     def read_values_file(self, path: str, *, chart: str, field: str) -> bytes:
         """Read a values file of a chart.
 
-        Raises ValuesError: PATH_NOT_ALLOWED outside the roots, VALUES_FILE_UNAVAILABLE when it is missing, unreadable,
-        no regular file or larger than 1 MiB. The latter may heal without a change of the spec: files arrive by volumes.
+        Raises ValuesError: PATH_NOT_ALLOWED outside the roots; VALUES_FILE_UNAVAILABLE (transient, since a volume may bring
+        the file later) when it is missing, unreadable, not a regular file or larger than 1 MiB.
         """
         try:
             with self.open(path) as file:
                 data = read_up_to(file, MAX_VALUES_FILE_BYTES + 1)
         except OutsideError as error:
-            raise ValuesError(
-                self._refusal(path, field), reason=Reason.PATH_NOT_ALLOWED, hint=self._advice()
-            ) from error
+            raise ValuesError(self._refusal(path, field), reason=Reason.PATH_NOT_ALLOWED, hint=self._hint()) from error
         except OSError as error:
             raise _unavailable(path, chart, error.strerror or str(error)) from error
         if len(data) > MAX_VALUES_FILE_BYTES:
@@ -106,10 +103,10 @@ class ChartRoots:
 
     def _refusal(self, path: str, field: str) -> str:
         if not Path(path).is_absolute():
-            return f"{field}: {path!r} is not an absolute path; charts and values files are read from {self}"
-        return f"{field}: {path!r} does not lie below a folder that charts may be read from ({self})"
+            return f"{field}: {path!r} is not an absolute path; charts and values files are read from below {self}"
+        return f"{field}: {path!r} is not below one of the operator's chart roots ({self})"
 
-    def _advice(self) -> str:
+    def _hint(self) -> str:
         return (
             f"Put the file below one of the operator's chart roots ({self}); symbolic links must not lead out of them."
         )
@@ -117,14 +114,14 @@ class ChartRoots:
 
 def _unavailable(path: str, chart: str, why: str) -> ValuesError:
     message = f"""Can't access helm chart override file "{path}" for chart "{chart}": {why}"""
-    hint = "Values files in the operator's pod come by a volume; check its name, its mount and the path in spec.valuesFiles."
+    hint = "Mount the file into the operator's pod; check the volume, its mountPath and spec.valuesFiles."
     return ValuesError(message, reason=Reason.VALUES_FILE_UNAVAILABLE, transient=True, hint=hint)
 
 
 def read_up_to(file: FileIO, limit: int) -> bytes:
-    """Read a file, but no more than `limit` bytes, however it grows meanwhile."""
+    """Read at most `limit` bytes of a file, even if it grows meanwhile."""
     parts: list[bytes] = []
-    # A read reserves what it asks for: most files of a chart fit into one small one.
+    # A read allocates the size that it asks for, and most files of a chart are small.
     while limit > 0 and (part := file.read(min(limit, 64 * 1024))):
         parts.append(part)
         limit -= len(part)

@@ -1,7 +1,7 @@
-"""Which CustomResourceDefinitions a chart brings in its crds/ folders.
+"""Lists the CustomResourceDefinitions in the crds/ folders of a chart.
 
-helm installs these without its marks and leaves them at an uninstall, so the cluster does not show whose they are. helm itself
-reads the chart, in a process with bounds, since anybody may have made the chart.
+helm installs these without its ownership marks and does not uninstall them, so the cluster does not show which release brought
+them. helm itself reads the chart, in a process with limits, because the chart is untrusted.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.runner import HelmRunner
 
-# helm loads and prints the largest public chart (kube-prometheus-stack, 4.5 MB of CRDs) within 0.2 s.
+# helm loads and prints the CRDs of the largest public chart (kube-prometheus-stack, 4.5 MB) within 0.2 s.
 _SHOW_SECONDS = 30.0
 
 
 async def chart_crds(helm: HelmRunner, chart: Path) -> set[str]:
-    """Return the names of the CRDs in the crds/ folders of a chart and its subcharts, those switched off by values included.
+    """Return the names of the CRDs in the crds/ folders of a chart and its subcharts, even of those disabled by values.
 
     `chart` is a folder or an archive of the cache. Raises HelmError, ChartError.
     """

@@ -1,10 +1,10 @@
-"""Charts that lie unpacked in a folder.
+"""Lists, identifies and copies a chart that is an unpacked folder.
 
-Purpose: tell cheaply whether a folder has changed, identify its content, and copy it for helm. Boundary: the roots
-decide what may be read (`confinement`). Invariant: digest and copy hold exactly the bytes that were read through the
-roots, so that helm, which follows links in a chart's folder, never gets to see one, and nothing changes under its hands.
+Listing is a cheap way to see whether the folder has changed. `confinement` decides what may be read; the digest and the copy
+contain exactly the bytes that were read through it. helm follows links in a chart's folder, so it only reads the copy, which
+has none and does not change.
 
-What is in the folder is in the chart, except version control's own folders; .helmignore stays helm's business.
+Every file of the folder is part of the chart, except the folders of version control; helm applies .helmignore.
 """
 
 import hashlib
@@ -22,17 +22,17 @@ from managedchart_operator.charts.metadata import MAX_CHART_YAML_BYTES, ChartMet
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
-# helm refuses larger charts itself (pkg/chart/loader/archive, MaxDecompressedChartSize).
+# helm refuses larger charts (pkg/chart/loader/archive, MaxDecompressedChartSize).
 MAX_BYTES = 100 * 1024 * 1024
-# The largest public charts have some 1,000 files; links to folders could multiply them without end.
+# The largest public charts have some 1,000 files; links to folders could multiply them without limit.
 MAX_ENTRIES = 10_000
-# No chart reads these; they are large and change with every fetch.
+# Charts do not use these; they are large and change with every fetch.
 _VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr"})
 
 
 @dataclass(frozen=True, slots=True)
 class FolderEntry:
-    """A file of the chart: its name within it and what its inode told. Equal entries mean an unchanged file."""
+    """A file of the chart: its name within the chart, and the state of its inode. Equal entries mean an unchanged file."""
 
     name: str
     path: str
@@ -44,7 +44,7 @@ class FolderEntry:
 
     @classmethod
     def of(cls, name: str, path: str, status: os.stat_result) -> "FolderEntry":
-        """Take from a file's status what changes with its content."""
+        """Return the entry of a file with the parts of its status that change with its content."""
         return cls(
             name=name,
             path=path,
@@ -59,24 +59,24 @@ class FolderEntry:
 def list_folder(folder: Path, roots: ChartRoots, *, origin: str) -> tuple[FolderEntry, ...]:
     """List the files of a chart, links followed, sorted by name.
 
-    Raises ChartError: PATH_NOT_ALLOWED for a link that leads out of the roots, CHART_INVALID for what helm could not
-    load either, CHART_SOURCE_UNAVAILABLE (transient) for what cannot be read.
+    Raises ChartError: PATH_NOT_ALLOWED for a link that leads out of the roots, CHART_INVALID for what helm cannot load,
+    CHART_SOURCE_UNAVAILABLE (transient) for what cannot be read.
     """
     found: list[FolderEntry] = []
     size = 0
-    with _reading(origin):
+    with _file_errors(origin):
         for count, entry in enumerate(_walk(str(folder), "", roots, origin, ancestors=()), start=1):
             if entry is not None:
                 size += entry.size
                 found.append(entry)
             if count > MAX_ENTRIES or size > MAX_BYTES:
                 limit = f"{MAX_ENTRIES} files or {MAX_BYTES >> 20} MiB"
-                raise invalid(f"{origin}: more than {limit}; name the folder that holds Chart.yaml and nothing else")
+                raise invalid(f"{origin}: more than {limit}; name a folder that contains only the chart")
     return tuple(sorted(found, key=lambda entry: entry.name))
 
 
 class FolderContent(NamedTuple):
-    """What is in a chart's folder: the digest of names and contents (sha256, hex), and what that says."""
+    """The digest of the names and contents of a chart's folder (sha256, hex), and what they show."""
 
     digest: str
     metadata: ChartMetadata
@@ -96,13 +96,13 @@ def read_folder(
     late_hooks = ttl_jobs = False
     left = MAX_BYTES
     for entry in entries:
-        with _reading(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
+        with _file_errors(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
             data = read_up_to(file, left + 1)
         left -= len(data)
         if left < 0:
             raise invalid(f"{origin}: more than {MAX_BYTES >> 20} MiB")
         name = os.fsencode(entry.name)
-        # Lengths go in too: otherwise bytes could move from one file to the next unseen.
+        # With the lengths: otherwise bytes could move from one file to the next unnoticed.
         digest.update(b"%d %d " % (len(name), len(data)) + name)
         digest.update(data)
         late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
@@ -114,7 +114,7 @@ def read_folder(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
     if chart_yaml is None:
-        raise invalid(f"{origin}: the folder holds no chart: Chart.yaml is missing")
+        raise invalid(f"{origin}: the folder contains no chart: Chart.yaml is missing")
     if len(chart_yaml) > MAX_CHART_YAML_BYTES:
         raise invalid(f"{origin}: Chart.yaml is larger than {MAX_CHART_YAML_BYTES >> 20} MiB")
     return FolderContent(digest.hexdigest(), parse_chart_yaml(chart_yaml, origin=origin), late_hooks, ttl_jobs)
@@ -123,11 +123,11 @@ def read_folder(
 def _walk(
     folder: str, prefix: str, roots: ChartRoots, origin: str, *, ancestors: tuple[tuple[int, int], ...]
 ) -> Iterator[FolderEntry | None]:
-    """Yield each file below a folder, and None for each folder, so that those count too."""
+    """Yield each file below a folder, and None for each folder, so that the caller can count both."""
     here = Path(folder).stat()
     identity = (here.st_dev, here.st_ino)
     if identity in ancestors:
-        raise invalid(f"{origin}: {prefix.rstrip('/')} is a link to a folder that it lies in")
+        raise invalid(f"{origin}: {prefix.rstrip('/')} is a link to a folder that contains it")
     yield None
     with os.scandir(folder) as children:
         for child in children:
@@ -150,18 +150,18 @@ def _target(link: os.DirEntry[str], name: str, roots: ChartRoots, origin: str) -
     try:
         target = str(roots.real(link.path))
     except OutsideError as error:
-        raise outside(f"{origin}: the link {name} leads out of the folders that charts may be read from") from error
+        raise outside(f"{origin}: the link {name} leads out of the operator's chart roots") from error
     if not Path(target).exists():
-        raise invalid(f"{origin}: the link {name} leads to nothing")
+        raise invalid(f"{origin}: the link {name} is broken")
     return target
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
+def _file_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OutsideError as error:
-        raise outside(f"{what} leads out of the folders that charts may be read from") from error
+        raise outside(f"{what} leads out of the operator's chart roots") from error
     except IrregularFileError as error:
         raise invalid(f"{what} is neither a file nor a folder") from error
     except RecursionError as error:
@@ -171,15 +171,15 @@ def _reading(what: str) -> Iterator[None]:
 
 
 def outside(message: str) -> ChartError:
-    """The error for a link that leads out of the chart roots; where to is not told."""
+    """Return the error for a link that leads out of the chart roots; it does not say where to."""
     return ChartError(
         message,
         reason=Reason.PATH_NOT_ALLOWED,
-        hint="Replace the link by what it points to; links may lead to places below the chart roots only.",
+        hint="Replace the link by its target; links must stay below the operator's chart roots.",
     )
 
 
 def unreadable(what: str, error: OSError) -> ChartError:
-    """The error for what the system would not read; it may heal without a change of the spec."""
+    """Return the error for what the system cannot read; transient, since that may pass without a change of the spec."""
     why = error.strerror or str(error)
     return ChartError(f"{what} cannot be read: {why}", reason=Reason.CHART_SOURCE_UNAVAILABLE, transient=True)

@@ -1,9 +1,9 @@
-"""What of a chart decides who waits for its objects: hooks that run after they are ready, and Jobs that vanish.
+"""Finds what decides whether helm or the operator waits for a chart's objects: late hooks, and Jobs with a TTL.
 
-helm runs post-install and post-upgrade hooks after its own wait, so for a chart that may have one, helm has to wait itself; for
-all others the operator waits, without a process. helm takes a Job for unready once its ttlSecondsAfterFinished has deleted
-it, so that helm must not wait for these. Looks at text, renders nothing. In doubt a chart has either: a name that a template
-puts together, an archive within an archive within an archive.
+helm runs post-install and post-upgrade hooks after its own wait, so helm must wait for a chart that may have one; for all
+others the operator waits, without a process. helm treats a Job that its ttlSecondsAfterFinished has deleted as not ready, so
+helm must not wait for these. This searches the text and renders nothing. In doubt a chart has both: a name that a template
+assembles, an archive within an archive within an archive.
 
 Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook); Kubernetes documentation, "Automatic Cleanup for
 Finished Jobs"; helm 4.3.1, measured.
@@ -17,7 +17,7 @@ from io import BytesIO
 
 from managedchart_operator.errors import UNREADABLE
 
-# Hooks that do not depend on the wait of an install or an upgrade.
+# Hooks that do not run after the wait of an install or an upgrade.
 _EARLY = frozenset(
     {
         b"crd-install",
@@ -32,23 +32,23 @@ _EARLY = frozenset(
         b"test-failure",
     }
 )
-# The annotation wherever it is written: as a key of YAML or JSON with its value behind it on the line, or in any other way.
+# The annotation in any form: as a key of YAML or JSON with its value after it on the line, or in any other way.
 _ANNOTATION = re.compile(rb"helm\.sh/hook(?![\w-])(?:[\"']?\s*:[ \t]*(?P<value>[^\r\n]*))?")
-# A value that is whole on its line: a quoted one may be followed by the next key of a mapping in braces. One that is not quoted
-# may go on in the next line, also behind a comma. Anchors, tags, escapes, block texts and templates are none of these.
+# A value that is complete on its line; a quoted one may be followed by the next key of a mapping in braces. An unquoted one may
+# continue on the next line, also after a comma. Anchors, tags, escapes, block texts and templates do not match.
 _WHOLE = re.compile(
     rb"(?:(?P<quote>[\"'])(?P<quoted>[\w, \t-]*)(?P=quote)[ \t]*,?|(?P<plain>[\w-](?:[\w, \t-]*[\w-])?))"
     rb"[ \t]*\}*(?:[ \t]+#.*|[ \t]*)"
 )
 _NEXT_LINE = re.compile(rb"(?:[ \t]*+(?:#[^\r\n]*+)?(?:\r\n|\r|\n))*+(?P<indent>[ \t]*)(?P<first>[^\s])")
-# A template that puts the annotation's name together from parts, or a text that escapes a part of it.
-_PUT_TOGETHER = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`\\])")
-# Texts for people, which render to nothing. A chart that makes an object of its README does not make a hook of it.
+# A template that assembles the annotation's name from parts, or a text that escapes a part of it.
+_ASSEMBLED = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`\\])")
+# Texts for people. A chart that puts its README into an object does not make it a hook.
 _NOT_RENDERED = (".md", ".helmignore", "LICENSE")
-# helm unpacks no deeper than a chart's subcharts; what lies deeper here counts as having a late hook.
+# helm unpacks no deeper than a chart's subcharts; what is nested deeper counts as having a late hook.
 _NESTED = 2
-# helm stores a chart in 1 MiB compressed, so hardly one that unpacks to more than this can be installed; in memory it stands
-# here twice, and beside the chart that it is in.
+# helm stores a chart in 1 MiB compressed, so hardly any that unpacks to more than this can be installed. Here it is in memory
+# twice, in addition to the chart that contains it.
 _UNPACKED_BYTES = 32 * 1024 * 1024
 
 
@@ -56,7 +56,7 @@ _TTL = b"ttlSecondsAfterFinished"
 
 
 def text_has_ttl_jobs(text: bytes) -> bool:
-    """Whether a template, values or a manifest may make a Job that is deleted once it has finished."""
+    """Whether a template, values or a manifest may make a Job that Kubernetes deletes once it has finished."""
     return _TTL in text
 
 
@@ -64,13 +64,13 @@ def text_has_late_hooks(text: bytes) -> bool:
     """Whether a template, or values, may make a hook that runs after an install or an upgrade."""
     if b"helm.sh" not in text:
         return False
-    if _PUT_TOGETHER.search(text):
+    if _ASSEMBLED.search(text):
         return True
     return any(not _is_early(found) for found in _ANNOTATION.finditer(text))
 
 
 def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
-    """Whether the test holds of a file of a chart that may be rendered; a packaged subchart is looked into."""
+    """Whether the test is true for a file of a chart that may be rendered, or for a file of a packaged subchart."""
     if name.endswith(_NOT_RENDERED):
         return False
     if name.endswith((".tgz", ".tar.gz")):
@@ -79,14 +79,14 @@ def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: in
 
 
 def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
-    """Whether the test holds of any file of a packaged chart; also where that cannot be read, which helm will report."""
+    """Whether the test is true for any file of a packaged chart. True also if it cannot be read, which helm will report."""
     if depth > _NESTED:
         return True
     try:
         stream = zlib.decompressobj(wbits=31)
         unpacked = stream.decompress(data, _UNPACKED_BYTES)
         if not stream.eof:
-            return True  # there is more than was looked at
+            return True  # the rest was not unpacked
         with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
             return any(file_has(name, text, test, depth=depth) for name, text in _files(archive))
     except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
@@ -96,25 +96,25 @@ def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -
 def _files(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
     for member in archive:
         if member.issparse():
-            # A few bytes that claim to be a file of any size, which tarfile fills with zeros. No packaged chart has one.
+            # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
             raise tarfile.ReadError("a sparse file")
         if member.isfile() and (content := archive.extractfile(member)) is not None:
             yield member.name, content.read()
 
 
 def _is_early(found: re.Match[bytes]) -> bool:
-    """Whether the value of an annotation names early hooks and nothing else, and is whole on its line."""
+    """Whether the value of an annotation names only early hooks and is complete on its line."""
     value = _WHOLE.fullmatch(found["value"] or b"")
     if value is None:
         return False
-    if value["plain"] and _goes_on(found):
+    if value["plain"] and _continues(found):
         return False
     words = [word.strip() for word in (value["quoted"] or value["plain"] or b"").split(b",")]
     return all(word in _EARLY for word in words)
 
 
-def _goes_on(found: re.Match[bytes]) -> bool:
-    """Whether the line behind an annotation is indented deeper, by which YAML goes on with a text that is not quoted."""
+def _continues(found: re.Match[bytes]) -> bool:
+    """Whether the line after an annotation is indented deeper, by which YAML continues an unquoted text."""
     text, end = found.string, found.end()
     begin = max(text.rfind(b"\n", 0, found.start()), text.rfind(b"\r", 0, found.start())) + 1
     line = text[begin:end]

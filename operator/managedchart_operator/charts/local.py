@@ -1,7 +1,7 @@
 """Charts that need no network: files of the operator's pod, and archives as bytes.
 
-Boundary: blocking functions for threads, without a state of their own; `charts` remembers what they find. Invariant:
-the digest of an `Identified` is that of the bytes that were read together with its metadata.
+These are blocking functions for threads, without state; `store` remembers what they find. The digest of an `Identified` is that
+of the same bytes from which its metadata was read.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from managedchart_operator.charts.metadata import ChartMetadata, invalid
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
-# The release Secret holds the chart too, in 1 MiB compressed: what is larger than this could never be installed.
+# The release Secret contains the chart too, in 1 MiB compressed: a larger one could never be installed.
 MAX_ARCHIVE_BYTES = 20 * 1024 * 1024
-# A file that changed this shortly ago may change again within the same tick of its file system's clock, unseen.
+# A file that changed so recently may change again, unnoticed, within the same tick of its file system's clock.
 SETTLED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Who a chart is, and the state of its files in which that was found."""
+    """What a chart is, and the state of its files when that was read."""
 
     digest: str
     metadata: ChartMetadata
@@ -35,7 +35,7 @@ class Identified:
     late_hooks: bool
     """Whether it may have hooks that run after an install or an upgrade."""
     ttl_jobs: bool
-    """Whether it may have Jobs that are deleted once they have finished."""
+    """Whether it may have Jobs that Kubernetes deletes once they have finished."""
     entries: tuple[FolderEntry, ...] = ()
     settled: bool = False
     """Whether equal entries prove that nothing has changed."""
@@ -60,8 +60,8 @@ def identify_archive(data: bytes, *, origin: str) -> Identified:
     )
 
 
-def keep_archive(data: bytes, identified: Identified, cache: ChartCache) -> Path:
-    """Put a packaged chart into the cache, or find it there."""
+def cache_archive(data: bytes, identified: Identified, cache: ChartCache) -> Path:
+    """Return a packaged chart's path in the cache, and add it if it is not there."""
     if present := cache.find(identified.cache_name):
         return present
     with cache.workspace() as workspace:
@@ -71,24 +71,24 @@ def keep_archive(data: bytes, identified: Identified, cache: ChartCache) -> Path
 
 
 def identify_path(path: str, roots: ChartRoots, *, field: str, known: Identified | None) -> Identified:
-    """Identify the chart at a path; costs only a listing when `known` still holds. Raises ChartError."""
+    """Identify the chart at a path; only lists its files if `known` is still valid. Raises ChartError."""
     return _LocalChart(path, roots, field).identify(known)
 
 
 def obtain_path(
     path: str, roots: ChartRoots, cache: ChartCache, *, field: str, known: Identified | None
 ) -> tuple[Identified, Path]:
-    """Identify the chart at a path and have its copy in the cache. Raises ChartError."""
+    """Identify the chart at a path and copy it into the cache. Raises ChartError."""
     chart = _LocalChart(path, roots, field)
     identified = chart.identify(known)
     if present := cache.find(identified.cache_name):
         return identified, present
-    # Read anew: what is copied decides, should the files have changed since.
+    # Read again: the files may have changed since, and what is copied counts.
     return chart.copy(cache)
 
 
 class _LocalChart:
-    """A folder or a .tgz below the roots, as it is at this moment."""
+    """A folder or a .tgz below the roots, in its current state."""
 
     def __init__(self, path: str, roots: ChartRoots, field: str) -> None:
         self._roots = roots
@@ -102,7 +102,7 @@ class _LocalChart:
                 f"{field}: there is no chart at {path}",
                 reason=Reason.CHART_NOT_FOUND,
                 transient=True,
-                hint="Charts in the operator's pod come by a volume; check its name, its mount and the path.",
+                hint="Mount the chart into the operator's pod; check the volume, its mountPath and spec.chart.path.",
             ) from error
         except OSError as error:
             raise unreadable(self._origin, error) from error
@@ -117,7 +117,7 @@ class _LocalChart:
     def copy(self, cache: ChartCache) -> tuple[Identified, Path]:
         if not self._is_folder:
             data, identified = self._archive()
-            return identified, keep_archive(data, identified, cache)
+            return identified, cache_archive(data, identified, cache)
         with cache.workspace() as workspace:
             folder = workspace / "chart"
             folder.mkdir()
@@ -134,7 +134,7 @@ class _LocalChart:
             with self._roots.open(self._path) as file:
                 data = read_up_to(file, MAX_ARCHIVE_BYTES + 1)
         except OutsideError as error:
-            raise outside(f"{self._origin} leads out of the folders that charts may be read from") from error
+            raise outside(f"{self._origin} leads out of the operator's chart roots") from error
         except IrregularFileError as error:
             raise invalid(f"{self._origin} is neither a file nor a folder") from error
         except OSError as error:

@@ -1,7 +1,7 @@
-"""What a chart says of itself in Chart.yaml.
+"""Reads name and versions of a chart from Chart.yaml.
 
-Boundary: reads the few fields that the operator shows and compares; whether helm can use the chart, helm says.
-Invariant: a field has the value that helm gives it, `version: 1.10` written as a number included ("1.1").
+These are the fields that the operator shows and compares; whether the rest is valid, helm decides. A field has the value that
+helm gives it, also `version: 1.10` written as a number ("1.1").
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from managedchart_operator.helm.yaml_reader import YamlError, read_documents
 from managedchart_operator.helm.yaml_scalars import as_string
 from managedchart_operator.reasons import Reason
 
-# Real ones are below 10 KiB; it is read into memory from charts that anybody may have made.
+# Real ones are below 10 KiB; it is read into memory from untrusted charts.
 MAX_CHART_YAML_BYTES = 1024 * 1024
-# Names of Kubernetes objects are no longer; these texts stand in the status.
+# The limit for names of Kubernetes objects; these texts are part of the status.
 _MAX_FIELD = 253
-# What is stalled is looked at again when its spec changes, which a correction of the chart's own files does not do.
+# A Stalled resource is retried when its spec changes, and a correction of the chart's files does not change the spec.
 _HINT = (
-    "Name a folder that holds Chart.yaml, or a .tgz that helm package made; after a correction of the chart itself, give "
-    f"the annotation {RETRY_ANNOTATION} a new value."
+    "Name a folder that contains Chart.yaml, or a .tgz made by helm package. If you corrected the chart itself, change the "
+    f"annotation {RETRY_ANNOTATION}."
 )
 
 
@@ -41,7 +41,7 @@ def parse_chart_yaml(data: bytes, *, origin: str) -> ChartMetadata:
         raise invalid(f"{origin}: Chart.yaml{where}: {error.problem}") from error
     if not isinstance(content, dict):
         raise invalid(f"{origin}: Chart.yaml is not a mapping")
-    # helm decodes it through Go's JSON, which does not care for upper and lower case.
+    # helm decodes it with Go's JSON, which ignores case.
     fields = {key.lower(): as_string(value) for key, value in content.items()}
     name, version = fields.get("name"), fields.get("version")
     for field, value in (("name", name), ("version", version)):
@@ -53,5 +53,5 @@ def parse_chart_yaml(data: bytes, *, origin: str) -> ChartMetadata:
 
 
 def invalid(message: str) -> ChartError:
-    """The error for something that is no chart; another attempt is useless until it is changed."""
+    """Return the error for something that is not a valid chart; a retry without a change would fail again."""
     return ChartError(message, reason=Reason.CHART_INVALID, hint=_HINT)

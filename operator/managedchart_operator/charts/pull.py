@@ -1,6 +1,6 @@
 """Fetches a packaged chart from a repository or registry with helm.
 
-Boundary: one download; caching and identifying are `charts`'. Invariant: nothing is applied, so that it needs no apply slot.
+One call is one download; `store` caches and identifies the chart. Nothing is applied, so it needs no apply slot.
 """
 
 from pathlib import Path

@@ -1,8 +1,7 @@
-"""One piece of work for all who ask for it at the same time.
+"""Runs a piece of work once for all callers that ask for it at the same time.
 
-Boundary: nothing is remembered beyond the work's end. Invariants: while work for a key is under way, a further caller
-waits for it instead of starting it again; a caller that is cancelled leaves the others undisturbed; when the last one
-leaves, the work is cancelled, and has ended before that caller goes on.
+While work for a key runs, a further caller waits for it instead of starting it again. Cancelling one caller does not affect the
+others; cancelling the last one cancels the work, and waits for its end. Nothing is remembered after the work has ended.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ class _Flight(Generic[Result]):
 
 
 class SingleFlight(Generic[Key, Result]):
-    """Work that is under way, by key."""
+    """Running work, by key."""
 
     def __init__(self) -> None:
         self._flights: dict[Key, _Flight[Result]] = {}
@@ -44,5 +43,5 @@ class SingleFlight(Generic[Key, Result]):
                     flight.task.cancel()
                     await asyncio.wait([flight.task])
                 if not flight.task.cancelled():
-                    # Looked at, or asyncio would complain of an error that nobody was left to hear.
+                    # Retrieved, or asyncio would log that nobody retrieved the error.
                     flight.task.exception()

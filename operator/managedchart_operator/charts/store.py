@@ -1,9 +1,9 @@
-"""From the spec's chart source to a chart that helm can be given.
+"""Turns the spec's chart source into a local chart for helm.
 
-Purpose: identify a chart cheaply (`fingerprint`) and have it at hand (`fetch`). Boundary: helm is run by the `Pull` that
-is passed in; file work is done by `chart_local` and `chart_cache`, in threads. Invariants: helm only ever reads from the
-cache, never from where the spec points, so that what was checked and identified is what is installed; a chart from a
-repository is pulled once for all that ask at the same time; what is remembered can always be found out again.
+`fingerprint` identifies a chart cheaply, `fetch` returns a local copy. `local` and `cache` do the file work, in threads, and
+the `Pull` that is passed in runs helm. helm reads only from the cache, never from where the spec points, so that what was
+checked and identified is what is installed. A chart from a repository is pulled once for all callers that ask at the same time.
+What is remembered can always be determined again.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from managedchart_operator.charts.cache import MAX_BYTES, MAX_CHARTS, ChartCache
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.local import (
     Identified,
+    cache_archive,
     identify_archive,
     identify_path,
-    keep_archive,
     obtain_path,
 )
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.charts.single_flight import SingleFlight
 
-# A constraint (6.x) may mean another version later: new ones are seen within this time, and a wave of resources that
-# name the same one costs one look at the repository.
+# A constraint (6.x) may match another version later: new versions are noticed within this time, and many resources with the
+# same constraint cost one request to the repository.
 CONSTRAINT_SECONDS = 300.0
-# A few kB each. With more charts than this in one operator, some are identified anew.
+# A few kB each. With more charts than this, some are identified again.
 MAX_REMEMBERED = 2048
 
 _PATH = "spec.chart.path"
@@ -52,15 +52,15 @@ class Pull(Protocol):
     """Runs `helm pull`."""
 
     async def __call__(self, source: ChartSource, destination: Path) -> None:
-        """Leave one packaged chart in the folder `destination`. Raises HelmError."""
+        """Put one packaged chart into the folder `destination`. Raises HelmError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart on local disk that helm can read, and who it is.
+    """A chart on local disk that helm can read.
 
     `digest` is the sha256 of its content in hex, `late_hooks` says whether it may have hooks that run after an install or an
-    upgrade, `ttl_jobs` whether it may have Jobs that are deleted once they have finished.
+    upgrade, `ttl_jobs` whether it may have Jobs that Kubernetes deletes once they have finished.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class Chart:
 class ChartStore:
     """All charts of one operator.
 
-    `roots` bound the paths that may be named, `cache_dir` belongs to this process alone, `pull` fetches from
+    `roots` restrict the paths that a spec may name, `cache_dir` belongs to this process alone, `pull` fetches from
     repositories and registries.
     """
 
@@ -98,10 +98,10 @@ class ChartStore:
         self._copies: SingleFlight[str, Chart] = SingleFlight()
 
     async def fingerprint(self, source: ChartSource) -> str:
-        """Return what identifies the chart in an input's digest (hex); needs neither network nor helm.
+        """Return what identifies the chart in an input's digest (hex), without network or helm.
 
-        For path and contents it is the content's digest, equal to `Chart.digest`; for repository and oci a digest of the
-        reference as it is written. Raises ChartError as `fetch` does for path and contents.
+        For path and contents this is the content's digest, equal to `Chart.digest`; for repository and oci a digest of the
+        reference. Raises ChartError as `fetch` does for path and contents.
         """
         if source.path is not None:
             known = self._paths.get(source.path)
@@ -114,17 +114,17 @@ class ChartStore:
         return hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()
 
     async def fetch(self, source: ChartSource, *, refresh: bool = False) -> Chart:
-        """Return a local copy of the chart that helm can be given now.
+        """Return a local copy of the chart for helm.
 
-        `refresh` asks the repository or registry again even for what is at hand. The copy stays for ten minutes at
-        least; fetch again before a later use. Raises ChartError, and HelmError from the pull.
+        `refresh` asks the repository or registry again even if the chart is cached. The copy stays for at least ten minutes;
+        fetch again before a later use. Raises ChartError, and HelmError from the pull.
         """
         if source.path is not None:
             path = source.path
             return await self._copies.run(path, lambda: self._from_path(path))
         if source.contents is not None:
             data, found = await self._decode(source.contents)
-            return _chart(found, await asyncio.to_thread(keep_archive, data, found, self._cache))
+            return _chart(found, await asyncio.to_thread(cache_archive, data, found, self._cache))
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
         if pulled is not None and time.monotonic() < pulled.until:
@@ -143,7 +143,7 @@ class ChartStore:
         try:
             data = b64decode("".join(contents.split()), validate=True)
         except Base64Error as error:
-            raise invalid(f"{_CONTENTS} is not base64") from error
+            raise invalid(f"{_CONTENTS} is not valid base64") from error
         digest = hashlib.sha256(data).hexdigest()
         found = self._archives.get(digest)
         if found is None:
@@ -167,21 +167,21 @@ class ChartStore:
     def _take(self, destination: Path, origin: str) -> tuple[Identified, Path]:
         archives = list(destination.glob("*.tgz"))
         if len(archives) != 1:
-            raise invalid(f"{origin}: helm pull left {len(archives)} charts where one was expected")
+            raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
         found = identify_archive(archives[0].read_bytes(), origin=origin)
         return found, self._cache.find(found.cache_name) or self._cache.add(archives[0], found.cache_name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pulled:
-    """What a reference came to, and until when (monotonic clock) that may be taken for granted."""
+    """The chart that a reference resolved to, and until when (monotonic clock) that is valid."""
 
     found: Identified
     until: float
 
 
 class _Recent(Generic[Key, Value]):
-    """The values that were used last, up to MAX_REMEMBERED."""
+    """The most recently used values, up to MAX_REMEMBERED."""
 
     def __init__(self) -> None:
         self._values: OrderedDict[Key, Value] = OrderedDict()

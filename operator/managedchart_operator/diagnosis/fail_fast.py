@@ -84,7 +84,7 @@ class FailFast:
         woken = asyncio.Event()
         with contextlib.ExitStack() as stack:
             for view in self.views.values():
-                stack.enter_context(view.waking(woken))
+                stack.enter_context(view.wakes(woken))
             while True:
                 woken.clear()
                 suspicions = list(self._suspicions())

@@ -14,7 +14,7 @@ from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers
-from managedchart_operator.waiting.kstatus import came_of
+from managedchart_operator.waiting.kstatus import job_result
 from managedchart_operator.waiting.status_fields import Parts
 
 # Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
@@ -40,7 +40,7 @@ async def find_halted(
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
     for ref in refs[:_MAX_READS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
-        if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
+        if _kind(ref) == CLAIM and (words is None or consumers.mounts(ref)):
             continue  # what its pod waits for is the cause
         found = await objects.get(ref)
         if found is not None and (cause := _cause_of(ref, found, words)):
@@ -59,7 +59,7 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
                 f"{command} describe pvc {ref.name}.",
             )
-        case ("batch", _) if parts.spec.get("suspend") is True and not came_of(
+        case ("batch", _) if parts.spec.get("suspend") is True and not job_result(
             found, api_version=ref.api_version, kind=ref.kind
         ):
             patch = f"""{command} patch job {ref.name} -p '{{"spec": {{"suspend": false}}}}'"""

@@ -70,7 +70,7 @@ class NamespaceView(View):
         if any(map(fatal_signs, pod.containers)):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
-            self.tell()
+            self.notify()
         while len(self.pods) > MAX_PODS:
             oldest = next(iter(self.pods))
             del self.pods[oldest]
@@ -83,7 +83,7 @@ class NamespaceView(View):
             self.deleted.add(uid)
             self.moved = time.monotonic()
         if self.troubled.pop(uid, None):
-            self.tell()
+            self.notify()
 
     def see_event(self, event: dict[str, Any]) -> None:
         """Take in an event."""
@@ -91,7 +91,7 @@ class NamespaceView(View):
         event["metadata"].pop("managedFields", None)
         self.events[uid] = event
         if self.creations.see(event):
-            self.tell()
+            self.notify()
         while len(self.events) > MAX_EVENTS:
             oldest = next(iter(self.events))
             self.creations.forget(self.events.pop(oldest))

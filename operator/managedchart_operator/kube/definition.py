@@ -1,7 +1,7 @@
 """The CustomResourceDefinition of ManagedCharts: whether it is being deleted, and whether it fits this operator.
 
 The API server marks a CRD as being deleted before it deletes the first of its objects, and a read of one object is never
-served from a cache. So whoever sees a ManagedChart being deleted and then reads the CRD knows whether the CRD is the cause.
+served from a cache. So reading the CRD after a ManagedChart was seen being deleted shows whether the CRD is the cause.
 Its schema is read once, when the operator starts; a CRD that is replaced while the operator runs is not noticed.
 """
 
@@ -26,7 +26,7 @@ _PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}"
 
 @dataclass(frozen=True, slots=True)
 class DefinitionState:
-    """The age of the CRD and whether it is being deleted. `created` is an RFC 3339 time in UTC."""
+    """When the CRD was created (RFC 3339, in UTC), and whether it is being deleted."""
 
     created: str
     deleting: bool
@@ -41,7 +41,7 @@ class Definition:
     async def check_schema(self) -> None:
         """Raise StartupError when the CRD cannot store every field that this operator reads and writes.
 
-        A CRD that is being deleted is taken as it is: all that is left to do is to let its ManagedCharts go.
+        A CRD that is being deleted always passes: the operator only has to remove the finalizers of its ManagedCharts.
         """
         try:
             found = await self._client.request("GET", _PATH)
@@ -60,7 +60,7 @@ class Definition:
         marked = (found["metadata"].get("annotations") or {}).get(SCHEMA_DIGEST)
         if marked != (own := digest_of(needed)):
             logger.info(
-                "The CRD %s is of another version, but has every field that this operator needs (annotation %s: %s, not %s)",
+                "the CRD %s is of another version, but has every field that this operator needs (annotation %s: %s, not %s)",
                 DEFINITION,
                 SCHEMA_DIGEST,
                 marked,
@@ -68,9 +68,9 @@ class Definition:
             )
 
     async def state(self) -> DefinitionState | None:
-        """Return the state of the CRD, None where it does not exist. Raises KubeError."""
+        """Return the state of the CRD; None if it does not exist. Raises KubeError."""
         try:
-            # Only its metadata: the schemas are a hundred times as long.
+            # Only the metadata: the schemas are a hundred times larger.
             meta = (await self._client.request("GET", _PATH, accept=METADATA))["metadata"]
         except KubeError as error:
             if error.status == 404:
@@ -82,7 +82,7 @@ class Definition:
 
 
 def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of the version that the operator uses; an empty one where the CRD has none."""
+    """Return the schema of the version that the operator uses; an empty one if the CRD has none."""
     for version in definition["spec"]["versions"]:
         if version["name"] == VERSION:
             schema: Mapping[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {}
@@ -92,8 +92,8 @@ def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _forbidden(error: KubeError) -> KubeError:
     return KubeError(
-        f"The operator is not allowed to get the CRD {DEFINITION}, so it cannot know whether this {KIND} is deleted only"
-        f" because its CRD is, and leaves the release as it is: {error.answer or error.message}",
+        f"The operator may not get the CRD {DEFINITION}, so it cannot know whether this {KIND} is only being deleted because"
+        f" its CRD is, and leaves the release unchanged: {error.answer or error.message}",
         reason=error.reason,
         transient=True,
         status=error.status,

@@ -1,9 +1,9 @@
 """Which kinds the API server serves, under which apiVersion, and whether their objects live in a namespace.
 
-`Objects` asks here before each request. A kind is looked up by discovery and remembered until the API server denies it: a
-CustomResourceDefinition can be installed, changed or deleted at any time. A kind that is not served is an error, since whoever
-names a kind expects it. Names come from manifests, so each part of a path is quoted, and one that no object can have leads
-nowhere else.
+`Objects` asks here before each request. A kind is looked up by discovery and remembered until the API server no longer serves
+it: a CustomResourceDefinition can be installed, changed or deleted at any time. A kind that is not served is an error, since
+whoever names a kind expects it. Names come from manifests, so each part of a path is quoted, and an impossible name never
+becomes the path of something else.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _MOVED_TO = {
     ("extensions", "NetworkPolicy"): "networking.k8s.io",
 }
 
-# The API server's answer for a path of a kind that it does not serve; for an object that is not there it names the object.
+# The API server's answer for a kind that it does not serve; the answer for a missing object names the object.
 _NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
 
 
@@ -54,8 +54,8 @@ class Discovery:
     async def served_version(self, api_version: str, kind: str) -> str | None:
         """Return under which apiVersion the cluster serves objects of a kind now: this one, else another, or None.
 
-        Another is one of the same group, or of the group to which Kubernetes has moved the kind. What is remembered does not
-        count. Raises KubeError where the API server does not answer the question, as for the API of an APIService that is down.
+        The other one is of the same group, or of the group to which Kubernetes has moved the kind. This always asks the API
+        server. Raises KubeError if it does not answer, for instance for an APIService that is down.
         """
         await self._discover(api_version)
         if (api_version, kind) in self._kinds:
@@ -73,13 +73,13 @@ class Discovery:
         self._kinds.pop((api_version, kind), None)
 
     def forget_if_unserved(self, api_version: str, kind: str, error: KubeError) -> None:
-        """Look a kind up again if the 404 is about it: a CustomResourceDefinition can be deleted at any time."""
+        """Look a kind up again if a 404 is about the kind and not about an object."""
         if error.answer.strip() in _NOT_SERVED:
             self.forget(api_version, kind)
 
     async def _discover(self, api_version: str) -> None:
         if any(map(segment_problem, api_version.split("/"))):
-            return  # no group and no version has such a name
+            return  # no group or version can have such a name
         try:
             answer = await self._client.request("GET", root(api_version))
         except KubeError as error:
@@ -137,7 +137,7 @@ def quoted(name: str) -> str:
 
 
 def segment_problem(name: str) -> str:
-    """Say why a name cannot be a segment of a path, in the words of client-go; "" where it can.
+    """Return why a name cannot be a segment of a path, in the words of client-go; "" if it can.
 
     Source: k8s.io/apimachinery pkg/api/validation/path, IsValidPathSegmentName.
     """

@@ -1,7 +1,6 @@
-"""Kubernetes Events: those we write about ManagedCharts, and those we read about a release's objects.
+"""Kubernetes Events: writes those about ManagedCharts, and reads those about a release's objects.
 
-Boundary: which events belong to a run is decided by `diagnosis`. Invariant: an event that cannot be written is logged and
-never fails what it tells of.
+`diagnosis` decides which Events belong to a run. An Event that cannot be written is logged; its run goes on.
 """
 
 import logging
@@ -28,7 +27,7 @@ class Events:
         self._client = client
 
     async def post(self, chart: ManagedChart, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002
-        """Write one Event about a ManagedChart; a failure is logged only."""
+        """Write one Event about a ManagedChart; a failure is only logged."""
         now = write_time()
         body = {
             "metadata": {"generateName": f"{chart.key.name[:50]}-", "namespace": chart.key.namespace},
@@ -51,8 +50,8 @@ class Events:
         try:
             await self._client.request("POST", f"/api/v1/namespaces/{chart.key.namespace}/events", body=body)
         except KubeError as error:
-            # A namespace that is being deleted takes no new events; anything else an administrator should know.
-            logger.warning("event %s of %s could not be written: %s", reason, chart.key, error.message)
+            # Expected in a namespace that is being deleted; anything else an administrator should see.
+            logger.warning("could not write Event %s of ManagedChart %s: %s", reason, chart.key, error.message)
 
     async def list(self, namespace: str) -> list[dict[str, Any]]:
         """Return the core/v1 Events of a namespace. Raises KubeError."""
@@ -62,7 +61,7 @@ class Events:
 
 
 def last_seen(event: Mapping[str, Any]) -> datetime | None:
-    """Return when an event was last seen; writers use different fields for it. None where no field holds a time."""
+    """Return when an Event was last seen; writers use different fields for it. None if no field has a time."""
     series = event.get("series") or {}
     for text in (
         series.get("lastObservedTime"),
@@ -76,7 +75,7 @@ def last_seen(event: Mapping[str, Any]) -> datetime | None:
 
 
 def is_older(event: Mapping[str, Any], since: datetime) -> bool:
-    """Whether an event was last seen before `since`, or nobody can tell when."""
+    """Whether an Event was last seen before `since`, or has no time at all."""
     seen = last_seen(event)
-    # Events carry whole seconds, so one of the run's first second may look earlier than the run.
+    # Events have whole seconds, so one from the run's first second may look older than the run.
     return seen is None or seen < since.replace(microsecond=0)

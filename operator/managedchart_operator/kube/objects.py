@@ -1,9 +1,9 @@
 """Reads, patches and deletes any object of the cluster by apiVersion, kind, namespace and name.
 
-Lifecycles, the waiting and the diagnosis go through it, for kinds that are known only at run time; it has no policy of its own.
-A missing object is None (or False), not an error; a missing *kind* is an error, since whoever names a kind expects it. Here is
-also the one way from an object that a chart renders to where the API server has it: `reference` by the manifest alone, `locate`
-and `locate_all` by asking. What kinds there are is looked up by `discovery`.
+Lifecycles, waiting and diagnosis use it for kinds that are known only at run time. A missing object is None (or False), not an
+error; a missing *kind* is an error, since whoever names a kind expects it. This is also the one place that maps an object that
+a chart renders to where the API server has it: `reference` by the manifest alone, `locate` and `locate_all` by asking.
+`discovery` looks kinds up.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from managedchart_operator.kube.rights import refused_for_a_moment
 from managedchart_operator.reasons import Reason
 
 FIELD_MANAGER = "managedchart-operator"
-"""The manager of the fields that the operator itself writes; an object that a lifecycle has adopted is recognised by it."""
+"""The manager of the fields that the operator itself writes, such as the marks of an adopted object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Objects:
         return found
 
     async def merge_patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Merge a patch (RFC 7386) into the object and return it, or None where there is none. Raises KubeError."""
+        """Merge a patch (RFC 7386) into the object and return it; None if it does not exist. Raises KubeError."""
         path = await self._object_path(ref)
         if path is None:
             return None
@@ -73,20 +73,20 @@ class Objects:
         return found
 
     async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any]) -> None:
-        """Let the API server judge a server-side apply as helm makes it, without carrying it out.
+        """Let the API server validate a server-side apply as helm makes it, as a dry run.
 
-        The API server checks what it checks of a real one: fields, admission, quota. Raises KubeError.
+        It checks fields, admission and quota, as for a real one. Raises KubeError.
         """
         query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": "true"}
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
     async def refused_for_a_moment(self, text: str) -> bool:
-        """Whether the operator has the permission that an error text calls missing: see `rights`."""
+        """Whether the operator has the permission that an error text reports as missing; see `rights`."""
         return await refused_for_a_moment(self._client, text)
 
     async def delete(self, ref: ObjectRef) -> bool:
-        """Delete the object with its dependents in the foreground; False where there is none. Raises KubeError."""
+        """Delete the object with its dependents in the foreground; False if it does not exist. Raises KubeError."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
         path = await self._object_path(ref)
         if path is None:
@@ -113,7 +113,7 @@ class Objects:
     ) -> list[dict[str, Any]]:
         """Return the objects of a kind, of one namespace or (empty) of all.
 
-        `at` is the resourceVersion of a list: objects are returned as they were then. Raises KubeError, also where `at` is
+        `at` is the resourceVersion of a list: objects are returned as they were then. Raises KubeError, also if `at` is
         older than the few minutes that the API server remembers.
         """
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
@@ -135,10 +135,10 @@ class Objects:
         return await self._discovery.served_version(api_version, kind)
 
     async def locate(self, rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
-        """Return where the API server has a rendered object, whose namespace is the default one if it names none.
+        """Return where the API server has a rendered object, in the default namespace if it names none.
 
-        Raises KubeError: OBJECT_INVALID for an object without a name; KIND_MISSING for a kind that is not served, also where
-        another apiVersion serves it, which the message names then.
+        Raises KubeError: OBJECT_INVALID for an object without a name; KIND_MISSING for a kind that is not served, even if
+        another apiVersion serves it, which the message names.
         """
         ref = reference(rendered, default_namespace)
         if not ref.name:
@@ -148,10 +148,10 @@ class Objects:
     async def locate_all(
         self, rendered: Iterable[Mapping[str, Any]], default_namespace: str, *, strict: bool = False
     ) -> Sequence[ObjectRef]:
-        """Return where the API server has the rendered objects of a stored release now, each kind looked up once.
+        """Return where the API server has the rendered objects of a stored release now; looks each kind up once.
 
-        Of an apiVersion that is no longer served, the one is taken that serves the kind instead. Left out are objects without
-        a name, kinds that are not served, and those that cannot be looked up now; with `strict` these raise KubeError.
+        An apiVersion that is no longer served is replaced by the one that serves the kind now. Objects without a name and kinds
+        that are not served are left out; so are kinds that cannot be looked up now, which raise KubeError with `strict`.
         """
         found = []
         known: dict[tuple[str, str], tuple[str, bool] | None] = {}
@@ -180,7 +180,7 @@ class Objects:
         return await self._path(ObjectRef(api_version, kind, "", namespace))
 
     async def _object_path(self, ref: ObjectRef) -> str | None:
-        """Return the URL path of an object; None for a name that no object can have. Raises KubeError (KIND_MISSING)."""
+        """Return the URL path of an object; None if no object can have its name. Raises KubeError (KIND_MISSING)."""
         await self._discovery.kind(ref.api_version, ref.kind)
         return await self._path(ref) if ref.name and not _problem(ref) else None
 
@@ -195,7 +195,7 @@ class Objects:
 
 
 def reference(rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
-    """Name a rendered object by its manifest alone, as if its kind were namespaced; parts that it lacks are empty."""
+    """Return a rendered object's reference by its manifest alone, as if its kind were namespaced; missing parts are empty."""
     meta = rendered.get("metadata") or {}
     return ObjectRef(
         str(rendered.get("apiVersion") or ""),
@@ -217,7 +217,7 @@ async def _served(objects: Objects, api_version: str, kind: str) -> tuple[str, b
 
 
 def _problem(ref: ObjectRef) -> str:
-    """Say why there can be no such object in the words of client-go, which helm uses; "" where there can be one.
+    """Return why no such object can exist, in the words of client-go, which helm uses; "" if it can.
 
     Source: k8s.io/apimachinery pkg/api/validation/path, IsValidPathSegmentName.
     """

@@ -1,8 +1,8 @@
-"""What watches have shown so far, shared by all runs that want to know.
+"""Views of what watches have shown so far, shared by all runs that need them.
 
-Purpose: many releases in one namespace cost one watch, not one each. Boundary: opens, counts users and wakes them; what is
-watched and what is kept of it is told by those who use it. Invariants: a view has no watch any more when nobody has used it
-for its `linger`; one whose watch has broken is handed to nobody new.
+Many releases in one namespace cost one watch, not one each. This opens views, counts their users and wakes them; the users
+decide what is watched and what is kept of it. A view without users closes its watches after `linger` seconds. A view with a
+broken watch gets no new users.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ class View:
     version: int = 0
     _wakers: set[asyncio.Event] = field(default_factory=set)
 
-    def tell(self) -> None:
-        """Wake those who wait for a change."""
+    def notify(self) -> None:
+        """Count a change, and wake those who wait for one."""
         self.version += 1
         for waker in self._wakers:
             waker.set()
 
     @contextmanager
-    def waking(self, waker: asyncio.Event) -> Iterator[None]:
-        """Set an event at each change, as long as the block runs."""
+    def wakes(self, waker: asyncio.Event) -> Iterator[None]:
+        """Set an event at each change while the block runs."""
         self._wakers.add(waker)
         try:
             yield
@@ -38,14 +38,14 @@ class View:
     async def wait_for_change(self, seen: int) -> int:
         """Return the version once it differs from `seen`."""
         waker = asyncio.Event()
-        with self.waking(waker):
+        with self.wakes(waker):
             while self.version == seen:
                 waker.clear()
                 await waker.wait()
         return self.version
 
 
-# Releases that come one after another, as in a wave, share one watch; longer than from one helm to the next.
+# Releases in quick succession share one watch; this is longer than the time between two helm processes.
 LINGER_SECONDS = 2.0
 
 Key = TypeVar("Key", bound=Hashable)
@@ -54,7 +54,7 @@ AView = TypeVar("AView", bound=View)
 
 @dataclass(slots=True, eq=False)
 class _Open(Generic[AView]):
-    """A view with what runs for it, and what closes it once it has lingered."""
+    """A view with its watches, and the task that closes it after its last use."""
 
     view: AView
     watches: list[asyncio.Task[None]]
@@ -62,14 +62,14 @@ class _Open(Generic[AView]):
 
     @property
     def broken(self) -> bool:
-        """Whether a watch has ended by itself, so that the view shows no more of what changes."""
+        """Whether a watch has ended, so that the view no longer shows all changes."""
         return any(watch.done() for watch in self.watches)
 
 
 class Views(Generic[Key, AView]):
     """Opens a view for its first user and closes it some time after its last.
 
-    `follow` returns what has to run as long as a view is open, `linger` is for how many seconds it stays open without a user.
+    `follow` returns the watches that run while a view is open; without a user it stays open for `linger` seconds.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Views(Generic[Key, AView]):
 
     @asynccontextmanager
     async def use(self, key: Key, make: Callable[[], AView]) -> AsyncIterator[AView]:
-        """Keep a view open for as long as the block runs: the one that is open and works, or a new one."""
+        """Keep a view open while the block runs: the open one, or a new one if there is none or it is broken."""
         found = self._open.get(key)
         if found is None or found.broken:
             found = self._open[key] = self._make(key, make())
@@ -100,7 +100,7 @@ class Views(Generic[Key, AView]):
                 found.end = asyncio.create_task(self._end(key, found), name=f"end of the watch of {key}")
 
     async def close(self) -> None:
-        """Close what lingers."""
+        """Close the views without users."""
         for key, found in list(self._open.items()):
             if found.end is not None:
                 found.end.cancel()
@@ -112,7 +112,7 @@ class Views(Generic[Key, AView]):
 
     async def _end(self, key: Key, found: _Open[AView]) -> None:
         await asyncio.sleep(self._linger)
-        found.end = None  # from here on nobody may cancel it
+        found.end = None  # from here on it must not be cancelled
         await self._close(key, found)
 
     async def _close(self, key: Key, found: _Open[AView]) -> None:

@@ -9,7 +9,7 @@ from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.rendered import RenderedObjects
 from managedchart_operator.waiting.blockers import Blocker, find_blockers
 from managedchart_operator.waiting.dependents import have_dependents
-from managedchart_operator.waiting.until_gone import until_gone
+from managedchart_operator.waiting.until_deleted import until_deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class LeavingObjects:
         return await have_dependents(self.objects, self._namespace, self.rendered.all)
 
     async def wait_until_deleted(self, seconds: float) -> bool:
-        """Wait until none of the objects is being deleted any more (`until_gone`); False when the time is over.
+        """Wait until none of the objects is being deleted any more (`until_deleted`); False when the time is over.
 
         Raises KubeError.
         """
-        return await until_gone(self.objects, await self._located(), seconds)
+        return await until_deleted(self.objects, await self._located(), seconds)
 
     async def have_moved(self) -> bool:
         """Whether objects are of an apiVersion that is no longer served, and served under another one. Never raises."""

@@ -18,10 +18,10 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
-from managedchart_operator.waiting.kstatus import SPEC_TELLS, needs_waiting
+from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, needs_waiting
 
 # Kinds of which more than the metadata is needed: what they wait for, and the values that no text may show.
-_NEEDED_WHOLE = SPEC_TELLS | {"Secret"}
+_NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class RenderedObjects:
 
 def _waited_for(manifests: Iterable[str]) -> list[dict[str, Any]]:
     """Return what of manifests needs waiting, without what does not name it."""
-    return [item for item in outline(*manifests, whole=SPEC_TELLS) if needs_waiting(item)]
+    return [item for item in outline(*manifests, whole=KINDS_DECIDED_BY_SPEC) if needs_waiting(item)]
 
 
 def _unreadable(revision: Revision, error: ManifestError) -> HelmError:

@@ -1,1 +1,1 @@
-"""Waiting: until the objects of a release are ready, and until they are deleted."""
+"""Waits until the objects of a release are ready, and until they are deleted."""

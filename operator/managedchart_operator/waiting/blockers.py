@@ -1,7 +1,7 @@
 """Names what blocks an uninstall: objects that are marked for deletion and still exist, and whose finalizers hold them.
 
-It only reads. What is named is meant for a person: the number of requests and the time are bounded, and objects that cannot be
-read are left out. Whether *all* objects are deleted is answered by `until_gone`.
+It only reads. The result is for people: the number of requests and the time are bounded, and objects that cannot be read are
+left out. `until_deleted` answers whether *all* objects are deleted.
 Source: Kubernetes documentation, "Finalizers".
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from managedchart_operator.errors import KubeError, UninstallBlockedError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 
-# Enough to see what is wrong; a person finds the rest with kubectl.
+# Enough to see what is wrong; kubectl shows the rest.
 MAX_LOOKS = 60
 MAX_NAMED = 5
 _LOOK_SECONDS = 5.0
@@ -57,7 +57,7 @@ def _hint(blockers: list[Blocker]) -> str:
 
 
 async def find_blockers(objects: Objects, refs: Iterable[ObjectRef]) -> list[Blocker]:
-    """Return those of the objects that are being deleted, the ones with finalizers first."""
+    """Return the objects that are being deleted, those with finalizers first."""
     found: list[Blocker] = []
 
     async def look(ref: ObjectRef) -> None:

@@ -55,7 +55,7 @@ class Consumers:
                     numbered[where, name].append(range(start, start + max(parts.wanted(), 0)))
         return cls(frozenset(named), numbered)
 
-    def have(self, claim: ObjectRef) -> bool:
+    def mounts(self, claim: ObjectRef) -> bool:
         """Whether a pod mounts the claim."""
         stem, _, number = claim.name.rpartition("-")
         counts = self._numbered.get((claim.namespace, stem), ()) if number.isdecimal() and len(number) < 10 else ()
@@ -63,7 +63,7 @@ class Consumers:
 
 
 async def binds_late(objects: Objects, ref: ObjectRef) -> bool:
-    """Whether a claim's StorageClass binds it only when a pod mounts it. Raises KubeError."""
+    """Whether a claim's StorageClass binds it only when a pod that mounts it is scheduled. Raises KubeError."""
     parts = Parts.of(await objects.get(ref) or {})
     if parts.spec.get("volumeName"):
         return False  # the claim waits for that volume

@@ -1,6 +1,6 @@
-"""What one watch shows of the objects of a kind in one namespace: how far each is, and in which resourceVersion.
+"""What one watch shows of the objects of a kind in one namespace: the readiness of each, and its resourceVersion.
 
-`until_ready` opens such a view for each collection that it waits for, and takes from it what is newer than its own reads.
+`until_ready` opens such a view for each collection that it waits for, and uses what is newer than its own reads.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from managedchart_operator.waiting.kstatus import (
     NOT_FOUND,
     Readiness,
     State,
-    came_of,
+    job_result,
     readiness,
 )
 
@@ -48,7 +48,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How far an object was in one resourceVersion."""
+    """The readiness of an object in one resourceVersion."""
 
     version: int
     readiness: Readiness
@@ -56,7 +56,7 @@ class Seen:
 
 @dataclass(slots=True)
 class CollectionView(View):
-    """How far each object is that has changed after the resourceVersion `since`, by name."""
+    """The readiness of each object that has changed after the resourceVersion `since`, by name."""
 
     collection: Collection = field(kw_only=True)
     since: int = 0
@@ -66,23 +66,23 @@ class CollectionView(View):
     error: KubeError | None = None
 
     def take(self, change: Change) -> None:
-        """Note a change, and wake those who wait for it."""
+        """Record a change, and wake those who wait for one."""
         if change.type == "Listed":
             self.seen = {item["metadata"]["name"]: self._seen(item) for item in change.object["items"]}
             self.listed = version_of(change.object)
         else:
             seen = self._deleted if change.type == "DELETED" else self._seen
             self.seen[change.object["metadata"]["name"]] = seen(change.object)
-        self.tell()
+        self.notify()
 
     def _seen(self, body: dict[str, Any]) -> Seen:
         kind = self.collection
         return Seen(version_of(body), readiness(body, api_version=kind.api_version, kind=kind.kind))
 
     def _deleted(self, body: dict[str, Any]) -> Seen:
-        """Return how far a deleted object was. A Job may have finished and been deleted before it was read."""
+        """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
         kind = self.collection
-        ended = came_of(body, api_version=kind.api_version, kind=kind.kind)
+        ended = job_result(body, api_version=kind.api_version, kind=kind.kind)
         is_job = (group_of(kind.api_version), kind.kind) == ("batch", "Job")
         return Seen(version_of(body), ended or (_DELETED_EARLY if is_job else NOT_FOUND))
 

@@ -1,8 +1,8 @@
 """Whether objects have dependents, such as pods, that an uninstall has to wait for.
 
 A deletion in the foreground makes the garbage collector visit each object twice, with or without dependents, and by default
-that collector makes 20 requests a second for the whole cluster. So it is worth asking for only where pods have to end. This
-only reads. In doubt, and for kinds that are not listed here, there are dependents.
+that collector makes 20 requests a second for the whole cluster. So it is only worth it where pods have to end. This only reads.
+In doubt, and for kinds that are not listed here, there are dependents.
 Source: Kubernetes documentation, "Garbage collection"; kube-controller-manager --kube-api-qps.
 """
 
@@ -20,7 +20,7 @@ _COUNTS = {
     ("apps/v1", "StatefulSet"): "replicas",
     ("apps/v1", "DaemonSet"): "currentNumberScheduled",
 }
-# What Kubernetes itself defines in these groups owns nothing that has to end first, except for _KINDS_WITH.
+# The kinds of Kubernetes itself in these groups have no dependents, except _KINDS_WITH.
 _GROUPS_WITHOUT = frozenset(
     {
         "",

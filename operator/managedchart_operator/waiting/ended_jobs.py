@@ -1,4 +1,4 @@
-"""Whether a Job succeeded that its TTL has deleted before it was read.
+"""Whether a Job succeeded that its TTL deleted before it was read.
 
 With `ttlSecondsAfterFinished` Kubernetes deletes a Job once it has finished, whether it succeeded or failed. Its Events outlive
 it: the job controller writes one with the result, just after the condition from which the TTL counts.
@@ -22,7 +22,7 @@ from managedchart_operator.waiting.kstatus import Readiness, State
 from managedchart_operator.waiting.status_fields import mapping
 
 # The Event is written within milliseconds of the condition. In rare cases it never arrives: Events are best effort.
-_VERDICT_SECONDS = 2.0
+_EVENT_SECONDS = 2.0
 MAX_TEXT = 512
 
 _COMPLETED = "Completed"
@@ -39,7 +39,7 @@ def expires(rendered: Mapping[str, Any]) -> bool:
     return mapping(rendered.get("spec")).get("ttlSecondsAfterFinished") is not None
 
 
-async def verdict_on(client: KubeClient, objects: Objects, ref: ObjectRef, *, since: datetime) -> Readiness:
+async def result_of(client: KubeClient, objects: Objects, ref: ObjectRef, *, since: datetime) -> Readiness:
     """Return the result of a Job that its TTL has deleted, by its Events since then; without such an Event it has succeeded.
 
     Helm has applied the Job, so it existed, and the TTL deletes only a Job that has finished. Waits a moment for the Event.
@@ -47,18 +47,18 @@ async def verdict_on(client: KubeClient, objects: Objects, ref: ObjectRef, *, si
     """
     fields = f"involvedObject.kind=Job,involvedObject.name={ref.name}"
     try:
-        async with asyncio.timeout(_VERDICT_SECONDS):
+        async with asyncio.timeout(_EVENT_SECONDS):
             path = await objects.collection_path("v1", "Event", namespace=ref.namespace)
             async for change in changes(client, path, fields=fields, patient=False):
                 events = change.object["items"] if change.type == "Listed" else [change.object]
-                if verdict := _verdict(events, since):
-                    return verdict
+                if result := _result(events, since):
+                    return result
     except (TimeoutError, KubeError):
         pass
     return FINISHED
 
 
-def _verdict(events: Iterable[Mapping[str, Any]], since: datetime) -> Readiness | None:
+def _result(events: Iterable[Mapping[str, Any]], since: datetime) -> Readiness | None:
     for event in events:
         reason = event.get("reason") or ""
         if is_older(event, since):

@@ -1,8 +1,7 @@
 """Whether an object is ready, by the rules of kstatus.
 
-These are the rules by which helm's own `--wait` ends, applied to one object as the API server has it. This is pure;
-`until_ready` reads and watches. What helm treats as ready is ready here. A status of any form, as any controller may write it,
-raises nothing.
+These are the rules by which helm's own `--wait` ends, applied to one object as the API server returns it. What helm treats as
+ready is ready here. A status of any form, as any controller may write it, raises nothing. `until_ready` reads and watches.
 
 Source: kstatus (fluxcd/cli-utils 1.2, pkg/kstatus/status), which helm 4.3 uses, with helm's two changes: a Job is ready when it
 is complete, and a paused Deployment is ready. Where helm's wait can never succeed this differs: a suspended Job is ready; the
@@ -20,7 +19,7 @@ from managedchart_operator.waiting.status_fields import Parts, mapping, mappings
 
 
 class State(StrEnum):
-    """How far an object is, in kstatus' words."""
+    """The state of an object, in kstatus' words."""
 
     CURRENT = "Current"
     IN_PROGRESS = "InProgress"
@@ -38,7 +37,7 @@ class Readiness:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing more to wait for: it is ready, or has finally failed."""
+        """Whether there is nothing more to wait for: it is ready, or has failed."""
         return self.state in (State.CURRENT, State.FAILED)
 
 
@@ -73,7 +72,7 @@ ALWAYS_READY = frozenset(
 
 
 # Kinds whose spec decides whether they, or another object, need waiting: a claim waits for a pod that mounts it.
-SPEC_TELLS = frozenset(
+KINDS_DECIDED_BY_SPEC = frozenset(
     {"DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "ReplicationController", "Service", "StatefulSet"}
 )
 
@@ -92,10 +91,10 @@ def needs_waiting(rendered: Mapping[str, Any]) -> bool:
 
 
 def readiness(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness:
-    """Return how far an object is; the items of a list do not name their kind themselves. Never raises."""
+    """Return the readiness of an object. Never raises. The items of a list do not name their kind, so it is a parameter."""
     parts = Parts.of(found)
-    judge = _JUDGES.get((group_of(api_version), kind))
-    if judge is _job and (ended := _ended(parts)):
+    rule = _RULES.get((group_of(api_version), kind))
+    if rule is _job and (ended := _ended(parts)):
         return ended  # also while its TTL deletes it
     if parts.meta.get("deletionTimestamp"):
         return Readiness(State.TERMINATING, "Resource scheduled for deletion")
@@ -107,7 +106,7 @@ def readiness(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readi
             return _waiting(condition.message)
         if condition.true and condition.type == "Stalled":
             return Readiness(State.FAILED, condition.message)
-    return _by_ready_condition(parts) if judge is None else judge(parts)
+    return _by_ready_condition(parts) if rule is None else rule(parts)
 
 
 def _deployment(parts: Parts) -> Readiness:
@@ -189,7 +188,7 @@ def _replica_set(parts: Parts) -> Readiness:
     return _current(f"ReplicaSet is available. Replicas: {there}")
 
 
-def came_of(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness | None:
+def job_result(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness | None:
     """Return the final state of a Job that has finished; None for any other object. Never raises."""
     return _ended(Parts.of(found)) if (group_of(api_version), kind) == ("batch", "Job") else None
 
@@ -223,7 +222,7 @@ def _pod(parts: Parts) -> Readiness:
                 return Readiness(State.FAILED, f"Containers in CrashLoop state: {names}")
             return _waiting("Pod is running but is not Ready")
         case "Pending":
-            # To kstatus a pod that finds no node within 15 s has failed; here not, since a node may be added.
+            # kstatus treats a pod without a node after 15 s as failed; this does not, since a node may be added.
             return _waiting("Pod is in the Pending phase")
         case _:
             return _waiting("Pod phase not available")
@@ -264,7 +263,7 @@ def _budget(_: Parts) -> Readiness:
 
 
 def _by_ready_condition(parts: Parts) -> Readiness:
-    """Return how far an object of any other kind is, by its condition Ready if it has one."""
+    """Return the readiness of an object of any other kind, by its condition Ready if it has one."""
     for condition in parts.conditions:
         if condition.type == "Ready" and condition.true:
             break
@@ -273,7 +272,7 @@ def _by_ready_condition(parts: Parts) -> Readiness:
     return _current("Resource is current")
 
 
-_JUDGES = {
+_RULES = {
     ("", "PersistentVolumeClaim"): _claim,
     ("", "Pod"): _pod,
     ("", "Service"): _service,

@@ -1,7 +1,7 @@
 """Whether a revision that helm has applied is proven: all its objects were seen ready.
 
-helm ends when the objects are applied; the operator waits for them afterwards. Until that wait ends well the revision is
-`AwaitingReadiness`. A wait that does not end well returns `NotReady`: facts, from which the error of the run is made.
+helm ends when the objects are applied; the operator waits for them afterwards. Until that wait succeeds the revision is
+`AwaitingReadiness`. A wait that fails returns `NotReady`: the facts for the error of the run.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from managedchart_operator.waiting.kstatus import Readiness
 
 @dataclass(frozen=True, slots=True)
 class AwaitingReadiness:
-    """The newest revision is applied, and its objects were not seen ready yet."""
+    """The newest revision is applied, and its objects have not been seen ready yet."""
 
     fail_on_timeout: bool
     """Whether the revision counts as failed if they do not become ready in time."""
@@ -23,7 +23,7 @@ class AwaitingReadiness:
 
 @dataclass(frozen=True, slots=True)
 class UnreadyObject:
-    """An object that is not ready, and how far it is."""
+    """An object that is not ready, and its state."""
 
     ref: ObjectRef
     readiness: Readiness
@@ -31,14 +31,14 @@ class UnreadyObject:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """How a wait ended that did not see all objects ready."""
+    """The result of a wait that did not see all objects ready."""
 
     objects: tuple[UnreadyObject, ...]
     timed_out: bool
-    """Whether the time was over; otherwise the wait ended because nothing more could become ready."""
+    """Whether the time ran out; otherwise the wait ended early because it could not succeed."""
 
     def error(self) -> HelmError:
-        """Return the error of the upgrade: the one that helm's own wait would have ended with."""
+        """Return the error of the upgrade, the same as that of helm's own wait."""
         return not_ready(
             [
                 Unready(

@@ -1,8 +1,8 @@
-"""The status fields that show how far an object is, whatever type their writer gives them.
+"""Reads the status fields that show whether an object is ready, whatever their types are.
 
 The API server enforces the types of built-in kinds. The status of a custom resource may have any form: Argo Rollouts writes its
-observedGeneration as text, others a condition's status as a boolean. What means a number or a truth value is read as one;
-anything of another type is ignored. Nothing here raises.
+observedGeneration as text, others a condition's status as a boolean. Numbers and booleans are read in each form; other types
+are ignored. Nothing here raises.
 """
 
 import re

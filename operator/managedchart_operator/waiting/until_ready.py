@@ -1,13 +1,12 @@
 """Waits until the objects of a release are ready, for many releases at once.
 
-`helm --wait` takes a process, two lists and two watches for each release. Here helm ends when its objects are applied, and no
-memory and no slot is held while pods start. Whether an object is ready is decided by `kstatus`; how long to wait, and what a
-failure means, by the caller. Nothing that is older than the end of helm counts: each object is read once after that, and what
-the watch shows must not be older. An object that was ready or has failed stays so when it is deleted. The watches of a kind are
-shared, and closed soon after their last use.
+`helm --wait` takes a process, two lists and two watches for each release, and the memory of the waiting processes would bound
+how many installs run at once. Here helm ends when its objects are applied, and no process and no slot is held while pods start.
+`kstatus` decides whether an object is ready; the caller decides how long to wait, and what a failure means. Nothing from before
+the end of helm counts: each object is read once after that, and the watch must not show an older version. An object that was
+ready or has failed keeps that state when it is deleted. The watches of a kind are shared, and closed soon after their last use.
 
-Source: helm's `--wait`, https://helm.sh/docs/topics/advanced; the memory of waiting processes bounds how many installs run at
-once.
+Source: helm's `--wait`, https://helm.sh/docs/topics/advanced.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ from managedchart_operator.kube.watch import changes
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
 from managedchart_operator.waiting.collection_view import Collection, CollectionView, Seen, version_of
-from managedchart_operator.waiting.ended_jobs import expires, verdict_on
+from managedchart_operator.waiting.ended_jobs import expires, result_of
 from managedchart_operator.waiting.kstatus import (
     NOT_FOUND,
     Readiness,
@@ -38,8 +37,8 @@ from managedchart_operator.waiting.kstatus import (
 )
 from managedchart_operator.waiting.proof import NotReady, UnreadyObject
 
-# The memory of a run that waits, mostly for the connections of its watches: 430 KiB were measured with each release in a
-# namespace of its own. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
+# The memory of a waiting run, mostly for the connections of its watches: measured 430 KiB with each release in a separate
+# namespace. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
 WAITING_BYTES = 1024 * 1024
 MOST_WAITING = 1000
 
@@ -57,16 +56,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """What the manifest says about the objects that the wait is for."""
+    """What the manifest shows about the objects to wait for."""
 
     consumers: Consumers
     expiring: frozenset[ObjectRef]
-    """Jobs that Kubernetes deletes once they are over."""
+    """Jobs that Kubernetes deletes once they have finished."""
 
 
 @dataclass(slots=True)
 class ReadyWait:
-    """One wait for the objects of one release. `states` shows at any time how far each is."""
+    """One wait for the objects of one release. `states` shows the current readiness of each."""
 
     states: dict[ObjectRef, Readiness]
     _client: KubeClient
@@ -77,16 +76,16 @@ class ReadyWait:
     _ends_early: bool
     _versions: dict[ObjectRef, int] = field(default_factory=dict)
     """The resourceVersion in which each was read: anything older does not count."""
-    _looked_into: set[ObjectRef] = field(default_factory=set)
-    _excused: set[ObjectRef] = field(default_factory=set)
-    """Claims that the wait passes over."""
+    _examined: set[ObjectRef] = field(default_factory=set)
+    _unconsumed: set[ObjectRef] = field(default_factory=set)
+    """Claims that no pod mounts; the wait ignores them."""
 
     async def until_settled(self) -> None:
-        """Return when each object is ready or has finally failed. Raises KubeError for what does not heal with time."""
+        """Return when each object is ready or has failed. Raises KubeError if a retry cannot succeed."""
         for ref in list(self.states):  # one after another: each kind is looked up once
-            await _patiently(partial(self._place, ref))
+            await _patiently(partial(self._resolve, ref))
         await self._read_all(self.states)
-        await self._look_into()
+        await self._examine()
         if self._is_over():
             return
         waiting = self._waiting()
@@ -94,28 +93,28 @@ class ReadyWait:
         async with contextlib.AsyncExitStack() as stack:
             views = []
             for collection, refs in _by_collection(waiting).items():
-                # Without a list before: a namespace may hold thousands of other objects.
+                # Without a list first: a namespace may have thousands of other objects.
                 since = min(self._versions.get(ref, 0) for ref in refs)
                 view = await stack.enter_async_context(
                     self._views.use(collection, partial(CollectionView, collection=collection, since=since))
                 )
-                stack.enter_context(view.waking(woken))
+                stack.enter_context(view.wakes(woken))
                 views.append((view, refs))
-                # Another wait opened it after a later read, so it does not show what has changed in between.
+                # Another wait opened this view after a later read, so it does not show earlier changes.
                 await self._read_all(ref for ref in refs if self._versions.get(ref, 0) < view.since)
             while True:
                 woken.clear()
                 for view, refs in views:
                     self._take(view, refs)
-                await self._look_into()
+                await self._examine()
                 if self._is_over():
                     return
                 await woken.wait()
 
     async def within(self, seconds: float) -> NotReady | None:
-        """Wait for at most so many seconds; return None when all objects are ready, else which ones are not.
+        """Wait for at most so many seconds; return None if all objects are ready, else which ones are not.
 
-        Raises KubeError for what does not heal with time.
+        Raises KubeError if a retry cannot succeed.
         """
         timed_out = False
         try:
@@ -134,7 +133,7 @@ class ReadyWait:
 
     @property
     def unready(self) -> frozenset[ObjectRef]:
-        """The objects that are not ready so far."""
+        """The objects that are not ready yet."""
         return frozenset(ref for ref, found in self.states.items() if found.state is not State.CURRENT)
 
     def _waiting(self) -> list[ObjectRef]:
@@ -143,40 +142,40 @@ class ReadyWait:
     def _is_over(self) -> bool:
         return not self._waiting() or (self._ends_early and bool(_failed_jobs(self.states)))
 
-    async def _look_into(self) -> None:
-        """Find out what the states of some objects mean, each once: a deleted Job, a claim that no pod mounts."""
+    async def _examine(self) -> None:
+        """Determine, once for each, the results of deleted Jobs and the claims that no pod mounts."""
         async with asyncio.TaskGroup() as group:
             for ref in self._waiting():
-                if ref in self._looked_into:
+                if ref in self._examined:
                     continue
                 found = self.states[ref]
                 if found == NOT_FOUND and ref in self._rendered.expiring:
-                    self._looked_into.add(ref)
-                    group.create_task(self._look_for_verdict(ref))
-                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.have(ref):
-                    self._looked_into.add(ref)
-                    group.create_task(self._look_at_class(ref))
+                    self._examined.add(ref)
+                    group.create_task(self._read_job_result(ref))
+                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.mounts(ref):
+                    self._examined.add(ref)
+                    group.create_task(self._read_class(ref))
 
-    async def _look_for_verdict(self, job: ObjectRef) -> None:
-        self._set(job, await verdict_on(self._client, self._objects, job, since=self._since))
+    async def _read_job_result(self, job: ObjectRef) -> None:
+        self._set(job, await result_of(self._client, self._objects, job, since=self._since))
 
-    async def _look_at_class(self, claim: ObjectRef) -> None:
+    async def _read_class(self, claim: ObjectRef) -> None:
         # A StorageClass that cannot be read may bind at once, so the wait includes the claim.
         with contextlib.suppress(KubeError):
             if await _patiently(partial(binds_late, self._objects, claim)):
-                self._excused.add(claim)
+                self._unconsumed.add(claim)
                 self._set(claim, self.states[claim])
 
     def _set(self, ref: ObjectRef, found: Readiness) -> None:
-        """Note how far an object is. One that was ready, or has failed, stays so when it is deleted."""
+        """Record the readiness of an object. One that was ready or has failed keeps that state when it is deleted."""
         if found.state in (State.NOT_FOUND, State.TERMINATING) and self.states[ref].settled:
             return
-        if found.state is State.IN_PROGRESS and ref in self._excused:
+        if found.state is State.IN_PROGRESS and ref in self._unconsumed:
             found = _NO_CONSUMER
         self.states[ref] = found
 
-    async def _place(self, ref: ObjectRef) -> None:
-        """Replace a reference by the one that the API server has."""
+    async def _resolve(self, ref: ObjectRef) -> None:
+        """Replace a reference by the one under which the API server serves the object."""
         resolved = await self._objects.resolve(ref)
         if resolved != ref:
             self.states[resolved] = self.states.pop(ref)
@@ -225,8 +224,8 @@ class ReadyWaits:
     """All waits of one operator."""
 
     def __init__(self, client: KubeClient, objects: Objects, *, at_once: int) -> None:
-        self.places = asyncio.Semaphore(at_once)
-        """Held by each run that may wait; memory bounds how many do at once."""
+        self.concurrency = asyncio.Semaphore(at_once)
+        """Held by each run that may wait, since memory bounds their number."""
         self._client = client
         self._objects = objects
         self._views: Views[Collection, CollectionView] = Views(
@@ -241,10 +240,10 @@ class ReadyWaits:
         since: datetime = _ALWAYS,
         ends_early: bool = True,
     ) -> ReadyWait:
-        """Return a wait for objects of a release in a namespace; it has not begun.
+        """Return a wait for objects of a release in a namespace; it has not started.
 
-        Of `rendered` it uses apiVersion, kind and metadata, and the spec for the kinds in SPEC_TELLS. Events from before
-        `since` do not count. A wait that `ends_early` is over as soon as a Job has failed.
+        It uses apiVersion, kind and metadata of `rendered`, and the spec for KINDS_DECIDED_BY_SPEC. Events from before `since`
+        do not count. A wait with `ends_early` is over as soon as a Job has failed.
         """
         unknown = Readiness(State.IN_PROGRESS, "Not read yet")
         waited_for = {reference(item, namespace): item for item in rendered}
@@ -256,7 +255,7 @@ class ReadyWaits:
         return ReadyWait(states, self._client, self._objects, self._views, known, since, ends_early)
 
     async def close(self) -> None:
-        """Close the watches that linger."""
+        """Close the watches that nobody uses."""
         await self._views.close()
 
     async def _follow(self, collection: Collection, view: CollectionView) -> None:
@@ -268,11 +267,11 @@ class ReadyWaits:
                 view.take(change)
         except KubeError as error:
             view.error = error
-            view.tell()
+            view.notify()
 
 
 async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """Read until the API server answers. Raises KubeError for what does not heal with time."""
+    """Read until the API server answers. Raises KubeError if a retry cannot succeed."""
     began = time.monotonic()
     while True:
         try:
@@ -285,7 +284,7 @@ async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
 
 
 def waits_for(memory: int) -> int:
-    """Return how many runs may wait at once in so many bytes of memory."""
+    """Return how many runs may wait at once with so many bytes of memory."""
     return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
 
 

@@ -33,7 +33,7 @@ def test_a_folder_without_chart_yaml_is_no_chart(cluster: Cluster, chart_root: P
     folder = write_chart(chart_root / ns, {"README.md": "a folder of somebody"})
     cluster.apply(managedchart("folder", {"path": str(folder)}), namespace=ns)
     chart = read_failure(cluster, ns, "folder", "ChartInvalid", transient=False)
-    assert f"spec.chart.path {folder}: the folder holds no chart: Chart.yaml is missing" in told(chart)
+    assert f"spec.chart.path {folder}: the folder contains no chart: Chart.yaml is missing" in told(chart)
 
 
 def test_a_file_that_is_no_package_is_no_chart(cluster: Cluster, chart_root: Path, ns: str) -> None:
@@ -74,7 +74,7 @@ def test_a_path_outside_the_roots_is_refused_whether_it_exists_or_not(
     cluster.apply(managedchart("outside", {"path": path}), namespace=ns)
     chart = read_failure(cluster, ns, "outside", "PathNotAllowed", transient=False)
     failure = chart["status"]["lastFailure"]
-    assert f"spec.chart.path: '{path}' does not lie below a folder that charts may be read from" in failure["message"]
+    assert f"spec.chart.path: '{path}' is not below one of the operator's chart roots" in failure["message"]
     assert str(chart_root) in failure["hint"], "the roots that there are belong into the advice"
 
 
@@ -91,10 +91,10 @@ def test_a_link_out_of_the_roots_is_refused_without_telling_where_it_leads(
         managedchart("whole", {"path": str(whole)}), managedchart("inside", {"path": str(inside)}), namespace=ns
     )
     chart = read_failure(cluster, ns, "whole", "PathNotAllowed", transient=False)
-    assert f"spec.chart.path: '{whole}' does not lie below" in told(chart)
+    assert f"spec.chart.path: '{whole}' is not below" in told(chart)
     assert str(elsewhere) not in told(chart)
     chart = read_failure(cluster, ns, "inside", "PathNotAllowed", transient=False)
-    assert "the link token.txt leads out of the folders that charts may be read from" in told(chart)
+    assert "the link token.txt leads out of the operator's chart roots" in told(chart)
     assert "serviceaccount" not in told(chart)
     assert "Replace the link" in chart["status"]["lastFailure"]["hint"]
 

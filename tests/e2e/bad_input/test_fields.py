@@ -39,10 +39,10 @@ def test_an_unknown_lifecycle_lists_those_that_there_are(cluster: Cluster, ns: s
     cluster.apply(managedchart("typo", SMALL, lifecycle={"name": "prometheus"}), namespace=ns)
     chart = read_failure(cluster, ns, "typo", "LifecycleUnknown", transient=False)
     failure = chart["status"]["lastFailure"]
-    assert 'spec.lifecycle.name: there is no lifecycle "prometheus"' in failure["message"]
+    assert 'spec.lifecycle.name: unknown lifecycle "prometheus"' in failure["message"]
     for known in ("default", "prometheus-operator", "aws-vpc-cni"):
         assert known in failure["message"]
-    assert "correct the name, or install the package" in failure["hint"]
+    assert "Correct the name, or install the package" in failure["hint"]
     cluster.apply(managedchart("typo", SMALL, lifecycle={"name": "default"}), namespace=ns)
     cluster.wait_ready(ns, "typo")
 

@@ -125,7 +125,7 @@ def test_a_crd_with_another_field_is_accepted(changed_crd: Callable[..., None], 
         {"op": "replace", "path": "/metadata/annotations/managedchart.dev~1schema-digest", "value": "sha256:0"},
     )
     with starts.operator() as operator:
-        assert f"The CRD {CRD} is of another version, but has every field that this operator needs" in operator.log
+        assert f"the CRD {CRD} is of another version, but has every field that this operator needs" in operator.log
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_missing_crd_and_what_was_stored_under_a_looser_one(
     kubeconfig = service_account_kubeconfig(bare_cluster, tmp_path / "kubeconfig")
     starts = Starts(kubeconfig, tmp_path, helm_binary)
     said = starts.operator().refusal()
-    assert "Cannot start: The API server does not know managedcharts.managedchart.dev/v1alpha1" in said
+    assert "Cannot start: The API server does not serve managedcharts of managedchart.dev/v1alpha1" in said
     assert "kubectl apply --server-side -k crds/" in said
 
     crd = REPOSITORY / "crds" / "managedchart.yaml"

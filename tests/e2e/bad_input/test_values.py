@@ -67,11 +67,11 @@ def test_a_values_file_outside_the_roots_is_refused_unread(cluster: Cluster, cha
     )
     (chart_root / "unused.yaml").write_text("")
     chart = read_failure(cluster, ns, "linked", "PathNotAllowed", transient=False)
-    assert f"spec.valuesFiles[0]: '{link}' does not lie below a folder that charts may be read from" in told(chart)
+    assert f"spec.valuesFiles[0]: '{link}' is not below one of the operator's chart roots" in told(chart)
     assert "/etc/passwd" not in told(chart)
     assert "root:" not in told(chart)
     chart = read_failure(cluster, ns, "direct", "PathNotAllowed", transient=False)
-    assert f"spec.valuesFiles[1]: '{token}' does not lie below" in told(chart)
+    assert f"spec.valuesFiles[1]: '{token}' is not below" in told(chart)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_defect_of_a_lifecycle_is_told_as_such_and_its_correction_heals(
         chart = cluster.wait_failed(own_ns, "web", "InternalError")
         failure = chart["status"]["lastFailure"]
         assert failure["phase"] == "CheckPrerequisites"
-        assert failure["message"] == "the lifecycle's CheckPrerequisites broke: KeyError: 'nodes'"
+        assert failure["message"] == "Unhandled error in phase CheckPrerequisites: KeyError: 'nodes'"
         assert "plug-in" in failure["hint"]
         assert "refusing_lifecycles.py" in operator.log, "the traceback is for whoever corrects it"
         cluster.apply(managedchart("other", WEB), namespace=own_ns)

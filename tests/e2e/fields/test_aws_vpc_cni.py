@@ -207,7 +207,7 @@ def test_an_object_of_another_release_is_refused_in_words_and_nothing_is_changed
     cluster.kubectl("annotate", "clusterrole", f"{ns}-aws-node", *marks)
     failure = refused(cluster, ns, "a", chart, **LIFECYCLE)
     assert (failure["phase"], failure["reason"]) == ("PreExec", "ObjectOwned")
-    assert failure["message"] == f"ClusterRole {ns}-aws-node already belongs to the release kube-system/theirs"
+    assert failure["message"] == f"ClusterRole {ns}-aws-node belongs to the release kube-system/theirs"
     assert failure["hint"]
     assert cluster.revisions(ns, "a") == []
     now = objects(cluster, ns)

@@ -151,7 +151,7 @@ def test_an_uninstall_that_fails_on_the_way_is_a_warning_and_the_upgrade_goes_on
     found = deploy(cluster, ns, "a", new, lastBreakingVersionRequiringRestart="2.0.0", timeout="10s", **LIFECYCLE)
     assert (found["status"]["release"]["chartVersion"], found["status"]["release"]["revision"]) == ("2.0.0", 2)
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith("uninstalling before the breaking version failed, going on: ")
+    assert warning.startswith("Uninstall before the breaking version failed; upgrading anyway: ")
     assert "lastFailure" not in found["status"]
 
 
@@ -213,9 +213,7 @@ def test_a_crd_of_another_release_stays_and_is_named(
     deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
     assert [exists(cluster, name) for name in further] == [True, False]
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith(
-        f"CRDs that stay, since they carry the marks of the release monitoring/theirs: {further[0]};"
-    )
+    assert warning.startswith(f"CRDs kept because they carry the marks of the release monitoring/theirs: {further[0]};")
 
 
 def test_a_crd_made_by_hand_before_stays_and_is_named(
@@ -228,7 +226,7 @@ def test_a_crd_made_by_hand_before_stays_and_is_named(
     deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
     assert [exists(cluster, name) for name in further] == [False, True]
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith("CRDs that stay, since kubectl-client-side-apply applied them, ")
+    assert warning.startswith("CRDs kept because kubectl-client-side-apply applied them, ")
     assert further[1] in warning
 
 
@@ -241,7 +239,7 @@ def test_a_resource_that_never_deployed_deletes_no_crd(cluster: Cluster, ns: str
     deploy(cluster, ns, "a", nowhere, action="Destroy", **LIFECYCLE)
     assert there(cluster) == set(NAMES)
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith("CRDs that stay, since this ManagedChart has not deployed the release: ")
+    assert warning.startswith("CRDs kept because this ManagedChart has not deployed the release: ")
     assert all(name in warning for name in (*NAMES, further[0]))
     refused(cluster, ns, "b", nowhere, **LIFECYCLE)
     delete(cluster, ns, "a", "b")

@@ -57,7 +57,7 @@ ITEM = ("properties", "phases", "items", "properties", "name")
         ),
     ],
 )
-def test_what_an_older_schema_lacks_is_named(found: dict[str, Any], lack: str) -> None:
+def test_the_first_missing_part_is_named(found: dict[str, Any], lack: str) -> None:
     assert misfit(schema(), found) == lack
 
 
@@ -76,11 +76,11 @@ OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         pytest.param(OPEN, id="any field"),
     ],
 )
-def test_a_schema_that_has_more_fits(found: dict[str, Any]) -> None:
+def test_a_schema_with_more_fields_fits(found: dict[str, Any]) -> None:
     assert misfit(schema(), found) is None
 
 
-def test_every_field_of_the_models_is_looked_for() -> None:
+def test_every_field_of_the_models_is_compared() -> None:
     """Removing any one of them from the CRD's schema, however deep, is found."""
     paths = list(_fields(root(), ()))
     assert len(paths) > 100

@@ -142,7 +142,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 async def test_a_missing_crd_says_how_to_install_it(bench: Bench) -> None:
     bench.api.answers[CHARTS] = (404, "404 page not found")
     error = await bench.refusal()
-    assert error.message == "The API server does not know managedcharts.managedchart.dev/v1alpha1"
+    assert error.message == "The API server does not serve managedcharts of managedchart.dev/v1alpha1"
     assert error.hint == "Install the CRD first: kubectl apply --server-side -k crds/"
 
 

@@ -42,7 +42,7 @@ async def test_a_deleted_crd_is_why_the_watch_ended(client: KubeClient, api: Fak
     with pytest.raises(WatchEndedError) as raised:
         await check_still_served(ManagedCharts(client))
     assert raised.value.message == (
-        "ManagedCharts can no longer be watched: The API server does not know managedcharts.managedchart.dev/v1alpha1"
+        "ManagedCharts can no longer be watched: The API server does not serve managedcharts of managedchart.dev/v1alpha1"
     )
     assert raised.value.hint is not None
     assert "kubectl apply --server-side -k crds/" in raised.value.hint

@@ -1,4 +1,4 @@
-"""Packaged charts are identified without being unpacked, and cannot hurt."""
+"""Packaged charts are identified without being unpacked, within bounds."""
 
 import gzip
 import io
@@ -42,7 +42,7 @@ def refused(data: bytes) -> str:
     return caught.value.message
 
 
-def test_chart_yaml_is_found_wherever_it_stands_in_the_archive() -> None:
+def test_chart_yaml_is_found_anywhere_in_the_archive() -> None:
     files = {
         "any/templates/a.yaml": b"x" * 100_000,
         "any/charts/sub/Chart.yaml": b"name: sub\n",
@@ -68,14 +68,14 @@ def test_chart_yaml_is_found_wherever_it_stands_in_the_archive() -> None:
     # Never the bytes themselves: an archive holds the time at which it was made.
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_chart_is_refused_in_words(data: bytes, words: str) -> None:
+def test_an_invalid_archive_is_refused_with_the_reason(data: bytes, words: str) -> None:
     message = refused(data)
     assert message.startswith("chart web: ")
     assert words in message
 
 
 def test_a_bomb_costs_bounded_time() -> None:
-    """1 GiB of zeros, 1 MB packed, is given up at helm's own limit of 100 MiB."""
+    """1 GiB of zeros, 1 MB packed, is refused at helm's own limit of 100 MiB."""
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=9) as zipped:
         member = tarfile.TarInfo("web/zeros")
@@ -96,9 +96,7 @@ def test_a_bomb_costs_bounded_time() -> None:
         ("Name: a\nVERSION: 1.0.0\nappversion: x\n", ChartMetadata("a", "1.0.0", "x")),
     ],
 )
-def test_fields_have_the_values_that_helm_gives_them(
-    text: str, expected: ChartMetadata, helm_binary: str, tmp_path: Path
-) -> None:
+def test_fields_have_helms_values(text: str, expected: ChartMetadata, helm_binary: str, tmp_path: Path) -> None:
     assert parse_chart_yaml(text.encode(), origin="x") == expected
     (tmp_path / "templates").mkdir()
     (tmp_path / "Chart.yaml").write_text("apiVersion: v2\n" + text)
@@ -119,13 +117,13 @@ def test_fields_have_the_values_that_helm_gives_them(
         (f"name: {'a' * 300}\nversion: 1.0.0\n", "name is longer than 253"),
     ],
 )
-def test_name_and_version_are_needed(text: str, words: str) -> None:
+def test_name_and_version_are_required(text: str, words: str) -> None:
     with pytest.raises(ChartError, match=words):
         parse_chart_yaml(text.encode(), origin="x")
 
 
 def test_helm_does_not_follow_links_in_an_archive(helm_binary: str, tmp_path: Path) -> None:
-    """Why the links of an archive need no check of ours: they are empty files to helm."""
+    """So the links of an archive need no check: helm treats them as empty files."""
     secret = tmp_path / "secret.yaml"
     secret.write_text("stolen: hunter2\n")
     packed = archive(
@@ -148,6 +146,6 @@ def long_names(count: int) -> bytes:
     return gzip.compress(header * count + gzip.decompress(archive({"web/Chart.yaml": CHART_YAML})))
 
 
-def test_headers_about_headers_are_refused_in_words() -> None:
+def test_headers_about_headers_are_refused() -> None:
     """tarfile follows them by recursion."""
     assert "damaged or cut off" in refused(long_names(1200))

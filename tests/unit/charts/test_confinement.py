@@ -1,4 +1,4 @@
-"""A ManagedChart reads nothing of the pod but what lies below the chart roots."""
+"""A ManagedChart reads no file of the pod except those below the chart roots."""
 
 import os
 from pathlib import Path
@@ -46,11 +46,11 @@ def test_a_path_below_a_root_is_resolved(roots: ChartRoots, root: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{root}/../secret", "{root}2/x", "{root}/link", "/", "{root}/a\0b"])
-def test_a_path_outside_is_refused_naming_field_path_and_roots(roots: ChartRoots, root: Path, path: str) -> None:
+def test_a_path_outside_the_roots_is_refused(roots: ChartRoots, root: Path, path: str) -> None:
     (root / "link").symlink_to(root.parent / "secret")
     path = path.format(root=root)
     assert refused(roots, path) == (
-        f"spec.chart.path: {path!r} does not lie below a folder that charts may be read from ({root})"
+        f"spec.chart.path: {path!r} is not below one of the operator's chart roots ({root})"
     )
 
 
@@ -59,7 +59,7 @@ def test_a_relative_path_is_refused(roots: ChartRoots, root: Path, path: str) ->
     assert "is not an absolute path" in refused(roots, path)
 
 
-def test_where_a_link_leads_is_not_told_nor_whether_it_exists(roots: ChartRoots, root: Path) -> None:
+def test_the_target_of_a_link_is_not_revealed(roots: ChartRoots, root: Path) -> None:
     (root / "a").symlink_to("/var/run/secrets/no-such-thing")
     (root / "b").symlink_to(root.parent / "secret")
     first, second = refused(roots, f"{root}/a"), refused(roots, f"{root}/b")
@@ -82,21 +82,21 @@ def test_a_root_that_is_a_link_works_and_may_move(tmp_path: Path) -> None:
 
 
 def test_a_link_inside_the_roots_is_followed(roots: ChartRoots, root: Path) -> None:
-    """ConfigMap volumes consist of such links."""
+    """ConfigMap volumes have such links."""
     (root / "..data").mkdir()
     (root / "..data" / "v.yaml").write_text("a: 1\n")
     (root / "v.yaml").symlink_to("..data/v.yaml")
     assert roots.read_values_file(f"{root}/v.yaml", chart="c", field="f") == b"a: 1\n"
 
 
-def test_a_missing_values_file_is_told_in_the_mission_s_words(roots: ChartRoots, root: Path) -> None:
+def test_a_missing_values_file_is_named_with_its_chart(roots: ChartRoots, root: Path) -> None:
     assert unavailable(roots, root / "no.yaml") == (
         f"""Can't access helm chart override file "{root}/no.yaml" for chart "web": No such file or directory"""
     )
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting(roots: ChartRoots, root: Path) -> None:
-    """Reading a named pipe that nobody writes to would hang for ever."""
+def test_a_special_file_is_refused_without_waiting(roots: ChartRoots, root: Path) -> None:
+    """Reading a named pipe without a writer would block."""
     os.mkfifo(root / "pipe")
     (root / "folder").mkdir()
     (root / "loop").symlink_to("loop")
@@ -113,10 +113,10 @@ def test_a_values_file_is_at_most_one_mebibyte(roots: ChartRoots, root: Path) ->
     assert unavailable(roots, file).endswith(": it is larger than 1 MiB")
 
 
-def test_a_link_put_in_place_after_the_check_gains_nothing(
+def test_a_link_swapped_in_after_the_check_is_refused(
     roots: ChartRoots, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The race: the folder is swapped for a link between looking and opening."""
+    """The race: the folder is replaced by a link between the check and the opening."""
     (root / "d").mkdir()
     (root / "d" / "secret").write_text("harmless")
     real = roots.real

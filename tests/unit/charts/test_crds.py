@@ -1,4 +1,4 @@
-"""Which CRDs a chart brings in crds/, asked of the real helm."""
+"""Which CRDs a chart has in crds/, by the real helm."""
 
 import os
 import sys
@@ -46,12 +46,12 @@ async def test_a_chart_without_crds_brings_none(helm: HelmRunner, tmp_path: Path
     assert await chart_crds(helm, write_chart(tmp_path / "small")) == set()
 
 
-async def test_a_chart_that_helm_cannot_load_is_helms_error(helm: HelmRunner, tmp_path: Path) -> None:
+async def test_a_chart_that_helm_cannot_load_raises_helm_error(helm: HelmRunner, tmp_path: Path) -> None:
     with pytest.raises(HelmError):
         await chart_crds(helm, tmp_path)
 
 
-async def test_crds_that_are_not_yaml_are_the_charts_error(helm: HelmRunner, tmp_path: Path) -> None:
+async def test_crds_that_are_not_yaml_raise_chart_error(helm: HelmRunner, tmp_path: Path) -> None:
     files = {**chart_files(), "crds/a.yaml": "kind: {\n"}
     with pytest.raises(ChartError, match="crds/ cannot be read"):
         await chart_crds(helm, write_chart(tmp_path / "small", files))

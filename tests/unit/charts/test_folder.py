@@ -1,4 +1,4 @@
-"""Charts in folders: identified by content, and never a way out of the chart roots."""
+"""Charts in folders: identified by content, and confined to the chart roots."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def refused(chart: Path, reason: Reason = Reason.CHART_INVALID) -> str:
     return caught.value.message.removeprefix("web: ")
 
 
-def test_the_digest_follows_names_and_contents_and_nothing_else(chart: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_on_names_and_contents_only(chart: Path, tmp_path: Path) -> None:
     first = digest(chart)
     for file in chart.rglob("*"):
         os.utime(file, (1, 1))
@@ -46,7 +46,7 @@ def test_the_digest_follows_names_and_contents_and_nothing_else(chart: Path, tmp
     assert len({first, renamed, digest(chart)}) == 3
 
 
-def test_bytes_cannot_move_between_files_unseen(chart: Path) -> None:
+def test_moving_bytes_between_files_changes_the_digest(chart: Path) -> None:
     (chart / "a").write_text("xy")
     (chart / "b").write_text("z")
     first = digest(chart)
@@ -55,7 +55,7 @@ def test_bytes_cannot_move_between_files_unseen(chart: Path) -> None:
     assert digest(chart) != first
 
 
-def test_version_control_is_no_part_of_a_chart(chart: Path) -> None:
+def test_version_control_is_not_part_of_a_chart(chart: Path) -> None:
     first = digest(chart)
     (chart / ".git").mkdir()
     (chart / ".git" / "index").write_text("x")
@@ -80,20 +80,20 @@ def test_links_below_the_roots_are_followed(chart: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["{outside}/secret", "{outside}", "/etc/passwd", "/nowhere/at/all"])
-def test_a_link_that_leads_out_is_refused_without_telling_where(chart: Path, tmp_path: Path, target: str) -> None:
+def test_a_link_out_of_the_roots_is_refused(chart: Path, tmp_path: Path, target: str) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret").write_text("hunter2")
     (chart / "templates" / "x.yaml").symlink_to(target.format(outside=tmp_path / "outside"))
     message = refused(chart, Reason.PATH_NOT_ALLOWED)
-    assert message == "the link templates/x.yaml leads out of the folders that charts may be read from"
+    assert message == "the link templates/x.yaml leads out of the operator's chart roots"
 
 
-def test_a_loop_of_links_ends_in_words(chart: Path) -> None:
+def test_a_loop_of_links_is_refused(chart: Path) -> None:
     (chart / "templates" / "loop").symlink_to(chart)
-    assert refused(chart) == "templates/loop is a link to a folder that it lies in"
+    assert refused(chart) == "templates/loop is a link to a folder that contains it"
 
 
-def test_links_cannot_multiply_files_without_end(chart: Path) -> None:
+def test_links_cannot_multiply_files_without_limit(chart: Path) -> None:
     """Forty folders, each with two links to the next, would be 2^40 folders."""
     for level in range(40):
         folder = chart.parent / "bomb" / str(level)
@@ -105,7 +105,7 @@ def test_links_cannot_multiply_files_without_end(chart: Path) -> None:
     assert refused(chart).startswith("more than 10000 files or 100 MiB")
 
 
-def test_a_chart_too_large_for_helm_is_refused_before_it_is_read(chart: Path) -> None:
+def test_a_chart_too_large_for_helm_is_not_read(chart: Path) -> None:
     with (chart / "big").open("wb") as file:
         file.truncate(101 * 1024 * 1024)
     assert refused(chart).startswith("more than 10000 files or 100 MiB")
@@ -113,16 +113,16 @@ def test_a_chart_too_large_for_helm_is_refused_before_it_is_read(chart: Path) ->
 
 def test_what_helm_could_not_load_is_named(chart: Path) -> None:
     (chart / "dangling").symlink_to("no-such-file")
-    assert refused(chart) == "the link dangling leads to nothing"
+    assert refused(chart) == "the link dangling is broken"
     (chart / "dangling").unlink()
     os.mkfifo(chart / "templates" / "pipe")
     assert refused(chart) == "templates/pipe is neither a file nor a folder"
     (chart / "templates" / "pipe").unlink()
     (chart / "Chart.yaml").unlink()
-    assert refused(chart) == "the folder holds no chart: Chart.yaml is missing"
+    assert refused(chart) == "the folder contains no chart: Chart.yaml is missing"
 
 
-def test_a_file_that_vanishes_meanwhile_is_tried_again(chart: Path) -> None:
+def test_a_file_deleted_meanwhile_is_a_transient_error(chart: Path) -> None:
     roots = ChartRoots([chart.parent])
     entries = list_folder(chart, roots, origin="web")
     (chart / "values.yaml").unlink()
@@ -131,7 +131,7 @@ def test_a_file_that_vanishes_meanwhile_is_tried_again(chart: Path) -> None:
     assert caught.value.transient
 
 
-def test_folders_nested_without_end_are_refused_in_words(chart: Path) -> None:
+def test_folders_nested_too_deep_are_refused(chart: Path) -> None:
     """As deep as a path may be long."""
     below = os.open(chart, os.O_DIRECTORY)
     for _ in range(1000):

@@ -65,12 +65,12 @@ EARLY = [
 
 
 @pytest.mark.parametrize("text", LATE)
-def test_what_may_make_a_late_hook_is_found(text: str) -> None:
+def test_late_hooks_are_found(text: str) -> None:
     assert text_has_late_hooks(text.encode())
 
 
 @pytest.mark.parametrize("text", EARLY)
-def test_what_makes_none_is_told_apart(text: str) -> None:
+def test_other_hooks_are_not_late(text: str) -> None:
     assert not text_has_late_hooks(text.encode())
 
 
@@ -85,11 +85,11 @@ def packed(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_text_for_people_makes_no_hook() -> None:
+def test_a_readme_makes_no_hook() -> None:
     assert not file_has("README.md", LATE[0].encode(), text_has_late_hooks)
 
 
-def test_a_packaged_subchart_is_looked_into() -> None:
+def test_a_packaged_subchart_is_searched() -> None:
     quiet, loud = packed({"sub/templates/a.yaml": b"kind: A\n"}), packed({"sub/templates/a.yaml": LATE[0].encode()})
     assert not archive_has(
         packed({"web/Chart.yaml": b"name: web\n", "web/charts/sub-1.0.tgz": quiet}), text_has_late_hooks
@@ -98,7 +98,7 @@ def test_a_packaged_subchart_is_looked_into() -> None:
     assert file_has("charts/sub-1.0.tgz", loud, text_has_late_hooks)
 
 
-def test_what_cannot_be_read_or_is_nested_too_deeply_may_have_one() -> None:
+def test_an_unreadable_archive_counts_as_having_late_hooks() -> None:
     nested = packed({"a.yaml": b""})
     for _ in range(3):
         nested = packed({"charts/a.tgz": nested})
@@ -107,8 +107,8 @@ def test_what_cannot_be_read_or_is_nested_too_deeply_may_have_one() -> None:
     assert archive_has(packed({"a.yaml": b"kind: A\n" * 1000})[:-40], text_has_late_hooks)
 
 
-def test_what_unpacks_to_more_than_is_looked_at_may_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where what was looked at is a whole archive by itself: tar has an end at each of its blocks."""
+def test_a_huge_archive_counts_as_having_late_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the unpacked part is a complete archive: tar may end at each of its blocks."""
     archive = packed({"a.yaml": b"a" * 512, "b.yaml": LATE[0].encode()})
     monkeypatch.setattr(late_hooks, "_UNPACKED_BYTES", 1024)
     assert archive_has(archive, text_has_late_hooks)
@@ -124,7 +124,7 @@ def test_the_charts_of_the_tests(chart: str, *, late: bool) -> None:
 
 
 def test_headers_about_headers_count_as_a_late_hook() -> None:
-    """tarfile follows them by recursion; helm will say what it makes of them."""
+    """tarfile follows them by recursion; helm reports what is wrong."""
     name = tarfile.TarInfo("././@LongLink")
     name.type, name.size = tarfile.GNUTYPE_LONGNAME, 5
     header = name.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(tarfile.BLOCKSIZE, b"\0")
@@ -132,7 +132,7 @@ def test_headers_about_headers_count_as_a_late_hook() -> None:
 
 
 def sparse(size: int) -> bytes:
-    """A .tgz of some bytes that claims to have a file of so many (GNU's sparse file of one piece that is not there)."""
+    """A .tgz of a few bytes that claims to contain a huge file (a GNU sparse file with one missing piece)."""
     header = tarfile.TarInfo("web/templates/a.yaml")
     header.type = tarfile.GNUTYPE_SPARSE
     block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
@@ -143,8 +143,8 @@ def sparse(size: int) -> bytes:
     return gzip.compress(bytes(block) + b"\0" * 1024)
 
 
-def test_the_size_that_an_archive_claims_is_not_allocated() -> None:
-    """A few hundred bytes would take any amount of memory otherwise."""
+def test_a_claimed_size_is_not_allocated() -> None:
+    """Otherwise a few hundred bytes would take any amount of memory."""
     data = sparse(2**31)
     with tarfile.open(fileobj=io.BytesIO(data)) as opened:
         assert [member.size for member in opened] == [2**31], "the test's own archive"

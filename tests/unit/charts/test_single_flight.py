@@ -1,4 +1,4 @@
-"""One piece of work for all who ask at the same time, and nobody disturbs another."""
+"""One piece of work for all callers at the same time; callers do not affect each other."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from managedchart_operator.charts.single_flight import SingleFlight
 
 
 class Work:
-    """Counts how often it runs; ends when told, and tells when it was cancelled."""
+    """Counts how often it runs; ends on request, and records whether it was cancelled."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -35,7 +35,7 @@ async def started(flights: SingleFlight[str, int], work: Work, count: int) -> li
     return tasks
 
 
-async def test_all_who_ask_meanwhile_share_one_run() -> None:
+async def test_callers_at_the_same_time_share_one_run() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     tasks = await started(flights, work, 5)
@@ -54,7 +54,7 @@ async def test_keys_do_not_wait_for_each_other() -> None:
     assert await task == 1
 
 
-async def test_a_cancelled_caller_leaves_the_others_undisturbed() -> None:
+async def test_cancelling_one_caller_does_not_affect_the_others() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     first, second, third = await started(flights, work, 3)
@@ -66,7 +66,7 @@ async def test_a_cancelled_caller_leaves_the_others_undisturbed() -> None:
     assert work.cancelled == 0
 
 
-async def test_the_work_has_ended_when_the_last_caller_is_cancelled() -> None:
+async def test_cancelling_the_last_caller_ends_the_work() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     tasks = await started(flights, work, 2)

@@ -1,4 +1,4 @@
-"""The chart store: what it identifies, what it hands out, and how often it asks a repository."""
+"""The chart store: how it identifies and returns charts, and how often it asks a repository."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ def package(folder: Path, target: Path) -> Path:
 
 
 class Repository:
-    """Stands in for `helm pull`: serves one chart, counts, and can be held up or fail."""
+    """Replaces `helm pull`: serves one chart, counts, and can block or fail."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -99,19 +99,19 @@ async def refused(store: ChartStore, source: ChartSource) -> ChartError:
 # -- path
 
 
-async def test_a_folder_is_handed_out_as_a_copy_that_does_not_change(store: ChartStore, chart: Path) -> None:
+async def test_a_folder_is_copied_for_helm(store: ChartStore, chart: Path) -> None:
     """helm reads it later, perhaps while git-sync replaces the folder."""
     found = await store.fetch(by_path(chart))
     assert (found.name, found.version, found.app_version) == ("web", "1.2.3", "4.5")
     before = (found.path / "values.yaml").read_text()
     (chart / "values.yaml").write_text("replicas: 7\n")
     assert (found.path / "values.yaml").read_text() == before
-    anew = await store.fetch(by_path(chart))
-    assert anew.digest != found.digest
-    assert (anew.path / "values.yaml").read_text() == "replicas: 7\n"
+    changed = await store.fetch(by_path(chart))
+    assert changed.digest != found.digest
+    assert (changed.path / "values.yaml").read_text() == "replicas: 7\n"
 
 
-async def test_the_fingerprint_of_a_path_or_of_contents_is_the_chart_s_digest(
+async def test_fingerprints_of_local_charts_are_their_digests(
     store: ChartStore, chart: Path, repository: Repository
 ) -> None:
     archive = package(chart, chart.parent / "web.tgz")
@@ -135,8 +135,8 @@ async def test_an_unchanged_folder_is_not_read_again(
     assert await store.fingerprint(by_path(chart)) == first
 
 
-async def test_a_change_within_the_clock_s_tick_is_seen(store: ChartStore, chart: Path) -> None:
-    """Same size, same inode, perhaps the same time stamp: what has just changed is read again."""
+async def test_a_change_within_a_clock_tick_is_noticed(store: ChartStore, chart: Path) -> None:
+    """Same size, same inode, perhaps the same time stamp: a file that has just changed is read again."""
     digests = set()
     for number in range(10):
         (chart / "values.yaml").write_text(f"replicas: {number}\n")
@@ -150,11 +150,11 @@ async def test_a_missing_path_may_appear_later(store: ChartStore, chart: Path) -
     assert (error.reason, error.transient) == (Reason.CHART_NOT_FOUND, True)
 
 
-async def test_what_lies_there_and_is_no_chart_is_told(store: ChartStore, chart: Path) -> None:
+async def test_a_path_without_a_valid_chart_is_refused(store: ChartStore, chart: Path) -> None:
     error = await refused(store, by_path(chart / "values.yaml"))
     assert error.message.endswith("values.yaml: it is not a packaged chart (a .tgz as helm package makes it)")
     error = await refused(store, by_path(chart / "templates"))
-    assert error.message.endswith("templates: the folder holds no chart: Chart.yaml is missing")
+    assert error.message.endswith("templates: the folder contains no chart: Chart.yaml is missing")
     assert (error.reason, error.transient) == (Reason.CHART_INVALID, False)
     os.mkfifo(chart / "pipe")
     assert (await refused(store, by_path(chart / "pipe"))).reason is Reason.CHART_INVALID
@@ -170,7 +170,7 @@ async def test_contents_may_be_wrapped_and_must_be_a_chart(store: ChartStore, re
     cut_off = ChartSource(contents=base64.b64encode(repository.archive.read_bytes()[:300]).decode())
     assert (await refused(store, cut_off)).message == "spec.chart.contents: the archive is damaged or cut off"
     not_base64 = ChartSource.model_construct(contents="H4sIA")
-    assert (await refused(store, not_base64)).message == "spec.chart.contents is not base64"
+    assert (await refused(store, not_base64)).message == "spec.chart.contents is not valid base64"
 
 
 # -- repository and registry
@@ -190,7 +190,7 @@ async def test_an_exact_version_is_pulled_again_on_request(store: ChartStore, re
 
 
 @pytest.mark.parametrize("version", ["1.x", "^1.2", "1.2", None])
-async def test_a_constraint_is_taken_for_granted_for_a_while(
+async def test_a_constraint_is_resolved_again_after_a_while(
     store: ChartStore, repository: Repository, version: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = ChartSource(oci="oci://registry.example/web", version=version)
@@ -203,7 +203,7 @@ async def test_a_constraint_is_taken_for_granted_for_a_while(
     assert repository.pulls == 2
 
 
-async def test_many_who_want_a_chart_cause_one_pull(store: ChartStore, repository: Repository) -> None:
+async def test_many_requests_for_a_chart_cause_one_pull(store: ChartStore, repository: Repository) -> None:
     repository.open.clear()
     tasks = [asyncio.create_task(store.fetch(EXACT)) for _ in range(20)]
     await asyncio.sleep(0.05)
@@ -234,20 +234,20 @@ async def test_a_failed_pull_is_not_remembered(store: ChartStore, repository: Re
     assert (await store.fetch(EXACT)).name == "web"
 
 
-async def test_what_a_repository_serves_must_be_a_chart(store: ChartStore, repository: Repository) -> None:
+async def test_a_pulled_file_must_be_a_chart(store: ChartStore, repository: Repository) -> None:
     repository.archive.write_bytes(b"<html>please log in</html>")
     with pytest.raises(ChartError, match=r"chart web of https://charts.example 1.2.3: it is not a packaged chart"):
         await store.fetch(EXACT)
 
 
-async def test_a_vanished_file_is_pulled_again(store: ChartStore, repository: Repository) -> None:
+async def test_a_chart_deleted_from_the_cache_is_pulled_again(store: ChartStore, repository: Repository) -> None:
     found = await store.fetch(EXACT)
     found.path.unlink()
     assert (await store.fetch(EXACT)).path.is_file()
     assert repository.pulls == 2
 
 
-async def test_the_fingerprint_of_a_reference_asks_nobody(store: ChartStore, repository: Repository) -> None:
+async def test_the_fingerprint_of_a_reference_needs_no_network(store: ChartStore, repository: Repository) -> None:
     sources = [
         EXACT,
         CONSTRAINT,
@@ -263,7 +263,7 @@ async def test_the_fingerprint_of_a_reference_asks_nobody(store: ChartStore, rep
 # -- the cache
 
 
-async def test_the_cache_keeps_what_was_used_last(
+async def test_the_cache_keeps_the_most_recently_used(
     make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "IN_USE_SECONDS", 0)
@@ -291,8 +291,8 @@ async def test_the_cache_is_bounded_in_bytes(
     assert not first.path.exists()
 
 
-async def test_a_chart_handed_out_a_moment_ago_stays(make_store: Callable[..., ChartStore], chart: Path) -> None:
-    """Its helm may still wait for a slot."""
+async def test_a_recently_fetched_chart_is_not_evicted(make_store: Callable[..., ChartStore], chart: Path) -> None:
+    """Its helm process may still wait for a slot."""
     store = make_store(max_charts=1)
     first = await store.fetch(by_path(chart))
     (chart / "values.yaml").write_text("replicas: 2\n")
@@ -301,7 +301,7 @@ async def test_a_chart_handed_out_a_moment_ago_stays(make_store: Callable[..., C
     assert second.path.exists()
 
 
-async def test_what_a_crashed_process_left_is_never_used(
+async def test_files_of_a_crashed_process_are_not_used(
     make_store: Callable[..., ChartStore], chart: Path, tmp_path: Path
 ) -> None:
     half = (await make_store().fetch(by_path(chart))).path
@@ -314,10 +314,10 @@ async def test_what_a_crashed_process_left_is_never_used(
     assert {path.name for path in half.parent.iterdir()} == {half.name, "not-ours"}
 
 
-async def test_a_cache_that_cannot_be_written_is_told_in_words(
+async def test_an_unwritable_cache_is_a_chart_error(
     make_store: Callable[..., ChartStore], chart: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").write_text("a file, no folder")
-    with pytest.raises(ChartError, match="the operator's chart cache cannot be written: Not a directory") as caught:
+    with pytest.raises(ChartError, match="Cannot write the operator's chart cache: Not a directory") as caught:
         await make_store().fetch(by_path(chart))
     assert caught.value.transient

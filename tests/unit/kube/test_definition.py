@@ -20,7 +20,7 @@ CREATED = "2026-01-01T12:00:00Z"
 
 
 @pytest.mark.parametrize("deleting", [False, True])
-async def test_the_crd_is_read_by_its_metadata(client: KubeClient, api: FakeApiServer, deleting: bool) -> None:
+async def test_only_the_metadata_of_the_crd_is_read(client: KubeClient, api: FakeApiServer, deleting: bool) -> None:
     meta = {"creationTimestamp": CREATED, **({"deletionTimestamp": CREATED} if deleting else {})}
     api.answers[CRD] = (200, {"metadata": meta})
     assert await Definition(client).state() == DefinitionState(CREATED, deleting=deleting)
@@ -39,14 +39,14 @@ async def test_a_missing_permission_is_named_with_its_consequence(client: KubeCl
         await Definition(client).state()
     error = raised.value
     assert (error.reason, error.transient) == (Reason.FORBIDDEN, True)
-    assert error.message.startswith("The operator is not allowed to get the CRD managedcharts.managedchart.dev")
-    assert "leaves the release as it is" in error.message
+    assert error.message.startswith("The operator may not get the CRD managedcharts.managedchart.dev")
+    assert "leaves the release unchanged" in error.message
     assert sentence in error.message
     assert error.hint is not None
     assert "kubectl apply -f deploy/rbac.yaml" in error.hint
 
 
-async def test_another_error_stays_what_it_is(client: KubeClient, api: FakeApiServer) -> None:
+async def test_another_error_is_not_changed(client: KubeClient, api: FakeApiServer) -> None:
     api.answers[CRD] = (503, refusal("no healthy upstream", 503))
     with pytest.raises(KubeError) as raised:
         await Definition(client).state()
@@ -91,7 +91,7 @@ async def test_a_newer_crd_fits(client: KubeClient, api: FakeApiServer) -> None:
 async def test_an_older_crd_is_refused_naming_the_field(
     client: KubeClient, api: FakeApiServer, marked: str | None
 ) -> None:
-    """Also where the annotation claims otherwise: somebody who edits a schema leaves it as it is."""
+    """Even if the annotation matches: somebody who edits a schema does not change it."""
     crd = definition()
     if marked:
         crd["metadata"]["annotations"][SCHEMA_DIGEST] = marked
@@ -115,8 +115,8 @@ async def test_a_crd_without_a_schema_is_refused(
         await Definition(client).check_schema()
 
 
-async def test_a_crd_that_is_being_deleted_is_not_compared(client: KubeClient, api: FakeApiServer) -> None:
-    """Its ManagedCharts could never be deleted, if the operator did not start."""
+async def test_a_crd_being_deleted_is_not_compared(client: KubeClient, api: FakeApiServer) -> None:
+    """If the operator did not start, its ManagedCharts could never be deleted."""
     crd = definition()
     crd["metadata"]["deletionTimestamp"] = CREATED
     del status_fields(crd)["phase"]
@@ -157,7 +157,7 @@ async def test_a_crd_that_cannot_be_read_ends_the_start(
         ("system:node:serviceaccount", None),
     ],
 )
-async def test_the_own_namespace_is_that_of_the_service_account(
+async def test_the_namespace_is_that_of_the_service_account(
     client: KubeClient, api: FakeApiServer, user: str, namespace: str | None
 ) -> None:
     api.answers[WHO] = (201, {"status": {"userInfo": {"username": user}}})
@@ -165,16 +165,16 @@ async def test_the_own_namespace_is_that_of_the_service_account(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_an_identity_that_may_not_be_asked_for_is_logged(
+async def test_an_identity_that_cannot_be_read_is_logged(
     client: KubeClient, api: FakeApiServer, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.answers[WHO] = (status, refusal('is forbidden: User "nobody" cannot create resource', status))
     with caplog.at_level(logging.WARNING):
         assert await own_namespace(client) is None
-    assert "in which namespace the operator runs" in caplog.text
+    assert "in which namespace it runs" in caplog.text
 
 
-async def test_an_api_server_that_fails_is_not_taken_for_another_user(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_failing_api_server_is_a_start_error(client: KubeClient, api: FakeApiServer) -> None:
     api.answers[WHO] = (500, refusal("etcdserver: request timed out", 500))
     with pytest.raises(StartupError, match="the operator's own identity"):
         await own_namespace(client)

@@ -69,14 +69,16 @@ async def test_a_rendered_object_is_located(rendered: dict[str, Any], found: Obj
     ],
     ids=["kind not served", "apiVersion not served", "no name"],
 )
-async def test_the_error_says_why_it_cannot_be_located(rendered: dict[str, Any], reason: Reason, message: str) -> None:
+async def test_the_error_says_why_an_object_cannot_be_located(
+    rendered: dict[str, Any], reason: Reason, message: str
+) -> None:
     with pytest.raises(KubeError) as raised:
         await locate(rendered)
     assert (raised.value.reason, raised.value.message) == (reason, message)
 
 
-async def test_stored_objects_are_where_the_cluster_serves_them_now() -> None:
-    """Not under a version that is no longer served; kinds that are not served, and objects without a name, are left out."""
+async def test_stored_objects_are_located_under_served_versions() -> None:
+    """Kinds that are not served at all, and objects without a name, are left out."""
     rendered = [
         item(version, kind, name=name)
         for version, kind in (("v1", "ConfigMap"), ("x/v1", "Gadget"), ("x/v1", "Widget"))
@@ -101,7 +103,7 @@ async def test_a_failed_look_up_is_an_error_only_if_strict() -> None:
 
 
 def test_the_manifest_alone_names_an_object() -> None:
-    """As if its kind were namespaced; nothing that a manifest lacks raises."""
+    """As if its kind were namespaced; a missing part of a manifest raises nothing."""
     assert reference(item("x/v2", "Gadget"), "apps") == ObjectRef("x/v2", "Gadget", "a", "apps")
     assert reference({}, "apps") == ObjectRef("", "", "", "apps")
 

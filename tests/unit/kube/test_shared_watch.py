@@ -1,4 +1,4 @@
-"""One watch for all who want to know: opened for the first, closed after the last."""
+"""One watch for all users: opened for the first, closed after the last."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ async def test_users_at_the_same_time_share_one_watch(lingering: Watched) -> Non
     assert sorted(lingering.opened) == ["a", "b"]
 
 
-async def test_users_one_after_another_share_a_watch_that_lingers(lingering: Watched) -> None:
+async def test_consecutive_users_share_a_lingering_watch(lingering: Watched) -> None:
     async with lingering.use("a") as first:
         await asyncio.sleep(0)
     async with lingering.use("a") as second:
@@ -62,7 +62,7 @@ async def test_users_one_after_another_share_a_watch_that_lingers(lingering: Wat
     assert lingering.open == set()
 
 
-async def test_a_watch_in_use_outlives_the_linger_of_its_first_user(lingering: Watched) -> None:
+async def test_a_watch_in_use_is_not_closed(lingering: Watched) -> None:
     async with lingering.use("a"):
         await asyncio.sleep(0)
     async with lingering.use("a"):
@@ -71,8 +71,8 @@ async def test_a_watch_in_use_outlives_the_linger_of_its_first_user(lingering: W
         assert lingering.open == {"a"}
 
 
-async def test_each_use_lets_a_watch_linger_anew() -> None:
-    """What was used a moment ago was closed when its first user had gone for long enough."""
+async def test_each_use_restarts_the_linger_time() -> None:
+    """It used to be closed when its first user had left for long enough."""
     watched = Watched(linger=60)
     async with watched.use("a"):
         pass
@@ -85,8 +85,8 @@ async def test_each_use_lets_a_watch_linger_anew() -> None:
     assert watched.opened == ["a"]
 
 
-async def test_a_watch_that_has_broken_is_opened_anew_for_the_next_user() -> None:
-    """Else the users of a busy namespace would hand on for ever what shows nothing any more."""
+async def test_a_broken_watch_gets_no_new_users() -> None:
+    """Otherwise the users of a busy namespace would pass on a view that shows no more changes."""
     works = False
 
     async def follow() -> None:
@@ -106,7 +106,7 @@ async def test_a_watch_that_has_broken_is_opened_anew_for_the_next_user() -> Non
     await views.close()
 
 
-async def test_what_lingers_is_closed_at_the_end() -> None:
+async def test_close_closes_lingering_watches() -> None:
     watched = Watched(linger=60)
     async with watched.use("a"):
         await asyncio.sleep(0)
@@ -114,11 +114,11 @@ async def test_what_lingers_is_closed_at_the_end() -> None:
     assert watched.open == set()
 
 
-async def test_who_waits_for_a_change_is_woken_by_it() -> None:
+async def test_a_change_wakes_those_who_wait() -> None:
     view = View()
     waiting = asyncio.create_task(view.wait_for_change(0))
     await asyncio.sleep(0)
     assert not waiting.done()
-    view.tell()
+    view.notify()
     assert await waiting == 1
     assert await view.wait_for_change(0) == 1, "what has changed already is not waited for"

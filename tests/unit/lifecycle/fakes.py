@@ -1,4 +1,4 @@
-"""Stands in for everything that a lifecycle works with, and takes down what was asked of it.
+"""Replaces everything that a lifecycle works with, and records the calls.
 
 Boundary: behaves as the Protocols of `lifecycle.context` promise and knows no more; the real ones are tested in tests/e2e.
 """
@@ -20,7 +20,7 @@ EVENT = FailureEvent(type="Warning", reason="BackOff", object="Pod web", message
 
 @dataclass
 class FakeRelease:
-    """A release in memory; `calls` tells what was done with it, `raises` what shall fail, by method."""
+    """A release in memory; `calls` has what was done with it, `raises` the errors by method."""
 
     calls: list[str] = field(default_factory=list)
     raises: dict[str, Exception] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class FakeRelease:
 
 @dataclass
 class FakeCluster:
-    """Objects in memory; `refuses` has the error of a tried apply, by object."""
+    """Objects in memory; `refuses` has the error of a dry-run apply, by object."""
 
     locate, resolve = Objects.locate, Objects.resolve
 
@@ -124,7 +124,7 @@ class FakeCluster:
 
 @dataclass
 class FakeRecorder:
-    """Takes down phases as `Exec+` (begun), `Exec.` (well ended), `Exec!` (failed)."""
+    """Records phases as `Exec+` (started), `Exec.` (succeeded), `Exec!` (failed)."""
 
     phases: list[str] = field(default_factory=list)
     errors: dict[Phase, OperatorError] = field(default_factory=dict)
@@ -164,7 +164,7 @@ def bench(
     operation: Operation = Operation.UPGRADE,
     **spec: Any,
 ) -> Bench:
-    """Put a context together; `spec` are fields of the spec by their Python names."""
+    """Build a context; `spec` are fields of the spec by their Python names."""
     release, cluster, recorder = release or FakeRelease(), cluster or FakeCluster(), FakeRecorder()
     context = PhaseContext(
         spec=ManagedChartSpec(chart=ChartSource(path="/charts/web"), action=action, **spec),

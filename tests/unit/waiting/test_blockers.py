@@ -1,4 +1,4 @@
-"""What blocks an uninstall is named, with the command that helps."""
+"""Objects that block an uninstall are named, with a command that helps."""
 
 from typing import Any, cast
 
@@ -70,6 +70,6 @@ def test_a_finalizer_is_named_and_how_to_remove_it() -> None:
         (ObjectRef("rbac.authorization.k8s.io/v1", "ClusterRole", "a;b"), "kubectl describe ClusterRole 'a;b'"),
     ],
 )
-def test_without_a_finalizer_the_hint_is_to_look(ref: ObjectRef, command: str) -> None:
+def test_without_a_finalizer_the_hint_is_to_describe(ref: ObjectRef, command: str) -> None:
     """The command can be pasted, whatever the name is."""
     assert blocked([Blocker(ref, ())]).hint == f"See why it is not deleted yet: {command}"

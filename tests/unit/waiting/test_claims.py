@@ -1,4 +1,4 @@
-"""Which claims of a release a pod of it mounts as soon as it is applied."""
+"""Which claims the pods of a release mount as soon as it is applied."""
 
 from typing import Any
 
@@ -48,14 +48,14 @@ def workload(api_version: str, kind: str, **spec: Any) -> dict[str, Any]:
     ],
 )
 def test_only_pods_that_run_at_once_are_consumers(rendered: dict[str, Any], *, mounts: bool) -> None:
-    assert Consumers.of([rendered], namespace="apps").have(claim()) is mounts
+    assert Consumers.of([rendered], namespace="apps").mounts(claim()) is mounts
 
 
 def test_a_pod_mounts_the_claims_of_its_own_namespace() -> None:
     other = {**workload(APPS, "Deployment"), "metadata": {"name": "web", "namespace": "other"}}
     consumers = Consumers.of([other], namespace="apps")
-    assert consumers.have(claim(namespace="other"))
-    assert not consumers.have(claim())
+    assert consumers.mounts(claim(namespace="other"))
+    assert not consumers.mounts(claim())
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def test_a_pod_mounts_the_claims_of_its_own_namespace() -> None:
     [("data-web-0", True), ("data-web-1", True), ("data-web-2", False), ("data-web", False), ("data-web-x", False)],
 )
 def test_a_stateful_set_mounts_the_claims_it_creates(name: str, *, mounts: bool) -> None:
-    """A chart may render one of them itself, from a volume that is there already."""
+    """A chart may render one of them itself, for an existing volume."""
     templates = [{"metadata": {"name": "data"}}]
     rendered = item(APPS, "StatefulSet", replicas=2, volumeClaimTemplates=templates)
-    assert Consumers.of([rendered], namespace="apps").have(claim(name)) is mounts
+    assert Consumers.of([rendered], namespace="apps").mounts(claim(name)) is mounts
 
 
-def test_a_stateful_set_of_any_size_costs_nothing() -> None:
+def test_a_huge_stateful_set_costs_no_memory() -> None:
     templates = [{"metadata": {"name": "data"}}]
     rendered = item(APPS, "StatefulSet", replicas=10**9, ordinals={"start": 7}, volumeClaimTemplates=templates)
     consumers = Consumers.of([rendered], namespace="apps")
-    assert consumers.have(claim("data-web-7"))
-    assert not consumers.have(claim("data-web-6"))
+    assert consumers.mounts(claim("data-web-7"))
+    assert not consumers.mounts(claim("data-web-6"))
 
 
 class FakeObjects:

@@ -11,7 +11,7 @@ from managedchart_operator.waiting.dependents import have_dependents
 
 
 class Objects:
-    """A cluster with one workload in the namespace apps; counts the looks at it."""
+    """A cluster with one workload in the namespace apps; counts the reads of it."""
 
     def __init__(self, status: dict[str, Any] | None = None, *, generation: int = 1, error: bool = False) -> None:
         self.status, self.generation, self.error, self.looks = status, generation, error, 0
@@ -57,7 +57,7 @@ async def test_a_workload_with_pods_has_dependents(kind: str, status: dict[str, 
     ["batch/v1/Job", "batch/v1/CronJob", "v1/Pod", "example.com/v1/Database", "apps/v2/Deployment", "v1/Namespace"],
 )
 async def test_unknown_kinds_have_dependents(kind: str) -> None:
-    """Its pods, even those that have ended, or what a controller made of it would be left for a while."""
+    """Their pods, even those that have ended, or what a controller made of them would be left for a while."""
     assert await found(Objects(), kind)
 
 

@@ -1,4 +1,4 @@
-"""Ready, as helm's own wait sees it: kstatus over each kind that it knows, and over those that it does not."""
+"""Readiness as in helm's own wait: kstatus for each kind that it knows, and for any other."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.waiting.kstatus import State, came_of, needs_waiting, readiness
+from managedchart_operator.waiting.kstatus import State, job_result, needs_waiting, readiness
 
 CURRENT, WAITING, FAILED = State.CURRENT, State.IN_PROGRESS, State.FAILED
 APPS, CRD = "apps/v1", "apiextensions.k8s.io/v1"
@@ -195,36 +195,36 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[1]}-{row[4]}")
-def test_each_kind_is_judged_by_its_status(row: tuple[str, str, dict[str, Any], dict[str, Any], State, str]) -> None:
+def test_each_kind_has_its_rule(row: tuple[str, str, dict[str, Any], dict[str, Any], State, str]) -> None:
     api_version, kind, spec, status, state, message = row
     body = {"metadata": {"name": "a", "generation": 1}, "spec": spec, "status": status}
     found = readiness(body, api_version=api_version, kind=kind)
     assert (found.state, message in found.message) == (state, True), found
 
 
-def test_a_status_of_an_older_generation_says_nothing() -> None:
-    """Right after an upgrade a Deployment still has the status of what it was before."""
+def test_a_status_of_an_older_generation_is_ignored() -> None:
+    """Right after an upgrade a Deployment still has the status of the old generation."""
     status = counts(observedGeneration=1, conditions=[AVAILABLE, ROLLED_OUT])
     body = {"metadata": {"generation": 2}, "spec": DEADLINE, "status": status}
     assert readiness(body, api_version=APPS, kind="Deployment").state is WAITING
 
 
-def test_what_is_being_deleted_is_not_ready() -> None:
+def test_an_object_being_deleted_is_not_ready() -> None:
     body = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
     assert readiness(body, api_version="v1", kind="Service").state is State.TERMINATING
 
 
 @pytest.mark.parametrize(("verdict", "state"), [("Complete", CURRENT), ("Failed", FAILED)])
 def test_a_finished_job_stays_finished_while_deleted(verdict: str, state: State) -> None:
-    """By its TTL it is deleted in the foreground: for a moment it is over and terminating."""
+    """Its TTL deletes it in the foreground: for a moment it is both finished and terminating."""
     meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "generation": 2}
     body = {"metadata": meta, "status": {"conditions": [condition(verdict, "True")], "observedGeneration": 1}}
     assert readiness(body, api_version="batch/v1", kind="Job").state is state
-    ended = came_of(body, api_version="batch/v1", kind="Job")
+    ended = job_result(body, api_version="batch/v1", kind="Job")
     assert ended is not None
     assert ended.state is state
-    assert came_of({"status": {}}, api_version="batch/v1", kind="Job") is None
-    assert came_of(body, api_version="example.com/v1", kind="Job") is None
+    assert job_result({"status": {}}, api_version="batch/v1", kind="Job") is None
+    assert job_result(body, api_version="example.com/v1", kind="Job") is None
 
 
 @given(
@@ -256,7 +256,7 @@ def test_a_finished_job_stays_finished_while_deleted(verdict: str, state: State)
         | st.text(max_size=2),
     ),
 )
-def test_a_status_of_any_form_is_judged(kind: tuple[str, str], parts: dict[str, Any]) -> None:
+def test_a_status_of_any_form_is_read(kind: tuple[str, str], parts: dict[str, Any]) -> None:
     """Any controller may write it, and it must not end the operator."""
     readiness(parts, api_version=kind[0], kind=kind[1])
 

@@ -27,7 +27,7 @@ KINDS = {"resources": [{"name": "deployments", "kind": "Deployment", "namespaced
 
 
 def deployment(version: int, *, ready: bool, name: str = "web") -> dict[str, Any]:
-    """A Deployment of one pod as the API server has it."""
+    """A Deployment of one pod as the API server returns it."""
     names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
     conditions = [{"type": "Available", "status": "True"}]
     return {
@@ -38,12 +38,12 @@ def deployment(version: int, *, ready: bool, name: str = "web") -> dict[str, Any
 
 
 class Deployments:
-    """The collection: streams what `tell` is given; lists what it was given where a watch has expired."""
+    """The collection: streams what `tell` is given; lists that if a watch has expired."""
 
     def __init__(self, api: FakeApiServer, *listed: dict[str, Any], expired: int = 0) -> None:
         self.watches = 0
         self.expired = expired
-        """Up to which resourceVersion the API server has forgotten what has changed."""
+        """The resourceVersion up to which the API server no longer remembers changes."""
         self.watched = asyncio.Event()
         self._listed = listed
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -105,7 +105,7 @@ async def test_an_unready_object_is_watched_without_a_list(api: FakeApiServer, w
 
 
 async def test_an_expired_watch_lists_the_collection(api: FakeApiServer, waits: ReadyWaits) -> None:
-    """A Deployment that is not ready and that helm has not changed may be as it is for hours."""
+    """A Deployment that is not ready and that helm has not changed may stay unchanged for hours."""
     Deployments(api, deployment(6, ready=True), expired=5)
     api.answers["GET", f"{PATH}/web"] = (200, deployment(5, ready=False))
     assert await waits.of([WEB], namespace="apps").within(5) is None
@@ -171,7 +171,7 @@ async def test_a_kind_that_is_never_served_times_out(
 
 
 def test_both_waits_end_with_the_same_error() -> None:
-    """The facts of the one are what the text of the other says."""
+    """The facts of the operator's wait match the text of helm's."""
     found = NotReady((unready("Deployment", "web", State.IN_PROGRESS, "Replicas: 0/1"),), timed_out=True)
     text = (
         "resource Deployment/apps/web not ready. status: InProgress, message: Replicas: 0/1\ncontext deadline exceeded"
@@ -313,7 +313,7 @@ def job(*, ttl: int | None = 0) -> dict[str, Any]:
 
 
 def seen_job(version: int, ended: str = "", *, deleting: bool = False) -> dict[str, Any]:
-    """A Job as the API server has it."""
+    """A Job as the API server returns it."""
     meta: dict[str, Any] = {"name": "migrate", "resourceVersion": str(version)}
     if deleting:
         meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -383,7 +383,7 @@ async def test_a_job_deleted_by_its_ttl_has_finished(api: FakeApiServer, waits: 
 
 
 async def test_a_failed_job_ends_the_wait_at_once(api: FakeApiServer, waits: ReadyWaits) -> None:
-    """Nothing makes it ready any more, and its TTL takes it away with its pods; only it is named."""
+    """Nothing makes it ready any more, and its TTL deletes it with its pods; only the Job is named."""
     cluster = Cluster(api)
     api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
     waiting = asyncio.create_task(waits.of([WEB, job()], namespace="apps").within(60))
@@ -430,7 +430,7 @@ async def test_events_show_the_result_of_a_deleted_job(
 
 
 async def test_an_event_a_moment_later_counts(api: FakeApiServer, waits: ReadyWaits) -> None:
-    """It is written aside of the Job."""
+    """It is not written together with the Job."""
     cluster = Cluster(api)
     waiting = asyncio.create_task(waits.of([job()], namespace="apps", since=NOW).within(5))
     await cluster.watched.wait()
@@ -441,8 +441,8 @@ async def test_an_event_a_moment_later_counts(api: FakeApiServer, waits: ReadyWa
 async def test_without_an_event_a_deleted_job_has_finished(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """helm has applied it, and its TTL deletes only what is over."""
-    monkeypatch.setattr(ended_jobs, "_VERDICT_SECONDS", 0.05)
+    """helm has applied it, and its TTL deletes only a finished Job."""
+    monkeypatch.setattr(ended_jobs, "_EVENT_SECONDS", 0.05)
     Cluster(api)
     assert await waits.of([job()], namespace="apps", since=NOW).within(5) is None
 
@@ -456,7 +456,7 @@ async def test_a_deleted_job_without_a_ttl_is_not_found(api: FakeApiServer, wait
 
 
 async def test_a_job_deleted_while_running_has_not_finished(api: FakeApiServer, waits: ReadyWaits) -> None:
-    """It is not its TTL that deletes it."""
+    """Its TTL does not delete a running Job."""
     cluster = Cluster(api)
     api.answers["GET", f"{JOBS}/migrate"] = (200, seen_job(5))
     waiting = asyncio.create_task(waits.of([job()], namespace="apps", since=NOW).within(0.5))

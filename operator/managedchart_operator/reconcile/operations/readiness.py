@@ -22,7 +22,7 @@ async def watched(run: ReleaseRun, work: Callable[[], Coroutine[Any, Any, None]]
     judges = run.spec.fail_fast and run.spec.wait
     grace = seconds(run.spec.fail_fast_grace) if judges else None
     try:
-        async with run.services.waits.places:
+        async with run.services.waits.concurrency:
             cause = await run.evidence.watch_over(work(), grace=grace)
         if cause is not None:
             raise HelmError(

@@ -1,4 +1,4 @@
-"""Waiting until objects are deleted: the answer is about all of them, or there is none."""
+"""Waiting until objects are deleted: the answer covers all of them."""
 
 from typing import Any, cast
 
@@ -7,8 +7,8 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.waiting import until_gone as module
-from managedchart_operator.waiting.until_gone import being_deleted, until_gone
+from managedchart_operator.waiting import until_deleted as module
+from managedchart_operator.waiting.until_deleted import being_deleted, until_deleted
 
 FORBIDDEN = KubeError("no", reason=Reason.FORBIDDEN, transient=True, status=403)
 NO_ANSWER = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
@@ -17,7 +17,7 @@ KEPT: dict[str, Any] = {"metadata": {}}
 
 
 class FakeObjects:
-    """Objects by name, each with its answers one after another; the last one stays, and an error is raised."""
+    """Objects by name, each with its answers in order; the last one repeats, and an error is raised."""
 
     def __init__(self, **answers: list[Any]) -> None:
         self.answers = answers
@@ -36,8 +36,8 @@ def refs(*names: str) -> list[ObjectRef]:
     return [ObjectRef("v1", "ConfigMap", name, "apps") for name in names]
 
 
-async def gone(objects: FakeObjects, *names: str, seconds: float = 5) -> bool:
-    return await until_gone(cast("Any", objects), refs(*names), seconds)
+async def deleted(objects: FakeObjects, *names: str, seconds: float = 5) -> bool:
+    return await until_deleted(cast("Any", objects), refs(*names), seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -48,31 +48,31 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_deleted_and_kept_objects_end_the_wait() -> None:
     """A kept one is not being deleted: somebody has created it again."""
     objects = FakeObjects(kept=[KEPT], slow=[DELETING, DELETING, None])
-    assert await gone(objects, "kept", "slow", "missing")
+    assert await deleted(objects, "kept", "slow", "missing")
     assert objects.asked == ["kept", "slow", "missing", "slow", "slow"], "only what is left is read again"
 
 
 async def test_no_objects_cost_no_request() -> None:
     objects = FakeObjects()
-    assert await gone(objects)
+    assert await deleted(objects)
     assert objects.asked == []
 
 
-async def test_an_object_that_stays_is_not_gone_in_time() -> None:
-    assert not await gone(FakeObjects(stuck=[DELETING]), "stuck", seconds=0.05)
+async def test_an_object_that_stays_times_out() -> None:
+    assert not await deleted(FakeObjects(stuck=[DELETING]), "stuck", seconds=0.05)
 
 
 async def test_a_silent_api_server_is_asked_again() -> None:
-    assert await gone(FakeObjects(a=[NO_ANSWER, DELETING, None]), "a")
+    assert await deleted(FakeObjects(a=[NO_ANSWER, DELETING, None]), "a")
 
 
 async def test_a_silent_api_server_proves_nothing() -> None:
-    assert not await gone(FakeObjects(a=[NO_ANSWER]), "a", seconds=0.05)
+    assert not await deleted(FakeObjects(a=[NO_ANSWER]), "a", seconds=0.05)
 
 
 async def test_an_object_that_cannot_be_read_ends_the_wait() -> None:
     with pytest.raises(KubeError) as raised:
-        await gone(FakeObjects(a=[DELETING, FORBIDDEN]), "a")
+        await deleted(FakeObjects(a=[DELETING, FORBIDDEN]), "a")
     assert raised.value is FORBIDDEN
 
 

@@ -1,8 +1,8 @@
 """Waits until the objects of a release are deleted.
 
-An uninstall is over when none of its objects is being deleted any more; until then the release must not be forgotten. So the
-answer is about all objects, or there is none: an object that cannot be read does not count as deleted. Which objects block an
-uninstall is named by `blockers`, and whether anything depends on them is answered by `dependents`.
+An uninstall is over when none of its objects is being deleted any more; until then the release must not be forgotten. So this
+covers all objects: one that cannot be read does not count as deleted. `blockers` names the objects that block an uninstall, and
+`dependents` finds out whether objects have dependents.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from managedchart_operator.reasons import Reason
 LOOK_SECONDS = 0.3
 
 
-async def until_gone(objects: Objects, refs: Iterable[ObjectRef], seconds: float) -> bool:
+async def until_deleted(objects: Objects, refs: Iterable[ObjectRef], seconds: float) -> bool:
     """Wait until none of the objects is being deleted any more; False if some are after so many seconds.
 
-    An API server that does not answer is asked again. Raises KubeError for anything else that it refuses to answer.
+    Asks again if the API server does not answer. Raises KubeError if it refuses to.
     """
     left = list(refs)
     with contextlib.suppress(TimeoutError):
