@@ -146,9 +146,6 @@ class FakeTelemetry:
         """The conditions may have changed."""
         self.statuses.append(status.phase.value)
 
-    def forget(self, key: Key) -> None:
-        """Nothing here is about that."""
-
 
 def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] | None = None) -> StatusWriter:
     """A status writer of a resource over the fake API."""

@@ -79,9 +79,9 @@ class Case:
     operation: Operation | None = None
     unlock: int | None = None
     wake_at: float | None = None
-    gone: bool = False
+    deleted: bool = False
     changed_outside: bool = False
-    rollback_is_ours: bool = False
+    rollback_is_own: bool = False
     retry: bool = False
     force: bool = False
     because: str = ""
@@ -95,7 +95,7 @@ class Case:
                 NOW,
                 self.revisions,
                 self.last,
-                rollback_is_ours=self.rollback_is_ours,
+                rollback_is_own=self.rollback_is_own,
                 retry_requested=self.retry,
                 force_requested=self.force,
             ),
@@ -127,7 +127,14 @@ TABLE = [
     Case("a new resource is installed", DEPLOY, (), NEVER, RUN, INSTALL, because="does not exist"),
     Case("a spec that changed while nothing was there is installed", DEPLOY, (), OTHER_DONE, RUN, INSTALL),
     Case(
-        "what was removed by hand is installed again", DEPLOY, (), DONE, RUN, INSTALL, changed_outside=True, gone=True
+        "what was removed by hand is installed again",
+        DEPLOY,
+        (),
+        DONE,
+        RUN,
+        INSTALL,
+        changed_outside=True,
+        deleted=True,
     ),
     Case("after Destroy or Skip nothing was removed by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
     Case("a failed first install waits for its time", DEPLOY, (), FAILED_LATER, HOLD, wake_at=NOW + 40),
@@ -145,7 +152,7 @@ TABLE = [
         RUN,
         UPGRADE,
         changed_outside=True,
-        gone=True,
+        deleted=True,
         because="revision 2 is uninstalled",
     ),
     Case("what was deployed before a restart is only resumed", DEPLOY, OURS, NEVER, RUN, RESUME, because="restart"),
@@ -339,7 +346,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        rollback_is_ours=True,
+        rollback_is_own=True,
     ),
     Case(
         "a rollback by hand is waited for",
@@ -378,8 +385,8 @@ TABLE = [
             RUN,
             UPGRADE,
             unlock=2,
-            gone=True,
-            because="deployed over",
+            deleted=True,
+            because="was interrupted",
         )
         for whose, last in UNINSTALLS_OF_OURS.items()
     ),
@@ -390,7 +397,7 @@ TABLE = [
         ENDED,
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "an uninstall by hand right after a run that ended well is waited for",
@@ -399,7 +406,7 @@ TABLE = [
         replace(ENDED, ended_at=NOW - 10),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "an uninstall by hand beside a failed run of ours is waited for",
@@ -408,7 +415,7 @@ TABLE = [
         replace(FAILED_DUE, attempt="a", ended_at=NOW - 60),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "an uninstall by hand beside a killed upgrade of ours is waited for",
@@ -417,7 +424,7 @@ TABLE = [
         replace(KILLED_IN_EXEC, attempt="a", operation="Upgrade"),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "an uninstall before a breaking version that was killed needs no wait",
@@ -427,7 +434,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "force takes over from an uninstall by hand",
@@ -437,7 +444,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
         force=True,
     ),
     Case(
@@ -448,7 +455,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
         changed_outside=True,
     ),
     Case(
@@ -458,7 +465,7 @@ TABLE = [
         NEVER,
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     # ---- Destroy
     Case("Destroy uninstalls what is deployed", DESTROY, OURS, OTHER_DONE, RUN, Operation.UNINSTALL),
@@ -530,11 +537,11 @@ def test_each_state_has_its_plan(case: Case) -> None:
             assert case.verdict is RUN
             assert run.operation is case.operation
             assert (run.unlock.number if run.unlock else None) == case.unlock
-            assert (run.gone, run.changed_outside) == (case.gone, case.changed_outside)
+            assert (run.deleted, run.changed_outside) == (case.deleted, case.changed_outside)
             assert run.because
             assert case.because in run.because
-        case Wait(until, because, gone):
-            assert (case.verdict, until, gone) == (WAIT, case.wake_at, case.gone)
+        case Wait(until, because, deleted):
+            assert (case.verdict, until, deleted) == (WAIT, case.wake_at, case.deleted)
             assert because
         case Hold(until):
             assert (case.verdict, until) == (HOLD, case.wake_at)
@@ -561,7 +568,7 @@ def test_each_state_has_its_plan(case: Case) -> None:
         "helm has waited",
     ],
 )
-def test_a_wait_is_taken_up_where_it_is_not_proven_to_be_over(
+def test_an_unproven_wait_is_resumed(
     revisions: tuple[Revision, ...], last: LastRun, awaiting: AwaitingReadiness | None
 ) -> None:
     """And only what a killed run has just made may fail: anything else may have been good for long."""
@@ -576,7 +583,7 @@ def test_the_table_names_each_promise_once() -> None:
     assert len(promises) == len(set(promises))
 
 
-def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
+def test_a_foreign_lock_lasts_the_specs_timeout() -> None:
     """A long timeout in the spec says that this chart takes long, whoever deploys it."""
     observed = Observed(OWNERSHIP, NOW, pending("pending-upgrade", owner=None))
     slow = decide(replace(DEPLOY, timeout=900.0), observed)
@@ -636,7 +643,7 @@ states = st.builds(
     now=st.just(NOW),
     revisions=revisions,
     last=last_runs,
-    rollback_is_ours=st.booleans(),
+    rollback_is_own=st.booleans(),
     retry_requested=st.booleans(),
     force_requested=st.booleans(),
 )
@@ -650,7 +657,7 @@ wishes = st.builds(
 
 
 @given(desired=wishes, observed=states)
-def test_there_is_always_one_plan_and_a_wait_has_its_end(desired: Desired, observed: Observed) -> None:
+def test_there_is_always_a_plan(desired: Desired, observed: Observed) -> None:
     """A time, or a change of what failed."""
     match decide(desired, observed):
         case Wait(until, because):
@@ -691,28 +698,28 @@ def test_only_what_the_spec_asks_for_is_done(desired: Desired, observed: Observe
 
 
 @given(desired=wishes, observed=states)
-def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired, observed: Observed) -> None:
+def test_only_free_locks_are_broken(desired: Desired, observed: Observed) -> None:
     plan = decide(desired, observed)
     if isinstance(plan, Run) and plan.unlock is not None:
         assert plan.unlock is observed.newest
         going = plan.unlock.status == "uninstalling"
         assert plan.unlock.pending or going or observed.newest_may_fail
-        ours = observed.uninstall_is_ours(desired) if going else observed.newest_is_ours
+        ours = observed.uninstall_is_own(desired) if going else observed.newest_is_own
         ended = (plan.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
         assert ours or ended or observed.force_requested
 
 
 @given(observed=states)
-def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
+def test_in_sync_means_deployed_and_recorded(observed: Observed) -> None:
     if isinstance(decide(DEPLOY, observed), InSync):
         newest = observed.newest
         assert newest is not None
         assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.last.revision)
-        assert observed.newest_is_ours
+        assert observed.newest_is_own
         assert observed.last.succeeded
 
 
-def test_a_digest_of_an_earlier_operator_stands_for_the_same_input() -> None:
+def test_a_digest_of_an_earlier_operator_counts() -> None:
     """Else a new operator would deploy every release again, and retry what was given up."""
     desired = replace(DEPLOY, digest=Digest("2-new", lambda: "wanted"))
     assert decide(desired, Observed(OWNERSHIP, NOW, OURS, DONE)) == InSync()

@@ -107,7 +107,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.promise)
-def test_a_release_is_ours_only_with_proof(case: Case) -> None:
+def test_a_release_is_own_only_with_proof(case: Case) -> None:
     assert case.ownership.owns(case.revisions) == case.owns
     assert case.ownership.deployed(case.revisions) == case.deployed
 
@@ -123,11 +123,11 @@ def test_a_release_is_ours_only_with_proof(case: Case) -> None:
     ],
     ids=["made", "by hand", "a rollback of ours", "the number was used before", "of others"],
 )
-def test_a_revision_is_made_by_us_by_label_or_record(found: Revision, ownership: Ownership, *, made: bool) -> None:
+def test_label_or_record_proves_a_revision(found: Revision, ownership: Ownership, *, made: bool) -> None:
     assert ownership.made(found) == made
 
 
-def test_an_uninstall_ends_what_the_records_prove() -> None:
+def test_records_prove_nothing_after_an_uninstall() -> None:
     """A release that was made again under the same name, by whomever, is another one, whatever the phase says by then."""
     record = RevisionRecord(revision=1, action="Install", outcome="deployed", time="1970-01-12T13:46:40Z")
     status = ManagedChartStatus(history=[record])
