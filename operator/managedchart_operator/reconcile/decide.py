@@ -160,8 +160,8 @@ def _decide_deploy(
     if held:
         return held
     if handled:
-        became = f"became {newest.status}" if newest.number == last.revision else f"({newest.status}) was created"
-        why = f"Revision {newest.number} {became} outside the operator"
+        change = f"was marked {newest.status}" if newest.number == last.revision else f"({newest.status}) was created"
+        why = f"Revision {newest.number} {change} outside the operator"
         deleted = newest.status == UNINSTALLED
         return Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True, deleted=deleted)
     return Run(

@@ -54,9 +54,10 @@ class Removal:
         run = work.release
         lock = wait_for_lock(desired(work), await observed(work))
         kept: str | None = None
-        left = run.newest is not None and not is_to_be_removed(run)
+        own = is_to_be_removed(run)
+        left = run.newest is not None and not own
         uninstalls = spec.deletion_policy is DeletionPolicy.UNINSTALL
-        if uninstalls and is_to_be_removed(run):
+        if uninstalls and own:
             kept = await self.operator_removal.why_kept(chart)
             if kept is None and lock is not None:
                 return lock

@@ -26,7 +26,7 @@ def test_a_deleted_crd_keeps_every_release(installed: Cluster, own_ns: str, make
     assert workloads(installed, own_ns) == before
     for name in NAMES:
         assert installed.revisions(own_ns, name) == KEPT
-        [line] = [line for line in operator.log.splitlines() if f"[{own_ns}/{name}] let go" in line]
+        [line] = [line for line in operator.log.splitlines() if f"[{own_ns}/{name}] deleted without" in line]
         assert f"the CRD {CRD} is being deleted" in line
         assert f"The release {own_ns}/{name} (revision 1, deployed) stays" in line
         assert f"helm uninstall {name} --namespace {own_ns}" in line
@@ -136,7 +136,7 @@ def test_without_the_permission_to_read_the_crd_a_deletion_waits(
     installed.kubectl("apply", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
     installed.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{own_ns}/managedcharts", "web")
     assert installed.revisions(own_ns, "web") == []
-    assert "let go" not in operator.log
+    assert "deleted without an uninstall" not in operator.log
 
 
 def take_permission(cluster: Cluster) -> None:

@@ -125,10 +125,10 @@ def test_a_json_log_has_one_object_per_line(capsys: pytest.CaptureFixture[str]) 
     logger.info("Install: %s", "two\nlines")
     logger.debug("not at this level")
     (line,) = capsys.readouterr().err.splitlines()
-    told = json.loads(line)
-    assert (told["level"], told["logger"]) == ("INFO", "managedchart_operator.test")
-    assert told["message"] == "Install: two\nlines"
-    assert (told["namespace"], told["name"], told["generation"]) == ("apps", "web", 3)
+    logged = json.loads(line)
+    assert (logged["level"], logged["logger"]) == ("INFO", "managedchart_operator.test")
+    assert logged["message"] == "Install: two\nlines"
+    assert (logged["namespace"], logged["name"], logged["generation"]) == ("apps", "web", 3)
 
 
 @pytest.mark.usefixtures("own_logging")
@@ -157,10 +157,10 @@ def test_a_defect_logs_one_traceback_per_resource(capsys: pytest.CaptureFixture[
             fail(kind)
         except (KeyError, TypeError):
             logger.exception("phase %s broke", "exec")
-    told = capsys.readouterr().err
-    assert told.count("phase exec broke") == 4
-    assert told.count("Traceback") == 3
-    repeated = [line for line in told.splitlines() if "logged before" in line]
+    logged = capsys.readouterr().err
+    assert logged.count("phase exec broke") == 4
+    assert logged.count("Traceback") == 3
+    repeated = [line for line in logged.splitlines() if "logged before" in line]
     assert len(repeated) == 1
     assert "[apps/web] phase exec broke: KeyError: 'of a defect'" in repeated[0]
 

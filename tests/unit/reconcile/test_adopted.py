@@ -1,4 +1,4 @@
-"""What a failed deployment must leave, since it was there before."""
+"""What a failed deployment must leave, since it existed before."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -87,7 +87,7 @@ async def test_the_adopted_objects_of_a_release_are_named() -> None:
 
 
 async def test_an_unknown_kind_is_an_error() -> None:
-    """Else one answer that the API server owes would let an uninstall delete what was there before."""
+    """Otherwise one missing answer of the API server would let an uninstall delete what existed before."""
     held = Held(old=live("2025-01-01T00:00:00Z"))
 
     async def no_answer(_version: str, _kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""A status that an operator before `status.attempt` has written (89ad827) is read and carried over."""
+"""A status written before `status.attempt` (by 89ad827) is read and carried over."""
 
 from typing import Any
 
@@ -134,6 +134,6 @@ def test_a_current_status_is_not_changed() -> None:
 
 
 def test_an_empty_status_carries_nothing() -> None:
-    """Of a resource that an earlier operator has never looked at: its CRD wrote the default of `failures`."""
+    """Of a resource that an earlier operator never reconciled: its CRD wrote the default of `failures`."""
     status = carried({"observedGeneration": -1, "phase": "Pending", "failures": 0})
     assert not last_run_of(chart(), status).succeeded

@@ -157,7 +157,7 @@ def test_validated_is_removed_without_a_validation() -> None:
 
 
 def test_ready_is_unknown_after_the_release_was_deleted() -> None:
-    """What was Ready is not there; whether it comes back shows the end of the run."""
+    """What was Ready does not exist any more; the end of the run shows whether it does again."""
     conditions = Conditions([], generation=1, now="2026-01-01T00:00:00Z")
     conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
     conditions.working("installs it again", deleted=True)

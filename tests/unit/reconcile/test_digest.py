@@ -122,7 +122,7 @@ def test_a_digest_has_a_version_and_fits_labels() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"lifecycle": {"name": "prometheus-operator"}}], ids=["default", "changed"])
 def test_a_new_field_with_its_default_is_ignored(fields: dict[str, Any]) -> None:
-    """Neither in the spec nor in a part of it: a new operator deploys nothing by itself."""
+    """Neither in the spec nor in a part of it: a new operator deploys nothing automatically."""
     newer = NewerSpec.model_validate({"chart": CHART, **fields})
     assert digest(newer) == digest(read(**fields))
     assert digest_without_inputs(newer) == digest_without_inputs(read(**fields))

@@ -1,4 +1,4 @@
-"""Which revision a failed run has to answer for, and whether it had changed the cluster."""
+"""Which revision failed with a run, and whether the run had changed the cluster."""
 
 from dataclasses import replace
 from types import SimpleNamespace

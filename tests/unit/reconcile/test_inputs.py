@@ -159,7 +159,7 @@ async def test_the_order_of_sources_and_entries_counts(reader: Reader) -> None:
 
 
 async def test_a_changed_chart_changes_the_digest(reader: Reader) -> None:
-    """Although its version stays the same; the file's size does too, so its time must tell."""
+    """Although its version stays the same; the file's size does too, so its time must show the change."""
     before = await reader.read()
     file = reader.chart / "values.yaml"
     file.write_text("a: 2\n")

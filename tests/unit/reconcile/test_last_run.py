@@ -32,7 +32,7 @@ def test_a_run_without_end_was_interrupted() -> None:
 
 
 def test_a_stopped_remedy_is_not_an_interrupted_run() -> None:
-    """The run has failed, and waits for its time; what was begun to the release is finished meanwhile."""
+    """The run has failed, and waits for its time; its remedy is finished until then."""
     rolling_back = last_run(operation="Rollback", failures=1, outlook=Outlook.RETRY, phase="Exec")
     assert (rolling_back.interrupted, rolling_back.ended_at) == (False, None)
 

@@ -104,7 +104,7 @@ class TerminatingObjects:
 
 
 async def test_helms_claim_of_deletion_is_checked() -> None:
-    """Its wait ends well too soon when it has seen one object gone and none of the others yet: found on a busy machine."""
+    """Its wait may end before it has looked at all objects: found on a busy machine."""
     secrets = FakeSecrets()
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm, objects=TerminatingObjects(), timeout="100ms")

@@ -1,4 +1,4 @@
-"""Which ManagedCharts are let go with their release, by the state of the CRD and of the operator's namespace."""
+"""Which ManagedCharts are deleted without an uninstall, by the state of the CRD and of the operator's namespace."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -25,7 +25,7 @@ HOME = "managedchart-system"
         pytest.param(PRESENT, LATER, None, id="an ordinary deletion"),
         pytest.param(GOING, LATER, ("the CRD", "is being deleted"), id="the CRD is being deleted"),
         pytest.param(GOING, EARLIER, ("the CRD", "is being deleted"), id="deleted before the CRD"),
-        pytest.param(None, LATER, ("the CRD", "was deleted"), id="the CRD is gone"),
+        pytest.param(None, LATER, ("the CRD", "was deleted"), id="the CRD was deleted"),
         pytest.param(
             PRESENT,
             EARLIER,
@@ -84,7 +84,7 @@ def deleted(namespace: str = "apps") -> Any:
 
 
 async def test_an_unreadable_crd_allows_no_uninstall() -> None:
-    """The error is told and the deletion retried; there is no answer that could be taken for yes."""
+    """The error is reported and the deletion retried; no answer counts as permission."""
     with pytest.raises(KubeError):
         await removal(FakeDefinition(unavailable()), FakeNamespaces()).why_kept(deleted())
 

@@ -1,4 +1,4 @@
-"""Hooks that a killed helm left go with their release; nothing else does."""
+"""Hooks that a killed helm process left are deleted with their release; nothing else is."""
 
 import pytest
 import yaml

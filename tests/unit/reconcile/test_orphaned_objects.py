@@ -1,4 +1,4 @@
-"""What unfinished revisions have left of a release goes; nothing else does."""
+"""What unfinished revisions left of a release is deleted; nothing else is."""
 
 import pytest
 import yaml

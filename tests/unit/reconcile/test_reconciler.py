@@ -70,7 +70,7 @@ async def test_a_release_deleted_by_hand_is_reinstalled() -> None:
     world.secrets.secrets.clear()
     await world.reconcile()
     assert world.helm.commands == ["upgrade"] * 2
-    assert "outside the operator" in world.told("ReleaseChanged")[0]
+    assert "outside the operator" in world.event_messages("ReleaseChanged")[0]
 
 
 # ---- failures
@@ -86,7 +86,7 @@ async def test_a_failed_upgrade_is_rolled_back() -> None:
     assert world.status["lastFailure"]["revision"] == 2
     attempt = world.status["attempt"]
     assert (attempt["failures"], attempt["failedRevision"], attempt["revision"]) == (1, 2, 3)
-    assert world.told("RolledBack") == ["Rolled back to revision 1"]
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
     assert world.condition("Reconciling")["message"].startswith("Rolled back to revision 1. Attempt 1 failed; retrying")
 
 
@@ -104,7 +104,7 @@ async def test_a_failed_first_install_is_uninstalled() -> None:
     world.helm.refusals["upgrade"] = [BROKEN]
     await world.reconcile()
     assert world.helm.commands == ["upgrade", "uninstall"]
-    assert world.told("Uninstalled") == ["The failed first install was uninstalled"]
+    assert world.event_messages("Uninstalled") == ["The failed first install was uninstalled"]
 
 
 async def test_a_revision_of_others_gets_no_remedy() -> None:
@@ -115,7 +115,7 @@ async def test_a_revision_of_others_gets_no_remedy() -> None:
     await world.reconcile()
     assert world.helm.commands == ["upgrade"]
     assert world.secrets.statuses == ["deployed", "failed"]
-    assert "was not made by this resource" in world.told("ReleaseLeft")[0]
+    assert "was not made by this resource" in world.event_messages("ReleaseLeft")[0]
 
 
 async def test_a_failure_is_retried_at_its_time() -> None:
@@ -141,7 +141,7 @@ async def test_the_same_failure_is_one_event() -> None:
     await asyncio.sleep(1.1)  # times in a status are whole seconds
     await world.reconcile()
     assert world.status["attempt"]["failures"] == 2
-    assert len(world.told("HelmFailed")) == 1
+    assert len(world.event_messages("HelmFailed")) == 1
 
 
 async def test_unreadable_inputs_fail_check_prerequisites() -> None:
@@ -247,7 +247,7 @@ async def test_a_stopped_rollback_is_finished() -> None:
     await world.reconcile()
     assert world.helm.commands[-1] == "rollback"
     assert world.secrets.statuses[-1] == "deployed"
-    assert world.told("RolledBack") == ["Rolled back to revision 1"]
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
 
 
 async def test_a_foreign_lock_is_waited_for() -> None:

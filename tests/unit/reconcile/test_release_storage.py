@@ -1,4 +1,4 @@
-"""What is put right in helm's storage after a wait in vain, and what is left alone."""
+"""What is repaired in helm's storage after a failed wait, and what is left alone."""
 
 import base64
 import gzip
@@ -65,7 +65,7 @@ class FakeSecrets:
         self.deleted.append(name)
         del self.held[name]
 
-    def told(self) -> list[tuple[int, str, str, str]]:
+    def written(self) -> list[tuple[int, str, str, str]]:
         """Number, label, status and description of each revision, oldest first."""
         found = []
         for name in sorted(self.held):
@@ -99,7 +99,7 @@ async def test_a_failed_wait_leaves_helms_own_storage() -> None:
     """The new revision failed, the good one before it deployed: what a rollback or an upgrade by hand relies on."""
     storage, secrets = await storage_of("superseded", "superseded", "deployed")
     await storage.mark_failed(newest(storage), "not ready")
-    assert secrets.told() == [
+    assert secrets.written() == [
         (1, "superseded", "superseded", "Upgrade complete"),
         (2, "deployed", "deployed", "Upgrade complete"),
         (3, "failed", "failed", 'Upgrade "web" failed: not ready'),
@@ -110,13 +110,13 @@ async def test_a_failed_wait_leaves_helms_own_storage() -> None:
 async def test_a_first_install_has_no_good_revision() -> None:
     storage, secrets = await storage_of("deployed")
     await storage.mark_failed(newest(storage), "not ready")
-    assert secrets.told() == [(1, "failed", "failed", 'Release "web" failed: not ready')]
+    assert secrets.written() == [(1, "failed", "failed", 'Release "web" failed: not ready')]
 
 
 async def test_failed_revisions_are_not_good() -> None:
     storage, secrets = await storage_of("superseded", "failed", "deployed")
     await storage.mark_failed(newest(storage), "not ready")
-    assert [status for _, status, _, _ in secrets.told()] == ["deployed", "failed", "failed"]
+    assert [status for _, status, _, _ in secrets.written()] == ["deployed", "failed", "failed"]
 
 
 @pytest.mark.parametrize("why", ['Release "web" failed: not ready', NOT_READY, LEFT_UNFINISHED])
@@ -124,14 +124,14 @@ async def test_a_superseded_failed_revision_is_failed_again(why: str) -> None:
     """helm supersedes the newest one where none is deployed, as soon as the next one is applied."""
     storage, secrets = await storage_of("superseded", "deployed", descriptions={1: why})
     await storage.mark_failed(newest(storage), "not ready")
-    assert secrets.told() == [(1, "failed", "failed", why), (2, "failed", "failed", NOT_READY)]
+    assert secrets.written() == [(1, "failed", "failed", why), (2, "failed", "failed", NOT_READY)]
     assert await storage.last_good() is None
 
 
 async def test_the_good_revision_is_deployed_again() -> None:
     storage, secrets = await storage_of("superseded", "superseded", "deployed", descriptions={2: NOT_READY})
     await storage.mark_failed(newest(storage), "not ready")
-    assert [status for _, status, _, _ in secrets.told()] == ["deployed", "failed", "failed"]
+    assert [status for _, status, _, _ in secrets.written()] == ["deployed", "failed", "failed"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ async def test_an_unreadable_revision_may_be_good() -> None:
 
 
 async def test_a_concurrent_change_is_left_alone() -> None:
-    """Here by an upgrade by hand, which has superseded ours."""
+    """Here by an upgrade by hand, which superseded it."""
     storage, secrets = await storage_of("superseded", "deployed")
     seen = newest(storage)
     secrets.held["sh.helm.release.v1.web.v2"] = secret(2, "superseded")
@@ -189,7 +189,7 @@ async def test_an_abandoned_revision_is_marked_failed() -> None:
     ):
         storage, secrets = await storage_of("superseded", status)
         await storage.unlock(newest(storage))
-        _, label, _, description = secrets.told()[1]
+        _, label, _, description = secrets.written()[1]
         assert (label, why in description) == ("failed", True), description
 
 
@@ -210,7 +210,7 @@ async def test_an_interrupted_uninstall_stays_known_as_good(
     records = Ownership("uid", recorded={1: 1.0, 2: 1.0}, recorded_good=frozenset(recorded_good))
     storage, secrets = await storage_of(*statuses, ownership=records)
     await storage.unlock(newest(storage))
-    assert secrets.told()[-1][1:] == ("failed", "failed", description)
+    assert secrets.written()[-1][1:] == ("failed", "failed", description)
     secrets.held["newer"] = {
         **secret(9, "failed", NOT_READY),
         "metadata": {**secret(9, "failed")["metadata"], "name": "newer"},
@@ -225,10 +225,10 @@ async def test_a_called_off_uninstall_restores_the_status() -> None:
     good = Ownership("uid", recorded={2: 1.0}, recorded_good=frozenset({2}))
     storage, secrets = await storage_of("superseded", "uninstalling", ownership=good)
     await storage.call_off_uninstall(newest(storage))
-    assert secrets.told()[-1][1:] == ("deployed", "deployed", UNINSTALL_CALLED_OFF)
+    assert secrets.written()[-1][1:] == ("deployed", "deployed", UNINSTALL_CALLED_OFF)
     storage, secrets = await storage_of("deployed", "uninstalling")
     await storage.call_off_uninstall(newest(storage))
-    assert [label for _, label, _, _ in secrets.told()] == ["deployed", "failed"]
+    assert [label for _, label, _, _ in secrets.written()] == ["deployed", "failed"]
 
 
 async def test_superseded_failed_revisions_are_searched() -> None:

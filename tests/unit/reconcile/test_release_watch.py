@@ -1,4 +1,4 @@
-"""A release that was changed from outside wakes its resource; our own doing does not."""
+"""A change of a release outside the operator reconciles its resource; the operator's own runs do not."""
 
 from typing import Any
 

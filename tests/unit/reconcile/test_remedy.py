@@ -52,7 +52,7 @@ TABLE = [
         to=1,
     ),
     Case("what was rolled back stays so", replace(UPGRADE_FAILED, newest=revision(3, "deployed")), NOTHING),
-    Case("what somebody has mended stays so", replace(UPGRADE_FAILED, newest=revision(2, "deployed")), NOTHING),
+    Case("what somebody has fixed stays so", replace(UPGRADE_FAILED, newest=revision(2, "deployed")), NOTHING),
     *(
         Case(f"a {status} is left to whoever works on it", replace(UPGRADE_FAILED, newest=revision(2, status)), NOTHING)
         for status in sorted(PENDING)

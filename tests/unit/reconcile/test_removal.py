@@ -1,4 +1,4 @@
-"""Deletions of a resource from end to end, over fakes: whose release goes, and whose stays."""
+"""Deletions of a resource from end to end, over fakes: which releases are uninstalled, and which stay."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ async def test_a_release_of_others_stays_with_an_event() -> None:
     world.put(deleting=True, finalizers=("managedchart.dev/release",))
     await world.reconcile()
     assert world.helm.commands == []
-    assert world.told("ReleaseLeft") == [
+    assert world.event_messages("ReleaseLeft") == [
         "The release apps/web (revision 1, deployed) stays in the cluster, because this resource did not deploy it"
     ]
     assert world.resource is None
@@ -84,8 +84,8 @@ async def test_an_unreadable_spec_does_not_block_the_deletion() -> None:
 async def test_a_pending_revision_does_not_block_the_deletion(policy: str) -> None:
     """Neither the uninstall nor, where the release stays, the next Helm operation on it."""
     world = await deployed(deletionPolicy=policy)
-    ours = {key: value for key, value in world.secrets.secrets[1]["metadata"]["labels"].items() if "/" in key}
-    world.secrets.add("pending-upgrade", {**ours, "managedchart.dev/attempt": "2.word"})
+    own = {key: value for key, value in world.secrets.secrets[1]["metadata"]["labels"].items() if "/" in key}
+    world.secrets.add("pending-upgrade", {**own, "managedchart.dev/attempt": "2.word"})
     await world.reconcile()
     assert world.resource is None
     assert world.secrets.statuses == ([] if policy == "Uninstall" else ["deployed", "failed"])

@@ -1,4 +1,4 @@
-"""Where a run is watched, and whose objects it goes by."""
+"""Which namespaces a run watches, and which objects count."""
 
 import asyncio
 from collections.abc import AsyncIterator

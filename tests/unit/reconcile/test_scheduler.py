@@ -40,7 +40,7 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Work:
-    """Plays the reconciler: keeps the book of its runs, ends when told and with what it is told."""
+    """A reconciler that records its runs, and ends when and how the test says."""
 
     def __init__(self) -> None:
         self.runs: Counter[Key] = Counter()
@@ -94,7 +94,7 @@ async def test_requests_before_the_run_begins_are_one_run(scheduler: Scheduler, 
 
 
 async def test_requests_during_a_run_are_one_run(scheduler: Scheduler, work: Work) -> None:
-    """None of them is lost: what they tell of may have come after the run had looked."""
+    """None of them is lost: what caused them may have come after the run had read the cluster."""
     work.open.clear()
     scheduler.request(WEB)
     await settle()

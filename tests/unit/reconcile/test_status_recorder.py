@@ -1,4 +1,4 @@
-"""What a run leaves in the status while it goes on, and however it ends."""
+"""What a run writes into the status while it runs, and at its end."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -162,7 +162,7 @@ async def test_an_unreadable_status_starts_empty(api: FakeApi, status: dict[str,
 
 
 async def test_an_abandoned_status_is_not_written(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last change before the resource goes; one that is under way is waited for all the same."""
+    """The last change before the resource is deleted; a write in progress is still waited for."""
     api.gate.clear()
     writer = writer_of(chart(), api)
     writer.status.failures = 1
@@ -183,7 +183,7 @@ async def test_an_abandoned_status_is_not_written(api: FakeApi, monkeypatch: pyt
 
 
 async def test_a_deleted_object_ends_the_writes(api: FakeApi) -> None:
-    api.gone = True
+    api.deleted = True
     answers: list[ManagedChart] = []
     writer = writer_of(chart(), api, answers)
     writer.status.phase = Phase.READY
@@ -196,7 +196,7 @@ async def test_a_deleted_object_ends_the_writes(api: FakeApi) -> None:
 
 
 async def test_the_next_write_repairs_a_failed_one(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
-    """The run goes on meanwhile, and nothing of what was to be said gets lost."""
+    """The run continues, and no change is lost."""
     api.failures = [unavailable()]
     writer = writer_of(chart(), api)
     writer.status.phase = Phase.EXEC

@@ -15,7 +15,7 @@ def names(charts: list[ManagedChart]) -> list[str]:
 
 
 def test_the_newest_view_is_kept_whatever_the_order() -> None:
-    """A watch may be behind the answer to our own write."""
+    """A watch may be behind the answer to the operator's own write."""
     store = Store()
     for version in (3, 5, 4, 1):
         store.put(chart(resource_version=version))
@@ -67,7 +67,7 @@ def test_the_deletion_of_a_replaced_object_removes_nothing() -> None:
 
 
 def test_a_status_answer_does_not_hide_new_specs() -> None:
-    """It carries the spec of its moment, which the watch tells 0.1 s later; only the watch interrupts what runs."""
+    """It has the spec of its time, which the watch reports 0.1 s later; only the watch interrupts a run."""
     store = Store()
     store.put(chart(generation=1, resource_version=1))
     store.put_status(
@@ -84,7 +84,7 @@ def test_a_status_answer_does_not_hide_new_specs() -> None:
 
 
 def test_a_late_status_answer_is_ignored() -> None:
-    """Of an object that is gone, was replaced, or is known in a newer version."""
+    """Of an object that was deleted, was replaced, or is known in a newer version."""
     store = Store()
     store.put_status(chart(resource_version=9))
     assert len(store) == 0

@@ -97,7 +97,7 @@ async def test_only_objects_with_foreign_fields_are_reread() -> None:
 
 
 async def test_objects_are_read_in_their_earlier_state() -> None:
-    """helm runs meanwhile: what it has written already must not be taken for what was before."""
+    """helm runs at the same time: what it has written already must not count as the earlier state."""
     objects = FakeObjects()
     text = manifest("a") + manifest("b", namespace="other") + manifest("c", kind="ClusterRole", namespace="x")
     await look(objects, text)
@@ -120,12 +120,12 @@ async def test_a_huge_release_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_deleted_revision_costs_no_read() -> None:
-    async def gone() -> StoredRelease | None:
+    async def deleted() -> StoredRelease | None:
         return None
 
     objects = FakeObjects()
     others = FieldsOfOthers(objects, "apps", "web")  # type: ignore[arg-type]
-    await others.look(gone, at="7")
+    await others.look(deleted, at="7")
     assert await others.taken_over() == []
     assert objects.asked == []
 
@@ -136,7 +136,7 @@ async def test_a_deleted_revision_costs_no_read() -> None:
     ids=["API server", "Secret"],
 )
 async def test_an_unreadable_revision_is_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """The upgrade goes on."""
+    """The upgrade continues."""
 
     async def read() -> StoredRelease | None:
         raise error
@@ -185,9 +185,9 @@ def test_the_event_names_five_fields_at_most() -> None:
     assert describe("Upgrade", [taken("a")]) == (
         "Upgrade took over fields that other managers had set: Deployment apps/web spec.a (set by kubectl, subresource scale)"
     )
-    told = describe("Rollback", [taken(name) for name in "abcdefg"])
-    assert told.startswith("Rollback took over fields")
-    assert told.endswith("spec.e (set by kubectl, subresource scale); and 2 more")
+    message = describe("Rollback", [taken(name) for name in "abcdefg"])
+    assert message.startswith("Rollback took over fields")
+    assert message.endswith("spec.e (set by kubectl, subresource scale); and 2 more")
 
 
 def test_the_event_fits_with_long_names() -> None:

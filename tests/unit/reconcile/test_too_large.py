@@ -1,4 +1,4 @@
-"""The names are a help beside helm's error; that they cannot be had is told, and changes nothing of the error."""
+"""The names complement helm's error; if they are unknown, that is reported, and helm's error stays."""
 
 import asyncio
 import json

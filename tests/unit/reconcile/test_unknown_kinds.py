@@ -99,18 +99,18 @@ async def removed(secrets: FakeSecrets, *, hooks: bool = True, objects: FakeObje
 async def test_an_unknown_kind_is_removed_and_reported() -> None:
     secrets = FakeSecrets()
     secrets.add(of("ConfigMap") + of("Widget", namespace="there") + of("Widget", "b"))
-    [told] = await removed(secrets)
+    [sentence] = await removed(secrets)
     assert secrets.manifest(1) == of("ConfigMap")
-    assert "Widget there/a; Widget b of x.example.com/v1 was removed from the stored revision 1" in told
+    assert "Widget there/a; Widget b of x.example.com/v1 was removed from the stored revision 1" in sentence
 
 
 async def test_an_unserved_version_becomes_the_served_one() -> None:
     """It still exists: removed from the manifest it would stay behind for ever."""
     secrets = FakeSecrets()
     secrets.add(of("ConfigMap") + of("Gadget"))
-    [told] = await removed(secrets)
+    [sentence] = await removed(secrets)
     assert [each.api_version for each in rendered_in(secrets.manifest(1))] == ["x.example.com/v1", "x.example.com/v2"]
-    assert "Gadget a of the stored revision 1 is now stored as x.example.com/v2" in told
+    assert "Gadget a of the stored revision 1 is now stored as x.example.com/v2" in sentence
 
 
 async def test_a_second_run_writes_nothing() -> None:
@@ -119,7 +119,7 @@ async def test_a_second_run_writes_nothing() -> None:
     secrets.add(of("Widget") + of("Gadget"), hook=of("Widget"))
     assert len(await removed(secrets)) == 2
     secrets.rewritten.clear()
-    assert [told for told in await removed(secrets) if "removed" in told] == []
+    assert [sentence for sentence in await removed(secrets) if "removed" in sentence] == []
     assert secrets.rewritten == []
 
 
@@ -201,9 +201,9 @@ async def test_only_the_named_objects_are_changed(change: Edit) -> None:
     secrets.add(OURS + OTHERS, status="failed")
     assert await changed(secrets, change)
     assert secrets.manifest(1).endswith(OTHERS)
-    ours = secrets.manifest(1).removesuffix(OTHERS)
-    assert ours.count("helm.sh/resource-policy") == (2 if isinstance(change, Keep) else 0)
-    assert len(rendered_in(ours)) == (2 if isinstance(change, Keep) else 0)
+    own = secrets.manifest(1).removesuffix(OTHERS)
+    assert own.count("helm.sh/resource-policy") == (2 if isinstance(change, Keep) else 0)
+    assert len(rendered_in(own)) == (2 if isinstance(change, Keep) else 0)
     assert not await changed(secrets, change), "a second call has nothing to write"
 
 
