@@ -1,7 +1,7 @@
-"""Programs that go on running after `make demo` has ended, and that the next one finds again.
+"""Runs programs that outlive `make demo`, and that the next one finds again.
 
 A program is started once, kept while its command and inputs stay the same, and replaced when they change. After `ensure`
-exactly one process of that name runs and answers on its port. Nothing here knows Kubernetes; processes are devcluster's.
+exactly one process of that name runs and answers on its port. It knows nothing of Kubernetes, and uses devcluster's processes.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ HELM_OF = "MANAGEDCHART_HELM_OF"
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message is for the person at the terminal."""
+    """The demo cannot continue; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def ensure(name: str, make: Callable[[int], Program], *, folder: Path) -> tuple[
         if not process.alive or time.monotonic() > deadline:
             why = f"did not become ready within {READY_SECONDS:.0f} s" if process.alive else "ended at once"
             raise DemoError(f"{name} {why}; the end of {folder / f'{name}.log'}:\n{processes.end_of_log(folder, name)}")
-        time.sleep(0.05)  # somebody else's port cannot be waited on
+        time.sleep(0.05)  # a port of another process cannot be waited on
     state.write_text(json.dumps({"port": port, "fingerprint": program.fingerprint}))
     return port, True
 
@@ -90,7 +90,7 @@ def stop(process: processes.Process) -> None:
         os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
     while process.alive and time.monotonic() < deadline:
-        time.sleep(0.02)  # it is not our child, so there is nothing to wait on
+        time.sleep(0.02)  # it is not a child of this process, so there is nothing to wait on
     process.kill()
 
 
@@ -105,7 +105,7 @@ def end_children_of_the_operator(cache: Path) -> None:
                 os.killpg(group, sent)
         if time.monotonic() > deadline:
             sent = signal.SIGKILL
-        time.sleep(0.05)  # they are not our children, so there is nothing to wait on
+        time.sleep(0.05)  # they are not children of this process, so there is nothing to wait on
 
 
 def _groups_with(mark: bytes) -> set[int]:

@@ -1,6 +1,6 @@
 """The demo's cluster: a devcluster with the CRD and the identity of deploy/, and no operator in it.
 
-Speaks with devcluster and kubectl only, and needs the standard library only, so that `make demo-stop` works without .venv. The
+It uses devcluster, kubectl and the standard library only, so that `make demo-stop` works without .venv. The
 user's own kubeconfig and kubectl cache stay untouched.
 """
 
@@ -19,7 +19,7 @@ NAME = "managedchart-demo"
 NAMESPACE = "demo"
 _SYSTEM, _ACCOUNT = "managedchart-system", "managedchart-operator"
 _DEVCLUSTER = str(ROOT / "hack" / "devcluster" / "devcluster")
-# deploy/ without its Deployment and its Service: the operator runs beside the cluster, not in it.
+# deploy/ without its Deployment and its Service: the operator runs next to the cluster, not in it.
 _INSTALLED = ("crds/managedchart.yaml", "deploy/namespace.yaml", "deploy/serviceaccount.yaml", "deploy/rbac.yaml")
 # Longer than anybody leaves a demo running; the token dies with the cluster anyway.
 _TOKEN_LIFETIME = "8760h"
@@ -48,11 +48,11 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What kubectl needs so that it leaves nothing outside of our folder."""
+        """The environment in which kubectl writes nothing outside of the folder."""
         return os.environ | {"KUBECACHEDIR": str(self.folder / "kubectl-cache")}
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl and return its output. Raises DemoError with its own words."""
+        """Run kubectl and return its output. Raises DemoError with its error."""
         done = subprocess.run(
             self.command(*arguments), env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
@@ -64,7 +64,7 @@ class Cluster:
         return done.stdout
 
     def install(self) -> None:
-        """Apply the CRD and the operator's identity, and give us the operator's kubeconfig."""
+        """Apply the CRD and the operator's identity, and write the operator's kubeconfig."""
         files = [f"--filename={ROOT / name}" for name in _INSTALLED]
         self.kubectl("apply", "--server-side", "--force-conflicts", *files)
         # A CRD that was just created has no list of conditions yet, on which kubectl ends with an error: so the names first.

@@ -37,7 +37,7 @@ def main() -> int:
             raise
         return _failed(in_words(error))
     except KeyboardInterrupt:
-        print("\nInterrupted. `make demo` goes on from here, `make demo-stop` cleans up.", file=sys.stderr)
+        print("\nInterrupted. `make demo` continues from here, `make demo-stop` cleans up.", file=sys.stderr)
         return 130
 
 

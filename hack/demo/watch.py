@@ -82,7 +82,7 @@ def _conditions(chart: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _step(chart: dict[str, Any]) -> str | None:
-    """The line to print for a ManagedChart; None while there is none."""
+    """The line to print for a ManagedChart, or None."""
     phase: str | None = (chart.get("status") or {}).get("phase")
     if is_settled(chart):
         return f"{phase}: {_conditions(chart)['Ready']['message']}"

@@ -1,6 +1,6 @@
-"""Which cluster the current kubeconfig context leads to, and whether it looks like one on this machine.
+"""Finds the cluster of the current kubeconfig context, and whether it looks like one on this machine.
 
-Everything is read by `kubectl config view`, so KUBECONFIG with several files and the default file count as everywhere else.
+Everything is read with `kubectl config view`, so KUBECONFIG with several files and the default file work as usual.
 """
 
 import ipaddress
@@ -17,12 +17,12 @@ _LOCAL_TOOLS = re.compile(
 )
 # Names by which such tools reach the machine that they run on.
 _LOCAL_NAMES = re.compile(r"localhost|.*\.localhost|.*\.docker\.internal")
-# What the operator's login can do nothing with: kopf takes tokens, certificates and passwords only.
+# Logins that the operator does not support: kopf takes tokens, certificates and passwords only.
 _FOREIGN_LOGINS = ("exec", "auth-provider", "tokenFile")
 
 
 class RunError(Exception):
-    """`make run` cannot go on; the message is for the person at the terminal."""
+    """`make run` cannot continue; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,5 @@ def read_context(view: str) -> Context:
 
 
 def kubectl_environment() -> dict[str, str]:
-    """The environment of our kubectl calls. One that is set to nothing would hide the default kubeconfig."""
+    """The environment of kubectl calls, without an empty KUBECONFIG, which would hide the default file."""
     return {name: value for name, value in os.environ.items() if not (name == "KUBECONFIG" and not value)}

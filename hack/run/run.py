@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make run`: the operator on this machine, against the cluster of the current kubeconfig context.
 
-It first says what it will touch. For a cluster that does not look local it asks, or wants CONFIRM=yes. Then it applies the CRD
+It prints what it will touch. For a cluster that does not look local it asks, or needs CONFIRM=yes. Then it applies the CRD
 and runs the operator in the foreground until Ctrl-C. The operator gets a copy of the context in a file of its own, so that a
 later `kubectl config use-context` does not lead its helm processes to another cluster.
 """
@@ -27,7 +27,7 @@ _INSTALLED = "app.kubernetes.io/name=managedchart-operator"
 _RESOURCE = "managedcharts.managedchart.dev"
 # The context that `make demo` writes.
 _DEMO = "kind-managedchart-demo"
-# A cluster that does not answer must not look like a question that is waited for.
+# A cluster that does not answer must not look like a question to the user.
 _REQUEST_TIMEOUT = "--request-timeout=15s"
 
 
@@ -127,7 +127,7 @@ def confirm(context: Context, *, answer: str) -> None:
         return
     if not sys.stdin.isatty():
         raise RunError("this does not look like a local cluster; if it is the one you mean: make run CONFIRM=yes")
-    if input(f"\nType the name of the context to go on ({context.name}): ").strip() != context.name:
+    if input(f"\nType the name of the context to continue ({context.name}): ").strip() != context.name:
         raise RunError("not confirmed, nothing was changed")
 
 
@@ -160,7 +160,7 @@ def run(context: Context, *, helm: str) -> int:
             "MANAGEDCHART_HELM_BINARY": helm,
             "MANAGEDCHART_CHART_ROOTS": chart_roots(),
         }
-        # Ctrl-C reaches the operator directly, since it is in the terminal's process group: we only wait for its end.
+        # Ctrl-C reaches the operator directly, since it is in the terminal's process group; here we only wait for its end.
         # A function and not SIG_IGN, which the operator would inherit.
         signal.signal(signal.SIGINT, lambda *_: None)
         operator = subprocess.Popen(

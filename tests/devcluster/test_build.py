@@ -142,7 +142,7 @@ def test_two_builds_at_once_build_once(machine: Machine) -> None:
     words = [build.communicate(timeout=60)[1] for build in builds]
     assert [build.returncode for build in builds] == [0, 0], words
     assert len(machine.installs) == 2  # helm, then the others
-    assert sum("another build is under way" in text for text in words) == 1
+    assert sum("waiting for another build" in text for text in words) == 1
 
 
 def test_fitting_programs_of_the_machine_are_used_as_they_are(machine: Machine) -> None:

@@ -226,7 +226,7 @@ def test_a_cluster_of_another_version_says_how_to_get_rid_of_it(alone: Devcluste
             assert (told.returncode, told.stdout) == (1, "")
             assert told.stderr == (
                 'ERROR: The cluster "foreign" was created by another version of devcluster: "devcluster delete cluster '
-                '--name foreign" removes it, then create it anew.\n'
+                '--name foreign" removes it; then create it again.\n'
             )
         alone.delete("foreign")
         assert process.wait(timeout=5) == -signal.SIGKILL

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     config.set_defaults(run=_get_kubeconfig)
 
     load = verbs.add_parser("load", help="not needed here").add_subparsers(required=True)
-    image = load.add_parser("docker-image", help="not needed here: containers are played")
+    image = load.add_parser("docker-image", help="not needed here: containers are simulated")
     image.add_argument("images", nargs="*")
     image.add_argument("--name", default=DEFAULT_NAME)
     image.set_defaults(run=_load)
@@ -124,7 +124,7 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _get_clusters(_: argparse.Namespace) -> int:
     names = cluster.names()
     if not names:
-        # kind's very words, for scripts that look for them.
+        # kind's exact message, for scripts that look for it.
         print("No kind clusters found.", file=sys.stderr)
     for name in names:
         print(name)
@@ -137,9 +137,7 @@ def _get_kubeconfig(arguments: argparse.Namespace) -> int:
 
 
 def _load(_: argparse.Namespace) -> int:
-    print(
-        "Nothing to load: kwok plays the containers of this cluster, no image is ever pulled or run.", file=sys.stderr
-    )
+    print("Nothing to load: kwok simulates the containers of this cluster; no image is pulled or run.", file=sys.stderr)
     return 0
 
 

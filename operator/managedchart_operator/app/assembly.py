@@ -1,7 +1,6 @@
 """Builds the parts of the operator and connects them; nothing here runs.
 
-One function a part that takes more than its constructor. `operator` starts and stops what is built here, so a part that
-needs an end has it in `Parts`.
+Each part that takes more than its constructor has a function. `operator` starts and stops what is in `Parts`.
 """
 
 import resource
@@ -47,7 +46,7 @@ from managedchart_operator.waiting.until_ready import ReadyWaits, waits_for
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What runs, or is asked by what runs."""
+    """What `operator` starts, stops or reads."""
 
     client: KubeClient
     store: Store

@@ -1,7 +1,7 @@
-"""The cache folder: one operator at a time, for as long as its process lives.
+"""Locks the cache folder, so that one operator at a time uses it.
 
-A lock that the kernel releases with the process, so that a killed operator leaves nothing to clean up. What is kept in the
-folder belongs to `charts` (fetched charts) and to helm (its home).
+The kernel releases the lock when the process ends, so a killed operator leaves nothing to clean up. The contents of the
+folder belong to `charts` (fetched charts) and to helm (its home).
 """
 
 import contextlib
@@ -13,13 +13,13 @@ from managedchart_operator.errors import StartupError
 
 
 def helm_home(folder: Path) -> Path:
-    """Return the folder that helm takes for its home."""
+    """Return the folder that helm uses as its home."""
     return folder / "helm"
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[str]:
-    """Hold the cache folder for this process alone; yields the identity that marks the helm processes of this operator.
+    """Lock the cache folder for this process; yields the identity that marks the helm processes of this operator.
 
     Raises StartupError when the folder cannot be written or another operator holds it.
     """
@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[str]:
     except OSError as error:
         raise StartupError(
             f"The cache folder {folder} cannot be written: {error.strerror or error}",
-            hint="Set MANAGEDCHART_CACHE_DIR to a folder that this user may write.",
+            hint="Set MANAGEDCHART_CACHE_DIR to a folder that this user can write.",
         ) from error
     with lock:
         try:

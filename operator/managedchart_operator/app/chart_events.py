@@ -1,4 +1,4 @@
-"""What a change of a ManagedChart means: nothing, a reconcile, or a reconcile that interrupts the one under way.
+"""Decides what a change of a ManagedChart means: nothing, a reconcile, or a reconcile that interrupts the running one.
 
 kopf reports every change of an object (`kopf_source`), most of which are this operator's own writes of the status and the
 finalizer. `meaning_of` compares two views and is pure; `ChartEvents` keeps the store up to date and asks the scheduler.
@@ -18,7 +18,7 @@ class Meaning(Enum):
     NOTHING = "nothing"
     RECONCILE = "reconcile"
     INTERRUPT = "interrupt"
-    """Reconcile, and end the run under way: it works on what is no longer wanted."""
+    """Reconcile, and end the current run, whose input is out of date."""
 
 
 def meaning_of(known: ManagedChart | None, seen: ManagedChart) -> Meaning:
@@ -31,7 +31,7 @@ def meaning_of(known: ManagedChart | None, seen: ManagedChart) -> Meaning:
 
 
 class ChartEvents:
-    """Takes what kopf reports. `forget` drops the metrics of an object that was deleted."""
+    """Handles what kopf reports. `forget` drops the metrics of a deleted object."""
 
     def __init__(self, store: Store, scheduler: Scheduler, *, forget: Callable[[Key], None]) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class ChartEvents:
         self._forget = forget
 
     def seen(self, chart: ManagedChart) -> None:
-        """Take in a ManagedChart that was listed, created or changed."""
+        """Handle a ManagedChart that was listed, created or changed."""
         known = self._store.get(chart.key)
         self._store.put(chart)
         meaning = meaning_of(known, chart)
@@ -47,7 +47,7 @@ class ChartEvents:
             self._scheduler.request(chart.key, interrupt=meaning is Meaning.INTERRUPT)
 
     def deleted(self, chart: ManagedChart) -> None:
-        """Forget a ManagedChart that was deleted, and reconcile those that claim its release too."""
+        """Remove a deleted ManagedChart, and reconcile the others that claim its release."""
         self._forget(chart.key)
         for key in self._store.remove(chart.key, uid=chart.uid):
             self._scheduler.request(key)

@@ -1,11 +1,11 @@
-"""The only place where this operator changes the code of others while it runs.
+"""Patches the code of other packages at run time; nothing else in the operator does.
 
-A patch stands here if it writes an attribute that its owner does not document as a setting. Each one names the version
-that it was written for, and tests/unit/app/test_foreign_patches.py fails when that code has no longer what is patched.
-`apply` is called once, before the first connection; nothing patches at import.
+A patch writes an attribute that its owner does not document as a setting. Each one names the versions that it was written
+for, and tests/unit/app/test_foreign_patches.py fails when that code no longer has what is patched. `apply` is called once,
+before the first connection; nothing patches at import.
 
-Not patches, since they use documented interfaces: the session of one's own that kopf logs in with and the class of
-aiohttp's responses in it (`kopf_session`), and kopf's storage of differences (`kopf_source`).
+These use documented interfaces and are not patches: kopf's custom session and aiohttp's response class in it
+(`kopf_session`), and kopf's storage of differences (`kopf_source`).
 """
 
 from asyncio.sslproto import SSLProtocol
@@ -22,8 +22,8 @@ def apply() -> None:
 def _shrink_tls_buffers() -> None:
     """Let each TLS connection take 32 KiB to read into.
 
-    asyncio's 256 KiB were two thirds of the memory of a release that is waited for, whose three watches bring a few KiB
-    now and then (measured). Written for CPython 3.11 to 3.13, where `SSLProtocol.__init__` allocates `max_size` bytes.
+    asyncio's 256 KiB were two thirds of the memory of a release that the operator waits for, whose three watches receive a
+    few KiB now and then (measured). Written for CPython 3.11 to 3.13, where `SSLProtocol.__init__` allocates `max_size` bytes.
     A version without this attribute ignores it, and only needs more memory.
     """
     SSLProtocol.max_size = TLS_BUFFER_BYTES

@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz: what `operator` and `metrics` know, over HTTP.
+"""Serves /metrics, /healthz and /readyz, with what `operator` and `metrics` know.
 
 /healthz fails only for what a restart of the pod repairs. /readyz fails until the ManagedCharts are loaded.
 """

@@ -1,9 +1,9 @@
 """The HTTP session through which kopf reads ManagedCharts.
 
 kopf parses each page of a list and each line of a watch as a whole, with Python's json, and ends with the first error.
-So one resource that is nested deeper than json can read would end the operator, and every restart of it. This session cuts
-off what is nested too deep (`nesting`) before kopf sees it. The resource still arrives, with its metadata and with a spec
-that the reconciler refuses by name.
+So one resource that is nested deeper than json can read would end the operator, and every restart of it. This session
+removes what is nested too deep (`nesting`) before kopf sees it. The resource still arrives, with its metadata and with a
+spec that the reconciler refuses by name.
 
 It patches nothing. A custom session is part of kopf's documented interface (`kopf.AiohttpSession`), and a class of
 responses is part of aiohttp's (`response_class`); kopf's lists, watches, retries and logins stay its own. It does rely on
@@ -26,7 +26,7 @@ from managedchart_operator.nesting import read_json, shallow_json
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-# kopf restarts its watch at once after an answer that breaks off.
+# kopf restarts its watch immediately after a truncated answer.
 _PAUSE_SECONDS = 1.0
 
 

@@ -1,10 +1,10 @@
-"""ManagedCharts as kopf sees them: the only module in which kopf runs.
+"""Runs kopf, which reports the ManagedCharts; no other module does.
 
-What kopf is used for: one list and watch of all ManagedCharts that survives disconnections, the login, the signals, and the
-order of start and end. What it is not used for:
+kopf is used for one list and watch of all ManagedCharts that survives disconnections, the login, the signals, and the order
+of start and end. It is not used for:
 
 - its change handlers (create, update, delete): they run one after another for an object, cannot be cancelled, and write
-  annotations. The event handler gives what a level-triggered operator needs, and only hands over what it saw
+  annotations. The event handler is enough for a level-triggered operator, and only hands over what it saw
   (`chart_events` decides what it means);
 - finalizers, retries and timers: `reconcile` has its own;
 - Events: `kube.events` writes them, also while kopf is shutting down;
@@ -34,7 +34,7 @@ _CONNECT_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """Who is called: `started` before the first event, `stopping` after the last one."""
+    """What kopf calls: `started` before the first event, `stopping` after the last one."""
 
     started: Callable[[], Awaitable[None]]
     seen: Callable[[ManagedChart], None]
@@ -52,16 +52,16 @@ async def watch(handlers: Handlers, *, host: str, identity: str) -> None:
         settings=_settings(),
         clusterwide=True,
         standalone=True,
-        # Without one kopf asks for the user's name, and a pod's user has none.
+        # Without this kopf looks up the name of the user, and a pod's user has none.
         identity=identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
     )
 
 
 class NoDiffs(kopf.DiffBaseStorage):
-    """Sees every object as empty, so that there is nothing to copy, to compare or to store.
+    """Treats every object as empty, so that there is nothing to copy, compare or store.
 
-    For each event kopf copies the whole object to find out what has changed since the last one. Only its change handlers
-    ask for that: in a profile of installs it was a sixth of the event loop's time.
+    For each event kopf copies the whole object to find out what has changed since the last one. Only change handlers need
+    that; in a profile of installs it was a sixth of the event loop's time.
     """
 
     def build(self, *, body: kopf.Body, extra_fields: Iterable[object] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
@@ -86,7 +86,7 @@ def _registry(handlers: Handlers, host: str) -> kopf.OperatorRegistry:
             found = await asyncio.to_thread(kopf.login_with_kubeconfig, **kwargs)
         else:
             found = await asyncio.to_thread(kopf.login_with_service_account, **kwargs)
-            # kopf takes a DNS name; the address in the environment, which client-go uses, is there before DNS is.
+            # kopf uses a DNS name; the address in the environment, which client-go uses, works before DNS does.
             found = found and dataclasses.replace(found, server=host)
         return None if found is None else sessions.of(found)
 

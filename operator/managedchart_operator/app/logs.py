@@ -1,7 +1,7 @@
 """The form of the log: one line per record, as JSON or for people.
 
-Only the form is decided here. Whoever logs a text of helm redacts it before, and never logs a value of a chart. A defect that
-recurs at each attempt on a resource leaves one traceback.
+Only the form is decided here; callers redact helm's output before they log it, and never log a value of a chart. A defect
+that recurs with each attempt on a resource is logged with one traceback.
 """
 
 import logging
@@ -16,7 +16,7 @@ from managedchart_operator.app.watch_end import RefusalsInOneLine
 
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
-    """Send all logs to stderr in one form; kopf's own are kept to warnings."""
+    """Send all logs to stderr in one form; kopf's own only from warnings up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OneTraceback())
     if form == "json":
@@ -45,12 +45,12 @@ class _TextFormatter(logging.Formatter):
         return super().format(record)
 
 
-# Defects times resources that run into them. Beyond this many at once, a repeated traceback is a small problem.
+# Defects times affected resources. Beyond this many, repeated tracebacks are the smaller problem.
 _REMEMBERED = 1024
 
 
 class OneTraceback(logging.Filter):
-    """Replaces a traceback that was logged for the same resource before by its last line."""
+    """Replaces a traceback that was already logged for the same resource with its last line."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""How late the event loop is: one number that shows whether something blocks the loop, and with it every resource.
+"""Measures how late the event loop is: one number that shows whether something blocks it, and so every resource.
 
 It only measures; use a profiler to find what blocks.
 """
 
 import asyncio
 
-# A delay is measured with an error of at most this much; ten wake-ups a second cost less than a thousandth of a core.
+# The largest measuring error. Ten wake-ups a second cost less than a thousandth of a core.
 _INTERVAL_SECONDS = 0.1
 
 

@@ -1,8 +1,8 @@
 """The operator from its start to its end.
 
-`run` checks what the operator cannot work without, in the order in which a person would mend it, then starts the parts
-that `assembly` has built and hands over to kopf (`kopf_source`). What was opened is closed in the opposite order; when
-`run` returns, no helm process of this operator is left.
+`run` checks what the operator cannot work without, in the order in which a person would fix it, then starts the parts that
+`assembly` has built and hands over to kopf (`kopf_source`). What was opened is closed in reverse order; when `run` returns,
+no helm process of this operator is left.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
-    """Run the operator until a signal ends it. Raises StartupError when it cannot work here, WatchEndedError when no longer."""
+    """Run the operator until a signal ends it. Raises StartupError if it cannot start, WatchEndedError if the watch ends."""
     helm_version = await check_version(settings.helm_binary)
     foreign_patches.apply()
     kubeconfig = os.environ.get("KUBECONFIG")
@@ -94,7 +94,7 @@ class Operator:
         self._loaded = True
 
     async def stop(self) -> None:
-        """End what runs, helm by SIGTERM first."""
+        """End all runs, with SIGTERM first for helm processes."""
         tasks = [task for task in (self._release_watch, self._lag_meter) if task]
         for task in tasks:
             task.cancel()

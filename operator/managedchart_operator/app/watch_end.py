@@ -1,4 +1,4 @@
-"""What the operator logs when the API server no longer lets it watch ManagedCharts.
+"""Explains in the log why the API server no longer lets the operator watch ManagedCharts.
 
 That happens when the CRD is deleted, and when the operator loses its permissions or its ServiceAccount, for example while it
 is removed. kopf then logs a traceback for each of its tasks and ends. Neither is a defect, so the log gets one sentence each

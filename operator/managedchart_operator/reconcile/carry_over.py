@@ -1,7 +1,7 @@
-"""Reads a status that an earlier operator has written, so that an update of the operator deploys nothing.
+"""Reads a status written by an earlier operator, so that an upgrade of the operator deploys nothing.
 
-Operators before `status.attempt` (0.1) kept what decides the next run in fields of the status's top level and in conditions.
-This is the only place that reads those; the next write of the status leaves them out.
+Operators before `status.attempt` (0.1) kept what decides the next run in top-level fields of the status and in conditions. Only
+this module reads those; the next write of the status removes them.
 """
 
 from managedchart_operator.api.status import (
@@ -16,8 +16,8 @@ from managedchart_operator.reasons import Reason
 
 
 def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
-    """Return the status in the present form; the same one where it has that already."""
-    if status.failures is None:  # an earlier operator has always written it
+    """Return the status in the current form; the same object where it already has that."""
+    if status.failures is None:  # every earlier operator wrote it
         return status
     conditions = {condition.type: condition for condition in status.conditions}
     reconciling = conditions.get("Reconciling")
@@ -49,7 +49,7 @@ def _phase(status: ManagedChartStatus, *, interrupted: bool) -> str | None:
 
 
 def _ended_at(status: ManagedChartStatus, conditions: dict[str, Condition]) -> str | None:
-    """Return the latest time that the status knows of its last run."""
+    """Return the latest time in the status that belongs to the last run."""
     times = [phase.finished_at for phase in status.phases if phase.finished_at]
     times += [status.last_failure.time] if status.last_failure else []
     times += [conditions["Ready"].last_transition_time] if "Ready" in conditions else []
@@ -69,7 +69,7 @@ def _is_true(condition: Condition | None) -> bool:
 
 
 def _reference(text: str) -> ObjectReference | None:
-    """Read `apiVersion|kind|namespace|name`; None for anything else, since whoever may write statuses may write that."""
+    """Read `apiVersion|kind|namespace|name`; None for anything else, since others may have written the status."""
     match text.split("|"):
         case [api_version, kind, namespace, name]:
             return ObjectReference(api_version=api_version, kind=kind, namespace=namespace, name=name)

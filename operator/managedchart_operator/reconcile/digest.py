@@ -1,9 +1,9 @@
-"""The digest over everything that decides what runs.
+"""Computes the digest over everything that decides what runs.
 
 Equal digests mean that a new run would do the same. A digest covers the whole spec except the fields of `IGNORED`, so that a
-new field that nobody thought of deploys again instead of never. What equals its default is left out, so that a new field with a
-default changes no digest. A digest starts with the version of these rules. One of an older operator has none: it is compared by
-its own rules (`digest_v1`), so that a new operator deploys nothing by itself.
+new field that is missing from both lists deploys again instead of never. Fields that equal their default are left out, so that
+a new field with a default changes no digest. A digest starts with the version of these rules. One without a version is of an
+older operator and is compared by its rules (`digest_v1`), so that a new operator deploys nothing automatically.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from managedchart_operator.helm.values import Values
 from managedchart_operator.reconcile import digest_v1
 
 VERSION = 2
-# 160 bits: no accident and no author of a chart gets two inputs of one digest, and it fits into a label (63 characters).
+# 160 bits: nobody gets two inputs with the same digest, by chance or on purpose, and it fits into a label (63 characters).
 _HEX_DIGITS = 40
 
 IGNORED = frozenset(
     {
-        # how long is waited, what happens on failure, how it is retried
+        # how long the operator waits, what it does after a failure, how it retries
         "timeout",
         "fail_fast",
         "fail_fast_grace",
@@ -32,26 +32,26 @@ IGNORED = frozenset(
         # what happens before the first and after the last deployment
         "create_namespace",
         "deletion_policy",
-        # which release it is: neither can be changed
+        # which release it is: both are immutable
         "release_name",
         "target_namespace",
     }
 )
 """Fields of the spec that change nothing of what runs."""
 FROM_INPUTS = frozenset({"chart", "values_files", "yaml_files_content", "values", "set"})
-"""Fields that count by what they refer to: the chart's fingerprint, the sources of the values."""
+"""Fields covered by what they refer to: the chart's fingerprint and the sources of the values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The digest of what is wanted; `text` is what is stored of it, in the status and in a label."""
+    """The digest of an input; `text` is stored in the status and in a label."""
 
     text: str
     version_1: Callable[[], str] | None = field(default=None, compare=False, repr=False)
-    """Computes the same by the rules of an older operator; None where none can have stored it."""
+    """Computes it by the rules of an older operator; None where no older operator can have stored it."""
 
     def matches(self, stored: str | None) -> bool:
-        """Whether a stored digest was made of the same inputs, by this operator or an older one."""
+        """Whether this operator or an older one computed a stored digest from the same input."""
         if stored is None or stored == self.text:
             return stored is not None
         is_version_1 = "-" not in stored
@@ -70,7 +70,7 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
 
 
 def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
-    """Return a stand-in for a spec whose inputs cannot be read, or are not needed (Destroy, Skip)."""
+    """Return a digest of the spec alone, where its inputs cannot be read or are not needed (Destroy, Skip)."""
     # Whether a rollback is followed by a retry changes nothing here.
     unretried = spec.model_copy(update={"retry": spec.retry.model_copy(update={"after_rollback": False})})
     document = {"unread": _not_default(unretried, ignored=frozenset())}
@@ -78,7 +78,7 @@ def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
 
 
 def _not_default(spec: ManagedChartSpec, *, ignored: Sequence[str] | frozenset[str]) -> dict[str, Any]:
-    """Return the fields that are not ignored and whose value is not the default, nor are its parts."""
+    """Return the fields that are not ignored, without those and without parts of those that equal their default."""
     changed = {
         name
         for name, known in type(spec).model_fields.items()

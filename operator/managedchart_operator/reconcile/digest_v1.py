@@ -1,7 +1,7 @@
-"""The digests of operators that wrote no version into them.
+"""Computes digests as operators did before digests had a version.
 
-They stand in statuses and in the labels of releases until the next run. Nothing here follows a change of the spec's model: the
-fields are those of that time, in their order.
+Statuses and labels of releases have such digests until the next run. Do not change this module when the model of the spec
+changes: the fields, and their order, are those of that time.
 """
 
 import hashlib
@@ -52,6 +52,6 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> 
 
 
 def digest_without_inputs(spec: ManagedChartSpec) -> str:
-    """Return the stand-in for a spec whose inputs could not be read, or were not needed."""
+    """Return the digest of the spec alone, where its inputs could not be read or were not needed."""
     text = spec.model_dump_json(by_alias=True, include=_FIELDS)
     return hashlib.sha256(f"unread {text}".encode()).hexdigest()[:_HEX_DIGITS]

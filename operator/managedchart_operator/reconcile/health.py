@@ -1,11 +1,11 @@
-"""Whether the workloads of a release are healthy now."""
+"""Checks whether the workloads of a release are healthy now."""
 
 from managedchart_operator.diagnosis.objects import identities
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.rendered import RenderedObjects
 from managedchart_operator.waiting.kstatus import State, readiness
 
-# What has pods, by group and kind.
+# The workloads, by group and kind.
 _WORKLOADS = {
     ("apps", "Deployment"): "apps/v1",
     ("apps", "StatefulSet"): "apps/v1",
@@ -15,7 +15,7 @@ _WORKLOADS = {
 
 
 async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
-    """Whether all workloads of the newest revision are ready; False where there is no release. Raises KubeError, HelmError."""
+    """Whether all workloads of the newest revision are ready; False without a release. Raises KubeError, HelmError."""
     await rendered.read()
     for identity in identities(rendered.objects, namespace=rendered.storage.namespace):
         version = _WORKLOADS.get(identity.group_kind)

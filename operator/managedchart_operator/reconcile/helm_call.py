@@ -1,7 +1,7 @@
 """Runs helm for an operation.
 
-helm builds all objects of a stored revision before it does anything, so one of a kind that the cluster no longer serves stops
-it. That is mended in the stored revision, and helm runs once more (`unknown_kinds`).
+helm builds all objects of a stored revision before it does anything, so an object of a kind that the cluster no longer serves
+stops it. Then `unknown_kinds` rewrites the stored revision, and helm runs once more.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,9 @@ from managedchart_operator.helm.errors.classify import blames_storage, classify
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.own_revisions import newest_is_own
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
-from managedchart_operator.reconcile.whose import newest_is_ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +24,22 @@ class HelmCall:
     arguments: list[str]
     deadline: float
     dry_run: bool = False
-    """Whether it changes nothing, and its standard output is wanted."""
+    """Whether it changes nothing; then its standard output is kept."""
     target: Revision | None = None
     """The revision that a rollback returns to."""
     on_waiting: Callable[[], None] | None = None
-    """Called each time that helm begins to wait."""
+    """Called each time helm begins to wait."""
     before: Callable[[], Awaitable[None]] | None = None
     """Awaited when helm may start; it does not start if this raises."""
 
     @property
     def command(self) -> str:
-        """helm's first argument, like upgrade."""
+        """helm's first argument, such as upgrade."""
         return self.arguments[0]
 
 
 async def run_helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
-    """Run helm, and once more where a stored kind that the cluster no longer serves stopped it. Raises HelmError, KubeError."""
+    """Run helm, and once more if a stored kind that the cluster no longer serves stopped it. Raises HelmError, KubeError."""
     try:
         return await _helm(run, call)
     except HelmError as error:
@@ -65,20 +65,20 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
 
 
 async def _remove_unknown_kinds(run: ReleaseRun, call: HelmCall, error: HelmError) -> bool:
-    """Rewrite the stored revisions that helm builds for the call; False where that changes nothing.
+    """Rewrite the stored revisions that helm builds for the call; False if that changes nothing.
 
     Raises HelmError, KubeError.
     """
     storage = run.storage
     await storage.observe()
-    if call.target is not None and storage.newest and storage.newest.pending and await newest_is_ours(storage):
-        await storage.unlock(storage.newest)  # a rollback is stored before it is built, and the next one begins at it
+    if call.target is not None and storage.newest and storage.newest.pending and await newest_is_own(storage):
+        await storage.unlock(storage.newest)  # helm stores a rollback before it builds it; the next one starts from it
     built = storage.newest
     if call.command == "upgrade":
         built = next((revision for revision in storage.revisions if revision.status == DEPLOYED), built)
     found = [revision for revision in (built, call.target) if revision is not None]
     if call.dry_run and all(revision.owner == storage.ownership.uid for revision in found):
-        error.hint = "A dry run changes no stored revision: with dryRun: false the object is taken out automatically."
+        error.hint = "Set spec.dryRun: false; the operator then removes the object from the stored revision."
         return False
     unknown = UnknownKinds(run.objects, storage, hooks=call.command != "upgrade")
     sentences = await unknown.remove_from(found, error=error)

@@ -1,21 +1,21 @@
-"""The last few revisions in the status, and what became of them: the records that prove what this resource has deployed."""
+"""Keeps the last few revisions and their outcomes in the status, as proof of what this resource has deployed."""
 
 from managedchart_operator.api.status import ManagedChartStatus, RevisionRecord
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.times import write_time
 
-# As many as a person compares; helm itself keeps ten.
+# Enough to compare; helm itself keeps ten.
 HISTORY = 5
 
 
 def remember(status: ManagedChartStatus, revision: Revision | None, *, action: str) -> None:
-    """Put what became of a revision at the head of the history; its chart is that of `status.release`."""
+    """Put a revision and its outcome first in the history; its chart is that of `status.release`."""
     if revision is None:
         return
     known = {record.revision: record for record in status.history}
     if action == Operation.RESUME and revision.number in known:
-        action = known[revision.number].action  # what made it, not what was left to do
+        action = known[revision.number].action  # the operation that made it
     record = RevisionRecord(
         revision=revision.number,
         action=action,
@@ -29,14 +29,14 @@ def remember(status: ManagedChartStatus, revision: Revision | None, *, action: s
 
 
 def turned_out_failed(status: ManagedChartStatus, revision: int) -> None:
-    """Note that a revision that was deployed when its run ended is marked failed since."""
+    """Record that a revision which was deployed when its run ended has been marked failed."""
     for record in status.history:
         if record.revision == revision:
             record.outcome = FAILED
 
 
 def release_uninstalled(status: ManagedChartStatus) -> None:
-    """Note that the release is deleted: its revisions prove nothing about one that may be made again."""
+    """Record that the release is deleted: its revisions prove nothing about a later release of that name."""
     for record in status.history:
         if record.outcome == DEPLOYED:
             record.outcome = UNINSTALLED

@@ -1,6 +1,6 @@
-"""What a run works with: all values as helm takes them, and the digest of everything that decides what runs.
+"""Reads the inputs of a run: all values as helm takes them, and the digest of everything that decides what runs.
 
-Reads the chart's identity and values files through `charts`; no network, no helm process.
+The chart's identity and values files come from `charts`, without network access and without a helm process.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from managedchart_operator.reconcile.digest import Digest, digest_of
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run works with."""
+    """The inputs of a run."""
 
     values: Values
     digest: Digest

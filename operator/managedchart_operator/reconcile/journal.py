@@ -1,4 +1,4 @@
-"""What a run has to report beside its error: what it did, and what a person should know although it stops nothing."""
+"""What a run reports in addition to its error: the result of its operation, and warnings that stop nothing."""
 
 from dataclasses import dataclass, field
 
@@ -10,15 +10,15 @@ class Journal:
     """Written by the operations and the lifecycle of one run, read by the reconciler."""
 
     outcome: Outcome | None = None
-    """What the last operation of exec came to."""
+    """The result of the last operation of exec."""
     warnings: list[tuple[str, str]] = field(default_factory=list)
     """Reason and message of each warning that was not posted yet."""
 
     def warn(self, reason: str, message: str) -> None:
-        """Note a warning."""
+        """Add a warning."""
         self.warnings.append((reason, message))
 
     def take_warnings(self) -> list[tuple[str, str]]:
-        """Return the warnings so far, each once."""
+        """Return the warnings since the last call."""
         taken, self.warnings = self.warnings, []
         return taken

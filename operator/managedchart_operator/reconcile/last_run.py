@@ -1,13 +1,13 @@
-"""What the status says of earlier runs, and which annotations ask for something new.
+"""What the status says about earlier runs, and which annotations ask for a new one.
 
-`RunRecorder` writes `status.attempt`, and only `last_run_of` reads it: conditions and messages are output, nothing parses them.
-Nothing is remembered in the process, so a restarted operator knows as much as the one before.
+`StatusRecorder` writes `status.attempt`, and only `last_run_of` reads it; conditions and messages are never parsed. The process
+remembers nothing, so a restarted operator knows as much as the one before.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from managedchart_operator.api.resource import ManagedChart, request_token
+from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart, request_token
 from managedchart_operator.api.status import AttemptStatus, ManagedChartStatus, Outlook, Phase
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
@@ -15,10 +15,10 @@ from managedchart_operator.times import read_time
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The last run, as the status has it. Times in seconds since the epoch."""
+    """The last run, according to the status. Times in seconds since the epoch."""
 
     attempt: str | None = None
-    """The random word that the revision which it made carries too; None where the status does not say."""
+    """The random word in the labels of the revision that it made; None where the status does not say."""
     digest: str | None = None
     """Digest of its input."""
     current: bool = True
@@ -28,27 +28,27 @@ class LastRun:
     phase: Phase | None = None
     """The phase that it had reached."""
     interrupted: bool = False
-    """Whether it has not come to its end, well or not: the operator was stopped, or the run gave way to a request."""
+    """Whether it neither succeeded nor failed: the operator was stopped, or a request interrupted the run."""
     ended_at: float | None = None
-    """When it ended; None also while what it began after a failure has not ended."""
+    """When it ended; None also until the remedy of its failure has ended."""
     revision: int | None = None
-    """The revision that the last run which ended has left."""
+    """The newest revision when a run last ended."""
     proven: bool = False
     """Whether the objects of that revision were seen ready."""
     failed_revision: int | None = None
     """The revision that failed."""
     failures: int = 0
-    """Failures in a row of its input."""
+    """How often its input has failed in a row."""
     reason: str | None = None
     """The reason of the last of them."""
     retry_at: float | None = None
-    """When to try again; None with failures means never without a change."""
+    """When to retry; None with failures means not without a change."""
     waited: bool = False
-    """Whether another Helm operation has been waited for since."""
+    """Whether the operator has waited for another Helm operation since."""
 
     @property
     def succeeded(self) -> bool:
-        """Whether there was a run, and it ended well."""
+        """Whether there was a run, and it succeeded."""
         return self.ended_at is not None and self.failures == 0
 
     @property
@@ -58,9 +58,9 @@ class LastRun:
 
 
 def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: datetime | None = None) -> LastRun:
-    """Return what the status says of the last run.
+    """Return what the status says about the last run.
 
-    `started` is when this operator started: a defect that an earlier one met may be corrected in this one.
+    `started` is when this operator started: a defect that an earlier operator ran into may be fixed in this one.
     """
     attempt = status.attempt
     retry_at, ended_at = read_time(attempt.next_retry_at), read_time(attempt.ended_at)
@@ -85,18 +85,23 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
 
 
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:
-    """Whether the annotation carries a token that was not carried out yet."""
+    """Whether the annotation has a token that was not handled yet."""
     token = chart.requests.get(annotation)
     return token is not None and _handled(status, annotation) != token
 
 
+def attempt_requested(chart: ManagedChart, status: ManagedChartStatus) -> bool:
+    """Whether an annotation asks for another attempt, which fetches the chart again too."""
+    return any(requested(chart, status, name) for name in (RETRY_ANNOTATION, FORCE_ANNOTATION))
+
+
 def handled(chart: ManagedChart, status: ManagedChartStatus) -> bool:
-    """Whether every annotation that asks for something was carried out."""
+    """Whether every request by annotation was handled."""
     return all(_handled(status, name) == token for name, token in chart.requests.items())
 
 
 def _handled(status: ManagedChartStatus, annotation: str) -> str | None:
-    """Return what was carried out; an older operator has kept the annotation's value whole."""
+    """Return the handled token; an older operator stored the whole value of the annotation."""
     known = status.attempt.handled_requests.get(annotation)
     return known and request_token(known)
 

@@ -1,4 +1,4 @@
-"""The objects of a release that is being uninstalled, until the last of them is deleted."""
+"""Follows the objects of a release that is being uninstalled until the last of them is deleted."""
 
 import contextlib
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from managedchart_operator.waiting.until_deleted import until_deleted
 
 @dataclass(frozen=True, slots=True)
 class LeavingObjects:
-    """What the newest revision rendered, as it was read before the release was uninstalled."""
+    """What the newest revision rendered, read before the release was uninstalled."""
 
     rendered: RenderedObjects
     objects: Objects
 
     async def have_dependents(self) -> bool:
-        """Whether a removal has to wait for what depends on the release's objects. Raises nothing except when cancelled."""
+        """Whether an uninstall has to wait for dependents of the release's objects. Raises nothing except when cancelled."""
         if self.rendered.revision is None:
             return True
         return await have_dependents(self.objects, self._namespace, self.rendered.all)
 
     async def wait_until_deleted(self, seconds: float) -> bool:
-        """Wait until none of the objects is being deleted any more (`until_deleted`); False when the time is over.
+        """Wait until none of the objects is being deleted any more (`until_deleted`); False when the time is up.
 
         Raises KubeError.
         """
         return await until_deleted(self.objects, await self._located(), seconds)
 
     async def have_moved(self) -> bool:
-        """Whether objects are of an apiVersion that is no longer served, and served under another one. Never raises."""
+        """Whether the apiVersion of an object is no longer served, but its kind is under another one. Never raises."""
         refs = await self.objects.locate_all(self.rendered.objects, self._namespace)
         rendered = {(item.get("apiVersion"), item["kind"]) for item in self.rendered.objects}
         return any((ref.api_version, ref.kind) not in rendered for ref in refs)
 
     async def blockers(self) -> list[Blocker]:
-        """Return the objects whose deletion does not come to an end. Raises nothing except when cancelled."""
+        """Return the objects whose deletion does not finish. Raises nothing except when cancelled."""
         if self.rendered.revision is None:
             with contextlib.suppress(KubeError, HelmError):
                 await self.rendered.read()

@@ -16,7 +16,7 @@ from managedchart_operator.reconcile.operations.resume import resume
 from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.too_large import what_is_biggest
+from managedchart_operator.reconcile.too_large import largest_parts
 
 
 @dataclass(slots=True)
@@ -53,22 +53,22 @@ class LifecycleRelease:
         return (await self.run.sources.fetch()).version
 
     async def installed(self) -> InstalledRelease | None:
-        """Return what is installed now, whether its last upgrade went well or not. Raises KubeError, HelmError."""
+        """Return what is installed now, whether its last upgrade succeeded or not. Raises KubeError, HelmError."""
         newest, stored = self.run.newest, await self.run.storage.read_stored()
         if stored is None or newest is None:
             return None
         return InstalledRelease(newest.number, stored.chart_name, stored.chart_version)
 
     async def deployed_here(self) -> bool:
-        """Whether this resource has deployed the release, as far as its revisions or its status prove it. Raises KubeError."""
+        """Whether the revisions or the status prove that this resource has deployed the release. Raises KubeError."""
         return self.run.ownership.deployed(await self.run.storage.look())
 
     async def chart_crds(self) -> ChartCrds:
-        """Return the CRDs in the crds/ folders of the installed chart, as far as they can be found out. Raises KubeError."""
+        """Return the known CRDs in the crds/ folders of the installed chart. Raises KubeError."""
         return await installed_crds(self.run.services, self.run.storage, self.run.spec.chart)
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
-        """Install or upgrade with helm, or only try it where the run is dry. Raises OperatorError."""
+        """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
         if self.plan.operation is Operation.DRY_RUN:
             return self._note(await dry_run(self.run, take_ownership=take_ownership))
         try:
@@ -78,24 +78,24 @@ class LifecycleRelease:
             raise
 
     async def resume(self) -> None:
-        """Wait on for what an earlier process has deployed, if it was stopped while it did. Raises OperatorError."""
+        """Continue to wait for what an earlier process deployed before it was stopped. Raises OperatorError."""
         self._note(await resume(self.run, self.plan.awaiting))
 
     async def uninstall(self) -> bool:
-        """Uninstall and wait until all objects are deleted; False where nothing was. Raises HelmError, KubeError."""
+        """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
         outcome = await uninstall(self.run, UninstallOptions(before=self.before_uninstall))
         self._note(outcome)
         return outcome.changed
 
     async def manifest(self) -> list[dict[str, Any]]:
-        """Return the objects that the chart renders to, without changing anything. Raises OperatorError."""
+        """Return the objects that the chart renders, without changing anything. Raises OperatorError."""
         return await manifest(self.run)
 
     async def collect_evidence(self) -> Findings:
-        """Return what the cluster shows of why the release does not become ready. Raises nothing except when cancelled."""
+        """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
         if self._too_large:
-            # helm stores a release before it applies anything, so that nothing of it is in the cluster.
-            return await what_is_biggest(lambda: render(self.run, take_ownership=True), redact=self.run.redactor)
+            # helm stores a release before it applies anything, so nothing of it is in the cluster.
+            return await largest_parts(lambda: render(self.run, take_ownership=True), redact=self.run.redactor)
         return await self.run.evidence.collect()
 
     def _note(self, outcome: Outcome) -> str:

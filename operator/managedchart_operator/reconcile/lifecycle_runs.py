@@ -1,12 +1,12 @@
-"""Runs a lifecycle as planned, and records what it comes to.
+"""Runs a lifecycle as planned, and records the result.
 
-A failure is recorded with its evidence first, then remedied: in this order, so that a kill in between loses neither.
+A failure is recorded with its evidence before it is remedied, so that a kill in between loses neither.
 """
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
+from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
@@ -14,13 +14,13 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.failure import is_verdict, newest_if_made, unremedied, was_applied
+from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
 from managedchart_operator.reconcile.history import release_uninstalled, remember
-from managedchart_operator.reconcile.last_run import requested
+from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
-from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_killed
+from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.release_takeover import announce_takeover
@@ -37,7 +37,7 @@ _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRuns:
-    """Runs lifecycles; one for the whole operator. `probe` is the seconds between checks of what was given up."""
+    """Runs lifecycles; one for the whole operator. `probe` is the seconds between checks once retries are exhausted."""
 
     events: Events
     telemetry: Telemetry
@@ -45,7 +45,7 @@ class LifecycleRuns:
     probe: float
 
     async def run(self, work: ResourcePass, lifecycle: Lifecycle, plan: Run) -> float | None:
-        """Carry out the plan; returns after how many seconds to come again, or None. Raises KubeError."""
+        """Carry out the plan; returns the seconds until the next pass, or None. Raises KubeError."""
         work = replace(work, release=resumed(work.release, plan))
         retried = _begin(work, plan)
         release = LifecycleRelease(work.release, plan)
@@ -53,7 +53,7 @@ class LifecycleRuns:
         try:
             await self._announce(work, plan, retried=retried)
             if plan.unlock is not None:
-                work.logger.info("revision %d (%s) is taken over", plan.unlock.number, plan.unlock.status)
+                work.logger.info("taking over revision %d (%s)", plan.unlock.number, plan.unlock.status)
                 await unlock(work.release, plan.unlock)
             await lifecycle.run(work.context(release))
         except OperatorError as error:
@@ -84,7 +84,9 @@ class LifecycleRuns:
         release = status.release
         match operation:
             case Operation.SKIP:
-                success = Success(Phase.SKIPPED, Reason.SKIPPED, "The spec says Skip: nothing was touched", release)
+                success = Success(
+                    Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip", release
+                )
             case Operation.UNINSTALL:
                 success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message, release)
                 release_uninstalled(status)
@@ -103,7 +105,7 @@ class LifecycleRuns:
         await self.events.post(work.chart, type="Normal", reason=success.reason.value, message=success.message)
 
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
-        """Record a run's failure and remedy it; returns after how many seconds to come again, or None. Raises KubeError."""
+        """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
         run, phases, status = work.release, work.phases, work.recorder.status
         error = explain(error, phases.findings, redact=run.redactor)
         await run.storage.observe()
@@ -131,13 +133,13 @@ class LifecycleRuns:
         work.logger.warning("%s: %s", error.reason.value, error.message)
         if news:
             await post_failure(self.events, work.chart, error, retry, limit=work.spec.retry.limit)
-        # What the remedy finds in the status is what was recorded now.
+        # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
         await post_warnings(work, self.events)
         return delay_until(retry.at) if retry.at else again
 
     async def _retry(self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool) -> RetryPlan:
-        """Return what follows the failure; `made` says that the run has made the newest revision."""
+        """Return what follows the failure; `made` says whether the run made the newest revision."""
         policy = RetryPolicy(
             work.spec.retry,
             self.probe,
@@ -146,40 +148,39 @@ class LifecycleRuns:
         )
         rolled_back = made and remedy.remedy is Remedy.ROLL_BACK
         disturbed = rolled_back and was_applied(work.release, work.phases.failed_phase, error)
-        disturbed = disturbed and await is_verdict(error, work.release.objects)
+        disturbed = disturbed and await would_recur(error, work.release.objects)
         failures = work.recorder.status.attempt.failures + 1
         return policy.after(error, failures=failures, now=datetime.now(UTC), applied_and_rolled_back=disturbed)
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
-        """Return what is to be done about the revision that failed; nothing yet where that cannot be found out now.
+        """Return the remedy for the revision that failed; nothing yet where that cannot be decided now.
 
-        `made` says that it is the newest one, which this run has made.
+        `made` says whether it is the newest one, made by this run.
         """
         failed_phase = work.phases.failed_phase
         try:
             if made:
                 fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
-                await unlock_killed(work.release)
+                await unlock_after_kill(work.release)
                 await mark_unready(work.release, failed_phase=failed_phase, fail_on_timeout=fail_on_timeout)
             return await self.remediation.plan(work, failed=failed, phase=failed_phase)
         except (KubeError, HelmError) as error:
-            work.logger.warning("the remedy for the failure cannot be decided yet: %s", error.message)
+            work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
             return NOTHING
 
 
 def _begin(work: ResourcePass, plan: Run) -> bool:
-    """Record the beginning; returns whether the same input has failed before."""
+    """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     chart, status, last = work.chart, work.recorder.status, work.last
-    asked = any(requested(chart, status, name) for name in (RETRY_ANNOTATION, FORCE_ANNOTATION))
-    again = work.digest.matches(last.digest) and last.current and not asked
-    failures = last.failures if again else 0
+    repeated = work.digest.matches(last.digest) and last.current and not attempt_requested(chart, status)
+    failures = last.failures if repeated else 0
     work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
     return failures > 0
 
 
 async def post_warnings(recording: Recording, events: Events) -> None:
-    """Post the warnings so far as Events, each once."""
+    """Post each warning so far as an Event, once."""
     for reason, message in recording.journal.take_warnings():
         await events.post(recording.chart, type="Warning", reason=reason, message=message)
 
@@ -187,7 +188,7 @@ async def post_warnings(recording: Recording, events: Events) -> None:
 async def post_failure(
     events: Events, chart: ManagedChart, error: OperatorError, plan: RetryPlan, *, limit: int
 ) -> None:
-    """Report a failure in an Event: what it is, what to do about it, and that it was given up where it was."""
+    """Report a failure in an Event: its message, its hint, and whether the operator has given up."""
     at = write_time(plan.at) if plan.at else None
     after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
     message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)

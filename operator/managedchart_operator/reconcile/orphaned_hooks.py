@@ -1,8 +1,8 @@
-"""What a helm that was killed has left of its hooks.
+"""Deletes the hook objects that a killed helm process left behind.
 
-Purpose: removes hook objects with a release; helm forgets them on an uninstall, since it deletes hooks only when it sees them
-end. Boundary: only hooks that the chart itself wants deleted when they have ended (`helm.sh/hook-delete-policy` with
-hook-succeeded or hook-failed). Invariant: an object that is no hook is never touched, whatever its name.
+helm deletes a hook only when it sees it end, so an uninstall leaves those. Only hooks that the chart itself wants deleted when
+they have ended are deleted here (`helm.sh/hook-delete-policy` with hook-succeeded or hook-failed), and an object that is not a
+hook never is, whatever its name.
 Source: Helm documentation, "Chart Hooks"; measured with 4.3.1: a Job of a pre-install hook outlived kill -9 and uninstall.
 """
 
@@ -19,13 +19,13 @@ _HOOK = "helm.sh/hook"
 
 
 async def delete_orphaned_hooks(objects: Objects, *, namespace: str, stored: StoredRelease) -> None:
-    """Delete what is left of a release's passing hooks, before the uninstall forgets them. Raises KubeError."""
+    """Delete what is left of a release's self-deleting hooks before it is uninstalled. Raises KubeError."""
     try:
         hooks = await asyncio.to_thread(outline, *stored.passing_hook_manifests)
     except ManifestError as error:
-        logger.warning("namespace %s: the hooks of a release cannot be read, so none is deleted: %s", namespace, error)
+        logger.warning("namespace %s: cannot read the hooks of a release, so none is deleted: %s", namespace, error)
         return
     for ref in await objects.locate_all(hooks, namespace):
         found = await objects.get(ref)
         if found is not None and _HOOK in (found["metadata"].get("annotations") or {}) and await objects.delete(ref):
-            logger.info("%s, left of a hook, was deleted", ref)
+            logger.info("deleted %s, left behind by a hook", ref)

@@ -1,10 +1,9 @@
-"""What revisions that did not come to their end have left in the cluster, and helm forgets.
+"""Deletes the objects that unfinished revisions left in the cluster and that helm forgets.
 
-Purpose: removes those objects. helm deletes what a revision no longer renders at the end of an upgrade, by comparing it with
-the deployed one, and uninstalls what the newest renders. So what only a failed revision renders outlives the next good
-one, and what an upgrade that was killed or refused has not deleted yet outlives the release. Boundary: deletes, and
-leaves the wait to others. Invariant: an object that is not this release's, by helm's annotations, that is to be kept
-(`helm.sh/resource-policy: keep`), or that a failed revision only adopted, is never touched.
+At the end of an upgrade helm deletes what the deployed revision renders and the new one does not; an uninstall deletes what the
+newest renders. So what only a failed revision renders outlives the next good one, and what a killed or refused upgrade has not
+deleted yet outlives the release. An object is never deleted if helm's annotations do not name this release, if it is to be kept
+(`helm.sh/resource-policy: keep`), or if a failed revision only adopted it. Waiting until it is deleted is left to the caller.
 Source: Helm documentation, "Chart Development Tips and Tricks"; measured with 4.3.1, found by chaos.
 """
 
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 class Older:
     """An earlier revision. `made_since` is when the first of the failed ones was stored, in seconds since the epoch.
 
-    What is older than that was adopted by them; None for a good revision, of which everything is the release's own.
+    The failed ones adopted what is older than that. None for a good revision, since all it renders is the release's own.
     """
 
     stored: StoredRelease
@@ -38,7 +37,7 @@ class Older:
 async def delete_orphaned_objects(
     storage: ReleaseStorage, objects: Objects, *, stored: StoredRelease | None = None
 ) -> list[dict[str, Any]]:
-    """Delete what unfinished revisions have left, and return it as rendered; `stored` is the newest if it was read.
+    """Delete what unfinished revisions left, and return it as rendered; `stored` is the newest revision if it was read.
 
     Raises KubeError, HelmError.
     """
@@ -56,15 +55,15 @@ async def delete_orphaned_objects(
 async def delete_objects_of(
     objects: Objects, *, release: str, namespace: str, newest: StoredRelease, older: Iterable[Older]
 ) -> list[dict[str, Any]]:
-    """Delete what is left of `older` revisions and not rendered by the newest; returns it as rendered. Raises KubeError.
+    """Delete what `older` revisions left and the newest does not render; returns it as rendered. Raises KubeError.
 
-    In doubt nothing is deleted: where a manifest cannot be read, or the newest has a kind of this name in another group.
+    In doubt nothing is deleted: if a manifest cannot be read, or the newest has a kind of this name in another group.
     """
     try:
         needed = _Places(await asyncio.to_thread(outline, newest.manifest, *newest.hook_manifests), namespace)
         rendered = [(each, item) for each in older for item in await asyncio.to_thread(outline, each.stored.manifest)]
     except ManifestError as error:
-        logger.warning("%s/%s: what earlier revisions left cannot be told: %s", namespace, release, error)
+        logger.warning("%s/%s: cannot determine what earlier revisions left behind: %s", namespace, release, error)
         return []
     left = []
     own = {place_of(item, namespace) for each, item in rendered if each.made_since is None}
@@ -78,13 +77,13 @@ async def delete_objects_of(
             if place_of(item, namespace) not in own and was_adopted(found, since=each.made_since):
                 continue
             if await objects.delete(ref):
-                logger.info("%s, left of an earlier revision of %s/%s, was deleted", ref, namespace, release)
+                logger.info("deleted %s, left behind by an earlier revision of %s/%s", ref, namespace, release)
                 left.append(item)
     return left
 
 
 class _Places:
-    """Where the objects of a revision are, by its manifest alone: none is missed when discovery fails."""
+    """Where the objects of a revision are, by its manifest alone, so that none is missed when discovery fails."""
 
     def __init__(self, rendered: Iterable[Mapping[str, Any]], namespace: str) -> None:
         self._namespaces: dict[tuple[str, str], set[str]] = {}
@@ -92,7 +91,7 @@ class _Places:
             self._namespaces.setdefault((ref.kind, ref.name), set()).add(ref.namespace)
 
     def have(self, ref: ObjectRef) -> bool:
-        """Whether the object may be one of them, whatever its group: some kinds have moved from one to another."""
+        """Whether the object may be one of them, in any group, since some kinds have moved to another one."""
         found = self._namespaces.get((ref.kind, ref.name), set())
         return ref.namespace in found if ref.namespace else bool(found)
 

@@ -1,4 +1,4 @@
-"""Records the phases of one run in the status, as they happen: the recorder that lifecycles see."""
+"""Records the phases of one run in the status as they happen; lifecycles call it."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ from managedchart_operator.times import write_time
 
 @dataclass(slots=True)
 class PhaseRecorder:
-    """Implements `lifecycle.context.Recorder`; `failed_phase`, `released` and `findings` are what it has learnt at the end."""
+    """Implements `lifecycle.context.Recorder`; the run reads `failed_phase`, `released` and `findings` at its end."""
 
     chart: ManagedChart
     writer: StatusWriter
@@ -30,7 +30,7 @@ class PhaseRecorder:
     operation: Operation | None = None
     """What the run does with the release; None while there is no run."""
     released: bool = False
-    """Whether exec has ended well, or there was nothing left to do for it."""
+    """Whether exec has succeeded, or had nothing to do."""
     failed_phase: Phase | None = None
     """The first phase that failed."""
     findings: Findings = field(default_factory=Findings)
@@ -54,7 +54,7 @@ class PhaseRecorder:
         self.writer.touch()
 
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
-        """A phase has ended, with an error or well."""
+        """A phase has ended, with or without an error."""
         seconds = time.monotonic() - self._began
         status = self.writer.status
         entry = status.phases[-1]
@@ -67,7 +67,7 @@ class PhaseRecorder:
         if phase is Phase.EXEC and error is None:
             self.released = True
             if self.deploys:
-                # Now, and not at the run's end: what follows may take long, or fail, and the release stays.
+                # Now, not at the end of the run: the later phases may take long or fail, and the release stays deployed.
                 conditions = Conditions(status.conditions, generation=self.chart.generation, now=write_time())
                 conditions.released()
                 status.conditions = conditions.result()
@@ -75,7 +75,7 @@ class PhaseRecorder:
         self.writer.touch()
 
     def evidence(self, findings: Findings) -> None:
-        """What was found out about a failure of exec."""
+        """Evidence about a failure of exec was found."""
         self.findings = findings
 
     def warn(self, reason: str, message: str) -> None:

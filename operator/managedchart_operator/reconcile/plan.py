@@ -1,5 +1,6 @@
-"""What a pass over one resource is going to do: one of a few plans, which `decide` makes (and the planner, `Check`) and
-the reconciler carries out.
+"""What a pass over one resource is going to do.
+
+`decide` makes the plan, except `Check`, which the planner makes; the reconciler carries it out.
 """
 
 from dataclasses import dataclass
@@ -11,24 +12,24 @@ from managedchart_operator.waiting.proof import AwaitingReadiness
 
 @dataclass(frozen=True, slots=True)
 class InSync:
-    """Nothing: the release is as the spec wants it."""
+    """Do nothing: the release matches the spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nothing yet: the same input has failed. `until` is when to try again, None for not without a change."""
+    """Do nothing yet, since the same input has failed. `until` is when to retry, None for not without a change."""
 
     until: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for another Helm operation; its lock is taken over at `until`. `because` is the beginning of a sentence."""
+    """Wait for another Helm operation; its lock is taken over at `until`. `because` begins a sentence."""
 
     until: float
     because: str
-    gone: bool = False
-    """Whether the release is being removed by that operation."""
+    deleted: bool = False
+    """Whether that operation uninstalls the release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ class Run:
     operation: Operation
     because: str
     unlock: Revision | None = None
-    """A revision that nobody works on any more, pending or never seen ready: mark it failed first."""
+    """A revision to mark failed first: no Helm operation works on it any more, and it is pending or was never seen ready."""
     awaiting: AwaitingReadiness | None = None
-    """For `RESUME`: the wait for the release's objects is not over."""
+    """For `RESUME`: the wait for the release's objects, if it is not over."""
     continues: bool = False
-    """For `RESUME`: the run carries on the one that made the revision, so that its failure is the revision's."""
+    """For `RESUME`: whether the run continues the one that made the revision, so that its failure is the revision's."""
     changed_outside: bool = False
-    gone: bool = False
-    """Whether the release is known to be deleted, or to be on its way."""
+    deleted: bool = False
+    """Whether the release is known to be deleted or being deleted."""
 
     @property
     def released(self) -> bool:
@@ -55,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Only look again later: the retries are used up, and the workloads are still unhealthy."""
+    """Only check again later: the retries are exhausted, and the workloads are still unhealthy."""
 
 
 Plan = InSync | Hold | Wait | Check | Run

@@ -7,7 +7,6 @@ from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.errors import OperatorError, SpecError
-from managedchart_operator.helm.storage import Revision
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.registry import find_lifecycle
@@ -15,7 +14,8 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, decide
 from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.health import is_healthy
-from managedchart_operator.reconcile.last_run import last_run_of, requested
+from managedchart_operator.reconcile.last_run import attempt_requested, last_run_of, requested
+from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec
 from managedchart_operator.reconcile.plan import Check, Plan, Run
@@ -26,7 +26,6 @@ from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.store import Store, release_owner
-from managedchart_operator.reconcile.whose import rollback_is_ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +46,19 @@ class Planner:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def plan(self, recording: Recording) -> Planned:
-        """Return what is to be done about a resource that is not being deleted. Raises OperatorError."""
+        """Return the plan for a resource that is not being deleted. Raises OperatorError."""
         chart, spec = recording.chart, parse_spec(recording.chart)
         work = await self.observe(recording, spec)
         self._check_owner(chart, work.release)
         lifecycle = find_lifecycle(spec.lifecycle.name)
         work = replace(work, digest=await _digest(work))
         plan = decide(desired(work), await observed(work))
-        if isinstance(plan, Run) and await _is_still_broken(work):
+        if isinstance(plan, Run) and await _is_still_unhealthy(work):
             plan = Check()
         return Planned(work, plan, lifecycle)
 
     async def observe(self, recording: Recording, spec: ManagedChartSpec) -> ResourcePass:
-        """Look at the release of a resource. Raises KubeError."""
+        """Observe the release of a resource. Raises KubeError."""
         chart, status = recording.chart, recording.recorder.status
         ownership = Ownership.of(chart.uid, status)
         storage = ReleaseStorage(self.services.secrets, chart.release_namespace, chart.release_name, ownership)
@@ -68,7 +67,7 @@ class Planner:
             self.services,
             spec,
             storage,
-            Sources(self.services, spec, storage.name, refresh=_asks_for_another(recording)),
+            Sources(self.services, spec, storage.name, refresh=attempt_requested(chart, status)),
             recording.journal,
             in_own_namespace=chart.release_namespace == chart.key.namespace,
             earlier_blockers=tuple(
@@ -88,12 +87,12 @@ class Planner:
 
     def _check_owner(self, chart: ManagedChart, release: ReleaseRun) -> None:
         claimants = self.store.claimants((release.namespace, release.name))
-        owner = release_owner(claimants, label_owner=_owner(release.newest))
+        owner = release_owner(claimants, label_owner=release.newest.owner if release.newest else None)
         if owner is not None and owner.uid != chart.uid:
             raise SpecError(
                 f"The release {release.namespace}/{release.name} belongs to ManagedChart {owner.key}",
                 reason=Reason.RELEASE_OWNED,
-                hint="Give this one another releaseName or targetNamespace, or delete the other.",
+                hint="Set another spec.releaseName or spec.targetNamespace, or delete the other ManagedChart.",
             )
 
 
@@ -110,21 +109,21 @@ def desired(work: ResourcePass) -> Desired:
 
 
 async def observed(work: ResourcePass) -> Observed:
-    """Return what there is, for the decision. Raises KubeError, HelmError."""
+    """Return what the decision depends on. Raises KubeError, HelmError."""
     chart, status, storage = work.chart, work.recorder.status, work.release.storage
     return Observed(
         work.release.ownership,
         now=datetime.now(UTC).timestamp(),
         revisions=storage.revisions,
         last=work.last,
-        rollback_is_ours=await rollback_is_ours(storage),
+        rollback_is_own=await rollback_is_own(storage),
         retry_requested=requested(chart, status, RETRY_ANNOTATION),
         force_requested=requested(chart, status, FORCE_ANNOTATION),
     )
 
 
 async def _digest(work: ResourcePass) -> Digest:
-    """Return the digest of the input; of one that cannot be read a stand-in, since check_prerequisites reports the error."""
+    """Return the digest of the input, or a stand-in where it cannot be read: check_prerequisites reports that error."""
     if work.spec.action is Action.DEPLOY:
         try:
             return (await work.release.sources.read()).digest
@@ -133,21 +132,13 @@ async def _digest(work: ResourcePass) -> Digest:
     return digest_without_inputs(work.spec)
 
 
-async def _is_still_broken(work: ResourcePass) -> bool:
-    """Whether a release was given up for its workloads, nothing was changed since, and they are as unhealthy as before."""
+async def _is_still_unhealthy(work: ResourcePass) -> bool:
+    """Whether the retries ended with unhealthy workloads, nothing has changed since, and they still are."""
     last = work.last
     if last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
         return False
-    if not work.digest.matches(last.digest) or not last.current or _asks_for_another(work):
+    if not work.digest.matches(last.digest) or not last.current:
+        return False
+    if attempt_requested(work.chart, work.recorder.status):
         return False
     return not await is_healthy(work.release.evidence.rendered, work.release.objects)
-
-
-def _asks_for_another(recording: Recording) -> bool:
-    """Whether an annotation asks for another attempt, which fetches the chart again too."""
-    status = recording.recorder.status
-    return any(requested(recording.chart, status, name) for name in (RETRY_ANNOTATION, FORCE_ANNOTATION))
-
-
-def _owner(revision: Revision | None) -> str | None:
-    return revision.owner if revision else None

@@ -1,4 +1,4 @@
-"""How far a deployment has come: helm waits for a hook, or everything is applied and its objects are waited for."""
+"""Tracks a deployment: whether helm waits for a hook, or everything is applied and the operator waits for its objects."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from managedchart_operator.kube.objects import ObjectRef
 
 @dataclass(slots=True)
 class Progress:
-    """Reported by the operation, awaited by the evidence."""
+    """The operation reports to it, and the evidence waits for it."""
 
     applied: bool = False
-    """Whether helm has done its work, and the operator waits for the release's objects."""
+    """Whether helm has ended, and the operator waits for the release's objects."""
     namespaces: list[str] = field(default_factory=list)
-    """Where the objects are that are waited for, once that is known (`placed`)."""
+    """The namespaces of the objects that the operator waits for; known once `placed` is set."""
     placed: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once there is something to wait for."""
     unready: frozenset[ObjectRef] | None = None
-    """The objects that the operator has waited for and that did not become ready; None where helm waits."""
+    """The objects that did not become ready while the operator waited; None where helm waits."""
     _helm_waits: int = 0
 
     def helm_waits(self) -> None:
@@ -34,7 +34,7 @@ class Progress:
         self.waiting.set()
 
     def wait_in(self, namespaces: list[str]) -> None:
-        """The objects that are waited for are in these namespaces."""
+        """The objects that the operator waits for are in these namespaces."""
         self.namespaces = namespaces
         self.placed.set()
 
@@ -43,7 +43,7 @@ class Progress:
         self.unready = unready
 
     def has_applied(self, revision: Revision | None, stored: StoredRelease | None) -> bool:
-        """Whether helm has applied the release's objects, as far as is known: before that it waits once for each hook.
+        """Whether helm is known to have applied the release's objects; before that it waits once for each hook.
 
         `revision` and `stored` are the newest revision that was read.
         """

@@ -1,8 +1,8 @@
 """Brings one ManagedChart to the state that its spec asks for: one call is one pass over one object.
 
-The planner observes and decides, the parts below carry the plan out and record what it came to; the scheduler knows when to
-come again. Everything that a pass knows it has read from the cluster, so a restart goes on where the last process was. Every
-error ends in the status; a cancelled pass is no failure and leaves no helm behind.
+The planner observes and decides, `lifecycle_runs` and `removal` carry the plan out and record the result, and the scheduler
+starts the next pass. A pass knows only what it reads from the cluster, so a restarted operator continues where the last one
+stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from managedchart_operator.times import delay_until, write_time
 
 _base_logger = logging.getLogger(__name__)
 
-# More do not get on faster, since each asks the API server, and at a start there are as many as resources.
+# At a start every resource has one. Each sends requests to the API server, so more at once are not faster.
 MAX_CONCURRENT_PLANS = 64
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A pass is over; `again` is after how many seconds to come again, None for not without a change."""
+    """A pass is over; `again` is the seconds until the next one, None for not without a change."""
 
     again: float | None = None
 
@@ -64,10 +64,10 @@ class Reconciler:
     runs: LifecycleRuns
     removal: Removal
     planning: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
-    """Bounds the passes that have not come to a plan yet."""
+    """Bounds the passes that have no plan yet."""
 
     async def reconcile(self, key: Key) -> float | None:
-        """Make one pass; returns after how many seconds to come again, or None. Raises for a defect or a cancel only."""
+        """Make one pass; returns the seconds until the next one, or None. Raises only for a defect or a cancellation."""
         async with self.planning:
             chart = self.store.get(key)
             if chart is None:
@@ -90,7 +90,7 @@ class Reconciler:
         return Recording(chart, StatusRecorder(chart, writer, self.telemetry), phases, journal, logger)
 
     async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | Done:
-        """Do a part of a pass; an error that ends it is recorded in the status."""
+        """Do a part of a pass, and record an error that ends it in the status."""
         try:
             return await work
         except OperatorError as error:
@@ -100,7 +100,7 @@ class Reconciler:
             wrapped = OperatorError(
                 f"Unhandled error: {type(error).__name__}: {error}",
                 transient=True,
-                hint="This is a defect of the operator; its log has the traceback.",
+                hint="Report this defect of the operator, with the traceback from its log.",
             )
             return Done(await self._record_error(recording, wrapped))
         finally:
@@ -111,7 +111,7 @@ class Reconciler:
     async def _plan(self, recording: Recording) -> Planned | Done:
         chart = recording.chart
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
-            return Done()  # deleted before we could hold it: nobody would ever remove what is installed now
+            return Done()  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
         planned = await self.planner.plan(recording)
         self.telemetry.reconciled(type(planned.plan).__name__)
         return planned
@@ -134,7 +134,7 @@ class Reconciler:
                 return Done(await self.runs.run(work, planned.lifecycle, run))
 
     async def _acknowledge(self, work: ResourcePass) -> Done:
-        """Write nothing, unless a new generation (that changes nothing of what runs) or a request has to be acknowledged."""
+        """Write the status only to acknowledge a request, or a new generation that changes nothing of what runs."""
         chart, status = work.chart, work.recorder.status
         settled = status.observed_generation == chart.generation and work.last.current and not work.last.waited
         if settled and handled(chart, status):
@@ -145,19 +145,19 @@ class Reconciler:
         return Done()
 
     async def _finish_remedy(self, work: ResourcePass) -> float | None:
-        """Do what is still to be done about an earlier failure; returns after how many seconds to try again, or None."""
+        """Finish the remedy for an earlier failure; returns the seconds until the next try, or None."""
         try:
             return await self.runs.remediation.finish(work)
         except (KubeError, HelmError) as error:
-            work.logger.warning("the remedy for the failure cannot be decided yet: %s", error.message)
+            work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
             return seconds(work.spec.retry.max_backoff) if error.transient else None
 
     async def _wait(self, recording: Recording, wait: Wait) -> Done:
         key = recording.chart.key
         until = write_time(datetime.fromtimestamp(wait.until, UTC))
         message = (
-            f"{wait.because}. The operator takes the release over at {until} unless that operation ends before, or at once"
-            f" after: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
+            f"{wait.because}. The operator takes over its lock at {until} unless that operation ends first; to take it over"
+            f" now: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
             f' {FORCE_ANNOTATION}="$(date)"'
         )
         recording.recorder.waiting(wait, message)
@@ -165,21 +165,21 @@ class Reconciler:
         return Done(delay_until(wait.until))
 
     async def _check_again(self, work: ResourcePass) -> Done:
-        """Nothing has changed for a resource whose retries are used up."""
+        """Record that nothing has changed for a resource whose retries are exhausted."""
         policy = RetryPolicy(work.spec.retry, self.runs.probe)
         plan = policy.still_given_up(failures=work.last.failures, now=datetime.now(UTC))
         work.recorder.still_stalled(plan, limit=work.spec.retry.limit)
         await work.recorder.writer.flush()
         return Done(delay_until(plan.at) if plan.at else None)
 
-    # ---- removal, and errors that no phase caused
+    # ---- deletion, and errors that no phase caused
 
     async def _remove(self, recording: Recording) -> Done:
         again = await self.removal.remove(recording)
         return await self._wait(recording, again) if isinstance(again, Wait) else Done(again)
 
     async def _record_error(self, recording: Recording, error: OperatorError) -> float | None:
-        """Put an error that no phase caused into the status; returns when to try again."""
+        """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
         error = explain(error, recording.phases.findings, redact=Redactor())
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
         status, attempt = recorder.status, recorder.status.attempt
@@ -187,10 +187,10 @@ class Reconciler:
         failing = current and attempt.failures > 0
         known = status.last_failure.message if failing and status.last_failure else None
         if (attempt.reason, known) == (error.reason, error.message) and not (error.transient or chart.deleting):
-            return None  # as it stands in the status
+            return None  # the status says so already
         retry = spec_for_removal(chart).retry
         if failing and error.transient and attempt.digest and not chart.deleting:
-            # What failed, and when it may be tried again, must outlast an API server that does not answer.
+            # Keep what the status says about the failure and its retry, although the API server does not answer.
             logger.warning("%s: %s", error.reason.value, error.message)
             return seconds(retry.backoff if error.reason is Reason.API_UNAVAILABLE else retry.max_backoff)
         policy = RetryPolicy(retry, self.runs.probe, endless=error.transient)
@@ -200,7 +200,7 @@ class Reconciler:
         try:
             await recorder.writer.flush()
         except KubeError as second:
-            logger.warning("the status cannot be written: %s", second.message)
+            logger.warning("cannot write the status: %s", second.message)
         else:
             if news:
                 await post_failure(self.events, chart, error, plan, limit=retry.limit)

@@ -1,4 +1,4 @@
-"""One release during one run: what the operations work with."""
+"""One release during one run; the operations are functions over it."""
 
 import secrets
 from collections.abc import Callable
@@ -21,9 +21,9 @@ from managedchart_operator.reconcile.target_namespace import TargetNamespace
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRun:
-    """Its parts are put together once, by `begin`; the operations are functions over it.
+    """What the operations of a run work with; `begin` builds it.
 
-    `attempt` is the random word that a revision made by this run carries.
+    `attempt` is the random word in the labels of a revision that this run makes.
     """
 
     services: Services
@@ -35,7 +35,7 @@ class ReleaseRun:
     attempt: str
     journal: Journal
     earlier_blockers: tuple[ObjectRef, ...] = ()
-    """What an earlier uninstall waited for."""
+    """The objects that an earlier uninstall waited for."""
 
     @classmethod
     def begin(
@@ -49,17 +49,17 @@ class ReleaseRun:
         in_own_namespace: bool,
         earlier_blockers: tuple[ObjectRef, ...] = (),
     ) -> Self:
-        """Put a run together. The revisions must have been observed.
+        """Build the parts of a run. The revisions must have been observed.
 
-        `in_own_namespace` says that the release goes where its ManagedChart is, so that there is that namespace.
+        `in_own_namespace` says that the release is in the namespace of its ManagedChart, which therefore exists.
         """
         attempt = secrets.token_hex(8)
         rendered = RenderedObjects(storage, sources)
         evidence = RunEvidence(
             services.collector, services.watches, storage.namespace, datetime.now(UTC), attempt, rendered
         )
-        there = in_own_namespace or storage.newest is not None
-        namespace = TargetNamespace(services.namespaces, storage.namespace, spec.create_namespace, there)
+        exists = in_own_namespace or storage.newest is not None
+        namespace = TargetNamespace(services.namespaces, storage.namespace, spec.create_namespace, exists)
         return cls(services, spec, storage, sources, namespace, evidence, attempt, journal, earlier_blockers)
 
     @property
@@ -89,5 +89,5 @@ class ReleaseRun:
 
     @property
     def redactor(self) -> Callable[[str], str]:
-        """What takes the secrets of this run out of a text."""
+        """Removes the secrets of this run from a text."""
         return self.evidence.rendered.redactor()

@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 async def release_status(run: ReleaseRun, *, digest: Digest) -> ReleaseStatus | None:
-    """Describe the newest revision; what cannot be read is taken from the chart that was just deployed.
+    """Describe the newest revision, with the chart that was just deployed where the revision cannot be read.
 
-    `digest` is that of the run's input. A release of others that the spec merely names is not described: whoever reads this
-    resource may not read that one.
+    `digest` is that of the run's input. A release of others that the spec only names is not described, since the readers of
+    this resource may have no permission to read that release.
     """
     newest = run.newest
     if newest is None or not (run.ownership.made(newest) or run.ownership.owns(run.storage.revisions)):
@@ -27,9 +27,7 @@ async def release_status(run: ReleaseRun, *, digest: Digest) -> ReleaseStatus | 
         try:
             stored = await run.storage.read_stored()
         except (KubeError, HelmError) as error:
-            logger.warning(
-                "%s/%s: revision %d cannot be read: %s", run.namespace, run.name, newest.number, error.message
-            )
+            logger.warning("%s/%s: cannot read revision %d: %s", run.namespace, run.name, newest.number, error.message)
         else:
             name, version, app = (
                 (stored.chart_name, stored.chart_version, stored.app_version) if stored else (None, None, None)

@@ -1,7 +1,7 @@
 """Announces that a ManagedChart takes over a release that it did not make.
 
-The upgrade that follows replaces the chart and all values of whoever made it. So an Event names the revision, which helm keeps
-in its history, and the values that no longer apply. `decide` decides to take it over.
+The upgrade that follows replaces the chart and all values of the existing release. So an Event names the revision, which helm
+keeps in its history, and the values that no longer apply. `decide` decides whether to take it over.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.shortening import cut
 
 REASON = "ReleaseTakenOver"
-# An Event has 1024 characters: eight paths are what a person reads there, and fit.
+# An Event has 1024 characters; eight paths fit, and a person reads no more.
 MOST_NAMED = 8
 MOST_CHARACTERS = 80
 
@@ -26,9 +26,9 @@ MOST_CHARACTERS = 80
 async def announce_takeover(work: ResourcePass, operation: Operation, events: Events) -> None:
     """Post the Event if the operation upgrades a release whose newest revision was not made for this resource.
 
-    To be called before anything is changed, and not for a retry. What counts is the owner label, so the former release of a
-    ManagedChart that was deleted and created again is announced too. Nothing is announced where the new values cannot be read,
-    since no upgrade follows. Never raises except for a cancel.
+    Call it before anything is changed, and not for a retry. The owner label counts, so the former release of a ManagedChart
+    that was deleted and created again is announced too. Nothing is announced if the new values cannot be read, since no upgrade
+    follows then. Raises nothing except when cancelled.
     """
     release, newest = work.release, work.release.newest
     inputs = release.sources.inputs
@@ -44,15 +44,15 @@ async def announce_takeover(work: ResourcePass, operation: Operation, events: Ev
             lost = await asyncio.to_thread(_lost, stored.values, inputs.values)
     except (KubeError, HelmError) as error:
         unread = error.message
-        work.logger.warning("revision %d cannot be read: %s", newest.number, unread)
+        work.logger.warning("cannot read revision %d: %s", newest.number, unread)
     message = (
-        f"Takes over release {release.namespace}/{release.name}, revision {newest.number}{name}, which was not made by this "
-        "resource"
+        f"Taking over release {release.namespace}/{release.name}, revision {newest.number}{name}, which was not made by this"
+        " resource"
     )
     if lost:
         message += f". Values of that revision that no longer apply: {lost}"
     elif unread:
-        message += f". Its values are not known: {unread}"
+        message += f". Its values cannot be read: {unread}"
     work.logger.info("%s", message)
     await events.post(work.chart, type="Warning" if lost or unread else "Normal", reason=REASON, message=message)
 

@@ -1,7 +1,7 @@
 """Remedies a failed deployment: rolls back to the last good revision, or uninstalls a failed first install.
 
-The failure is in the status by then, with its evidence; nothing here changes its reason. `remedy` decides what is to be done,
-from the release and the status alone, so that a restart finishes what was begun.
+The status has the failure with its evidence by then, and nothing here changes its reason. `remedy` decides what to do from the
+release and the status alone, so that a restarted operator finishes what was begun.
 """
 
 from dataclasses import dataclass, replace
@@ -14,26 +14,27 @@ from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.failure import AFTER_EXEC
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.rollback import rollback, spare_from_rollback
 from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, spare_from_uninstall, uninstall
-from managedchart_operator.reconcile.operations.unlock import unlock_killed
+from managedchart_operator.reconcile.operations.unlock import unlock_after_kill
+from managedchart_operator.reconcile.own_revisions import newest_is_own
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
 from managedchart_operator.reconcile.volume_claims import volume_claims
-from managedchart_operator.reconcile.whose import newest_is_ours
 from managedchart_operator.shortening import cut
 
 RELEASE_LEFT = "ReleaseLeft"
 """Reason of the Event that says why a release stays as it is."""
 ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is in progress."""
-# Beside the rest of the sentence in a condition.
+# Leaves room for the rest of the message of a condition.
 _ERROR_LENGTH = 1024
 
 
@@ -44,45 +45,45 @@ class Remediation:
     events: Events
 
     async def plan(self, work: ResourcePass, *, failed: int | None, phase: Phase | None) -> RemedyPlan:
-        """Return what is to be done about the revision that has failed in a phase. Raises KubeError, HelmError."""
+        """Return the remedy for the revision that failed in a phase. Raises KubeError, HelmError."""
         if work.spec.action is not Action.DEPLOY or work.chart.deleting:
             return NOTHING
         run = work.release
         facts = Facts(atomic=work.spec.atomic, newest=run.newest, failed=failed, after_exec=phase in AFTER_EXEC)
         if decide_remedy(facts).remedy is Remedy.NOTHING:
-            return NOTHING  # without a look at the documents
+            return NOTHING  # without reading the documents
         good = await run.storage.last_good()
         owner = work.chart.uid
         facts = replace(
             facts,
-            newest_is_ours=await newest_is_ours(run.storage) or _rollback_was_cut_short(work),
+            newest_is_own=await newest_is_own(run.storage) or _rollback_was_cut_short(work),
             good=good,
-            good_is_ours=good is not None and run.ownership.made(good),
+            good_is_own=good is not None and run.ownership.made(good),
             others=tuple(revision.number for revision in run.storage.revisions if revision.owner != owner),
             claims=() if good is not None else await volume_claims(run.storage),
         )
         return decide_remedy(facts)
 
     async def finish(self, work: ResourcePass) -> float | None:
-        """Do what is still to be done about the failure that the status shows; the run that failed has ended since.
+        """Finish the remedy for the failure in the status, whose run has ended.
 
-        Returns after how many seconds to try once more, or None.
+        Returns the seconds until the next try, or None.
         """
         run, failed = work.release, work.last.failed_revision
         if run.newest is None or failed is None or failed > run.newest.number:
             return None
         if work.spec.action is not Action.DEPLOY or work.chart.deleting:
             return None
-        if run.newest.pending and await newest_is_ours(run.storage):
-            await unlock_killed(run)
+        if run.newest.pending and await newest_is_own(run.storage):
+            await unlock_after_kill(run)
             work.recorder.status.release = await release_status(run, digest=work.digest)
             await work.recorder.writer.flush()
         plan = await self.plan(work, failed=failed, phase=work.last.phase)
-        # That it is left was reported when it failed.
+        # Leaving it was reported when it failed.
         return None if plan.remedy is Remedy.LEAVE else await self.carry_out(work, plan)
 
     async def carry_out(self, work: ResourcePass, plan: RemedyPlan) -> float | None:
-        """Do what was decided, and report it. Returns after how many seconds to try once more, or None."""
+        """Carry out the remedy and report it. Returns the seconds until the next try, or None."""
         match plan.remedy:
             case Remedy.NOTHING:
                 return None
@@ -103,9 +104,9 @@ class Remediation:
         again = None
         try:
             if run.newest is not None and run.newest.status == DEPLOYED:
-                # Else it would count as good from now on, for helm and for us.
+                # Otherwise helm and the operator would treat it as good from now on.
                 turned_out_failed(status, run.newest.number)
-                await run.storage.fail(run.newest, "what followed its deployment failed")
+                await run.storage.mark_failed(run.newest, "a phase after the deployment failed")
             spare = await spare_from_rollback(run, to=good)
             outcome = (await rollback(run, good, spare=spare)).message
             await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
@@ -130,7 +131,7 @@ class Remediation:
         return again
 
     async def _failed(self, work: ResourcePass, remedy: str, error: OperatorError) -> tuple[str, float | None]:
-        """Report that the remedy has failed; returns a sentence, and after how many seconds to try once more."""
+        """Report that the remedy failed; returns a sentence about it, and the seconds until the next try."""
         outcome = f"The {remedy} failed: {cut(work.release.redactor(error.message), _ERROR_LENGTH)}"
         await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
         lasting = not error.transient or error.reason in WORKLOAD_REASONS
@@ -144,11 +145,12 @@ class Remediation:
 async def _uninstall_first_install(run: ReleaseRun) -> Outcome:
     spare = await spare_from_uninstall(run)
     done = await uninstall(run, UninstallOptions(spare=spare))
-    return replace(done, message=f"The failed first install was u{done.message[1:]}") if done.changed else done
+    message = f"The failed first install was uninstalled{spared(spare)}"
+    return replace(done, message=message) if done.changed else done
 
 
 def _rollback_was_cut_short(work: ResourcePass) -> bool:
-    """Whether a helm that was stopped in a rollback of ours left the newest revision, which itself does not show that."""
+    """Whether this operator's interrupted rollback left the newest revision, which does not show that itself."""
     last, newest = work.last, work.release.newest
     if last.operation != ROLLBACK or last.ended_at is not None or last.failed_revision is None or newest is None:
         return False
@@ -156,6 +158,6 @@ def _rollback_was_cut_short(work: ResourcePass) -> bool:
 
 
 def _pause(work: ResourcePass) -> float:
-    """Seconds until the next try of a remedy: as for retries, by the failed revisions on top, which a restart finds too."""
+    """Return the seconds until the next try: the back-off of retries, counted by the failed revisions at the top."""
     unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.storage.revisions)
     return back_off(work.spec.retry, sum(1 for _ in unfinished) - 1)

@@ -1,6 +1,6 @@
-"""Carries out the deletion of a resource: uninstalls its release or leaves it, then lets the object go.
+"""Carries out the deletion of a resource: uninstalls its release or leaves it, then removes the finalizer.
 
-Nothing may block the deletion of a resource: a spec that cannot be read, a lifecycle that is gone, a release of others.
+Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
 """
 
 from dataclasses import dataclass, replace
@@ -20,15 +20,15 @@ from managedchart_operator.reconcile.digest import digest_without_inputs
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
+from managedchart_operator.reconcile.own_revisions import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.plan import Run, Wait
 from managedchart_operator.reconcile.planner import Planner, desired, observed
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.remediation import RELEASE_LEFT
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.whose import newest_is_ours, why_it_stays
 
-_PLAN = Run(Operation.UNINSTALL, "the resource is being deleted")
+_PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Removal:
     operator_removal: OperatorRemoval
 
     async def remove(self, recording: Recording) -> Wait | float | None:
-        """Remove a resource; returns the lock to wait for, or after how many seconds to come again, or None when it is done.
+        """Remove a resource; returns the lock to wait for, or the seconds until the next pass, or None when it is done.
 
         Raises OperatorError.
         """
@@ -54,9 +54,10 @@ class Removal:
         run = work.release
         lock = wait_for_lock(desired(work), await observed(work))
         kept: str | None = None
-        left = run.newest is not None and not is_to_be_removed(run)
+        own = is_to_be_removed(run)
+        left = run.newest is not None and not own
         uninstalls = spec.deletion_policy is DeletionPolicy.UNINSTALL
-        if uninstalls and is_to_be_removed(run):
+        if uninstalls and own:
             kept = await self.operator_removal.why_kept(chart)
             if kept is None and lock is not None:
                 return lock
@@ -75,7 +76,7 @@ class Removal:
         return None
 
     async def _uninstall(self, work: ResourcePass) -> OperatorError | None:
-        """Let the lifecycle remove the release; returns why it could not."""
+        """Run the lifecycle to uninstall the release; returns the error if that fails."""
         run = work.release
         work.phases.operation = Operation.UNINSTALL
         work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
@@ -95,17 +96,17 @@ class Removal:
 
 
 def is_to_be_removed(run: ReleaseRun) -> bool:
-    """Whether there is something of this resource to remove; the release of somebody else that it merely names is not."""
+    """Whether this resource has something to uninstall; a release of others that it only names does not count."""
     if run.newest is None:
-        # helm has forgotten it, but its objects may still be going, or what its lifecycle removes after it.
+        # Its Secrets are deleted, but its objects, or what its lifecycle deletes later, may still exist.
         return bool(run.earlier_blockers) or run.ownership.deployed(())
     return run.ownership.owns(run.storage.revisions)
 
 
 async def keep(work: ResourcePass) -> None:
-    """Leave the release of a deleted resource as healthy as it was before anything was begun to it. Raises KubeError.
+    """Leave the release of a deleted resource as healthy as it was before the last operation. Raises KubeError.
 
-    Nobody works on it any more: what an operation left unfinished would block the next helm.
+    What an operation left unfinished would block the next Helm operation.
     """
     run = work.release
     newest = run.newest
@@ -114,16 +115,16 @@ async def keep(work: ResourcePass) -> None:
     try:
         if newest.status == UNINSTALLING and run.ownership.owns(run.storage.revisions):
             await run.storage.call_off_uninstall(newest)
-        elif newest.pending and await newest_is_ours(run.storage):
+        elif newest.pending and await newest_is_own(run.storage):
             await run.storage.unlock(newest)
     except HelmError as error:
-        work.logger.warning("%s/%s stays as it is: %s", run.namespace, run.name, error.message)
+        work.logger.warning("cannot restore the status of %s/%s: %s", run.namespace, run.name, error.message)
 
 
 def lifecycle_for_removal(work: ResourcePass) -> Lifecycle:
-    """Return the lifecycle; the default one where it is gone, since nothing may block a deletion."""
+    """Return the lifecycle, or the default one if it is missing, since nothing may block a deletion."""
     try:
         return find_lifecycle(work.spec.lifecycle.name)
     except SpecError as error:
-        work.phases.warn(error.reason, f"removing with the default lifecycle: {error.message}")
+        work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
         return Lifecycle()

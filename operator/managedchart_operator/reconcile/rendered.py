@@ -1,7 +1,7 @@
-"""What the newest revision of a release renders, as far as evidence and waiting need it.
+"""Keeps what the newest revision of a release renders, as far as evidence and waiting need it.
 
-Outlines only: the names of the objects, and the whole of the few kinds of which more is needed. They stay known when the
-revision is deleted, so that an uninstall still knows what it has to wait for.
+These are outlines: the names of the objects, and the whole of the few kinds of which more is needed. They are kept when the
+revision is deleted, so that an uninstall still knows what to wait for.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, needs_waiting
 
-# Kinds of which more than the metadata is needed: what they wait for, and the values that no text may show.
+# Kinds of which more than the metadata is needed: to wait for them, or to redact their values.
 _NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
 
 
@@ -31,7 +31,7 @@ class RenderedObjects:
     storage: ReleaseStorage
     sources: Sources
     revision: Revision | None = None
-    """That revision; None while none was read."""
+    """That revision; None until one was read."""
     stored: StoredRelease | None = None
     objects: list[dict[str, Any]] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class RenderedObjects:
         return [*self.hooks, *self.objects]
 
     def redactor(self) -> Redactor:
-        """Return what takes the secrets of the run, and of the revision, out of a text."""
+        """Return the redactor of the secrets of the run and of the revision."""
         layers = self.sources.inputs.values.layers if self.sources.inputs else ()
         return Redactor(secrets_in_values(*layers) | secrets_in_manifest(self.all))
 
@@ -57,16 +57,16 @@ class RenderedObjects:
             await self._take(newest, stored)
 
     async def remember(self, revision: Revision, stored: StoredRelease, left: Iterable[dict[str, Any]]) -> None:
-        """Keep what a revision renders while it is still there, and what is `left` of earlier ones.
+        """Keep what a revision renders before it is deleted, and what is `left` of earlier ones.
 
-        What cannot be read is not known then.
+        A manifest that cannot be read is ignored.
         """
         with contextlib.suppress(HelmError):
             await self._take(revision, stored)
         self.objects += left
 
     async def waited_for(self, *, hooks: bool = False) -> list[dict[str, Any]]:
-        """Return outlines of the newest revision's objects that may not be ready at once; nothing of them is kept.
+        """Return outlines of the newest revision's objects that may not be ready at once, without keeping them.
 
         Raises KubeError, HelmError.
         """
@@ -93,7 +93,7 @@ class RenderedObjects:
 
 
 def _waited_for(manifests: Iterable[str]) -> list[dict[str, Any]]:
-    """Return what of manifests needs waiting, without what does not name it."""
+    """Return the objects of manifests that need waiting, and no others."""
     return [item for item in outline(*manifests, whole=KINDS_DECIDED_BY_SPEC) if needs_waiting(item)]
 
 

@@ -30,7 +30,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class ResourcePass(Recording):
-    """The same for a resource whose spec can be read: with its release, and what the status says of the last run."""
+    """A pass over a resource whose spec can be read: with its release, and what the status says about the last run."""
 
     spec: ManagedChartSpec
     last: LastRun
@@ -39,7 +39,7 @@ class ResourcePass(Recording):
     """Digest of the input of this pass."""
 
     def context(self, release: LifecycleRelease) -> PhaseContext:
-        """Return what a lifecycle's phases get to see."""
+        """Return the context of the lifecycle's phases."""
         return PhaseContext(
             spec=self.spec,
             action=Action.DESTROY if self.chart.deleting else self.spec.action,

@@ -1,7 +1,7 @@
-"""Watches over one run, and collects afterwards what explains a failure.
+"""Watches one run, and collects the evidence that explains its failure.
 
-Joins `diagnosis` with what the release renders; `run_recorder` puts the findings into the status. The namespaces of the release
-are watched only while a run needs it, and every text that leaves here is redacted.
+Joins `diagnosis` with what the release renders; `phase_recorder` takes the findings. The namespaces of the release are watched
+only while a run needs it, and every text that is returned is redacted.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.reconcile.progress import Progress
 from managedchart_operator.reconcile.rendered import RenderedObjects
 
-# Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this; those
-# that are not may want to be explained. What happened earlier is not lost: the watch begins with all pods and events there.
+# Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this, and need
+# no explanation. Earlier events are not lost, since the watch begins with a list of all pods and Events.
 WATCH_AFTER_SECONDS = 0.25
 
 
 @dataclass(slots=True)
 class RunEvidence:
-    """What can be seen of one run, which is about the newest revision of a release.
+    """Observes one run, which is about the newest revision of a release.
 
-    `since` is when it began, `attempt` the word that the revision made by it carries.
+    `since` is when it began, `attempt` the random word in the labels of the revision that it makes.
     """
 
     collector: Collector
@@ -50,32 +50,32 @@ class RunEvidence:
         await self._watching.aclose()
 
     async def watch_over(self, work: Coroutine[Any, Any, None], *, grace: float | None) -> Cause | None:
-        """Do the work, and end it early when the namespaces show that waiting cannot succeed; returns why then.
+        """Do the work, and end it early when the namespaces show that waiting cannot succeed; returns the cause then.
 
-        Raises what the work raises; `grace` in seconds as in `FailFast`; None ends nothing.
+        `grace` is in seconds, as in `FailFast`; with None nothing is ended early. Raises what the work raises.
         """
         task = asyncio.create_task(work, name="deploy")
         watch = asyncio.create_task(self._watch(grace=grace), name="evidence")
         try:
             await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
             if task.done() or watch.exception() is not None:
-                # Also when the watch itself broke: then the work goes on without it.
+                # If the watch itself failed, the work continues without it.
                 await task
                 return None
             task.cancel()
             await asyncio.wait({task})
-            # The work may have come to a good end just before.
+            # The work may have succeeded just before.
             return watch.result() if task.cancelled() or task.exception() is not None else None
         finally:
             for each in (task, watch):
                 each.cancel()
-            # Gathered, so that what fails just as the run is cancelled is not reported as forgotten: nobody needs it any more.
+            # Gathered, so that asyncio does not report an error that came with the cancellation as never retrieved.
             await asyncio.gather(task, watch, return_exceptions=True)
 
     async def _watch(self, *, grace: float | None) -> Cause:
-        """Watch the release's namespaces until cancelled; returns before that only when waiting cannot succeed.
+        """Watch the release's namespaces until cancelled; returns only when waiting cannot succeed.
 
-        `grace` in seconds as in `FailFast`; None only remembers what is seen.
+        `grace` is in seconds, as in `FailFast`; with None it only keeps what it sees.
         """
         await self.progress.waiting.wait()
         await asyncio.sleep(WATCH_AFTER_SECONDS)
@@ -94,24 +94,24 @@ class RunEvidence:
 
     async def _namespaces_to_watch(self) -> list[str]:
         if not self.progress.applied:
-            # helm waits for a hook, or for everything: nobody else reads what is waited for.
+            # helm waits for a hook, or for everything, so the operator has not read the objects yet.
             try:
                 return namespaces_of(await self.rendered.waited_for(hooks=True), namespace=self.namespace)
             except (KubeError, HelmError):
-                return [self.namespace]  # the look at the end reports what could not be read
+                return [self.namespace]  # `collect` reports what could not be read
         await self.progress.placed.wait()
         return self.progress.namespaces
 
     def has_applied(self) -> bool:
-        """Whether helm has applied the release's objects, as far as is known."""
+        """Whether helm is known to have applied the release's objects."""
         return self.progress.has_applied(self.rendered.revision, self.rendered.stored)
 
     async def collect(self) -> Findings:
-        """Return what the cluster shows of why the release does not become ready. Raises nothing except when cancelled."""
+        """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
         try:
             await self.rendered.read()
         except (KubeError, HelmError) as error:
-            return Findings(incomplete=f"the release could not be read: {self.rendered.redactor()(error.message)}")
+            return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
         subject = Subject(self.namespace, self.rendered.objects, self.rendered.hooks, self.since)
@@ -121,7 +121,7 @@ class RunEvidence:
         return findings
 
     async def _halted(self, findings: Findings) -> Cause | None:
-        """Return which of the objects is suspended, paused or without a consumer, if that is all that explains the failure."""
+        """Return the object that is suspended, paused or without a consumer, if that explains the failure."""
         with contextlib.suppress(TimeoutError, KubeError):
             async with asyncio.timeout(COLLECT_SECONDS):
                 return await find_halted(
@@ -134,12 +134,12 @@ class RunEvidence:
         return None
 
     async def _rendered_now(self) -> Rendered | None:
-        """Return what the run's own revision renders; None while it is not stored yet."""
+        """Return what the run's own revision renders; None until it is stored."""
         if not self._knows_its_own:
             try:
                 await self.rendered.read()
             except (KubeError, HelmError):
-                return None  # looked at again with the next suspicion
+                return None  # read again at the next suspicion
         if not self._knows_its_own:
             return None
         cluster_wide = await cluster_wide_kinds(self.collector.objects, self.rendered.all)
@@ -151,5 +151,5 @@ class RunEvidence:
 
     @property
     def _knows_its_own(self) -> bool:
-        """Whether the run's own revision was read; what it renders does not change any more."""
+        """Whether the run's own revision was read; what it renders does not change after that."""
         return self.rendered.revision is not None and self.rendered.revision.attempt == self.attempt

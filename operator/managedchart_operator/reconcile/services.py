@@ -1,4 +1,4 @@
-"""What works on releases, put together in `app`."""
+"""The parts of the operator that a pass over a resource uses; `app.assembly` builds them."""
 
 from dataclasses import dataclass
 
@@ -26,6 +26,6 @@ class Services:
     waits: ReadyWaits
 
     async def close(self) -> None:
-        """Close the watches that linger."""
+        """Close the watches that are still open."""
         await self.waits.close()
         await self.watches.close()

@@ -1,4 +1,4 @@
-"""The chart and the values of one run, each read when it is needed first, and once."""
+"""Reads the chart and the values of one run, each once, when it is first needed."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from managedchart_operator.reconcile.services import Services
 
 @dataclass(slots=True)
 class Sources:
-    """What one run deploys. `refresh` fetches a chart again that could be taken from the cache."""
+    """What one run deploys. With `refresh` the chart is fetched again even if the cache has it."""
 
     services: Services
     spec: ManagedChartSpec

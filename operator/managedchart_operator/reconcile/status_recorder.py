@@ -1,7 +1,8 @@
-"""Writes into the status what a pass comes to: the only writer of `status.attempt` and of the conditions.
+"""Records the result of a pass in the status, including `status.attempt` and the conditions.
 
-Each method is one state that a resource gets into. `conditions` derives the conditions, `last_run` reads the attempt back.
-Whatever ends a run ends it in exactly one of `succeeded`, `failed` or nothing (the operator was stopped, or a newer spec came).
+Each method is one state of a resource. `conditions` derives the conditions, `last_run` reads the attempt back, and
+`phase_recorder` records the phases. A run ends with `succeeded`, with `failed`, or with neither if the operator is stopped or a
+newer spec arrives.
 """
 
 from collections.abc import Sequence
@@ -31,35 +32,35 @@ from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
 
-# A condition's message may have 32 KiB in Kubernetes; a person reads the first lines, and it stands in three conditions.
+# Kubernetes allows 32 KiB for a condition's message; a person reads the first lines, and up to three conditions have it.
 MESSAGE_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """How a run has ended well. `message` is for a person."""
+    """How a run has succeeded."""
 
     phase: Phase
     reason: Reason
     message: str
     release: ReleaseStatus | None
     deployed: bool = False
-    """Whether the release is deployed as the spec wants it, and its objects were seen ready where the spec waits for that."""
+    """Whether the release matches the spec, and its objects were seen ready if spec.wait is true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a run has failed. `digest` is that of its input, None where that could not be determined."""
+    """How a run has failed. `digest` is that of its input, None if it could not be determined."""
 
     error: OperatorError
     digest: str | None
     release: ReleaseStatus | None
     revision: int | None = None
-    """The revision that failed, and is still to be remedied."""
+    """The failed revision whose remedy is still to be done."""
     phase: Phase | None = None
     """The phase that failed, None before the first."""
     released: bool | None = False
-    """Whether the release itself is as the spec wants it; None where the run was not about that."""
+    """Whether the release itself matches the spec; None if the run did not deploy."""
     findings: Findings = field(default_factory=Findings)
 
 
@@ -73,13 +74,13 @@ class StatusRecorder:
 
     @property
     def status(self) -> ManagedChartStatus:
-        """The status that is being changed."""
+        """The status that is being written."""
         return self.writer.status
 
     def begin(self, attempt: str, plan: Run, *, digest: str, failures: int) -> None:
         """A run begins.
 
-        `attempt` is the random word that a revision made by this run carries, `digest` that of its input, `failures` how often
+        `attempt` is the random word in the labels of a revision that it makes, `digest` that of its input, `failures` how often
         the same input has failed before.
         """
         status, last = self.status, self.status.attempt
@@ -91,7 +92,7 @@ class StatusRecorder:
             operation=plan.operation.value,
             started_at=write_time(),
             revision=last.revision,
-            proven=last.proven and not plan.gone,
+            proven=last.proven and not plan.deleted,
             failed_revision=last.failed_revision,
             failures=failures,
             reason=last.reason if failures else None,
@@ -101,11 +102,11 @@ class StatusRecorder:
             status.phase = Phase.DELETING
         status.phases = []
         conditions = self._conditions()
-        conditions.working(f"{plan.operation.value}: {plan.because}", gone=plan.gone)
+        conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted)
         self._apply(conditions)
 
     async def remedy_begins(self, operation: str) -> None:
-        """What a failed run has left is rolled back or uninstalled now: a successor must know whose work it finds.
+        """A rollback or uninstall after a failed run begins: a restarted operator must know whose operation it finds.
 
         Raises KubeError.
         """
@@ -115,7 +116,7 @@ class StatusRecorder:
             await self.writer.flush()
 
     async def remedied(self, outcome: str, *, limit: int, release: ReleaseStatus | None) -> None:
-        """The remedy has ended: `outcome` is a sentence on it, `limit` the spec's of retries. Raises KubeError."""
+        """The remedy has ended: `outcome` is a sentence about it, `limit` is spec.retry.limit. Raises KubeError."""
         status, attempt = self.status, self.status.attempt
         status.release = release
         self._left(release, proven=False)
@@ -125,12 +126,11 @@ class StatusRecorder:
         )
         conditions = self._conditions()
         conditions.what_follows(cut(f"{outcome}. {after}", MESSAGE_LENGTH))
-        status.conditions = conditions.result()
-        self.writer.touch()
+        self._apply(conditions)
         await self.writer.flush()
 
     def in_sync(self) -> None:
-        """A new generation, or a request, changes nothing of what runs: acknowledge it."""
+        """A new generation or a request changes nothing of what runs: acknowledge it."""
         status = self.status
         status.observed_generation = status.attempt.generation = self.chart.generation
         status.attempt.handled_requests = dict(self.chart.requests)
@@ -140,14 +140,13 @@ class StatusRecorder:
         self._apply(conditions)
 
     def still_stalled(self, plan: RetryPlan, *, limit: int) -> None:
-        """A check of a resource whose retries are used up showed no change; `plan` says when the next one comes."""
+        """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""
         conditions = self._conditions()
         conditions.what_follows(self._plan(plan, limit))
-        self.status.conditions = conditions.result()
-        self.writer.touch()
+        self._apply(conditions)
 
     def waiting(self, wait: Wait, message: str) -> None:
-        """Another Helm operation is in progress. What the last run came to stays as it is."""
+        """Another Helm operation is in progress; the result of the last run stays in the status."""
         status = self.status
         status.observed_generation = self.chart.generation
         status.attempt.outlook = Outlook.WAIT
@@ -155,11 +154,11 @@ class StatusRecorder:
         if self.chart.deleting:
             status.phase = Phase.DELETING
         conditions = self._conditions()
-        conditions.working(message, gone=wait.gone)
+        conditions.working(message, deleted=wait.deleted)
         self._apply(conditions)
 
     def succeeded(self, success: Success, *, digest: str) -> None:
-        """The run has ended well; `digest` is that of its input."""
+        """The run has succeeded; `digest` is that of its input."""
         status, attempt = self.status, self.status.attempt
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = success.phase
@@ -176,15 +175,15 @@ class StatusRecorder:
         conditions.succeeded(
             success.reason,
             success.message,
-            released=True if success.deployed else None,
+            released=success.deployed,
             validated=any(phase.name == Phase.VALIDATE for phase in status.phases),
         )
         self._apply(conditions)
 
     def failed(self, failure: Failure, plan: RetryPlan, *, limit: int) -> bool:
-        """The run has failed; `plan` says what comes next, `limit` is the spec's of retries.
+        """The run has failed; `plan` says what comes next, `limit` is spec.retry.limit.
 
-        Returns whether this is news: the failure of the attempt before, with one more attempt to come, is not.
+        Returns whether to report it: not if the previous attempt failed in the same way and another one follows.
         """
         status, attempt, error = self.status, self.status.attempt, failure.error
         message = cut(error.message, MESSAGE_LENGTH)
@@ -217,13 +216,13 @@ class StatusRecorder:
         return not repeated or plan.gave_up
 
     def _left(self, release: ReleaseStatus | None, *, proven: bool) -> None:
-        """Note which revision was left behind. One that was seen ready before is not unproven by a run that left it alone."""
+        """Record the newest revision. One that was seen ready before stays proven after a run that did not change it."""
         attempt, revision = self.status.attempt, release.revision if release else None
         attempt.proven = revision is not None and (proven or (attempt.proven and revision == attempt.revision))
         attempt.revision = revision
 
     def _plan(self, plan: RetryPlan, limit: int) -> str:
-        """Note what follows, and return it as a sentence."""
+        """Record what follows, and return a sentence about it."""
         attempt = self.status.attempt
         attempt.failures, attempt.outlook = plan.failures, plan.outlook
         attempt.next_retry_at = write_time(plan.at) if plan.at else None
@@ -240,9 +239,9 @@ class StatusRecorder:
 
 
 def deployed_message(release: ReleaseStatus | None) -> str:
-    """Say which chart is deployed."""
+    """Return a sentence about what is deployed."""
     if release is None:
-        return "The release is as the spec wants it"
+        return "The release matches the spec"
     return f"{release.chart} {release.chart_version} is deployed as revision {release.revision}"
 
 

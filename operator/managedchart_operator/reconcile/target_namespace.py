@@ -1,4 +1,4 @@
-"""The namespace that a release goes into: whether it is there, and whether helm has to create it."""
+"""Checks the namespace of a release: whether it exists, and whether helm has to create it."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from managedchart_operator.reasons import Reason
 
 @dataclass(slots=True)
 class TargetNamespace:
-    """Looked at once a run, by whoever asks first.
+    """The state of the namespace, read once per run when it is first needed.
 
-    `known_to_exist` says that there is no need to: the ManagedChart, or a revision of the release, is in it. If it is being
-    deleted then, the API server says so.
+    With `known_to_exist` it is not read, since the ManagedChart or a revision of the release is in it. If it is being deleted,
+    the API server refuses the upgrade with that reason.
     """
 
     namespaces: Namespaces
     name: str
     create: bool
-    """Whether it may be created."""
+    """Whether helm may create it."""
     known_to_exist: bool
     _state: NamespaceState | None = None
 
@@ -41,7 +41,7 @@ class TargetNamespace:
                 )
 
     async def is_to_be_created(self) -> bool:
-        """Whether helm has to create it. Only then: helm applies even a namespace that exists, and needs more permissions.
+        """Whether helm has to create it. With `--create-namespace` helm applies even an existing one, which needs permission.
 
         Raises KubeError.
         """

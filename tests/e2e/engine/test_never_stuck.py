@@ -83,7 +83,7 @@ def test_a_lock_of_somebody_else_is_shown_with_its_end_and_waited_for(
             what="waiting",
         )
         assert "revision 1" in condition_of(chart, "Reconciling")["message"]
-        assert "takes the release over at" in condition_of(chart, "Reconciling")["message"]
+        assert "takes over its lock at" in condition_of(chart, "Reconciling")["message"]
         assert chart["status"]["attempt"]["nextRetryAt"]
     finally:
         hand.send_signal(signal.SIGTERM)

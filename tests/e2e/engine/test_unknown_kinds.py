@@ -52,7 +52,7 @@ spec:
 {{ end }}
 """
 # What helm says of the kind, and of one that the chart renders.
-NO_LONGER = "a kind that the cluster no longer knows"
+NO_LONGER = "a kind that the cluster no longer serves"
 RENDERED = "which the chart needs for"
 
 
@@ -271,7 +271,7 @@ def test_a_dry_run_says_what_is_stored_and_changes_nothing(
     widgets.remove()
     failure = refused(cluster, ns, "a", chart, dryRun=True, retry={"limit": 0})
     assert failure["message"].endswith(f"Widget a of {widgets.group}/v1, {NO_LONGER}")
-    assert "with dryRun: false the object is taken out automatically" in failure["hint"]
+    assert "Set spec.dryRun: false; the operator then removes the object" in failure["hint"]
     assert manifest(cluster, ns, 1) == stored
 
 
@@ -308,7 +308,7 @@ def test_the_revision_of_others_is_named_and_left_alone(
     failure = refused(cluster, ns, "a", chart, retry=SOON)
     assert failure["message"] == (
         f"Revision 1, which this resource did not make, has Widget a of {widgets.group}/v1, {NO_LONGER}; "
-        "Helm cannot go on from it"
+        "so Helm cannot continue from it"
     )
     assert f"helm mapkubeapis a --namespace {ns}" in failure["hint"]
     assert manifest(cluster, ns, 1) == stored
@@ -384,7 +384,7 @@ def failed_take_over(cluster: Cluster, ns: str, binary: str, chart: dict[str, st
 
 async def _fail(storage: ReleaseStorage) -> None:
     assert storage.newest is not None
-    await storage.fail(storage.newest, "not ready")
+    await storage.mark_failed(storage.newest, "not ready")
 
 
 @pytest.mark.parametrize("keep", [True, False])

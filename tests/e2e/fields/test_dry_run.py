@@ -123,6 +123,6 @@ def test_a_dry_run_makes_no_namespace_and_says_what_it_could_not_try(
     found = deploy(cluster, ns, "a", chart, dryRun=True, targetNamespace=f"{ns}-none")
     assert ready_reason(found) == "DryRunSucceeded"
     assert condition_of(found, "Ready")["message"] == (
-        "Dry run of judged 1.0.0: 3 objects rendered, 3 not validated since their namespace does not exist yet"
+        "Dry run of judged 1.0.0: 3 objects rendered, 3 not validated because their namespace does not exist yet"
     )
     assert cluster.get(f"/api/v1/namespaces/{ns}-none") is None

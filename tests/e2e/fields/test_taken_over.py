@@ -33,7 +33,7 @@ def test_fields_that_others_changed_are_taken_over_by_an_upgrade(cluster: Cluste
     assert event["type"] == "Warning"
     image = "Deployment {ns}/web spec.template.spec.containers[name=web].image (set by kubectl-set)"
     assert event["message"] == (
-        f"Upgrade took over fields that others had set: {REPLICAS.format(ns=ns)}; {image.format(ns=ns)}"
+        f"Upgrade took over fields that other managers had set: {REPLICAS.format(ns=ns)}; {image.format(ns=ns)}"
     )
     deploy(cluster, ns, "web", WEB, values={"message": "three"})
     assert len(cluster.wait_event(ns, "web", "FieldsTakenOver")) == 1, "they are the chart's own by now"
@@ -87,7 +87,7 @@ def test_a_rollback_takes_over_what_others_change_meanwhile(cluster: Cluster, ns
     assert cluster.revisions(ns, "web")[-1] == (3, "deployed")
     assert _replicas(cluster, ns) == 1
     [event] = cluster.wait_event(ns, "web", "FieldsTakenOver")
-    assert event["message"] == f"Rollback took over fields that others had set: {REPLICAS.format(ns=ns)}"
+    assert event["message"] == f"Rollback took over fields that other managers had set: {REPLICAS.format(ns=ns)}"
     assert _events(cluster, ns, "RollbackFailed") == []
 
 
@@ -122,7 +122,7 @@ def test_a_release_that_helm_made_from_the_clients_side_is_taken_over(
     [announced] = cluster.wait_event(ns, "web", "ReleaseTakenOver")
     assert announced["type"] == "Warning"
     assert announced["message"] == (
-        f"Takes over release {ns}/web, revision 1 (chart web 1.2.3), which was not made by this resource. "
+        f"Taking over release {ns}/web, revision 1 (chart web 1.2.3), which was not made by this resource. "
         "Values of that revision that no longer apply: message, podAnnotations"
     )
     changed = cluster.get(f"/api/v1/namespaces/{ns}/configmaps/web")

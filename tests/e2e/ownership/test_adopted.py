@@ -114,7 +114,7 @@ def test_a_failed_first_install_with_data_is_upgraded_over(cluster: Cluster, ns:
     found = cluster.wait_chart(
         ns, "a", lambda chart: "is left as it is" in condition_of(chart, "Stalled").get("message", ""), what="left"
     )
-    assert "it brought StatefulSet db" in condition_of(found, "Stalled")["message"]
+    assert "would leave the data of StatefulSet db" in condition_of(found, "Stalled")["message"]
     assert cluster.revisions(ns, "a") == [(1, "failed")]
     before = uid(cluster, f"/apis/apps/v1/namespaces/{ns}/statefulsets/db")
     good = small(chart_root, "1.0.1", name="db", db=DATABASE.replace("MODE", ""))

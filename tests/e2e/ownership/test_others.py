@@ -69,7 +69,7 @@ def test_deleting_what_never_deployed_leaves_the_release(
 def test_destroy_leaves_a_release_of_others(cluster: Cluster, ns: str, helm_binary: str, lifecycle: str) -> None:
     before = installed_by_hand(cluster, helm_binary, ns)
     found = deploy(cluster, ns, "web", WEB, action="Destroy", lifecycle={"name": lifecycle})
-    assert "stays in the cluster, since this resource did not deploy it" in condition_of(found, "Ready")["message"]
+    assert "stays in the cluster, because this resource did not deploy it" in condition_of(found, "Ready")["message"]
     assert cluster.revisions(ns, "web") == [(1, "deployed")]
     assert uid(cluster, f"/apis/apps/v1/namespaces/{ns}/deployments/web") == before
     cluster.wait_event(ns, "web", "ReleaseLeft")

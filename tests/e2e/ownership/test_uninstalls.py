@@ -157,7 +157,7 @@ def test_an_uninstall_by_hand_that_ended_is_made_good_at_once(
 
 
 def _waits_for_uninstall(chart: dict[str, Any]) -> bool:
-    return condition_of(chart, "Reconciling").get("message", "").startswith("Another Helm operation uninstalls")
+    return condition_of(chart, "Reconciling").get("message", "").startswith("Another Helm operation is uninstalling")
 
 
 def _run_hint(cluster: Cluster, command: str) -> None:

@@ -51,7 +51,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("LOG_FORMAT", "xml", "'json' or 'text'"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_and_is_named(
+def test_a_wrong_setting_is_named_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(PREFIX + name, value)
@@ -74,7 +74,7 @@ def test_all_wrong_settings_are_reported_at_once(
     assert "MANAGEDCHART_LOG_LEVEL" in said
 
 
-def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
+def test_an_unknown_setting_suggests_the_nearest_one() -> None:
     names = ["PATH", "MANAGEDCHART_CHART_ROOT", "MANAGEDCHART_HTTP_PORT", "MANAGEDCHART_ZZZ"]
     assert unknown_variables(names) == [
         "Unknown setting MANAGEDCHART_CHART_ROOT ignored; did you mean MANAGEDCHART_CHART_ROOTS?",
@@ -82,7 +82,7 @@ def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
     ]
 
 
-def test_the_settings_page_names_each_setting_and_no_other() -> None:
+def test_the_settings_page_lists_exactly_the_settings() -> None:
     page = (REPOSITORY / "docs" / "settings.md").read_text()
     named = set(re.findall(r"^\| `(MANAGEDCHART_\w+)`", page, re.MULTILINE))
     assert named == {PREFIX + field.upper() for field in Settings.model_fields}

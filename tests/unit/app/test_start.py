@@ -205,7 +205,7 @@ async def test_without_a_cluster_the_hint_names_both_ways(bench: Bench, monkeypa
     assert "KUBECONFIG" in error.hint
 
 
-async def test_a_cache_folder_that_cannot_be_made_names_setting_and_cause(bench: Bench) -> None:
+async def test_an_unusable_cache_folder_names_setting_and_cause(bench: Bench) -> None:
     """A file stands in the way, which stops root too."""
     bench.cache.write_text("")
     error = await bench.refusal()

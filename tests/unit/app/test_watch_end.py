@@ -55,7 +55,7 @@ async def test_a_lost_permission_is_why_the_watch_ended(client: KubeClient, api:
         await check_still_served(ManagedCharts(client))
 
 
-async def test_a_watch_that_is_served_ended_for_another_reason(client: KubeClient, api: FakeApiServer) -> None:
+async def test_any_other_error_of_the_watch_is_raised(client: KubeClient, api: FakeApiServer) -> None:
     """Then the error that kopf raised is logged."""
     api.answers[CHARTS] = (200, {"items": [], "metadata": {"resourceVersion": "1"}})
     await check_still_served(ManagedCharts(client))

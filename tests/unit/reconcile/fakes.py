@@ -57,7 +57,7 @@ def unavailable() -> KubeError:
 
 
 class FakeApi:
-    """The API server's copy of one status. `gate` holds answers back while it is cleared."""
+    """The API server's copy of one status. A cleared `gate` delays the answers."""
 
     def __init__(self, status: Mapping[str, Any] | None = None) -> None:
         self.status: dict[str, Any] = dict(status or {})
@@ -65,7 +65,7 @@ class FakeApi:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failures: list[Exception] = []
-        self.gone = False
+        self.deleted = False
         self.under_way = 0
         self.most_under_way = 0
         self.version = 1
@@ -80,7 +80,7 @@ class FakeApi:
             await self.gate.wait()
             if self.failures:
                 raise self.failures.pop(0)
-            if self.gone:
+            if self.deleted:
                 return None
             self.status = merged(self.status, patch)
             self.version += 1
@@ -120,7 +120,7 @@ class FakeObjects:
 
 
 class FakeTelemetry:
-    """Takes down what the metrics would be told."""
+    """Records what the metrics would receive."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, bool]] = []
@@ -146,9 +146,6 @@ class FakeTelemetry:
         """The conditions may have changed."""
         self.statuses.append(status.phase.value)
 
-    def forget(self, key: Key) -> None:
-        """Nothing here is about that."""
-
 
 def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] | None = None) -> StatusWriter:
     """A status writer of a resource over the fake API."""
@@ -158,9 +155,9 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
 
 def recording_of(resource: ManagedChart, api: FakeApi, telemetry: Telemetry | None = None) -> Recording:
     """Where a pass over a resource is recorded."""
-    writer, told, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
-    phases = PhaseRecorder(resource, writer, told, LOGGER, journal)
-    return Recording(resource, StatusRecorder(resource, writer, told), phases, journal, LOGGER)
+    writer, metrics, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
+    phases = PhaseRecorder(resource, writer, metrics, LOGGER, journal)
+    return Recording(resource, StatusRecorder(resource, writer, metrics), phases, journal, LOGGER)
 
 
 class FakeEvents:

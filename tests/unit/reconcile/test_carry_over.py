@@ -1,4 +1,4 @@
-"""A status that an operator before `status.attempt` has written (89ad827) is read and carried over."""
+"""A status written before `status.attempt` (by 89ad827) is read and carried over."""
 
 from typing import Any
 
@@ -85,7 +85,7 @@ def test_what_was_ready_stays_in_sync() -> None:
     assert planned(READY, revision(2)) == InSync()
 
 
-def test_what_waited_for_a_retry_waits_on() -> None:
+def test_a_pending_retry_keeps_its_time() -> None:
     assert planned(WAITS, revision(3, "failed"), revision(2)) == Hold(1_767_225_900.0)
 
 
@@ -94,13 +94,13 @@ def test_what_was_given_up_stays_given_up() -> None:
     assert carried(STALLED).attempt.outlook is Outlook.CHANGE
 
 
-def test_what_was_killed_while_it_waited_is_resumed() -> None:
+def test_a_killed_wait_is_resumed() -> None:
     plan = planned(KILLED, revision(2), revision(1, "superseded"))
     assert isinstance(plan, Run)
     assert (plan.operation, plan.awaiting) == (Operation.RESUME, AwaitingReadiness(fail_on_timeout=True))
 
 
-def test_the_failed_revision_is_still_to_be_remedied() -> None:
+def test_the_failed_revision_still_gets_its_remedy() -> None:
     last = last_run_of(chart(), carried(WAITS))
     assert (last.failed_revision, last.reason, last.phase) == (3, "ImagePull", "Exec")
 
@@ -118,7 +118,7 @@ def test_blockers_become_references() -> None:
 
 
 @pytest.mark.parametrize("status", [READY, WAITS, STALLED, KILLED], ids=["ready", "waits", "stalled", "killed"])
-async def test_the_next_write_leaves_the_earlier_fields_out(status: dict[str, Any]) -> None:
+async def test_the_next_write_removes_the_earlier_fields(status: dict[str, Any]) -> None:
     api = FakeApi(status)
     recording = recording_of(chart(status=status, generation=2), api)
     recording.recorder.in_sync()
@@ -128,12 +128,12 @@ async def test_the_next_write_leaves_the_earlier_fields_out(status: dict[str, An
     assert api.status["attempt"]["generation"] == 2
 
 
-def test_a_status_of_the_present_form_is_left_alone() -> None:
+def test_a_current_status_is_not_changed() -> None:
     status = ManagedChartStatus.model_validate({"phase": "Ready", "attempt": {"id": "a", "failures": 1}})
     assert carry_over(status) is status
 
 
 def test_an_empty_status_carries_nothing() -> None:
-    """Of a resource that an earlier operator has never looked at: its CRD wrote the default of `failures`."""
+    """Of a resource that an earlier operator never reconciled: its CRD wrote the default of `failures`."""
     status = carried({"observedGeneration": -1, "phase": "Pending", "failures": 0})
     assert not last_run_of(chart(), status).succeeded

@@ -46,20 +46,20 @@ def revision(
     attempt: str = "",
     operator_waits: bool = False,
 ) -> Revision:
-    """A revision that this resource made, unless told otherwise; `attempt` is whose label another helm carried over."""
+    """A revision that this resource made by default; `attempt` is a label that another helm process carried over."""
     made = attempt or f"attempt-{number}"
     made_as = int(made.removeprefix("attempt-"))
     secret = f"sh.helm.release.v1.web.v{number}"
     return Revision(number, status, secret, digest, owner, made, made_as, operator_waits, modified_at=NOW - 10)
 
 
-OURS = (revision(2), revision(1, "superseded", digest="before"))
-OURS_BEFORE = (revision(2, digest="before"), revision(1, "superseded", digest="older"))
+OWN = (revision(2), revision(1, "superseded", digest="before"))
+OWN_BEFORE = (revision(2, digest="before"), revision(1, "superseded", digest="older"))
 FAILED_2 = (revision(2, "failed"), revision(1, digest="before"))
 WAITED_FOR = (revision(2, operator_waits=True), revision(1, "superseded", digest="before", operator_waits=True))
-"""helm calls them deployed as soon as they are applied; whether they became ready only the status tells."""
+"""helm calls them deployed once they are applied; only the status says whether they became ready."""
 CARRIED_OVER = (revision(3, attempt="attempt-2"), revision(2, "superseded"))
-"""`helm upgrade` by hand: our labels, also the digest, stand on a revision that we did not make."""
+"""`helm upgrade` by hand: this resource's labels, the digest included, on a revision that it did not make."""
 ROLLED_BACK = (
     revision(3, digest="before", attempt="attempt-1"),
     revision(2, "superseded"),
@@ -79,9 +79,9 @@ class Case:
     operation: Operation | None = None
     unlock: int | None = None
     wake_at: float | None = None
-    gone: bool = False
+    deleted: bool = False
     changed_outside: bool = False
-    rollback_is_ours: bool = False
+    rollback_is_own: bool = False
     retry: bool = False
     force: bool = False
     because: str = ""
@@ -95,7 +95,7 @@ class Case:
                 NOW,
                 self.revisions,
                 self.last,
-                rollback_is_ours=self.rollback_is_ours,
+                rollback_is_own=self.rollback_is_own,
                 retry_requested=self.retry,
                 force_requested=self.force,
             ),
@@ -115,9 +115,9 @@ FREE_AT = NOW - 10 + FOREIGN_LOCK_SECONDS
 UNINSTALLING_2 = (revision(2, "uninstalling"),)
 ENDED = replace(DONE, attempt="a")
 """The last run ended well, before somebody began an uninstall."""
-UNINSTALLS_OF_OURS = {
-    "an uninstall of ours that was killed": replace(NEVER, attempt="a", operation="Uninstall"),
-    "an uninstall of ours that failed": replace(FAILED_DUE, attempt="a", ended_at=NOW - 5),
+OWN_UNINSTALLS = {
+    "an own uninstall that was killed": replace(NEVER, attempt="a", operation="Uninstall"),
+    "an own uninstall that failed": replace(FAILED_DUE, attempt="a", ended_at=NOW - 5),
     "an uninstall of an older operator that was killed": KILLED_IN_EXEC,
     "an uninstall of an older operator that failed": FAILED_DUE,
 }
@@ -127,54 +127,59 @@ TABLE = [
     Case("a new resource is installed", DEPLOY, (), NEVER, RUN, INSTALL, because="does not exist"),
     Case("a spec that changed while nothing was there is installed", DEPLOY, (), OTHER_DONE, RUN, INSTALL),
     Case(
-        "what was removed by hand is installed again", DEPLOY, (), DONE, RUN, INSTALL, changed_outside=True, gone=True
+        "a release deleted by hand is reinstalled",
+        DEPLOY,
+        (),
+        DONE,
+        RUN,
+        INSTALL,
+        changed_outside=True,
+        deleted=True,
     ),
-    Case("after Destroy or Skip nothing was removed by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
+    Case("after Destroy or Skip nothing was deleted by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
     Case("a failed first install waits for its time", DEPLOY, (), FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed first install is tried again when it is time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
+    Case("a failed first install is retried at its time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
     # ---- Deploy: it is deployed
-    Case("what is as wanted is left alone", DEPLOY, OURS, DONE, IN_SYNC),
-    Case("changed input is deployed", DEPLOY, OURS_BEFORE, OTHER_DONE, RUN, UPGRADE, because="values changed"),
+    Case("what matches the spec is left alone", DEPLOY, OWN, DONE, IN_SYNC),
+    Case("changed input is deployed", DEPLOY, OWN_BEFORE, OTHER_DONE, RUN, UPGRADE, because="values changed"),
     Case("an upgrade by hand is undone", DEPLOY, CARRIED_OVER, DONE, RUN, UPGRADE, changed_outside=True),
     Case("a rollback by hand is undone", DEPLOY, ROLLED_BACK, DONE, RUN, UPGRADE, changed_outside=True),
     Case(
-        "a release that helm uninstalled but kept is brought back",
+        "a release that helm uninstalled with its history is reinstalled",
         DEPLOY,
         (revision(2, "uninstalled"),),
         DONE,
         RUN,
         UPGRADE,
         changed_outside=True,
-        gone=True,
-        because="revision 2 is uninstalled",
+        deleted=True,
+        because="Revision 2 was marked uninstalled",
     ),
-    Case("what was deployed before a restart is only resumed", DEPLOY, OURS, NEVER, RUN, RESUME, because="restart"),
+    Case("what was deployed before a restart is only resumed", DEPLOY, OWN, NEVER, RUN, RESUME, because="restart"),
     Case(
         "an upgrade that was deployed before a restart is only resumed",
         DEPLOY,
-        OURS,
+        OWN,
         replace(OTHER_DONE, revision=1),
         RUN,
         RESUME,
     ),
     Case(
-        "an upgrade by hand is not taken for ours after a restart",
+        "an upgrade by hand is not own after a restart",
         DEPLOY,
         CARRIED_OVER,
         replace(OTHER_DONE, revision=1),
         RUN,
         UPGRADE,
     ),
-    Case("deployed, but its run not ended, is only resumed", DEPLOY, OURS, replace(DONE, ended_at=None), RUN, RESUME),
+    Case("deployed, but its run not ended, is only resumed", DEPLOY, OWN, replace(DONE, ended_at=None), RUN, RESUME),
+    Case("the release of others is taken over", DEPLOY, (revision(1, owner=None, digest=None),), NEVER, RUN, UPGRADE),
+    Case("force deploys even what is in sync", DEPLOY, OWN, DONE, RUN, UPGRADE, force=True),
+    Case("retry does nothing about what is in sync", DEPLOY, OWN, DONE, IN_SYNC, retry=True),
+    # ---- Deploy: it is deployed, and it is not known whether it became ready
+    Case("a wait that a kill ended is restarted", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, RESUME),
     Case(
-        "the release of somebody else is adopted", DEPLOY, (revision(1, owner=None, digest=None),), NEVER, RUN, UPGRADE
-    ),
-    Case("force deploys even what is in sync", DEPLOY, OURS, DONE, RUN, UPGRADE, force=True),
-    Case("retry does nothing about what is in sync", DEPLOY, OURS, DONE, IN_SYNC, retry=True),
-    # ---- Deploy: it is deployed, and nobody knows whether it became ready
-    Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, RESUME),
-    Case(
-        "what was never seen ready is no good revision for the next one to go back to",
+        "what was never seen ready is not a good revision",
         replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
         KILLED_IN_EXEC,
@@ -183,7 +188,7 @@ TABLE = [
         unlock=2,
     ),
     Case(
-        "nor where force asks for the same once more",
+        "what was never seen ready is not good by force either",
         DEPLOY,
         WAITED_FOR,
         KILLED_IN_EXEC,
@@ -202,13 +207,13 @@ TABLE = [
     ),
     # ---- Deploy: it failed
     Case("failed input waits for its time", DEPLOY, FAILED_2, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("failed input is tried again when it is time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),
+    Case("failed input is retried at its time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),
     Case("stalled input waits for a change", DEPLOY, FAILED_2, STALLED, HOLD),
     Case("a retry request ends the wait", DEPLOY, FAILED_2, FAILED_LATER, RUN, UPGRADE, retry=True),
     Case("a retry request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, retry=True),
     Case("a force request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, force=True),
     Case(
-        "what others did to the release meanwhile ends the wait",
+        "another Helm operation on the release ends the wait",
         DEPLOY,
         FAILED_2,
         replace(FAILED_LATER, waited=True),
@@ -218,7 +223,7 @@ TABLE = [
     Case("a new generation ends a stall", DEPLOY, FAILED_2, replace(STALLED, current=False), RUN, UPGRADE),
     Case("new input does not wait for the old", DEPLOY, FAILED_2, replace(STALLED, digest="before"), RUN, UPGRADE),
     Case(
-        "a retry that a kill interrupted is begun again",
+        "a retry that a kill interrupted is restarted",
         DEPLOY,
         FAILED_2,
         replace(STALLED, interrupted=True),
@@ -234,10 +239,10 @@ TABLE = [
         UPGRADE,
         unlock=2,
     ),
-    Case("a failed validation of what is deployed waits", DEPLOY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed validation is tried again without helm", DEPLOY, OURS, FAILED_DUE, RUN, RESUME),
+    Case("a failed validation of what is deployed waits", DEPLOY, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed validation is retried without helm", DEPLOY, OWN, FAILED_DUE, RUN, RESUME),
     Case(
-        "a rollback of ours does not shorten the wait",
+        "an own rollback does not shorten the wait",
         DEPLOY,
         ROLLED_BACK,
         replace(FAILED_LATER, revision=3),
@@ -245,7 +250,7 @@ TABLE = [
         wake_at=NOW + 40,
     ),
     Case(
-        "the spec that our rollback went back to needs no helm",
+        "the spec that an own rollback returned to needs no helm",
         replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(STALLED, revision=3, current=False),
@@ -254,7 +259,7 @@ TABLE = [
         ownership=RECORDED_3,
     ),
     Case(
-        "what is deployed as our rollback left it is in sync",
+        "what an own rollback deployed is in sync",
         replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(DONE, digest="before", revision=3),
@@ -262,7 +267,7 @@ TABLE = [
         ownership=RECORDED_3,
     ),
     Case(
-        "a revision by hand that a failed run has met is not taken for ours",
+        "a revision by hand during a failed run is not own",
         DEPLOY,
         CARRIED_OVER,
         replace(FAILED_DUE, revision=3),
@@ -279,17 +284,17 @@ TABLE = [
         changed_outside=True,
         ownership=RECORDED_3,
     ),
-    # ---- Deploy: some helm is at work, or died
+    # ---- Deploy: a Helm operation is in progress, or was killed
     *(
-        Case(f"our own {status} is taken over at once", DEPLOY, pending(status), OTHER_DONE, RUN, UPGRADE, unlock=2)
+        Case(f"an own {status} is taken over at once", DEPLOY, pending(status), OTHER_DONE, RUN, UPGRADE, unlock=2)
         for status in ("pending-install", "pending-upgrade")
     ),
     *(
-        Case(f"somebody's {status} is waited for", DEPLOY, pending(status, owner=None), DONE, WAIT, wake_at=FREE_AT)
+        Case(f"a foreign {status} is waited for", DEPLOY, pending(status, owner=None), DONE, WAIT, wake_at=FREE_AT)
         for status in sorted(PENDING)
     ),
     Case(
-        "a revision by hand that carries our labels is not ours although ours is gone",
+        "a revision by hand with this resource's labels is not own although the own one was deleted",
         DEPLOY,
         CARRIED_OVER[:1],
         DONE,
@@ -298,7 +303,7 @@ TABLE = [
         changed_outside=True,
     ),
     Case(
-        "a lock by hand that carries our labels is waited for although what it goes back to is gone",
+        "a rollback by hand to a deleted revision is waited for",
         DEPLOY,
         (revision(3, "pending-rollback", attempt="attempt-1"), revision(2, "superseded", digest="before")),
         DONE,
@@ -306,15 +311,15 @@ TABLE = [
         wake_at=FREE_AT,
     ),
     Case(
-        "a lock by hand that carries our labels is waited for",
+        "an upgrade by hand with this resource's labels is waited for",
         DEPLOY,
-        (revision(3, "pending-upgrade", attempt="attempt-2"), *OURS),
+        (revision(3, "pending-upgrade", attempt="attempt-2"), *OWN),
         DONE,
         WAIT,
         wake_at=FREE_AT,
     ),
     Case(
-        "somebody's lock is taken over when its helm must have ended",
+        "a foreign lock is taken over after its timeout",
         DEPLOY,
         pending("pending-upgrade", owner=None, age=FOREIGN_LOCK_SECONDS),
         OTHER_DONE,
@@ -332,19 +337,19 @@ TABLE = [
         unlock=1,
     ),
     Case(
-        "a rollback of ours that was killed is taken over at once",
+        "an own killed rollback is taken over at once",
         DEPLOY,
         pending("pending-rollback", attempt="attempt-1"),
         FAILED_DUE,
         RUN,
         UPGRADE,
         unlock=2,
-        rollback_is_ours=True,
+        rollback_is_own=True,
     ),
     Case(
         "a rollback by hand is waited for",
         DEPLOY,
-        (revision(3, "pending-rollback", attempt="attempt-1"), *OURS),
+        (revision(3, "pending-rollback", attempt="attempt-1"), *OWN),
         DONE,
         WAIT,
         wake_at=FREE_AT,
@@ -358,7 +363,7 @@ TABLE = [
         wake_at=NOW + 40,
     ),
     Case(
-        "force takes somebody's lock over at once",
+        "force takes a foreign lock over at once",
         DEPLOY,
         pending("pending-upgrade", owner=None),
         DONE,
@@ -368,7 +373,7 @@ TABLE = [
         force=True,
         changed_outside=False,
     ),
-    # ---- Deploy: an uninstall was begun
+    # ---- Deploy: an uninstall has begun
     *(
         Case(
             f"what is left of {whose} is deployed over",
@@ -378,10 +383,10 @@ TABLE = [
             RUN,
             UPGRADE,
             unlock=2,
-            gone=True,
-            because="deployed over",
+            deleted=True,
+            because="was interrupted",
         )
-        for whose, last in UNINSTALLS_OF_OURS.items()
+        for whose, last in OWN_UNINSTALLS.items()
     ),
     Case(
         "an uninstall by hand that still runs is waited for",
@@ -390,34 +395,34 @@ TABLE = [
         ENDED,
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
-        "an uninstall by hand right after a run that ended well is waited for",
+        "an uninstall by hand right after a successful run is waited for",
         DEPLOY,
         UNINSTALLING_2,
         replace(ENDED, ended_at=NOW - 10),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
-        "an uninstall by hand beside a failed run of ours is waited for",
+        "an uninstall by hand after a failed run is waited for",
         DEPLOY,
         UNINSTALLING_2,
         replace(FAILED_DUE, attempt="a", ended_at=NOW - 60),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
-        "an uninstall by hand beside a killed upgrade of ours is waited for",
+        "an uninstall by hand during a killed upgrade is waited for",
         DEPLOY,
         UNINSTALLING_2,
         replace(KILLED_IN_EXEC, attempt="a", operation="Upgrade"),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "an uninstall before a breaking version that was killed needs no wait",
@@ -427,7 +432,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "force takes over from an uninstall by hand",
@@ -437,7 +442,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
         force=True,
     ),
     Case(
@@ -448,23 +453,23 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
         changed_outside=True,
     ),
     Case(
-        "somebody's release in the middle of an uninstall is waited for",
+        "a foreign uninstall is waited for",
         DEPLOY,
         (revision(2, "uninstalling", owner=None),),
         NEVER,
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     # ---- Destroy
-    Case("Destroy uninstalls what is deployed", DESTROY, OURS, OTHER_DONE, RUN, Operation.UNINSTALL),
+    Case("Destroy uninstalls what is deployed", DESTROY, OWN, OTHER_DONE, RUN, Operation.UNINSTALL),
     Case("Destroy runs its phases even where nothing is", DESTROY, (), NEVER, RUN, Operation.UNINSTALL),
     Case("what was destroyed is left alone", DESTROY, (), DONE, IN_SYNC),
-    Case("what came back after Destroy is uninstalled again", DESTROY, OURS, DONE, RUN, Operation.UNINSTALL),
+    Case("what came back after Destroy is uninstalled again", DESTROY, OWN, DONE, RUN, Operation.UNINSTALL),
     Case("Destroy uninstalls what failed", DESTROY, FAILED_2, NEVER, RUN, Operation.UNINSTALL),
     Case(
         "Destroy continues its own uninstall",
@@ -474,19 +479,19 @@ TABLE = [
         RUN,
         Operation.UNINSTALL,
     ),
-    Case("a failed Destroy waits for its time", DESTROY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed Destroy is tried again when it is time", DESTROY, OURS, FAILED_DUE, RUN, Operation.UNINSTALL),
-    Case("a retry request ends the wait of Destroy", DESTROY, OURS, STALLED, RUN, Operation.UNINSTALL, retry=True),
+    Case("a failed Destroy waits for its time", DESTROY, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed Destroy is retried at its time", DESTROY, OWN, FAILED_DUE, RUN, Operation.UNINSTALL),
+    Case("a retry request ends the wait of Destroy", DESTROY, OWN, STALLED, RUN, Operation.UNINSTALL, retry=True),
     Case(
         "Destroy waits for an upgrade of its release by hand",
         DESTROY,
-        (revision(3, "pending-upgrade", attempt="attempt-2"), *OURS),
+        (revision(3, "pending-upgrade", attempt="attempt-2"), *OWN),
         NEVER,
         WAIT,
         wake_at=FREE_AT,
     ),
     Case(
-        "Destroy leaves somebody's release, whoever works on it",
+        "Destroy leaves a foreign release, whoever works on it",
         DESTROY,
         pending("pending-upgrade", owner=None)[:1],
         NEVER,
@@ -501,25 +506,25 @@ TABLE = [
         DONE,
         IN_SYNC,
     ),
-    Case("Destroy takes our own lock over", DESTROY, pending("pending-upgrade"), NEVER, RUN, Operation.UNINSTALL),
+    Case("Destroy takes an own lock over", DESTROY, pending("pending-upgrade"), NEVER, RUN, Operation.UNINSTALL),
     # ---- Skip
-    Case("Skip runs its phases once", SKIP, OURS, OTHER_DONE, RUN, Operation.SKIP),
-    Case("what was skipped is left alone", SKIP, OURS, DONE, IN_SYNC),
-    Case("Skip does not mind what happens to the release", SKIP, CARRIED_OVER, DONE, IN_SYNC),
-    Case("Skip does not mind that the release is gone", SKIP, (), DONE, IN_SYNC),
+    Case("Skip runs its phases once", SKIP, OWN, OTHER_DONE, RUN, Operation.SKIP),
+    Case("what was skipped is left alone", SKIP, OWN, DONE, IN_SYNC),
+    Case("Skip ignores changes of the release", SKIP, CARRIED_OVER, DONE, IN_SYNC),
+    Case("Skip ignores a deleted release", SKIP, (), DONE, IN_SYNC),
     Case("Skip waits for no lock", SKIP, pending("pending-upgrade", owner=None), NEVER, RUN, Operation.SKIP),
-    Case("a failed Skip waits for its time", SKIP, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed Skip is tried again when it is time", SKIP, OURS, FAILED_DUE, RUN, Operation.SKIP),
-    Case("a force request runs Skip again", SKIP, OURS, DONE, RUN, Operation.SKIP, force=True),
+    Case("a failed Skip waits for its time", SKIP, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed Skip is retried at its time", SKIP, OWN, FAILED_DUE, RUN, Operation.SKIP),
+    Case("a force request runs Skip again", SKIP, OWN, DONE, RUN, Operation.SKIP, force=True),
     # ---- dryRun
-    Case("a dry run is done once", DRY_RUN, OURS, OTHER_DONE, RUN, Operation.DRY_RUN),
-    Case("what was tried is left alone", DRY_RUN, OURS, DONE, IN_SYNC),
-    Case("a dry run does not mind what happens to the release", DRY_RUN, (), DONE, IN_SYNC),
+    Case("a dry run is done once", DRY_RUN, OWN, OTHER_DONE, RUN, Operation.DRY_RUN),
+    Case("what was tried is left alone", DRY_RUN, OWN, DONE, IN_SYNC),
+    Case("a dry run ignores changes of the release", DRY_RUN, (), DONE, IN_SYNC),
     Case("a dry run breaks no lock", DRY_RUN, pending("pending-upgrade"), NEVER, RUN, Operation.DRY_RUN),
-    Case("a failed dry run waits for its time", DRY_RUN, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed dry run is tried again when it is time", DRY_RUN, OURS, FAILED_DUE, RUN, Operation.DRY_RUN),
-    Case("dryRun changes nothing about Destroy", replace(DESTROY, dry_run=True), OURS, NEVER, RUN, Operation.UNINSTALL),
-    Case("dryRun changes nothing about Skip", replace(SKIP, dry_run=True), OURS, NEVER, RUN, Operation.SKIP),
+    Case("a failed dry run waits for its time", DRY_RUN, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed dry run is retried at its time", DRY_RUN, OWN, FAILED_DUE, RUN, Operation.DRY_RUN),
+    Case("dryRun changes nothing about Destroy", replace(DESTROY, dry_run=True), OWN, NEVER, RUN, Operation.UNINSTALL),
+    Case("dryRun changes nothing about Skip", replace(SKIP, dry_run=True), OWN, NEVER, RUN, Operation.SKIP),
 ]
 
 
@@ -530,11 +535,11 @@ def test_each_state_has_its_plan(case: Case) -> None:
             assert case.verdict is RUN
             assert run.operation is case.operation
             assert (run.unlock.number if run.unlock else None) == case.unlock
-            assert (run.gone, run.changed_outside) == (case.gone, case.changed_outside)
+            assert (run.deleted, run.changed_outside) == (case.deleted, case.changed_outside)
             assert run.because
             assert case.because in run.because
-        case Wait(until, because, gone):
-            assert (case.verdict, until, gone) == (WAIT, case.wake_at, case.gone)
+        case Wait(until, because, deleted):
+            assert (case.verdict, until, deleted) == (WAIT, case.wake_at, case.deleted)
             assert because
         case Hold(until):
             assert (case.verdict, until) == (HOLD, case.wake_at)
@@ -550,21 +555,21 @@ def test_each_state_has_its_plan(case: Case) -> None:
         (WAITED_FOR, NEVER, AwaitingReadiness(fail_on_timeout=False)),
         (WAITED_FOR, replace(FAILED_DUE, proven=False), AwaitingReadiness(fail_on_timeout=False)),
         (WAITED_FOR, replace(FAILED_DUE, proven=True), None),
-        (OURS, KILLED_IN_EXEC, None),
+        (OWN, KILLED_IN_EXEC, None),
     ],
     ids=[
         "killed while it waited",
-        "killed, and the status does not tell when",
+        "killed, and the status does not say when",
         "the status was lost",
         "failed before without being marked",
         "ready once, what follows exec failed",
         "helm has waited",
     ],
 )
-def test_a_wait_is_taken_up_where_it_is_not_proven_to_be_over(
+def test_an_unproven_wait_is_resumed(
     revisions: tuple[Revision, ...], last: LastRun, awaiting: AwaitingReadiness | None
 ) -> None:
-    """And only what a killed run has just made may fail: anything else may have been good for long."""
+    """And only what a killed run has just made may fail: anything else may have long been good."""
     plan = decide(DEPLOY, Observed(OWNERSHIP, NOW, revisions, last))
     assert isinstance(plan, Run)
     assert (plan.operation, plan.awaiting) == (RESUME, awaiting)
@@ -576,8 +581,8 @@ def test_the_table_names_each_promise_once() -> None:
     assert len(promises) == len(set(promises))
 
 
-def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
-    """A long timeout in the spec says that this chart takes long, whoever deploys it."""
+def test_a_foreign_lock_lasts_the_specs_timeout() -> None:
+    """A long timeout in the spec means that this chart takes long, whoever deploys it."""
     observed = Observed(OWNERSHIP, NOW, pending("pending-upgrade", owner=None))
     slow = decide(replace(DEPLOY, timeout=900.0), observed)
     assert isinstance(slow, Wait)
@@ -636,7 +641,7 @@ states = st.builds(
     now=st.just(NOW),
     revisions=revisions,
     last=last_runs,
-    rollback_is_ours=st.booleans(),
+    rollback_is_own=st.booleans(),
     retry_requested=st.booleans(),
     force_requested=st.booleans(),
 )
@@ -650,7 +655,7 @@ wishes = st.builds(
 
 
 @given(desired=wishes, observed=states)
-def test_there_is_always_one_plan_and_a_wait_has_its_end(desired: Desired, observed: Observed) -> None:
+def test_there_is_always_a_plan(desired: Desired, observed: Observed) -> None:
     """A time, or a change of what failed."""
     match decide(desired, observed):
         case Wait(until, because):
@@ -691,30 +696,30 @@ def test_only_what_the_spec_asks_for_is_done(desired: Desired, observed: Observe
 
 
 @given(desired=wishes, observed=states)
-def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired, observed: Observed) -> None:
+def test_only_free_locks_are_broken(desired: Desired, observed: Observed) -> None:
     plan = decide(desired, observed)
     if isinstance(plan, Run) and plan.unlock is not None:
         assert plan.unlock is observed.newest
         going = plan.unlock.status == "uninstalling"
         assert plan.unlock.pending or going or observed.newest_may_fail
-        ours = observed.uninstall_is_ours(desired) if going else observed.newest_is_ours
+        ours = observed.uninstall_is_own(desired) if going else observed.newest_is_own
         ended = (plan.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
         assert ours or ended or observed.force_requested
 
 
 @given(observed=states)
-def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
+def test_in_sync_means_deployed_and_recorded(observed: Observed) -> None:
     if isinstance(decide(DEPLOY, observed), InSync):
         newest = observed.newest
         assert newest is not None
         assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.last.revision)
-        assert observed.newest_is_ours
+        assert observed.newest_is_own
         assert observed.last.succeeded
 
 
-def test_a_digest_of_an_earlier_operator_stands_for_the_same_input() -> None:
-    """Else a new operator would deploy every release again, and retry what was given up."""
+def test_a_digest_of_an_earlier_operator_counts() -> None:
+    """Otherwise a new operator would deploy every release again, and retry what was given up."""
     desired = replace(DEPLOY, digest=Digest("2-new", lambda: "wanted"))
-    assert decide(desired, Observed(OWNERSHIP, NOW, OURS, DONE)) == InSync()
+    assert decide(desired, Observed(OWNERSHIP, NOW, OWN, DONE)) == InSync()
     assert isinstance(decide(desired, Observed(OWNERSHIP, NOW, FAILED_2, STALLED)), Hold)
-    assert operation_of(decide(desired, Observed(OWNERSHIP, NOW, OURS_BEFORE, OTHER_DONE))) is UPGRADE
+    assert operation_of(decide(desired, Observed(OWNERSHIP, NOW, OWN_BEFORE, OTHER_DONE))) is UPGRADE

@@ -106,13 +106,13 @@ class NewerSpec(ManagedChartSpec):
     lifecycle: NewerLifecycleRef = Field(default_factory=NewerLifecycleRef)
 
 
-def test_every_field_of_the_spec_either_counts_or_is_ignored() -> None:
+def test_every_field_counts_or_is_ignored() -> None:
     """Whoever adds a field decides; a forgotten one counts, so that it deploys again instead of never."""
     assert set(ManagedChartSpec.model_fields) == COUNTED | IGNORED | FROM_INPUTS
     assert len(ManagedChartSpec.model_fields) == len(COUNTED) + len(IGNORED) + len(FROM_INPUTS)
 
 
-def test_a_digest_carries_its_version_and_fits_into_a_label() -> None:
+def test_a_digest_has_a_version_and_fits_labels() -> None:
     for found in (digest(read()), digest_without_inputs(read())):
         version, hexadecimal = found.text.split("-")
         assert version == "2"
@@ -121,8 +121,8 @@ def test_a_digest_carries_its_version_and_fits_into_a_label() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"lifecycle": {"name": "prometheus-operator"}}], ids=["default", "changed"])
-def test_a_new_field_with_its_default_changes_no_digest(fields: dict[str, Any]) -> None:
-    """Neither in the spec nor in a part of it: a new operator deploys nothing by itself."""
+def test_a_new_field_with_its_default_is_ignored(fields: dict[str, Any]) -> None:
+    """Neither in the spec nor in a part of it: a new operator deploys nothing automatically."""
     newer = NewerSpec.model_validate({"chart": CHART, **fields})
     assert digest(newer) == digest(read(**fields))
     assert digest_without_inputs(newer) == digest_without_inputs(read(**fields))
@@ -139,13 +139,13 @@ def test_a_new_field_that_is_set_changes_the_digest(fields: dict[str, Any]) -> N
     assert digest_without_inputs(newer) != digest_without_inputs(read())
 
 
-def test_a_default_that_is_written_out_changes_no_digest() -> None:
+def test_an_explicit_default_changes_no_digest() -> None:
     written = read(action="Deploy", wait=True, dryRun=False, lifecycle={"name": "default"}, values={}, set=[])
     assert digest(written) == digest(read())
     assert digest_without_inputs(written) == digest_without_inputs(read())
 
 
-def test_the_stand_in_for_unread_inputs_follows_the_whole_spec() -> None:
+def test_unread_inputs_are_covered_by_the_spec() -> None:
     """Except whether a rollback is followed by a retry."""
     spec = ManagedChartSpec(chart=ChartSource(path="/charts/web"))
     stand_in = digest_without_inputs(spec)
@@ -156,9 +156,7 @@ def test_the_stand_in_for_unread_inputs_follows_the_whole_spec() -> None:
 
 
 @pytest.mark.parametrize(("fields", "stored", "unread"), VERSION_1.values(), ids=VERSION_1)
-def test_a_digest_without_a_version_stands_for_the_inputs_it_was_made_of(
-    fields: dict[str, Any], stored: str, unread: str
-) -> None:
+def test_a_digest_without_version_still_matches(fields: dict[str, Any], stored: str, unread: str) -> None:
     """It was stored by an operator that merged all values before it computed the digest."""
     for model in (ManagedChartSpec, NewerSpec):
         spec = model.model_validate(fields)
@@ -172,7 +170,7 @@ def test_a_digest_without_a_version_stands_for_the_inputs_it_was_made_of(
     assert not digest_without_inputs(changed).matches(unread)
 
 
-def test_a_digest_of_this_version_is_compared_as_it_is() -> None:
+def test_a_current_digest_is_compared_directly() -> None:
     """And the older rule, which merges all values, costs nothing then."""
 
     def unwanted() -> str:

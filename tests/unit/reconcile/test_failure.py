@@ -1,4 +1,4 @@
-"""Which revision a failed run has to answer for, and whether it had changed the cluster."""
+"""Which revision failed with a run, and whether the run had changed the cluster."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ def release(newest: Revision | None, *, applied: bool = False) -> ReleaseRun:
 
 
 @pytest.mark.parametrize("phase", [Phase.EXEC, Phase.POST_EXEC, Phase.VALIDATE])
-def test_a_run_answers_for_the_revision_that_it_made(phase: Phase) -> None:
+def test_a_failed_run_failed_its_revision(phase: Phase) -> None:
     assert newest_if_made(release(OURS), phase) is OURS
 
 
@@ -42,7 +42,7 @@ def test_a_run_answers_for_the_revision_that_it_made(phase: Phase) -> None:
     ],
     ids=["none", "of others", "of another run", "carried over by hand", "before exec", "no phase"],
 )
-def test_a_run_answers_for_nothing_else(newest: Revision | None, phase: Phase | None) -> None:
+def test_a_failed_run_failed_no_other_revision(newest: Revision | None, phase: Phase | None) -> None:
     assert newest_if_made(release(newest), phase) is None
 
 
@@ -59,23 +59,19 @@ def test_a_run_answers_for_nothing_else(newest: Revision | None, phase: Phase | 
         (None, 2, None),
     ],
 )
-def test_a_failure_stays_to_be_remedied_until_it_is(
-    newest: Revision | None, known: int | None, left: int | None
-) -> None:
+def test_a_failed_revision_needs_its_remedy_once(newest: Revision | None, known: int | None, left: int | None) -> None:
     """Also when the next run fails before it has made a revision; never for a revision of others."""
     assert unremedied(release(newest), LastRun(failed_revision=known, phase=Phase.EXEC)) == left
 
 
-def test_a_killed_helm_says_nothing_about_the_upgrade() -> None:
+def test_a_killed_helm_process_disturbs_nothing() -> None:
     """The kernel ends processes when memory runs out; the same upgrade may go through next time."""
     killed = HelmError("x", reason=Reason.HELM_FAILED, transient=True, exit_code=-9)
     assert not was_applied(release(OURS, applied=True), Phase.EXEC, killed)
 
 
 @pytest.mark.parametrize(("phase", "left"), [(Phase.VALIDATE, 2), (Phase.POST_EXEC, 2), (Phase.EXEC, None)])
-def test_a_failed_validation_stays_to_be_remedied_although_helm_calls_it_deployed(
-    phase: Phase, left: int | None
-) -> None:
+def test_a_failed_validation_still_needs_its_remedy(phase: Phase, left: int | None) -> None:
     deployed = release(replace(OURS, status="deployed"))
     assert unremedied(deployed, LastRun(failed_revision=2, phase=phase)) == left
 
@@ -92,8 +88,6 @@ def test_a_failed_validation_stays_to_be_remedied_although_helm_calls_it_deploye
         (Phase.POST_EXEC, False, Reason.API_UNAVAILABLE, False),
     ],
 )
-def test_an_upgrade_disturbs_once_it_is_applied(
-    phase: Phase, *, applied: bool, reason: Reason, disturbed: bool
-) -> None:
+def test_an_applied_upgrade_disturbs(phase: Phase, *, applied: bool, reason: Reason, disturbed: bool) -> None:
     error: OperatorError = HelmError("x", reason=reason, transient=True)
     assert was_applied(release(OURS, applied=applied), phase, error) is disturbed

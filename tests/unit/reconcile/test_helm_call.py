@@ -29,7 +29,7 @@ def refusing(*texts: str, owner: str = "uid-web", served: bool = False) -> World
     return world
 
 
-async def test_the_object_is_taken_out_and_helm_runs_again() -> None:
+async def test_the_object_is_removed_and_helm_retried() -> None:
     world = refusing(UNKNOWN)
     run = await world.release_run()
     await run_helm(run, HelmCall(UPGRADE, deadline=10))
@@ -39,7 +39,7 @@ async def test_the_object_is_taken_out_and_helm_runs_again() -> None:
     assert "ConfigMap" in message
 
 
-async def test_what_the_cluster_serves_is_not_taken_out() -> None:
+async def test_served_kinds_are_not_removed() -> None:
     world = refusing(UNKNOWN, served=True)
     with pytest.raises(HelmError):
         await run_helm(await world.release_run(), HelmCall(UPGRADE, deadline=10))

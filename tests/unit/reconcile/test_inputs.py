@@ -63,7 +63,7 @@ async def test_values_are_merged_in_their_precedence(reader: Reader) -> None:
     assert found.values.merged() == {"a": "file1", "b": "file2", "c": "yaml3", "d": "yaml4", "e": "values", "f": "set"}
 
 
-async def test_a_values_file_that_cannot_be_read_is_told_by_name(reader: Reader) -> None:
+async def test_an_unreadable_values_file_is_named(reader: Reader) -> None:
     missing = str(reader.root / "gone.yaml")
     with pytest.raises(ValuesError) as raised:
         await reader.read(valuesFiles=[missing])
@@ -71,13 +71,13 @@ async def test_a_values_file_that_cannot_be_read_is_told_by_name(reader: Reader)
     assert raised.value.reason is Reason.VALUES_FILE_UNAVAILABLE
 
 
-async def test_a_chart_that_is_not_there_is_told_before_helm_runs(reader: Reader) -> None:
+async def test_a_missing_chart_is_reported_before_helm(reader: Reader) -> None:
     with pytest.raises(ChartError) as raised:
         await reader.read(chart={"path": str(reader.root / "gone")})
     assert raised.value.reason is Reason.CHART_NOT_FOUND
 
 
-async def test_a_broken_source_is_named_before_helm_runs(reader: Reader) -> None:
+async def test_a_broken_source_is_reported_before_helm(reader: Reader) -> None:
     path = reader.file("broken.yaml", "a: 1\nb: [\n")
     with pytest.raises(ValuesError) as raised:
         await reader.read(valuesFiles=[path])
@@ -85,7 +85,7 @@ async def test_a_broken_source_is_named_before_helm_runs(reader: Reader) -> None
     assert raised.value.reason is Reason.VALUES_INVALID
 
 
-async def test_reading_large_values_does_not_hold_up_the_event_loop(reader: Reader) -> None:
+async def test_large_values_do_not_block_the_loop(reader: Reader) -> None:
     path = reader.file("large.yaml", "a:\n" + "- {b: c}\n" * 40_000)
     reading = asyncio.create_task(reader.read(valuesFiles=[path]))
     longest = 0.0
@@ -139,7 +139,7 @@ async def test_what_changes_the_outcome_changes_the_digest(reader: Reader, chang
     ],
     ids="-".join,
 )
-async def test_what_does_not_change_the_outcome_keeps_the_digest(reader: Reader, change: dict[str, Any]) -> None:
+async def test_other_fields_keep_the_digest(reader: Reader, change: dict[str, Any]) -> None:
     """Else a change of mind about the time to wait would upgrade every release."""
     assert (await reader.read()).digest == (await reader.read(**change)).digest
 
@@ -159,7 +159,7 @@ async def test_the_order_of_sources_and_entries_counts(reader: Reader) -> None:
 
 
 async def test_a_changed_chart_changes_the_digest(reader: Reader) -> None:
-    """Although its version stays the same; the file's size does too, so its time must tell."""
+    """Although its version stays the same; the file's size does too, so its time must show the change."""
     before = await reader.read()
     file = reader.chart / "values.yaml"
     file.write_text("a: 2\n")
@@ -167,7 +167,7 @@ async def test_a_changed_chart_changes_the_digest(reader: Reader) -> None:
     assert (await reader.read()).digest != before.digest
 
 
-async def test_two_versions_of_a_remote_chart_have_two_digests_without_the_network(reader: Reader) -> None:
+async def test_remote_versions_differ_without_the_network(reader: Reader) -> None:
     source = {"repository": "https://host/charts", "name": "web"}
     digests = {(await reader.read(chart={**source, "version": version})).digest for version in ("1.0.0", "1.x")}
     assert len(digests) == 2

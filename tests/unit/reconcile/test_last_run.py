@@ -20,7 +20,7 @@ def last_run(**fields: object) -> LastRun:
     return last_run_of(annotated(""), status)
 
 
-def test_without_a_run_nothing_has_succeeded_and_nothing_was_interrupted() -> None:
+def test_without_a_run_nothing_is_known() -> None:
     nothing = last_run_of(annotated(""), ManagedChartStatus())
     assert (nothing.succeeded, nothing.interrupted, nothing.attempt) == (False, False, None)
 
@@ -31,8 +31,8 @@ def test_a_run_without_end_was_interrupted() -> None:
     assert not last_run(phase="OnDeployFailure").stopped_in_exec
 
 
-def test_a_remedy_that_was_stopped_is_no_interrupted_run() -> None:
-    """The run has failed, and waits for its time; what was begun to the release is finished meanwhile."""
+def test_a_stopped_remedy_is_not_an_interrupted_run() -> None:
+    """The run has failed, and waits for its time; its remedy is finished until then."""
     rolling_back = last_run(operation="Rollback", failures=1, outlook=Outlook.RETRY, phase="Exec")
     assert (rolling_back.interrupted, rolling_back.ended_at) == (False, None)
 
@@ -42,7 +42,7 @@ def test_a_run_that_ended_without_failures_succeeded() -> None:
     assert not last_run(ended_at=ENDED, failures=1, outlook=Outlook.CHANGE).succeeded
 
 
-def test_an_attempt_for_an_older_generation_is_not_current() -> None:
+def test_an_older_generation_is_not_current() -> None:
     assert last_run(generation=0).current
     assert not last_run(generation=7).current
 
@@ -52,7 +52,7 @@ def test_a_phase_of_a_newer_operator_is_unknown() -> None:
     assert last_run(phase="Validate").phase is Phase.VALIDATE
 
 
-def test_a_long_request_that_an_earlier_operator_has_carried_out_is_not_new() -> None:
+def test_a_long_handled_request_stays_handled() -> None:
     """It kept the value whole, which is now a digest: a new operator must not run anything for that."""
     status = ManagedChartStatus(attempt=AttemptStatus(handled_requests={RETRY_ANNOTATION: LONG}))
     assert not requested(annotated(LONG), status, RETRY_ANNOTATION)

@@ -30,7 +30,7 @@ async def test_without_a_manifest_everything_may_have_dependents() -> None:
     assert await LeavingObjects(RenderedObjects(run.storage, run.sources), run.objects).have_dependents()
 
 
-async def test_an_object_that_is_not_deleted_is_a_blocker_with_its_finalizer() -> None:
+async def test_a_blocker_is_named_with_its_finalizer() -> None:
     world = World()
     objects = await leaving(world)
     world.cluster.objects["web"] = LEAVING
@@ -49,7 +49,7 @@ async def test_what_is_kept_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("error", [unavailable(), KubeError("no", reason=Reason.FORBIDDEN, transient=True, status=403)])
-async def test_an_outage_is_waited_out_and_any_other_error_ends_the_wait(error: KubeError) -> None:
+async def test_only_an_outage_is_waited_out(error: KubeError) -> None:
     world = World()
     objects = await leaving(world)
     errors = [error]

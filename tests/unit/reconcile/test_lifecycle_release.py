@@ -62,7 +62,7 @@ async def test_what_is_installed_is_described_and_uninstalled() -> None:
     assert world.secrets.statuses == []
 
 
-async def test_a_release_that_is_too_large_is_explained_by_its_biggest_parts() -> None:
+async def test_a_too_large_release_names_its_largest_parts() -> None:
     """Nothing of it is in the cluster."""
     world = World()
     world.helm.refusals["upgrade"] = [TOO_LARGE]
@@ -75,7 +75,7 @@ async def test_a_release_that_is_too_large_is_explained_by_its_biggest_parts() -
     assert findings.detail or findings.incomplete
 
 
-async def test_the_labels_prove_whose_the_revision_is() -> None:
+async def test_the_labels_prove_who_made_a_revision() -> None:
     world = World()
     run = await world.release_run()
     await install_or_upgrade(run)

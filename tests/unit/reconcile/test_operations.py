@@ -26,12 +26,12 @@ from managedchart_operator.reconcile.operations.dry_run import manifest
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock
+from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
-from managedchart_operator.reconcile.whose import rollback_is_ours
 
 SECRET = Path(__file__).parents[1] / "helm" / "test_storage_pending.json"
 """What helm 4.3.1 left when it was killed."""
@@ -104,8 +104,8 @@ class TerminatingObjects:
         return {"metadata": meta, "status": {"replicas": 1, "observedGeneration": 1}}
 
 
-async def test_what_helm_says_to_be_gone_is_looked_at() -> None:
-    """Its wait ends well too soon when it has seen one object gone and none of the others yet: found on a busy machine."""
+async def test_helms_claim_of_deletion_is_checked() -> None:
+    """Its wait may end before it has looked at all objects: found on a busy machine."""
     secrets = FakeSecrets()
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm, objects=TerminatingObjects(), timeout="100ms")
@@ -117,7 +117,7 @@ async def test_what_helm_says_to_be_gone_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("work", ["decode", "with_status"])
-async def test_a_large_release_does_not_hold_up_the_event_loop(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_release_does_not_block_the_loop(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is unpacked, all other charts go on: here, what is unpacked waits for the loop to do something."""
     real: Callable[..., Any] = getattr(release_storage, work)
     went_on = threading.Event()
@@ -178,7 +178,7 @@ UNREADABLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("parts", UNREADABLE.values(), ids=UNREADABLE)
-async def test_a_release_that_cannot_be_read_is_uninstalled_by_helm(parts: dict[str, Any]) -> None:
+async def test_an_unreadable_release_is_uninstalled_by_helm(parts: dict[str, Any]) -> None:
     """With helm's own wait, since nothing is known of what is to go."""
     secrets = rewritten(FakeSecrets(), **parts)
     helm = FakeHelm(secrets)
@@ -187,7 +187,7 @@ async def test_a_release_that_cannot_be_read_is_uninstalled_by_helm(parts: dict[
     assert {"uninstall", "--wait=watcher", "--cascade=foreground"} <= set(helm.asked)
 
 
-async def test_a_date_in_a_manifest_does_not_block_the_uninstall() -> None:
+async def test_dates_do_not_block_the_uninstall() -> None:
     """Python knows no year 0 and no 30 February."""
     manifest = (
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {a: 2026-02-30}}\ndata: {b: 0000-00-00}\n"
@@ -199,7 +199,7 @@ async def test_a_date_in_a_manifest_does_not_block_the_uninstall() -> None:
     assert "--wait=watcher" not in helm.asked  # what is to go is known, and has no pods
 
 
-async def test_the_manifest_of_a_chart_is_not_read_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[threading.Thread] = []
 
     def rendered(_: Any) -> list[dict[str, Any]]:
@@ -253,7 +253,7 @@ async def test_what_helm_can_read_is_uninstalled() -> None:
     assert (await uninstall(release)).changed
 
 
-async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
+async def test_another_helm_error_is_not_an_end() -> None:
     """The API server does not answer, say: then the uninstall is tried again."""
     secrets = UnreadableSecrets()
     release = release_over(secrets, helm=HelmThatSays("Error: connection refused", secrets), objects=NoObjects())
@@ -263,13 +263,13 @@ async def test_another_error_of_helm_is_not_taken_for_an_end() -> None:
     assert not isinstance(raised.value, ObjectsLeftError)
 
 
-async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
+async def test_an_unreadable_rollback_is_not_own() -> None:
     """Otherwise nothing about the release could be decided, and its deletion would never begin."""
     secrets = UnreadableSecrets()
     secrets.labels = {**secrets.secret["metadata"]["labels"], ATTEMPT_LABEL: "1.carriedover"}
     release = release_over(secrets, objects=NoObjects())
     await release.storage.observe()
-    assert not await rollback_is_ours(release.storage)
+    assert not await rollback_is_own(release.storage)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ async def test_a_rollback_that_cannot_be_read_is_not_ours() -> None:
     [("ssa", True), ("csa", False), (None, False)],
     ids=["server's side", "client's side", "helm 3"],
 )
-async def test_a_rollback_forces_conflicts_where_helm_allows_it(apply_method: str | None, *, forced: bool) -> None:
+async def test_a_rollback_forces_conflicts_if_possible(apply_method: str | None, *, forced: bool) -> None:
     """helm refuses the flag for a revision that was applied from the client's side."""
     secrets = FakeSecrets()
     document = decode(secrets.secret).document | {"apply_method": apply_method, "manifest": ""}
@@ -290,7 +290,7 @@ async def test_a_rollback_forces_conflicts_where_helm_allows_it(apply_method: st
     assert ("--force-conflicts" in helm.asked) is forced
 
 
-async def test_a_rollback_to_what_only_helm_can_read_is_left_to_helm() -> None:
+async def test_helm_rolls_back_to_unreadable_revisions() -> None:
     secrets = FakeSecrets()
     secrets.secret["data"]["release"] = "unreadable"
     helm = FakeHelm(secrets)

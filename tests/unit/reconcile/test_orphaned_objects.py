@@ -1,4 +1,4 @@
-"""What unfinished revisions have left of a release goes; nothing else does."""
+"""What unfinished revisions left of a release is deleted; nothing else is."""
 
 import pytest
 import yaml
@@ -42,7 +42,7 @@ async def remains(
     return [item["metadata"]["name"] for item in found]
 
 
-async def test_what_only_earlier_revisions_render_goes_and_the_rest_is_left_to_helm() -> None:
+async def test_only_orphaned_objects_are_deleted() -> None:
     objects = FakeObjects({"a": OURS, "b": OURS, "c": OURS, "d": OURS})
     assert await remains(objects, revision("a"), revision("a", "b"), revision("b", "c")) == ["b", "c"]
     assert objects.held == {"a": OURS, "d": OURS}
@@ -55,7 +55,7 @@ async def test_another_version_or_group_may_be_the_same_object(version: str) -> 
     assert objects.held == {"a": OURS}
 
 
-async def test_what_the_newest_renders_stays_although_its_kind_cannot_be_looked_up() -> None:
+async def test_what_the_newest_renders_stays_without_discovery() -> None:
     """An API server that does not answer once must not cost a live object."""
     objects = FakeObjects({"a": OURS})
     failures = iter([KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)])
@@ -76,7 +76,7 @@ async def test_a_hook_of_the_newest_stays() -> None:
     assert await remains(objects, newest, revision("a")) == []
 
 
-async def test_nothing_goes_when_the_newest_cannot_be_read() -> None:
+async def test_nothing_is_deleted_with_an_unreadable_newest() -> None:
     objects = FakeObjects({"a": OURS})
     assert await remains(objects, StoredRelease({"manifest": "a: [b"}), revision("a")) == []
     assert objects.held == {"a": OURS}
@@ -91,13 +91,13 @@ async def test_nothing_goes_when_the_newest_cannot_be_read() -> None:
         {**OURS, "helm.sh/resource-policy": "keep"},
     ],
 )
-async def test_what_is_not_the_releases_or_is_to_be_kept_stays(annotations: dict[str, str]) -> None:
+async def test_foreign_and_kept_objects_stay(annotations: dict[str, str]) -> None:
     objects = FakeObjects({"a": annotations})
     assert await remains(objects, revision(), revision("a")) == []
     assert objects.held == {"a": annotations}
 
 
-async def test_what_the_chart_said_to_keep_stays_whatever_became_of_its_annotation() -> None:
+async def test_a_kept_object_stays_without_its_annotation() -> None:
     objects = FakeObjects({"a": OURS})
     assert await remains(objects, revision(), revision("a", annotations={"helm.sh/resource-policy": "keep"})) == []
     assert objects.held == {"a": OURS}
@@ -121,11 +121,11 @@ async def test_what_a_failed_revision_only_adopted_stays(created: str, *, good: 
     assert (objects.held == {}) is gone
 
 
-async def test_what_is_gone_or_cannot_be_read_is_no_error() -> None:
+async def test_deleted_and_unreadable_objects_are_skipped() -> None:
     assert await remains(FakeObjects({}), revision(), revision("a"), StoredRelease({"manifest": "a: [b"})) == []
 
 
-async def test_dates_in_a_manifest_are_texts() -> None:
+async def test_dates_in_a_manifest_are_text() -> None:
     """`0000-00-00` once ended a deletion with an error of Python, for ever."""
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 2026-01-01}\ndata: {zero: 0000-00-00}\n"
     objects = FakeObjects({"2026-01-01": OURS})

@@ -29,7 +29,7 @@ async def fails() -> None:
 
 
 @pytest.mark.parametrize("mark", [True, False])
-async def test_the_revision_is_marked_failed_where_helm_did_not_wait(*, mark: bool) -> None:
+async def test_the_operators_failed_wait_marks_the_revision(*, mark: bool) -> None:
     world = World()
     run = await deployed(world)
     with pytest.raises(OperatorError) as raised:
@@ -47,7 +47,7 @@ async def test_a_revision_of_others_is_never_marked() -> None:
     assert world.secrets.statuses == ["deployed"]
 
 
-async def test_a_wait_that_cannot_succeed_is_ended_with_its_cause() -> None:
+async def test_a_hopeless_wait_ends_with_its_cause() -> None:
     run = await deployed(World())
     cause = SimpleNamespace(reason=Reason.IMAGE_PULL, message="The image cannot be pulled", hint="Look at it.")
     ended = asyncio.Event()
@@ -69,7 +69,7 @@ async def test_a_wait_that_cannot_succeed_is_ended_with_its_cause() -> None:
     assert (raised.value.reason, raised.value.message) == (Reason.IMAGE_PULL, "The image cannot be pulled")
 
 
-async def test_a_cancelled_wait_leaves_the_revision_to_the_next_run() -> None:
+async def test_a_cancelled_wait_marks_nothing() -> None:
     world = World()
     run = await deployed(world)
     waiting = asyncio.Event()

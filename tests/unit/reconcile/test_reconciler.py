@@ -49,7 +49,7 @@ async def test_in_sync_costs_nothing() -> None:
     assert len(world.api.patches) == patches
 
 
-async def test_a_change_that_changes_nothing_of_what_runs_is_acknowledged_without_helm() -> None:
+async def test_an_irrelevant_change_is_only_acknowledged() -> None:
     world = await deployed()
     world.put({"timeout": "7m"})
     await world.reconcile()
@@ -65,18 +65,18 @@ async def test_changed_values_are_deployed() -> None:
     assert world.status["attempt"]["revision"] == 2
 
 
-async def test_what_was_removed_by_hand_is_installed_again() -> None:
+async def test_a_release_deleted_by_hand_is_reinstalled() -> None:
     world = await deployed()
     world.secrets.secrets.clear()
     await world.reconcile()
     assert world.helm.commands == ["upgrade"] * 2
-    assert "from outside" in world.told("ReleaseChanged")[0]
+    assert "outside the operator" in world.event_messages("ReleaseChanged")[0]
 
 
 # ---- failures
 
 
-async def test_a_failed_upgrade_is_recorded_and_then_rolled_back() -> None:
+async def test_a_failed_upgrade_is_rolled_back() -> None:
     world = await deployed()
     world.put({"values": {"a": 1}})
     world.helm.refusals["upgrade"] = [BROKEN]
@@ -86,7 +86,7 @@ async def test_a_failed_upgrade_is_recorded_and_then_rolled_back() -> None:
     assert world.status["lastFailure"]["revision"] == 2
     attempt = world.status["attempt"]
     assert (attempt["failures"], attempt["failedRevision"], attempt["revision"]) == (1, 2, 3)
-    assert world.told("RolledBack") == ["Rolled back to revision 1"]
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
     assert world.condition("Reconciling")["message"].startswith("Rolled back to revision 1. Attempt 1 failed; retrying")
 
 
@@ -104,10 +104,10 @@ async def test_a_failed_first_install_is_uninstalled() -> None:
     world.helm.refusals["upgrade"] = [BROKEN]
     await world.reconcile()
     assert world.helm.commands == ["upgrade", "uninstall"]
-    assert world.told("Uninstalled") == ["The failed first install was uninstalled"]
+    assert world.event_messages("Uninstalled") == ["The failed first install was uninstalled"]
 
 
-async def test_a_revision_of_others_is_never_uninstalled_or_rolled_back() -> None:
+async def test_a_revision_of_others_gets_no_remedy() -> None:
     world = World()
     world.secrets.add("deployed")
     world.put()
@@ -115,10 +115,10 @@ async def test_a_revision_of_others_is_never_uninstalled_or_rolled_back() -> Non
     await world.reconcile()
     assert world.helm.commands == ["upgrade"]
     assert world.secrets.statuses == ["deployed", "failed"]
-    assert "was not made by this resource" in world.told("ReleaseLeft")[0]
+    assert "was not made by this resource" in world.event_messages("ReleaseLeft")[0]
 
 
-async def test_a_failure_is_retried_when_it_is_time_and_not_before() -> None:
+async def test_a_failure_is_retried_at_its_time() -> None:
     world = World()
     world.put({"atomic": False, "retry": {"backoff": "1h", "maxBackoff": "1h"}})
     world.helm.refusals["upgrade"] = [BROKEN]
@@ -141,10 +141,10 @@ async def test_the_same_failure_is_one_event() -> None:
     await asyncio.sleep(1.1)  # times in a status are whole seconds
     await world.reconcile()
     assert world.status["attempt"]["failures"] == 2
-    assert len(world.told("HelmFailed")) == 1
+    assert len(world.event_messages("HelmFailed")) == 1
 
 
-async def test_what_cannot_be_read_is_a_failure_of_check_prerequisites() -> None:
+async def test_unreadable_inputs_fail_check_prerequisites() -> None:
     world = World()
     world.put()
     world.inputs.failure = ValuesError("values file /a: no", reason=Reason.VALUES_INVALID)
@@ -154,7 +154,7 @@ async def test_what_cannot_be_read_is_a_failure_of_check_prerequisites() -> None
     assert world.helm.commands == []
 
 
-async def test_a_wrong_spec_is_stalled_with_the_field() -> None:
+async def test_a_wrong_spec_names_its_field() -> None:
     world = World()
     world.put({"timeout": "soon"})
     assert await world.reconcile() is None
@@ -165,7 +165,7 @@ async def test_a_wrong_spec_is_stalled_with_the_field() -> None:
     assert len(world.api.patches) == patches, "it stands in the status already"
 
 
-async def test_an_api_server_that_does_not_answer_changes_nothing_about_a_failure() -> None:
+async def test_an_outage_keeps_the_recorded_failure() -> None:
     """Why it failed, and when it may be retried, must outlast it."""
     world = World()
     world.put({"atomic": False, "retry": {"backoff": "1h", "maxBackoff": "1h"}})
@@ -190,7 +190,7 @@ async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPat
     assert world.condition("Ready")["message"] == "Unhandled error: KeyError: 'a'"
 
 
-async def test_a_release_of_another_managedchart_is_left_to_it() -> None:
+async def test_a_release_of_another_managedchart_is_refused() -> None:
     world = await deployed()
     world.secrets.secrets[1]["metadata"]["labels"]["managedchart.dev/owner"] = "uid-other"
     world.store.put(chart("other", namespace="other", uid="uid-other", spec={**IN_APPS, "releaseName": "web"}))
@@ -211,7 +211,7 @@ async def stopped(world: World) -> None:
     world.helm.killed_in = None
 
 
-async def test_our_own_lock_is_taken_over_after_a_restart() -> None:
+async def test_the_own_lock_is_taken_over_after_restart() -> None:
     world = await deployed()
     world.put({"values": {"a": 1}})
     await stopped(world)
@@ -221,7 +221,7 @@ async def test_our_own_lock_is_taken_over_after_a_restart() -> None:
     assert world.condition("Ready")["status"] == "True"
 
 
-async def test_what_was_deployed_when_the_operator_was_stopped_is_resumed_without_helm() -> None:
+async def test_a_stopped_run_is_resumed_without_helm() -> None:
     world = await deployed()
     attempt = world.status["attempt"]
     del attempt["endedAt"]
@@ -233,7 +233,7 @@ async def test_what_was_deployed_when_the_operator_was_stopped_is_resumed_withou
     assert world.status["attempt"]["endedAt"]
 
 
-async def test_a_rollback_that_was_stopped_is_finished() -> None:
+async def test_a_stopped_rollback_is_finished() -> None:
     world = await deployed()
     world.put({"values": {"a": 1}})
     world.helm.refusals["upgrade"] = [BROKEN]
@@ -247,10 +247,10 @@ async def test_a_rollback_that_was_stopped_is_finished() -> None:
     await world.reconcile()
     assert world.helm.commands[-1] == "rollback"
     assert world.secrets.statuses[-1] == "deployed"
-    assert world.told("RolledBack") == ["Rolled back to revision 1"]
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
 
 
-async def test_somebodys_lock_is_waited_for_and_named() -> None:
+async def test_a_foreign_lock_is_waited_for() -> None:
     world = await deployed()
     world.secrets.add("pending-upgrade", {"modifiedAt": str(int(time.time()))})
     world.put({"values": {"a": 1}})
@@ -259,7 +259,7 @@ async def test_somebodys_lock_is_waited_for_and_named() -> None:
     assert 250 < again <= 300
     assert world.helm.commands == ["upgrade"]
     message = world.condition("Reconciling")["message"]
-    assert message.startswith("Another Helm operation works on the release (revision 2 is pending-upgrade).")
+    assert message.startswith("Another Helm operation is in progress (revision 2 is pending-upgrade).")
     assert "kubectl -n apps annotate managedchart web" in message
     world.put(requests={"managedchart.dev/force": "yes"})
     await world.reconcile()
@@ -279,13 +279,13 @@ async def test_destroy_uninstalls_once() -> None:
     assert "release" not in world.status
 
 
-async def test_skip_touches_nothing() -> None:
+async def test_skip_changes_nothing() -> None:
     world = World()
     world.put({"action": "Skip"})
     await world.reconcile()
     await world.reconcile()
     assert world.helm.commands == []
-    assert world.condition("Ready")["message"] == "The spec says Skip: nothing was touched"
+    assert world.condition("Ready")["message"] == "Nothing was changed, because spec.action is Skip"
 
 
 # ---- lifecycles
@@ -299,7 +299,7 @@ class WithoutChecks(Lifecycle):
 
 
 @pytest.mark.parametrize("missing", [True, False])
-async def test_create_namespace_does_not_depend_on_check_prerequisites(
+async def test_create_namespace_works_without_check_prerequisites(
     monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
     """Only where it is missing: helm applies even a namespace that exists, and needs more permissions for that."""
@@ -311,7 +311,7 @@ async def test_create_namespace_does_not_depend_on_check_prerequisites(
     assert ("--create-namespace" in world.helm.ran[0]) is missing
 
 
-async def test_a_missing_namespace_that_may_not_be_created_is_reported() -> None:
+async def test_a_missing_namespace_is_reported() -> None:
     world = World(home="home")
     world.cluster.namespace = NamespaceState.MISSING
     world.put({"createNamespace": False})

@@ -7,7 +7,7 @@ from unit.reconcile.world import MADE, World
 OURS = {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word", "managedchart.dev/digest": "d1"}
 
 
-async def test_it_is_what_helm_has_stored() -> None:
+async def test_the_status_shows_what_helm_stored() -> None:
     world = World()
     world.secrets.add("deployed", OURS)
     described = await release_status(await world.release_run(), digest=Digest("d1"))
@@ -23,7 +23,7 @@ async def test_a_release_of_others_is_not_described() -> None:
     assert await release_status(await world.release_run(), digest=Digest("d1")) is None
 
 
-async def test_the_chart_of_a_revision_that_cannot_be_read_is_the_one_just_deployed() -> None:
+async def test_an_unreadable_revision_has_the_deployed_chart() -> None:
     world = World()
     world.secrets.add("deployed", OURS)
     world.secrets.secrets[1]["data"]["release"] = "unreadable"

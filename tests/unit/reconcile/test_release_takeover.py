@@ -66,7 +66,7 @@ async def announced(
     return events.posted
 
 
-TAKES_OVER = "Takes over release apps/web, revision 3 (chart web 1.2.3), which was not made by this resource"
+TAKES_OVER = "Taking over release apps/web, revision 3 (chart web 1.2.3), which was not made by this resource"
 
 
 @pytest.mark.parametrize("owner", [None, "uid-of-another"], ids=["nobody", "another ManagedChart"])
@@ -75,7 +75,7 @@ async def test_a_release_that_others_made_is_announced(owner: str | None, status
     assert await announced(owner=owner, status=status) == [("Normal", "ReleaseTakenOver", TAKES_OVER)]
 
 
-async def test_values_that_no_longer_apply_are_named_without_their_content() -> None:
+async def test_lost_values_are_named_without_content() -> None:
     [(kind, _, message)] = await announced(
         values={"image": {"tag": "secret-1"}, "resources": {"limits": {"cpu": "secret-2"}}, "same": 1},
         now={"image": {"tag": "secret-3"}, "same": 1, "resources": {}},
@@ -84,7 +84,7 @@ async def test_values_that_no_longer_apply_are_named_without_their_content() -> 
     assert kind == "Warning"
 
 
-async def test_the_event_fits_however_many_values_there_are() -> None:
+async def test_the_event_fits_with_many_values() -> None:
     """The API server refuses more than 1024 characters."""
     [(_, _, message)] = await announced(values={f"{number:03}{'x' * 500}": 1 for number in range(300)})
     assert message.endswith(" and 292 more")
@@ -96,11 +96,11 @@ async def test_the_event_fits_however_many_values_there_are() -> None:
     [unavailable(), HelmError("it is no release", reason=Reason.HELM_FAILED, transient=False)],
     ids=["API server", "Secret"],
 )
-async def test_a_revision_that_cannot_be_read_is_announced_all_the_same(error: Exception) -> None:
+async def test_an_unreadable_revision_is_announced_too(error: Exception) -> None:
     [(kind, _, message)] = await announced(stored=error)
     assert message == (
-        "Takes over release apps/web, revision 3, which was not made by this resource. "
-        f"Its values are not known: {error}"
+        "Taking over release apps/web, revision 3, which was not made by this resource. "
+        f"Its values cannot be read: {error}"
     )
     assert kind == "Warning"
 
@@ -122,7 +122,7 @@ async def test_nothing_is_announced_where_nothing_is_taken_over(case: dict[str, 
     assert await announced(**case) == []
 
 
-async def test_a_first_install_takes_nothing_over() -> None:
+async def test_a_first_install_is_not_announced() -> None:
     events = FakeEvents()
     await announce_takeover(work(None, None, inputs_of({})), Operation.UPGRADE, cast("Any", events))
     assert events.posted == []

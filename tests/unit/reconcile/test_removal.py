@@ -1,4 +1,4 @@
-"""Deletions of a resource from end to end, over fakes: whose release goes, and whose stays."""
+"""Deletions of a resource from end to end, over fakes: which releases are uninstalled, and which stay."""
 
 from typing import Any
 
@@ -33,26 +33,26 @@ async def test_orphan_leaves_the_release_as_it_was() -> None:
     assert world.resource is None
 
 
-async def test_a_release_that_others_made_stays_and_an_event_says_so() -> None:
+async def test_a_release_of_others_stays_with_an_event() -> None:
     world = World()
     world.secrets.add("deployed")
     world.put(deleting=True, finalizers=("managedchart.dev/release",))
     await world.reconcile()
     assert world.helm.commands == []
-    assert world.told("ReleaseLeft") == [
-        "The release apps/web (revision 1, deployed) stays in the cluster, since this resource did not deploy it"
+    assert world.event_messages("ReleaseLeft") == [
+        "The release apps/web (revision 1, deployed) stays in the cluster, because this resource did not deploy it"
     ]
     assert world.resource is None
 
 
-async def test_a_resource_without_our_finalizer_is_none_of_our_business() -> None:
+async def test_a_resource_without_the_finalizer_is_ignored() -> None:
     world = World()
     world.put(deleting=True)
     assert await world.reconcile() is None
     assert world.resource is not None
 
 
-async def test_the_release_stays_when_the_operator_is_removed() -> None:
+async def test_removing_the_operator_keeps_the_release() -> None:
     world = await deployed()
     world.keeps = "the CRD is being deleted"
     await world.reconcile()
@@ -60,7 +60,7 @@ async def test_the_release_stays_when_the_operator_is_removed() -> None:
     assert world.resource is None
 
 
-async def test_a_failed_uninstall_is_retried_and_holds_the_object() -> None:
+async def test_a_failed_uninstall_keeps_the_finalizer() -> None:
     world = await deployed(retry={"limit": 0, "backoff": "1h"})
     world.helm.refusals["uninstall"] = [BROKEN]
     assert (await world.reconcile() or 0) > 200
@@ -72,7 +72,7 @@ async def test_a_failed_uninstall_is_retried_and_holds_the_object() -> None:
     assert world.resource is None
 
 
-async def test_a_spec_that_cannot_be_read_does_not_block_the_deletion() -> None:
+async def test_an_unreadable_spec_does_not_block_the_deletion() -> None:
     world = await deployed()
     world.put({"timeout": "soon"}, deleting=True)
     await world.reconcile()
@@ -81,11 +81,11 @@ async def test_a_spec_that_cannot_be_read_does_not_block_the_deletion() -> None:
 
 
 @pytest.mark.parametrize("policy", ["Uninstall", "Orphan"])
-async def test_a_revision_that_a_killed_helm_left_blocks_nothing(policy: str) -> None:
+async def test_a_pending_revision_does_not_block_the_deletion(policy: str) -> None:
     """Neither the uninstall nor, where the release stays, the next Helm operation on it."""
     world = await deployed(deletionPolicy=policy)
-    ours = {key: value for key, value in world.secrets.secrets[1]["metadata"]["labels"].items() if "/" in key}
-    world.secrets.add("pending-upgrade", {**ours, "managedchart.dev/attempt": "2.word"})
+    own = {key: value for key, value in world.secrets.secrets[1]["metadata"]["labels"].items() if "/" in key}
+    world.secrets.add("pending-upgrade", {**own, "managedchart.dev/attempt": "2.word"})
     await world.reconcile()
     assert world.resource is None
     assert world.secrets.statuses == ([] if policy == "Uninstall" else ["deployed", "failed"])

@@ -16,9 +16,7 @@ STORED = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.mark.parametrize("awaiting", [None, AwaitingReadiness(fail_on_timeout=True)])
 @pytest.mark.parametrize("continues", [True, False])
-async def test_only_a_run_that_continues_answers_for_the_revision(
-    awaiting: AwaitingReadiness | None, *, continues: bool
-) -> None:
+async def test_only_a_continued_run_owns_the_revision(awaiting: AwaitingReadiness | None, *, continues: bool) -> None:
     world = World()
     world.secrets.add("deployed", OURS)
     run = await world.release_run()
@@ -28,7 +26,7 @@ async def test_only_a_run_that_continues_answers_for_the_revision(
     assert (again.evidence.since == STORED) is bool(awaiting)
 
 
-async def test_what_was_seen_ready_is_not_waited_for() -> None:
+async def test_a_proven_revision_is_not_waited_for() -> None:
     world = World()
     world.secrets.add("deployed", OURS)
     assert not (await resume(await world.release_run(), None)).changed

@@ -1,4 +1,4 @@
-"""Where a run is watched, and whose objects it goes by."""
+"""Which namespaces a run watches, and which objects count."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -120,18 +120,18 @@ async def test_the_operator_watches_where_it_waits_for_something() -> None:
     assert await watched(evidence_of(*OBJECTS, hooks=(HOOK,)), by_operator=True) == ["apps", "system"]
 
 
-async def test_the_namespaces_of_hooks_are_watched_while_helm_waits() -> None:
+async def test_hook_namespaces_are_watched_during_helms_wait() -> None:
     """For one of them, or for everything."""
     assert await watched(evidence_of(*OBJECTS, hooks=(HOOK,)), by_operator=False) == ["apps", "hooks", "system"]
 
 
-async def test_the_releases_own_namespace_is_watched_if_the_release_cannot_be_read() -> None:
+async def test_an_unreadable_release_watches_its_namespace() -> None:
     """The look at the end says what is missing."""
     assert await watched(evidence_of(*OBJECTS, fails=True), by_operator=False) == ["apps"]
 
 
 @pytest.mark.parametrize("by_operator", [True, False])
-async def test_only_so_many_namespaces_are_watched(*, by_operator: bool) -> None:
+async def test_the_number_of_watched_namespaces_is_limited(*, by_operator: bool) -> None:
     """Each costs two connections."""
     many = (manifest("DaemonSet", namespace=f"n{number}") for number in range(20))
     assert len(await watched(evidence_of(*many), by_operator=by_operator)) == MAX_NAMESPACES

@@ -1,4 +1,4 @@
-"""What a run leaves in the status while it goes on, and however it ends."""
+"""What a run writes into the status while it runs, and at its end."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ TIMEOUT = HelmError(
     hint="Look at them.",
 )
 DEPLOYED = Success(Phase.READY, Reason.DEPLOYED, "web is deployed", RELEASE, deployed=True)
-WAIT = Wait(NOW.timestamp() + 60, "Another Helm operation works on the release")
+WAIT = Wait(NOW.timestamp() + 60, "Another Helm operation is in progress")
 
 
 def begin(recording: Recording, operation: Operation, *, attempt: str = "one", failures: int = 0) -> None:
@@ -90,7 +90,7 @@ async def next_run(recording: Recording, api: FakeApi, **fields: Any) -> Recordi
 # ---- phases
 
 
-async def test_phases_stand_in_their_order_with_their_times() -> None:
+async def test_phases_are_recorded_in_order_with_times() -> None:
     api, telemetry = FakeApi(), FakeTelemetry()
     recording = recording_of(chart(), api, telemetry)
     begin(recording, Operation.INSTALL)
@@ -111,7 +111,7 @@ async def test_phases_stand_in_their_order_with_their_times() -> None:
     assert telemetry.phases == [("CheckPrerequisites", True), ("Exec", True)]
 
 
-async def test_the_phase_that_fails_first_is_the_one_that_failed() -> None:
+async def test_the_first_failed_phase_counts() -> None:
     """on_deploy_failure may fail too; that is not why the run failed."""
     api = FakeApi()
     recording = recording_of(chart(), api)
@@ -125,7 +125,7 @@ async def test_the_phase_that_fails_first_is_the_one_that_failed() -> None:
     assert [item["message"] for item in status["phases"]] == [TIMEOUT.message] * 2
 
 
-async def test_a_new_run_begins_with_a_clean_list_of_phases() -> None:
+async def test_a_new_run_clears_the_phases() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     recording.phases.phase_started(Phase.EXEC)
@@ -159,7 +159,7 @@ async def test_a_success_clears_what_failed_before() -> None:
     assert conditions(status) == {"Ready": "True", "Released": "True"}
 
 
-async def test_a_failure_tells_phase_reason_text_hint_and_revision() -> None:
+async def test_a_failure_has_all_its_details() -> None:
     api, telemetry = FakeApi(), FakeTelemetry()
     recording = recording_of(chart(), api, telemetry)
     recording.phases.phase_started(Phase.EXEC)
@@ -182,7 +182,7 @@ async def test_a_failure_tells_phase_reason_text_hint_and_revision() -> None:
     assert telemetry.failures == [("Timeout", "Exec")]
 
 
-async def test_the_root_cause_is_named_where_it_is() -> None:
+async def test_the_root_cause_names_its_object() -> None:
     """Not in the namespace of the release, if the chart puts it elsewhere."""
     api = FakeApi()
     recording = recording_of(chart(), api)
@@ -204,7 +204,7 @@ async def test_an_error_before_any_phase_belongs_to_pending() -> None:
     assert conditions(status) == {"Ready": "False", "Stalled": "True", "Released": "False"}
 
 
-async def test_failures_are_counted_and_the_next_attempt_is_announced() -> None:
+async def test_failures_are_counted_and_retries_announced() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     fail(recording, retry_at=NOW)
@@ -226,7 +226,7 @@ async def test_blockers_are_references_to_objects() -> None:
 
 
 @pytest.mark.parametrize("end", [succeed, fail])
-async def test_however_a_run_ends_the_requests_that_it_saw_are_handled(end: Any) -> None:
+async def test_every_end_handles_the_requests(end: Any) -> None:
     """One token is one attempt."""
     api = FakeApi()
     recording = recording_of(chart(requests={RETRY_ANNOTATION: "1"}), api)
@@ -234,7 +234,7 @@ async def test_however_a_run_ends_the_requests_that_it_saw_are_handled(end: Any)
     assert (await written(recording, api))["attempt"]["handledRequests"] == {RETRY_ANNOTATION: "1"}
 
 
-async def test_a_failure_is_news_once_and_again_when_it_is_given_up() -> None:
+async def test_a_failure_is_reported_once_and_at_the_end() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     assert fail(recording)
@@ -274,7 +274,7 @@ def passes(recording: Recording, operation: Operation, *phases: Phase) -> None:
 
 
 @pytest.mark.parametrize("operation", [Operation.INSTALL, Operation.UPGRADE, Operation.RESUME])
-async def test_released_turns_true_when_the_release_is_deployed_and_stays_so_when_validation_fails(
+async def test_released_is_true_despite_a_failed_validation(
     operation: Operation,
 ) -> None:
     """It once stayed False, from a failure before, as long as the validation failed."""
@@ -296,7 +296,7 @@ async def test_released_turns_true_when_the_release_is_deployed_and_stays_so_whe
     assert TIMEOUT.message not in released["message"]
 
 
-async def test_released_stays_true_when_a_deployed_release_cannot_be_resumed() -> None:
+async def test_released_stays_true_after_a_failed_resume() -> None:
     api = FakeApi()
     first = recording_of(chart(), api)
     succeed(first)
@@ -308,7 +308,7 @@ async def test_released_stays_true_when_a_deployed_release_cannot_be_resumed() -
     assert conditions(await written(second, api))["Released"] == "True"
 
 
-async def test_what_was_seen_ready_stays_proven_when_an_upgrade_fails_before_it_touches_it() -> None:
+async def test_an_untouched_revision_stays_proven() -> None:
     api = FakeApi()
     first = recording_of(chart(), api)
     succeed(first)
@@ -322,7 +322,7 @@ async def test_what_was_seen_ready_stays_proven_when_an_upgrade_fails_before_it_
 
 
 @pytest.mark.parametrize("operation", [Operation.UNINSTALL, Operation.SKIP, Operation.DRY_RUN])
-async def test_released_is_not_reported_where_nothing_was_to_be_released(operation: Operation) -> None:
+async def test_released_is_missing_without_a_deployment(operation: Operation) -> None:
     """Neither while exec has passed nor after something that follows it has failed."""
     api = FakeApi()
     recording = recording_of(chart(), api)
@@ -332,7 +332,7 @@ async def test_released_is_not_reported_where_nothing_was_to_be_released(operati
     assert "Released" not in conditions(await written(recording, api))
 
 
-async def test_waiting_leaves_what_the_last_run_came_to() -> None:
+async def test_waiting_keeps_the_last_result() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     succeed(recording)
@@ -344,14 +344,14 @@ async def test_waiting_leaves_what_the_last_run_came_to() -> None:
     assert conditions(status) == {"Ready": "True", "Reconciling": "True", "Released": "True"}
 
 
-@pytest.mark.parametrize("gone", [False, True])
-async def test_what_is_in_sync_again_after_waiting_says_so(*, gone: bool) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_in_sync_after_waiting_is_ready(*, deleted: bool) -> None:
     """The helm of somebody else may end as if nothing had been."""
     api = FakeApi()
     recording = recording_of(chart(), api)
     succeed(recording)
     waiting = await next_run(recording, api)
-    waiting.recorder.waiting(replace(WAIT, gone=gone), "Another Helm operation works on the release")
+    waiting.recorder.waiting(replace(WAIT, deleted=deleted), "Another Helm operation is in progress")
     again = await next_run(waiting, api, generation=2)
     again.recorder.in_sync()
     status = await written(again, api)
@@ -360,7 +360,7 @@ async def test_what_is_in_sync_again_after_waiting_says_so(*, gone: bool) -> Non
     assert "Reconciling" not in conditions(status)
     assert {item["observedGeneration"] for item in status["conditions"]} == {2}
     [ready] = [item["message"] for item in status["conditions"] if item["type"] == "Ready"]
-    assert ready == ("web 1.2.3 is deployed as revision 1" if gone else DEPLOYED.message)
+    assert ready == ("web 1.2.3 is deployed as revision 1" if deleted else DEPLOYED.message)
 
 
 # ---- killed in between
@@ -375,7 +375,7 @@ def planned(resource: ManagedChart, recording: Recording, *, started: datetime |
     )
 
 
-async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
+async def test_a_killed_retry_restarts() -> None:
     """It had taken its time out of the status when it began; without that it once waited for ever."""
     api = FakeApi()
     recording = recording_of(chart(), api)
@@ -387,7 +387,7 @@ async def test_a_retry_that_was_killed_is_begun_again_after_a_restart() -> None:
     assert isinstance(planned(chart(), restarted), Run)
 
 
-async def test_a_remedy_that_was_killed_does_not_shorten_the_wait() -> None:
+async def test_a_killed_remedy_keeps_the_retry_time() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     begin(recording, Operation.UPGRADE)
@@ -396,7 +396,7 @@ async def test_a_remedy_that_was_killed_does_not_shorten_the_wait() -> None:
     assert isinstance(planned(chart(), await next_run(recording, api)), Hold)
 
 
-async def test_what_was_given_up_stays_given_up_after_a_restart() -> None:
+async def test_giving_up_survives_a_restart() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     begin(recording, Operation.INSTALL)
@@ -407,7 +407,7 @@ async def test_what_was_given_up_stays_given_up_after_a_restart() -> None:
 # ---- texts
 
 
-async def test_a_huge_error_is_cut_to_what_a_person_reads() -> None:
+async def test_a_huge_error_is_shortened() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     fail(recording, OperatorError("x" * 100_000, reason=Reason.HELM_FAILED))
@@ -416,7 +416,7 @@ async def test_a_huge_error_is_cut_to_what_a_person_reads() -> None:
     assert max(map(len, texts)) == MESSAGE_LENGTH
 
 
-async def test_warnings_are_kept_for_their_events(caplog: pytest.LogCaptureFixture) -> None:
+async def test_warnings_wait_for_their_events(caplog: pytest.LogCaptureFixture) -> None:
     recording = recording_of(chart(), FakeApi())
     recording.phases.warn("UninstallFailed", "went on all the same")
     assert recording.journal.take_warnings() == [("UninstallFailed", "went on all the same")]

@@ -31,7 +31,7 @@ def target(
 
 @pytest.mark.parametrize("state", NamespaceState)
 @pytest.mark.parametrize("create", [True, False])
-async def test_helm_creates_only_what_is_missing_and_may_be_created(state: NamespaceState, *, create: bool) -> None:
+async def test_helm_creates_only_a_missing_namespace(state: NamespaceState, *, create: bool) -> None:
     namespace, _ = target(state, create=create)
     assert await namespace.is_to_be_created() is (create and state is NamespaceState.MISSING)
 
@@ -43,7 +43,7 @@ async def test_helm_creates_only_what_is_missing_and_may_be_created(state: Names
         (NamespaceState.TERMINATING, True, "NamespaceTerminating"),
     ],
 )
-async def test_what_cannot_be_deployed_into_is_reported(state: NamespaceState, reason: str, *, create: bool) -> None:
+async def test_an_unusable_namespace_is_reported(state: NamespaceState, reason: str, *, create: bool) -> None:
     namespace, _ = target(state, create=create)
     with pytest.raises(OperatorError) as raised:
         await namespace.check()
@@ -51,19 +51,19 @@ async def test_what_cannot_be_deployed_into_is_reported(state: NamespaceState, r
     assert raised.value.hint
 
 
-async def test_what_is_missing_and_may_be_created_is_no_error() -> None:
+async def test_a_namespace_to_create_is_not_an_error() -> None:
     namespace, _ = target(NamespaceState.MISSING)
     await namespace.check()
 
 
-async def test_it_is_looked_at_once_a_run() -> None:
+async def test_the_namespace_is_read_once() -> None:
     namespace, namespaces = target(NamespaceState.ACTIVE)
     await namespace.check()
     await namespace.is_to_be_created()
     assert namespaces.looks == 1
 
 
-async def test_what_is_known_to_exist_costs_no_request() -> None:
+async def test_a_known_namespace_costs_no_request() -> None:
     namespace, namespaces = target(NamespaceState.TERMINATING, known=True)
     await namespace.check()
     assert not await namespace.is_to_be_created()

@@ -293,7 +293,7 @@ class World:
         """A condition, or {}."""
         return next((item for item in self.status.get("conditions") or [] if item["type"] == kind), {})
 
-    def told(self, reason: str) -> list[str]:
+    def event_messages(self, reason: str) -> list[str]:
         """The messages of the Events of a reason."""
         return [message for _, known, message in self.events.posted if known == reason]
 

@@ -1,32 +1,32 @@
-"""Tries a deployment without changing anything: helm renders the chart, the API server judges each object."""
+"""Tries a deployment without changing anything: helm renders the chart, the API server validates each object."""
 
 import asyncio
 from typing import Any
 
 from managedchart_operator.helm import command
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.reconcile.dry_run import Trial, rendered_objects
+from managedchart_operator.reconcile.dry_run import rendered_objects, validate
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
 
 async def dry_run(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
-    """Return what a deployment would come to. Raises OperatorError as the deployment would."""
+    """Return the result of a deployment without doing it. Raises OperatorError as the deployment would."""
     chart = await run.sources.fetch()
     output = await render(run, take_ownership=take_ownership)
-    trial = Trial(run.objects, run.namespace)
-    found = await trial.judge(await asyncio.to_thread(rendered_objects, output))
+    rendered = await asyncio.to_thread(rendered_objects, output)
+    found = await validate(rendered, run.objects, namespace=run.namespace)
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
 
 
 async def manifest(run: ReleaseRun) -> list[dict[str, Any]]:
-    """Return the objects that the chart renders to, hooks left out. Raises OperatorError."""
+    """Return the objects that the chart renders, without hooks. Raises OperatorError."""
     return await asyncio.to_thread(rendered_objects, await render(run, take_ownership=True))
 
 
 async def render(run: ReleaseRun, *, take_ownership: bool) -> HelmOutput:
-    """Let helm render the chart as the next upgrade would. Raises OperatorError."""
+    """Render the chart with helm as the next upgrade would. Raises OperatorError."""
     await run.sources.read()
     chart = await run.sources.fetch()
     options = command.UpgradeOptions(

@@ -1,7 +1,7 @@
 """Installs or upgrades a release with helm.
 
-The labels that prove whose a revision is go with it. helm ends when all is applied, and the operator waits for the objects,
-unless hooks have to run after the wait (`who_waits`).
+The revision gets the labels that prove whose it is. helm ends once everything is applied, and the operator waits for the
+objects, unless hooks have to run after the wait (`who_waits`).
 """
 
 from collections.abc import Mapping
@@ -55,14 +55,14 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         on_waiting=run.evidence.progress.helm_waits,
     )
     if run.newest is not None and run.newest.status == UNINSTALLING:
-        # The lifecycle continues after an uninstall that failed; helm would not upgrade what it half removed.
+        # The lifecycle continues after an uninstall that failed; helm would not upgrade a release that it half deleted.
         await unlock(run, run.newest)
     await watched(run, partial(_deploy, run, call, wait=waits.operator), mark_failed=waits.operator)
     return Outcome(f"Deployed {chart.name} {chart.version}")
 
 
 async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
-    """Let helm deploy, and wait for the objects where it does not. Raises OperatorError."""
+    """Deploy with helm, and wait for the objects where helm does not. Raises OperatorError."""
     async with noting_taken_fields(run.storage, run.objects, run.journal, verb="Upgrade", known=run.newest):
         await run_helm(run, call)
     if wait:

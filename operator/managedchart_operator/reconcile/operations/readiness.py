@@ -1,4 +1,4 @@
-"""Waits until what was applied is ready, while the evidence is collected: what installing and resuming have in common."""
+"""Waits until the applied objects are ready while evidence is collected: what installing and resuming share."""
 
 import logging
 from collections.abc import Callable, Coroutine
@@ -17,10 +17,9 @@ logger = logging.getLogger(__name__)
 async def watched(run: ReleaseRun, work: Callable[[], Coroutine[Any, Any, None]], *, mark_failed: bool) -> None:
     """Do the work, and end it early when the namespaces show that waiting cannot succeed. Raises OperatorError.
 
-    `mark_failed` says to mark the revision failed then, since helm has taken it for a success.
+    With `mark_failed` a revision that does not become ready is marked failed, since helm has recorded it as deployed.
     """
-    judges = run.spec.fail_fast and run.spec.wait
-    grace = seconds(run.spec.fail_fast_grace) if judges else None
+    grace = seconds(run.spec.fail_fast_grace) if run.spec.fail_fast and run.spec.wait else None
     try:
         async with run.services.waits.concurrency:
             cause = await run.evidence.watch_over(work(), grace=grace)
@@ -29,7 +28,7 @@ async def watched(run: ReleaseRun, work: Callable[[], Coroutine[Any, Any, None]]
                 cause.message,
                 reason=cause.reason,
                 transient=True,
-                text="the deployment was ended before its timeout, since the release could not become ready",
+                text="Stopped waiting before spec.timeout because the rollout cannot succeed (spec.failFast)",
                 hint=cause.hint,
             )
     except OperatorError as error:
@@ -41,8 +40,8 @@ async def watched(run: ReleaseRun, work: Callable[[], Coroutine[Any, Any, None]]
 async def until_ready(run: ReleaseRun) -> None:
     """Wait for the objects of the newest revision as long as the spec allows. Raises HelmError, KubeError.
 
-    Whoever cancels this leaves a revision behind that helm calls deployed: the status shows that exec has not ended, and the
-    next run decides whether to wait on or to treat it as failed.
+    A cancellation leaves a revision behind that helm calls deployed: the status shows that exec has not ended, and the next run
+    decides whether to keep waiting or to treat the revision as failed.
     """
     progress = run.evidence.progress
     progress.all_is_applied()
@@ -59,11 +58,11 @@ async def until_ready(run: ReleaseRun) -> None:
 
 
 async def _mark_failed(run: ReleaseRun, why: OperatorError) -> None:
-    """Mark our revision failed if helm took it for a success. What goes wrong here is logged: `why` stays the run's error."""
+    """Mark the run's revision failed if helm calls it deployed; logs its own errors, since `why` stays the error of the run."""
     try:
         await run.storage.observe()
         newest = run.newest
         if newest is not None and newest.status == DEPLOYED and newest.is_of(run.attempt):
-            await run.storage.fail(newest, why.text if isinstance(why, HelmError) and why.text else why.message)
+            await run.storage.mark_failed(newest, why.text if isinstance(why, HelmError) and why.text else why.message)
     except (KubeError, HelmError) as error:
-        logger.warning("%s/%s: not marked failed: %s", run.namespace, run.name, error.message)
+        logger.warning("%s/%s: cannot mark the revision failed: %s", run.namespace, run.name, error.message)

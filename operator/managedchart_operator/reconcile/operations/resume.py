@@ -1,4 +1,4 @@
-"""Resumes a run that was stopped after everything was applied: waits for what an earlier process has deployed."""
+"""Resumes a run that was stopped after everything was applied: waits for what an earlier process deployed."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from managedchart_operator.waiting.proof import AwaitingReadiness
 
 
 async def resume(run: ReleaseRun, awaiting: AwaitingReadiness | None) -> Outcome:
-    """Wait for the newest revision's objects, where that wait is not over. Raises OperatorError."""
+    """Wait for the newest revision's objects, unless that wait is over. Raises OperatorError."""
     if awaiting is None or run.newest is None:
         return Outcome("The release is deployed", changed=False)
     await watched(run, partial(until_ready, run), mark_failed=awaiting.fail_on_timeout)
@@ -20,9 +20,9 @@ async def resume(run: ReleaseRun, awaiting: AwaitingReadiness | None) -> Outcome
 
 
 def resumed(run: ReleaseRun, plan: Run) -> ReleaseRun:
-    """Return the run as one about the newest revision: its evidence begins when that was stored.
+    """Return the run as one about the newest revision, so that its evidence begins when that revision was stored.
 
-    Where the plan `continues` the run that made it, its failure is the revision's.
+    Where the plan `continues` the run that made the revision, its failure is the revision's.
     """
     newest = run.newest
     if newest is None or not (plan.awaiting or plan.continues):

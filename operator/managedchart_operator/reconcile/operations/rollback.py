@@ -14,15 +14,15 @@ from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
+from managedchart_operator.reconcile.own_revisions import rollback_description
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
-from managedchart_operator.reconcile.whose import rollback_description
 
 logger = logging.getLogger(__name__)
 
 
 async def spare_from_rollback(run: ReleaseRun, *, to: Revision) -> tuple[ObjectRef, ...]:
-    """Let a following rollback `to` a revision leave what our failed revisions only adopted; returns that.
+    """Make a following rollback `to` a revision leave the objects that failed revisions only adopted; returns those.
 
     Raises KubeError, HelmError.
     """
@@ -32,11 +32,11 @@ async def spare_from_rollback(run: ReleaseRun, *, to: Revision) -> tuple[ObjectR
 
 
 async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> Outcome:
-    """Roll back to a revision; `spare` is what is left alone (see `spare_from_rollback`). Raises HelmError, KubeError."""
+    """Roll back to a revision; `spare` is what `spare_from_rollback` returned. Raises HelmError, KubeError."""
     try:
         stored = await run.storage.read(revision)
     except HelmError as error:
-        logger.warning("%s/%s: %s", run.namespace, run.name, error.message)  # helm may be able to read it
+        logger.warning("%s/%s: %s", run.namespace, run.name, error.message)  # helm may still be able to read it
         stored = None
     options = command.ReleaseOptions(
         run.name,

@@ -19,12 +19,12 @@ from managedchart_operator.reconcile.leaving_objects import LeavingObjects
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_hooks import delete_orphaned_hooks
 from managedchart_operator.reconcile.orphaned_objects import Older, delete_objects_of, delete_orphaned_objects
+from managedchart_operator.reconcile.own_revisions import why_it_stays
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.whose import why_it_stays
 from managedchart_operator.waiting.blockers import blocked, find_blockers
 
-# What helm says of a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, and asks for
-# its newest).
+# helm's errors for a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, then asks for the
+# newest revision).
 _HELM_FINDS_NONE = re.compile(r"no release provided|release: not found")
 
 
@@ -34,20 +34,20 @@ class UninstallOptions:
 
     before: Callable[[], Awaitable[None]] | None = None
     spare: tuple[ObjectRef, ...] | None = None
-    """What the failed revisions only adopted, and is to be left, if that was found out before (`spare_from_uninstall`)."""
+    """The objects to leave, as `spare_from_uninstall` returned them; None where it was not called."""
 
 
 async def uninstall(run: ReleaseRun, options: UninstallOptions = UninstallOptions()) -> Outcome:
     """Uninstall and wait until all objects are deleted. Raises HelmError, KubeError.
 
-    Nothing is changed where nothing is installed, or where the release is not proven to be this resource's: then it stays.
+    Changes nothing where nothing is installed, or where the release is not proven to be this resource's.
 
-    Where the newest revision cannot be read, helm may still be able to, or goes by the revision before. What it did not
-    uninstall cannot be found out then: it stays, with its Secret, and that is an ObjectsLeftError.
+    If the newest revision cannot be read, helm may still read it, or it uninstalls the revision before. The objects that helm
+    did not uninstall are unknown then, so they and the release Secret stay, and an ObjectsLeftError is raised.
     """
     revisions = await run.storage.look()
     if not revisions:
-        # helm forgets a release whose objects are not deleted yet; the status remembers them.
+        # helm deletes a release's Secrets before its objects are deleted; the status names those.
         if blockers := await find_blockers(run.objects, run.earlier_blockers):
             raise blocked(blockers)
         return Outcome("Nothing was deployed", changed=False)
@@ -61,7 +61,10 @@ async def uninstall(run: ReleaseRun, options: UninstallOptions = UninstallOption
 
 
 async def spare_from_uninstall(run: ReleaseRun) -> tuple[ObjectRef, ...]:
-    """Let a following uninstall leave what our failed revisions only adopted; returns that. Raises KubeError, HelmError."""
+    """Make a following uninstall leave the objects that failed revisions only adopted; returns those.
+
+    Raises KubeError, HelmError.
+    """
     adopted = await adopted_by_failed(run.storage, run.objects)
     await change_stored(run.storage, adopted, Keep())
     return tuple(adopted)
@@ -87,7 +90,7 @@ async def _uninstall(run: ReleaseRun, before: Callable[[], Awaitable[None]] | No
     helm_waits = False
     if run.newest is None or run.newest.status != UNINSTALLED:
         foreground = await leaving.have_dependents()
-        # Pods may take minutes to end, and hooks that follow must find everything deleted.
+        # Pods may take minutes to end, and post-delete hooks must find everything deleted.
         helm_waits = foreground or stored is None or stored.hooks_at("post-delete") > 0
         arguments = command.uninstall(
             release=run.name,
@@ -97,16 +100,16 @@ async def _uninstall(run: ReleaseRun, before: Callable[[], Awaitable[None]] | No
             wait=helm_waits,
         )
         await _helm_uninstall(run, leaving, arguments, before=before, readable=unreadable is None)
-    # Also after helm's wait, which ends well too soon when it has seen one object deleted and none of the others yet (4.3.1).
+    # Also after helm's own wait, which may end before it has looked at all objects (4.3.1).
     try:
         await _until_deleted(run, leaving, stored)
     except OperatorError:
-        await run.storage.observe()  # helm has forgotten the release all the same, or calls it uninstalled
+        await run.storage.observe()  # helm has deleted the release's Secrets already, or calls it uninstalled
         raise
     if unreadable is not None and await run.storage.observe():
         raise ObjectsLeftError(
             unreadable,
-            left=f"{unreadable.message}; objects that only this revision has made are left in the cluster",
+            left=f"{unreadable.message}; objects that only this revision created are left in the cluster",
         ) from unreadable
     if not helm_waits:
         await run.storage.purge()
@@ -127,13 +130,13 @@ async def _helm_uninstall(
         if not readable and _HELM_FINDS_NONE.search(error.text):
             return
         await run.storage.observe()
-        # helm's wait may end at once with "still exists" although it has removed the release (seen with 4.3.1).
+        # helm's wait may end at once with "still exists" although it has deleted the release (seen with 4.3.1).
         if run.storage.revisions or not await leaving.wait_until_deleted(seconds(run.spec.timeout)):
             raise await _name_blockers(leaving, error) from error
 
 
 async def _until_deleted(run: ReleaseRun, leaving: LeavingObjects, stored: StoredRelease | None) -> None:
-    """Wait for the end of all objects. Raises OperatorError while any may be left, so that nothing is forgotten."""
+    """Wait until all objects are deleted. Raises OperatorError while any may be left, so that none is forgotten."""
     timeout = seconds(run.spec.timeout)
     deleted = await leaving.wait_until_deleted(timeout)
     if deleted and await _delete_overlooked(run, leaving, stored):
@@ -150,7 +153,7 @@ async def _until_deleted(run: ReleaseRun, leaving: LeavingObjects, stored: Store
 
 
 async def _delete_overlooked(run: ReleaseRun, leaving: LeavingObjects, stored: StoredRelease | None) -> bool:
-    """Delete objects that helm took for deleted: its cache may name an apiVersion that is no longer served.
+    """Delete objects that helm missed because its cache names an apiVersion that is no longer served.
 
     Raises KubeError, HelmError.
     """
@@ -164,7 +167,7 @@ async def _delete_overlooked(run: ReleaseRun, leaving: LeavingObjects, stored: S
 
 
 async def _name_blockers(leaving: LeavingObjects, error: HelmError) -> HelmError:
-    """Name the objects that block an uninstall, where that is what it failed for."""
+    """Return an error that names the objects that block the uninstall, where it failed for that."""
     waited = error.reason in (Reason.TIMEOUT, Reason.HELM_FAILED, Reason.UNINSTALL_BLOCKED)
     blockers = await leaving.blockers() if waited else []
     return blocked(blockers, text=error.text) if blockers else error

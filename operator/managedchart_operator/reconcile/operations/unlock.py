@@ -1,4 +1,4 @@
-"""Takes the lock off a release: marks a revision failed that nobody works on any more, so that helm upgrades over it."""
+"""Unlocks a release: marks a revision failed that no Helm operation works on any more, so that helm upgrades over it."""
 
 import logging
 
@@ -19,24 +19,24 @@ async def unlock(run: ReleaseRun, revision: Revision) -> Outcome:
     return Outcome(f"Revision {revision.number} ({revision.status}) was marked failed")
 
 
-async def unlock_killed(run: ReleaseRun) -> None:
-    """Mark our newest revision failed if a killed helm left it pending; whatever atomic says, it does not stay so.
+async def unlock_after_kill(run: ReleaseRun) -> None:
+    """Mark the run's newest revision failed if a killed helm process left it pending, whatever spec.atomic says.
 
     Raises KubeError, HelmError.
     """
     newest = run.newest
     if newest is not None and newest.pending:
         logger.info(
-            "%s/%s: revision %d (%s) was left by a killed helm", run.namespace, run.name, newest.number, newest.status
+            "%s/%s: a killed helm process left revision %d %s", run.namespace, run.name, newest.number, newest.status
         )
         await unlock(run, newest)
 
 
 async def mark_unready(run: ReleaseRun, *, failed_phase: Phase | None, fail_on_timeout: bool) -> None:
-    """Mark our newest revision failed if its exec failed and helm calls it deployed: marking it then did not go through.
+    """Mark the run's newest revision failed if exec failed but helm still calls it deployed, because marking it then failed.
 
     `fail_on_timeout` says whether a failed wait is the revision's failure. Raises KubeError, HelmError.
     """
     newest = run.newest
     if newest is not None and newest.status == DEPLOYED and failed_phase is Phase.EXEC and fail_on_timeout:
-        await run.storage.fail(newest, "its objects did not become ready")
+        await run.storage.mark_failed(newest, "its objects did not become ready")
