@@ -1,7 +1,7 @@
-"""Objects that do not become ready because no controller works on them: suspended Job, paused Deployment, claim without pod.
+"""Finds objects that no controller works on: a suspended Job, a paused Deployment, a PersistentVolumeClaim without a pod.
 
-The operator's own wait skips them. Helm's wait, which charts with late hooks need, does not, and ends with a timeout that names
-no cause. So this reads the objects in the cluster when the other evidence explains nothing.
+The operator's own wait skips them. Helm's wait, which charts with late hooks need, does not, and its timeout names no cause. So
+this reads the objects in the cluster when the other evidence explains nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from managedchart_operator.waiting.claims import CLAIM, Consumers
 from managedchart_operator.waiting.kstatus import came_of
 from managedchart_operator.waiting.status_fields import Parts
 
-# Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
+# How many requests a failure without a cause may cost. Releases with more Jobs and Deployments are rare.
 _MAX_READS = 20
 _HALTED = (("batch", "Job"), ("apps", "Deployment"), CLAIM)
 
@@ -30,9 +30,9 @@ async def find_halted(
     events: Iterable[FailureEvent],
     unready: frozenset[ObjectRef] | None,
 ) -> Cause | None:
-    """Return the first object of a release that no controller works on, as the cause; `unready` are those not ready, if known.
+    """Return the first object of a release that no controller works on, as the cause.
 
-    Raises KubeError.
+    `unready` are the objects that are not ready, if known. Raises KubeError.
     """
     consumers = Consumers.of(rendered, namespace=namespace)
     named = (reference(item, namespace) for item in rendered)  # all of these kinds are namespaced
@@ -41,7 +41,7 @@ async def find_halted(
     for ref in refs[:_MAX_READS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
         if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
-            continue  # what its pod waits for is the cause
+            continue  # the cause is what its pod waits for
         found = await objects.get(ref)
         if found is not None and (cause := _cause_of(ref, found, words)):
             return cause

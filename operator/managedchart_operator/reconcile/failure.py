@@ -35,7 +35,7 @@ def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
 async def is_verdict(error: OperatorError, objects: Objects) -> bool:
     """Whether an error that has ended an applied upgrade would come again, unlike a permission that is refused for a moment.
 
-    See `rights`: this asks the API server.
+    See `permissions`: this asks the API server.
     """
     if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
         return not await objects.refused_for_a_moment(error.text)

@@ -102,7 +102,7 @@ class ReleaseStorage:
             except HelmError as error:
                 logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
                 stored = None
-            if revision.status == SUPERSEDED and (stored is None or stored.came_up):
+            if revision.status == SUPERSEDED and (stored is None or stored.succeeded):
                 break  # in doubt it was good: what it rendered was compared by helm
             found += [Unfinished(revision, stored)] if stored else []
             if revision.status == DEPLOYED:
@@ -132,7 +132,7 @@ class ReleaseStorage:
             stored = await asyncio.to_thread(decode, secret)
         except HelmError:
             return revision.status == SUPERSEDED
-        return stored.came_up if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
+        return stored.succeeded if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision that nobody works on any more failed, so that helm upgrades over it.

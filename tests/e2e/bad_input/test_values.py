@@ -78,8 +78,8 @@ def test_a_values_file_outside_the_roots_is_refused_unread(cluster: Cluster, cha
     ("text", "says"),
     [
         pytest.param(f"password: {SECRET}\n  indented: wrongly\n", ", line ", id="not-yaml"),
-        pytest.param(f"- {SECRET}\n", "a mapping (key: value) is needed, this is a list", id="a-list"),
-        pytest.param(f"password={SECRET}\n", "a mapping (key: value) is needed, this is", id="a-text"),
+        pytest.param(f"- {SECRET}\n", "this must be a mapping (key: value), but is a list", id="a-list"),
+        pytest.param(f"password={SECRET}\n", "this must be a mapping (key: value), but is", id="a-text"),
     ],
 )
 def test_a_values_file_that_is_no_mapping_names_file_line_and_problem_and_quotes_nothing(
@@ -109,7 +109,7 @@ def test_a_values_file_that_is_no_mapping_names_file_line_and_problem_and_quotes
         ),
         pytest.param(
             {"yamlFilesContent": [{"filename": "extra.yaml", "yamlContent": "- a\n"}]},
-            "spec.yamlFilesContent[0] (extra.yaml), line 1: a mapping (key: value) is needed, this is a list",
+            "spec.yamlFilesContent[0] (extra.yaml), line 1: this must be a mapping (key: value), but is a list",
             id="inline-list",
         ),
         pytest.param({"set": [{"key": "a", "value": "1"}, {"key": "a[x", "value": "1"}]}, "spec.set[1]", id="set"),

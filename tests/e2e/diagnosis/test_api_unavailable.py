@@ -99,7 +99,7 @@ def test_an_api_server_that_is_too_busy_for_the_operator_is_told_and_passes_by_i
         chart = cluster.wait_failed(ns, "web", "ApiUnavailable")
         failure = chart["status"]["lastFailure"]
         assert "GET /api/v1/namespaces" in failure["message"]
-        assert "was answered 429" in failure["message"]
+        assert "returned 429" in failure["message"]
         assert condition_of(chart, "Reconciling")["reason"] == "RetryScheduled"
     chart = cluster.wait_ready(ns, "web")
     assert "lastFailure" not in chart["status"]

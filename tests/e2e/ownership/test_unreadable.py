@@ -53,7 +53,7 @@ def test_a_deletion_ends_although_its_release_cannot_be_read(
     delete(cluster, ns, "a")
     assert not is_there(cluster, ns, "a")
     [event] = cluster.wait_event(ns, "a", "ReleaseLeft")
-    assert "the release Secret sh.helm.release.v1.a.v1 cannot be read" in event["message"]
+    assert "The release Secret sh.helm.release.v1.a.v1 cannot be read" in event["message"]
     assert "left in the cluster" in event["message"]
     assert message(cluster, ns, "a") == "hello"
     assert cluster.get(secret_path(ns, "sh.helm.release.v1.a.v1")) is not None

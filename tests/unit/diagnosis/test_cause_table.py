@@ -11,7 +11,7 @@ from managedchart_operator.diagnosis.cause_table import (
     fatal_refusal,
     fatal_signs,
     find_cause,
-    on_its_way,
+    may_become_ready,
     shows_trouble,
 )
 from managedchart_operator.diagnosis.causes import Evidence
@@ -64,7 +64,7 @@ def test_a_row_has_all_of_its_parts(row: CauseRow) -> None:
     """What no rule finds must be what the wait reports by itself; what is fatal at a container must be a sign of trouble."""
     assert [each.reason for each in CAUSES].count(row.reason) == 1
     if row.rule is None:
-        assert row.bare
+        assert row.is_symptom
         assert (row.sign, row.fatal) == (None, None)
         return
     evidence = evidence_of(row.reason)
@@ -118,7 +118,7 @@ def test_the_workload_reasons_are_the_same_as_ever() -> None:
 
 
 def test_only_bare_reasons_are_replaced_by_the_evidence() -> None:
-    assert {row.reason for row in CAUSES if row.bare} == {
+    assert {row.reason for row in CAUSES if row.is_symptom} == {
         Reason.TIMEOUT,
         Reason.HOOK_FAILED,
         Reason.HOOK_TIMEOUT,
@@ -145,4 +145,4 @@ def test_what_a_container_shows(body: dict[str, Any], *, trouble: bool, fatal: b
     [container] = found.containers
     assert shows_trouble(container) is trouble
     assert bool(fatal_signs(container)) is fatal
-    assert on_its_way(found) is coming
+    assert may_become_ready(found) is coming

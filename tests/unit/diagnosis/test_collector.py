@@ -191,7 +191,7 @@ async def test_what_the_watch_of_another_namespace_saw_counts() -> None:
     """The pod is gone, as those of hooks mostly are."""
     view = NamespaceView()
     view.see_pod(read_pod(crashing("system", "agent-1", DAEMON_SET)))
-    view.see_pod_gone("Pod-system-agent-1")
+    view.see_pod_deleted("Pod-system-agent-1")
     findings = await FakeCluster().collect(AGENT, system=view)
     assert findings.cause is not None
     assert findings.cause.reason is Reason.CRASH_LOOP

@@ -191,7 +191,7 @@ async def test_a_refusal_that_may_end_is_waited_for(text: str, pods: list[Any]) 
     assert objects.reads == reads, "it is looked into once"
 
     for each in pods:
-        far.see_pod_gone(each.uid) if each.namespace == "far" else view.see_pod_gone(each.uid)
+        far.see_pod_deleted(each.uid) if each.namespace == "far" else view.see_pod_deleted(each.uid)
     assert await goes_on(judge), "the controller may not have tried again yet"
     view.see_event(refusal(text, version=2))
     assert await ended_by(judge), "it has, and nothing is under way any more"
@@ -274,7 +274,7 @@ async def test_a_controller_must_be_refused_again_after_a_change(text: str, chan
     view.see_event(refusal(text))
     match change:
         case "goes":
-            view.see_pod_gone("apps-other-1-a")
+            view.see_pod_deleted("apps-other-1-a")
         case "becomes ready":
             view.see_pod(pod("other-1-a", owner="other-1", ready=True))
         case "ends":
@@ -290,7 +290,7 @@ async def test_a_change_says_nothing_about_a_policy() -> None:
     view = NamespaceView()
     view.see_pod(pod("other-1-a", owner="other-1"))
     view.see_event(refusal(ACCOUNT))
-    view.see_pod_gone("apps-other-1-a")
+    view.see_pod_deleted("apps-other-1-a")
     assert await ended_by(watch(FakeObjects(), apps=view))
 
 
@@ -301,7 +301,7 @@ async def test_a_refusal_right_after_a_change_does_not_count(after: float, *, co
     view.see_event(refusal())
     [(uid, known)] = view.creations.refused.items()
     view.creations.refused[uid] = replace(known, seen=known.seen - 10)
-    view.moved = known.seen - 10 - after
+    view.last_change = known.seen - 10 - after
     judge = watch(FakeObjects(), apps=view)
     judge.grace = 1.0
     assert await goes_on(judge)

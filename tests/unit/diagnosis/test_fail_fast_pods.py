@@ -186,7 +186,7 @@ async def test_a_deleted_pod_is_forgotten(clock: Clock) -> None:
     judge = watcher(view, root=WEB, applied=True)
     judge.grace = 3.0
     assert await goes_on(judge)
-    view.see_pod_gone("uid-web-1")
+    view.see_pod_deleted("uid-web-1")
     clock.now += 10
     assert await goes_on(judge)
     assert not judge._first_seen

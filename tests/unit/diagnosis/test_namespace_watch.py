@@ -53,9 +53,9 @@ def test_a_pod_that_is_gone_is_remembered_and_in_no_trouble() -> None:
     """Else the run that follows, and replaces it, would look into it at each change."""
     view = NamespaceView()
     view.see_pod(pod("a", **IMAGE))
-    view.see_pod_gone("a")
-    view.see_pod_gone("unknown")
-    assert (view.version, list(view.troubled), list(view.pods), view.there) == (2, [], ["a"], [])
+    view.see_pod_deleted("a")
+    view.see_pod_deleted("unknown")
+    assert (view.version, list(view.troubled), list(view.pods), view.existing) == (2, [], ["a"], [])
 
 
 async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
@@ -78,7 +78,7 @@ async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
         version = await asyncio.wait_for(view.wait_for_change(0), 5)
         assert list(view.troubled) == ["bad"]
         await asyncio.wait_for(view.wait_for_change(version), 5)
-        assert (list(view.troubled), list(view.pods), view.there) == ([], ["starting", "bad"], [])
+        assert (list(view.troubled), list(view.pods), view.existing) == ([], ["starting", "bad"], [])
     await watches.close()
 
 
@@ -106,7 +106,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         view.see_pod(pod(name, **IMAGE))
         view.see_event(event(name, "FailedCreate"))
-    view.see_pod_gone("b")
+    view.see_pod_deleted("b")
     view.see_pod(pod("d", **IMAGE))
     view.see_event(event("d", "FailedCreate"))
     assert list(view.pods) == list(view.troubled) == list(view.events) == ["c", "d"]

@@ -47,7 +47,7 @@ def helm_values(helm_binary: str, tmp_path: Path) -> Callable[..., dict[str, Any
                 timeout=60,
             )
             if done.returncode:
-                raise HelmRefusedError(files.name_in(done.stderr.decode(errors="replace")))
+                raise HelmRefusedError(files.with_origins(done.stderr.decode(errors="replace")))
         manifest = yaml.safe_load(done.stdout)
         result: dict[str, Any] = json.loads(b64decode(manifest["data"]["values"]))
         return result

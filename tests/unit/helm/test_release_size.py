@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.chart_files import write_chart
-from managedchart_operator.helm.release_size import VALUES, Part, name_biggest, parts_of, spelled
+from managedchart_operator.helm.release_size import VALUES, Part, format_size, name_biggest, parts_of
 
 CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: "{{ repeat 5000 "x" }}"}\n'
 HOOK = (
@@ -109,7 +109,7 @@ def test_what_is_no_release_is_not_taken_for_an_empty_one(output: bytes) -> None
     [(5, "5 B"), (1023, "1023 B"), (1024, "1 KiB"), (1024 * 1024 - 1, "1.0 MiB"), (1_500_000, "1.4 MiB")],
 )
 def test_a_size_is_told_in_a_unit_that_fits(size: int, words: str) -> None:
-    assert spelled(size) == words
+    assert format_size(size) == words
 
 
 def test_a_release_of_any_nesting_is_at_most_not_told() -> None:

@@ -152,7 +152,7 @@ async def test_a_memory_file_is_seen_by_its_own_helm_only(helm: Make, tmp_path: 
 async def test_no_memory_file_is_left_open_where_helm_cannot_be_started(helm: Make, tmp_path: Path) -> None:
     runner = helm("exit 0")
     (tmp_path / "helm").chmod(0o644)
-    with pytest.raises(HelmError, match="helm cannot be started"):
+    with pytest.raises(HelmError, match="Helm cannot be started"):
         await runner.run(["upgrade", file(b"secret")], deadline=DEADLINE)
     assert memory_files_open() == []
 
@@ -170,7 +170,7 @@ async def test_too_many_open_files_is_an_error_that_may_heal(helm: Make) -> None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     try:
-        with pytest.raises(HelmError, match="helm cannot be started: Too many open files") as caught:
+        with pytest.raises(HelmError, match="Helm cannot be started: Too many open files") as caught:
             await helm("exit 0").run(["upgrade", *[file(b"x")] * 100], deadline=DEADLINE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -288,7 +288,7 @@ async def test_a_helm_that_cannot_be_started_is_an_error_that_may_heal(helm: Mak
     """No memory or no process left is a moment's trouble; it must not stall the resource."""
     runner = helm("exit 0")
     (tmp_path / "helm").chmod(0o644)
-    with pytest.raises(HelmError, match="helm cannot be started: Permission denied") as caught:
+    with pytest.raises(HelmError, match="Helm cannot be started: Permission denied") as caught:
         await runner.run(["upgrade"], deadline=DEADLINE)
     assert caught.value.transient
     assert (runner.started, runner.slots.running, runner.slots.applying) == (0, 0, 0)
@@ -301,7 +301,7 @@ POLITE = "trap 'echo > $HERE/told; exit 1' TERM; echo $$ > $HERE/pid; while :; d
 
 
 async def test_a_deadline_ends_helm_and_says_so(helm: Make, tmp_path: Path) -> None:
-    with pytest.raises(HelmError, match="helm upgrade did not end within 0 s and was stopped") as caught:
+    with pytest.raises(HelmError, match="Helm upgrade did not finish within 0 s and was stopped") as caught:
         await helm(POLITE).run(["upgrade"], deadline=0.3)
     assert caught.value.reason is Reason.TIMEOUT
     assert caught.value.transient

@@ -57,7 +57,7 @@ async def follower(slots: HelmSlots) -> AsyncIterator[asyncio.Event]:
 
 async def test_no_helm_starts_without_memory_for_it_until_another_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel would kill one in the middle of an upgrade."""
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 60.0)  # so that it is the end which wakes
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 60.0)  # so that only the end of a process wakes it
     memory = Memory(APPLYING_BYTES)
     slots = HelmSlots(processes=8, applies=8, free_memory=memory)
     async with contextlib.AsyncExitStack() as first:
@@ -70,7 +70,7 @@ async def test_no_helm_starts_without_memory_for_it_until_another_ends(monkeypat
 
 
 async def test_memory_that_comes_back_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 0.01)
     memory = Memory(0)
     slots = HelmSlots(processes=8, applies=8, free_memory=memory)
     async with waiting_helm(slots), follower(slots) as begun:
@@ -81,7 +81,7 @@ async def test_memory_that_comes_back_by_itself_is_seen(monkeypatch: pytest.Monk
 
 async def test_those_that_still_apply_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """What they have not taken yet is not given away twice."""
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 0.01)
     slots = HelmSlots(processes=8, applies=8, free_memory=Memory(2 * APPLYING_BYTES))
     async with slots.process(applies=True) as applied, slots.process(applies=True), follower(slots) as begun:
         assert not begun.is_set()
@@ -97,7 +97,7 @@ async def test_one_helm_runs_however_little_memory_there_is() -> None:
 
 
 async def test_who_gives_up_waiting_for_memory_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 60.0)
     memory = Memory(0)
     slots = HelmSlots(processes=2, applies=1, free_memory=memory)
     async with waiting_helm(slots):

@@ -60,13 +60,13 @@ def test_the_label_of_an_attempt_tells_for_which_revision_it_was_made() -> None:
     """Another helm carries it over to a revision of another number."""
     carried = attempt_label("c0ffee", number=2)
     ours, theirs = (revision_of(metadata(number, **{ATTEMPT_LABEL: carried})) for number in ("2", "3"))
-    assert (ours.number, ours.made_as, ours.attempt) == (2, 2, "c0ffee")
-    assert (theirs.number, theirs.made_as, theirs.attempt) == (3, 2, "c0ffee")
+    assert (ours.number, ours.labelled_for, ours.attempt) == (2, 2, "c0ffee")
+    assert (theirs.number, theirs.labelled_for, theirs.attempt) == (3, 2, "c0ffee")
 
 
 @pytest.mark.parametrize("label", ["", ".", "c0ffee", "x.c0ffee", "0.c0ffee"])
 def test_a_label_of_an_attempt_that_we_did_not_write_says_nothing(label: str) -> None:
-    assert revision_of(metadata("2", **{ATTEMPT_LABEL: label})).made_as is None
+    assert revision_of(metadata("2", **{ATTEMPT_LABEL: label})).labelled_for is None
 
 
 def test_a_pending_upgrade_is_as_old_as_itself_and_not_as_the_revision_before(secret: dict[str, Any]) -> None:
@@ -262,7 +262,7 @@ def test_what_a_parser_ends_with_is_told_as_unreadable(
         raise raised
 
     monkeypatch.setattr(stored_release.json, "loads", loads)
-    with pytest.raises(HelmError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read: .+"):
+    with pytest.raises(HelmError, match=r"The release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read: .+"):
         decode(secret)
 
 

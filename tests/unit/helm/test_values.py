@@ -26,8 +26,8 @@ def refusal(text: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- a\n", ", line 1: a mapping (key: value) is needed, this is a list"),
-        ("a: 1\n---\n\nhello\n", ", line 2: a mapping (key: value) is needed, this is a string"),
+        ("- a\n", ", line 1: this must be a mapping (key: value), but is a list"),
+        ("a: 1\n---\n\nhello\n", ", line 2: this must be a mapping (key: value), but is a string"),
         (
             "a: 1\nb:\n\t- x\n",
             ", line 3: while scanning for the next token: found character that cannot start any token",
@@ -35,7 +35,7 @@ def refusal(text: str | bytes) -> str:
         ("a: 1\n---\nb: 1\n  c: 2\n", ", line 4: mapping values are not allowed in this context"),
         ("x: 1\na: *b\n", ", line 2: unknown anchor 'b'"),
         ("x: 1\n~: 2\n", ", line 2: null cannot be a key; put it in quotes"),
-        (b"a: \xff\n", ": it is not UTF-8 text, or holds control characters"),
+        (b"a: \xff\n", ": it is not UTF-8 text, or contains control characters"),
     ],
 )
 def test_an_error_names_the_origin_the_line_and_the_problem(text: str | bytes, words: str) -> None:

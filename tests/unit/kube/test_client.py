@@ -48,7 +48,7 @@ async def test_a_refusal_is_classified_and_told_with_request_and_answer(
         await client.request("GET", PATH)
     error = refused.value
     assert (error.status, error.reason, error.transient) == (status, reason, transient)
-    assert error.message == f"GET {PATH} was answered {status}: {message}"
+    assert error.message == f"GET {PATH} returned {status}: {message}"
     assert error.answer == message
 
 
@@ -93,7 +93,7 @@ async def test_no_connection_is_told_and_may_heal(api: FakeApiServer, tmp_path: 
         await client.request("GET", PATH)
     await client.close()
     assert (refused.value.status, refused.value.reason, refused.value.transient) == (0, Reason.API_UNAVAILABLE, True)
-    assert refused.value.message.startswith(f"the API server does not answer (GET {PATH}: ")
+    assert refused.value.message.startswith(f"The API server does not answer (GET {PATH}: ")
 
 
 async def test_a_silent_server_is_given_up_in_time(client: KubeClient, api: FakeApiServer) -> None:
@@ -294,7 +294,7 @@ async def test_an_answer_that_is_not_json_may_pass(client: KubeClient, api: Fake
     with pytest.raises(KubeError) as refused:
         await client.request("GET", PATH)
     assert (refused.value.reason, refused.value.transient) == (Reason.API_UNAVAILABLE, True)
-    assert refused.value.message.startswith(f"the answer of the API server cannot be read (GET {PATH}: ")
+    assert refused.value.message.startswith(f"The answer of the API server cannot be read (GET {PATH}: ")
 
 
 @pytest.mark.parametrize("line", ["{", "5", "[]", '{"type": "ADDED"}', '{"type": "ADDED", "object": 5}', "<html>"])

@@ -100,7 +100,7 @@ async def test_an_object_without_metadata_is_told_too() -> None:
 
 def printed(manifest: str) -> HelmOutput:
     """What `helm upgrade --dry-run --output=json` prints of a manifest."""
-    return HelmOutput(json.dumps({"manifest": manifest}).encode(), "", 0, 0.1)
+    return HelmOutput(json.dumps({"manifest": manifest}).encode(), "", 0)
 
 
 def test_what_is_tried_is_what_helm_would_send() -> None:
@@ -120,10 +120,10 @@ def test_what_is_tried_is_what_helm_would_send() -> None:
     [
         printed("kind: ["),
         printed("x: [" + "[]," * 500_001 + "]"),
-        HelmOutput(b"no JSON", "", 0, 0.1),
-        HelmOutput(b"[]", "", 0, 0.1),
-        HelmOutput(b'{"manifest": 7}', "", 0, 0.1),
-        HelmOutput(b'{"config": [' + b"[]," * 200_000 + b"[]]}", "", 0, 0.1),
+        HelmOutput(b"no JSON", "", 0),
+        HelmOutput(b"[]", "", 0),
+        HelmOutput(b'{"manifest": 7}', "", 0),
+        HelmOutput(b'{"config": [' + b"[]," * 200_000 + b"[]]}", "", 0),
     ],
     ids=["no YAML", "too many objects", "no JSON", "a list", "no text", "too many values"],
 )
