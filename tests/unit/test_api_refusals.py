@@ -142,7 +142,7 @@ IDS = [f"{status} {sentence[:60]}" for status, sentence, *_ in SENTENCES]
 
 
 @pytest.mark.parametrize(("status", "sentence", "reason", "transient"), SENTENCES, ids=IDS)
-def test_a_sentence_has_one_meaning_by_all_ways(status: int, sentence: str, reason: Reason, *, transient: bool) -> None:
+def test_a_refusal_has_one_reason_everywhere(status: int, sentence: str, reason: Reason, *, transient: bool) -> None:
     """To a request of the operator, in helm's text, in a dry run, and in the Event of a controller."""
     known = refusal_of(sentence, about="Pod a/web")
     assert known
@@ -193,18 +193,18 @@ def test_an_invalid_object_is_named_with_its_fields(sentence: str, message: str)
     assert known.message == message
 
 
-def test_what_is_no_refusal_is_left_to_others() -> None:
+def test_other_texts_are_not_refusals() -> None:
     assert refusal_of("resource Deployment/a/web not ready. status: InProgress, message: Available: 0/1") is None
     assert refusal_of("") is None
 
 
-def test_a_refusal_names_the_object_as_well_as_it_can() -> None:
+def test_a_refusal_names_the_object_if_it_can() -> None:
     sentence = 'pods "web" is forbidden: exceeded quota: q, requested: pods=1'
     assert refusal_of(sentence, about="Pod a/web").message == "Quota q has no room for Pod a/web: requested: pods=1"  # type: ignore[union-attr]
     assert refusal_of(sentence).message == "Quota q has no room for pods web: requested: pods=1"  # type: ignore[union-attr]
 
 
-def test_a_hint_has_the_namespace_where_it_is_known() -> None:
+def test_a_hint_contains_a_known_namespace() -> None:
     sentence = "exceeded quota: q, requested: pods=1"
     assert "kubectl -n NAMESPACE " in str(refusal_of(sentence).hint)  # type: ignore[union-attr]
     assert "kubectl -n apps " in str(refusal_of(sentence, namespace="apps").hint)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Whether a right that the API server refused is missing, or was refused only while it was starting."""
+"""Whether a refused permission is missing, or the API server was only starting."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ REFUSED = (
     ],
     ids=["there", "missing", "still refuses everybody", "no answer"],
 )
-async def test_a_right_is_missing_if_the_api_server_says_so_when_asked(
+async def test_the_api_server_decides_whether_a_permission_is_missing(
     client: KubeClient, api: FakeApiServer, answer: tuple[int, dict[str, Any]], for_a_moment: bool
 ) -> None:
     api.answers[REVIEW] = answer
@@ -46,6 +46,6 @@ async def test_a_subresource_at_the_cluster_scope(client: KubeClient, api: FakeA
     }
 
 
-async def test_what_is_about_no_right_is_not_asked_about(client: KubeClient, api: FakeApiServer) -> None:
+async def test_other_refusals_are_not_checked(client: KubeClient, api: FakeApiServer) -> None:
     assert not await is_temporary_refusal(client, 'pods "x" is forbidden: no PriorityClass with name y was found')
     assert not api.asked
