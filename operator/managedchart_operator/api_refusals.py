@@ -166,7 +166,7 @@ REFUSED: tuple[RefusalRow, ...] = (
         "Admission webhook {webhook} could not be reached for {it}: {why}",
         transient=True,
         hint="Check that the pods behind the webhook are running; its configuration names the Service: "
-        "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations.",
+        "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
     ),
     _row(
         r'admission webhook "(?P<webhook>[^"]+)" denied the request(?:(?:: | )(?P<why>[^\n]+))?',
@@ -190,20 +190,20 @@ REFUSED: tuple[RefusalRow, ...] = (
         r"(?P<why>(?:minimum|maximum) \S+ (?:usage|limit|request) per [^\n]+|\S+ max limit to request ratio[^\n]+)",
         Reason.ADMISSION_REFUSED,
         "A LimitRange refuses {it}: {why}",
-        hint="Keep requests and limits within the LimitRange: kubectl -n NAMESPACE describe limitrange.",
+        hint="Keep requests and limits within the LimitRange: kubectl -n NAMESPACE describe limitrange",
     ),
     _row(
         r"exceeded quota: (?P<quota>[^,\n]+)(?:, (?P<why>[^\n]+))?",
         Reason.QUOTA_EXCEEDED,
         "Quota {quota} has no room for {it}: {why}",
         transient=True,
-        hint="Raise the ResourceQuota, or request less: kubectl -n NAMESPACE describe resourcequota.",
+        hint="Raise the ResourceQuota, or request less: kubectl -n NAMESPACE describe resourcequota",
     ),
     _row(
         r"failed quota: (?P<quota>[^:\n]+): (?P<why>[^\n]+)",
         Reason.QUOTA_EXCEEDED,
         "Quota {quota} refuses {it}: {why}",
-        hint="Set the requests and limits that the ResourceQuota demands: kubectl -n NAMESPACE describe resourcequota.",
+        hint="Set the requests and limits that the ResourceQuota demands: kubectl -n NAMESPACE describe resourcequota",
     ),
     _row(
         r'(?P<why>error looking up service account [^:\n]+: serviceaccount "[^"]+" not found)',
@@ -218,7 +218,7 @@ REFUSED: tuple[RefusalRow, ...] = (
         Reason.NAMESPACE_TERMINATING,
         "Namespace {namespace} is being deleted; nothing can be created in it",
         transient=True,
-        hint="If the deletion hangs, see which objects or finalizers block it: kubectl get namespace NAMESPACE -o yaml.",
+        hint="If the deletion hangs, see which objects or finalizers block it: kubectl get namespace NAMESPACE -o yaml",
     ),
     _row(
         r'namespaces "(?P<namespace>[^"]+)" not found',

@@ -1,13 +1,14 @@
-"""One sentence of an API server has one reason, whoever meets it first."""
+"""One message of an API server has one reason, whoever meets it first."""
 
 import json
+import re
 
 import pytest
 
 from harness.api_server import refusal
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, refusal_of
 from managedchart_operator.diagnosis.causes import cause_of_failed_create
-from managedchart_operator.helm.errors.classify import classify
+from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.from_facts import Refused, refused
 from managedchart_operator.kube.client import error_of
 from managedchart_operator.reasons import Reason
@@ -210,8 +211,12 @@ def test_a_hint_contains_a_known_namespace() -> None:
     assert "kubectl -n apps " in str(refusal_of(sentence, namespace="apps").hint)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("row", [row for row in (*REFUSED, *UNAVAILABLE) if row.hint], ids=lambda row: row.reason.value)
+@pytest.mark.parametrize(
+    "row", [row for row in (*REFUSED, *UNAVAILABLE, *TABLE) if row.hint], ids=lambda row: row.reason.value
+)
 def test_a_hint_is_a_sentence(row: object) -> None:
+    """A full stop after a command at its end would be pasted with it."""
     hint = row.hint  # type: ignore[attr-defined]
     assert hint[0].isupper()
-    assert hint.endswith((".", ".)"))
+    ends_in_command = re.search(r": (?:kubectl|helm) [^.]*\.?$", hint) is not None
+    assert hint.endswith((".", ".)")) is not ends_in_command

@@ -67,7 +67,7 @@ def image_pull(evidence: Evidence) -> Cause | None:
                 pod.identity,
                 container.name,
                 "Check the image's name and tag, and the pull secrets: "
-                f"kubectl -n {pod.namespace} describe pod {pod.name}.",
+                f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
 
@@ -98,7 +98,7 @@ def crash_loop(evidence: Evidence) -> Cause | None:
                 f"Container {container.name} in {pod.identity} keeps crashing ({container.restarts} restarts){meaning}",
                 pod.identity,
                 container.name,
-                f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous.",
+                f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous",
             )
     return None
 
@@ -136,7 +136,7 @@ def _failed_work(pod: Pod, ended: list[Container], reason: Reason, what: str) ->
         f"{what}{failed}{how}",
         pod.identity,
         ended[0].name if ended else None,
-        f"Read its log: kubectl -n {pod.namespace} logs {pod.name}.",
+        f"Read its log: kubectl -n {pod.namespace} logs {pod.name}",
     )
 
 
@@ -198,7 +198,7 @@ def _unbound(text: str, subject: Identity) -> Cause:
         f"{subject} waits for a volume: {text}",
         subject,
         None,
-        f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc.",
+        f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc",
     )
 
 
@@ -212,7 +212,7 @@ def unschedulable(evidence: Evidence) -> Cause | None:
                 pod.identity,
                 None,
                 "Lower the requests, or add nodes that fit the pod: "
-                f"kubectl -n {pod.namespace} describe pod {pod.name}.",
+                f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
 
@@ -231,6 +231,6 @@ def readiness_probe(evidence: Evidence) -> Cause | None:
             f"Container {waiting.name} in {pod.identity} is running but not passing its readiness probe: {probe}",
             pod.identity,
             waiting.name,
-            f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}.",
+            f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}",
         )
     return None

@@ -57,7 +57,7 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 f"{ref} waits for a volume: {words}",
                 ref,
                 "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
-                f"{command} describe pvc {ref.name}.",
+                f"{command} describe pvc {ref.name}",
             )
         case ("batch", _) if parts.spec.get("suspend") is True and not came_of(
             found, api_version=ref.api_version, kind=ref.kind
@@ -67,14 +67,14 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 Reason.TIMEOUT,
                 f"{ref} is suspended, so it does not run",
                 ref,
-                f"Resume it, or set spec.wait: false: {patch}.",
+                f"Resume it, or set spec.wait: false: {patch}",
             )
         case ("apps", _) if parts.spec.get("paused") is True:
             return _cause(
                 Reason.TIMEOUT,
                 f"{ref} is paused, so its pods are not replaced",
                 ref,
-                f"Resume it: {command} rollout resume deployment {ref.name}.",
+                f"Resume it: {command} rollout resume deployment {ref.name}",
             )
     return None
 

@@ -24,7 +24,7 @@ def secrets_path(namespace: str) -> str:
 
 
 def test_a_new_spec_interrupts_the_wait(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
-    """The fix of a deployment that would wait for three minutes is deployed immediately; the interrupted run is not a failure."""
+    """The fix of a deployment that would wait for three minutes is deployed at once; the interrupted run is not a failure."""
     cluster.apply(managedchart("web", WEB, values={"podAnnotations": NEVER}), namespace=ns)
     cluster.wait(secrets_path(ns), "sh.helm.release.v1.web.v1", lambda secret: secret, what="there")
     before = time.monotonic()

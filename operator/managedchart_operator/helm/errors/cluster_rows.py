@@ -40,7 +40,7 @@ def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
 
 _STORED_KIND_HINT = (
     "Install the CRD again, or remove the object from the stored revision, as the Helm plug-in mapkubeapis does: "
-    "helm mapkubeapis RELEASE --namespace NAMESPACE."
+    "helm mapkubeapis RELEASE --namespace NAMESPACE"
 )
 
 
@@ -53,7 +53,7 @@ def _within_helm(refusal: RefusalRow) -> Row:
     return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint)
 
 
-_HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME."
+_HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME"
 
 CLUSTER_ROWS: tuple[Row, ...] = (
     # -- the release
@@ -129,7 +129,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         waited("Not deleted within the timeout: {list}"),
         transient=True,
         hint="Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name: "
-        "kubectl -n NAMESPACE get KIND NAME -o yaml.",
+        "kubectl -n NAMESPACE get KIND NAME -o yaml",
     ),
     row(
         r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource .*not ready.*|.*timed out.*)"
