@@ -1,11 +1,10 @@
-"""What the API server means when it refuses a request: one ordered table from its words to a reason.
+"""Classifies the refusals of the API server: one ordered table of patterns, each with a reason and a message.
 
-The same words reach the operator in three ways: as the answer to a request of its own (`kube.client`), in helm's error text
+The same message reaches the operator in three ways: as the answer to its own request (`kube.client`), in helm's error text
 (`helm.errors`), and in the Event of a controller that could not create a pod (`diagnosis`). All three use this table, so a
-refusal has one reason, whoever meets it first. The first row that matches decides; what wraps other errors (webhooks) stands
-above what it wraps. Text in, facts out: what helm adds to the words (which hook, how many objects) is helm's, and stays there.
-Values that the API server repeats ("Invalid value: …", whole pod templates) are left out of the messages. The words are
-those of Kubernetes 1.37.
+refusal has the same reason everywhere. The first row that matches decides; rows for errors that wrap others (webhooks) come
+before the rows for what they wrap. `helm.errors` handles what helm adds: which hook, how many objects. Values that the API
+server repeats ("Invalid value: …", whole pod templates) are left out of the messages. The patterns match Kubernetes 1.37.
 """
 
 import json
@@ -19,13 +18,13 @@ from managedchart_operator.shortening import listed, one_line
 
 Match = re.Match[str]
 Sentence = Callable[[Match, str], str]
-"""Makes a message of a match and the name of the object that was refused."""
+"""Makes the message from a match and the name of the refused object."""
 
 MISSING_PERMISSION = (
     r'is forbidden: User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)" '
     r'(?:in the namespace "(?P<namespace>[^"]*)"|at the cluster scope)'
 )
-"""How the API server says that a user lacks a permission."""
+"""Matches the API server's message that a user lacks a permission."""
 
 _NAMED = re.compile(r'(?P<kind>[A-Za-z]\w*)(\.[\w.]+)? "(?P<name>[^"]+)" (is invalid|is forbidden|already exists)')
 _FIELD_ERROR = re.compile(
@@ -38,7 +37,7 @@ _WITH_VALUE = ("Invalid value", "Unsupported value", "Duplicate value", "Not fou
 GRANT = (
     'Grant the missing permission to the operator\'s ServiceAccount (see README, "Permissions", and deploy/rbac.yaml).'
 )
-RENEW = "Restart the operator if this lasts: it then reads a new token of its ServiceAccount."
+RENEW = "Restart the operator if this persists: it then reads a new token of its ServiceAccount."
 _IMMUTABLE = (
     "Undo the change, or delete the object so that it is created again (kubectl delete --cascade=orphan keeps the pods of "
     "a StatefulSet or Deployment). forceUpgrade does not help: it overwrites the object but does not replace it."
@@ -47,7 +46,7 @@ _IMMUTABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request was refused. `transient` says whether the same request may succeed later, without a change of it."""
+    """Why a request was refused. `transient` says whether the same request may succeed later."""
 
     reason: Reason
     message: str
@@ -57,7 +56,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class RefusalRow:
-    """Words of the API server, and what they mean. A hint has NAMESPACE where its command needs one."""
+    """A pattern of the API server's message, and what it means. The command in a hint has NAMESPACE where it needs one."""
 
     pattern: re.Pattern[str]
     reason: Reason
@@ -67,9 +66,9 @@ class RefusalRow:
 
 
 def refusal_of(text: str, *, about: str | None = None, namespace: str | None = None) -> Refusal | None:
-    """Return what a refusal means, or None where these are no words of an API server that refuses.
+    """Return the meaning of a refusal, or None if no row matches the text.
 
-    `about` names the object as `Kind namespace/name`; without it, it is named as the API server does. `namespace` stands in
+    `about` names the object as `Kind namespace/name`; the default is the API server's name for it. `namespace` is filled into
     the commands of the hint.
     """
     for row in (*REFUSED, *UNAVAILABLE):
@@ -80,26 +79,26 @@ def refusal_of(text: str, *, about: str | None = None, namespace: str | None = N
 
 
 def named_in(text: str) -> str:
-    """Name the object in the API server's own sentence, like `configmaps web`; "an object" if it names none."""
+    """Return the API server's name for the object, like `configmaps web`; "an object" if it names none."""
     found = _NAMED.search(text)
     return f"{found['kind']} {found['name']}" if found else "an object"
 
 
 def line_of(found: Match) -> str:
-    """The line of the text in which the match begins."""
+    """Return the line of the text in which the match begins."""
     text, start = found.string, found.start()
     return text[text.rfind("\n", 0, start) + 1 :].split("\n", 1)[0]
 
 
 def permission(found: Match) -> str:
-    """The permission that a match of MISSING_PERMISSION names, like `get deployments.apps in namespace web`."""
+    """Return the permission in a match of MISSING_PERMISSION, like `get deployments.apps in namespace web`."""
     group = f".{found['group']}" if found["group"] else ""
     where = f" in namespace {found['namespace']}" if found["namespace"] else " cluster-wide"
     return f"{found['verb']} {found['resource']}{group}{where}"
 
 
 def _fields(found: Match, it: str) -> str:
-    """The object, and the fields of it that were refused."""
+    """Name the object, and its fields that were refused."""
     return f"{it}: {_field_errors(line_of(found))}"
 
 
@@ -118,7 +117,7 @@ def _field_errors(text: str) -> str:
 
 
 def _without_value(text: str) -> str:
-    """What follows a value: JSON since Kubernetes 1.34, Go's own notation before."""
+    """Return what follows a value, which is JSON since Kubernetes 1.34, and Go's own notation before."""
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
@@ -127,14 +126,14 @@ def _without_value(text: str) -> str:
 
 
 def _conflict(found: Match, it: str) -> str:
-    """Which field managers own which of the chart's fields."""
+    """Name the field managers that own fields of the chart, with those fields."""
     conflicts = re.findall(r'conflicts? with "([^"]+)"[^:\n]*:((?:\s*-? ?\.[^\s,]+)+)', found.string)
     owners = [f"{manager} owns {', '.join(_FIELD_PATH.findall(owned))}" for manager, owned in conflicts]
-    return f"{it}: other field managers own what the chart sets: {listed(owners)}"
+    return f"{it}: other field managers own fields that the chart sets: {listed(owners)}"
 
 
 def _escalation(found: Match, it: str) -> str:
-    """Which permissions the operator would need itself."""
+    """Name the permissions that the operator would need itself."""
     rules = re.findall(r"\{APIGroups:.*?\}", found.string)
     return f"{it} would grant permissions that the operator does not have: {listed(rules)}"
 
@@ -147,7 +146,7 @@ def _row(
     transient: bool = False,
     hint: str | None = None,
 ) -> RefusalRow:
-    """A row whose message may be a text with `{it}` and the pattern's named groups in braces."""
+    """Make a row; `message` may be a text with `{it}` and the pattern's named groups in braces."""
 
     def sentence(found: Match, it: str) -> str:
         if isinstance(message, str):
@@ -167,7 +166,7 @@ REFUSED: tuple[RefusalRow, ...] = (
         "Admission webhook {webhook} could not be reached for {it}: {why}",
         transient=True,
         hint="Check that the pods behind the webhook are running; its configuration names the Service: "
-        "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations.",
+        "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
     ),
     _row(
         r'admission webhook "(?P<webhook>[^"]+)" denied the request(?:(?:: | )(?P<why>[^\n]+))?',
@@ -191,20 +190,20 @@ REFUSED: tuple[RefusalRow, ...] = (
         r"(?P<why>(?:minimum|maximum) \S+ (?:usage|limit|request) per [^\n]+|\S+ max limit to request ratio[^\n]+)",
         Reason.ADMISSION_REFUSED,
         "A LimitRange refuses {it}: {why}",
-        hint="Keep requests and limits within the LimitRange: kubectl -n NAMESPACE describe limitrange.",
+        hint="Keep requests and limits within the LimitRange: kubectl -n NAMESPACE describe limitrange",
     ),
     _row(
         r"exceeded quota: (?P<quota>[^,\n]+)(?:, (?P<why>[^\n]+))?",
         Reason.QUOTA_EXCEEDED,
         "Quota {quota} has no room for {it}: {why}",
         transient=True,
-        hint="Raise the ResourceQuota, or request less: kubectl -n NAMESPACE describe resourcequota.",
+        hint="Raise the ResourceQuota, or request less: kubectl -n NAMESPACE describe resourcequota",
     ),
     _row(
         r"failed quota: (?P<quota>[^:\n]+): (?P<why>[^\n]+)",
         Reason.QUOTA_EXCEEDED,
         "Quota {quota} refuses {it}: {why}",
-        hint="Set the requests and limits that the ResourceQuota demands: kubectl -n NAMESPACE describe resourcequota.",
+        hint="Set the requests and limits that the ResourceQuota demands: kubectl -n NAMESPACE describe resourcequota",
     ),
     _row(
         r'(?P<why>error looking up service account [^:\n]+: serviceaccount "[^"]+" not found)',
@@ -219,7 +218,7 @@ REFUSED: tuple[RefusalRow, ...] = (
         Reason.NAMESPACE_TERMINATING,
         "Namespace {namespace} is being deleted; nothing can be created in it",
         transient=True,
-        hint="If the deletion hangs, see which objects or finalizers block it: kubectl get namespace NAMESPACE -o yaml.",
+        hint="If the deletion hangs, see which objects or finalizers block it: kubectl get namespace NAMESPACE -o yaml",
     ),
     _row(
         r'namespaces "(?P<namespace>[^"]+)" not found',
@@ -229,13 +228,13 @@ REFUSED: tuple[RefusalRow, ...] = (
         hint="Set createNamespace: true for the release's own namespace; create others first.",
     ),
     # -- permissions: a missing one heals when it is granted, so it is retried. An API server that has just started refuses
-    # everybody for a moment, in the same words, until it has read its roles (seen with 1.37 after a kill).
+    # everybody with the same message until it has read its roles (seen with 1.37 after a kill).
     _row(
         r"attempting to grant RBAC permissions not currently held",
         Reason.FORBIDDEN,
         _escalation,
         transient=True,
-        hint=f"{GRANT} Kubernetes lets nobody grant permissions that they do not have themselves.",
+        hint=f"{GRANT} Kubernetes lets nobody grant permissions that they do not have.",
     ),
     _row(
         MISSING_PERMISSION,
@@ -256,9 +255,9 @@ REFUSED: tuple[RefusalRow, ...] = (
         r"conflict occurred while applying object|Apply failed with \d+ conflicts?",
         Reason.FIELD_CONFLICT,
         _conflict,
-        # helm is called with --force-conflicts, which does not count for hooks (4.3.1: pkg/action/hooks.go).
-        hint="Helm takes over fields of all objects except those of hooks. Delete this one, and the hook creates it again: "
-        "kubectl delete KIND NAME -n NAMESPACE.",
+        # helm runs with --force-conflicts, which it ignores for hooks (4.3.1: pkg/action/hooks.go).
+        hint="Delete the object, and the hook creates it again: kubectl delete KIND NAME -n NAMESPACE. Helm takes over fields "
+        "of other objects, but not of hooks.",
     ),
     _row(
         r"failed to create typed patch object [^:]*: (?P<field>\.\S+): field not declared in schema",
@@ -295,14 +294,14 @@ REFUSED: tuple[RefusalRow, ...] = (
         transient=True,
     ),
 )
-"""What is wrong with a request."""
+"""The API server refuses the request itself."""
 
 UNAVAILABLE: tuple[RefusalRow, ...] = (
     _row(
         r"the server has asked for the client to provide credentials|\bUnauthorized\b",
         Reason.API_UNAVAILABLE,
         "The Kubernetes API server does not accept the operator's credentials (401)",
-        # A token is renewed while the operator runs (a projected one each hour), so this passes; permissions do not come so.
+        # The token is renewed while the operator runs (a projected one each hour).
         transient=True,
         hint=RENEW,
     ),
@@ -315,4 +314,4 @@ UNAVAILABLE: tuple[RefusalRow, ...] = (
         transient=True,
     ),
 )
-"""The API server itself is in trouble, or was overtaken; last, because these words appear in other errors."""
+"""The API server cannot serve the request, or the object has changed; last, because other errors contain these words."""

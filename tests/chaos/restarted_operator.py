@@ -16,7 +16,7 @@ from harness.operator_process import OperatorProcess
 _NO_API_SERVER = (
     "Cannot start: Cannot list",
     "Cannot start: Cannot read",
-    "Cannot start: the API server does not answer",
+    "Cannot start: The API server does not answer",
 )
 # A kubelet waits longer with each restart; here more restarts are better.
 _PAUSE_SECONDS = 0.3

@@ -1,13 +1,14 @@
-"""One sentence of an API server has one reason, whoever meets it first."""
+"""One message of an API server has one reason, whoever meets it first."""
 
 import json
+import re
 
 import pytest
 
 from harness.api_server import refusal
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, refusal_of
 from managedchart_operator.diagnosis.causes import cause_of_failed_create
-from managedchart_operator.helm.errors.classify import classify
+from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.from_facts import Refused, refused
 from managedchart_operator.kube.client import error_of
 from managedchart_operator.reasons import Reason
@@ -142,7 +143,7 @@ IDS = [f"{status} {sentence[:60]}" for status, sentence, *_ in SENTENCES]
 
 
 @pytest.mark.parametrize(("status", "sentence", "reason", "transient"), SENTENCES, ids=IDS)
-def test_a_sentence_has_one_meaning_by_all_ways(status: int, sentence: str, reason: Reason, *, transient: bool) -> None:
+def test_a_refusal_has_one_reason_everywhere(status: int, sentence: str, reason: Reason, *, transient: bool) -> None:
     """To a request of the operator, in helm's text, in a dry run, and in the Event of a controller."""
     known = refusal_of(sentence, about="Pod a/web")
     assert known
@@ -193,25 +194,29 @@ def test_an_invalid_object_is_named_with_its_fields(sentence: str, message: str)
     assert known.message == message
 
 
-def test_what_is_no_refusal_is_left_to_others() -> None:
+def test_other_texts_are_not_refusals() -> None:
     assert refusal_of("resource Deployment/a/web not ready. status: InProgress, message: Available: 0/1") is None
     assert refusal_of("") is None
 
 
-def test_a_refusal_names_the_object_as_well_as_it_can() -> None:
+def test_a_refusal_names_the_object_if_it_can() -> None:
     sentence = 'pods "web" is forbidden: exceeded quota: q, requested: pods=1'
     assert refusal_of(sentence, about="Pod a/web").message == "Quota q has no room for Pod a/web: requested: pods=1"  # type: ignore[union-attr]
     assert refusal_of(sentence).message == "Quota q has no room for pods web: requested: pods=1"  # type: ignore[union-attr]
 
 
-def test_a_hint_has_the_namespace_where_it_is_known() -> None:
+def test_a_hint_contains_a_known_namespace() -> None:
     sentence = "exceeded quota: q, requested: pods=1"
     assert "kubectl -n NAMESPACE " in str(refusal_of(sentence).hint)  # type: ignore[union-attr]
     assert "kubectl -n apps " in str(refusal_of(sentence, namespace="apps").hint)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("row", [row for row in (*REFUSED, *UNAVAILABLE) if row.hint], ids=lambda row: row.reason.value)
+@pytest.mark.parametrize(
+    "row", [row for row in (*REFUSED, *UNAVAILABLE, *TABLE) if row.hint], ids=lambda row: row.reason.value
+)
 def test_a_hint_is_a_sentence(row: object) -> None:
+    """A full stop after a command at its end would be pasted with it."""
     hint = row.hint  # type: ignore[attr-defined]
     assert hint[0].isupper()
-    assert hint.endswith((".", ".)"))
+    ends_in_command = re.search(r": (?:kubectl|helm) [^.]*\.?$", hint) is not None
+    assert hint.endswith((".", ".)")) is not ends_in_command

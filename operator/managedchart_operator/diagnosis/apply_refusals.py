@@ -1,7 +1,7 @@
 """Turns what the API server refused in a dry run into the error that helm's real run would end with.
 
-A dry run is a server-side apply that is not carried out (`Objects.try_apply`). A failure has one reason and one message,
-whether it is found before the run or in it; `helm.errors.from_facts` sees to that, and here the values of Secrets are masked.
+A dry run is a server-side apply that is not carried out (`Objects.try_apply`). `helm.errors.from_facts` gives the failure the
+same reason and message as if helm had met it; here the values of Secrets are masked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.redaction import Redactor, secrets_in_manifest
 
 Refusal = tuple[ObjectRef, str]
-"""An object, and the API server's own sentence on why it cannot be applied."""
+"""An object, and the API server's answer on why it cannot be applied."""
 
 
 def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]]) -> HelmError:

@@ -1,7 +1,7 @@
-"""What can be the cause of a failure, and the rule that finds each in the evidence.
+"""The rules that find the cause of a failure in the evidence, one function a cause.
 
-Pure, over pods and events that belong to the run. A cause that is not certain is not invented: then it is a plain timeout.
-The rules say nothing of each other; in which order they are asked, and what follows from a cause, stands in `cause_table`.
+Pure, over pods and events that belong to the run. A rule returns no cause that is not certain: the failure is then a plain
+timeout. The rules are independent of each other; `cause_table` has their order and the consequences of each cause.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from managedchart_operator.diagnosis.pods import Container, Pod
 from managedchart_operator.reasons import Reason
 
 _CLAIM = ("", "PersistentVolumeClaim")
-_UNKNOWN_REFUSAL = "Read the API server's own words in the message: they say why it refuses these pods."
+_UNKNOWN_REFUSAL = "Read the API server's answer in the message: it says why the pods are refused."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What belongs to the run: its pods of the present revision and its events."""
+    """The evidence of one run: its events, and its pods of the present revision."""
 
     pods: Sequence[Pod] = ()
     events: Sequence[RunEvent] = ()
@@ -67,7 +67,7 @@ def image_pull(evidence: Evidence) -> Cause | None:
                 pod.identity,
                 container.name,
                 "Check the image's name and tag, and the pull secrets: "
-                f"kubectl -n {pod.namespace} describe pod {pod.name}.",
+                f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
 
@@ -98,7 +98,7 @@ def crash_loop(evidence: Evidence) -> Cause | None:
                 f"Container {container.name} in {pod.identity} keeps crashing ({container.restarts} restarts){meaning}",
                 pod.identity,
                 container.name,
-                f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous.",
+                f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous",
             )
     return None
 
@@ -136,12 +136,12 @@ def _failed_work(pod: Pod, ended: list[Container], reason: Reason, what: str) ->
         f"{what}{failed}{how}",
         pod.identity,
         ended[0].name if ended else None,
-        f"Read its log: kubectl -n {pod.namespace} logs {pod.name}.",
+        f"Read its log: kubectl -n {pod.namespace} logs {pod.name}",
     )
 
 
 def container_config(evidence: Evidence) -> Cause | None:
-    """A container refers to configuration that is not there."""
+    """A container refers to a ConfigMap or Secret that does not exist."""
     for pod, container in evidence.containers:
         if container.misconfigured:
             return Cause(
@@ -176,13 +176,13 @@ def cause_of_failed_create(event: RunEvent) -> Cause:
 
 
 def refused_creation(text: str, *, namespace: str) -> Refusal:
-    """Return what a controller's report means that it could not create a pod."""
+    """Return the refusal that a controller reports for a pod."""
     known = refusal_of(text, about="a pod", namespace=namespace)
     return known or Refusal(Reason.OBJECT_INVALID, text, transient=False, hint=None)
 
 
 def volume_unbound(evidence: Evidence) -> Cause | None:
-    """A pod or a claim waits for a volume."""
+    """A pod or a PersistentVolumeClaim waits for a volume."""
     for pod in evidence.pods:
         if pod.unschedulable and "PersistentVolumeClaim" in pod.unschedulable:
             return _unbound(pod.unschedulable, pod.identity)
@@ -198,7 +198,7 @@ def _unbound(text: str, subject: Identity) -> Cause:
         f"{subject} waits for a volume: {text}",
         subject,
         None,
-        f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc.",
+        f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc",
     )
 
 
@@ -212,7 +212,7 @@ def unschedulable(evidence: Evidence) -> Cause | None:
                 pod.identity,
                 None,
                 "Lower the requests, or add nodes that fit the pod: "
-                f"kubectl -n {pod.namespace} describe pod {pod.name}.",
+                f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
 
@@ -231,6 +231,6 @@ def readiness_probe(evidence: Evidence) -> Cause | None:
             f"Container {waiting.name} in {pod.identity} is running but not passing its readiness probe: {probe}",
             pod.identity,
             waiting.name,
-            f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}.",
+            f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}",
         )
     return None

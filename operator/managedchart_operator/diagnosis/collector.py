@@ -1,8 +1,8 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
-It reads the namespaces of a release once, within a bound, and adds what the watches have seen; which cause that shows, the
-`cause_table` decides. It never raises for what it cannot read, but reports it; it ends within its time; every text is redacted;
-pods of an earlier revision do not count.
+It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen; `cause_table` decides
+which cause that shows. What cannot be read is reported in the result, not raised. Every text is redacted. Pods of an earlier
+revision do not count.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
 
-# Evidence that takes longer is worth less than the rollback that waits for it.
+# The rollback waits for the evidence, and matters more.
 COLLECT_SECONDS = 5.0
-# What fits into the status next to the events; further failing containers would show the same.
+# As many as fit into the status next to the events; further failing containers usually show the same.
 MAX_CONTAINERS = 5
 
 
@@ -48,13 +48,14 @@ class Findings:
     containers: Sequence[FailedContainer] = ()
     cause: Cause | None = None
     detail: str | None = None
-    """What helm's own error does not say; it follows that error."""
+    """What helm's error does not say; appended to its message."""
     incomplete: str | None = None
+    """What could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the evidence is about: a release in its namespace, what it renders, its hooks, and when the run began."""
+    """The release that the evidence is about: its namespace, what it renders, its hooks, and when the run began."""
 
     namespace: str
     rendered: Sequence[dict[str, Any]]
@@ -63,13 +64,13 @@ class Subject:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """All of them."""
+        """Hooks and rendered objects."""
         return [*self.hooks, *self.rendered]
 
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Collects the evidence of one run."""
+    """Collects the evidence of failed runs."""
 
     objects: Objects
     events: Events
@@ -78,7 +79,7 @@ class Collector:
     async def collect(
         self, subject: Subject, *, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
     ) -> Findings:
-        """Return what belongs to the run; `views` show what was seen meanwhile. Raises nothing except when cancelled."""
+        """Return the evidence of the run; `views` hold what the watches saw. Raises nothing except CancelledError."""
         try:
             async with asyncio.timeout(COLLECT_SECONDS):
                 return await self._collect(subject, views, redact)
@@ -103,17 +104,19 @@ class Collector:
         )
         family = owned_by(rendered, seen.members)
         lineage = Lineage(self.objects, rendered, subject.since)
-        ours, foreign = await self._sort_pods(lineage, family, seen.pods.values())
+        current_pods, foreign = await self._sort_pods(lineage, family, seen.pods.values())
         current = ReleaseObjects(rendered, family.owned - foreign)
         found = [
             replace(event, message=redact(event.message))
             for event in select(seen.events.values(), current, since=subject.since)
         ]
         evidence = Evidence(
-            ours,
+            current_pods,
             found,
             hook_pods=frozenset(
-                pod.uid for pod in ours if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
+                pod.uid
+                for pod in current_pods
+                if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
             ),
             refused=frozenset(refusal.controller for refusal in Creations.of(seen.events.values()).refused.values()),
         )
@@ -128,16 +131,16 @@ class Collector:
     async def _sort_pods(
         self, lineage: Lineage, family: ReleaseObjects, pods: Iterable[Pod]
     ) -> tuple[list[Pod], set[str]]:
-        """Return the release's pods of the present revision, and the UIDs of its other ones."""
-        ours: list[Pod] = []
+        """Return the release's pods of the present revision, and the UIDs of its other pods."""
+        current: list[Pod] = []
         foreign: set[str] = set()
         for pod in pods:
             if pod.uid in family.owned or pod.identity in family.rendered:
                 if await root_or_none(lineage, pod) is not None:
-                    ours.append(pod)
+                    current.append(pod)
                 else:
                     foreign.add(pod.uid)
-        return ours, foreign
+        return current, foreign
 
     async def _containers(
         self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]

@@ -1,7 +1,7 @@
-"""Kubernetes events of a release during one run, merged and ordered for a person.
+"""Selects the Kubernetes events of a release during one run, merged and ordered for a person.
 
-Pure. An event from before the run never counts; an object is matched by its UID where that is known; the same text about the
-same object appears once, with its count; warnings come first, and the latest first among equals.
+Pure. Events from before the run never count; an object is matched by its UID where that is known; the same text about the same
+object appears once, with its count; warnings come first, and the latest first within each type.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,14 +15,14 @@ from managedchart_operator.kube.events import is_older, last_seen
 from managedchart_operator.shortening import one_line
 from managedchart_operator.times import write_time
 
-# What fits on a screen and, with texts of this length, into 16 KiB of status.
+# As many as fit on a screen and, with texts of this length, into 16 KiB of status.
 MAX_EVENTS = 20
 MAX_TEXT = 512
 
 
 @dataclass(slots=True)
 class RunEvent:
-    """An event of a run; repeated ones are merged."""
+    """An event of a run, with its repetitions merged."""
 
     subject: Identity
     type: str
@@ -32,7 +32,7 @@ class RunEvent:
     last_seen: datetime
 
     def shown_from(self, home: str) -> FailureEvent:
-        """Return it as the status shows it; the subject with its namespace if that is not `home`."""
+        """Return it for the status; the subject has its namespace if that is not `home`."""
         return FailureEvent(
             type=self.type,
             reason=self.reason,

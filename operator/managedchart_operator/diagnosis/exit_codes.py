@@ -1,6 +1,6 @@
 """Explains exit codes of containers.
 
-Source: bash's and Docker's conventions: 128 + number of the signal; 126 and 127 from the attempt to run.
+Source: conventions of bash and Docker: 128 + number of the signal; 126 and 127 when the command could not be run.
 """
 
 _MEANINGS = {

@@ -1,12 +1,12 @@
-"""Finds out, while a release is still waited for, that waiting cannot succeed.
+"""Detects, during the wait for a release, that waiting cannot succeed.
 
 A deployment that cannot succeed then ends after seconds instead of its whole timeout. This module judges what the watches show;
-the caller ends the wait. Only the present counts: pods of the revision that is being deployed, once it is applied (a hook's own
-pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
+the caller ends the wait. Only the present state counts: pods of the revision that is being deployed, once it is applied (a
+hook's own pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
 
-Which causes are fatal, at once or after the grace, stands in `cause_table`. A controller that cannot create its pods counts
-only while nothing is under way that can change this (`refusals`). A refusal that healed, or that something under way may end,
-is forgotten: only a newer one of the same controller counts, after another grace.
+`cause_table` says which causes are fatal, and whether immediately or after the grace. A controller that cannot create its pods
+counts only while nothing is under way that can change this (`refusals`). A refusal that healed, or that something under way may
+end, is ignored: only a newer one of the same controller counts, after another grace.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from managedchart_operator.diagnosis.refusals import RefusedCreation, lacks_pods
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.events import is_older
 
-# How soon a suspicion is judged again when nothing new is seen: helm may have applied the objects in between.
-_LOOK_AGAIN_SECONDS = 0.5
+# How soon a suspicion is judged again without a new event: helm may have applied the objects in between.
+_RECHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The objects of the revision that is being deployed; `hooks` are among them."""
+    """The objects of the revision that is being deployed, including its `hooks`."""
 
     objects: frozenset[Identity]
     hooks: frozenset[Identity]
@@ -65,7 +65,7 @@ _Suspicion = _Trouble | _Refused
 
 @dataclass(slots=True)
 class FailFast:
-    """Watches one run by the views of its namespaces. `grace` in seconds; `applied` says whether its objects were applied."""
+    """Watches one run by the views of its namespaces. `grace` in seconds; `applied` returns whether its objects are applied."""
 
     views: Mapping[str, NamespaceView]
     since: datetime
@@ -75,12 +75,12 @@ class FailFast:
     lineage_of: Callable[[frozenset[Identity]], Lineage]
     _first_seen: dict[str, float] = field(default_factory=dict)
     _foreign: set[str] = field(default_factory=set)
-    """UIDs of pods and controllers of others, which are examined once: they may be in trouble for hours."""
-    _outlived: dict[str, int] = field(default_factory=dict)
+    """UIDs of pods and controllers of other releases. They are examined once, as they may be in trouble for hours."""
+    _ignored: dict[str, int] = field(default_factory=dict)
     """By the controller's UID, the version of the refusal that has healed or may still end."""
 
     async def wait_for_fatal_cause(self) -> Cause:
-        """Return the cause as soon as waiting cannot succeed; does not return before that."""
+        """Return the cause as soon as waiting cannot succeed; never return otherwise."""
         woken = asyncio.Event()
         with contextlib.ExitStack() as stack:
             for view in self.views.values():
@@ -92,11 +92,11 @@ class FailFast:
                     return cause
                 waits = suspicions or self._first_seen
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_SECONDS if waits else None):
+                    async with asyncio.timeout(_RECHECK_SECONDS if waits else None):
                         await woken.wait()
 
     def _suspicions(self) -> Iterable[_Suspicion]:
-        """Yield what looks fatal and has persisted for long enough."""
+        """Yield what looks fatal and has persisted for the grace where it must."""
         present: set[str] = set()
         for view in self.views.values():
             yield from self._in_trouble(view, present)
@@ -122,25 +122,25 @@ class FailFast:
             if uid in self._foreign or is_older(refusal.event, self.since):
                 continue
             fatal = fatal_refusal(refusal.why.reason)
-            if fatal is None or self._is_outlived(refusal, uid, view):
+            if fatal is None or self._is_ignored(refusal, uid, view):
                 continue
             present.add(uid)
             if self._persisted(uid) or not fatal.after_grace:
                 yield _Refused(view, uid, refusal)
 
-    def _is_outlived(self, refusal: RefusedCreation, uid: str, view: NamespaceView) -> bool:
-        """Whether the controller has to be refused once more before that counts.
+    def _is_ignored(self, refusal: RefusedCreation, uid: str, view: NamespaceView) -> bool:
+        """Whether the controller must be refused again before that counts.
 
         It waits twice as long after each refusal, so its next attempt may succeed although nothing seems to change any more.
-        And a quota gets back what a pod used a moment after the pod was deleted.
+        And a quota has room again only a moment after a pod was deleted.
         """
         views = self.views.values() if refusal.by_webhook else (view,)
-        if refusal.depends_on_pods and refusal.seen < max(each.moved for each in views) + self.grace:
-            self._outlived[uid] = refusal.version
-        return refusal.version <= self._outlived.get(uid, -1)
+        if refusal.depends_on_pods and refusal.seen < max(each.last_change for each in views) + self.grace:
+            self._ignored[uid] = refusal.version
+        return refusal.version <= self._ignored.get(uid, -1)
 
     def _persisted(self, key: str) -> bool:
-        """Whether something has been seen for the whole grace without a break."""
+        """Whether something has been seen for the whole grace without interruption."""
         now = time.monotonic()
         return now - self._first_seen.setdefault(key, now) >= self.grace
 
@@ -150,7 +150,7 @@ class FailFast:
             return None
         lineage = self.lineage_of(rendered.objects)
         for suspicion in suspicions:
-            # What cannot be read, in one namespace perhaps, ends nothing.
+            # An object that cannot be read must not end the wait; the others may still.
             with contextlib.suppress(KubeError):
                 root = await _root(suspicion, lineage)
                 if root is None and await _is_foreign(suspicion, lineage):
@@ -171,13 +171,13 @@ class FailFast:
         return find_cause(Evidence([pod], events, frozenset({pod.uid} if hook else ())))
 
     async def _cause_of_refusal(self, suspicion: _Refused, lineage: Lineage) -> Cause | None:
-        refusal, nearby = suspicion.refusal, suspicion.view.there
+        refusal, nearby = suspicion.refusal, suspicion.view.existing
         controller = await lineage.read(refusal.controller)
-        everywhere = [pod for view in self.views.values() for pod in view.there]
+        everywhere = [pod for view in self.views.values() for pod in view.existing]
         if not lacks_pods(refusal.controller.group_kind, controller) or await may_end(
             refusal, nearby=nearby, everywhere=everywhere, lineage=lineage
         ):
-            self._outlived[suspicion.uid] = refusal.version
+            self._ignored[suspicion.uid] = refusal.version
             return None
         objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
         found = select([refusal.event], objects, since=self.since)

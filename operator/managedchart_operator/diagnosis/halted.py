@@ -1,7 +1,7 @@
-"""Objects that do not become ready because no controller works on them: suspended Job, paused Deployment, claim without pod.
+"""Finds objects that no controller works on: a suspended Job, a paused Deployment, a PersistentVolumeClaim without a pod.
 
-The operator's own wait skips them. Helm's wait, which charts with late hooks need, does not, and ends with a timeout that names
-no cause. So this reads the objects in the cluster when the other evidence explains nothing.
+The operator's own wait skips them. Helm's wait, which charts with late hooks need, does not, and its timeout names no cause. So
+this reads the objects in the cluster when the other evidence explains nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from managedchart_operator.waiting.claims import CLAIM, Consumers
 from managedchart_operator.waiting.kstatus import job_result
 from managedchart_operator.waiting.status_fields import Parts
 
-# Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
+# How many requests a failure without a cause may cost. Releases with more Jobs and Deployments are rare.
 _MAX_READS = 20
 _HALTED = (("batch", "Job"), ("apps", "Deployment"), CLAIM)
 
@@ -30,9 +30,9 @@ async def find_halted(
     events: Iterable[FailureEvent],
     unready: frozenset[ObjectRef] | None,
 ) -> Cause | None:
-    """Return the first object of a release that no controller works on, as the cause; `unready` are those not ready, if known.
+    """Return the first object of a release that no controller works on, as the cause.
 
-    Raises KubeError.
+    `unready` are the objects that are not ready, if known. Raises KubeError.
     """
     consumers = Consumers.of(rendered, namespace=namespace)
     named = (reference(item, namespace) for item in rendered)  # all of these kinds are namespaced
@@ -57,7 +57,7 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 f"{ref} waits for a volume: {words}",
                 ref,
                 "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
-                f"{command} describe pvc {ref.name}.",
+                f"{command} describe pvc {ref.name}",
             )
         case ("batch", _) if parts.spec.get("suspend") is True and not job_result(
             found, api_version=ref.api_version, kind=ref.kind
@@ -67,14 +67,14 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 Reason.TIMEOUT,
                 f"{ref} is suspended, so it does not run",
                 ref,
-                f"Resume it, or set spec.wait: false: {patch}.",
+                f"Resume it, or set spec.wait: false: {patch}",
             )
         case ("apps", _) if parts.spec.get("paused") is True:
             return _cause(
                 Reason.TIMEOUT,
                 f"{ref} is paused, so its pods are not replaced",
                 ref,
-                f"Resume it: {command} rollout resume deployment {ref.name}.",
+                f"Resume it: {command} rollout resume deployment {ref.name}",
             )
     return None
 

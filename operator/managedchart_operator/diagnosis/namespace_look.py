@@ -1,7 +1,7 @@
-"""What the namespaces of a release contain when it has failed: events, pods, and what controllers created.
+"""Reads the namespaces of a failed release: events, pods, and what controllers created.
 
-The collector reads it once, and decides which part belongs to the release. What the watches have seen before is part of it,
-since pods are deleted. A namespace that cannot be read is reported, and the others are read nevertheless.
+The collector calls it once, and decides what belongs to the release. What the watches saw before is included, since pods may be
+deleted by now. A namespace that cannot be read is reported, and does not affect the others.
 """
 
 import asyncio
@@ -26,31 +26,31 @@ _Items = Iterable[Mapping[str, Any]]
 
 @dataclass(slots=True)
 class Seen:
-    """What was found in the namespaces, and a sentence on each that could not be read."""
+    """What was found in the namespaces, and a sentence for each that could not be read."""
 
     events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
     pods: dict[str, Pod] = field(default_factory=dict)
-    """By UID, deleted ones included."""
+    """By UID, including deleted ones."""
     owned: list[Member] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     """By namespace."""
 
     @property
     def members(self) -> list[Member]:
-        """All that may belong to the release."""
+        """Everything that may belong to the release."""
         return self.owned + [Member(pod.uid, pod.namespace, pod.owners) for pod in self.pods.values()]
 
     def take_events(self, found: _Items) -> None:
-        """Take in events."""
+        """Add events."""
         self.events.update((event["metadata"]["uid"], event) for event in found)
 
     def take_pods(self, found: _Items) -> None:
-        """Take in pods."""
+        """Add pods."""
         self.pods.update((pod.uid, pod) for pod in read_pods(found))
 
     def take_owned(self, found: _Items) -> None:
-        """Take in what a controller may have created."""
+        """Add objects that a controller may have created."""
         self.owned += map(member_of, found)
 
 
@@ -62,7 +62,7 @@ async def look(
     views: Mapping[str, NamespaceView],
     cluster_wide: bool,
 ) -> Seen:
-    """Read the first few namespaces; `cluster_wide` says whether events about cluster-wide objects matter as well."""
+    """Read up to MAX_NAMESPACES; `cluster_wide` says whether events about cluster-wide objects are needed too."""
     seen = Seen()
     for view in views.values():
         seen.pods.update(view.pods)

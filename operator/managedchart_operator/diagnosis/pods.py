@@ -1,7 +1,6 @@
-"""What a pod's status says about its containers, in a small form that can be kept.
+"""Reads from a pod's status what the diagnosis needs, in a compact form.
 
-Pure; what it means for a release is the matter of `cause_table`. Source: Kubernetes API reference, PodStatus and
-ContainerStatus.
+Pure; `cause_table` decides what it means for a release. Source: Kubernetes API reference, PodStatus and ContainerStatus.
 """
 
 import logging
@@ -57,12 +56,12 @@ class Container:
 
     @property
     def has_run(self) -> bool:
-        """Whether it was started at all: one that still waits for its image or its environment has no log."""
+        """Whether it was ever started; a container that waits for its image or its configuration has no log."""
         return self.state != "waiting" or self.restarts > 0 or self.exit_code is not None
 
     @property
     def misconfigured(self) -> bool:
-        """Whether it cannot be started with the configuration that it refers to."""
+        """Whether it cannot be started because of the configuration that it refers to."""
         return self.state == "waiting" and self.reason in CONFIG_REASONS
 
     @property
@@ -87,7 +86,7 @@ class Pod:
     deleting: bool
     ready: bool
     unschedulable: str | None
-    """The scheduler's own sentence."""
+    """The scheduler's message, if no node fits."""
     containers: tuple[Container, ...]
 
     @property
@@ -97,17 +96,17 @@ class Pod:
 
     @property
     def of_job(self) -> bool:
-        """Whether a Job created it: such a pod ends when its work is done."""
+        """Whether a Job created it. Such a pod ends when its work is done."""
         return any((owner.group, owner.kind) == ("batch", "Job") for owner in self.owners)
 
     @property
     def ended(self) -> bool:
-        """Whether all of its containers have ended for good."""
+        """Whether all of its containers have ended and will not restart."""
         return self.phase in ("Succeeded", "Failed")
 
 
 def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
-    """Take from pods what the diagnosis needs; a pod that cannot be read is left out and logged."""
+    """Read pods; one that cannot be read is left out and logged."""
     found: list[Pod] = []
     for body in bodies:
         try:
@@ -120,7 +119,7 @@ def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
 
 
 def read_pod(body: Mapping[str, Any]) -> Pod:
-    """Take from a pod what the diagnosis needs."""
+    """Read a pod."""
     meta, status = body["metadata"], body.get("status") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}

@@ -1,6 +1,6 @@
-"""The helm program: is it there, is it new enough, and what environment does it get.
+"""Checks the helm program at start, and builds the environment that it runs in.
 
-Boundary: looks, never installs. Invariant: helm sees nothing of the operator's environment but what is listed here.
+helm sees only those variables of the operator's environment that are listed here. Nothing is installed.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from managedchart_operator.helm.process import HelmProcess
 # Server-side apply by default, the event-driven wait and the labels of `--labels` were measured with this line of helm.
 OLDEST_VERSION = (4, 3, 0)
 NEXT_MAJOR = 5
-# helm tells its version within 0.1 s; a node that has just started, with the image still to be read, needs longer.
+# helm prints its version within 0.1 s; a node that has just started and still reads the image needs longer.
 _VERSION_SECONDS = 20.0
 # What helm needs to reach the API server and chart sources, as Go programs read it.
 _PASSED_ON = (
@@ -56,7 +56,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 async def check_version(binary: str) -> str:
-    """Return helm's version. Raises StartupError, in words, when helm is missing, broken or of an unfitting version."""
+    """Return helm's version. Raises StartupError when helm is missing, broken or of an unsupported version."""
     path = await asyncio.to_thread(shutil.which, binary)
     if path is None:
         raise StartupError(
@@ -84,7 +84,7 @@ async def check_version(binary: str) -> str:
 
 
 async def _ask_version(path: str) -> tuple[int, bytes]:
-    """Return the exit code and the answer of `helm version`. Raises OSError, TimeoutError; it is gone then."""
+    """Return the exit code and the output of `helm version`. Raises OSError, TimeoutError; the process has ended then."""
     process = await HelmProcess.start(
         [path, "version", "--template={{.Version}}"],
         environment={"PATH": os.environ.get("PATH", os.defpath)},
@@ -94,6 +94,6 @@ async def _ask_version(path: str) -> tuple[int, bytes]:
         async with asyncio.timeout(_VERSION_SECONDS):
             await process.wait()
     finally:
-        # It has nothing to finish, so it gets no time for that.
+        # It has nothing to finish, so it needs no grace.
         await process.end(grace=0)
     return process.exit_code, process.stdout

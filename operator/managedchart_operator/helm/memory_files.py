@@ -1,9 +1,9 @@
-"""Files in memory that one helm process reads, so that no value stands among its arguments or on a disk.
+"""Files in memory that one helm process reads, so that values appear neither in its arguments nor on a disk.
 
 An argument that names such a file is a `FileArgument`; `memory_files` makes the files for one start of helm. The descriptors
-are closed on exec, so no other process inherits them: only the process that is started with `pass_fds` does. helm opens
-/proc/self/fd/N, which is a description of its own, so it may read a file as often as it likes. The files are sealed: what helm
-starts inherits them too and cannot change what helm reads.
+are closed on exec, so only the process that is started with `pass_fds` inherits them. helm opens /proc/self/fd/N, which is an
+open file description of its own, so it can read a file repeatedly. The files are sealed, because helm's child processes inherit
+them and must not change what helm reads.
 """
 
 import fcntl
@@ -17,9 +17,9 @@ from managedchart_operator.shortening import one_line
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _PATH = re.compile(r"/proc/self/fd/(\d+)")
-# Lower numbers are those of the standard streams, and of what a shell script in helm's place may open itself.
+# Lower numbers belong to the standard streams and to files that a shell script in place of helm opens itself.
 _LOWEST = 10
-# Of a field with a file's name in it; both together are shorter as a rule.
+# A field with the name of a file in it; both together are usually shorter.
 _ORIGIN_LENGTH = 400
 
 
@@ -27,7 +27,7 @@ _ORIGIN_LENGTH = 400
 class FileArgument:
     """An option whose value is the path of a file with this content.
 
-    `origin` is what a person calls the content, like spec.values; it takes the path's place in helm's texts.
+    `origin` is a name for people, like spec.values; it replaces the path in helm's texts.
     """
 
     option: str
@@ -40,13 +40,13 @@ Argument = str | FileArgument
 
 @dataclass(frozen=True, slots=True)
 class MemoryFiles:
-    """Arguments with the paths of their files, and what each file descriptor is called."""
+    """Arguments with the paths of their files, and the origin of each file descriptor."""
 
     arguments: Sequence[str]
     origins: Mapping[int, str]
 
-    def name_in(self, text: str) -> str:
-        """Return a text of helm in which each file's origin stands for its path."""
+    def with_origins(self, text: str) -> str:
+        """Return a text of helm with each file's path replaced by its origin."""
         return _PATH.sub(lambda found: self.origins.get(int(found[1]), found[0]), text)
 
 
@@ -54,16 +54,16 @@ class MemoryFiles:
 def memory_files(arguments: Sequence[Argument]) -> Iterator[MemoryFiles]:
     """Make the files that the arguments need; they are closed at the end. Raises OSError."""
     with ExitStack() as stack:
-        spelled, origins = [], {}
+        written, origins = [], {}
         for argument in arguments:
             if isinstance(argument, str):
-                spelled.append(argument)
+                written.append(argument)
                 continue
             descriptor = _memory_file(argument.content)
             stack.callback(os.close, descriptor)
             origins[descriptor] = one_line(argument.origin, _ORIGIN_LENGTH)
-            spelled.append(f"{argument.option}=/proc/self/fd/{descriptor}")
-        yield MemoryFiles(spelled, origins)
+            written.append(f"{argument.option}=/proc/self/fd/{descriptor}")
+        yield MemoryFiles(written, origins)
 
 
 def _memory_file(content: bytes) -> int:

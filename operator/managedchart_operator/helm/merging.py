@@ -1,7 +1,7 @@
-"""How helm merges values: mappings entry by entry, everything else as a whole.
+"""Merges values as helm does: mappings entry by entry, everything else as a whole.
 
-helm itself merges the sources of a release. What is merged here are the documents of one source, and copies for the operator's
-own questions, like which values a release no longer has.
+helm itself merges the sources of a release. This merges the documents of one source, and copies that the operator needs for its
+own checks, such as which values a release has lost.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,12 +1,12 @@
-"""The flags of helm for `spec.set`: numbers, booleans and null by --set, texts by --set-file.
+"""Builds helm's flags for `spec.set`: --set for numbers, booleans and null, --set-file for texts.
 
-No text stands among a process's arguments: each goes into a memory file. A list with texts is a --set with null in their
+Texts go into memory files, so they do not appear among helm's arguments. A list with texts is one --set with null in their
 places, and one --set-file an index.
 
-helm applies all --set before all --set-file (measured with 4.3.1), in their order within each kind, but of two entries of
-spec.set the later one wins. So a text that a later number, boolean, null or list replaces is left out, or becomes a null where
-it has to hide what lies below. Before helm is started, the entries are also applied to what the sources below hold at their
-top-level names: helm's own message for an entry that goes into a text or a number does not name the entry.
+helm applies all --set before all --set-file (measured with 4.3.1), each kind in its order, but of two entries of spec.set the
+later one wins. So a text that a later number, boolean, null or list replaces is left out, or becomes a null where it has to
+hide what is below. Before helm starts, the entries are also applied to the values of the sources at their top-level names:
+helm's own message does not say which entry goes into a text or a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +21,9 @@ from managedchart_operator.helm.set_syntax import Scalar, SetSyntaxError, parse_
 from managedchart_operator.helm.yaml_scalars import describe
 from managedchart_operator.reasons import Reason
 
-# Each text is an open file of helm, and 1024 are what a process may have open as a rule.
+# Each text is an open file of helm, and the usual limit of a process is 1024.
 MAX_TEXTS = 512
-# Linux takes 2 MiB for the arguments and the environment of a process.
+# Linux allows 2 MiB for the arguments and the environment of a process.
 MAX_BYTES = 1024 * 1024
 
 Steps = tuple[str | int, ...]
@@ -31,11 +31,11 @@ Steps = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class SetFlags:
-    """What `spec.set` is for helm, and what it makes of the values below."""
+    """The flags for `spec.set`, and the values that result from them."""
 
     arguments: Sequence[Argument] = ()
     outcome: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What the top-level names that an entry is for hold in the end."""
+    """The resulting values of the top-level names that the entries set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +103,16 @@ def _writes(steps: Steps, value: Scalar | list[Scalar], origin: str) -> Iterable
         yield _Write(steps, value, is_file=True, origin=origin)
         return
     if not isinstance(value, list):
-        yield _Write(steps, _spelled(value), is_file=False, origin=origin)
+        yield _Write(steps, _written(value), is_file=False, origin=origin)
         return
-    yield _Write(steps, f"{{{','.join(map(_spelled, value))}}}", is_file=False, origin=origin)
+    yield _Write(steps, f"{{{','.join(map(_written, value))}}}", is_file=False, origin=origin)
     for index, item in enumerate(value):
         if isinstance(item, str):
             yield _Write((*steps, index), item, is_file=True, origin=origin)
 
 
-def _spelled(value: Scalar) -> str:
-    """Write a value as --set reads it; null holds the place of a text."""
+def _written(value: Scalar) -> str:
+    """Write a value as --set reads it; a text becomes null, as its placeholder."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -123,17 +123,17 @@ def _spelled(value: Scalar) -> str:
 
 
 def _without_overridden(writes: Sequence[_Write]) -> list[_Write]:
-    """Return writes that mean in helm's order, every --set before every --set-file, what these mean in their own."""
+    """Return writes that give in helm's order, every --set before every --set-file, what these give in their own order."""
     replaced: set[Steps] = set()
-    """What a later --set writes as a whole."""
+    """Places that a later --set writes as a whole."""
     mappings: set[Steps] = set()
-    """What a later --set makes a mapping: it writes to a name inside."""
+    """Places that a later --set makes a mapping, since it writes to a name inside."""
     kept: list[_Write] = []
     for write in reversed(writes):
         steps = write.steps
         if write.is_file:
             inside = [steps[:length] for length in range(1, len(steps))]
-            # helm replaces a list, or anything else, that is an item of a list by the mapping.
+            # helm replaces an item of a list, whatever it is, by the mapping.
             if any(place in mappings and isinstance(steps[len(place)], int) for place in inside):
                 continue
             if any(place in replaced for place in (*inside, steps)):
@@ -161,7 +161,7 @@ def _arguments(writes: Sequence[_Write]) -> list[Argument]:
 
 
 def _put(target: Any, steps: Steps, value: Any, *, walked: str) -> Any:
-    """A copy of target in which the place that the steps lead to holds the value."""
+    """Return a copy of target with the value at the place that the steps lead to."""
     if not steps:
         return value
     step, rest = steps[0], steps[1:]
@@ -185,7 +185,7 @@ def _put(target: Any, steps: Steps, value: Any, *, walked: str) -> Any:
     if not rest:
         items[step] = value
     elif isinstance(rest[0], str):
-        # helm replaces whatever stood at this index by a mapping, without an error.
+        # helm replaces whatever is at this index by a mapping, without an error.
         items[step] = _put(items[step] if isinstance(items[step], dict) else {}, rest, value, walked=here)
     else:
         nested = [] if items[step] is None else items[step]

@@ -1,12 +1,12 @@
-r"""The syntax of helm's `--set`, for one key and one value that come apart.
+r"""Reads the syntax of helm's `--set`, for a key and a value that are given separately.
 
-It follows pkg/strvals of helm 4: dots go into mappings, `[0]` into lists, a backslash takes the next character as it is
-(`a\.b`, in values too), `{a,b}` is a list; true, false, null and whole numbers without a leading zero are typed, everything
-else is a string; null makes helm delete the chart's default. There are two differences, because key and value come apart: a
-comma in the value is a comma (`--set` needs `\,`, which works here too), and what helm drops silently, an empty name as in
-`a..b`, is refused. `set_flags` makes helm's flags of what is read here.
+It follows pkg/strvals of helm 4: dots go into mappings, `[0]` into lists, a backslash escapes the next character (`a\.b`, in
+values too), `{a,b}` is a list; true, false, null and whole numbers without a leading zero are typed, everything else is a
+string; null makes helm delete the chart's default. There are two differences: a comma in the value is a comma (`--set` needs
+`\,`, which works here too), and an empty name as in `a..b`, which helm drops silently, is refused. `set_flags` makes helm's
+flags of the result.
 
-Every accepted key and value is held to the real helm (tests/unit/helm/test_set_conformance.py).
+Every accepted key and value is compared with the real helm (tests/unit/helm/test_set_conformance.py).
 """
 
 import re
@@ -42,7 +42,7 @@ def parse_key(key: str) -> list[str | int]:
     while True:
         name, stop, position = _until(key, position, ".[=,")
         if stop in ("=", ","):
-            raise SetSyntaxError("key", f"write \\{stop} for a {stop} that belongs to the name")
+            raise SetSyntaxError("key", f"write \\{stop} for a {stop} that is part of the name")
         if not name:
             raise SetSyntaxError("key", "a name is empty; write names separated by single dots, like image.tag")
         steps.append(name)
@@ -59,7 +59,7 @@ def parse_key(key: str) -> list[str | int]:
     if sum(isinstance(step, str) for step in steps) > MAX_LEVELS + 1:
         raise SetSyntaxError("key", f"it goes deeper than {MAX_LEVELS} levels; use spec.values")
     if len(steps) > nesting.MAX_LEVELS:
-        # helm has no bound on indexes; what it would build cannot be written as spec.values either.
+        # helm does not limit indexes, but spec.values could not be nested so deep either.
         raise SetSyntaxError("key", f"it goes deeper than {nesting.MAX_LEVELS} levels")
     return steps
 
@@ -89,7 +89,7 @@ def spell_key(steps: Sequence[str | int]) -> str:
 
 
 def _until(text: str, position: int, stops: str) -> tuple[str, str, int]:
-    """The text up to one of the stops, the stop ("" at the end), and the position behind it."""
+    """Return the text up to one of the stops, the stop ("" at the end), and the position after it."""
     found: list[str] = []
     while position < len(text):
         character = text[position]

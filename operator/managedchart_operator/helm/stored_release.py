@@ -1,7 +1,7 @@
-"""The document that helm keeps of a revision, in its release Secret: how it is read, checked and rewritten.
+"""Reads, checks and rewrites the document that helm stores of a revision in its release Secret.
 
-Anybody may write such a Secret, so its size and the number of its values are bounded before anything is built, and what cannot
-be read is an error of that one release. `storage` reads the metadata of the Secrets, which is all that most passes need.
+Anybody may write such a Secret, so its size and the number of its values are bounded before anything is built, and an
+unreadable one is an error of that release only. `storage` reads the metadata of the Secrets, which is enough for most passes.
 """
 
 import base64
@@ -19,27 +19,27 @@ from managedchart_operator.errors import UNREADABLE, HelmError
 from managedchart_operator.helm.storage import LEFT_UNFINISHED
 from managedchart_operator.reasons import Reason
 
-# How helm describes a revision that failed (3 and 4.3.1: install.go, upgrade.go, rollback.go), and the operator one of its own.
+# How helm (3 and 4.3.1: install.go, upgrade.go, rollback.go) and the operator describe a failed revision.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
 
-# The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
-_PASSING = frozenset({"hook-succeeded", "hook-failed"})
+# The values of the annotation helm.sh/hook-delete-policy with which helm deletes a hook after its end.
+_SELF_DELETING = frozenset({"hook-succeeded", "hook-failed"})
 # helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
 _CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
-# A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
-# twentieth. gzip itself goes to a thousandth, so that a few KiB of anybody's could fill the memory.
+# A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, rarely to a
+# twentieth. gzip can compress to a thousandth, so a few KiB that anybody wrote could fill the memory.
 _DOCUMENT_BYTES = 32 * 1024 * 1024
-# Objects, lists, texts and numbers. json parses in one piece, in which no other thread runs: 32 MiB of few long texts, as helm
-# writes them, hold up the event loop for 0.1 s, but as empty lists for 2.3 s, with 1.6 GiB of memory. So many values, whatever
-# they are, hold it up for 0.15 s at most (measured on two busy cores). A release has few: chart and values of podinfo 500.
+# Objects, lists, texts and numbers. json.loads lets no other thread run: 32 MiB of few long texts, as helm writes them, block
+# the event loop for 0.1 s, but as empty lists for 2.3 s, with 1.6 GiB of memory. This many values of any kind block it for 0.15
+# s at most (measured on two busy cores). A release has few: chart and values of podinfo 500.
 _DOCUMENT_VALUES = 100_000
-# A release has a few dozen. The check of a hook takes 3 µs, in one piece too (measured).
+# A release has a few dozen. Checking a hook takes 3 µs, and blocks other threads too (measured).
 _HOOKS = 5_000
 _SEPARATORS = (b",", b"[", b"{")
-# Possessive, so that a text of any length is matched without a memory of where it could be tried again.
+# Possessive quantifiers, so that a text of any length is matched without memory for backtracking.
 _JSON_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
-# The first error is told, so the others need not be gathered: a list may have many thousands.
+# Only the first error is reported, so the others are not collected: a list may have thousands.
 _FAIL_FAST = Field(fail_fast=True)
 
 
@@ -70,7 +70,7 @@ class _Info(BaseModel):
 
 
 class _Document(BaseModel):
-    """The parts of helm's document that are read here; a Secret of anybody may hold anything."""
+    """The parts of helm's document that the operator reads."""
 
     chart: _Chart | None = None
     info: _Info | None = None
@@ -102,7 +102,7 @@ class StoredRelease:
 
     @property
     def applied_by_server(self) -> bool:
-        """Whether helm used server-side apply; helm 3, and helm 4 when told so, applied from the client's side."""
+        """Whether helm used server-side apply. Helm 3, and Helm 4 with --server-side=false, used client-side apply."""
         return self.document.get("apply_method") == "ssa"
 
     @property
@@ -117,7 +117,7 @@ class StoredRelease:
 
     @property
     def crd_files(self) -> list[str]:
-        """The YAML files in the chart's crds/ folder; helm stores none of its subcharts. Raises ValueError."""
+        """The YAML files in the chart's crds/ folder; helm does not store those of subcharts. Raises ValueError."""
         files = (self.document.get("chart") or {}).get("files") or []
         return [
             base64.b64decode(file.get("data") or "").decode(errors="replace")
@@ -136,13 +136,13 @@ class StoredRelease:
         return [self.manifest, *self.hook_manifests]
 
     @property
-    def passing_hook_manifests(self) -> list[str]:
-        """Each hook's object as YAML, of those that the chart wants deleted once they have ended.
+    def self_deleting_hooks(self) -> list[str]:
+        """The objects, as YAML, of the hooks that the chart wants deleted once they have ended.
 
-        Other hooks are meant to stay, even after the release: a Secret that is made once, say.
+        Other hooks are meant to stay, even after the release, such as a Secret that is created once.
         """
         hooks = self.document.get("hooks") or []
-        return [hook.get("manifest") or "" for hook in hooks if _PASSING & set(hook.get("delete_policies") or ())]
+        return [hook.get("manifest") or "" for hook in hooks if _SELF_DELETING & set(hook.get("delete_policies") or ())]
 
     def hooks_before(self, operation: str) -> int:
         """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""
@@ -154,15 +154,15 @@ class StoredRelease:
 
     @property
     def description(self) -> str:
-        """helm's own sentence about what came of the revision."""
+        """helm's own sentence about the outcome of the revision."""
         return (self.document.get("info") or {}).get("description") or ""
 
     @property
-    def came_up(self) -> bool:
-        """Whether the revision was not told to have failed; in doubt it was not.
+    def succeeded(self) -> bool:
+        """Whether the description does not say that the revision failed; in doubt it did not.
 
-        helm keeps that only in the description once it has superseded a failed revision, by an upgrade where nothing was
-        deployed, or by a rollback that failed itself.
+        Once helm has superseded a failed revision, by an upgrade where nothing was deployed or by a rollback that failed
+        itself, only the description still says so.
         """
         return _FAILURE.match(self.description) is None
 
@@ -174,7 +174,7 @@ class StoredRelease:
 def decode(secret: Mapping[str, Any]) -> StoredRelease:
     """Decode a release Secret; to be called in a thread, since a large one takes a while.
 
-    Raises HelmError when it is not one that helm wrote, or larger than any that helm can have written.
+    Raises HelmError when helm cannot have written it.
     """
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
@@ -186,13 +186,13 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
 def read_document(text: bytes) -> dict[str, Any]:
     """Return helm's JSON of a release, checked; to be called in a thread.
 
-    Raises ValueError for what helm cannot have written, and for more values than a release has; its text quotes none of it.
+    Raises ValueError for JSON that helm cannot have written, or with more values than a release has; its text quotes no value.
     """
     _check_values(text)
     try:
         document = json.loads(text)
         if not isinstance(document, dict):
-            raise ValueError("it is not a release")  # noqa: TRY004 -- one error for all that it can be
+            raise ValueError("it is not a release")  # noqa: TRY004 -- callers handle one type of error
         _Document.model_validate(document)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
@@ -205,15 +205,15 @@ def read_document(text: bytes) -> dict[str, Any]:
 def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
     name = (secret.get("metadata") or {}).get("name", "?")
     return HelmError(
-        f"the release Secret {name} cannot be read: {why}",
+        f"The release Secret {name} cannot be read: {why}",
         reason=Reason.HELM_FAILED,
         transient=False,
-        hint="it was not written by helm 3 or 4; remove it if nothing needs it",
+        hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
     )
 
 
 def _decompressed(packed: bytes) -> bytes:
-    """Unpack gzip. Raises ValueError or zlib.error for one that is too large or cut off."""
+    """Decompress gzip. Raises ValueError or zlib.error if it is invalid, too large or cut off."""
     stream = zlib.decompressobj(wbits=31)
     unpacked = stream.decompress(packed, _DOCUMENT_BYTES)
     if not stream.eof:
@@ -224,9 +224,9 @@ def _decompressed(packed: bytes) -> bytes:
 
 
 def _check_values(document: bytes) -> None:
-    """Raise ValueError for JSON of more values than a release has; counts what separates and opens them."""
+    """Raise ValueError for JSON with more values than a release has; counts the characters that separate and open them."""
     if _separators(document, 0, len(document)) <= _DOCUMENT_VALUES:
-        return  # those within texts included
+        return  # even with those within texts
     count = end = 0
     for text in _JSON_TEXT.finditer(document):
         count += _separators(document, end, text.start())
@@ -244,24 +244,24 @@ def _separators(document: bytes, start: int, end: int) -> int:
 def with_status(
     secret: Mapping[str, Any], status: str, *, description: str | None = None
 ) -> tuple[str, dict[str, str]]:
-    """Return the data and the labels of a release Secret whose revision is to have another status; takes as long as `decode`.
+    """Return the data and the labels of a release Secret with another status of the revision. To be called in a thread.
 
-    A pending revision has to be marked failed before helm upgrades over it ("another operation is in progress"), and one that
-    did not become ready, as helm itself does; the one before it then is the deployed one again. Raises HelmError.
+    A pending revision has to be marked failed before helm upgrades over it ("another operation is in progress"). One that did
+    not become ready is marked failed as helm does it, and the previous one is then deployed again. Raises HelmError.
     """
     release = decode(secret)
     document = dict(release.document)
-    told = {} if description is None else {"description": description}
-    document["info"] = {**(document.get("info") or {}), "status": status, **told}
+    described = {} if description is None else {"description": description}
+    document["info"] = {**(document.get("info") or {}), "status": status, **described}
     labels = dict(secret["metadata"].get("labels") or {})
     labels["status"] = status
     return packed(document), labels
 
 
 def packed(document: Mapping[str, Any]) -> str:
-    """Return a document as the data of a release Secret: what `decode` reads."""
+    """Return a document as the data of a release Secret, the inverse of `decode`."""
     try:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can write
+    except UnicodeEncodeError:  # a lone surrogate, which can only be written as an escape
         text = json.dumps(document, separators=(",", ":")).encode()
     return base64.b64encode(base64.b64encode(gzip.compress(text, compresslevel=9))).decode()

@@ -1,9 +1,9 @@
-"""What a ManagedChart says about values, in the form in which helm takes it: one memory file a source, and flags for `set`.
+"""Turns the values of a ManagedChart into helm's arguments: one memory file a source, and flags for `set`.
 
 helm reads, types and merges the sources; the order is, weakest first, values files, inline YAML files, values, set. Each source
-is read here too, by helm's rules (`yaml_reader`), so that a broken one is named with its field or file, its line and a remedy
-before helm starts, and because the operator has questions of its own: what must not be shown, which values were lost. No files
-are opened here (`charts.confinement` does), and the chart's own defaults stay with helm.
+is read here too, by helm's rules (`yaml_reader`): a broken one is reported with its field or file, its line and a remedy before
+helm starts, and the operator needs to know what to redact and which values a release has lost. `charts.confinement` opens the
+files; the chart's own defaults are left to helm.
 """
 
 import json
@@ -22,12 +22,12 @@ from managedchart_operator.helm.yaml_reader import YamlError, read_documents
 from managedchart_operator.helm.yaml_scalars import describe
 from managedchart_operator.reasons import Reason
 
-# helm reads JSON as YAML, which it nearly is: these characters are refused or folded into a space when they stand in a string
-# as they are (go-yaml's reader and its line breaks), and taken when they are escaped.
+# helm reads JSON as YAML, which it almost is: go-yaml refuses these characters in a string, or folds them into a space, unless
+# they are escaped.
 _NOT_PLAIN_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
-# What is stalled is looked at again when its spec changes, which a correction of a file does not do.
-_HINT = f"Correct it; where that was a file and not the spec, give the annotation {RETRY_ANNOTATION} a new value."
+# A stalled resource is reconciled again when its spec changes, but not when a file does.
+_HINT = f"Correct it; after a change of a file, set the annotation {RETRY_ANNOTATION} to a new value."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +41,29 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """All values of a spec: the sources, the weakest first, and what is set on top of them."""
+    """All values of a spec: the sources, the weakest first, and spec.set on top of them."""
 
     sources: tuple[Source, ...] = ()
     flags: SetFlags = field(default_factory=SetFlags)
 
     @property
     def arguments(self) -> list[Argument]:
-        """The arguments that give the values to `helm upgrade`."""
+        """The arguments that pass the values to `helm upgrade`."""
         files = [FileArgument("--values", source.content, source.origin) for source in self.sources]
         return [*files, *self.flags.arguments]
 
     @property
     def layers(self) -> tuple[Mapping[str, Any], ...]:
-        """Mappings that hold every value, the weakest first; what is set is in the last one."""
+        """Mappings that hold every value, the weakest first; the last one has the result of spec.set."""
         return (*(source.values for source in self.sources), self.flags.outcome)
 
     @property
     def text(self) -> bytes:
-        """A text in which every value stands, as it was written, and with its name before it."""
+        """A text that contains every value as it was written, after its name."""
         return b"\n".join((*(source.content for source in self.sources), encode(self.flags.outcome)))
 
     def merged(self) -> dict[str, Any]:
-        """Return what helm makes of the values, before the chart's defaults."""
+        """Return the values as helm merges them, without the chart's defaults."""
         return merged(self.layers)
 
 
@@ -74,7 +74,7 @@ def read_values(
     values: Mapping[str, Any],
     set_values: Sequence[SetValue],
 ) -> Values:
-    """Read everything that the spec says about values. To be called in a thread.
+    """Read all values of the spec. To be called in a thread.
 
     `files` are pairs of a path, for messages, and the content. Raises ValuesError that names the file or the field.
     """
@@ -91,8 +91,8 @@ def read_values(
 def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
     """Read a YAML text that must be a mapping, as `helm --values` reads it.
 
-    Empty documents count as {}; of several documents the later ones win. Raises ValuesError (VALUES_INVALID) that names
-    the origin, the line and the problem; it never quotes the text, which may hold secrets.
+    Empty documents count as {}; later documents override earlier ones. Raises ValuesError (VALUES_INVALID) that names the
+    origin, the line and the problem, but never quotes the text, which may hold secrets.
     """
     result: dict[str, Any] = {}
     try:
@@ -100,7 +100,7 @@ def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
             if value is None:
                 continue
             if not isinstance(value, dict):
-                raise YamlError(f"a mapping (key: value) is needed, this is {describe(value)}", line)
+                raise YamlError(f"this must be a mapping (key: value), but is {describe(value)}", line)
             result = merge(result, value)
     except YamlError as problem:
         where = "" if problem.line is None else f", line {problem.line}"
@@ -109,18 +109,18 @@ def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
 
 
 def encode(values: Mapping[str, Any]) -> bytes:
-    """Encode values for helm: JSON, in one form for equal values, that its YAML reader reads back without a change.
+    """Encode values as JSON that helm's YAML reader reads back unchanged; equal values give equal text.
 
-    Plain `json.dumps` is not enough: its surrogate pairs are refused, and some characters are unless escaped. Raises
-    ValuesError for what JSON cannot hold.
+    Plain `json.dumps` is not enough: helm refuses its surrogate pairs, and some characters unless they are escaped. Raises
+    ValuesError for values that JSON cannot hold.
     """
     try:
         text = json.dumps(values, ensure_ascii=False, allow_nan=False, sort_keys=True)
         return _NOT_PLAIN_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
     except (ValueError, RecursionError) as error:
-        problem = "they hold half a character (a lone surrogate), NaN or infinity, or are nested too deep"
+        problem = "they contain half a character (a lone surrogate), NaN or infinity, or are nested too deep"
         raise ValuesError(
-            f"the values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
+            f"The values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
         ) from error
 
 

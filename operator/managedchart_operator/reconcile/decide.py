@@ -81,7 +81,7 @@ class Observed:
         newest, last = self.newest, self.last
         if newest is None or newest.status != DEPLOYED or not newest.operator_waits or not self.newest_is_own:
             return False
-        if newest.made_as != newest.number:
+        if newest.labelled_for != newest.number:
             return False  # a rollback, for which helm has waited
         return newest.number != last.revision or not last.proven
 

@@ -13,7 +13,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 
 # These say that something did not happen, not why.
-_WITHOUT_CAUSE = frozenset(row.reason for row in CAUSES if row.bare)
+_WITHOUT_CAUSE = frozenset(row.reason for row in CAUSES if row.is_symptom)
 # etcd takes 1.5 MiB an object and a person reads a screen; the history of objects is kept by GitOps tools and backups.
 MAX_BYTES = 16 * 1024
 

@@ -21,7 +21,7 @@ _HOOK = "helm.sh/hook"
 async def delete_orphaned_hooks(objects: Objects, *, namespace: str, stored: StoredRelease) -> None:
     """Delete what is left of a release's self-deleting hooks before it is uninstalled. Raises KubeError."""
     try:
-        hooks = await asyncio.to_thread(outline, *stored.passing_hook_manifests)
+        hooks = await asyncio.to_thread(outline, *stored.self_deleting_hooks)
     except ManifestError as error:
         logger.warning("namespace %s: cannot read the hooks of a release, so none is deleted: %s", namespace, error)
         return

@@ -41,7 +41,7 @@ class Ownership:
         """Whether this resource's operator made the revision."""
         if revision.owner != self.uid:
             return False
-        return revision.made_as == revision.number or self._is_recorded(revision)
+        return revision.labelled_for == revision.number or self._is_recorded(revision)
 
     def deployed(self, revisions: Iterable[Revision]) -> bool:
         """Whether this resource has deployed the release of these revisions, newest first; also one that was deleted since.

@@ -100,7 +100,7 @@ class ReleaseStorage:
             except HelmError as error:
                 logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
                 stored = None
-            if revision.status == SUPERSEDED and (stored is None or stored.came_up):
+            if revision.status == SUPERSEDED and (stored is None or stored.succeeded):
                 break  # in doubt it was good, and helm has compared with it
             found += [Unfinished(revision, stored)] if stored else []
             if revision.status == DEPLOYED:
@@ -129,7 +129,7 @@ class ReleaseStorage:
             return revision.status == SUPERSEDED
         if stored is None:
             return False
-        return stored.came_up if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
+        return stored.succeeded if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
 
     async def unlock(self, revision: Revision) -> None:
         """Mark a revision failed that no Helm operation works on any more, so that helm upgrades over it.

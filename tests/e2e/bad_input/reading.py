@@ -10,14 +10,14 @@ from harness.cluster import Cluster, condition_of, current
 # Quick retries, so that a test sees several of them; enough of them that none gives up before its test ends.
 RETRY = {"limit": 1000, "backoff": "1s", "maxBackoff": "1s"}
 
-# The API server takes no longer message of an Event; ours are cut there.
+# The API server's limit for the message of an Event.
 EVENT_LENGTH = 1024
 
 
 def read_failure(
     cluster: Cluster, namespace: str, name: str, reason: str, *, transient: bool, failures: int = 1
 ) -> dict[str, Any]:
-    """Wait for a failure and return the ManagedChart in it, after checking what every failure must tell.
+    """Wait for a failure and return the ManagedChart in it, after checking what every failure must have.
 
     `transient` is what it has to be: retried at a time that is told, or Stalled with what it waits for. `failures` is
     how many attempts in a row must have failed.
@@ -57,6 +57,6 @@ def read_failure(
 
 
 def told(chart: dict[str, Any]) -> str:
-    """Return all that the status says of the last failure, for questions of what must, or must not, stand in it."""
+    """Return the last failure in the status as one text, to check what it must, or must not, contain."""
     failure = chart["status"]["lastFailure"]
     return "\n".join(str(failure.get(field) or "") for field in ("message", "hint", "helmError", "incomplete"))

@@ -1,4 +1,4 @@
-"""An operator that cannot start here ends at once, with one line that says what to do, and no traceback.
+"""An operator that cannot start ends immediately, with one line that says what to do, and no traceback.
 
 More reasons, without a process and a cluster for each, stand in tests/unit/app.
 """
@@ -77,7 +77,7 @@ def test_a_missing_permission_is_named(cluster: Cluster, starts: Starts, ns: str
     assert 'cannot list resource "secrets"' in said
 
 
-def test_a_second_operator_with_the_same_cache_folder_is_refused(
+def test_a_second_operator_with_the_same_cache_is_refused(
     operator: OperatorProcess, starts: Starts, operator_folder: Path
 ) -> None:
     """And the first one is not disturbed."""
@@ -138,9 +138,7 @@ def bare_cluster(kind_cluster: KindCluster, tmp_path: Path) -> Iterator[Cluster]
         yield found
 
 
-def test_a_missing_crd_and_what_was_stored_under_a_looser_one(
-    bare_cluster: Cluster, helm_binary: str, tmp_path: Path
-) -> None:
+def test_a_missing_crd_and_objects_of_a_looser_one(bare_cluster: Cluster, helm_binary: str, tmp_path: Path) -> None:
     """Without the CRD the operator does not start.
 
     An object that today's rules refuse is reported by field, and can be corrected and removed.

@@ -1,4 +1,4 @@
-"""A cluster with an operator of a test's own, for what must not disturb the one that most tests share."""
+"""A cluster and an operator for one test, for tests that would disturb the shared ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A ConfigMap or Secret that a container refers to is not there: it is told by its name."""
+"""A missing ConfigMap or Secret that a container refers to is named."""
 
 import pytest
 
@@ -17,7 +17,7 @@ _FAIL = {"devcluster.managedchart.dev/fail": "config"}
         ({"configMapRef": {"name": "url"}}, 'configmap "url"'),
     ],
 )
-def test_what_a_container_lacks_to_be_started_is_named(
+def test_missing_container_configuration_is_named(
     cluster: Cluster, operator: OperatorProcess, ns: str, source: dict[str, dict[str, str]], missing: str
 ) -> None:
     """In the kubelet's words: such a pod shows nothing but Pending, and its image is fine."""

@@ -37,9 +37,7 @@ def own_ns(own: OwnCluster, request: pytest.FixtureRequest) -> Iterator[str]:
         yield made
 
 
-def test_what_a_lifecycle_finds_wrong_is_told_in_its_own_words(
-    own: OwnCluster, own_ns: str, installed: dict[str, str]
-) -> None:
+def test_an_error_of_a_lifecycle_keeps_its_message(own: OwnCluster, own_ns: str, installed: dict[str, str]) -> None:
     """Without atomic the release is deployed and stays; only Validated and Ready say that it is not good."""
     cluster, lifecycle = own.cluster, {"name": "smoke-test"}
     with own.operator(**installed):
@@ -59,9 +57,7 @@ def test_what_a_lifecycle_finds_wrong_is_told_in_its_own_words(
         assert condition_of(chart, "Validated")["status"] == "True"
 
 
-def test_a_failed_validation_is_remedied_as_a_failed_exec(
-    own: OwnCluster, own_ns: str, installed: dict[str, str]
-) -> None:
+def test_a_failed_validation_is_rolled_back_like_exec(own: OwnCluster, own_ns: str, installed: dict[str, str]) -> None:
     """atomic covers the whole run: a first install is uninstalled, an upgrade rolled back, with the evidence taken before."""
     cluster, options = own.cluster, {"lifecycle": {"name": "smoke-test"}, "retry": {"limit": 0}}
 
@@ -93,9 +89,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
         assert found["data"]["MESSAGE"] == "good"
 
 
-def test_a_defect_of_a_lifecycle_is_told_as_such_and_its_correction_heals(
-    own: OwnCluster, own_ns: str, installed: dict[str, str]
-) -> None:
+def test_a_defect_of_a_lifecycle_is_reported_and_heals(own: OwnCluster, own_ns: str, installed: dict[str, str]) -> None:
     """Neither the chart nor the operator is to blame. With the corrected package nobody has to touch the resource."""
     cluster = own.cluster
     with own.operator(**installed) as operator:

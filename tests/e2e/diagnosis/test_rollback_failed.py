@@ -1,4 +1,4 @@
-"""An upgrade fails, and going back from it fails as well."""
+"""An upgrade fails, and its rollback fails as well."""
 
 import json
 
@@ -10,10 +10,8 @@ WEB = {"path": str(CHARTS / "web")}
 _FAIL = "devcluster.managedchart.dev/fail"
 
 
-def test_a_way_back_that_is_barred_is_told_and_gone_to_its_end_once_it_is_free(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
-    """The failure stays the first one, which is what has to be corrected; an Event and the conditions tell of the second."""
+def test_a_failed_rollback_is_reported_and_finished_later(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """lastFailure keeps the first failure, which needs a correction; an Event and the conditions report the second."""
     cluster.apply(managedchart("web", WEB), namespace=ns)
     cluster.wait_ready(ns, "web")
     never = {"podAnnotations": {_FAIL: "never"}}
@@ -76,7 +74,7 @@ def _webhook_that_nobody_answers(ns: str) -> dict[str, object]:
 
 
 def _until_refused(cluster: Cluster, ns: str) -> None:
-    """A webhook takes a moment to be in force, and nothing tells when; a dry run does."""
+    """A webhook takes a moment to be in force, which only a dry run shows."""
     patch = json.dumps({"metadata": {"annotations": {"example.com/touched": "yes"}}})
     for _ in range(100):
         try:

@@ -1,4 +1,4 @@
-"""A cluster and an operator of the test's own, for what a test may kill."""
+"""A cluster and an operator that the test may kill."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -32,7 +32,7 @@ def let_go(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("patch", "configmap", "held", f"--namespace={namespace}", "--type=merge", free)
 
 
-def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
+def test_a_killed_operator_finishes_after_a_restart(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """kill -9 while helm works: the successor takes the pending release over and reaches Ready."""
@@ -49,9 +49,7 @@ def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
     assert not any(status.startswith("pending") for status in statuses)
 
 
-def test_a_restart_in_sync_starts_no_helm_and_writes_nothing(
-    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
-) -> None:
+def test_a_restart_in_sync_costs_nothing(own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str) -> None:
     """Everything needed is in the release Secrets and in the status."""
     own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
     before = own_cluster.wait_ready(own_ns, "web")
@@ -108,10 +106,10 @@ async def _no_pull(source: ChartSource, destination: Path) -> None:
     raise AssertionError("the chart is a folder")
 
 
-def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
+def test_a_restart_finishes_a_pending_rollback(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """The state says by itself what is still to be done: the newest revision is the failed one of our status."""
+    """The stored state is enough: the newest revision is the failed one of the status."""
     own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
     never = {"podAnnotations": {"devcluster.managedchart.dev/fail": "never"}}
@@ -128,7 +126,7 @@ def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
     assert own_cluster.revisions(own_ns, "web")[-1][1] == "deployed"
 
 
-def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it(
+def test_a_restart_finishes_the_uninstall_of_a_failed_install(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Although the attempts are used up, so that nothing else would come."""
@@ -160,10 +158,10 @@ def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it
     assert own_cluster.revisions(own_ns, "raw") == []
 
 
-def test_a_delete_while_the_operator_is_down_is_carried_out_after_its_start(
+def test_a_delete_during_downtime_is_carried_out(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """The finalizer holds the resource until its release is gone."""
+    """The finalizer keeps the resource until its release is deleted."""
     own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
     own_operator.kill()
@@ -194,10 +192,10 @@ def a_deployment() -> dict[str, Any]:
     }
 
 
-def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_probe(
+def test_the_probe_promotes_a_stalled_release_that_healed(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """Given up after its retries, yet not for ever: what came up since is Ready without a hand."""
+    """After the last retry the operator still checks whether the workload has become ready."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     own_cluster.apply(quota, namespace=own_ns)
 
@@ -213,7 +211,7 @@ def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_prob
     own_cluster.wait_ready(own_ns, "one")
 
 
-def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
+def test_a_missing_permission_is_reported_and_heals(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Which verb on which resource; nobody has to restart anything."""
@@ -234,10 +232,10 @@ def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
     own_cluster.wait_ready(own_ns, "web")
 
 
-def test_a_release_changed_while_the_operator_was_down_is_brought_back_although_our_revision_is_gone(
+def test_a_change_during_downtime_is_reverted(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
 ) -> None:
-    """helm carried our labels over, and a cleaner of old Secrets removed the revision from which it had them."""
+    """helm copied the operator's labels, and a cleaner of old Secrets removed the revision that they came from."""
     own_cluster.apply(managedchart("web", WEB, values={"message": "ours"}), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
     own_operator.stop()
@@ -254,10 +252,10 @@ def test_a_release_changed_while_the_operator_was_down_is_brought_back_although_
     assert config["data"]["MESSAGE"] == "ours"
 
 
-def test_a_removal_that_a_kill_ended_between_helm_and_the_end_of_its_objects_is_ended(
+def test_a_restart_finishes_a_removal(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
 ) -> None:
-    """helm has kept the revisions, so that what is still there is waited for, and nothing is forgotten."""
+    """helm has kept the revisions, so the operator waits for the remaining objects."""
     own_cluster.apply(managedchart("raw", RAW, values={"objects": [HELD]}), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "raw")
     own_operator.kill()

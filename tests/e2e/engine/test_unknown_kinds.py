@@ -1,4 +1,4 @@
-"""Stored objects of kinds that the cluster no longer serves: they block nothing, unless nobody knows whether they are gone."""
+"""Stored objects of kinds that the cluster no longer serves block nothing, unless they may still exist."""
 
 import asyncio
 import shutil
@@ -119,7 +119,7 @@ class Widgets:
 
 @pytest.fixture
 def widgets(cluster: Cluster, ns: str, operator_folder: Path) -> Iterator[Widgets]:
-    """The kind, served; gone afterwards."""
+    """Serve the kind for as long as the block runs."""
     made = Widgets(cluster, ns, operator_folder / "cache" / "helm" / "kube")
     made.serve(v1=True, v1alpha1=True)
     yield made
@@ -148,7 +148,7 @@ def manifest(cluster: Cluster, ns: str, revision: int) -> str:
     [(False, False), (False, True), (True, False)],
     ids=["deleted", "deleted, old cache", "Destroy"],
 )
-def test_a_kind_that_is_gone_blocks_no_removal(
+def test_an_unserved_kind_does_not_block_removal(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, destroy: bool, cached: bool
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -166,10 +166,10 @@ def test_a_kind_that_is_gone_blocks_no_removal(
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["", "old cache"])
-def test_an_object_whose_version_is_gone_is_removed_with_its_release(
+def test_an_object_of_an_unserved_version_is_removed(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, cached: bool
 ) -> None:
-    """It is still there, under another version. An old cache of helm takes it for gone."""
+    """It still exists, under another version. An outdated cache of helm does not have it."""
     deploy(cluster, ns, "a", chart, values={"version": "v1alpha1"})
     widgets.serve(v1=True, v1alpha1=False)
     if not cached:
@@ -181,7 +181,7 @@ def test_an_object_whose_version_is_gone_is_removed_with_its_release(
     assert cluster.revisions(ns, "a") == []
 
 
-def test_a_removal_waits_for_an_object_whose_version_is_gone(
+def test_a_removal_waits_for_objects_of_unserved_versions(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1alpha1"}, timeout="5s", retry=SOON)
@@ -200,7 +200,7 @@ def test_a_removal_waits_for_an_object_whose_version_is_gone(
     assert widgets.names(ns) == []
 
 
-def test_a_hook_of_a_kind_that_is_gone_blocks_no_removal(
+def test_a_hook_of_an_unserved_kind_does_not_block_removal(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"hook": "pre-delete"})
@@ -211,7 +211,7 @@ def test_a_hook_of_a_kind_that_is_gone_blocks_no_removal(
     assert cluster.revisions(ns, "a") == []
 
 
-def test_a_kind_that_is_gone_blocks_no_reinstallation(
+def test_an_unserved_kind_does_not_block_reinstallation(
     cluster: Cluster, ns: str, chart_root: Path, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -221,7 +221,7 @@ def test_a_kind_that_is_gone_blocks_no_reinstallation(
     assert cluster.revisions(ns, "a") == [(1, "deployed")]
 
 
-def test_a_kind_that_is_gone_blocks_no_upgrade_that_drops_it(
+def test_an_unserved_kind_does_not_block_its_upgrade(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -238,7 +238,7 @@ def test_a_kind_that_is_gone_blocks_no_upgrade_that_drops_it(
 
 
 @pytest.mark.parametrize("values", [{}, {"version": "v1"}], ids=["drops the object", "keeps the object"])
-def test_an_upgrade_finds_an_object_whose_version_is_gone(
+def test_an_upgrade_finds_objects_of_unserved_versions(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, values: dict[str, str]
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1alpha1"})
@@ -249,7 +249,7 @@ def test_an_upgrade_finds_an_object_whose_version_is_gone(
     assert uids == ([before["metadata"]["uid"]] if values else [])
 
 
-def test_a_kind_that_is_gone_and_rendered_still_is_the_chart_s(
+def test_a_rendered_unserved_kind_blames_the_chart(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -263,7 +263,7 @@ def test_a_kind_that_is_gone_and_rendered_still_is_the_chart_s(
     deploy(cluster, ns, "a", chart)
 
 
-def test_a_dry_run_says_what_is_stored_and_changes_nothing(
+def test_a_dry_run_reports_stored_kinds_and_changes_nothing(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -278,7 +278,7 @@ def test_a_dry_run_says_what_is_stored_and_changes_nothing(
 @pytest.mark.parametrize(
     ("failed_renders_it", "cached"), [(False, True), (True, False)], ids=["of the good revision, old cache", "of both"]
 )
-def test_a_kind_that_is_gone_blocks_no_rollback(
+def test_an_unserved_kind_does_not_block_rollback(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, cached: bool, failed_renders_it: bool
 ) -> None:
     """The kind vanishes while the new revision is waited for."""
@@ -299,7 +299,7 @@ def test_a_kind_that_is_gone_blocks_no_rollback(
     assert "Widget" not in manifest(cluster, ns, numbers[-1][0])
 
 
-def test_the_revision_of_others_is_named_and_left_alone(
+def test_a_revision_of_others_is_not_rewritten(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, helm_binary: str
 ) -> None:
     helm(cluster, helm_binary, "install", "a", chart["path"], f"--namespace={ns}", "--set=version=v1")
@@ -317,7 +317,7 @@ def test_the_revision_of_others_is_named_and_left_alone(
     assert widgets.names(ns) == []
 
 
-def test_an_api_that_is_down_is_waited_for(cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets) -> None:
+def test_an_unavailable_api_is_waited_for(cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets) -> None:
     """Its objects may be there: as long as nobody answers for them, nothing is forgotten."""
     deploy(cluster, ns, "a", chart, values={"version": "v1"}, retry=SOON)
     stored = manifest(cluster, ns, 1)
@@ -388,7 +388,7 @@ async def _fail(storage: ReleaseStorage) -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_helm_uninstalls_all_but_the_kept_objects(
+def test_helm_uninstalls_all_except_kept_objects(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, helm_binary: str, *, keep: bool
 ) -> None:
     failed_take_over(cluster, ns, helm_binary, chart, first=True)
@@ -401,7 +401,7 @@ def test_helm_uninstalls_all_but_the_kept_objects(
 
 
 @pytest.mark.parametrize("what", ["forgotten", "kept", "as it was"])
-def test_helm_rolls_back_all_but_the_forgotten_objects(  # noqa: PLR0917 -- fixtures
+def test_helm_rolls_back_all_except_dropped_objects(  # noqa: PLR0917 -- fixtures
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, helm_binary: str, what: str
 ) -> None:
     """For a rollback helm looks for the policy in the cluster, not in the stored manifest: it has to be taken out there."""

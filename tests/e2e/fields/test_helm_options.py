@@ -37,8 +37,8 @@ def settled(chart: dict[str, Any]) -> bool:
     )
 
 
-def test_atomic_is_the_default_and_uninstalls_a_failed_first_install(cluster: Cluster, ns: str) -> None:
-    """After the evidence was taken: the resource still tells of the pod that is gone."""
+def test_atomic_uninstalls_a_failed_first_install(cluster: Cluster, ns: str) -> None:
+    """After the evidence is collected: the status still has the deleted pod."""
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     assert cluster.revisions(ns, "a") == []
@@ -48,9 +48,7 @@ def test_atomic_is_the_default_and_uninstalls_a_failed_first_install(cluster: Cl
     assert "Unhealthy" in [event["reason"] for event in found["status"]["lastFailure"]["events"]]
 
 
-def test_what_cannot_be_removed_in_time_is_told_and_the_status_follows_helm(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_an_uninstall_that_times_out_is_reported(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """helm forgets a release although it could not wait for the end of its objects."""
     cluster.apply(managedchart("a", small(chart_root, name="held", held=HELD, never=NEVER), **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
@@ -112,7 +110,7 @@ def test_after_rollback_asks_for_retries(cluster: Cluster, ns: str) -> None:
     assert [number for number, _ in cluster.revisions(ns, "a")] == [1, 2, 3, 4, 5]
 
 
-def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
+def test_without_atomic_a_failed_first_install_stays(cluster: Cluster, ns: str) -> None:
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "failed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
@@ -120,7 +118,7 @@ def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cl
     assert cluster.revisions(ns, "a")[-1] == (2, "deployed")
 
 
-def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: str) -> None:
+def test_an_unready_revision_is_not_rolled_back_to(cluster: Cluster, ns: str) -> None:
     """helm supersedes a failed revision with the next one that it has applied, whether that becomes ready or not."""
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     refused(cluster, ns, "a", WEB, values={**BAD, "message": "worse"}, atomic=False, **SHORT)
@@ -132,10 +130,10 @@ def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: 
 
 
 @pytest.mark.parametrize("atomic", [False, True], ids=["left", "rolled back"])
-def test_what_only_failed_revisions_have_made_goes(
+def test_objects_of_failed_revisions_only_are_deleted(
     cluster: Cluster, ns: str, chart_root: Path, *, atomic: bool
 ) -> None:
-    """helm compares the next revision with the deployed one, and going back the last one: here, the second is left out."""
+    """An upgrade compares with the deployed revision, a rollback with the last one: both miss the second revision."""
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: b}\n"
     deploy(cluster, ns, "a", small(chart_root, name="left"))
     second = small(chart_root, "2.0.0", name="left", extra=text.replace("NAME", "extra"), never=NEVER)
@@ -156,8 +154,8 @@ def test_what_only_failed_revisions_have_made_goes(
     assert config(cluster, ns, "a") == {"message": "hello"}
 
 
-def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster, ns: str, helm_binary: str) -> None:
-    """What it has made may have come up since, and be in use."""
+def test_a_failed_release_of_others_is_not_uninstalled(cluster: Cluster, ns: str, helm_binary: str) -> None:
+    """Its objects may have become ready since, and be in use."""
     annotations = f"--set-json=podAnnotations={json.dumps(UNREADY)}"
     with pytest.raises(subprocess.CalledProcessError):
         helm(
@@ -181,19 +179,19 @@ def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster,
     deploy(cluster, ns, "a", WEB, values={"message": "good"}, **SHORT)
 
 
-def test_without_atomic_a_failed_upgrade_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
+def test_without_atomic_a_failed_upgrade_stays(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values={"message": "good"})
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "deployed"), (2, "failed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
 
 
-def test_without_wait_a_release_is_deployed_before_its_pods_are_ready(cluster: Cluster, ns: str) -> None:
+def test_without_wait_pods_need_not_be_ready(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values=BAD, wait=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "deployed")]
 
 
-def test_by_default_helm_waits_until_the_pods_are_ready(cluster: Cluster, ns: str) -> None:
+def test_by_default_a_release_needs_ready_pods(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB)
     deployment = cluster.get(f"/apis/apps/v1/namespaces/{ns}/deployments/a")
     assert deployment is not None
@@ -216,9 +214,7 @@ def cluster_failed_exec(cluster: Cluster, ns: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["patched", "replaced"])
-def test_force_upgrade_replaces_objects_with_all_that_others_added(
-    cluster: Cluster, ns: str, chart_root: Path, *, force: bool
-) -> None:
+def test_force_upgrade_replaces_whole_objects(cluster: Cluster, ns: str, chart_root: Path, *, force: bool) -> None:
     """By default an upgrade keeps fields of other writers; with forceUpgrade the object is what the chart says."""
     deploy(cluster, ns, "a", small(chart_root))
     before = uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a")
@@ -231,7 +227,7 @@ def test_force_upgrade_replaces_objects_with_all_that_others_added(
 @pytest.mark.parametrize(
     ("breaking", "reinstalled"), [("2.0.0", True), ("v1.5", True), ("3.0.0", False), ("1.0.0", False), (None, False)]
 )
-def test_a_release_older_than_the_breaking_version_is_uninstalled_before_a_newer_one_is_installed(
+def test_crossing_the_breaking_version_uninstalls_first(
     cluster: Cluster, ns: str, chart_root: Path, breaking: str | None, *, reinstalled: bool
 ) -> None:
     deploy(cluster, ns, "a", small(chart_root, "1.0.0"))
@@ -242,9 +238,7 @@ def test_a_release_older_than_the_breaking_version_is_uninstalled_before_a_newer
     assert cluster.revisions(ns, "a") == ([(1, "deployed")] if reinstalled else [(1, "superseded"), (2, "deployed")])
 
 
-def test_a_release_that_has_crossed_the_breaking_version_is_not_uninstalled_again(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_the_breaking_version_is_crossed_only_once(cluster: Cluster, ns: str, chart_root: Path) -> None:
     for revision, name in enumerate(("one", "two"), start=1):
         deploy(
             cluster,

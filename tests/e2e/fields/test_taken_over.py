@@ -21,7 +21,7 @@ CLIENT_SIDE = "--server-side=false"
 """How helm 3 applies, too."""
 
 
-def test_fields_that_others_changed_are_taken_over_by_an_upgrade(cluster: Cluster, ns: str) -> None:
+def test_an_upgrade_takes_over_changed_fields(cluster: Cluster, ns: str) -> None:
     """One Event names each with its manager; what the chart does not set, and what nobody changed, is not in it."""
     deploy(cluster, ns, "web", WEB)
     _scale(cluster, ns, 3)
@@ -39,7 +39,7 @@ def test_fields_that_others_changed_are_taken_over_by_an_upgrade(cluster: Cluste
     assert len(cluster.wait_event(ns, "web", "FieldsTakenOver")) == 1, "they are the chart's own by now"
 
 
-def test_a_field_that_has_the_charts_value_is_not_taken_from_anybody(cluster: Cluster, ns: str) -> None:
+def test_a_field_with_the_charts_value_is_not_reported(cluster: Cluster, ns: str) -> None:
     """The chart follows what somebody has changed by hand: both own the field then."""
     deploy(cluster, ns, "web", WEB)
     _scale(cluster, ns, 3)
@@ -49,7 +49,7 @@ def test_a_field_that_has_the_charts_value_is_not_taken_from_anybody(cluster: Cl
     assert _events(cluster, ns, "FieldsTakenOver") == []
 
 
-def test_a_certificate_that_another_manager_injected_does_not_stop_upgrades(cluster: Cluster, ns: str) -> None:
+def test_an_injected_certificate_does_not_block_upgrades(cluster: Cluster, ns: str) -> None:
     def charted(version: str) -> dict[str, Any]:
         labels = {"version": version}
         webhook = {
@@ -80,7 +80,7 @@ def test_a_certificate_that_another_manager_injected_does_not_stop_upgrades(clus
     assert event["message"].endswith(f"ValidatingWebhookConfiguration {ns} {field} (set by certgen)")
 
 
-def test_a_rollback_takes_over_what_others_change_meanwhile(cluster: Cluster, ns: str) -> None:
+def test_a_rollback_takes_over_changed_fields(cluster: Cluster, ns: str) -> None:
     """It once failed for the same conflict as the upgrade, and then for ever."""
     deploy(cluster, ns, "web", WEB)
     _fail_and_scale(cluster, ns)
@@ -91,7 +91,7 @@ def test_a_rollback_takes_over_what_others_change_meanwhile(cluster: Cluster, ns
     assert _events(cluster, ns, "RollbackFailed") == []
 
 
-def test_a_rollback_to_what_was_applied_by_the_client_goes_through(cluster: Cluster, ns: str) -> None:
+def test_a_rollback_to_a_client_side_revision_succeeds(cluster: Cluster, ns: str) -> None:
     """As helm 3 does, and forceUpgrade: there helm refuses to force conflicts."""
     deploy(cluster, ns, "web", WEB, forceUpgrade=True)
     _fail_and_scale(cluster, ns)
@@ -100,7 +100,7 @@ def test_a_rollback_to_what_was_applied_by_the_client_goes_through(cluster: Clus
     assert _events(cluster, ns, "RollbackFailed") == []
 
 
-def test_a_replacement_says_too_what_it_takes_over(cluster: Cluster, ns: str) -> None:
+def test_a_replacement_reports_taken_over_fields(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "web", WEB)
     _scale(cluster, ns, 3)
     deploy(cluster, ns, "web", WEB, forceUpgrade=True)
@@ -109,9 +109,7 @@ def test_a_replacement_says_too_what_it_takes_over(cluster: Cluster, ns: str) ->
     assert event["message"].endswith(REPLICAS.format(ns=ns))
 
 
-def test_a_release_that_helm_made_from_the_clients_side_is_taken_over(
-    cluster: Cluster, ns: str, helm_binary: str
-) -> None:
+def test_a_client_side_release_is_taken_over(cluster: Cluster, ns: str, helm_binary: str) -> None:
     """As helm 3 makes it; whatever others have changed since. The Event is there before anything is changed."""
     values = ("--set=message=correct-horse", "--set=podAnnotations.team=battery", "--set=port=81")
     _helm(cluster, helm_binary, "upgrade", "--install", "web", WEB["path"], f"--namespace={ns}", CLIENT_SIDE, *values)

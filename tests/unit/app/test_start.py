@@ -172,7 +172,7 @@ async def test_an_api_server_that_is_down_is_named(bench: Bench, monkeypatch: py
         url = bench.api.url
     monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(bench.folder / "kubeconfig", url)))
     error = await bench.refusal_without_server()
-    assert "the API server does not answer" in error.message
+    assert "The API server does not answer" in error.message
     assert url.removeprefix("http://") in error.message
 
 

@@ -1,4 +1,4 @@
-"""One row a cause: no part of it is missing, and what others derive from the table is what it was."""
+"""Every row of the cause table is complete, and what others derive from it does not change."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from managedchart_operator.diagnosis.cause_table import (
     fatal_refusal,
     fatal_signs,
     find_cause,
-    on_its_way,
+    may_become_ready,
     shows_trouble,
 )
 from managedchart_operator.diagnosis.causes import Evidence
@@ -60,11 +60,11 @@ def evidence_of(reason: Reason) -> Evidence:
 
 
 @pytest.mark.parametrize("row", CAUSES, ids=IDS)
-def test_a_row_has_all_of_its_parts(row: CauseRow) -> None:
-    """What no rule finds must be what the wait reports by itself; what is fatal at a container must be a sign of trouble."""
+def test_every_row_is_complete(row: CauseRow) -> None:
+    """A row without a rule is a symptom; a fatal sign of a container is also a sign of trouble."""
     assert [each.reason for each in CAUSES].count(row.reason) == 1
     if row.rule is None:
-        assert row.bare
+        assert row.is_symptom
         assert (row.sign, row.fatal) == (None, None)
         return
     evidence = evidence_of(row.reason)
@@ -85,19 +85,19 @@ def test_a_row_has_all_of_its_parts(row: CauseRow) -> None:
 
 
 @pytest.mark.parametrize("reason", SHOWN, ids=str)
-def test_the_evidence_of_a_cause_shows_this_one_first(reason: Reason) -> None:
+def test_the_evidence_of_a_cause_finds_that_cause(reason: Reason) -> None:
     cause = find_cause(evidence_of(reason))
     assert cause
     assert cause.reason is reason
 
 
-def test_every_refusal_that_a_new_pod_can_meet_has_a_row() -> None:
-    """Only what changes an object can meet the other two."""
+def test_every_refusal_of_a_pod_has_a_row() -> None:
+    """Only a change of an object can meet the other two."""
     reasons = {row.reason for row in (*REFUSED, *UNAVAILABLE)} - {Reason.IMMUTABLE_FIELD, Reason.FIELD_CONFLICT}
     assert {reason for reason in Reason if fatal_refusal(reason)} == reasons
 
 
-def test_the_workload_reasons_are_the_same_as_ever() -> None:
+def test_the_workload_reasons_do_not_change() -> None:
     """Retries and rollbacks follow from them: one that is lost would be retried without end after a rollback."""
     assert {
         Reason.IMAGE_PULL,
@@ -117,8 +117,8 @@ def test_the_workload_reasons_are_the_same_as_ever() -> None:
     } == WORKLOAD_REASONS
 
 
-def test_only_bare_reasons_are_replaced_by_the_evidence() -> None:
-    assert {row.reason for row in CAUSES if row.bare} == {
+def test_the_evidence_replaces_only_symptoms() -> None:
+    assert {row.reason for row in CAUSES if row.is_symptom} == {
         Reason.TIMEOUT,
         Reason.HOOK_FAILED,
         Reason.HOOK_TIMEOUT,
@@ -140,9 +140,9 @@ def test_only_bare_reasons_are_replaced_by_the_evidence() -> None:
     ],
     ids=["image", "two restarts", "three restarts", "runs again", "config", "is created", "runs"],
 )
-def test_what_a_container_shows(body: dict[str, Any], *, trouble: bool, fatal: bool, coming: bool) -> None:
+def test_a_container_shows_its_causes(body: dict[str, Any], *, trouble: bool, fatal: bool, coming: bool) -> None:
     found = read_pod(body)
     [container] = found.containers
     assert shows_trouble(container) is trouble
     assert bool(fatal_signs(container)) is fatal
-    assert on_its_way(found) is coming
+    assert may_become_ready(found) is coming

@@ -1,4 +1,4 @@
-"""Which pods end the wait for a release: at once, after the grace, or never."""
+"""Which pods end the wait for a release: immediately, after the grace, or never."""
 
 import asyncio
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class FakeLineage:
 
 
 def watcher(view: NamespaceView, *, root: Identity | None, applied: bool, hooks: bool = False) -> FailFast:
-    """Build a FailFast with a grace that has passed at once."""
+    """Build a FailFast without a grace."""
     rendered = Rendered(frozenset({WEB}), frozenset({WEB} if hooks else ()))
 
     async def known() -> Rendered:
@@ -72,20 +72,20 @@ async def test_a_fatal_cause_ends_the_wait(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("body", NOT_FATAL)
-async def test_what_may_still_become_ready_is_waited_for(body: dict[str, Any]) -> None:
+async def test_pods_that_may_become_ready_are_waited_for(body: dict[str, Any]) -> None:
     """Also a container that was restarted and runs now: it may become ready this time; and a pod that is being deleted."""
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(watcher(view_of(body), root=WEB, applied=True).wait_for_fatal_cause(), 0.1)
 
 
 @pytest.mark.parametrize(("root", "applied"), [(None, True), (WEB, False)])
-async def test_pods_of_others_and_of_what_was_there_before_never_count(root: Identity | None, applied: bool) -> None:
+async def test_foreign_and_earlier_pods_never_count(root: Identity | None, applied: bool) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(watcher(view_of(FATAL[0]), root=root, applied=applied).wait_for_fatal_cause(), 0.1)
 
 
-async def test_the_trouble_of_others_is_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pod of another release may crash for hours, and hundreds of releases may wait beside it."""
+async def test_foreign_pods_are_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of another release may crash for hours, while hundreds of releases wait."""
     monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.01)
     lineage = FakeLineage(None)
     judge = watcher(view_of(FATAL[0]), root=None, applied=True)
@@ -95,7 +95,7 @@ async def test_the_trouble_of_others_is_examined_once(monkeypatch: pytest.Monkey
     assert lineage.asked == 1
 
 
-async def test_a_hooks_own_pod_counts_before_anything_is_applied() -> None:
+async def test_a_hooks_pod_counts_before_the_apply() -> None:
     judge = watcher(view_of(FATAL[0]), root=WEB, applied=False, hooks=True)
     assert (await asyncio.wait_for(judge.wait_for_fatal_cause(), 5)).reason is Reason.IMAGE_PULL
 
@@ -104,7 +104,7 @@ async def test_a_hooks_own_pod_counts_before_anything_is_applied() -> None:
 
 
 class Clock:
-    """A monotonic clock that moves only when told."""
+    """A monotonic clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -116,7 +116,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    """The clock of fail_fast, which looks again at once."""
+    """The clock of fail_fast, which rechecks immediately."""
     found = Clock()
     monkeypatch.setattr(fail_fast, "time", found)
     monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.001)
@@ -132,7 +132,7 @@ async def goes_on(judge: FailFast) -> bool:
     return False
 
 
-async def test_an_image_must_be_missing_for_the_whole_grace(clock: Clock) -> None:
+async def test_a_missing_image_must_persist_for_the_grace(clock: Clock) -> None:
     """The registry may be slow for a moment."""
     judge = watcher(view_of(pod(WAITING_IMAGE)), root=WEB, applied=True)
     judge.grace = 3.0
@@ -143,7 +143,7 @@ async def test_an_image_must_be_missing_for_the_whole_grace(clock: Clock) -> Non
     assert not await goes_on(judge)
 
 
-async def test_the_grace_begins_again_after_a_break(clock: Clock) -> None:
+async def test_an_interruption_restarts_the_grace(clock: Clock) -> None:
     """The image was pulled in between, by a second attempt."""
     view = view_of(pod(WAITING_IMAGE))
     judge = watcher(view, root=WEB, applied=True)
@@ -186,7 +186,7 @@ async def test_a_deleted_pod_is_forgotten(clock: Clock) -> None:
     judge = watcher(view, root=WEB, applied=True)
     judge.grace = 3.0
     assert await goes_on(judge)
-    view.see_pod_gone("uid-web-1")
+    view.see_pod_deleted("uid-web-1")
     clock.now += 10
     assert await goes_on(judge)
     assert not judge._first_seen

@@ -1,4 +1,4 @@
-"""The real helm, for tests that hold our reading of values and errors to helm's own."""
+"""The real helm, for tests that compare the operator's reading of values and errors with helm's."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ class HelmRefusedError(Exception):
 
 @pytest.fixture
 def helm_values(helm_binary: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Ask the real helm what values reach the templates.
+    """Return the values that reach the templates with the real helm.
 
     Keywords: `source` for --values, `sets` for --set, `arguments` for others.
     """
@@ -47,7 +47,7 @@ def helm_values(helm_binary: str, tmp_path: Path) -> Callable[..., dict[str, Any
                 timeout=60,
             )
             if done.returncode:
-                raise HelmRefusedError(files.name_in(done.stderr.decode(errors="replace")))
+                raise HelmRefusedError(files.with_origins(done.stderr.decode(errors="replace")))
         manifest = yaml.safe_load(done.stdout)
         result: dict[str, Any] = json.loads(b64decode(manifest["data"]["values"]))
         return result

@@ -1,4 +1,4 @@
-"""What the operator finds out itself has the reason and the words of helm's own error."""
+"""Errors from facts have the reason and the message of helm's error."""
 
 import pytest
 
@@ -33,15 +33,13 @@ def by_helm(text: str) -> HelmError:
     ],
     ids=["one", "cluster-wide and silent", "a failed Job", "many"],
 )
-def test_not_ready_is_the_error_that_helms_text_gives(
-    objects: list[Unready], reason: Reason, *, timed_out: bool
-) -> None:
+def test_not_ready_gives_the_error_of_helms_text(objects: list[Unready], reason: Reason, *, timed_out: bool) -> None:
     error = not_ready(objects, timed_out=timed_out)
     assert error.reason is reason
     assert vars(error) == vars(by_helm(error.text))
 
 
-def test_a_status_is_not_read_as_an_error_of_the_api_server() -> None:
+def test_a_status_is_not_an_api_server_error() -> None:
     """The controller of a custom resource may write anything into its status; the release is not ready, whatever it says."""
     status = 'pods "x" is forbidden: exceeded quota: cpu, requested: cpu=1'
     error = not_ready([Unready("Widget", "apps", "w", "InProgress", status)], timed_out=True)
@@ -49,7 +47,7 @@ def test_a_status_is_not_read_as_an_error_of_the_api_server() -> None:
     assert error.message == f"Not ready within the timeout: Widget apps/w ({status})"
 
 
-def test_the_first_line_of_a_status_is_enough() -> None:
+def test_only_the_first_line_of_a_status_is_shown() -> None:
     message = not_ready([Unready("Widget", "apps", "w", "InProgress", "one\ntwo")], timed_out=False).message
     assert message == "Failed to become ready: Widget apps/w (one)"
 
@@ -75,7 +73,7 @@ def refusal(answer: str, *, namespace: str = "apps", name: str = "web") -> Refus
 
 @pytest.mark.parametrize(("answer", "reason"), REFUSALS.items())
 @pytest.mark.parametrize("namespace", ["apps", ""])
-def test_a_refusal_is_the_error_that_helms_text_gives(answer: str, reason: Reason, namespace: str) -> None:
+def test_a_refusal_gives_the_error_of_helms_text(answer: str, reason: Reason, namespace: str) -> None:
     error = refused([refusal(answer, namespace=namespace)])
     assert error.reason is reason
     assert "Deployment" in error.text
@@ -91,12 +89,12 @@ def test_the_first_row_that_fits_any_refusal_decides() -> None:
     assert vars(error) == vars(by_helm(error.text))
 
 
-def test_an_object_of_a_core_kind_is_put_as_helm_puts_it() -> None:
+def test_a_core_kind_is_written_as_helm_writes_it() -> None:
     found = Refused("v1", "ConfigMap", "apps", "a", "no")
     assert found.line == "server-side apply failed for object apps/a /v1, Kind=ConfigMap: no"
 
 
-def test_a_refusal_that_no_row_knows_is_quoted() -> None:
+def test_an_unknown_refusal_is_quoted() -> None:
     """Helm was not run, so it is not said to have failed."""
     error = refused([refusal("I am a teapot"), refusal("so am I")])
     assert error.message == "The API server refuses Deployment apps/web: I am a teapot (1 more refused; see helmError)"

@@ -1,4 +1,4 @@
-"""What `spec.set` becomes on helm's command line, and how its errors read."""
+"""The flags that `spec.set` becomes, and its errors."""
 
 import json
 import random
@@ -49,7 +49,7 @@ def spelled(*entries: tuple[str, str]) -> list[str]:
 
 
 def asked(helm_values: Ask, sequences: list[Entries]) -> Iterator[dict[str, Any]]:
-    """Ask the real helm what each sequence makes of `BELOW`."""
+    """Return what the real helm makes of each sequence over `BELOW`."""
     for begin in range(0, len(sequences), BATCH):
         batch = sequences[begin : begin + BATCH]
         below = {f"p{number}": BELOW for number in range(len(batch))}
@@ -58,8 +58,8 @@ def asked(helm_values: Ask, sequences: list[Entries]) -> Iterator[dict[str, Any]
         yield from (found[f"p{number}"] for number in range(len(batch)))
 
 
-def test_entries_that_overlap_give_what_they_gave_in_every_order(helm_values: Ask) -> None:
-    """helm applies set flags by kind and not by position; what it gets must mean the same all the same."""
+def test_overlapping_entries_give_the_recorded_results(helm_values: Ask) -> None:
+    """helm applies set flags by kind, not by position; the result must not depend on that."""
     accepted, expected = [], []
     for first, second, recorded in RECORDED["pairs"]:
         pair = [ENTRIES[first], ENTRIES[second]]
@@ -76,7 +76,7 @@ def test_entries_that_overlap_give_what_they_gave_in_every_order(helm_values: As
     assert [each for each in zip(accepted, found, expected, strict=True) if each[1] != each[2]] == []
 
 
-def test_longer_sequences_give_what_they_give_one_by_one(helm_values: Ask) -> None:
+def test_a_sequence_equals_its_entries_one_by_one(helm_values: Ask) -> None:
     chosen = random.Random(11)  # the same sequences in each run
     lists = [entry for entry in ENTRIES if entry[0].startswith("l")]
     sequences: list[Entries] = []
@@ -106,7 +106,7 @@ def test_only_numbers_booleans_and_null_are_arguments() -> None:
     ]
 
 
-def test_keys_are_written_so_that_helm_reads_the_same() -> None:
+def test_helm_reads_written_keys_the_same() -> None:
     entries = [(r"a\.b.c\=d[01]", "1"), ("e\\", "{x}"), (r"f\\\,\[", "1")]
     assert spelled(*entries) == [r"--set=a\.b.c\=d[1]=1", "--set=e={null}", r"--set=f\\\,\[=1", "--set-file=e[0]=<x>"]
 
@@ -128,7 +128,7 @@ def test_a_large_whole_number_stays_one(helm_values: Ask, number: str) -> None:
 
 
 def test_a_comma_in_a_value_is_a_comma() -> None:
-    """--set would take what follows for the next key."""
+    """--set would treat the rest as the next key."""
     assert outcome(("a", "x,b=y")) == {"a": "x,b=y"}
     assert outcome(("a", r"x\,b=y")) == {"a": "x,b=y"}
 
@@ -146,7 +146,7 @@ def test_the_values_below_are_not_changed() -> None:
     assert values == before
 
 
-def test_the_outcome_holds_what_all_sources_say_below_the_same_name() -> None:
+def test_the_outcome_includes_values_of_the_sources() -> None:
     found = flags([("a.z", "1")], {"a": {"x": 1, "y": 1}, "b": 1}, {"a": {"y": 2}})
     assert found.outcome == {"a": {"x": 1, "y": 2, "z": 1}}
 
@@ -175,7 +175,7 @@ def test_an_error_names_the_field_and_the_remedy(key: str, words: str) -> None:
     assert (error.reason, error.transient) == (Reason.VALUES_INVALID, False)
 
 
-def test_an_error_never_tells_the_value() -> None:
+def test_an_error_never_quotes_the_value() -> None:
     assert "secret" not in refusal("c", "{secret").message + refusal("c..b").message + refusal("image.tag").message
 
 
@@ -184,7 +184,7 @@ def test_a_very_long_number_stays_a_text() -> None:
     assert outcome(("a", "9" * 60_000)) == {"a": "9" * 60_000}
 
 
-def test_a_key_of_many_indexes_goes_no_deeper_than_values_may() -> None:
+def test_indexes_are_limited_like_values() -> None:
     """helm bounds the names in a key, not the indexes."""
     assert "deeper than 100 levels" in refusal("c" + "[0]" * 100).message
     assert outcome(("a" + "[0]" * 99, "x"))
@@ -198,7 +198,7 @@ def test_a_key_of_many_indexes_goes_no_deeper_than_values_may() -> None:
     ],
     ids=["texts", "numbers"],
 )
-def test_more_than_a_process_can_be_given_is_refused(entries: Entries, words: str) -> None:
+def test_too_many_arguments_are_refused(entries: Entries, words: str) -> None:
     with pytest.raises(ValuesError, match=rf"^spec\.set has more than {words}"):
         flags(entries)
 

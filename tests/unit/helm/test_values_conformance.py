@@ -97,7 +97,7 @@ def as_json(value: Any) -> str:
     return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
 
 
-def test_every_awkward_scalar_is_read_as_helm_reads_it(helm_values: Ask) -> None:
+def test_every_scalar_is_read_as_helm_reads_it(helm_values: Ask) -> None:
     text = "".join(f"k{number}: {scalar}\n" for number, scalar in enumerate(SCALARS))
     ours = load_mapping(text.encode(), origin="x")
     theirs = helm_values(source=text.encode())
@@ -110,7 +110,7 @@ def test_every_awkward_scalar_is_read_as_helm_reads_it(helm_values: Ask) -> None
     assert helm_values(source=encode(ours)) == theirs
 
 
-def test_every_awkward_scalar_of_a_manifest_is_sent_as_helm_sends_it(helm_values: Ask) -> None:
+def test_every_manifest_scalar_is_sent_as_by_helm(helm_values: Ask) -> None:
     """With the type that it has in JSON. helm's values are floats, so whole numbers of more than 53 bits are left out."""
     text = "".join(f"k{number}: {scalar}\n" for number, scalar in enumerate(SCALARS))
     [found] = map(as_sent, parse_manifest("kind: A\n" + text))
@@ -166,7 +166,7 @@ json_values = st.recursive(
 )
 
 
-# A process a case: a few are enough beside the tables.
+# One process a case: a few are enough in addition to the tables.
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(values=st.dictionaries(st.text(min_size=1, max_size=20), json_values, min_size=1, max_size=4))
 def test_whatever_json_holds_reaches_the_templates_unchanged(helm_values: Ask, values: dict[str, Any]) -> None:

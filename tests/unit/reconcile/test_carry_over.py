@@ -76,7 +76,7 @@ def planned(status: dict[str, Any], *revisions: Revision) -> Plan:
 
 def revision(number: int, status: str = "deployed", **fields: Any) -> Revision:
     """A revision that was made then."""
-    made: dict[str, Any] = {"owner": "uid-web", "attempt": "a", "made_as": number, "operator_waits": True}
+    made: dict[str, Any] = {"owner": "uid-web", "attempt": "a", "labelled_for": number, "operator_waits": True}
     return Revision(number, status, f"v{number}", digest="d1", **{**made, **fields})
 
 

@@ -48,9 +48,9 @@ def revision(
 ) -> Revision:
     """A revision that this resource made by default; `attempt` is a label that another helm process carried over."""
     made = attempt or f"attempt-{number}"
-    made_as = int(made.removeprefix("attempt-"))
+    labelled_for = int(made.removeprefix("attempt-"))
     secret = f"sh.helm.release.v1.web.v{number}"
-    return Revision(number, status, secret, digest, owner, made, made_as, operator_waits, modified_at=NOW - 10)
+    return Revision(number, status, secret, digest, owner, made, labelled_for, operator_waits, modified_at=NOW - 10)
 
 
 OWN = (revision(2), revision(1, "superseded", digest="before"))
@@ -620,7 +620,7 @@ revisions = st.lists(
         digest=st.sampled_from([None, "wanted", "before"]),
         owner=st.sampled_from([None, UID, "uid-2"]),
         attempt=st.sampled_from([None, "a", "b"]),
-        made_as=st.one_of(st.none(), st.integers(1, 5)),
+        labelled_for=st.one_of(st.none(), st.integers(1, 5)),
         operator_waits=st.booleans(),
         modified_at=optional_times,
         stored_at=optional_times,

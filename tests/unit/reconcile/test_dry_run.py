@@ -100,7 +100,7 @@ async def test_an_object_without_metadata_is_reported() -> None:
 
 def printed(manifest: str) -> HelmOutput:
     """What `helm upgrade --dry-run --output=json` prints of a manifest."""
-    return HelmOutput(json.dumps({"manifest": manifest}).encode(), "", 0, 0.1)
+    return HelmOutput(json.dumps({"manifest": manifest}).encode(), "", 0)
 
 
 def test_objects_are_validated_as_helm_sends_them() -> None:
@@ -120,10 +120,10 @@ def test_objects_are_validated_as_helm_sends_them() -> None:
     [
         printed("kind: ["),
         printed("x: [" + "[]," * 500_001 + "]"),
-        HelmOutput(b"no JSON", "", 0, 0.1),
-        HelmOutput(b"[]", "", 0, 0.1),
-        HelmOutput(b'{"manifest": 7}', "", 0, 0.1),
-        HelmOutput(b'{"config": [' + b"[]," * 200_000 + b"[]]}", "", 0, 0.1),
+        HelmOutput(b"no JSON", "", 0),
+        HelmOutput(b"[]", "", 0),
+        HelmOutput(b'{"manifest": 7}', "", 0),
+        HelmOutput(b'{"config": [' + b"[]," * 200_000 + b"[]]}", "", 0),
     ],
     ids=["no YAML", "too many objects", "no JSON", "a list", "no text", "too many values"],
 )

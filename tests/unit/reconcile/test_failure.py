@@ -15,8 +15,8 @@ from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
-OURS = Revision(2, "failed", "v2", owner="uid", attempt="this", made_as=2)
-OTHERS = replace(OURS, owner=None, attempt=None, made_as=None)
+OURS = Revision(2, "failed", "v2", owner="uid", attempt="this", labelled_for=2)
+OTHERS = replace(OURS, owner=None, attempt=None, labelled_for=None)
 
 
 def release(newest: Revision | None, *, applied: bool = False) -> ReleaseRun:

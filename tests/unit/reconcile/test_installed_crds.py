@@ -46,7 +46,7 @@ class Cluster:
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         assert arguments == ["show", "crds", "/cache/web"]
-        return HelmOutput((CRD % "own" + "---\n" + CRD % "subchart").encode(), "", 0, 0.0)
+        return HelmOutput((CRD % "own" + "---\n" + CRD % "subchart").encode(), "", 0)
 
     async def crds(self, source: ChartSource = REPOSITORY) -> ChartCrds:
         tools = SimpleNamespace(charts=self, helm=self)
@@ -89,8 +89,8 @@ async def test_an_unreadable_stored_file_is_tolerated(file: dict[str, str]) -> N
 
 
 async def test_an_unreadable_release_is_tolerated() -> None:
-    garbage = HelmError("the release Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)
-    assert (await Cluster(garbage).crds()).incomplete == "the release Secret cannot be read"
+    garbage = HelmError("The release Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)
+    assert (await Cluster(garbage).crds()).incomplete == "The release Secret cannot be read"
 
 
 async def test_an_unanswered_request_is_an_error() -> None:

@@ -82,13 +82,13 @@ class FakeHelm:
         self.asked: list[str] = []
         self._secrets = secrets
 
-    def forget_discovery(self) -> None:
+    def clear_discovery_cache(self) -> None:
         """It remembers nothing."""
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         self.asked += arguments
         self._secrets.gone = True
-        return HelmOutput(b"", "", 0, 0.0)
+        return HelmOutput(b"", "", 0)
 
 
 class TerminatingObjects:
@@ -226,7 +226,7 @@ class HelmThatSays:
     async def run(self, _: list[str], **__: Any) -> HelmOutput:
         self.runs += 1
         self._secrets.gone = self._forgets
-        return HelmOutput(b"", self.text, 1 if self.text else 0, 0.0)
+        return HelmOutput(b"", self.text, 1 if self.text else 0)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_helm_tries_what_the_operator_cannot_read(text: str) -> None:
     helm = HelmThatSays(text, secrets)
     release = release_over(secrets, helm=helm, objects=NoObjects())
     with pytest.raises(
-        ObjectsLeftError, match=r"the release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"
+        ObjectsLeftError, match=r"The release Secret sh\.helm\.release\.v1\.web\.v2 cannot be read"
     ) as raised:
         await uninstall(release)
     assert helm.runs == 1

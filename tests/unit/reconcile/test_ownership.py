@@ -15,19 +15,23 @@ NOTHING_RECORDED = Ownership(UID)
 RECORDED = Ownership(UID, recorded={1: NOW, 2: NOW}, recorded_good=frozenset({1, 2}))
 
 
-def revision(number: int, status: str = "deployed", *, owner: str | None = UID, made_as: int | None = None) -> Revision:
+def revision(
+    number: int, status: str = "deployed", *, owner: str | None = UID, labelled_for: int | None = None
+) -> Revision:
     """A revision that this resource made by default."""
-    return Revision(number, status, f"v{number}", "digest", owner, "attempt", made_as or number, stored_at=NOW - 10)
+    return Revision(
+        number, status, f"v{number}", "digest", owner, "attempt", labelled_for or number, stored_at=NOW - 10
+    )
 
 
 def others(number: int, status: str = "deployed") -> Revision:
     """A revision without labels of this resource."""
-    return replace(revision(number, status, owner=None), made_as=None, attempt=None)
+    return replace(revision(number, status, owner=None), labelled_for=None, attempt=None)
 
 
 def by_hand(number: int, status: str = "deployed") -> Revision:
     """A revision made by hand after one of this resource: helm carried the labels over."""
-    return revision(number, status, made_as=number - 1)
+    return revision(number, status, labelled_for=number - 1)
 
 
 @dataclass(frozen=True)

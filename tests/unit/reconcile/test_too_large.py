@@ -13,7 +13,7 @@ ERROR = HelmError("The release is too large", reason=Reason.RELEASE_TOO_LARGE, t
 
 
 async def printed(output: bytes) -> HelmOutput:
-    return HelmOutput(output, "", 0, 0.1)
+    return HelmOutput(output, "", 0)
 
 
 def hidden(text: str) -> str:

@@ -122,7 +122,7 @@ class FakeHelm:
         """The commands that ran."""
         return [arguments[0] for arguments in self.ran]
 
-    def forget_discovery(self) -> None:
+    def clear_discovery_cache(self) -> None:
         """It remembers nothing."""
 
     async def run(self, arguments: list[str], *, before: Any = None, **_: Any) -> HelmOutput:
@@ -135,12 +135,12 @@ class FakeHelm:
         refusal = refusals.pop(0) if refusals else ""
         if "--dry-run=server" in arguments:
             document = json.dumps({"manifest": MANIFEST}).encode()
-            return HelmOutput(document, refusal, 1 if refusal else 0, 0.0)
+            return HelmOutput(document, refusal, 1 if refusal else 0)
         if command == self.killed_in:
             self._secrets.add("pending-upgrade", _labels(arguments))
             raise asyncio.CancelledError
         getattr(self, f"_{command}")(arguments, failed=bool(refusal))
-        return HelmOutput(b"", refusal, 1 if refusal else 0, 0.0)
+        return HelmOutput(b"", refusal, 1 if refusal else 0)
 
     def _upgrade(self, arguments: list[str], *, failed: bool) -> None:
         if not failed:

@@ -1,6 +1,6 @@
-"""What goes wrong before anything reaches the cluster: fetching the chart, loading it, its values and templates.
+"""The rows for errors before anything reaches the cluster: fetching the chart, loading it, its values and templates.
 
-What a row means and in which order they are read: `classify`.
+`classify` explains what a row means and in which order they are tried.
 """
 
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
@@ -10,9 +10,7 @@ from managedchart_operator.shortening import one_line
 
 _TEMPLATE = "Set the value that the template needs, in the type that it expects; the chart's values.yaml shows both."
 _VERSION = "Correct spec.chart.version. A version that is published later is found automatically."
-_DOWN = (
-    "Check URL, network policies and proxy as seen from the operator's pod if this lasts. It is retried automatically."
-)
+_DOWN = "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
 _HTTPS = "Use https:// in spec.chart.repository for a server with TLS; http:// or spec.chart.plainHTTP for one without."
 _LOGIN = (
     "Check the address: some servers refuse a chart that does not exist in the same way. There is no field for credentials "

@@ -1,15 +1,15 @@
-"""Turns helm's error text into an error that says what is wrong: one ordered table from text to reason.
+"""Turns helm's error text into an error with a reason and a message: one ordered table of patterns.
 
-An error has a reason that alerts can rely on, a sentence that names the object, file or field, and whether another attempt is
-worthwhile. The rows are for texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded
-again (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so a text
-that wraps other errors (webhooks, hooks) comes before what it wraps. Every text gives an error with a sentence of at most 1,024
-characters; a text that no row matches is `HelmFailed`, is retried, and is quoted by its last line. The caller redacts. What the
-operator finds out without helm does not come as text: see `from_facts`.
+An error has a reason that alerts can rely on, a sentence that names the object, file or field, and whether a retry may succeed.
+The rows match texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded again
+(tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so rows for texts
+that wrap other errors (webhooks, hooks) come before the rows for what they wrap. A message has at most 1,024 characters. A text
+that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts. Errors that the
+operator finds without helm are made in `from_facts`.
 
-An error is transient if another attempt may succeed without a change of the spec: outages, a CRD or namespace or permission
-that is created later, a version that is published after the commit that names it. It is terminal if only a change of the spec,
-the chart, the values or the operator's settings can help.
+An error is transient if a retry may succeed without a change of the spec: an outage, a CRD, namespace or permission that is
+created later, a version that is published after the commit that names it. It is terminal if only a change of the spec, the
+chart, the values or the operator's settings can help.
 """
 
 import signal
@@ -27,7 +27,7 @@ TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
 
 
 def classify(text: str, *, exit_code: int, command: str) -> HelmError:
-    """Return the error that a failed helm command means.
+    """Return the error of a failed helm command.
 
     `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
     is helm's first argument, such as upgrade.
@@ -59,9 +59,9 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
 
 
 def blames_storage(error: HelmError, *, command: str) -> bool:
-    """Whether helm could not build an object that it has stored, of a kind that the cluster does not serve.
+    """Whether helm could not build a stored object, because the cluster does not serve its kind.
 
-    An upgrade also builds what it renders, so its text says which of the two failed; the others build stored objects only.
+    An upgrade also builds what it renders, and its text says which of the two failed; other commands build stored objects only.
     """
     return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
 

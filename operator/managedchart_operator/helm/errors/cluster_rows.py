@@ -1,8 +1,7 @@
-"""What the release, the API server and the waiting say.
+"""The rows for errors of the release, of the API server and of helm's wait.
 
-What the API server means by a refusal stands in `api_refusals`, one table for all who meet it; here its rows get what helm adds
-(which object, in which hook, how many more), and stand among the rows for helm's own words. What a row means and in which order
-they are read: `classify`.
+The rows for the API server's refusals come from `api_refusals`, which others use too; here they get what helm adds: which
+object, in which hook, how many more. `classify` explains what a row means and in which order they are tried.
 """
 
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow
@@ -24,13 +23,13 @@ _UNKNOWN_KIND = (
 
 
 def _stored_kind(found: Match) -> str:
-    """Which stored object is of a kind that the cluster does not serve any more."""
+    """Name the stored object of a kind that the cluster no longer serves."""
     what = f"{found['kind']} {found['name']}" if found["name"] else f"a {found['kind']}"
     return f"A stored revision of the release has {what} of {found['version']}, a kind that the cluster no longer knows"
 
 
 def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
-    """A row for helm's wait: what the operator's own wait ends with has the same reason and sentence."""
+    """Return a row for helm's wait, with the reason and the sentence of the operator's own wait."""
     return row(
         pattern,
         failure.reason,
@@ -40,19 +39,21 @@ def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
 
 
 _STORED_KIND_HINT = (
-    "Install the CRD again, or take the object out of the stored revision, as the Helm plug-in mapkubeapis does: "
-    "helm mapkubeapis RELEASE --namespace NAMESPACE."
+    "Install the CRD again, or remove the object from the stored revision, as the Helm plug-in mapkubeapis does: "
+    "helm mapkubeapis RELEASE --namespace NAMESPACE"
 )
 
 
-def _as_helm_passes_it_on(refusal: RefusalRow) -> Row:
+def _within_helm(refusal: RefusalRow) -> Row:
+    """Return the row of a refusal, with what helm adds to it."""
+
     def message(found: Match) -> str:
         return found.hook + refusal.message(found.found, found.subject) + found.more
 
     return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint)
 
 
-_HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME."
+_HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME"
 
 CLUSTER_ROWS: tuple[Row, ...] = (
     # -- the release
@@ -93,7 +94,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         lambda found: f"{found.subject} already exists and belongs to {owner(found)}",
         hint=_ADOPT,
     ),
-    # An upgrade builds what it renders and the installed revision; the others build stored revisions only.
+    # An upgrade builds what it renders and the installed revision; other commands build stored revisions only.
     row(
         rf"current release manifest.*?{_UNKNOWN_KIND}",
         Reason.KIND_MISSING,
@@ -120,7 +121,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         hint="Install the CRD first (often by another chart), or use a chart version for this Kubernetes version.",
     ),
     # -- what the API server refuses
-    *map(_as_helm_passes_it_on, REFUSED),
+    *map(_within_helm, REFUSED),
     # -- waiting
     row(
         r"still exists\. status: ",
@@ -128,7 +129,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         waited("Not deleted within the timeout: {list}"),
         transient=True,
         hint="Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name: "
-        "kubectl -n NAMESPACE get KIND NAME -o yaml.",
+        "kubectl -n NAMESPACE get KIND NAME -o yaml",
     ),
     row(
         r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource .*not ready.*|.*timed out.*)"
@@ -163,7 +164,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         "The TLS certificate of the Kubernetes API server is not trusted: {why}",
         hint=TRUST,
     ),
-    *map(_as_helm_passes_it_on, UNAVAILABLE),
+    *map(_within_helm, UNAVAILABLE),
     row(
         rf"kubernetes cluster unreachable(?:: (?P<why>[^\n]+))?|the server could not find the requested resource|{UNREACHABLE}",
         Reason.API_UNAVAILABLE,

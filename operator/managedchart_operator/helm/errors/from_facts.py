@@ -1,8 +1,8 @@
-"""Errors for what the operator has found out itself, instead of helm: the siblings of `classify`.
+"""Makes errors from facts that the operator has found without helm; `classify` makes them from helm's text.
 
-The operator's own wait knows which objects are not ready, and its own trial knows which ones the API server refuses. The error
-is made from these facts. It has the reason and the wording of the error that helm would have ended with, and its `text` is put
-as helm puts it, for a person who compares the two; nothing reads that text again.
+The operator's own wait knows which objects are not ready, and its dry run knows which ones the API server refuses. Such an
+error has the reason and the message that helm's error would have. Its `text` has helm's wording, for people who compare the
+two; nothing parses it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from managedchart_operator.shortening import cut_middle, one_line
 
 
 def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
-    """Return the error of a wait that ended with objects that are not ready; `timed_out` says whether the time was over."""
+    """Return the error of a wait that ended with objects that are not ready; `timed_out` says whether the time was up."""
     failure = TIMED_OUT if timed_out else NEVER_READY
     if any(each.is_failed_job for each in objects):
         failure = JOB_FAILED
@@ -39,7 +39,7 @@ def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An object that the API server refuses to apply, and its own sentence on why."""
+    """An object that the API server refuses to apply, and its answer."""
 
     api_version: str
     kind: str
@@ -53,7 +53,7 @@ class Refused:
 
     @property
     def line(self) -> str:
-        """The line that helm writes about it."""
+        """The line that helm would write about it."""
         version = self.api_version if "/" in self.api_version else f"/{self.api_version}"
         what = f"{self.namespace}/{self.name} {version}, Kind={self.kind}"
         if self.answer.startswith("Apply failed with"):
@@ -62,14 +62,14 @@ class Refused:
 
 
 def refused(objects: Sequence[Refused]) -> HelmError:
-    """Return the error of an upgrade for which the API server refuses these objects, at least one.
+    """Return the error of an upgrade of which the API server refuses these objects, at least one.
 
-    As in a text of helm's, the first row of the table that fits any of the answers decides.
+    The first row of the table that matches any of the answers decides, as for helm's text.
     """
     text = cut_middle("\n".join(each.line for each in objects), MAX_TEXT)
     more = more_refused(len(objects) - 1)
-    if (fitting := next(_matches(objects, more=more), None)) is not None:
-        row, found = fitting
+    if (match := next(_matches(objects, more=more), None)) is not None:
+        row, found = match
         return HelmError(
             one_line(row.message(found), MAX_MESSAGE),
             reason=row.reason,

@@ -1,7 +1,4 @@
-"""A row of the error table.
-
-Only its form is here; the rows are in `chart_rows` and `cluster_rows`, their order is in `classify`.
-"""
+"""Defines a row of the error table; the rows are in `chart_rows` and `cluster_rows`, their order is in `classify`."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +18,7 @@ TRUST = "Use a certificate signed by an authority that the operator's pod trusts
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A text, and what it means. `commands` restricts the row to these helm commands; empty means all."""
+    """A pattern of helm's text, and what it means. `commands` restricts the row to these helm commands; empty means all."""
 
     pattern: re.Pattern[str]
     reason: Reason
@@ -40,7 +37,7 @@ def row(
     hint: str | None = None,
     commands: tuple[str, ...] = (),
 ) -> Row:
-    """A row whose message may be a text with the pattern's named groups in braces."""
+    """Make a row; `message` may be a text with the pattern's named groups in braces."""
     compiled = re.compile(pattern, re.DOTALL | re.MULTILINE)
     if isinstance(message, str):
         sentence = message

@@ -1,6 +1,6 @@
-"""Reads helm's error text: what it is about, and the parts that a person needs.
+"""Reads helm's error text: the object that it is about, and the parts that a person needs.
 
-Text in, text out; which reason a text has is decided in `classify`. Nothing here fails on an unknown text.
+Text in, text out; `classify` decides the reason. Nothing here fails on an unknown text.
 """
 
 import json
@@ -10,13 +10,13 @@ from itertools import groupby
 from managedchart_operator.api_refusals import named_in
 from managedchart_operator.errors import UNREADABLE
 
-# helm's text is kept next to the message: enough for the longest list of unready resources, little for an object's status.
+# helm's text is stored in the status next to the message: long enough for a list of many unready objects.
 MAX_TEXT = 4096
 MAX_MESSAGE = 1024
 
 _LOG_LINE = re.compile(r"^(time=\S+ )?level=[A-Z]+[+-]?\d* |^[IWEF]\d{4} \d\d:\d\d:\d\d|^WARNING: ")
 _FAILED_PREFIX = re.compile(r"^(UPGRADE|INSTALLATION|ROLLBACK) FAILED: ")
-# helm only reports "failed to delete release" and logs the cause.
+# The error is only "failed to delete release"; helm logs the cause.
 _LOGGED_CAUSE = re.compile(r'msg="uninstall: Failed to delete release" error=("(?:[^"\\]|\\.)*")')
 
 _SCHEMA = "values don't meet the specifications of the schema(s)"
@@ -37,7 +37,7 @@ _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
 
 
 def error_part(text: str) -> str:
-    """Return helm's error proper: without log lines, stack traces and the prefix `Error:`."""
+    """Return the error in helm's text, without log lines, stack traces and the prefix `Error:`."""
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
     kept = "\n".join(line for line in lines[begin:] if not _LOG_LINE.match(line)).strip()
@@ -51,7 +51,7 @@ def error_part(text: str) -> str:
 def in_order(text: str) -> str:
     """Sort what a chart's schema refuses, chart by chart.
 
-    helm iterates over maps, whose order Go changes each time, so the same refusal would look like another (seen with 4.3.1).
+    helm iterates over maps, whose order Go changes each time, so the same error would look different (seen with 4.3.1).
     """
     if _SCHEMA not in text:
         return text
@@ -60,13 +60,13 @@ def in_order(text: str) -> str:
         block = [_UNKNOWN_NAMES.sub(_sorted_names, line) for line in lines]
         try:
             ordered += _sorted_refusals(block) if refusals else block
-        except RecursionError:  # each line indented more than the one before, by a schema of so many levels
+        except RecursionError:  # a schema of very many levels, each indented more than the one before
             ordered += block
     return "\n".join(ordered)
 
 
 def _sorted_refusals(lines: list[str]) -> list[str]:
-    """Sort lines; those that are indented more stay below the one that they explain, and are sorted among themselves."""
+    """Sort lines; those that are indented more stay below the line that they explain, and are sorted among themselves."""
     blocks: list[list[str]] = []
     for line in lines:
         if not blocks or _indent(line) <= _indent(blocks[0][0]):
@@ -96,13 +96,13 @@ def subject(text: str) -> str:
 
 
 def in_hook(text: str) -> str:
-    """Say in which hook a text arose, as the beginning of a sentence; "" for none."""
+    """Name the hook that a text comes from, as the beginning of a sentence; "" for none."""
     found = _HOOK.search(text)
     return f"{found['phase'].capitalize()} hook {found['file']}: " if found else ""
 
 
 def more(text: str) -> str:
-    """Say how many more objects were refused; helm joins their errors by new lines."""
+    """Say how many more objects were refused, each on a line of helm's text; "" for none."""
     count = len(
         re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
     )
@@ -110,7 +110,7 @@ def more(text: str) -> str:
 
 
 def more_refused(count: int) -> str:
-    """Say that so many more objects were refused, to stand behind a sentence about one; "" for none."""
+    """Say how many more objects were refused, as the end of a sentence about one; "" for none."""
     return f" ({count} more refused; see helmError)" if count > 0 else ""
 
 

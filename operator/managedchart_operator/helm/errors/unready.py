@@ -1,7 +1,7 @@
-"""Objects that did not become ready, as helm's wait and the operator's own wait find them, and the sentences about them.
+"""Objects that did not become ready, and the messages about them.
 
-helm reports them in its error text, from which `unready_in` reads them; the operator knows them. Both get the same reason and
-the same sentence: to a person it makes no difference who has waited.
+`unready_in` reads them from helm's error text; the operator's own wait knows them. Both get the same reason and message, since
+it makes no difference to a person who waited.
 """
 
 import re
@@ -41,13 +41,13 @@ class Unready:
 
 @dataclass(frozen=True, slots=True)
 class WaitFailure:
-    """A way in which a wait fails: its reason, and its sentence with a place for the `{list}` of objects."""
+    """A way in which a wait fails: its reason, and its message with a place for the `{list}` of objects."""
 
     reason: Reason
     sentence: str
 
     def message(self, objects: Iterable[Unready], *, unknown: str = "") -> str:
-        """Return the sentence about the objects; `unknown` stands for the list where none is known."""
+        """Return the message about the objects; `unknown` replaces the list where none is known."""
         return self.sentence.format(list=list_unready(objects) or unknown)
 
 
@@ -57,10 +57,10 @@ NEVER_READY = WaitFailure(Reason.TIMEOUT, "Failed to become ready: {list}")
 
 
 def list_unready(objects: Iterable[Unready]) -> str:
-    """Name the first few objects, each with what its status says, and count the others."""
+    """Name the first few objects, each with its status, and count the others."""
     return listed(dict.fromkeys(map(str, objects)))
 
 
 def unready_in(text: str) -> list[Unready]:
-    """Return the objects for which helm waited without success, from its error text."""
+    """Return the objects in helm's error text that did not become ready."""
     return [Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text)]

@@ -1,7 +1,7 @@
-"""The sentences of the error table that take more than filling in a name.
+"""Builds those messages of the error table that need more than filling in a name.
 
-Each takes a match of its row and returns one sentence; which row matches, and what that means, is decided in `classify` and
-`from_facts`. A part that the text does not have is left out.
+Each function takes the match of a row and returns one sentence, without the parts that the text does not have. `classify` and
+`from_facts` decide which row matches.
 """
 
 import re
@@ -17,19 +17,19 @@ from managedchart_operator.shortening import listed, one_line
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A text that the pattern of a row has matched, and what it is about."""
+    """A match of a row's pattern, and what the text is about."""
 
     found: re.Match[str]
     subject: str
     """The object, like `Deployment apps/web`."""
     hook: str
-    """The hook in which it arose, as the beginning of a sentence; "" for none."""
+    """The hook that it comes from, as the beginning of a sentence; "" for none."""
     more: str
     """How many further objects were refused, as the end of a sentence; "" for none."""
 
     @classmethod
     def read(cls, found: re.Match[str]) -> Self:
-        """Find out from helm's text what it is about."""
+        """Find in helm's text what it is about."""
         line = line_of(found)
         return cls(found, subject(line), in_hook(line), more(found.string))
 
@@ -53,7 +53,7 @@ class Match:
 
 
 def schema(found: Match) -> str:
-    """The values that the chart's schema refuses, each with its path."""
+    """List the values that the chart's schema refuses, each with its path."""
     chart, problems = "", []
     for line in found["rest"].splitlines():
         if problem := re.match(r"- at '(.*?)': (.*)", line.strip()):
@@ -67,7 +67,7 @@ def schema(found: Match) -> str:
 
 
 def template(found: Match) -> str:
-    """The innermost place and what went wrong there; helm lists the includes from the outside in."""
+    """Name the innermost place and its problem; helm lists the includes from the outermost inwards."""
     text = found.string
     places = re.findall(r"^(?:Error: )?(\S+?:\d+(?::\d+)?)$", text, re.MULTILINE)
     expressions = re.findall(r"at <(.+?)>:$", text, re.MULTILINE)
@@ -77,24 +77,24 @@ def template(found: Match) -> str:
 
 
 def waited(sentence: str) -> Callable[[Match], str]:
-    """Make a sentence about the objects that helm waited for: `{list}`."""
+    """Return a function that fills the `{list}` of objects that helm waited for into a sentence."""
     return lambda found: sentence.format(list=list_unready(unready_in(found.string)))
 
 
 def hook_failed(found: Match) -> str:
-    """Which hook failed, and the state of its Job."""
+    """Name the hook that failed, with the state of its Job."""
     phase = found.groups.get("phase") or "delete"
     return f"The {phase} hook failed: {list_unready(unready_in(found.string)) or one_line(found.line, 400)}"
 
 
 def hook_timeout(found: Match) -> str:
-    """Which hook did not finish in time."""
+    """Name the hook that did not finish in time."""
     phase = found.groups.get("phase") or "delete"
     return f"The {phase} hook did not finish within the timeout: {list_unready(unready_in(found.string))}"
 
 
 def host(found: Match) -> str:
-    """Where a pull went: the address of a registry, the URL of a repository."""
+    """Return where the chart was pulled from: the address of a registry, the URL of a repository."""
     urls = re.findall(r"(?:https?|oci)://[^\s\"]+", found.string)
     if not urls:
         return "The chart's source"
@@ -102,7 +102,7 @@ def host(found: Match) -> str:
 
 
 def owner(found: Match) -> str:
-    """The owner of an object that the release cannot take over."""
+    """Name the owner of an object that the release cannot take over."""
     release = re.search(r'release-name" must equal "[^"]+": current value is "([^"]+)"', found.string)
     namespace = re.search(r'release-namespace" must equal "[^"]+": current value is "([^"]+)"', found.string)
     if release or namespace:
@@ -112,5 +112,5 @@ def owner(found: Match) -> str:
 
 
 def api(found: Match) -> str:
-    """What helm says about the API server."""
+    """Return what helm reports about the API server."""
     return one_line(found.groups.get("why") or found.line, 500)

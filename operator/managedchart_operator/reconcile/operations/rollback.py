@@ -52,7 +52,7 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
         description=rollback_description(revision.number, run.ownership),
         by_server=stored is not None and stored.applied_by_server,
     )
-    await asyncio.to_thread(run.services.helm.forget_discovery)
+    await asyncio.to_thread(run.services.helm.clear_discovery_cache)
     try:
         async with noting_taken_fields(run.storage, run.objects, run.journal, verb="Rollback", known=revision):
             await run_helm(run, HelmCall(arguments, deadline=options.deadline, target=revision))

@@ -44,7 +44,7 @@ def values_invalid(r: Recorder):
             files.arguments, pass_fds=tuple(files.origins), capture_output=True, check=False,
             env={"HOME": str(r.folder), "KUBECONFIG": str(r.kubeconfig)},
         )  # fmt: skip
-    return process.returncode, files.name_in(process.stderr.decode())
+    return process.returncode, files.with_origins(process.stderr.decode())
 
 
 def _broken(r: Recorder, how: str):

@@ -1,4 +1,4 @@
-"""Whether the operator has a permission that the API server has refused."""
+"""Checks whether the operator has a permission that the API server has refused."""
 
 import re
 
@@ -9,12 +9,12 @@ from managedchart_operator.kube.client import KubeClient
 _PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
-async def refused_for_a_moment(client: KubeClient, text: str) -> bool:
-    """Whether the permission that an error text reports as missing exists.
+async def is_temporary_refusal(client: KubeClient, text: str) -> bool:
+    """Whether the operator has the permission that an error text reports as missing, so that a retry may succeed.
 
-    An API server that has just started refuses everybody, in the same words, until it has read its roles; then it refuses
-    this question too, which every authenticated user may ask (ClusterRole system:basic-user). An API server that does not
-    answer leaves it open, so the permission does not count as missing. False where the text is about no permission.
+    An API server that has just started refuses everybody with the same message until it has read its roles. Until then it also
+    refuses this check, which every authenticated user may make (ClusterRole system:basic-user). If it does not answer, the
+    refusal counts as temporary. False where the text is not about a permission.
     """
     if (refused := re.search(MISSING_PERMISSION, text)) is None:
         return False

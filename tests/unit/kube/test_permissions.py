@@ -1,4 +1,4 @@
-"""Whether a right that the API server refused is missing, or was refused only while it was starting."""
+"""Whether a refused permission is missing, or the API server was only starting."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.rights import refused_for_a_moment
+from managedchart_operator.kube.permissions import is_temporary_refusal
 
 REVIEW = ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
 # Recorded from Helm 4.3.1 while an API server was starting.
@@ -26,11 +26,11 @@ REFUSED = (
     ],
     ids=["there", "missing", "still refuses everybody", "no answer"],
 )
-async def test_a_right_is_missing_if_the_api_server_says_so_when_asked(
+async def test_the_api_server_decides_whether_a_permission_is_missing(
     client: KubeClient, api: FakeApiServer, answer: tuple[int, dict[str, Any]], for_a_moment: bool
 ) -> None:
     api.answers[REVIEW] = answer
-    assert await refused_for_a_moment(client, REFUSED) is for_a_moment
+    assert await is_temporary_refusal(client, REFUSED) is for_a_moment
     asked = api.asked[-1][3]["spec"]["resourceAttributes"]
     assert asked == {"verb": "watch", "group": "batch", "resource": "jobs", "namespace": "x"}
 
@@ -38,7 +38,7 @@ async def test_a_right_is_missing_if_the_api_server_says_so_when_asked(
 async def test_a_subresource_at_the_cluster_scope(client: KubeClient, api: FakeApiServer) -> None:
     api.answers[REVIEW] = (201, {"status": {"allowed": False}})
     text = 'x is forbidden: User "b" cannot get resource "nodes/proxy" in API group "" at the cluster scope'
-    assert not await refused_for_a_moment(client, text)
+    assert not await is_temporary_refusal(client, text)
     assert api.asked[-1][3]["spec"]["resourceAttributes"] == {
         "verb": "get",
         "resource": "nodes",
@@ -46,6 +46,6 @@ async def test_a_subresource_at_the_cluster_scope(client: KubeClient, api: FakeA
     }
 
 
-async def test_what_is_about_no_right_is_not_asked_about(client: KubeClient, api: FakeApiServer) -> None:
-    assert not await refused_for_a_moment(client, 'pods "x" is forbidden: no PriorityClass with name y was found')
+async def test_other_refusals_are_not_checked(client: KubeClient, api: FakeApiServer) -> None:
+    assert not await is_temporary_refusal(client, 'pods "x" is forbidden: no PriorityClass with name y was found')
     assert not api.asked
