@@ -46,7 +46,7 @@ async def test_each_object_is_validated_in_its_namespace() -> None:
         item("ConfigMap", "b", namespace="other"),
         item("ClusterRole", "c", namespace="x"),
     ]
-    assert await validated(objects).judge(rendered) == "3 objects rendered and validated, nothing changed"
+    assert await validated(objects, *rendered) == "3 objects rendered and validated, nothing changed"
     assert [ref.namespace for ref in objects.tried] == ["apps", "other", ""]
 
 

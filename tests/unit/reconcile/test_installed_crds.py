@@ -75,7 +75,7 @@ async def test_an_unavailable_chart_leaves_the_stored_crds() -> None:
 
 async def test_another_chart_does_not_count() -> None:
     found = await Cluster(stored("own", chart="other")).crds()
-    assert found == ChartCrds(frozenset({"own"}), incomplete="the chart other is installed, but the spec names web")
+    assert found == ChartCrds(frozenset({"own"}), incomplete="The chart other is installed, but the spec names web")
 
 
 @pytest.mark.parametrize(

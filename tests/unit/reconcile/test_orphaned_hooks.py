@@ -46,7 +46,7 @@ async def test_unreadable_hooks_do_not_block_the_uninstall(caplog: pytest.LogCap
     stored = StoredRelease({"hooks": [{"manifest": "kind: [", "delete_policies": ["hook-succeeded"]}]})
     await delete_orphaned_hooks(objects, namespace="apps", stored=stored)  # type: ignore[arg-type]
     assert objects.held == {"web-pre": HOOK}
-    assert "cannot be read" in caplog.text
+    assert "cannot read the hooks" in caplog.text
 
 
 async def test_an_annotation_like_a_date_is_text() -> None:

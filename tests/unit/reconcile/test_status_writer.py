@@ -202,7 +202,7 @@ async def test_the_next_write_repairs_a_failed_one(api: FakeApi, caplog: pytest.
     writer.status.phase = Phase.EXEC
     writer.touch()
     await settle()
-    assert "could not be written yet" in caplog.text
+    assert "cannot write status apps/web yet" in caplog.text
     writer.status.failures = 1
     writer.touch()
     await writer.close()

@@ -144,7 +144,7 @@ async def test_an_unreadable_revision_is_logged(error: Exception, caplog: pytest
     others = FieldsOfOthers(FakeObjects(), "apps", "web")  # type: ignore[arg-type]
     await others.look(read, at="7")
     assert await others.taken_over() == []
-    assert f"apps/web: the fields of other managers are not known: {error}" in caplog.text
+    assert f"apps/web: cannot determine the fields of other managers: {error}" in caplog.text
 
 
 async def test_an_unreadable_manifest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
