@@ -111,7 +111,7 @@ class UnknownKinds:
         first = unknown[0]
         return HelmError(
             f"Revision {revision.number}, which this resource did not make, has {listed(map(str, unknown))} of"
-            f" {first.api_version}, a kind that the cluster no longer serves, so Helm cannot continue from it",
+            f" {first.api_version}, a kind that the cluster no longer knows, so Helm cannot continue from it",
             reason=Reason.KIND_MISSING,
             transient=True,
             text=error.text,

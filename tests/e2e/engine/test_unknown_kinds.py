@@ -52,7 +52,7 @@ spec:
 {{ end }}
 """
 # What helm says of the kind, and of one that the chart renders.
-NO_LONGER = "a kind that the cluster no longer serves"
+NO_LONGER = "a kind that the cluster no longer knows"
 RENDERED = "which the chart needs for"
 
 
@@ -307,7 +307,7 @@ def test_a_revision_of_others_is_not_rewritten(
     widgets.remove()
     failure = refused(cluster, ns, "a", chart, retry=SOON)
     assert failure["message"] == (
-        f"Revision 1, which this resource did not make, has Widget a of {widgets.group}/v1, {NO_LONGER}; "
+        f"Revision 1, which this resource did not make, has Widget a of {widgets.group}/v1, {NO_LONGER}, "
         "so Helm cannot continue from it"
     )
     assert f"helm mapkubeapis a --namespace {ns}" in failure["hint"]
