@@ -346,7 +346,7 @@ class World:
             namespaces=cluster,
             collector=cast("Any", SimpleNamespace(objects=cluster, collect=self.cluster.collect)),
             watches=cast("Any", None),
-            waits=cast("Any", SimpleNamespace(places=_Places())),
+            waits=cast("Any", SimpleNamespace(concurrency=_Places())),
         )
 
 
