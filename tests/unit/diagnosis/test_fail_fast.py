@@ -322,7 +322,7 @@ async def test_trouble_in_any_namespace_ends_the_wait() -> None:
 
 async def test_a_forbidden_namespace_does_not_hide_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot end the wait, but the others can."""
-    monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(fail_fast, "_RECHECK_SECONDS", 0.01)
     objects, view, far = FakeObjects(), NamespaceView(), NamespaceView()
     objects.forbidden = "apps"
     view.see_event(refusal(ACCOUNT))

@@ -86,7 +86,7 @@ async def test_foreign_and_earlier_pods_never_count(root: Identity | None, appli
 
 async def test_foreign_pods_are_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod of another release may crash for hours, while hundreds of releases wait."""
-    monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(fail_fast, "_RECHECK_SECONDS", 0.01)
     lineage = FakeLineage(None)
     judge = watcher(view_of(FATAL[0]), root=None, applied=True)
     judge.lineage_of = lambda _: lineage  # type: ignore[assignment, return-value]
@@ -119,7 +119,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     """The clock of fail_fast, which rechecks immediately."""
     found = Clock()
     monkeypatch.setattr(fail_fast, "time", found)
-    monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(fail_fast, "_RECHECK_SECONDS", 0.001)
     return found
 
 

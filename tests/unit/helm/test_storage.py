@@ -161,7 +161,7 @@ def test_garbage_has_a_message(garbage: dict[str, Any]) -> None:
     """Everybody who may write Secrets in the namespace can write one; it is an error of that release only."""
     with pytest.raises(HelmError) as caught:
         decode(garbage)
-    assert "the release Secret" in caught.value.message
+    assert "The release Secret" in caught.value.message
     assert caught.value.hint
     assert "password" not in caught.value.message
     with pytest.raises(HelmError):
