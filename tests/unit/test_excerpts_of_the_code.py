@@ -17,7 +17,10 @@ import yaml
 ROOT = Path(__file__).parents[2]
 EXCERPTS = sorted((ROOT / "docs" / "failures").glob("*.yaml"))
 # Shorter parts, like "failed: ", stand in many sentences.
-FEWEST_WORDS = 3
+FEWEST_WORDS = 2
+# Whose message is in the words of the API server, of the chart or of a plug-in.
+OF_OTHERS = ("ApiUnavailable", "ImmutableField", "LifecycleFailed", "ObjectInvalid", "TemplateError")
+THEIRS = ("Ready", "message", "hint")
 
 
 @cache
@@ -51,6 +54,6 @@ def test_an_excerpt_has_the_sentences_of_the_code(file: Path) -> None:
     strange = {
         where: text
         for where, text in sentences(yaml.safe_load(file.read_text()))
-        if not any(part in text for part in parts())
+        if not any(part in text for part in parts()) and not (file.stem in OF_OTHERS and where in THEIRS)
     }
     assert strange == {}

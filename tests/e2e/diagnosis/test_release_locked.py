@@ -147,7 +147,7 @@ def test_force_takes_over_a_lock_immediately(
             what="waiting",
         )
         told = condition_of(chart, "Reconciling")["message"]
-        assert "or at once after: kubectl -n" in told
+        assert "to take it over now: kubectl -n" in told
         command = told.rpartition("at once after: ")[2]
         kubectl = f"{cluster.kubectl_path} --kubeconfig={cluster.kubeconfig}"
         subprocess.run(["bash", "-c", command.replace("kubectl", kubectl, 1)], check=True, capture_output=True)

@@ -54,7 +54,7 @@ def claim(cluster: Cluster, ns: str, name: str = "a") -> str:
 def hook_failed(chart: dict[str, Any]) -> bool:
     """Whether the present generation has failed in its hook."""
     ready = condition_of(chart, "Ready")
-    return ready.get("status") == "False" and ready["reason"] in ("HookFailed", "HookTimeout", "ObjectInvalid")
+    return ready.get("status") == "False" and ready["reason"] in ("HookFailed", "HookTimeout", "AdmissionRefused")
 
 
 def allow_goodbye(cluster: Cluster, ns: str) -> None:
