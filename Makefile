@@ -13,10 +13,12 @@ KIND ?= $(DEVCLUSTER)
 ARGS ?=
 # How many processes run tests side by side, each with a cluster of its own; most tests wait more than they compute.
 JOBS ?= 3
+# `make run CONFIRM=yes` runs against a cluster that does not look like a local one, without a question.
+CONFIRM ?=
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop test test-unit test-e2e chaos lint bench bench-compare bench-scale bench-independence bench-failures
+.PHONY: help demo demo-stop run test test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -36,8 +38,13 @@ tools: ## Build helm, kubectl and the control plane (once; about 6 minutes on 2 
 demo: $(VENV)/.ready tools ## Bring up a control plane, run the operator, apply the examples, show the outcome.
 	@$(BIN)/python hack/demo/demo.py start
 
+# Needs no package, hence any Python: it also works after `make clean` and in another clone.
 demo-stop: ## Stop what `make demo` started.
-	@$(BIN)/python hack/demo/demo.py stop
+	@$(PYTHON) hack/demo/demo.py stop
+
+# helm alone takes two minutes to build; a fitting one on PATH is used as it is.
+run: $(VENV)/.ready ## Run the operator on this machine against the current kubeconfig context; CONFIRM=yes asks nothing.
+	@CONFIRM="$(CONFIRM)" $(BIN)/python hack/run/run.py
 
 test: $(VENV)/.ready tools ## Run all tests.
 	$(BIN)/python -P -m pytest --kind-bin="$(KIND)" --kind-kubectl-bin="$$($(DEVCLUSTER) bin)/kubectl" \
@@ -54,6 +61,9 @@ lint: $(VENV)/.ready ## Check style, types and the direction of imports.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-alerts: ## Check and test the alerts of deploy/chart with promtool.
+	hack/check-alerts
 
 chaos: $(VENV)/.ready tools ## Kill and change things at random for minutes; SEED= replays a run.
 	PYTHONPATH=tests $(BIN)/python -P -m chaos $(if $(SEED),--seed=$(SEED)) $(ARGS)
@@ -79,8 +89,9 @@ image: ## Build the operator's image with docker, podman or buildah.
 image-test: $(VENV)/.ready tools ## Build the image and let it reconcile a ManagedChart on a devcluster.
 	hack/image/test
 
-crds: $(VENV)/.ready ## Generate crds/managedchart.yaml from the models.
+crds: $(VENV)/.ready ## Generate crds/managedchart.yaml from the models, and its copy in deploy/chart.
 	$(BIN)/python -P -m managedchart_operator.api.crd > crds/managedchart.yaml
+	cp crds/managedchart.yaml deploy/chart/files/crd.yaml
 
 lock: $(VENV)/.ready ## Renew the locked dependencies.
 	$(BIN)/python -m pip install --quiet uv

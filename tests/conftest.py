@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+CHARTS = REPOSITORY / "tests" / "charts"
 DEVCLUSTER = REPOSITORY / "hack" / "devcluster" / "devcluster"
 
 

@@ -1,8 +1,7 @@
-"""Programs that go on running after `make demo` has ended, and are found again by the next one.
+"""Runs programs that outlive `make demo`, and that the next one finds again.
 
-Purpose: start a program once, keep it while it is what is wanted, replace it when it is not. Boundary: knows nothing of
-Kubernetes; what a process is and whether it still lives is devcluster's knowledge. Invariant: after `ensure` exactly one
-process of that name runs, with the command and the inputs that were asked for, and answers on its port.
+A program is started once, kept while its command and inputs stay the same, and replaced when they change. After `ensure`
+exactly one process of that name runs and answers on its port. It knows nothing of Kubernetes, and uses devcluster's processes.
 """
 
 import contextlib
@@ -28,10 +27,12 @@ from controlplane import processes
 READY_SECONDS = 90.0
 # What `deploy/` grants the operator as terminationGracePeriodSeconds.
 GRACE_SECONDS = 40.0
+# The variable by which the operator finds its own helm processes again (helm/runner.py).
+HELM_OF = "MANAGEDCHART_HELM_OF"
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message is for the person at the terminal."""
+    """The demo cannot continue; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def ensure(name: str, make: Callable[[int], Program], *, folder: Path) -> tuple[
     deadline = time.monotonic() + READY_SECONDS
     while not _answers(port, program.health):
         if not process.alive or time.monotonic() > deadline:
-            why = "did not get ready" if process.alive else "ended at once"
+            why = f"did not become ready within {READY_SECONDS:.0f} s" if process.alive else "ended at once"
             raise DemoError(f"{name} {why}; the end of {folder / f'{name}.log'}:\n{processes.end_of_log(folder, name)}")
-        time.sleep(0.05)  # somebody else's port cannot be waited on
+        time.sleep(0.05)  # a port of another process cannot be waited on
     state.write_text(json.dumps({"port": port, "fingerprint": program.fingerprint}))
     return port, True
 
@@ -89,8 +90,34 @@ def stop(process: processes.Process) -> None:
         os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
     while process.alive and time.monotonic() < deadline:
-        time.sleep(0.02)  # it is not our child, so there is nothing to wait on
+        time.sleep(0.02)  # it is not a child of this process, so there is nothing to wait on
     process.kill()
+
+
+def end_children_of_the_operator(cache: Path) -> None:
+    """End helm processes that outlived an operator which was killed. It names its cache in their environment."""
+    mark = f"{HELM_OF}={cache.resolve()}".encode()
+    deadline = time.monotonic() + GRACE_SECONDS
+    sent = signal.SIGTERM
+    while groups := _groups_with(mark):
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, sent)
+        if time.monotonic() > deadline:
+            sent = signal.SIGKILL
+        time.sleep(0.05)  # they are not children of this process, so there is nothing to wait on
+
+
+def _groups_with(mark: bytes) -> set[int]:
+    """The process groups in which a process has this variable."""
+    groups = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ProcessLookupError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                groups.add(os.getpgid(int(entry.name)))
+    return groups - {os.getpgrp()}
 
 
 def all_alive(folder: Path) -> bool:

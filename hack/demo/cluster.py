@@ -1,23 +1,25 @@
 """The demo's cluster: a devcluster with the CRD and the identity of deploy/, and no operator in it.
 
-Boundary: speaks with devcluster and kubectl only. Invariant: the user's own kubeconfig and kubectl cache stay untouched.
+It uses devcluster, kubectl and the standard library only, so that `make demo-stop` works without .venv. The
+user's own kubeconfig and kubectl cache stay untouched.
 """
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from background import DemoError, all_alive
 from controlplane import folders
+from controlplane.errors import exit_in_words
 from places import ROOT
 
 NAME = "managedchart-demo"
 NAMESPACE = "demo"
 _SYSTEM, _ACCOUNT = "managedchart-system", "managedchart-operator"
 _DEVCLUSTER = str(ROOT / "hack" / "devcluster" / "devcluster")
-# deploy/ without its Deployment and its Service: the operator runs beside the cluster, not in it.
+# deploy/ without its Deployment and its Service: the operator runs next to the cluster, not in it.
 _INSTALLED = ("crds/managedchart.yaml", "deploy/namespace.yaml", "deploy/serviceaccount.yaml", "deploy/rbac.yaml")
 # Longer than anybody leaves a demo running; the token dies with the cluster anyway.
 _TOKEN_LIFETIME = "8760h"
@@ -46,25 +48,30 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What kubectl needs so that it leaves nothing outside of our folder."""
+        """The environment in which kubectl writes nothing outside of the folder."""
         return os.environ | {"KUBECACHEDIR": str(self.folder / "kubectl-cache")}
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl and return its output. Raises DemoError with its own words."""
+        """Run kubectl and return its output. Raises DemoError with its error."""
         done = subprocess.run(
             self.command(*arguments), env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise DemoError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+            program = self.programs / "kubectl"
+            raise DemoError(
+                f"kubectl {' '.join(arguments)}: {done.stderr.strip() or exit_in_words(program, done.returncode)}"
+            )
         return done.stdout
 
     def install(self) -> None:
-        """Apply the CRD and the operator's identity, and give us the operator's kubeconfig."""
+        """Apply the CRD and the operator's identity, and write the operator's kubeconfig."""
         files = [f"--filename={ROOT / name}" for name in _INSTALLED]
         self.kubectl("apply", "--server-side", "--force-conflicts", *files)
-        self.kubectl("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=60s")
-        self.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(_namespace(NAMESPACE)))
-        if not self.operator_kubeconfig.exists():
+        # A CRD that was just created has no list of conditions yet, on which kubectl ends with an error: so the names first.
+        for state in ("jsonpath={.status.acceptedNames.kind}=ManagedChart", "condition=Established"):
+            self.kubectl("wait", f"--for={state}", "crd/managedcharts.managedchart.dev", "--timeout=60s")
+        self.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(_namespace(NAMESPACE)))
+        if not self._accepts_operator():
             self._write_operator_kubeconfig()
 
     def play_the_cloud(self) -> None:
@@ -75,15 +82,26 @@ class Cluster:
             cloud = Path(__file__).parent / "cloud.yaml"
             self.kubectl("apply", "--server-side", "--field-manager=eks", f"--filename={cloud}")
 
+    def _accepts_operator(self) -> bool:
+        """Whether the operator's token is still valid: one of a ServiceAccount that was deleted since is not."""
+        if not self.operator_kubeconfig.exists():
+            return False
+        try:
+            # The later --kubeconfig counts.
+            self.kubectl("auth", "whoami", f"--kubeconfig={self.operator_kubeconfig}")
+        except DemoError:
+            return False
+        return True
+
     def _write_operator_kubeconfig(self) -> None:
         token = self.kubectl("create", "token", _ACCOUNT, f"--namespace={_SYSTEM}", f"--duration={_TOKEN_LIFETIME}")
-        config = yaml.safe_load(self.kubeconfig.read_text())
+        config = json.loads(self.kubectl("config", "view", "--raw", "--output=json"))
         config["users"] = [{"name": _ACCOUNT, "user": {"token": token.strip()}}]
         for entry in config["contexts"]:
             entry["context"]["user"] = _ACCOUNT
         unfinished = self.operator_kubeconfig.with_suffix(".new")
         unfinished.touch(mode=0o600)
-        unfinished.write_text(yaml.safe_dump(config))
+        unfinished.write_text(json.dumps(config, indent=2))
         unfinished.replace(self.operator_kubeconfig)
 
 
@@ -93,9 +111,9 @@ def bring_up(folder: Path) -> tuple[Cluster, bool]:
     if NAME in _devcluster("get", "clusters", quiet=True).split():
         if all_alive(folders.cluster(NAME)) and cluster.kubeconfig.exists() and _is_ready(cluster):
             return cluster, False
-        print("  the cluster is there but not whole: making a new one", flush=True)
+        print("  the cluster exists but some of its processes have ended: creating a new one", flush=True)
         _devcluster("delete", "cluster", f"--name={NAME}", f"--kubeconfig={cluster.kubeconfig}")
-    cluster.operator_kubeconfig.unlink(missing_ok=True)  # its token is of the former cluster
+    cluster.operator_kubeconfig.unlink(missing_ok=True)  # its token belongs to the former cluster
     cluster.kubeconfig.unlink(missing_ok=True)
     _devcluster("create", "cluster", f"--name={NAME}", f"--kubeconfig={cluster.kubeconfig}")
     return cluster, True
@@ -128,5 +146,5 @@ def _devcluster(*arguments: str, quiet: bool = False) -> str:
         check=False,
     )
     if done.returncode:
-        raise DemoError(f"devcluster {' '.join(arguments)} failed; it says why above")
+        raise DemoError(f"devcluster {' '.join(arguments)} failed; the reason is printed above")
     return done.stdout.strip()

@@ -1,7 +1,7 @@
-"""The ManagedCharts of examples/, with the addresses in them put in the place of those that nobody can reach.
+"""Loads the ManagedCharts of examples/, with local addresses in them.
 
-The files name what a person would name: /charts, a chart repository, an OCI registry. Where there is neither a pod nor an
-internet, in the demo and in the tests, all three are local. Boundary: pure. Invariant: nothing else is changed.
+The files name /charts, a chart repository and an OCI registry. The demo and the tests have neither a pod nor the internet, so
+all three are local there. Nothing else is changed.
 """
 
 from dataclasses import dataclass

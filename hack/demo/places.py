@@ -1,4 +1,4 @@
-"""Where the demo keeps things, and that only one demo works on them at a time."""
+"""Where the demo keeps its files, and the lock that lets one demo at a time use them."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ def alone() -> Iterator[Path]:
 
 
 def _is_current(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one at its path: a `stop` that we waited for has removed it."""
+    """Whether the open file is still the one at its path: a `stop` that held the lock before may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

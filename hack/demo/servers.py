@@ -1,7 +1,7 @@
-"""The other side of a chart reference: a chart repository and an OCI registry with the charts of examples/charts.
+"""A chart repository and an OCI registry with the charts of examples/charts.
 
-Boundary: helm packages, indexes and pushes; the servers are Python's http.server and go-containerregistry's, both on
-127.0.0.1 and without TLS. Invariant: helm uses folders of the demo's own, nothing of the user's helm.
+helm packages, indexes and pushes; the servers are Python's http.server and go-containerregistry's, both on 127.0.0.1 and
+without TLS. helm uses folders of the demo, nothing of the user's helm.
 """
 
 import os
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import background
 from background import DemoError, Program
+from controlplane.errors import exit_in_words
 from places import CHARTS
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the examples' charts are to be had, and which of the two servers had to be started."""
+    """Addresses of the chart repository and the registry, and which of the two servers had to be started."""
 
     repository: str
     registry: str
@@ -66,4 +67,6 @@ class _Helm:
             [str(self.program), *arguments], env=os.environ | own, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise DemoError(f"helm {' '.join(arguments)}: {done.stderr.strip()}")
+            raise DemoError(
+                f"helm {' '.join(arguments)}: {done.stderr.strip() or exit_in_words(self.program, done.returncode)}"
+            )

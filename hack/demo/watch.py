@@ -1,6 +1,6 @@
-"""Follows the ManagedCharts of a namespace, tells each step, and returns when nothing more is going to happen by itself.
+"""Follows the ManagedCharts of a namespace, prints each step, and returns when nothing more happens automatically.
 
-Boundary: reads what `kubectl --watch` prints; changes nothing. Source of the rule: docs/architecture.md, conditions.
+Reads what `kubectl --watch` prints; changes nothing. The rule for "settled" is in docs/status.md, conditions.
 """
 
 import codecs
@@ -23,7 +23,7 @@ def until_settled(cluster: Cluster, names: Iterable[str], *, started: float) -> 
     """Watch until each of these ManagedCharts has settled, and return them by name. Raises DemoError."""
     waiting = set(names)
     found: dict[str, dict[str, Any]] = {}
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     arguments = (
         "get",
         "managedcharts",
@@ -46,8 +46,8 @@ def until_settled(cluster: Cluster, names: Iterable[str], *, started: float) -> 
                 if name not in waiting:
                     continue
                 found[name] = chart
-                if (step := _step(chart)) and told.get(name) != step:
-                    told[name] = step
+                if (step := _step(chart)) and printed.get(name) != step:
+                    printed[name] = step
                     print(f"  {time.monotonic() - started:5.1f} s  {name:26} {step}", flush=True)
                 if is_settled(chart):
                     waiting.discard(name)
@@ -73,7 +73,7 @@ def is_settled(chart: dict[str, Any]) -> bool:
 
 
 def is_ready(chart: dict[str, Any]) -> bool:
-    """Whether a settled ManagedChart is as its spec asks."""
+    """Whether a settled ManagedChart matches its spec."""
     return bool(_conditions(chart).get("Ready", {}).get("status") == "True")
 
 
@@ -82,7 +82,7 @@ def _conditions(chart: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _step(chart: dict[str, Any]) -> str | None:
-    """What to tell of a ManagedChart; None while it is nothing."""
+    """The line to print for a ManagedChart, or None."""
     phase: str | None = (chart.get("status") or {}).get("phase")
     if is_settled(chart):
         return f"{phase}: {_conditions(chart)['Ready']['message']}"

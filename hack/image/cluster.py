@@ -1,7 +1,7 @@
-"""A cluster of its own for the image test, and in it the identity and the confinement that deploy/ gives the operator.
+"""The cluster of the image test, with the identity and the confinement that deploy/ gives the operator.
 
-Boundary: speaks with devcluster and kubectl; knows no container engine. Invariant: what the operator may do is read from
-the applied Deployment and its ServiceAccount, never written a second time here.
+It uses devcluster and kubectl only. What the operator may do is read from the applied Deployment and its ServiceAccount, never
+repeated here.
 """
 
 import base64
@@ -43,7 +43,7 @@ class Cluster:
         return host, port
 
     def lay_out_identity(self, folder: Path) -> None:
-        """Write the three files that a kubelet mounts for the operator's ServiceAccount; they may be read by anybody."""
+        """Write the three files that a kubelet mounts for the operator's ServiceAccount; everybody can read them."""
         files = {
             "token": self.kubectl("create", "token", NAME, f"--namespace={NAMESPACE}", "--duration=1h").strip(),
             "ca.crt": base64.b64decode(self._entry()["certificate-authority-data"]).decode(),
@@ -68,9 +68,9 @@ class Cluster:
 
 
 def confinement(deployment: dict[str, Any], *, environment: dict[str, str], mounts: dict[Path, str]) -> Confinement:
-    """Translate a Deployment's security context, volumes and variables for a container engine; ours win over its own.
+    """Translate a Deployment's security context, volumes and variables for a container engine; the arguments override it.
 
-    Raises ImageError where the Deployment allows what the engine will be told to forbid: the test would prove too much.
+    Raises ImageError if the Deployment allows what the engine will forbid, since the test would prove too much.
     """
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
@@ -114,5 +114,5 @@ def _devcluster(*arguments: str) -> str:
         [_DEVCLUSTER, *arguments], stdout=subprocess.PIPE, text=True, check=False, env=dict(os.environ)
     )
     if done.returncode:
-        raise ImageError(f"devcluster {' '.join(arguments)} failed; it says why above")
+        raise ImageError(f"devcluster {' '.join(arguments)} failed; the reason is printed above")
     return done.stdout.strip()

@@ -1,6 +1,6 @@
-"""The operator's image in a container: run a program of it to its end, or the operator for as long as a test lasts.
+"""Runs the operator's image in a container: a program of it to its end, or the operator for as long as a test lasts.
 
-Boundary: knows nothing of clusters. Invariants: every wait has a deadline; whatever happens, the container is removed.
+It knows nothing of clusters. Every wait has a deadline, and the container is always removed.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from engine import Confinement, Engine, ImageError
 
-# A start takes a second or two; this is for a drowning machine.
+# A start takes a second or two; this is for an overloaded machine.
 START_SECONDS = 120
 
 
@@ -64,7 +64,7 @@ class Operator:
         if self.engine.passes_signals_on:
             return self.process.pid
         for pid in _descendants(self.process.pid):
-            # Between the client and the program stand further processes of buildah, named buildah-chroot-…
+            # Between the client and the program are further processes of buildah, named buildah-chroot-…
             if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"buildah"):
                 return pid
         raise ImageError("the operator's process cannot be found")

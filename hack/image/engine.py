@@ -1,8 +1,7 @@
-"""The container engine: which one is there, and how it is asked to build and to run.
+"""Finds the container engine, and makes its command lines: docker, podman or buildah.
 
-Boundary: command lines of docker, podman and buildah; what is built and proven is decided by `build` and `test`.
-Invariants: an engine is chosen only when it answers, so a docker client without an engine never is; a container runs in
-the foreground of its client, so it ends with it. `IMAGE_ENGINE` names an engine and ends the search.
+`build` and `test` decide what is built and proven. An engine is chosen only if it answers, so a docker client without an
+engine never is. A container runs in the foreground of its client and ends with it. `IMAGE_ENGINE` names the engine to use.
 """
 
 import os
@@ -22,7 +21,7 @@ no container engine answers: neither docker nor podman nor buildah. Install one 
   macOS            brew install podman && podman machine init && podman machine start
 Where `docker version` shows a client only, start the Docker engine."""
 
-# An engine answers in a fraction of a second; one that hangs must not hang us.
+# An engine answers in a fraction of a second; one that hangs must not block the script.
 _ANSWER_SECONDS = 30
 # Where root lacks CAP_SYS_RESOURCE, the default of podman (a million open files) cannot be set. The operator and its
 # helm processes use a few hundred.
@@ -30,7 +29,7 @@ _ULIMITS = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
 
 
 class ImageError(Exception):
-    """Something that the person at the keyboard can mend; shown without a traceback."""
+    """Something that the user can fix; shown without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Engine:
             raise ImageError(f"{self.name} cannot pull {image}: {done.stderr.strip()}")
 
     def size(self, image: str) -> int:
-        """The image's size in bytes, unpacked; 0 where the engine does not tell."""
+        """The image's size in bytes, unpacked; 0 if the engine does not report it."""
         if self.name == "buildah":
             return 0
         command = [self.name, "image", "inspect", "--format={{.Size}}", image]
@@ -102,7 +101,7 @@ class Engine:
             command.append(f"--secret=id=ca-certificates,src={ca_certificates}")
         environment = os.environ | {"DOCKER_BUILDKIT": "1"}
         if subprocess.run([*command, str(context)], env=environment, stdout=sys.stderr, check=False).returncode:
-            raise ImageError(f"{self.name} could not build {tag}; its output above says why")
+            raise ImageError(f"{self.name} could not build {tag}; the reason is printed above")
 
     def prepare(self, image: str, *, name: str) -> None:
         """Do what has to be done before `command` works: buildah makes a container first."""
@@ -112,7 +111,7 @@ class Engine:
             )
 
     def remove(self, name: str) -> None:
-        """Remove the container, running or not; none of that name is no error."""
+        """Remove the container, running or not; ignores a missing one."""
         force = [] if self.name == "buildah" else ["--force"]
         subprocess.run([self.name, "rm", *force, name], capture_output=True, check=False)
 
@@ -169,7 +168,7 @@ def find() -> Engine:
     """Return the engine to use. Raises ImageError that says what to install."""
     wanted = os.environ.get("IMAGE_ENGINE")
     if wanted and wanted not in NAMES:
-        raise ImageError(f"IMAGE_ENGINE={wanted} is none of {', '.join(NAMES)}")
+        raise ImageError(f"IMAGE_ENGINE={wanted} is not one of {', '.join(NAMES)}")
     for name in [wanted] if wanted else NAMES:
         if _answers(name):
             return Engine(name)

@@ -1,7 +1,6 @@
-"""What is done to the running operator from outside: ManagedCharts are applied, watched and deleted with kubectl.
+"""Applies, watches and deletes ManagedCharts with kubectl while the operator runs.
 
-Boundary: knows the cluster and the resource, not how the operator runs. Invariant: each step ends or raises ImageError with
-what was found instead.
+It does not know how the operator runs. Each step succeeds or raises ImageError with what it found instead.
 """
 
 import json
@@ -11,7 +10,7 @@ from typing import Any
 from cluster import NAME, NAMESPACE, ROOT, Cluster
 from engine import ImageError
 
-# A reconciliation takes a second or two; this is for a drowning machine.
+# A reconciliation takes a second or two; this is for an overloaded machine.
 PATIENCE_SECONDS = 120
 _OBJECT = ("managedchart", "hello")
 
@@ -36,7 +35,7 @@ def deploys(cluster: Cluster, *, namespace: str, values: dict[str, Any], create_
 
 
 def fails(cluster: Cluster, *, namespace: str, values: dict[str, Any], create_namespace: bool = True) -> None:
-    """Apply one whose container dies, and see its status tell why, with no evidence missing for want of a right."""
+    """Apply one whose container crashes, and check that its status says why, with all evidence despite few permissions."""
     started = time.monotonic()
     _apply(cluster, namespace=namespace, values=values, create_namespace=create_namespace)
     _wait(cluster, namespace, "jsonpath={.status.phase}=Failed")
@@ -46,13 +45,13 @@ def fails(cluster: Cluster, *, namespace: str, values: dict[str, Any], create_na
     if failure.get("incomplete") or not failure.get("rootCause") or not failure.get("events") or not logs:
         raise ImageError(f"the evidence of the failure is not complete: {json.dumps(failure, indent=1)}")
     say(
-        f"a crash is told after {time.monotonic() - started:.1f} s: {failure['reason']}, {failure['message']} "
+        f"a crash is reported after {time.monotonic() - started:.1f} s: {failure['reason']}, {failure['message']} "
         f"({len(failure['events'])} events, the log of {logs[0]['pod']})"
     )
 
 
-def goes(cluster: Cluster, *, namespace: str) -> None:
-    """Delete the ManagedChart and see all that it made go with it."""
+def deletes(cluster: Cluster, *, namespace: str) -> None:
+    """Delete the ManagedChart and check that everything it made is deleted too."""
     started = time.monotonic()
     target = f"--namespace={namespace}"
     cluster.kubectl("delete", *_OBJECT, target, f"--timeout={PATIENCE_SECONDS}s")
@@ -62,12 +61,12 @@ def goes(cluster: Cluster, *, namespace: str) -> None:
     )
     left += cluster.kubectl("get", "secret", target, "--selector=owner=helm", "-oname")
     if left:
-        raise ImageError(f"the ManagedChart is gone, but not what it made: {', '.join(left.split())}")
+        raise ImageError(f"the ManagedChart was deleted, but not what it made: {', '.join(left.split())}")
     say(f"deleted after {seconds:.1f} s, and nothing is left")
 
 
 def narrow(cluster: Cluster, *, namespace: str) -> None:
-    """Take the role for all charts away, and give what one chart needs in one namespace."""
+    """Remove the role for all charts, and grant what one chart needs in one namespace."""
     target = f"--namespace={namespace}"
     cluster.kubectl("delete", "clusterrolebinding", f"{NAME}-charts")
     cluster.kubectl("create", "namespace", namespace)

@@ -1,34 +1,37 @@
 """The one exception hierarchy.
 
     OperatorError                 reason, message, transient?, hint
-    ├── SpecError                 the resource as written cannot be carried out (terminal)
-    ├── ChartError                the chart cannot be had or is none
+    ├── SpecError                 the spec cannot be carried out (never transient)
+    ├── ChartError                the chart cannot be fetched or read
     ├── ValuesError               values files, inline YAML or `set` cannot be read
     ├── KubeError                 the API server refused or did not answer; carries the HTTP status
     ├── HelmError                 helm ended with an error; carries its exit code and text
-    │   └── UninstallBlockedError objects of the release do not go; carries which
+    │   ├── UninstallBlockedError objects of the release are not deleted; carries which
+    │   └── ObjectsLeftError      an uninstall left something in the cluster; carries what
     ├── ReleaseKeptError          the release is not uninstalled, although its ManagedChart is being deleted
     ├── LifecycleError            a lifecycle's own phase failed
     ├── StartupError              the operator cannot start here; ends the process with the message
     └── WatchEndedError           the operator can no longer watch ManagedCharts; ends the process with the message
 
-Purpose: an error is classified once, where it arises, and translated once, into a condition, by the reconciler.
-Boundary: nothing here knows of phases or conditions. Invariant: `transient` decides between a retry with back-off
-(True) and Stalled until the spec changes or a retry is requested (False); the message is one that a person can act on.
+An error is classified once, where it arises, and translated once, into a condition, by the reconciler; nothing here knows
+phases or conditions. `transient` decides between a retry with back-off (True) and Stalled until the spec changes or a retry is
+requested (False). A message is a sentence that a person can act on.
 """
+
+from collections.abc import Sequence
 
 from managedchart_operator.reasons import Reason
 
 UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
-"""What parsers raise for input that others wrote. All of it means one thing, that the input cannot be read: an input
-must never decide whether that is its author's failure or looks like a defect of the operator."""
+"""What parsers raise for untrusted input. Each of these means that the input cannot be read, and none of them a defect of the
+operator."""
 
 
 class OperatorError(Exception):
-    """Something that keeps a release from the state that its spec asks for.
+    """Why a release does not match its spec.
 
-    `reason` is from the closed list. `transient` says whether the same input may succeed later. `hint` is advice in
-    plain words, shown beside the message. Messages never contain values from Secrets.
+    `transient` says whether the same input may succeed later. `hint` is the advice that is shown next to the message. Messages
+    never contain values from Secrets.
     """
 
     def __init__(
@@ -42,14 +45,14 @@ class OperatorError(Exception):
 
 
 class SpecError(OperatorError):
-    """The spec asks for what cannot be done; trying again without a change is useless."""
+    """The spec cannot be carried out; a retry without a change would fail again."""
 
     def __init__(self, message: str, *, reason: Reason = Reason.INVALID_SPEC, hint: str | None = None) -> None:
         super().__init__(message, reason=reason, transient=False, hint=hint)
 
 
 class ChartError(OperatorError):
-    """The chart source cannot be read, reached, or holds no such chart."""
+    """The chart source cannot be reached or read, or has no such chart."""
 
 
 class ValuesError(OperatorError):
@@ -96,11 +99,26 @@ class HelmError(OperatorError):
 
 
 class UninstallBlockedError(HelmError):
-    """Objects of a release do not go. `blocked_by` names them as `apiVersion|kind|namespace|name`."""
+    """Objects of a release are not deleted. `objects` names them by apiVersion, kind, name and namespace."""
 
-    def __init__(self, message: str, *, blocked_by: list[str], text: str, hint: str) -> None:
+    def __init__(self, message: str, *, objects: Sequence[tuple[str, str, str, str]], text: str, hint: str) -> None:
         super().__init__(message, reason=Reason.UNINSTALL_BLOCKED, transient=True, text=text, hint=hint)
-        self.blocked_by = blocked_by
+        self.objects = objects
+
+
+class ObjectsLeftError(HelmError):
+    """An uninstall left something in the cluster, because the newest revision cannot be read. `left` says what."""
+
+    def __init__(self, unreadable: HelmError, *, left: str) -> None:
+        super().__init__(
+            unreadable.message,
+            reason=unreadable.reason,
+            transient=unreadable.transient,
+            text=unreadable.text,
+            exit_code=unreadable.exit_code,
+            hint=unreadable.hint,
+        )
+        self.left = left
 
 
 class ReleaseKeptError(OperatorError):
@@ -108,7 +126,7 @@ class ReleaseKeptError(OperatorError):
 
 
 class LifecycleError(OperatorError):
-    """A phase of a lifecycle decided that the run has failed."""
+    """A phase of a lifecycle ended the run as failed."""
 
     def __init__(
         self,
@@ -126,4 +144,4 @@ class StartupError(OperatorError):
 
 
 class WatchEndedError(OperatorError):
-    """The operator can no longer watch ManagedCharts (CRD deleted, permissions taken away)."""
+    """The operator can no longer watch ManagedCharts (CRD deleted, permission revoked)."""

@@ -1,11 +1,10 @@
-"""How deep what others write may be nested, and JSON that is read within that.
+"""How deep untrusted data may be nested, and how JSON is read within that limit.
 
 The API server stores JSON of 10,000 levels wherever a schema preserves unknown fields, and managedFields repeat those
-levels. Whatever works on such a value level by level (Python's json, copy, pydantic's serializer, our own recursions)
-ends with an error at some hundred levels. So nothing deeper than `READ_LEVELS` is ever built from JSON of the API
-server: what is nested deeper is read as null. That is no loss for us: we never write back an object that was read, and
-a spec that is deeper than `MAX_LEVELS` is refused with its field's name (`reconcile.parse`), so one of which something
-was cut off is refused as well.
+levels. Recursive code (Python's json, copy, pydantic's serializer, the operator's own) fails at some hundred levels. So
+nothing deeper than `READ_LEVELS` is ever built from JSON of the API server: what is nested deeper is read as null. Nothing is
+lost by that: the operator never writes back an object that it has read, and a spec deeper than `MAX_LEVELS` is refused with
+its field's name (`reconcile.parse`), so a spec that was cut is refused as well.
 """
 
 import asyncio
@@ -15,19 +14,19 @@ from typing import Any
 
 from pydantic_core import from_json
 
-# The most levels of the values of a chart, and of a spec that can be carried out. Values of real charts have some 15,
-# the largest schemas of CustomResourceDefinitions some 40. Below READ_LEVELS, since an object stands within a list or
-# an event, and its managedFields repeat the levels of its spec below a few of their own.
+# The limit for the values of a chart, and for a spec. Values of real charts have some 15 levels, the largest schemas of
+# CustomResourceDefinitions some 40. Below READ_LEVELS, since an object is an item of a list or a part of a watch event, and its
+# managedFields repeat the levels of its spec below a few of their own.
 MAX_LEVELS = 100
-# The most levels that are built: as many as pydantic's reader takes, whatever the version of Python. Python's json refuses
-# 995 in one and takes 9,997 in another.
+# The limit of pydantic's reader, in every version of Python. Python's json refuses 995 in one version and reads 9,997 in
+# another.
 READ_LEVELS = 200
-# How much of a path names a place: people write short names, and anybody may write long ones.
+# How much of a path is shown: people write short names, but a name may be of any length.
 _SHOWN_STEPS = 4
 _SHOWN_NAME = 40
 
-# A text in JSON, or what opens and closes a level. A text without an end reaches to the end, so that each byte is
-# looked at once.
+# A JSON string, or a character that opens or closes a level. An unterminated string matches up to the end, so that each byte
+# is scanned once.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _QUOTE, _OPENING = ord('"'), frozenset(b"[{")
 
@@ -35,8 +34,8 @@ _QUOTE, _OPENING = ord('"'), frozenset(b"[{")
 async def read_json(text: bytes) -> Any:
     """Return the value of a JSON text, with null for what is nested deeper than READ_LEVELS.
 
-    Raises ValueError for other texts. Most texts cost less than by json.loads; what is cut off is looked for in a
-    thread, since that takes 0.1 s a megabyte.
+    Raises ValueError for a text that is not JSON. Usually faster than json.loads; cutting runs in a thread, since it takes 0.1
+    s a megabyte.
     """
     try:
         return from_json(text)
@@ -45,9 +44,9 @@ async def read_json(text: bytes) -> Any:
 
 
 async def shallow_json(text: bytes) -> bytes:
-    """Return a JSON text without what is nested deeper than READ_LEVELS, for another parser.
+    """Return a JSON text, with null for what is nested deeper than READ_LEVELS, for another parser.
 
-    Raises ValueError for other texts.
+    Raises ValueError for a text that is not JSON.
     """
     try:
         from_json(text)
@@ -77,9 +76,9 @@ def _cut(text: bytes) -> bytes:
 
 
 def too_deep(value: dict[str, Any] | list[Any]) -> str | None:
-    """Return the path of a place that is nested deeper than MAX_LEVELS, like `values.a.b…`, or None where there is none.
+    """Return the path of a part that is nested deeper than MAX_LEVELS, like `values.a.b…`, or None.
 
-    A list or a mapping is a level; `value` itself does not count.
+    Each list and each mapping is a level, except `value` itself.
     """
     layer = [value]
     for _ in range(MAX_LEVELS + 1):
@@ -102,7 +101,7 @@ def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _path(value: Any) -> str:
-    """Return the beginning of the path to a place that is nested too deep, found without recursion."""
+    """Return the beginning of the path to a part that is nested too deep, without recursion."""
     steps: list[str] = []
     ways = [_children(value)]
     while len(ways) <= MAX_LEVELS + 1:

@@ -1,8 +1,7 @@
-"""The closed list of reasons that conditions, events and `status.lastFailure` carry.
+"""The closed list of reasons in conditions, Events and `status.lastFailure`.
 
-Purpose: one place that names every outcome, so that alerts and scripts can rely on the words. docs/failures.md explains
-each failure reason; a test holds the two together. Boundary: words only; how an error is recognised stands in
-`helm.errors` and `diagnosis`. Invariant: a reason is never renamed within an API version.
+Alerts and scripts rely on these words, so a reason is never renamed within an API version. docs/failures.md explains each
+failure reason (a test compares the two); `api_refusals`, `helm.errors` and `diagnosis` recognise the errors.
 """
 
 from enum import StrEnum
@@ -11,22 +10,22 @@ from enum import StrEnum
 class Reason(StrEnum):
     """A CamelCase reason as Kubernetes conditions use it (API conventions, "Typical status properties")."""
 
-    # -- outcomes that are good
+    # -- success
     DEPLOYED = "Deployed"
     DESTROYED = "Destroyed"
     SKIPPED = "Skipped"
     DRY_RUN_SUCCEEDED = "DryRunSucceeded"
 
-    # -- on the way
+    # -- in progress
     PROGRESSING = "Progressing"
     RETRY_SCHEDULED = "RetryScheduled"
 
-    # -- the resource itself cannot be carried out as it is written
+    # -- the resource is invalid
     INVALID_SPEC = "InvalidSpec"
     LIFECYCLE_UNKNOWN = "LifecycleUnknown"
     RELEASE_OWNED = "ReleaseOwned"
 
-    # -- the chart cannot be had
+    # -- the chart cannot be fetched or is invalid
     CHART_NOT_FOUND = "ChartNotFound"
     CHART_INVALID = "ChartInvalid"
     CHART_VERSION_NOT_FOUND = "ChartVersionNotFound"
@@ -35,7 +34,7 @@ class Reason(StrEnum):
     CHART_SOURCE_UNAUTHORIZED = "ChartSourceUnauthorized"
     PATH_NOT_ALLOWED = "PathNotAllowed"
 
-    # -- the values do not fit
+    # -- the values are invalid
     VALUES_FILE_UNAVAILABLE = "ValuesFileUnavailable"
     VALUES_INVALID = "ValuesInvalid"
     VALUES_REFUSED = "ValuesRefused"
@@ -56,7 +55,7 @@ class Reason(StrEnum):
     RELEASE_TOO_LARGE = "ReleaseTooLarge"
     API_UNAVAILABLE = "ApiUnavailable"
 
-    # -- what was applied does not come up
+    # -- workloads do not become ready
     IMAGE_PULL = "ImagePull"
     CRASH_LOOP = "CrashLoop"
     OOM_KILLED = "OOMKilled"
@@ -74,7 +73,7 @@ class Reason(StrEnum):
     UNINSTALL_BLOCKED = "UninstallBlocked"
     ROLLBACK_FAILED = "RollbackFailed"
 
-    # -- what has no better name: helm's own text, or a defect of the operator
+    # -- other: helm's own text, or a defect of the operator
     HELM_FAILED = "HelmFailed"
     LIFECYCLE_FAILED = "LifecycleFailed"
     INTERNAL_ERROR = "InternalError"

@@ -13,7 +13,11 @@ from pathlib import Path
 from harness.operator_process import OperatorProcess
 
 # What a start says that finds none, or one that has just started and refuses everybody until it has read its roles.
-_NO_API_SERVER = ("cannot start: cannot list", "cannot start: the API server does not answer")
+_NO_API_SERVER = (
+    "Cannot start: Cannot list",
+    "Cannot start: Cannot read",
+    "Cannot start: The API server does not answer",
+)
 # A kubelet waits longer with each restart; here more restarts are better.
 _PAUSE_SECONDS = 0.3
 

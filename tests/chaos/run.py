@@ -23,11 +23,10 @@ from chaos.restarted_operator import RestartedOperator
 from chaos.schedule import HOME_NAMESPACES, Action, Verb, schedule
 from chaos.users import Users
 from chaos.verdict import await_settled, violations
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import Cluster
 from harness.operator_process import service_account_kubeconfig
 
-CHARTS = REPOSITORY / "tests" / "charts"
 # How long a kill of helm waits for one to appear: most of the time one runs.
 _HELM_WITHIN = 2.0
 _POLL_SECONDS = 0.02

@@ -114,12 +114,35 @@ def test_a_half_done_build_is_continued_not_taken_for_a_whole_one(machine: Machi
     assert "cmd/helm" not in machine.installs[-1]
 
 
+def test_one_program_is_built_alone(machine: Machine) -> None:
+    """`make run` needs helm and no control plane."""
+    code, folder, words = machine.run("build", "helm")
+    assert code == 0, words
+    assert [path.name for path in Path(folder).iterdir()] == ["helm"]
+    assert machine.run("build", "hlem")[0] == 1
+
+
+def test_a_damaged_helm_on_path_is_passed_over(machine: Machine) -> None:
+    machine.install("helm", "\x7fELF cut off")
+    code, folder, words = machine.run("build", "helm")
+    assert code == 0, words
+    assert (Path(folder) / "helm").exists()
+
+
+def test_a_cache_that_is_a_file_is_named(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    code, _, words = machine.run("build")
+    assert code == 1
+    assert str(tmp_path / "cache") in words
+    assert "Traceback" not in words
+
+
 def test_two_builds_at_once_build_once(machine: Machine) -> None:
     builds = [machine.start("build", GO_SECONDS="1") for _ in range(2)]
     words = [build.communicate(timeout=60)[1] for build in builds]
     assert [build.returncode for build in builds] == [0, 0], words
     assert len(machine.installs) == 2  # helm, then the others
-    assert sum("another build is under way" in text for text in words) == 1
+    assert sum("waiting for another build" in text for text in words) == 1
 
 
 def test_fitting_programs_of_the_machine_are_used_as_they_are(machine: Machine) -> None:

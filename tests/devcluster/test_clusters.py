@@ -140,7 +140,7 @@ def test_a_name_that_could_do_harm_is_refused(alone: Devcluster, name: str) -> N
 def test_loading_an_image_says_that_there_is_no_need(devcluster: Devcluster) -> None:
     loaded = devcluster("load", "docker-image", "--name", "shared", "some/image:1")
     assert loaded.returncode == 0
-    assert "no image is ever pulled or run" in loaded.stderr
+    assert "no image is pulled or run" in loaded.stderr
 
 
 def test_a_component_that_dies_at_its_start_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_cluster_of_another_version_says_how_to_get_rid_of_it(alone: Devcluste
             assert (told.returncode, told.stdout) == (1, "")
             assert told.stderr == (
                 'ERROR: The cluster "foreign" was created by another version of devcluster: "devcluster delete cluster '
-                '--name foreign" removes it, then create it anew.\n'
+                '--name foreign" removes it; then create it again.\n'
             )
         alone.delete("foreign")
         assert process.wait(timeout=5) == -signal.SIGKILL

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import Cluster, install_operator_objects, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
-CHARTS = REPOSITORY / "tests" / "charts"
 _numbers = itertools.count(1)
 
 

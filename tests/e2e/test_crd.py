@@ -14,7 +14,7 @@ from unit.api.cases import ACCEPTED, CONTENTS, PATH, REFUSED, Case
 
 CRD = "managedcharts.managedchart.dev"
 IMMUTABLE = (
-    "{} cannot be changed: delete the ManagedChart and create it anew (deletionPolicy: Orphan keeps the release)"
+    "{} cannot be changed: delete the ManagedChart and create it again (deletionPolicy: Orphan keeps the release)"
 )
 
 
@@ -312,10 +312,17 @@ def full_status() -> s.ManagedChartStatus:
                 s.FailureEvent(type="Warning", reason="Failed", object="Pod/a", message="no", count=2, last_seen=now)
             ],
         ),
+        attempt=s.AttemptStatus(
+            id="one", digest="2-0", generation=1, operation="Upgrade", phase="Exec", started_at=now, ended_at=now,
+            revision=2, proven=True, failed_revision=3, failures=2, reason="ImagePull", outlook=s.Outlook.RETRY,
+            next_retry_at=now, handled_requests={"managedchart.dev/retry": "1"},
+        ),
+        blockers=[s.ObjectReference(api_version="v1", kind="ConfigMap", namespace="apps", name="a")],
         failures=2,
         attempted_digest="sha256:0",
         next_retry_at=now,
         handled_requests={"managedchart.dev/retry": "1"},
+        blocked_by=["v1|ConfigMap|apps|a"],
     )  # fmt: skip
 
 
@@ -366,16 +373,16 @@ def test_kubectl_wait_understands_ready(charts: Charts) -> None:
 def test_the_status_in_a_manifest_is_ignored(charts: Charts) -> None:
     charts.send("create", "status-in-manifest", {"chart": PATH}, status={"phase": "Ready"})
 
-    assert charts.get("status-in-manifest")["status"] == {"observedGeneration": -1, "phase": "Pending", "failures": 0}
+    assert charts.get("status-in-manifest")["status"] == {"observedGeneration": -1, "phase": "Pending"}
 
 
 def test_writing_the_status_changes_no_spec_and_no_generation(charts: Charts) -> None:
     charts.create("status-alone", {"chart": PATH})
 
-    charts.patch("status-alone", {"status": {"failures": 1}, "spec": {"wait": False}}, "--subresource=status")
+    charts.patch("status-alone", {"status": {"phase": "Ready"}, "spec": {"wait": False}}, "--subresource=status")
 
     stored = charts.get("status-alone")
-    assert stored["status"]["failures"] == 1
+    assert stored["status"]["phase"] == "Ready"
     assert stored["spec"]["wait"] is True
     assert stored["metadata"]["generation"] == 1
 

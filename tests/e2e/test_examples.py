@@ -23,7 +23,7 @@ KUBE_SYSTEM = "/apis/apps/v1/namespaces/kube-system/daemonsets/aws-node"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # Reason, and what the message must say; 08 has a test of its own.
 FAILURES = {
-    "09-failing-crash.yaml": ("CrashLoop", ["container hello", "exit code 3"]),
+    "09-failing-crash.yaml": ("CrashLoop", ["Container hello", "exit code 3"]),
     "10-failing-hook.yaml": ("HookFailed", ["broken-hook-migration", "exit code 4"]),
     "11-failing-unschedulable.yaml": ("Unschedulable", ["Insufficient cpu"]),
     "12-failing-values.yaml": ("ValuesRefused", ["replicas", "integer"]),

@@ -1,4 +1,4 @@
-"""What deploy/, the Dockerfile and the image tools promise, held without a cluster."""
+"""What deploy/, the Dockerfile and the image tools promise, tested without a cluster."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from managedchart_operator.api.resource import DEFINITION
 from managedchart_operator.app.http import HttpServer
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
-from managedchart_operator.diagnosis.ready_wait import waits_for
 from managedchart_operator.helm.slots import MIB, RESERVED_BYTES, processes_for
+from managedchart_operator.waiting.until_ready import waits_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 NAMESPACE = "managedchart-system"
 NAME = "managedchart-operator"
-# What was measured of helm 4.3.1, rounded up, and of the operator with its Kubernetes client.
+# Measured with helm 4.3.1, rounded up, and of the operator with its Kubernetes client.
 
 
 def _loaded(folder: Path) -> list[dict[str, Any]]:
@@ -87,23 +87,23 @@ def test_every_manifest_of_deploy_is_applied() -> None:
 
 
 def test_deleting_the_operator_does_not_delete_the_crd() -> None:
-    """With the CRD go all ManagedCharts, so it is a kustomization of its own, which README.md applies first."""
+    """Deleting the CRD deletes all ManagedCharts, so it is a separate kustomization, which README.md applies first."""
     assert not [item for item in OBJECTS if item["kind"] == "CustomResourceDefinition"]
     assert [item["metadata"]["name"] for item in _loaded(ROOT / "crds")] == [DEFINITION]
     readme = (ROOT / "README.md").read_text()
     assert readme.index("kubectl apply --server-side -k crds/") < readme.index("kubectl apply -k my-operator/")
 
 
-def test_everything_namespaced_lives_in_one_namespace_of_its_own() -> None:
+def test_all_namespaced_objects_are_in_the_operators_namespace() -> None:
     namespaced = [item for item in OBJECTS if item["kind"] in ("ServiceAccount", "Deployment", "Service")]
     assert {item["metadata"]["namespace"] for item in namespaced} == {_one("Namespace", NAMESPACE)["metadata"]["name"]}
 
 
-def test_the_namespace_holds_its_pods_to_the_strictest_profile() -> None:
+def test_the_namespace_enforces_the_strictest_profile() -> None:
     assert _one("Namespace", NAMESPACE)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_the_image_that_is_installed_is_the_version_of_this_package(container: dict[str, Any]) -> None:
+def test_the_image_tag_is_the_version_of_the_package(container: dict[str, Any]) -> None:
     [image] = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["images"]
     assert (image["name"], image["newTag"]) == (container["image"], __version__)
 
@@ -112,7 +112,7 @@ def test_the_image_that_is_installed_is_the_version_of_this_package(container: d
 
 
 def test_one_operator_at_a_time(deployment: dict[str, Any]) -> None:
-    """Two would run two helms for one release; so the old one is gone before the new one starts."""
+    """Two would run two helm processes for one release, so the old pod is deleted before the new one starts."""
     assert deployment["replicas"] == 1
     assert deployment["strategy"] == {"type": "Recreate"}
 
@@ -133,15 +133,13 @@ def test_the_pod_shares_nothing_with_its_node(pod: dict[str, Any]) -> None:
     assert all(set(volume) == {"name", "emptyDir"} for volume in pod["volumes"])
 
 
-def test_every_setting_of_the_pod_is_one_that_the_operator_knows(container: dict[str, Any]) -> None:
-    """pydantic-settings ignores unknown variables, so a misspelled one would do nothing, silently."""
+def test_the_operator_knows_every_setting_of_the_pod(container: dict[str, Any]) -> None:
+    """pydantic-settings ignores unknown variables, so a misspelled one would silently do nothing."""
     known = {f"MANAGEDCHART_{field.upper()}" for field in Settings.model_fields}
     assert {variable["name"] for variable in container["env"]} <= known
 
 
-def test_the_places_to_write_are_bounded_and_include_the_cache(
-    pod: dict[str, Any], container: dict[str, Any], settings: Settings
-) -> None:
+def test_writable_volumes_are_bounded(pod: dict[str, Any], container: dict[str, Any], settings: Settings) -> None:
     paths = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {str(settings.cache_dir), "/tmp"} <= paths
     bounds = sum(_mebibytes(volume["emptyDir"]["sizeLimit"]) for volume in pod["volumes"])
@@ -149,21 +147,21 @@ def test_the_places_to_write_are_bounded_and_include_the_cache(
 
 
 def test_many_charts_may_wait_at_once_within_the_memory(container: dict[str, Any]) -> None:
-    """One that never becomes ready holds its place until its timeout, and a helm too if it has hooks that run after that."""
+    """One that never becomes ready waits until its timeout, and so does its helm process if it has late hooks."""
     memory = _mebibytes(container["resources"]["limits"]["memory"]) * MIB
     assert waits_for(memory - RESERVED_BYTES) >= 1000
     assert processes_for(memory) >= 50
 
 
-def test_the_processor_is_not_throttled(container: dict[str, Any]) -> None:
-    """A throttled helm misses its deadlines while the node idles."""
+def test_there_is_no_cpu_limit(container: dict[str, Any]) -> None:
+    """A throttled helm process misses its deadlines while the node is idle."""
     assert "cpu" not in container["resources"]["limits"]
     assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
 
 
 @pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
-async def test_each_probe_asks_for_what_is_served(container: dict[str, Any], settings: Settings, probe: str) -> None:
-    """On the port that the settings name, a path that answers 200 when all is well."""
+async def test_each_probe_has_a_served_path(container: dict[str, Any], settings: Settings, probe: str) -> None:
+    """On the port of the settings, a path that answers 200 when all is well."""
     asked = container[probe]["httpGet"]
     [port] = [port["containerPort"] for port in container["ports"] if port["name"] == asked["port"]]
     assert port == settings.http_port
@@ -179,21 +177,21 @@ async def test_each_probe_asks_for_what_is_served(container: dict[str, Any], set
         await server.stop()
 
 
-def test_liveness_and_readiness_are_different_questions(container: dict[str, Any]) -> None:
-    """An operator that is still loading must not be restarted for it."""
+def test_liveness_and_readiness_differ(container: dict[str, Any]) -> None:
+    """An operator that is still loading must not be restarted."""
     assert container["livenessProbe"]["httpGet"]["path"] != container["readinessProbe"]["httpGet"]["path"]
 
 
-def test_the_service_leads_to_the_pod(deployment: dict[str, Any], container: dict[str, Any]) -> None:
+def test_the_service_selects_the_pod(deployment: dict[str, Any], container: dict[str, Any]) -> None:
     service = _one("Service")["spec"]
     assert service["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
     assert {port["targetPort"] for port in service["ports"]} <= {port["name"] for port in container["ports"]}
 
 
-# ---- the rights
+# ---- the permissions
 
 
-def test_the_pod_has_the_identity_to_which_the_roles_are_bound(pod: dict[str, Any]) -> None:
+def test_the_roles_are_bound_to_the_pods_identity(pod: dict[str, Any]) -> None:
     subject = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": NAMESPACE}
     bindings = [item for item in OBJECTS if item["kind"] == "ClusterRoleBinding"]
     assert all(binding["subjects"] == [subject] for binding in bindings)
@@ -215,7 +213,7 @@ def test_every_rule_gives_its_reason() -> None:
 
 
 def test_only_the_role_for_the_charts_is_unbounded() -> None:
-    """Narrowing means replacing that one role, so the other must say exactly what the operator itself needs."""
+    """Narrowing replaces that role, so the other one must have exactly what the operator itself needs."""
     unbounded = {
         item["metadata"]["name"]
         for item in OBJECTS
@@ -227,7 +225,7 @@ def test_only_the_role_for_the_charts_is_unbounded() -> None:
     assert unbounded == {f"{NAME}-charts"}
 
 
-def test_the_operators_own_role_neither_creates_nor_deletes_managedcharts() -> None:
+def test_the_operators_role_cannot_delete_managedcharts() -> None:
     """It patches one (the finalizer) and its status, and no more."""
     rules = [rule for rule in _one("ClusterRole")["rules"] if rule["apiGroups"] == ["managedchart.dev"]]
     granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
@@ -236,8 +234,8 @@ def test_the_operators_own_role_neither_creates_nor_deletes_managedcharts() -> N
     }
 
 
-def test_the_operator_may_read_its_own_crd_and_no_other() -> None:
-    """Without it no ManagedChart could be deleted: the operator would not know whether the CRD goes too."""
+def test_the_operator_may_read_only_its_own_crd() -> None:
+    """Without it no ManagedChart could be deleted: the operator would not know whether the CRD is being deleted too."""
     [rule] = [rule for rule in _one("ClusterRole")["rules"] if "customresourcedefinitions" in rule["resources"]]
     assert (rule["resourceNames"], rule["verbs"]) == ([DEFINITION], ["get"])
 
@@ -257,12 +255,12 @@ def test_the_image_runs_as_the_user_of_the_pod(dockerfile: str, pod: dict[str, A
 
 
 def test_the_image_needs_no_shell_to_start(dockerfile: str) -> None:
-    """The forms with brackets are executed as they stand."""
+    """The forms with brackets are executed without a shell."""
     assert re.findall(r"^(?:ENTRYPOINT|CMD) (.)", dockerfile, re.MULTILINE) == ["[", "["]
 
 
 def test_helm_is_pinned_in_one_place(dockerfile: str) -> None:
-    """The version in the image is that of hack/devcluster/go.mod; the Dockerfile names none."""
+    """The version in the image is that of hack/devcluster/go.mod; the Dockerfile has none."""
     assert re.search(r"^\s+helm\.sh/helm/v4 v4\.\d+\.\d+", (ROOT / "hack/devcluster/go.mod").read_text(), re.MULTILINE)
     assert not re.search(r"v?4\.\d+\.\d+", dockerfile)
 
@@ -281,7 +279,7 @@ def test_the_build_gets_all_it_copies(dockerfile: str) -> None:
 
 
 @pytest.mark.parametrize("tool", ["build", "test"])
-def test_image_tools_say_what_to_install_where_there_is_no_engine(tool: str, tmp_path: Path) -> None:
+def test_image_tools_name_the_missing_engine(tool: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-B", ROOT / "hack/image" / tool],
         env={"PATH": str(tmp_path)},

@@ -1,27 +1,30 @@
-"""The pages in docs/ tell of everything that there is, and of nothing else. docs/fields.md has a test of its own."""
+"""The pages in docs/ describe everything that exists, and nothing else.
+
+docs/fields.md and README.md have tests of their own, and docs/lifecycles.md has test_lifecycles_page.py.
+"""
 
 import re
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic_core import PydanticUndefined
 
-from managedchart_operator.api.spec import Action
+from managedchart_operator.api.resource import GROUP, KIND, VERSION
+from managedchart_operator.api.schema import structural
+from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
-from managedchart_operator.errors import LifecycleError
-from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.lifecycle.base import Lifecycle
-from managedchart_operator.lifecycle.registry import BUILT_IN, ENTRY_POINT_GROUP
+from managedchart_operator.helm.errors.classify import TABLE
 from managedchart_operator.reasons import Reason
-from unit.lifecycle.fakes import FakeCluster, bench
+from managedchart_operator.reconcile.conditions import READY, RECONCILING, RELEASED, STALLED, VALIDATED
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 APP = ROOT / "operator" / "managedchart_operator" / "app"
+_CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED}
 PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
 
 
@@ -30,7 +33,7 @@ def _rows(page: str) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for line in (DOCS / page).read_text().splitlines():
         if found := re.match(r"\| `([^`]+)` \|", line):
-            assert found[1] not in rows, f"{page} tells of {found[1]} twice"
+            assert found[1] not in rows, f"{page} lists {found[1]} twice"
             rows[found[1]] = [cell.strip() for cell in line.strip("|").split("|")]
     return rows
 
@@ -38,7 +41,7 @@ def _rows(page: str) -> dict[str, list[str]]:
 # ---- settings
 
 
-def test_every_setting_is_told_and_no_other() -> None:
+def test_every_setting_is_listed_and_no_other() -> None:
     variables = {f"MANAGEDCHART_{name.upper()}" for name in Settings.model_fields}
 
     assert _rows("settings.md").keys() == variables
@@ -47,7 +50,7 @@ def test_every_setting_is_told_and_no_other() -> None:
 @pytest.mark.parametrize(
     "name", [name for name, field in Settings.model_fields.items() if field.default is not PydanticUndefined]
 )
-def test_a_settings_default_is_told(name: str) -> None:
+def test_the_default_of_a_setting_is_listed(name: str) -> None:
     default = Settings.model_fields[name].default
     text = str([str(item) for item in default]).replace("'", '"') if isinstance(default, list) else str(default)
 
@@ -58,26 +61,26 @@ def test_a_settings_default_is_told(name: str) -> None:
 
 
 def _metrics_in_the_code() -> set[str]:
-    source = "".join((APP / name).read_text() for name in ("metrics.py", "operator.py"))
+    source = "".join(path.read_text() for path in APP.glob("*.py"))
     return set(re.findall(r'"(managedchart_[a-z_]+)"', source))
 
 
-def test_every_metric_is_told_and_no_other() -> None:
+def test_every_metric_is_listed_and_no_other() -> None:
     assert _rows("metrics.md").keys() == _metrics_in_the_code()
 
 
-def test_types_and_labels_of_metrics_are_told() -> None:
+def test_types_and_labels_of_metrics_are_listed() -> None:
     """Those that are declared in one place; what is read at a scrape has no labels."""
     metrics = Metrics()
     metrics.observe("managedchart_helm_processes_started_total", "", lambda: 1.0)
     metrics.observe("managedchart_resources", "", lambda: 1.0)
     rows = _rows("metrics.md")
 
-    told = {name: row[1] for name, row in rows.items()}
+    listed = {name: row[1] for name, row in rows.items()}
     for metric in metrics.registry.collect():
         name = metric.name + ("_total" if metric.type == "counter" else "")
         if name.startswith("managedchart_"):
-            assert told[name] == metric.type
+            assert listed[name] == metric.type
     for name, labels in (("ready", ["namespace", "name"]), ("failures_total", ["reason", "phase"])):
         assert rows[f"managedchart_{name}"][2].split(", ") == labels
 
@@ -85,93 +88,97 @@ def test_types_and_labels_of_metrics_are_told() -> None:
 # ---- failures
 
 
-def test_every_reason_is_told_and_no_other() -> None:
+def test_every_reason_is_listed_and_no_other() -> None:
     assert _rows("failures.md").keys() == {reason.value for reason in Reason}
 
 
 @pytest.mark.parametrize("reason", sorted({row.reason for row in TABLE}))
-def test_whether_a_failure_is_retried_is_told_as_the_error_table_has_it(reason: Reason) -> None:
-    """Of a reason that other places raise as well, the table only tells what cannot be said flatly."""
-    told = _rows("failures.md")[reason.value][2]
+def test_retried_agrees_with_the_error_table(reason: Reason) -> None:
+    """A reason that other places raise too may be neither a flat yes nor a flat no."""
+    listed = _rows("failures.md")[reason.value][2]
     transient = {row.transient for row in TABLE if row.reason is reason}
 
-    if told == "yes":
+    if listed == "yes":
         assert transient == {True}
-    elif told == "no":
+    elif listed == "no":
         assert transient == {False}
 
 
-# ---- lifecycles
+# ---- status
 
 
-def test_every_built_in_lifecycle_is_told() -> None:
-    assert BUILT_IN.keys() <= _rows("lifecycles.md").keys()
+def _fields(schema: dict[str, Any], where: str = "") -> Iterator[str]:
+    for name, part in schema.get("properties", {}).items():
+        yield f"{where}{name}"
+        yield from _fields(part, f"{where}{name}.")
+        yield from _fields(part.get("items", {}), f"{where}{name}[].")
 
 
-class ClusterOfDeployments(FakeCluster):
-    """Takes the patch of any object that is there."""
-
-    async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
-        if ref not in self.objects:
-            return None
-        self.patched.append(ref)
-        self.objects[ref] = {**self.objects[ref], **patch}
-        return self.objects[ref]
+def test_every_status_field_has_a_row_and_no_other() -> None:
+    assert _rows("status.md").keys() - _CONDITIONS == set(_fields(structural(ManagedChartStatus)))
 
 
-def _code(language: str) -> str:
-    found = re.search(rf"^```{language}\n(.*?)^```", (DOCS / "lifecycles.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert found
-    return found[1]
+def test_every_condition_has_a_row() -> None:
+    assert _rows("status.md").keys() >= _CONDITIONS
 
 
-def _coredns() -> Lifecycle:
-    scope: dict[str, Any] = {}
-    exec(_code("python"), scope)
-    lifecycle: Lifecycle = scope["CoreDns"]()
-    return lifecycle
+# ---- GitOps
 
 
-CONFIG = ObjectRef("v1", "ConfigMap", "coredns", "apps")
-DEPLOYMENT = ObjectRef("apps/v1", "Deployment", "coredns", "apps")
+def test_the_health_check_reads_conditions_that_exist() -> None:
+    page = (DOCS / "gitops.md").read_text()
+    health_check = page.partition("health.managedchart.dev_ManagedChart: |")[2].partition("```")[0]
+
+    assert set(re.findall(r'conditions\["(\w+)"\]', health_check)) == {READY, RECONCILING, STALLED}
+    assert set(re.findall(r"obj\.status.*?\.(\w+)|ready\.(\w+) ==", health_check)) <= {
+        ("conditions", ""),
+        ("", "status"),
+        ("", "observedGeneration"),
+    }
 
 
-async def test_the_lifecycle_in_the_page_works() -> None:
-    cluster = ClusterOfDeployments({CONFIG: {"data": {"Corefile": ".:53 {}"}}, DEPLOYMENT: {}})
-    made = bench(cluster=cluster)
+def test_the_manifests_of_the_gitops_page_name_the_resource() -> None:
+    page = (DOCS / "gitops.md").read_text()
+    found = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)]
 
-    await _coredns().run(made.context)
-    first = cluster.objects[DEPLOYMENT]
-    await _coredns().run(made.context)
-
-    assert cluster.patched == [DEPLOYMENT, DEPLOYMENT]
-    assert first["spec"]["template"]["metadata"]["annotations"].keys() == {"example.com/corefile"}
-    assert cluster.objects[DEPLOYMENT] == first
-
-
-async def test_the_lifecycle_in_the_page_says_what_is_missing_and_leaves_removals_alone() -> None:
-    with pytest.raises(LifecycleError, match="no Deployment coredns"):
-        await _coredns().run(bench(cluster=ClusterOfDeployments()).context)
-
-    await _coredns().run(bench(cluster=ClusterOfDeployments(), action=Action.DESTROY).context)
-
-
-def test_the_entry_point_in_the_page_is_of_the_group_that_is_looked_up() -> None:
-    assert tomllib.loads(_code("toml"))["project"]["entry-points"].keys() == {ENTRY_POINT_GROUP}
+    [checks] = [each["healthChecks"] for each in found if "healthChecks" in each]
+    assert [(check["apiVersion"], check["kind"]) for check in checks] == [(f"{GROUP}/{VERSION}", KIND)]
+    [argo] = [each["data"] for each in found if each.get("kind") == "ConfigMap"]
+    assert argo.keys() == {f"resource.customizations.health.{GROUP}_{KIND}"}
 
 
 # ---- all pages
 
 
+def test_the_index_lists_every_page() -> None:
+    links = set(re.findall(r"\]\(([^)#]+\.md)\)", (DOCS / "index.md").read_text()))
+
+    assert {page.name for page in DOCS.glob("*.md")} - {"index.md"} <= links
+    assert "../SECURITY.md" in links
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
+def test_links_lead_to_headings_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
+
+    assert [link for link in links if link[1] not in _anchors((page.parent / link[0]) if link[0] else page)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_that_pages_name_are_there(page: Path) -> None:
+def test_make_targets_that_pages_name_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "operator" / "managedchart_operator"
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 # Home folders, checkouts of CI systems, and index or proxy addresses with a host of their own. Each is split, so that this
 # file does not name what it looks for. example.* and localhost are for documentation and tests.
@@ -101,6 +102,43 @@ def test_the_patterns_find_what_they_look_for() -> None:
     assert not MACHINE_PATHS.search("see apps/home/page and $HOME/x and /charts/podinfo")
     assert REGISTRY_OPTIONS.search(f"pip install {index} x")
     assert not REGISTRY_OPTIONS.search("uv pip compile --no-emit-index-url")
+
+
+MOST_LINES, MOST_METHODS, MOST_FIELDS = 350, 15, 10
+# The models of the API, what mirrors an object of it, and the settings have as many fields as there are things to say.
+MODELS = ("api", "app/settings.py", "diagnosis/pods.py", "reconcile/last_run.py")
+
+
+def test_no_module_is_longer_than_a_person_reads() -> None:
+    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_no_class_does_everything() -> None:
+    large = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = str(path.relative_to(PACKAGE))
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if not isinstance(node, ast.ClassDef) or name.startswith(MODELS):
+                continue
+            methods = sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in node.body)
+            fields = sum(isinstance(part, ast.AnnAssign) for part in node.body)
+            if methods > MOST_METHODS or fields > MOST_FIELDS:
+                large[f"{name} {node.name}"] = (methods, fields)
+    assert large == {}
+
+
+def _imports(text: str, name: str) -> bool:
+    room, _, module = name.rpartition(".")
+    return f"from {name} import" in text or re.search(rf"from {room} import .*\b{module}\b", text) is not None
+
+
+def test_every_module_of_reconcile_is_imported_by_a_unit_test() -> None:
+    texts = "\n".join(path.read_text() for path in (ROOT / "tests" / "unit").rglob("*.py"))
+    rooms = (PACKAGE / "reconcile").rglob("*.py")
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in rooms}
+    missing = {name for name in names if not name.endswith("__init__") and not _imports(texts, name)}
+    assert missing == set()
 
 
 def test_every_module_tells_what_it_is_for() -> None:

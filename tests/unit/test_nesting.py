@@ -36,7 +36,7 @@ def levels_of(value: Any) -> int:
 
 
 @given(DOCUMENTS, st.booleans())
-async def test_json_means_what_it_means_to_python(document: Any, ascii_only: bool) -> None:
+async def test_json_is_read_as_python_reads_it(document: Any, ascii_only: bool) -> None:
     """Also numbers: the digest of a spec must not change with the reader."""
     text = json.dumps(document, ensure_ascii=ascii_only).encode()
     read = await read_json(text)
@@ -46,8 +46,8 @@ async def test_json_means_what_it_means_to_python(document: Any, ascii_only: boo
 
 @pytest.mark.parametrize("opening", ['{"a":', '[{"]}": "[{\\"", "a":'])
 @pytest.mark.parametrize("levels", [READ_LEVELS + 20, 2_000, 9_990, 200_000])
-async def test_what_is_nested_too_deep_is_read_as_null(opening: str, levels: int) -> None:
-    """What stands beside it is read, before and after; brackets within texts are no levels."""
+async def test_parts_nested_too_deep_are_read_as_null(opening: str, levels: int) -> None:
+    """What comes before and after it is read; brackets within strings are not levels."""
     closing = "}]" if opening.startswith("[") else "}"
     deep = nested(levels, opening=opening, closing=closing)
     read = await read_json(f'{{"before": "\\\\", "deep": {deep}, "after": [1, {{"b": "}}"}}]}}'.encode())
@@ -58,13 +58,13 @@ async def test_what_is_nested_too_deep_is_read_as_null(opening: str, levels: int
         assert levels_of(read["deep"]) == READ_LEVELS - 1
 
 
-async def test_each_of_many_deep_places_is_cut_off() -> None:
+async def test_each_of_many_deep_parts_is_cut() -> None:
     read = await read_json(f"[{','.join([nested(300)] * 3)}]".encode())
     assert [levels_of(item) for item in read] == [READ_LEVELS - 1] * 3
 
 
-async def test_a_spec_of_all_levels_survives_within_a_list() -> None:
-    """A page of a list holds the object two levels deeper, and its managedFields repeat the spec."""
+async def test_a_spec_of_maximum_depth_is_read_within_a_list() -> None:
+    """In a page of a list the object is two levels deeper, and its managedFields repeat the spec."""
     values, fields = nested(MAX_LEVELS), nested(MAX_LEVELS + 2)
     item = f'{{"metadata": {{"managedFields": [{{"fieldsV1": {fields}}}]}}, "spec": {{"values": {values}}}}}'
     page = f'{{"items": [{item}]}}'
@@ -72,13 +72,13 @@ async def test_a_spec_of_all_levels_survives_within_a_list() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a": [1, 2', nested(2000)[:-5].encode(), b'{"a":' * 2000, b"<html>"])
-async def test_what_is_not_json_is_refused(text: bytes) -> None:
+async def test_invalid_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="line 1 column"):
         await read_json(text)
 
 
-async def test_looking_for_levels_takes_linear_time() -> None:
-    """A text that is cut off within a string full of quotes, as hostile as it can be."""
+async def test_cutting_takes_linear_time() -> None:
+    """The worst case: a text that ends within a string full of quotes."""
     began = time.monotonic()
     with pytest.raises(ValueError, match="line 1 column"):
         await read_json(b'{"a":' * 300 + b'"' + b'\\"' * 700_000)
@@ -93,12 +93,12 @@ async def test_another_parser_gets_json_that_it_can_read(levels: int) -> None:
         assert shallow == nested(levels).encode()
 
 
-# ---- which place
+# ---- which part
 
 
 @pytest.mark.parametrize("levels", [MAX_LEVELS - 1, MAX_LEVELS, MAX_LEVELS + 1, 900])
 @pytest.mark.parametrize("opening", ['{"a":', "["])
-def test_a_value_is_too_deep_beyond_the_bound(levels: int, opening: str) -> None:
+def test_a_value_beyond_the_limit_is_too_deep(levels: int, opening: str) -> None:
     value = {
         "beside": [{}],
         "values": json.loads(nested(levels, opening=opening, closing="]" if opening == "[" else "}")),
@@ -106,8 +106,8 @@ def test_a_value_is_too_deep_beyond_the_bound(levels: int, opening: str) -> None
     assert (too_deep(value) is None) == (levels <= MAX_LEVELS)
 
 
-def test_the_place_that_is_too_deep_is_named() -> None:
-    """By the beginning of its path, whatever lies beside it; long names are shortened."""
+def test_the_part_that_is_too_deep_is_named() -> None:
+    """By the beginning of its path, whatever else the value has; long names are shortened."""
     wide = {f"k{number}": [{"x": {}}] * 3 for number in range(100)}
     value = {**wide, "values": {**wide, "list": [0, {}, {"n" * 500: json.loads(nested(MAX_LEVELS))}]}}
     assert too_deep(value) == f"values.list[2].{'n' * 38}……"

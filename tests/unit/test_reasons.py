@@ -1,4 +1,4 @@
-"""The list of reasons is closed on both sides: nothing else is told, and each of them is."""
+"""The list of reasons is closed: no other reason is used, and each one is used."""
 
 import re
 from pathlib import Path
@@ -18,5 +18,5 @@ def used() -> set[str]:
 
 @pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value)
 def test_every_reason_is_set_somewhere(reason: Reason, used: set[str]) -> None:
-    """One that never comes is a promise to whoever writes an alert for it."""
+    """An alert for a reason that is never set would never fire."""
     assert reason.name in used

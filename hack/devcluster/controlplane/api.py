@@ -1,4 +1,4 @@
-"""The few requests that devcluster itself makes of a control plane. For everything else there is kubectl.
+"""The few requests that devcluster itself sends to a control plane; kubectl does everything else.
 
 Written on http.client, because urllib would send them to a proxy that the environment names.
 """
@@ -14,10 +14,10 @@ REQUEST_SECONDS = 5.0
 """One request to a process on the same machine; only a machine that is swapping takes longer."""
 
 HEALTH_SECONDS = 1.0
-"""One health check: it is repeated anyway, and a stranger on the port that never answers must not hold it up."""
+"""One health check: it is repeated anyway, and another process on the port that never answers must not block it."""
 
 UNREACHABLE = (OSError, http.client.HTTPException, ValueError)
-"""What a request raises while the server is not there yet: refused, reset, half an answer, no certificate so far."""
+"""What a request raises before the server is up: refused, reset, a truncated answer, no certificate yet."""
 
 
 def request(layout: Layout, method: str, path: str, body: object = None) -> tuple[int, Any]:

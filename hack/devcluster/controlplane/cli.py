@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import cluster, kubeconfig, toolchain
-from .errors import DevclusterError
+from .errors import DevclusterError, in_words
 
 DEFAULT_NAME = "kind"
 """kind's own default, so that a script written for kind finds what it made."""
@@ -29,6 +29,12 @@ def main() -> int:
         code: int = arguments.run(arguments)
     except DevclusterError as error:
         print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A damaged program, a file where a folder is needed, a full disk: the reader needs the path, not the line of code.
+        print(f"ERROR: {in_words(error)}", file=sys.stderr)
         return 1
     return code
 
@@ -59,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     config.set_defaults(run=_get_kubeconfig)
 
     load = verbs.add_parser("load", help="not needed here").add_subparsers(required=True)
-    image = load.add_parser("docker-image", help="not needed here: containers are played")
+    image = load.add_parser("docker-image", help="not needed here: containers are simulated")
     image.add_argument("images", nargs="*")
     image.add_argument("--name", default=DEFAULT_NAME)
     image.set_defaults(run=_load)
@@ -72,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     restart.add_argument("--name", default=DEFAULT_NAME)
     restart.set_defaults(run=_restart)
 
-    verbs.add_parser("build", help="build the programs that are missing").set_defaults(run=_build)
+    build = verbs.add_parser("build", help="build the programs that are missing")
+    build.add_argument("programs", nargs="*", metavar="program", help="only these; default: all")
+    build.set_defaults(run=_build)
     verbs.add_parser("bin", help="print the folder of the programs").set_defaults(run=_bin)
     return parser
 
@@ -116,7 +124,7 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _get_clusters(_: argparse.Namespace) -> int:
     names = cluster.names()
     if not names:
-        # kind's very words, for scripts that look for them.
+        # kind's exact message, for scripts that look for it.
         print("No kind clusters found.", file=sys.stderr)
     for name in names:
         print(name)
@@ -129,9 +137,7 @@ def _get_kubeconfig(arguments: argparse.Namespace) -> int:
 
 
 def _load(_: argparse.Namespace) -> int:
-    print(
-        "Nothing to load: kwok plays the containers of this cluster, no image is ever pulled or run.", file=sys.stderr
-    )
+    print("Nothing to load: kwok simulates the containers of this cluster; no image is pulled or run.", file=sys.stderr)
     return 0
 
 
@@ -146,8 +152,8 @@ def _restart(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _build(_: argparse.Namespace) -> int:
-    print(toolchain.build())
+def _build(arguments: argparse.Namespace) -> int:
+    print(toolchain.build(arguments.programs or toolchain.PROGRAMS))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Creating, finding, restarting and deleting clusters.
 
-A cluster is a folder with the pid files of its processes. Invariants: the folder appears under its name by one
-rename, so that of two creators one is told that it exists; a creation that fails leaves neither process nor folder.
+A cluster is a folder with the pid files of its processes. The folder gets its name by one rename, so that of two creators one
+gets the error that it exists. A creation that fails leaves neither process nor folder.
 """
 
 import os
@@ -21,10 +21,10 @@ from .errors import ClusterStateError, ComponentError, PortTakenError
 from .processes import Process
 
 READY_SECONDS = 120.0
-"""How long a creation may take before it is given up: 3 s on an idle machine, 30 times that on a drowning one."""
+"""Deadline of a creation: it takes 3 s on an idle machine, 30 times that on an overloaded one."""
 
 POLL_SECONDS = 0.03
-"""Between two looks at a starting component: small against the second that each takes, long against the look."""
+"""Between two checks of a starting component: short compared with its start of a second, long compared with a check."""
 
 PORT_ATTEMPTS = 3
 """A clash of random ports is rare; three in a row mean that something else is wrong."""
@@ -64,7 +64,7 @@ def delete(name: str, *, kubeconfig_file: Path | None) -> bool:
     try:
         layout = Layout.load(name)
     except ClusterStateError:
-        layout = None  # its processes end all the same
+        layout = None  # its processes are ended anyway
     if layout is not None and (layout.programs / "kubectl").exists():
         kubeconfig.remove(layout, kubeconfig_file or kubeconfig.default_file())
     _tear_down(folder)
@@ -72,7 +72,7 @@ def delete(name: str, *, kubeconfig_file: Path | None) -> bool:
 
 
 def load(name: str) -> Layout:
-    """The layout of a running cluster; raises ClusterStateError when there is none of that name, or another version's."""
+    """The layout of a running cluster; raises ClusterStateError if no cluster has that name, or another version made it."""
     if name not in names():
         raise ClusterStateError(f'There is no cluster "{name}".')
     return Layout.load(name)
@@ -104,8 +104,8 @@ def restart_apiserver(name: str) -> None:
 def _claim(name: str, programs: Path) -> Layout:
     folder = folders.cluster(name)
     if folder.exists() and not any(process.alive for process in processes.recorded(folder)):
-        # The machine was restarted, or a creation was killed; nothing of it can be used again.
-        print(f'devcluster: removing what is left of a dead cluster "{name}"', file=sys.stderr)
+        # The machine was restarted, or a creation was killed; none of it can be reused.
+        print(f'devcluster: removing the remaining files of the dead cluster "{name}"', file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
     folders.state().mkdir(parents=True, exist_ok=True)
     prepared = Path(tempfile.mkdtemp(prefix=".new-", dir=folders.state()))
@@ -145,7 +145,7 @@ def _start(layout: Layout, deadline: float) -> None:
 
     ports = layout.ports
     start("etcd")
-    # Not sooner: on a port clash the API server would write into somebody else's etcd.
+    # Not earlier: after a port clash the API server would write into the etcd of another cluster.
     wait("etcd", lambda: api.healthy(layout, ports.etcd, "/health", tls=False))
     start("kube-apiserver")
     wait("kube-apiserver", lambda: _ready(layout))
@@ -168,19 +168,21 @@ def _wait(layout: Layout, running: list[Process], deadline: float, what: str, co
         except api.UNREACHABLE as error:
             holds, last = False, error
         for process in running:
-            # Asked after the condition: a stranger on our port may have answered for a dead component of ours.
+            # Checked after the condition: another process on the port may have answered for a dead component.
             if not process.alive:
                 raise _death(layout, process.name)
         if holds:
             return
         if time.monotonic() > deadline:
             logs = "\n".join(f"--- {p.name}\n{processes.end_of_log(layout.folder, p.name)}" for p in running[-1:])
-            raise ComponentError(f'Cluster "{layout.name}": waited in vain for {what} ({last}).\n{logs}')
+            raise ComponentError(f'Cluster "{layout.name}": timed out waiting for {what} ({last}).\n{logs}')
         time.sleep(POLL_SECONDS)  # it may not listen yet, so there is nothing to wait on
 
 
 def _death(layout: Layout, component: str) -> ComponentError:
     log = processes.end_of_log(layout.folder, component)
+    if log == processes.NOTHING:
+        log += f"\nA program that ends without any output may be damaged. To build it again: rm {layout.programs / component}"
     kind = PortTakenError if re.search(r"address already in use", log) else ComponentError
     return kind(f'{component} of cluster "{layout.name}" died. The end of its log:\n{log}')
 
@@ -198,7 +200,7 @@ def _tear_down(folder: Path) -> None:
     for process in processes.recorded(folder):
         if process.name != _CREATOR:
             process.kill()
-    # A component may still have been creating a file while it was killed; it is gone now, so the second try is final.
+    # A component may have created a file while it was killed; it has ended now, so the second try is final.
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         shutil.rmtree(folder)

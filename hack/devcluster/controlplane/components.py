@@ -1,4 +1,4 @@
-"""What the programs are started with. Only command lines and their configuration files; nothing is started here.
+"""Makes the command lines and configuration files of the components; nothing is started here.
 
 Everything listens on 127.0.0.1. The API server makes its own certificate; the same key and certificate serve the
 other components and sign ServiceAccount tokens, so that neither openssl nor any other tool is needed.
@@ -37,7 +37,7 @@ class Layout:
     ports: Ports
     token: str
     audit_log: str = ""
-    """Where the API server writes what it was asked; nowhere when empty."""
+    """Where the API server logs its requests; nowhere when empty."""
 
     @property
     def certificate(self) -> Path:
@@ -83,7 +83,7 @@ class Layout:
             # Or its creation was killed before it had written anything.
             raise ClusterStateError(
                 f'The cluster "{name}" was created by another version of devcluster: "devcluster delete cluster --name '
-                f'{name}" removes it, then create it anew.'
+                f'{name}" removes it; then create it again.'
             ) from error
 
 

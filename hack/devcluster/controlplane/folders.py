@@ -1,6 +1,6 @@
-"""Where things are kept: programs in the cache folder, clusters in the state folder (XDG base directories).
+"""Decides where files are: programs in the cache folder, clusters in the state folder (XDG base directories).
 
-Nothing else decides on a path. The environment is read when asked, not at import, so that tests can move both.
+No other module decides on a path. The environment is read when asked, not at import, so that tests can move both.
 """
 
 import os
@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parent.parent
 """The folder that holds go.mod, go.sum and the kwok stages."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
-"""kind's rule without dots, which `kubectl config unset` takes for a path; <name>-control-plane must fit a label."""
+"""kind's rule without dots, which `kubectl config unset` treats as a path; <name>-control-plane must fit a label."""
 
 
 def cache() -> Path:

@@ -1,7 +1,7 @@
-"""The administrator's kubeconfig, and its way into and out of a user's file.
+"""Writes the administrator's kubeconfig, and merges it into a user's file or removes it there.
 
-Reading YAML is left to kubectl, which is one of our programs anyway. Names are kind's (`kind-<name>`), so that what
-was written for kind finds its context. Invariant: entries of other clusters in the user's file stay as they are.
+kubectl reads the YAML, since it is needed anyway. Names are kind's (`kind-<name>`), so that scripts for kind find their
+context. Entries of other clusters in the user's file are not changed.
 """
 
 import base64
@@ -23,13 +23,13 @@ def context(name: str) -> str:
 
 
 def default_file() -> Path:
-    """Where kubectl, and kind, would write when nothing else is said."""
+    """The file that kubectl and kind write by default."""
     first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     return Path(first) if first else Path.home() / ".kube" / "config"
 
 
 def render(layout: Layout) -> str:
-    """The kubeconfig as text. All values are of our own making and need no quoting."""
+    """The kubeconfig as text. All values are made here and need no quoting."""
     authority = base64.b64encode(layout.certificate.read_bytes()).decode()
     name = context(layout.name)
     return f"""\
@@ -76,7 +76,7 @@ def _merge(layout: Layout, file: Path) -> None:
 
 
 def remove(layout: Layout, file: Path) -> None:
-    """Take the cluster out of `file`, if it is in there."""
+    """Remove the cluster from `file`, if it is in it."""
     with _alone():
         _remove(layout, file)
 
@@ -97,10 +97,10 @@ def _remove(layout: Layout, file: Path) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Keep other devclusters out: two that read, change and write one file at a time would lose an entry.
+    """Lock out other devclusters: two that read, change and write one file at the same time would lose an entry.
 
-    The lock's file is removed while it is locked. Who waited for it then holds a file without a name, sees that, and locks
-    the one that has the name now.
+    The lock file is removed while it is locked. A process that waited for it then has a file without a name, notices that,
+    and locks the file that has the name now.
     """
     folders.state().mkdir(parents=True, exist_ok=True)
     path = folders.state() / ".kubeconfig.lock"

@@ -1,7 +1,7 @@
-"""Detached processes that can be found again: each has a log, and a pid file that also tells when it was born.
+"""Starts detached processes that can be found again: each has a log, and a pid file with its start time.
 
-A pid alone is not an identity: after a crash or a reboot the same number may be somebody else's editor. Invariant:
-nothing is ever signalled whose time of birth differs from the recorded one.
+A pid alone is not an identity: after a crash or a reboot the same number may be another user's editor. So a process is
+signalled only if its start time is the recorded one.
 """
 
 import contextlib
@@ -20,7 +20,10 @@ from pathlib import Path
 from .errors import ComponentError
 
 LOG_LINES = 20
-"""How much of a dead component's log is shown: enough for a Go program's last words and the flags they are about."""
+"""How much of a dead component's log is shown: enough for a Go program's last error and the flags in it."""
+
+NOTHING = "(it wrote nothing)"
+"""Stands for a log without a line."""
 
 KILL_SECONDS = 10.0
 """SIGKILL takes effect at once, except in an uninterruptible disk wait; longer than this is worth an error."""
@@ -31,7 +34,7 @@ _PORTS = range(10_000, 32_000)
 
 @dataclass(frozen=True)
 class Process:
-    """A process that was started once: its pid and when it was born, in the words of the operating system."""
+    """A process that was started once: its pid and its start time as the operating system reports it."""
 
     name: str
     pid: int
@@ -43,7 +46,7 @@ class Process:
         return bool(self.birth) and _birth(self.pid) == self.birth
 
     def kill(self) -> None:
-        """End the process and its group at once, and return when it is gone. Nothing that it holds is worth saving."""
+        """Kill the process and its group, and return when they have ended. Nothing in them is worth saving."""
         deadline = time.monotonic() + KILL_SECONDS
         while self.alive:
             with contextlib.suppress(ProcessLookupError):
@@ -70,7 +73,7 @@ def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    # It is meant to outlive us, and `alive` collects it while we are here; Popen must not complain about either.
+    # The process outlives this one, and `alive` collects it until then; Popen must not warn about either.
     child.returncode = 0
     return record(name, child.pid, folder)
 
@@ -98,7 +101,7 @@ def end_of_log(folder: Path, name: str) -> str:
         lines = (folder / f"{name}.log").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         lines = []
-    return "\n".join(lines[-LOG_LINES:]) or "(it wrote nothing)"
+    return "\n".join(lines[-LOG_LINES:]) or NOTHING
 
 
 def free_ports(count: int) -> list[int]:

@@ -35,7 +35,7 @@ _FAILING = (
 _CONFIGURATION = {
     "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
     "kind": "KwokConfiguration",
-    # A configuration file gets no defaults for what it leaves out, so everything that is needed stands here.
+    # kwok applies no defaults to a configuration file, so it has to have every option.
     "options": {
         "podPlayStageParallelism": 16,  # kwok's 4 make a hundred pods that start together wait for each other
         "nodePlayStageParallelism": 1,
@@ -190,7 +190,7 @@ def _expand(file: Path) -> str:
 
 def _event(line: re.Match[str]) -> str:
     indent, kind, reason, message = line.groups()
-    # Two events of one reason are told apart by their text; without its quotation marks, as it stands in a string.
+    # The text distinguishes two events of one reason; without its quotation marks, since it becomes part of a string.
     key = f"{reason} {re.sub('[^A-Za-z: ]', '', message)}"
     block = _EVENT.replace("KEY", key).replace("TYPE", kind).replace("REASON", reason).replace("MESSAGE", message)
     return textwrap.indent(block, indent).rstrip("\n")

@@ -1,7 +1,7 @@
-"""How the programs get here: built from the public Go modules pinned in go.mod, once for each pin.
+"""Builds the programs from the public Go modules pinned in go.mod, once for each pin.
 
-Not here: running them. Invariant: a program appears in the bin folder by one rename, after it was linked whole. So the
-folder is complete exactly when every program is in it, and an interrupted build is simply continued.
+A program appears in the bin folder by one rename, after it was linked completely. So the folder is complete when every
+program is in it, and an interrupted build continues.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -52,25 +52,27 @@ def bin_folder() -> Path:
     return _build_root() / "bin"
 
 
-def missing() -> list[str]:
+def missing(wanted: Collection[str] = PROGRAMS) -> list[str]:
     """The programs that the bin folder lacks (a dangling link counts as missing)."""
     folder = bin_folder()
-    return [program for program in PROGRAMS if not (folder / program).exists()]
+    return [program for program in PROGRAMS if program in wanted and not (folder / program).exists()]
 
 
-def build() -> Path:
-    """Make sure that every program is there and return the bin folder; takes minutes once, then nothing.
+def build(wanted: Collection[str] = PROGRAMS) -> Path:
+    """Make sure that the wanted programs are there and return the bin folder; takes minutes once, then nothing.
 
     Raises BuildError with the compiler's own words. Two builds at the same time wait for each other.
     """
-    absent = missing()
+    if unknown := sorted(set(wanted) - PROGRAMS.keys()):
+        raise BuildError(f"not a program of devcluster: {', '.join(unknown)}. It has: {', '.join(PROGRAMS)}.")
+    absent = missing(wanted)
     if not absent:
         return bin_folder()
     if os.environ.get("DEVCLUSTER_BIN"):
-        raise BuildError(f"DEVCLUSTER_BIN={bin_folder()} lacks {', '.join(absent)}, and is not built into.")
+        raise BuildError(f"DEVCLUSTER_BIN={bin_folder()} lacks {', '.join(absent)}, and nothing is built into it.")
     with _lock(_build_root() / "lock"):
         _link_from_path()
-        absent = missing()
+        absent = missing(wanted)
         if absent:
             go = _fitting_go()
             # helm alone first, so that it can be used while the rest is being built.
@@ -115,7 +117,7 @@ def _flags() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    # GOFLAGS, GOWORK and GOTOOLCHAIN of the user would change what is built, or fetch another Go behind our back.
+    # GOFLAGS, GOWORK and GOTOOLCHAIN of the user would change what is built, or fetch another Go.
     return os.environ | {
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly -buildvcs=false",
@@ -132,7 +134,7 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another build is under way, waiting for it")
+            _say("waiting for another build")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -154,7 +156,10 @@ def _link_from_path() -> None:
         found = shutil.which(program)
         if target.exists() or not found:
             continue
-        answer = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        try:
+            answer = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        except OSError:
+            continue  # a damaged one does not fit either
         if answer.returncode == 0 and re.search(fits, answer.stdout):
             _say(f"using {program} of this machine: {found}")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -235,7 +240,7 @@ def _count_packages(go: str, packages: list[str], environment: dict[str, str]) -
 
 
 def _follow(command: list[str], environment: dict[str, str], doing: str, *, total: int | None) -> None:
-    """Run a go command, which names a module or package a line on stderr, and tell how far it is."""
+    """Run a go command, which prints a module or package per line on stderr, and report its progress."""
     words: list[str] = []
     with subprocess.Popen(
         command, cwd=folders.SOURCE, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -253,7 +258,7 @@ def _follow(command: list[str], environment: dict[str, str], doing: str, *, tota
 
 
 class _Progress:
-    """Tells at regular times how far something is, also while nothing arrives: linking takes a minute without a word."""
+    """Reports progress at regular intervals, also without new lines: linking takes a minute without output."""
 
     def __init__(self, doing: str, total: int | None) -> None:
         self.count = 0
@@ -261,19 +266,19 @@ class _Progress:
         self._started = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._over = threading.Event()
-        self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
+        self._reporter = threading.Thread(target=self._report, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
-        self._teller.start()
+        self._reporter.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._teller.join()
+        self._reporter.join()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         while not self._over.wait(1.0 if self._terminal else PROGRESS_SECONDS):
             # "at most", because packages that are in Go's build cache already are not named again.
             of = "so far" if self._total is None else f"of at most {self._total} packages"

@@ -1,7 +1,6 @@
-"""What all API models share.
+"""What all API models share: names are snake_case in Python and camelCase on the wire.
 
-Boundary: naming and strictness only. Invariant: Python names are snake_case, names on the wire camelCase; unknown
-fields of a spec are refused, so that a misspelt field is an error and never silently ignored.
+Unknown fields of a spec are refused, so that a misspelt field is an error and not silently ignored.
 """
 
 from pydantic import BaseModel, ConfigDict

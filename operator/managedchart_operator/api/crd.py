@@ -1,8 +1,9 @@
 """The CustomResourceDefinition: names, columns and the schema of the models.
 
-`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file; a test compares.
-Boundary: builds a document and prints it; nothing talks to an API server. Invariant: everything about a field comes
-from its model, everything about the resource's names from `resource`; only what `kubectl get` shows is decided here.
+`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file, and a test compares it with the
+models. Everything about a field comes from its model (`schema`), everything about the resource's names from `resource`; this
+module only chooses what `kubectl get` shows. Nothing here talks to an API server: `kube.definition` reads the CRD of a cluster,
+and `schema_fit` compares the two.
 """
 
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from managedchart_operator.api import resource
 from managedchart_operator.api.schema import rules, structural
+from managedchart_operator.api.schema_fit import digest_of
 from managedchart_operator.api.spec import RELEASE_NAME_LENGTH, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus
 
@@ -21,11 +23,16 @@ _HEADER = """\
 # Do not edit by hand.
 """
 
-# Deleting the CRD deletes every ManagedChart, so GitOps tools leave it when it is no longer among what they apply.
+# Deleting the CRD deletes every ManagedChart, so tools keep it when it is no longer among what they apply, or when the
+# release of deploy/chart is uninstalled.
 _KEPT = {
+    "helm.sh/resource-policy": "keep",
     "kustomize.toolkit.fluxcd.io/prune": "disabled",
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
 }
+
+SCHEMA_DIGEST = f"{resource.GROUP}/schema-digest"
+"""The CRD's annotation with the digest of its schema; an operator that has another schema logs the difference at its start."""
 
 _NAME_FITS = (
     f"has(self.spec.releaseName) || size(self.metadata.name) <= {RELEASE_NAME_LENGTH}",
@@ -38,10 +45,11 @@ _NAME_FITS = (
 
 def definition() -> dict[str, Any]:
     """Return the CustomResourceDefinition as it is applied."""
+    schema = root()
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": resource.DEFINITION, "annotations": _KEPT},
+        "metadata": {"name": resource.DEFINITION, "annotations": {**_KEPT, SCHEMA_DIGEST: digest_of(schema)}},
         "spec": {
             "group": resource.GROUP,
             "names": {
@@ -60,21 +68,21 @@ def definition() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": _columns(),
-                    "schema": {"openAPIV3Schema": _root()},
+                    "schema": {"openAPIV3Schema": schema},
                 }
             ],
         },
     }
 
 
-def _root() -> dict[str, Any]:
-    """The schema of the whole object; the API server adds apiVersion, kind and metadata itself."""
+def root() -> dict[str, Any]:
+    """Return the schema of the whole object; the API server adds apiVersion, kind and metadata itself."""
     return {
         "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
         "type": "object",
         "properties": {
             "spec": structural(ManagedChartSpec),
-            # A generation that was never observed: without it kstatus takes an object without status for a finished one.
+            # Without it kstatus treats an object without a status as finished.
             "status": {**structural(ManagedChartStatus), "default": {"observedGeneration": -1}},
         },
         "required": ["spec"],
@@ -85,14 +93,14 @@ def _root() -> dict[str, Any]:
 def _columns() -> list[dict[str, Any]]:
     ready = '.status.conditions[?(@.type=="Ready")]'
     return [
-        _column("Ready", f"{ready}.status", "Whether the chart is as the spec wants it"),
-        _column("Phase", ".status.phase", "Where the resource stands"),
+        _column("Ready", f"{ready}.status", "Whether the release matches the spec"),
+        _column("Phase", ".status.phase", "Current phase"),
         _column("Chart", ".status.release.chart", "Name of the deployed chart"),
         _column("Version", ".status.release.chartVersion", "Version of the deployed chart"),
         _column("Revision", ".status.release.revision", "Revision of the release", kind="integer"),
         _column("Age", ".metadata.creationTimestamp", "When the resource was created", kind="date"),
         # Long, so for `-o wide` only.
-        {**_column("Status", f"{ready}.message", "What a person should know"), "priority": 1},
+        {**_column("Status", f"{ready}.message", "Message of the condition Ready"), "priority": 1},
     ]
 
 
@@ -106,7 +114,7 @@ def render() -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists indented below their key, as people do, and repeats a shared part instead of naming it `&id001`."""
+    """Indents lists below their key, and writes a shared part out instead of naming it `&id001`."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, False)

@@ -1,8 +1,8 @@
 """Durations as Go and Helm write them: `180s`, `5m`, `1h30m`, `500ms`.
 
-Source of the format: Go's `time.ParseDuration`, which `helm --timeout` uses. We leave out units below a millisecond and
-the sign: nobody means them for a deployment. Invariant: what is accepted here fits in Go's Duration (292 years), else
-helm would refuse what the API server took: six digits for a number and 16 characters in all cannot reach that.
+The format is that of Go's `time.ParseDuration`, which `helm --timeout` uses, without a sign and units below a millisecond.
+Every accepted duration fits in Go's Duration (292 years), so helm never refuses one that the API server accepted: six digits
+for a number and 16 characters in all cannot reach that.
 """
 
 import re
@@ -36,12 +36,12 @@ Duration = Annotated[
     Field(
         pattern=DURATION_PATTERN,
         max_length=DURATION_LENGTH,
-        # One sentence for both mistakes: a form that fits and a digit that is not zero.
+        # One sentence for two rules: the form, and a digit that is not zero.
         json_schema_extra=matches(
             DURATION_PATTERN, "write a duration longer than zero, like 180s, 5m or 1h30m", also="self.matches('[1-9]')"
         ),
     ),
-    # Before the pattern, whose own error shows a person nothing but a regular expression.
+    # Before the pattern, whose own error shows only the regular expression.
     BeforeValidator(_check),
 ]
 """A positive duration, kept as it was written."""

@@ -1,7 +1,7 @@
 """The resource as a whole: its names in the API, and a compact view of one object.
 
-Boundary: no I/O. Invariant: `ManagedChart` holds only what a reconciliation needs (no managedFields), because the operator
-may hold thousands of them.
+`ManagedChart` holds only what a reconciliation needs (no managedFields), because the operator may hold thousands of them.
+Nothing here does I/O.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ FINALIZER = f"{GROUP}/release"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 FORCE_ANNOTATION = f"{GROUP}/force"
 REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
-# A request is kept in the status as it is, so that a person finds it again; people write a time or a word. An
-# annotation may have 256 KiB.
+# A short request is kept unchanged in the status, where people look for it: they write a time or a word. An annotation may
+# have 256 KiB.
 REQUEST_LENGTH = 128
 
 
@@ -43,7 +43,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class ManagedChart:
-    """One ManagedChart as the API server last told it; `spec` and `status` are as on the wire."""
+    """One ManagedChart as the API server last returned it; `spec` and `status` have their wire form."""
 
     key: Key
     uid: str
@@ -60,7 +60,7 @@ class ManagedChart:
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "ManagedChart":
-        """Take from an object of the API what a reconciliation needs."""
+        """Return the parts of an API object that a reconciliation needs."""
         meta = body["metadata"]
         annotations = meta.get("annotations") or {}
         return cls(
@@ -90,5 +90,5 @@ class ManagedChart:
 
 
 def request_token(value: str) -> str:
-    """Return an annotation's value, for a long one a digest of it: what counts is whether it is another one than before."""
+    """Return an annotation's value, or the digest of a long one: only whether it has changed matters."""
     return value if len(value) <= REQUEST_LENGTH else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"

@@ -1,13 +1,13 @@
 """From a pydantic model to a structural OpenAPI v3 schema, as a CustomResourceDefinition needs it.
 
-Purpose: the models are the one source of the API; what `kubectl explain`, the API server's validation and its defaults
-know comes from their docstrings, constraints and defaults. Boundary: schemas only; `crd` adds the names and columns of
-the resource. Invariant: a keyword that the API server would refuse or ignore ends in SchemaError, never in the CRD.
+The models are the only source of the API: their docstrings, constraints and defaults become what `kubectl explain` shows
+and what the API server validates and fills in. `crd` adds the names and columns of the resource. A keyword that the API
+server would refuse or ignore raises SchemaError, so that it never reaches the CRD.
 
-Source of the rules: Kubernetes, "Custom Resources > Specifying a structural schema". Three places where pydantic's JSON
-Schema means something else: an Optional may be null (here: absent, so that server-side defaults and `has()` work), a
-part used twice is a `$ref` (here: written out), and the default of a nested model is not told (here: `{}`, which makes
-the API server fill in the defaults inside it).
+The rules are those of the Kubernetes documentation, "Custom Resources > Specifying a structural schema". Pydantic's JSON
+Schema differs in three places: an Optional may be null (here it is absent, so that server-side defaults and `has()` work), a
+part used twice is a `$ref` (here it is written out), and the default of a nested model is missing (here it is `{}`, which
+makes the API server fill in the defaults inside it).
 """
 
 from inspect import cleandoc, isclass
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-# What the API server's JSONSchemaProps allows in a structural schema and we make use of.
+# The keywords of a structural schema (JSONSchemaProps) that the models use.
 _KEYWORDS = frozenset(
     {
         "type", "description", "default", "enum", "format", "pattern",
@@ -31,7 +31,7 @@ _DROPPED = frozenset({"title", "$defs"})
 
 
 class SchemaError(ValueError):
-    """A model uses what a structural schema cannot say; the message names the place and the keyword."""
+    """A structural schema cannot express a part of a model; the message names the place and the keyword."""
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def cel_string(text: str) -> str:
 def matches(pattern: str, message: str, *, also: str | None = None) -> dict[str, Any]:
     """Return the rule that a string matches `pattern` (and that the expression `also` holds).
 
-    It puts a sentence beside the bare regular expression that the API server shows for a `pattern`.
+    It adds a sentence to the bare regular expression that the API server shows for a `pattern`.
     """
     rule = f"self.matches({cel_string(pattern)})"
     return rules((rule if also is None else f"{rule} && {also}", message))
@@ -60,14 +60,14 @@ def matches(pattern: str, message: str, *, also: str | None = None) -> dict[str,
 def structural(model: type[BaseModel]) -> dict[str, Any]:
     """Return the structural schema of a model with its wire names.
 
-    Raises SchemaError, naming the place, for what a structural schema cannot say.
+    Raises SchemaError, naming the place, for what a structural schema cannot express.
     """
     generated = model.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
     return _inline(generated, generated.get("$defs", {}), where=model.__name__)
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's generator with the API server's idea of absence and of nested defaults."""
+    """pydantic's generator, with absence and nested defaults as the API server treats them."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -76,7 +76,7 @@ class _Generator(GenerateJsonSchema):
         if "default_factory" in schema:
             inner = self.generate_inner(schema["schema"])
             factory = schema["default_factory"]
-            # An empty list or map is what absence means already; only a nested model has defaults worth filling in.
+            # An absent list or map already means an empty one; only a nested model has defaults to fill in.
             return {**inner, "default": {}} if isclass(factory) and issubclass(factory, BaseModel) else inner
         if schema.get("default") is None:
             return self.generate_inner(schema["schema"])
@@ -84,7 +84,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def _inline(schema: dict[str, Any], definitions: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """Write the references out and keep what a structural schema may hold."""
+    """Replace references by what they name and drop keywords that a structural schema must not have."""
     if "$ref" in schema:
         siblings = {key: value for key, value in schema.items() if key != "$ref"}
         schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **siblings}
@@ -112,6 +112,6 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any], *, where: str) 
 
 
 def _order(key: str) -> tuple[int, str]:
-    """Put what a reader looks for first, first."""
+    """Sort first what a reader looks for first."""
     first = ("description", "type", "default", "enum")
     return (first.index(key) if key in first else len(first), key)

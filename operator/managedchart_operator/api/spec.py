@@ -1,10 +1,7 @@
-"""The spec of a ManagedChart: what runs, where, and how.
+"""The spec of a ManagedChart: the desired state as a person writes it.
 
-Purpose: the desired state as a person writes it, with the mission's field names and defaults. Boundary: shape only;
-nothing is read or resolved here. Invariant: what the CRD's schema and CEL rules accept, these models accept, and
-the other way round (a test holds it), so that an object which was stored can always be read.
-
-docs/fields.md tells each field's effect on helm.
+These models are the shape only; nothing is read or resolved here. They accept exactly what the CRD's schema and CEL rules
+accept (a test compares them), so every stored object can be read. docs/fields.md describes each field's effect on helm.
 """
 
 import re
@@ -23,18 +20,18 @@ RELEASE_NAME_LENGTH = 53
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 # Helm's own rule (chart/common/util ValidateReleaseName): labels joined by dots, as in a resource's name.
 _RELEASE_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-# ASCII only: the regular expressions of Go (API server) and Rust (pydantic) differ in what a white space is.
-# Between the scheme and the first slash no "@": a password in a spec is read by everybody who may read the resource.
+# ASCII only: the regular expressions of Go (API server) and Rust (pydantic) differ in what counts as white space.
+# No "@" between the scheme and the first slash: everybody who may read the resource could read a password there.
 _REPOSITORY = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"
 _OCI = r"^oci://[A-Za-z0-9.:\[\]-]+(/[a-z0-9._-]+)+$"
-# Semantic Versioning 2 with Helm's leniency (a leading v, missing parts): what does not parse could only fail later.
+# Semantic Versioning 2 with Helm's leniency (a leading v, missing parts): other versions would fail later.
 _NUMBER = r"(0|[1-9][0-9]*)"
 _IDENTIFIER = r"(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _SEMVER = rf"^v?{_NUMBER}(\.{_NUMBER}){{0,2}}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
-# Short on purpose: what a regular expression costs in CEL is its length times the text's, and one that is twice as long
-# exceeds the API server's limit for a megabyte (measured on 1.37).
+# Short on purpose: in CEL a regular expression costs its length times the text's, and one twice as long exceeds the API
+# server's limit for a megabyte (measured on 1.37).
 _BASE64 = r"^[A-Za-z0-9+/= \r\n]+$"
-# The first three bytes of every gzip file (RFC 1952, with the one method that there is) in base64.
+# The first three bytes of every gzip file (RFC 1952, with its only method) in base64.
 _GZIP_BASE64 = "H4sI"
 _IS_PACKAGE = f"self.contents.startsWith('{_GZIP_BASE64}') && self.contents.matches({cel_string(_BASE64)})"
 
@@ -45,12 +42,12 @@ PLAIN_HTTP_WITH_OCI = "plainHTTP goes with oci only"
 NOT_A_PACKAGE = "contents must be a packaged chart (.tgz) in base64, as `base64 -w0 chart.tgz` prints it"
 NOT_A_POD_PATH = 'write the path from the root and without "..", like /charts/podinfo'
 _IMMUTABLE = (
-    "{0} cannot be changed: delete the ManagedChart and create it anew (deletionPolicy: Orphan keeps the release)"
+    "{0} cannot be changed: delete the ManagedChart and create it again (deletionPolicy: Orphan keeps the release)"
 )
 
 
 def _immutable(field: str) -> tuple[str, str]:
-    """A rule of the spec: an optional field keeps its value, and its absence, for good."""
+    """Return the rule that an optional field keeps its value, or stays absent."""
     return (
         f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
         _IMMUTABLE.format(field),
@@ -67,7 +64,7 @@ def _is_package(contents: str) -> bool:
     return contents.startswith(_GZIP_BASE64) and re.fullmatch(_BASE64, contents) is not None
 
 
-# Strict, because the API server takes no "yes" for true and no "5" for 5 either.
+# Strict, as the API server is: "yes" is not true, and "5" is not 5.
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[
     str,
@@ -120,7 +117,7 @@ class ChartSource(ApiModel):
             ("has(self.name) == has(self.repository)", NAME_WITH_REPOSITORY),
             ("!has(self.version) || has(self.repository) || has(self.oci)", VERSION_WITH_REMOTE),
             ("!has(self.plainHTTP) || has(self.oci)", PLAIN_HTTP_WITH_OCI),
-            # Here and not at contents, because there the API server's answer repeats the whole value.
+            # Not at contents: there the API server's answer repeats the whole value.
             (f"!has(self.contents) || {_IS_PACKAGE}", NOT_A_PACKAGE),
         )
     )
@@ -156,7 +153,7 @@ class ChartSource(ApiModel):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        """The rules above, for whoever makes a source without the API server."""
+        """Check the rules above where no API server has."""
         sources = (self.path, self.repository, self.oci, self.contents)
         if sum(source is not None for source in sources) != 1:
             raise ValueError(ONE_SOURCE)
@@ -197,16 +194,16 @@ def _check_filenames(files: list[YamlFile]) -> list[YamlFile]:
 
 
 class Retry(ApiModel):
-    """How often and how soon a failure that may heal is tried again."""
+    """How often and how soon a temporary failure is retried."""
 
     limit: int = Field(default=5, ge=0, le=1000, strict=True)
-    """How many times; after that the resource is Stalled."""
+    """Number of retries; after the last one the resource is Stalled."""
     backoff: Duration = "10s"
-    """Wait before the first retry; it doubles with each one."""
+    """Delay before the first retry; it doubles with each one."""
     max_backoff: Duration = "5m"
-    """Longest wait between two retries."""
+    """Longest delay between two retries."""
     after_rollback: bool = Field(default=False, strict=True)
-    """Whether an upgrade that failed after it was applied, and was rolled back, is retried too; each try disturbs what runs."""
+    """Retry also an upgrade that was applied, failed and was rolled back; each attempt disturbs the running workloads."""
 
 
 class LifecycleRef(ApiModel):
@@ -242,19 +239,19 @@ class ManagedChartSpec(ApiModel):
     deletion_policy: DeletionPolicy = DeletionPolicy.UNINSTALL
     """What deleting this resource does to the release: Uninstall or Orphan (keep it), whatever the action."""
     atomic: Flag = True
-    """On failure go back to the last good revision, or uninstall a failed first install, after the evidence is kept."""
+    """On failure, collect the evidence, then roll back to the last good revision, or uninstall a failed first install."""
     wait: Flag = True
-    """Wait until the release's workloads are ready before calling it deployed."""
+    """Wait until the release's objects are ready before it counts as deployed."""
     timeout: Duration = "180s"
-    """How long to wait for the resources, and for each hook."""
+    """How long to wait for the objects to become ready, and for each hook."""
     fail_fast: Flag = True
-    """Stop waiting as soon as the evidence shows that it is in vain, instead of using up the timeout."""
+    """Stop waiting as soon as the rollout clearly cannot succeed, instead of using up the timeout."""
     fail_fast_grace: Duration = "3s"
-    """How long an image may fail to be pulled, or pods to be created, before that counts as hopeless."""
+    """How long the pull of an image, or the creation of pods, may fail before it is treated as a failure."""
     force_upgrade: Flag = False
-    """Replace objects instead of patching them; what others have added to them is lost."""
+    """Replace objects instead of patching them; what others added to them is lost."""
     dry_run: Flag = False
-    """Render and validate against the API server, change nothing, and tell the outcome in the status."""
+    """Render and validate against the API server without changing anything; the status has the outcome."""
     last_breaking_version_requiring_restart: str | None = Field(
         default=None,
         pattern=_SEMVER,
@@ -279,4 +276,4 @@ class ManagedChartSpec(ApiModel):
     lifecycle: LifecycleRef = Field(default_factory=LifecycleRef)
     """Which lifecycle runs this chart."""
     retry: Retry = Field(default_factory=Retry)
-    """How failures that may heal are retried."""
+    """How temporary failures are retried."""

@@ -1,7 +1,7 @@
-"""The status of a ManagedChart: what was done, what came of it, and why it failed.
+"""The status of a ManagedChart: what the operator did, with which result, and why it failed.
 
-Purpose: the one contract with everybody who reads a ManagedChart. Boundary: shape only; `reconcile.conditions` derives
-the conditions. Invariant: reading tolerates fields of a newer operator; writing is done by one writer per object.
+It is the contract with everybody who reads a ManagedChart. These models are the shape only: `reconcile.conditions` derives the
+conditions, and one writer for each object writes the status. Reading tolerates fields of a newer operator.
 """
 
 from enum import StrEnum
@@ -20,7 +20,7 @@ class StatusModel(BaseModel):
 
 
 class Phase(StrEnum):
-    """Where the resource stands, for people; programs read the conditions."""
+    """What the resource is doing, for people; programs read the conditions."""
 
     PENDING = "Pending"
     CHECK_PREREQUISITES = "CheckPrerequisites"
@@ -37,7 +37,7 @@ class Phase(StrEnum):
 
 
 class PhaseState(StrEnum):
-    """How a phase of a run stands."""
+    """State of one phase of a run."""
 
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -52,13 +52,13 @@ class Condition(StatusModel):
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     observed_generation: int = 0
-    """The generation that this condition speaks of."""
+    """The generation that this condition is about."""
     last_transition_time: str
     """When the status last changed (RFC 3339)."""
     reason: str
     """One word in CamelCase from the list in docs/failures.md."""
     message: str = ""
-    """What a person should know."""
+    """Details for people."""
 
 
 class PhaseStatus(StatusModel):
@@ -75,7 +75,7 @@ class PhaseStatus(StatusModel):
     duration_seconds: float | None = None
     """How long it took, in seconds."""
     message: str | None = None
-    """What it did, or why it failed."""
+    """Why it failed."""
 
 
 class ReleaseStatus(StatusModel):
@@ -94,24 +94,24 @@ class ReleaseStatus(StatusModel):
     chart_version: str | None = None
     """Version of the chart."""
     app_version: str | None = None
-    """Version of the application, as the chart tells it."""
+    """Version of the application, as the chart states it."""
     digest: str | None = None
-    """Digest over everything that decided what ran: chart, values, options and lifecycle."""
+    """Digest of everything that determines what runs: chart, values, options and lifecycle."""
     last_deployed: str | None = None
     """When the revision was made (RFC 3339)."""
 
 
 class FailureEvent(StatusModel):
-    """A Kubernetes event that tells of the failure; repeated ones are merged."""
+    """A Kubernetes Event about the failure; repeated ones are merged."""
 
     type: str
     """Warning or Normal."""
     reason: str
-    """The event's reason, like FailedScheduling."""
+    """The Event's reason, like FailedScheduling."""
     object: str
-    """Kind and name of the object that it is about, as namespace/name outside the namespace of the release."""
+    """Kind and name of the object, as namespace/name outside the namespace of the release."""
     message: str
-    """The event's text, redacted and shortened."""
+    """The Event's text, redacted and shortened."""
     count: int = 1
     """How often it was seen."""
     last_seen: str | None = None
@@ -119,7 +119,7 @@ class FailureEvent(StatusModel):
 
 
 class RootCause(StatusModel):
-    """The object that shows why it failed."""
+    """The object that shows why the run failed."""
 
     kind: str
     """Kind of the object."""
@@ -128,11 +128,11 @@ class RootCause(StatusModel):
     name: str
     """Name of the object."""
     container: str | None = None
-    """The container in it that is meant."""
+    """The container of the object that failed."""
 
 
 class FailedContainer(StatusModel):
-    """A container of the release that is in trouble."""
+    """A container of the release that failed or does not start."""
 
     pod: str
     """Name of the pod, as namespace/name outside the namespace of the release."""
@@ -141,11 +141,11 @@ class FailedContainer(StatusModel):
     state: str
     """waiting, running or terminated."""
     reason: str | None = None
-    """Why, as the kubelet says."""
+    """The kubelet's reason."""
     message: str | None = None
     """The kubelet's text, redacted and shortened."""
     exit_code: int | None = None
-    """Exit code of its present or last end."""
+    """Exit code of its current or last termination."""
     meaning: str | None = None
     """What the exit code means."""
     restarts: int = 0
@@ -157,7 +157,7 @@ class FailedContainer(StatusModel):
 
 
 class LastFailure(StatusModel):
-    """Why the last run that failed did so; kept until the next success."""
+    """Why the last failed run failed; kept until the next success."""
 
     phase: str
     """The phase that failed."""
@@ -166,17 +166,17 @@ class LastFailure(StatusModel):
     message: str
     """The error in one or a few sentences."""
     root_cause: RootCause | None = None
-    """The object that shows why it failed."""
+    """The object that shows why the run failed."""
     helm_error: str | None = None
-    """helm's own error text, redacted and shortened."""
+    """Helm's own error text, redacted and shortened."""
     events: list[FailureEvent] = Field(default_factory=list)
-    """Kubernetes events of the release's objects during this run, warnings first."""
+    """Kubernetes Events of the release's objects during this run, warnings first."""
     containers: list[FailedContainer] = Field(default_factory=list)
-    """The containers in trouble, with the last lines of their logs."""
+    """The containers that failed or do not start, with the last lines of their logs."""
     hint: str | None = None
-    """What to do next, in plain words."""
+    """What to do next."""
     incomplete: str | None = None
-    """What of the evidence could not be collected, and why."""
+    """Which evidence could not be collected, and why."""
     revision: int | None = None
     """The revision of the release that failed."""
     time: str
@@ -184,7 +184,7 @@ class LastFailure(StatusModel):
 
 
 class RevisionRecord(StatusModel):
-    """What became of a revision."""
+    """A revision and its outcome."""
 
     revision: int
     """Revision of the release."""
@@ -200,33 +200,99 @@ class RevisionRecord(StatusModel):
     """When the run ended (RFC 3339)."""
 
 
-class AttemptStatus(StatusModel):
-    """The current or last run, as far as the next one has to know it."""
+class Outlook(StrEnum):
+    """What follows an attempt that has not succeeded."""
 
-    id: str
-    """A random word. The label managedchart.dev/attempt of the revision that the run made holds it too."""
-    operation: str
-    """What the run does with the release: Install, Upgrade, Finish, DryRun, Uninstall, Skip, or Rollback after a failure."""
-    started_at: str
+    RETRY = "Retry"
+    """The next attempt begins at nextRetryAt."""
+    CHECK = "Check"
+    """The retries are exhausted: the operator checks at nextRetryAt whether the cause persists."""
+    CHANGE = "Change"
+    """Nothing, until the spec or the annotation managedchart.dev/retry changes: the same attempt would fail again."""
+    KEEP_ROLLED_BACK = "KeepRolledBack"
+    """Like Change, because each attempt of an upgrade that was rolled back disturbs the running workloads."""
+    WAIT = "Wait"
+    """Another Helm operation is in progress; at nextRetryAt its lock is taken over."""
+
+
+class AttemptStatus(StatusModel):
+    """The current or last attempt to carry out the spec: all state that the next one depends on."""
+
+    id: str | None = None
+    """A random word; the revision that the attempt made has it in its label managedchart.dev/attempt."""
+    digest: str | None = None
+    """Digest of its input; absent if the input could not be determined."""
+    generation: int = 0
+    """The generation of the spec that it carries out."""
+    operation: str | None = None
+    """What it does with the release: Install, Upgrade, Resume, DryRun, Uninstall, Skip, or Rollback after a failure."""
+    phase: str | None = None
+    """The phase that it is in, or ended in."""
+    started_at: str | None = None
     """When it began (RFC 3339)."""
     ended_at: str | None = None
-    """When it ended (RFC 3339); absent while it runs, or when the operator was killed meanwhile."""
+    """When it ended (RFC 3339); absent while it runs, or if the operator was stopped before its end."""
+    revision: int | None = None
+    """The revision of the release after the last attempt that ended."""
+    proven: bool = False
+    """Whether the objects of that revision were seen ready."""
+    failed_revision: int | None = None
+    """The revision that failed; absent if none failed."""
+    failures: int = 0
+    """Consecutive failures of the same input."""
+    reason: str | None = None
+    """The reason of the last failure, from the list in docs/failures.md."""
+    outlook: Outlook | None = None
+    """What follows: Retry, Check, Change, KeepRolledBack or Wait."""
+    next_retry_at: str | None = None
+    """When that happens (RFC 3339)."""
+    handled_requests: dict[str, str] = Field(default_factory=dict)
+    """The values of the request annotations that were carried out, by annotation; a digest of a long one."""
 
 
-class ManagedChartStatus(StatusModel):
-    """What the operator did and what came of it."""
+class ObjectReference(StatusModel):
+    """An object of the cluster."""
+
+    api_version: str
+    """The apiVersion of the object."""
+    kind: str
+    """The kind of the object."""
+    namespace: str = ""
+    """Its namespace; empty for a cluster-wide one."""
+    name: str
+    """The name of the object."""
+
+
+class EarlierStatus(StatusModel):
+    """Fields of earlier operators (0.1), read once and then removed; the schema keeps them so that none is pruned."""
+
+    blocked_by: list[str] | None = None
+    """Earlier form of blockers."""
+    failures: int | None = None
+    """Earlier form of attempt.failures."""
+    attempted_digest: str | None = None
+    """Earlier form of attempt.digest."""
+    next_retry_at: str | None = None
+    """Earlier form of attempt.nextRetryAt."""
+    handled_requests: dict[str, str] | None = None
+    """Earlier form of attempt.handledRequests."""
+
+
+class ManagedChartStatus(EarlierStatus):
+    """What the operator did, and with which result."""
 
     observed_generation: int = 0
     """The newest generation of the spec that the operator has begun to carry out."""
     phase: Phase = Phase.PENDING
-    """Where the resource stands."""
+    """What the resource is doing, for people; programs read the conditions."""
     conditions: list[Condition] = Field(
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Ready, Reconciling, Stalled, Released and Validated."""
-    attempt: AttemptStatus | None = None
-    """The current or last run."""
+    # No class: the API server would write the defaults of one into every new object.
+    attempt: AttemptStatus = Field(default_factory=lambda: AttemptStatus())  # noqa: PLW0108
+    """The current or last attempt."""
     phases: list[PhaseStatus] = Field(default_factory=list)
     """The phases of the current or last run, in their order."""
     release: ReleaseStatus | None = None
@@ -235,13 +301,5 @@ class ManagedChartStatus(StatusModel):
     """The last five revisions, the newest first."""
     last_failure: LastFailure | None = None
     """Why the last run failed."""
-    blocked_by: list[str] = Field(default_factory=list)
-    """The objects that hold up an uninstall, as apiVersion|kind|namespace|name."""
-    failures: int = 0
-    """Failures in a row of the present input."""
-    attempted_digest: str | None = None
-    """Digest of the input of the last run that ended, whatever came of it."""
-    next_retry_at: str | None = None
-    """When the next attempt begins (RFC 3339)."""
-    handled_requests: dict[str, str] = Field(default_factory=dict)
-    """The tokens of the retry annotations that were carried out, by annotation."""
+    blockers: list[ObjectReference] = Field(default_factory=list)
+    """The objects whose deletion an uninstall waits for."""

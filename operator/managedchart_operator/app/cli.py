@@ -1,7 +1,7 @@
 """The command line: `managedchart-operator run`.
 
-Boundary: settings from the environment, one command. Exit codes: 0 after a signal; 1 when the operator cannot start or
-can no longer watch ManagedCharts, with the reason on stderr.
+One command, no flags; the settings come from the environment (`settings`). Exit codes: 0 after a signal; 1 when the operator
+cannot start or can no longer watch ManagedCharts, with the reason on stderr.
 """
 
 import argparse
@@ -22,23 +22,21 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the operator until it is told to stop; returns the exit code."""
+    """Run the operator until a signal ends it; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="managedchart-operator",
-        description="Runs ManagedCharts with helm. Settings come from MANAGEDCHART_* variables, see docs/settings.md.",
+        description="Deploys ManagedCharts with Helm. Set it up by MANAGEDCHART_* variables: see docs/settings.md.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="watch ManagedCharts and bring them to the state that they ask for")
+    commands.add_parser("run", help="watch ManagedCharts, and deploy what they specify")
     parser.parse_args(arguments)
     try:
         settings = Settings()
     except ValidationError as error:
         for item in error.errors(include_url=False):
             name = PREFIX + str(item["loc"][0]).upper()
-            sys.stderr.write(
-                f"error: {name}: {item['msg'].removeprefix('Value error, ')}; docs/settings.md tells what it may be\n"
-            )
+            sys.stderr.write(f"error: {name}: {item['msg'].removeprefix('Value error, ')}; see docs/settings.md\n")
         return 1
     configure(level=settings.log_level, form=settings.log_format)
     for problem in unknown_variables(os.environ):
@@ -46,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(run(settings))
     except OperatorError as error:
-        what = "ended" if isinstance(error, WatchEndedError) else "cannot start"
+        what = "Ended" if isinstance(error, WatchEndedError) else "Cannot start"
         logger.critical("%s: %s%s", what, error.message, f" ({error.hint})" if error.hint else "")
         return 1
     return 0

@@ -1,15 +1,16 @@
-"""/metrics, /healthz and /readyz.
+"""Serves /metrics, /healthz and /readyz, with what `operator` and `metrics` know.
 
-Boundary: serves what others know. Invariant: /healthz fails only for what a restart of the pod heals; /readyz until the
-resources are loaded.
+/healthz fails only for what a restart of the pod repairs. /readyz fails until the ManagedCharts are loaded.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
 
 from managedchart_operator.app.metrics import Metrics
+from managedchart_operator.errors import StartupError
 
 
 class HttpServer:
@@ -33,9 +34,16 @@ class HttpServer:
         self._host, self._port = host, port
 
     async def start(self) -> int:
-        """Listen, and return the port. Raises OSError when the port is taken."""
+        """Listen, and return the port. Raises StartupError when the address cannot be used."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self.stop()
+            raise StartupError(
+                f"Cannot listen on {self._host}:{self._port}: {os.strerror(error.errno or 0)}",
+                hint="Set MANAGEDCHART_HTTP_HOST and MANAGEDCHART_HTTP_PORT to a free address; port 0 picks a free port.",
+            ) from error
         port: int = self._runner.addresses[0][1]
         return port
 

@@ -1,14 +1,14 @@
 """The HTTP session through which kopf reads ManagedCharts.
 
 kopf parses each page of a list and each line of a watch as a whole, with Python's json, and ends with the first error.
-So one resource that is nested deeper than json reads would end the operator, and each start of it. Here that is cut off
-(`nesting`) before kopf sees it: the resource still arrives, with its metadata and with a spec that the reconciler
-refuses by name.
+So one resource that is nested deeper than json can read would end the operator, and every restart of it. This session
+removes what is nested too deep (`nesting`) before kopf sees it. The resource still arrives, with its metadata and with a
+spec that the reconciler refuses by name.
 
-Why here: a session of one's own is part of kopf's documented interface (`kopf.AiohttpSession`), and a class of
-responses is part of aiohttp's (`response_class`), so nothing of kopf is replaced and its lists, watches, retries and
-logins stay its own. What it relies on is that kopf takes a page by `response.json()` and a watch by
-`response.content.iter_chunked()`; tests/unit/app/test_kopf_session.py holds that by running kopf's own watch.
+It patches nothing. A custom session is part of kopf's documented interface (`kopf.AiohttpSession`), and a class of
+responses is part of aiohttp's (`response_class`); kopf's lists, watches, retries and logins stay its own. It does rely on
+how kopf 1.45 reads: a page by `response.json()` and a watch by `response.content.iter_chunked()`. Tests run kopf's own
+watch over it (tests/unit/app/test_kopf_session.py), and fail with a kopf that reads in another way.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ from managedchart_operator.nesting import read_json, shallow_json
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-# kopf begins its watch again at once after an answer that breaks off.
+# kopf restarts its watch immediately after a truncated answer.
 _PAUSE_SECONDS = 1.0
 
 
 class KopfSessions:
-    """Makes a session of each credentials that kopf logs in with.
+    """Makes one session for each login of kopf.
 
-    kopf recognises credentials that were refused by comparing them, so equal ones get the same session.
+    kopf compares credentials to recognise those that were refused, so equal ones get the same session.
     """
 
     def __init__(self) -> None:
         self._made: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
 
     def of(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
-        """Return the session; kopf closes it. To be called on the event loop."""
+        """Return the session; kopf closes it. Call this on the event loop."""
         if self._made is None or self._made[0] != info:
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
@@ -61,7 +61,7 @@ class KopfSessions:
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response of which kopf's parser can read everything."""
+    """A response that kopf's parser can always read."""
 
     async def start(self, connection: "Connection") -> aiohttp.ClientResponse:
         """Begin to read the answer."""
@@ -72,7 +72,7 @@ class _Response(aiohttp.ClientResponse):
     async def json(
         self, *, encoding: str | None = None, loads: Any = json.loads, content_type: str | None = "application/json"
     ) -> Any:
-        """Return the value of the answer, without what is nested too deep."""
+        """Return the decoded answer, without what is nested too deep."""
         if self.status >= 400:
             return await super().json(encoding=encoding, loads=loads, content_type=content_type)
         try:
@@ -82,7 +82,7 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Lines:
-    """The body of an answer; in chunks, each of them is a whole line without what is nested too deep."""
+    """The body of an answer, in chunks of one whole line each, without what is nested too deep."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
@@ -102,5 +102,5 @@ class _Lines:
 
 
 def _broken_off(error: Exception) -> aiohttp.ClientPayloadError:
-    """What kopf begins again after; the API server's own JSON has no other fault than to be cut off."""
-    return aiohttp.ClientPayloadError(f"the answer of the API server cannot be read: {error}")
+    """Return an error after which kopf retries: JSON of the API server is never broken, only cut off."""
+    return aiohttp.ClientPayloadError(f"The answer of the API server cannot be read: {error}")

@@ -1,7 +1,7 @@
-"""Logging: one line a transition, structured.
+"""The form of the log: one line per record, as JSON or for people.
 
-Boundary: format only. Invariants: what is logged never holds a value of a chart; texts from helm are redacted before; a defect
-that a resource meets at each attempt leaves one traceback.
+Only the form is decided here; callers redact helm's output before they log it, and never log a value of a chart. A defect
+that recurs with each attempt on a resource is logged with one traceback.
 """
 
 import logging
@@ -16,7 +16,7 @@ from managedchart_operator.app.watch_end import RefusalsInOneLine
 
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
-    """Send all logs to stderr in one form; kopf's own are kept to warnings."""
+    """Send all logs to stderr in one form; kopf's own only from warnings up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OneTraceback())
     if form == "json":
@@ -45,12 +45,12 @@ class _TextFormatter(logging.Formatter):
         return super().format(record)
 
 
-# Kinds of defects times resources that meet them: with more than this at once, a few tracebacks more are the smallest problem.
+# Defects times affected resources. Beyond this many, repeated tracebacks are the smaller problem.
 _REMEMBERED = 1024
 
 
 class OneTraceback(logging.Filter):
-    """Leaves the traceback out where the same one was logged for the same resource: its last line stands for it then."""
+    """Replaces a traceback that was already logged for the same resource with its last line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class OneTraceback(logging.Filter):
         )
         if defect in self._logged:
             record.msg, record.args = (
-                f"{record.getMessage()}: {kind.__name__}: {error} (its traceback was logged before)",
+                f"{record.getMessage()}: {kind.__name__}: {error} (traceback logged before)",
                 (),
             )
             record.exc_info = record.exc_text = None

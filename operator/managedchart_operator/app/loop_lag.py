@@ -1,24 +1,23 @@
-"""How late the event loop is.
+"""Measures how late the event loop is: one number that shows whether something blocks it, and so every resource.
 
-Purpose: one number that tells whether anything blocks the loop, and with it every resource. Boundary: measures; what blocks
-is found with a profiler. Invariant: costs ten wake-ups a second and nothing else.
+It only measures; use a profiler to find what blocks.
 """
 
 import asyncio
 
-# A blocked loop is seen in full but for at most this much; ten wake-ups a second cost below a thousandth of a core.
+# The largest measuring error. Ten wake-ups a second cost less than a thousandth of a core.
 _INTERVAL_SECONDS = 0.1
 
 
 class LoopLag:
-    """Wakes up regularly and keeps how late it was at worst."""
+    """Wakes up regularly and keeps the longest delay."""
 
     def __init__(self) -> None:
         self.max_seconds = 0.0
         """The longest delay since the start, in seconds."""
 
     async def measure(self) -> None:
-        """Measure for ever."""
+        """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _INTERVAL_SECONDS

@@ -1,7 +1,7 @@
-"""Prometheus metrics.
+"""Prometheus metrics: their names and labels, which docs/metrics.md lists.
 
-Purpose: the telemetry of the layers below, exported. Boundary: names and labels; docs/metrics.md lists them. Invariants: no
-resource's name stands in a histogram; the series of a deleted resource disappear.
+`reconcile` reports through its protocol `Telemetry`; what is only read at a scrape comes from `assembly`. Histograms have no
+label with a resource's name, and the series of a deleted resource disappear.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._reconciles = Counter(
-            "managedchart_reconciles_total", "Passes over a resource, by verdict.", ["verdict"], registry=self.registry
+            "managedchart_reconciles_total",
+            "Reconciliations of a resource, by verdict.",
+            ["verdict"],
+            registry=self.registry,
         )
         self._phases = Histogram(
             "managedchart_phase_duration_seconds",
@@ -41,9 +44,7 @@ class Metrics:
             ["reason", "phase"],
             registry=self.registry,
         )
-        self._retries = Counter(
-            "managedchart_retries_total", "Runs that began again what had failed before.", registry=self.registry
-        )
+        self._retries = Counter("managedchart_retries_total", "Runs that retried a failed one.", registry=self.registry)
         self._states = _States()
         self.registry.register(self._states)
 
@@ -77,12 +78,12 @@ class Metrics:
         self._states.of[key] = ("Ready" in true, "Stalled" in true)
 
     def forget(self, key: Key) -> None:
-        """Drop the series of a resource that is gone."""
+        """Drop the series of a deleted resource."""
         self._states.of.pop(key, None)
 
 
 class _States(Collector):
-    """The gauges of each resource, made at each scrape: two kept ones a resource would take 3 KB of memory."""
+    """The gauges of each resource, made at each scrape; keeping two per resource would take 3 KB of memory."""
 
     def __init__(self) -> None:
         self.of: dict[Key, tuple[bool, bool]] = {}

@@ -1,7 +1,8 @@
-"""The operator's settings, all from the environment.
+"""The operator's settings, all from the environment; docs/settings.md lists them.
 
 Each field is one variable with the prefix MANAGEDCHART_, like MANAGEDCHART_CHART_ROOTS='["/charts"]'; an empty one counts
-as not set. Nothing is read at import. KUBECONFIG has its usual meaning; in a pod the ServiceAccount is used.
+as not set. They are read when `Settings` is made, never at import. KUBECONFIG has its usual meaning; without it the pod's
+ServiceAccount is used.
 """
 
 import json
@@ -45,35 +46,36 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, use_attribute_docstrings=True)
 
-    # NoDecode: pydantic-settings would read the JSON itself and end with an error that says nothing of the value's form.
+    # NoDecode: pydantic-settings would parse the JSON itself, and its error does not say what the value should look like.
     chart_roots: Annotated[list[Folder], NoDecode, BeforeValidator(_parse_folders)] = Field(default=[Path("/charts")])
-    """Folders below which spec.chart.path and spec.valuesFiles may point."""
+    """Folders that may contain what spec.chart.path and spec.valuesFiles name."""
     cache_dir: Folder = Path("/var/cache/managedchart")
-    """Folder of fetched charts and of helm's own files; belongs to one operator alone."""
+    """Folder for fetched charts and helm's own files; used by one operator only."""
     helm_binary: str = "helm"
-    """The helm program, by path or by name on PATH."""
+    """The helm program: a path, or a name on PATH."""
     http_host: str = "0.0.0.0"  # noqa: S104 -- the kubelet and Prometheus come from outside the pod
     """Address on which /metrics, /healthz and /readyz are served."""
     http_port: int = Field(default=8080, ge=0, le=65535)
-    """Port of the same; 0 takes a free one and logs it."""
+    """HTTP port; 0 picks a free port and logs it."""
     apply_slots: int = Field(default_factory=lambda: applies_for(Limits().cpus()), ge=1)
-    """How many helm processes may render and apply at once; they are bound by CPU. Default: twice the CPUs."""
+    """How many helm processes may render and apply at once, which costs CPU. Default: twice the CPUs."""
     helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
-    """How many helm processes may exist at once, those that wait for hooks included. Default: as many as the memory holds."""
+    """How many helm processes may exist at once, including those that wait for hooks. Default: as many as fit in memory."""
     probe_seconds: float = Field(default=600.0, gt=0)
-    """How often to look whether the cause of a failure that was given up is gone, in seconds."""
+    """Interval between checks of resources whose retries are exhausted, in seconds."""
     uninstall_with_crd: bool = False
     """Whether deleting the CRD uninstalls the releases of all ManagedCharts; by default they are kept."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least level of what is logged."""
+    """Lowest level that is logged."""
     log_format: Literal["json", "text"] = "json"
-    """json writes an object a line for log collectors, text a line for people."""
+    """json writes one object per line for log collectors, text one line for people."""
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:
-    """Tell of variables with our prefix that are no settings: most likely misspelt, and without effect.
+    """Return a message for each variable with the prefix that is not a setting: most likely it is misspelt.
 
-    No error: Kubernetes itself sets such variables in a pod beside a Service of this name, where service links are on.
+    This is not an error, because Kubernetes itself sets such variables in a pod whose namespace has a Service of this name,
+    unless service links are off.
     """
     known = [field.upper() for field in Settings.model_fields]
     problems = []
@@ -81,5 +83,5 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
         word = name.removeprefix(PREFIX)
         if word not in known:
             near = get_close_matches(word, known, n=1)
-            problems.append(f"{name} is no setting and has no effect" + (f"; {PREFIX}{near[0]} is one" if near else ""))
+            problems.append(f"Unknown setting {name} ignored" + (f"; did you mean {PREFIX}{near[0]}?" if near else ""))
     return problems

@@ -1,21 +1,21 @@
-"""What the operator says when the API server no longer lets it watch ManagedCharts.
+"""Explains in the log why the API server no longer lets the operator watch ManagedCharts.
 
-kopf ends then, after a traceback a task: when the CRD is deleted, or when the operator loses its permissions or its
-ServiceAccount, as happens while it is removed. Neither is a defect, so the log gets one sentence each and the process ends;
-its container is started again, and works on as soon as all is there again.
+That happens when the CRD is deleted, and when the operator loses its permissions or its ServiceAccount, for example while it
+is removed. kopf then logs a traceback for each of its tasks and ends. Neither is a defect, so the log gets one sentence each
+and the process ends. Kubernetes restarts the container, which works again once everything is installed again.
 """
 
 import logging
 
 import kopf
-from kopf._cogs.clients.errors import APIError  # kopf raises it and does not export it
+from kopf._cogs.clients.errors import APIError  # kopf raises it but does not export it
 
 from managedchart_operator.errors import StartupError, WatchEndedError
 from managedchart_operator.kube.managedcharts import ManagedCharts
 
 
 class RefusalsInOneLine(logging.Filter):
-    """Takes the traceback off what kopf logs of a refusal by the API server; the message has its words."""
+    """Removes the traceback when kopf logs a refusal by the API server; the message says what was refused."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep every record."""

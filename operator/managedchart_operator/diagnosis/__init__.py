@@ -1,1 +1,1 @@
-"""Diagnosis: why a deployment failed, from the evidence in the cluster."""
+"""Finds out why a deployment failed, from the evidence in the cluster."""

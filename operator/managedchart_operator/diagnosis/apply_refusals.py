@@ -1,30 +1,25 @@
-"""From what the API server refused in a trial to the error that helm's real run would end with.
+"""Turns what the API server refused in a dry run into the error that helm's real run would end with.
 
-A trial is a server-side apply that is not carried out (`Objects.try_apply`). Its refusals are put as helm puts them, so that a
-failure has one reason and one wording, whether it was found before or in the run.
+A dry run is a server-side apply that is not carried out (`Objects.try_apply`). `helm.errors.from_facts` gives the failure the
+same reason and message as if helm had met it; here the values of Secrets are masked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from managedchart_operator.diagnosis.redaction import Redactor, secrets_in_manifest
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.errors import classify
+from managedchart_operator.helm.errors import from_facts
+from managedchart_operator.helm.errors.from_facts import Refused
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.redaction import Redactor, secrets_in_manifest
 
 Refusal = tuple[ObjectRef, str]
-"""An object, and the API server's own sentence on why it may not be applied."""
+"""An object, and the API server's answer on why it cannot be applied."""
 
 
 def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]]) -> HelmError:
-    """Return the error of an upgrade whose objects are refused so; values of the rendered Secrets are masked."""
-    text = "\n".join(_as_helm_says_it(ref, answer) for ref, answer in refusals)
-    return classify(f"Error: {Redactor(secrets_in_manifest(rendered))(text)}", exit_code=1, command="upgrade")
-
-
-def _as_helm_says_it(ref: ObjectRef, answer: str) -> str:
-    version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
-    what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
-    if answer.startswith("Apply failed with"):
-        return f"conflict occurred while applying object {what}: {answer}"
-    return f"server-side apply failed for object {what}: {answer}"
+    """Return the error of an upgrade with these refusals; values of the rendered Secrets are masked."""
+    redact = Redactor(secrets_in_manifest(rendered))
+    return from_facts.refused(
+        [Refused(ref.api_version, ref.kind, ref.namespace, ref.name, redact(answer)) for ref, answer in refusals]
+    )

@@ -1,27 +1,26 @@
-"""From the evidence to the cause: one reason, one sentence, one object, one hint.
+"""The rules that find the cause of a failure in the evidence, one function a cause.
 
-Purpose: tell why a release does not come up, in the order in which causes explain others (an image that cannot be pulled
-explains a pod that is not ready, not the other way round). Boundary: pure, over pods and events that were already found to
-belong to the run. Invariant: a cause that is not certain is not invented: then it is a plain timeout.
+Pure, over pods and events that belong to the run. A rule returns no cause that is not certain: the failure is then a plain
+timeout. The rules are independent of each other; `cause_table` has their order and the consequences of each cause.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from managedchart_operator.api_refusals import Refusal, refusal_of
 from managedchart_operator.diagnosis.events import RunEvent
 from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import Container, Pod
-from managedchart_operator.diagnosis.refusals import QUOTA_TEXT, WEBHOOK_TEXT
 from managedchart_operator.reasons import Reason
 
 _CLAIM = ("", "PersistentVolumeClaim")
+_UNKNOWN_REFUSAL = "Read the API server's answer in the message: it says why the pods are refused."
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why it failed, and which object shows it."""
+    """Why a run failed, and which object shows it."""
 
     reason: Reason
     message: str
@@ -32,12 +31,8 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What belongs to the run: its pods of the present revision and its events.
+    """The evidence of one run: its events, and its pods of the present revision."""
 
-    `namespace` is the release's own: objects in others are named with theirs.
-    """
-
-    namespace: str
     pods: Sequence[Pod] = ()
     events: Sequence[RunEvent] = ()
     hook_pods: frozenset[str] = frozenset()
@@ -45,206 +40,197 @@ class Evidence:
     refused: frozenset[Identity] = frozenset()
     """The controllers that could not create their last pod."""
 
-    def show(self, subject: Pod | Identity) -> str:
-        """Return kind and name of an object."""
-        return (subject.identity if isinstance(subject, Pod) else subject).shown_from(self.namespace)
+    @property
+    def containers(self) -> Iterable[tuple[Pod, Container]]:
+        """Each container with its pod."""
+        return ((pod, container) for pod in self.pods for container in pod.containers)
+
+    def text_of(self, pod: Pod, reason: str, *, contains: str = "") -> str | None:
+        """Return the text of the first event of a pod with this reason, or None."""
+        for event in self.events:
+            if event.subject == pod.identity and event.reason == reason and contains in event.message:
+                return event.message
+        return None
 
 
-def find_cause(evidence: Evidence) -> Cause | None:
-    """Return the cause that explains most, or None where the evidence shows none."""
-    for rule in _RULES:
-        if cause := rule(evidence):
-            return cause
-    return None
+Rule = Callable[[Evidence], Cause | None]
 
 
-def _containers(evidence: Evidence) -> Iterable[tuple[Pod, Container]]:
-    return ((pod, container) for pod in evidence.pods for container in pod.containers)
-
-
-def _image(evidence: Evidence) -> Cause | None:
-    for pod, container in _containers(evidence):
+def image_pull(evidence: Evidence) -> Cause | None:
+    """An image cannot be pulled."""
+    for pod, container in evidence.containers:
         if container.image_unavailable:
-            detail = _event_text(evidence, pod, "Failed", contains="image") or container.message or container.reason
+            detail = evidence.text_of(pod, "Failed", contains="image") or container.message or container.reason
             return Cause(
                 Reason.IMAGE_PULL,
-                f"the image of container {container.name} in {evidence.show(pod)} cannot be pulled: {detail}",
+                f"The image of container {container.name} in {pod.identity} cannot be pulled: {detail}",
                 pod.identity,
                 container.name,
-                "check the image's name and tag, and the pull secrets: "
+                "Check the image's name and tag, and the pull secrets: "
                 f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
 
 
-def _out_of_memory(evidence: Evidence) -> Cause | None:
-    for pod, container in _containers(evidence):
+def out_of_memory(evidence: Evidence) -> Cause | None:
+    """A container was killed because it ran out of memory."""
+    for pod, container in evidence.containers:
         if container.out_of_memory and not container.ready:
             return Cause(
                 Reason.OOM_KILLED,
-                f"container {container.name} in {evidence.show(pod)} was killed because it ran out of memory (exit code "
-                f"{container.exit_code}, {container.restarts} restarts)",
+                f"Container {container.name} in {pod.identity} was OOM-killed (exit code {container.exit_code}, "
+                f"{container.restarts} restarts)",
                 pod.identity,
                 container.name,
-                "raise resources.limits.memory of the container, or make it use less",
+                "Raise resources.limits.memory of the container, or reduce its memory use.",
             )
     return None
 
 
-def _crash(evidence: Evidence) -> Cause | None:
-    for pod, container in _containers(evidence):
+def crash_loop(evidence: Evidence) -> Cause | None:
+    """A container of a workload that should keep running keeps crashing."""
+    for pod, container in evidence.containers:
         if container.crashing and pod.uid not in evidence.hook_pods and not pod.of_job:
             code = container.exit_code
             meaning = f": exit code {code}, {explain_exit_code(code)}" if code is not None else ""
             return Cause(
                 Reason.CRASH_LOOP,
-                f"container {container.name} in {evidence.show(pod)} keeps ending ({container.restarts} restarts){meaning}",
+                f"Container {container.name} in {pod.identity} keeps crashing ({container.restarts} restarts){meaning}",
                 pod.identity,
                 container.name,
-                f"read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous",
+                f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous",
             )
     return None
 
 
-def _hook(evidence: Evidence) -> Cause | None:
+def hook_failed(evidence: Evidence) -> Cause | None:
+    """A pod of a hook failed."""
     for pod in evidence.pods:
-        ended = [c for c in pod.containers if c.exit_code not in (None, 0)]
+        ended = _ended_badly(pod)
         if pod.uid in evidence.hook_pods and (pod.phase == "Failed" or ended):
-            return _failed_job_pod(evidence, pod, ended, Reason.HOOK_FAILED, "the hook")
+            return _failed_work(pod, ended, Reason.HOOK_FAILED, "Hook ")
     return None
 
 
-def _job(evidence: Evidence) -> Cause | None:
+def job_failed(evidence: Evidence) -> Cause | None:
+    """A pod of a Job failed."""
     for pod in evidence.pods:
-        ended = [c for c in pod.containers if c.exit_code not in (None, 0)]
         if pod.of_job and pod.uid not in evidence.hook_pods and pod.phase == "Failed":
-            return _failed_job_pod(evidence, pod, ended, Reason.JOB_BACKOFF_LIMIT, "the Job")
+            return _failed_work(pod, _ended_badly(pod), Reason.JOB_BACKOFF_LIMIT, "")
     return None
 
 
-def _failed_job_pod(evidence: Evidence, pod: Pod, ended: list[Container], reason: Reason, what: str) -> Cause:
-    job = next((owner.name for owner in pod.owners if owner.kind == "Job"), pod.name)
+def _ended_badly(pod: Pod) -> list[Container]:
+    return [container for container in pod.containers if container.exit_code not in (None, 0)]
+
+
+def _failed_work(pod: Pod, ended: list[Container], reason: Reason, what: str) -> Cause:
+    jobs = [owner.identities(pod.namespace)[0] for owner in pod.owners if owner.kind == "Job"]
+    failed = f"{jobs[0]} failed in {pod.identity}" if jobs else f"{pod.identity} failed"
     how = ""
     if ended and (code := ended[0].exit_code) is not None:
         meaning = explain_exit_code(code, out_of_memory=ended[0].out_of_memory)
         how = f": container {ended[0].name} ended with exit code {code}, {meaning}"
     return Cause(
         reason,
-        f"{what} {job} failed in {evidence.show(pod)}{how}",
+        f"{what}{failed}{how}",
         pod.identity,
         ended[0].name if ended else None,
-        f"read its log: kubectl -n {pod.namespace} logs {pod.name}",
+        f"Read its log: kubectl -n {pod.namespace} logs {pod.name}",
     )
 
 
-def _config(evidence: Evidence) -> Cause | None:
-    for pod, container in _containers(evidence):
+def container_config(evidence: Evidence) -> Cause | None:
+    """A container refers to a ConfigMap or Secret that does not exist."""
+    for pod, container in evidence.containers:
         if container.misconfigured:
             return Cause(
                 Reason.CONTAINER_CONFIG,
-                f"container {container.name} in {evidence.show(pod)} cannot be started: "
-                f"{container.message or container.reason}",
+                f"Container {container.name} in {pod.identity} cannot be started: {container.message or container.reason}",
                 pod.identity,
                 container.name,
-                "create the ConfigMap or Secret that it refers to, or correct the reference in the values",
+                "Create the ConfigMap or Secret that it refers to, or correct the reference in the values.",
             )
     return None
 
 
-def _not_created(evidence: Evidence) -> Cause | None:
-    for event in evidence.events:
-        if event.reason == "FailedCreate" and event.type == "Warning" and event.subject in evidence.refused:
-            return cause_of_failed_create(evidence, event)
-    return None
+def not_created(reason: Reason) -> Rule:
+    """Return the rule for a controller that cannot create its pods, which the API server refuses for this reason."""
+
+    def rule(evidence: Evidence) -> Cause | None:
+        for event in evidence.events:
+            if event.reason == "FailedCreate" and event.type == "Warning" and event.subject in evidence.refused:
+                cause = cause_of_failed_create(event)
+                if cause.reason is reason:
+                    return cause
+        return None
+
+    return rule
 
 
-def cause_of_failed_create(evidence: Evidence, event: RunEvent) -> Cause:
+def cause_of_failed_create(event: RunEvent) -> Cause:
     """Return why a controller cannot create its pods, from its FailedCreate event."""
-    text = event.message
-    if QUOTA_TEXT in text:
-        reason, hint = Reason.QUOTA_EXCEEDED, "raise the ResourceQuota of the namespace, or ask for less"
-    elif re.search(r"(maximum|minimum) (cpu|memory|storage)|LimitRange|limit to request ratio", text):
-        reason, hint = Reason.QUOTA_EXCEEDED, "keep requests and limits within the LimitRange of the namespace"
-    elif WEBHOOK_TEXT in text:
-        reason, hint = Reason.WEBHOOK_UNAVAILABLE, "bring the webhook's Service back, or remove its configuration"
-    elif "admission webhook" in text or "violates PodSecurity" in text or "ValidatingAdmissionPolicy" in text:
-        reason, hint = Reason.ADMISSION_REFUSED, "change the values so that the policy accepts the pods"
-    elif "serviceaccount" in text and "not found" in text:
-        reason, hint = Reason.OBJECT_INVALID, "create the ServiceAccount, or name another one in the values"
-    elif "forbidden" in text:
-        reason, hint = Reason.FORBIDDEN, "the API server refuses these pods; its sentence says why"
-    else:
-        reason, hint = Reason.OBJECT_INVALID, "the API server refuses these pods; its sentence says why"
-    return Cause(reason, f"{evidence.show(event.subject)} cannot create its pods: {text}", event.subject, None, hint)
+    refusal = refused_creation(event.message, namespace=event.subject.namespace)
+    message = f"{event.subject} cannot create its pods: {event.message}"
+    return Cause(refusal.reason, message, event.subject, None, refusal.hint or _UNKNOWN_REFUSAL)
 
 
-def _volume(evidence: Evidence) -> Cause | None:
+def refused_creation(text: str, *, namespace: str) -> Refusal:
+    """Return the refusal that a controller reports for a pod."""
+    known = refusal_of(text, about="a pod", namespace=namespace)
+    return known or Refusal(Reason.OBJECT_INVALID, text, transient=False, hint=None)
+
+
+def volume_unbound(evidence: Evidence) -> Cause | None:
+    """A pod or a PersistentVolumeClaim waits for a volume."""
     for pod in evidence.pods:
         if pod.unschedulable and "PersistentVolumeClaim" in pod.unschedulable:
-            return _unbound(evidence, pod.unschedulable, pod.identity)
+            return _unbound(pod.unschedulable, pod.identity)
     for event in evidence.events:
         if event.subject.group_kind == _CLAIM and event.reason in ("ProvisioningFailed", "FailedBinding"):
-            return _unbound(evidence, event.message, event.subject)
+            return _unbound(event.message, event.subject)
     return None
 
 
-def _unbound(evidence: Evidence, text: str, subject: Identity) -> Cause:
+def _unbound(text: str, subject: Identity) -> Cause:
     return Cause(
         Reason.VOLUME_UNBOUND,
-        f"{evidence.show(subject)} waits for a volume: {text}",
+        f"{subject} waits for a volume: {text}",
         subject,
         None,
-        f"see which claim is not bound and why: kubectl -n {subject.namespace} describe pvc",
+        f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc",
     )
 
 
-def _unschedulable(evidence: Evidence) -> Cause | None:
+def unschedulable(evidence: Evidence) -> Cause | None:
+    """No node fits a pod."""
     for pod in evidence.pods:
         if pod.unschedulable:
             return Cause(
                 Reason.UNSCHEDULABLE,
-                f"{evidence.show(pod)} fits on no node: {pod.unschedulable}",
+                f"{pod.identity} cannot be scheduled: {pod.unschedulable}",
                 pod.identity,
                 None,
-                "lower the requests, or give the cluster nodes that fit",
+                "Lower the requests, or add nodes that fit the pod: "
+                f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
 
 
-def _unready(evidence: Evidence) -> Cause | None:
+def readiness_probe(evidence: Evidence) -> Cause | None:
+    """A container is running, but its readiness probe fails."""
     for pod in evidence.pods:
         if pod.phase != "Running" or pod.ready or pod.deleting:
             continue
         waiting = next((c for c in pod.containers if not c.ready and not c.init), None)
-        probe = _event_text(evidence, pod, "Unhealthy")
+        probe = evidence.text_of(pod, "Unhealthy")
         if waiting is None or probe is None:
             continue
         return Cause(
             Reason.READINESS_PROBE,
-            f"container {waiting.name} in {evidence.show(pod)} runs but is never ready: {probe}",
+            f"Container {waiting.name} in {pod.identity} is running but not passing its readiness probe: {probe}",
             pod.identity,
             waiting.name,
-            f"see what it does instead: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}",
+            f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}",
         )
-    return None
-
-
-_RULES: tuple[Callable[[Evidence], Cause | None], ...] = (
-    _hook,
-    _image,
-    _out_of_memory,
-    _crash,
-    _job,
-    _config,
-    _not_created,
-    _volume,
-    _unschedulable,
-    _unready,
-)
-
-
-def _event_text(evidence: Evidence, pod: Pod, reason: str, *, contains: str = "") -> str | None:
-    for event in evidence.events:
-        if event.subject == pod.identity and event.reason == reason and contains in event.message:
-            return event.message
     return None

@@ -1,8 +1,8 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
-Purpose: one bounded look at the namespaces of a release, together with what the watches have seen. Boundary: which cause it
-shows is `causes`'. Invariants: it never raises for what it cannot get, but says so; it ends within its time; every text is
-redacted; pods of an earlier revision do not count.
+It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen; `cause_table` decides
+which cause that shows. What cannot be read is reported in the result, not raised. Every text is redacted. Pods of an earlier
+revision do not count.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from managedchart_operator.api.status import FailedContainer, FailureEvent
-from managedchart_operator.diagnosis.causes import Cause, Evidence, find_cause
+from managedchart_operator.diagnosis.cause_table import find_cause, shows_trouble
+from managedchart_operator.diagnosis.causes import Cause, Evidence
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.lineage import Lineage, root_or_none
@@ -33,9 +34,9 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
 
-# A look that takes longer is worth less than the rollback that waits for it.
+# The rollback waits for the evidence, and matters more.
 COLLECT_SECONDS = 5.0
-# What fits into the status beside the events; the first failing containers tell what the others would.
+# As many as fit into the status next to the events; further failing containers usually show the same.
 MAX_CONTAINERS = 5
 
 
@@ -47,13 +48,14 @@ class Findings:
     containers: Sequence[FailedContainer] = ()
     cause: Cause | None = None
     detail: str | None = None
-    """What helm's own error leaves open, to stand behind it."""
+    """What helm's error does not say; appended to its message."""
     incomplete: str | None = None
+    """What could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the evidence is about: a release in its namespace, what it renders, its hooks, and when the run began."""
+    """The release that the evidence is about: its namespace, what it renders, its hooks, and when the run began."""
 
     namespace: str
     rendered: Sequence[dict[str, Any]]
@@ -62,13 +64,13 @@ class Subject:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """All of them."""
+        """Hooks and rendered objects."""
         return [*self.hooks, *self.rendered]
 
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Looks for the evidence of one run."""
+    """Collects the evidence of failed runs."""
 
     objects: Objects
     events: Events
@@ -77,12 +79,12 @@ class Collector:
     async def collect(
         self, subject: Subject, *, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
     ) -> Findings:
-        """Return what belongs to the run; `views` show what was seen meanwhile. Raises nothing except when cancelled."""
+        """Return the evidence of the run; `views` hold what the watches saw. Raises nothing except CancelledError."""
         try:
             async with asyncio.timeout(COLLECT_SECONDS):
                 return await self._collect(subject, views, redact)
         except TimeoutError:
-            missing = f"the evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
+            missing = f"The evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
         return Findings(incomplete=redact(missing))
 
     async def _collect(
@@ -102,25 +104,26 @@ class Collector:
         )
         family = owned_by(rendered, seen.members)
         lineage = Lineage(self.objects, rendered, subject.since)
-        ours, foreign = await self._sort_pods(lineage, family, seen.pods.values())
+        current_pods, foreign = await self._sort_pods(lineage, family, seen.pods.values())
         current = ReleaseObjects(rendered, family.owned - foreign)
         found = [
             replace(event, message=redact(event.message))
             for event in select(seen.events.values(), current, since=subject.since)
         ]
         evidence = Evidence(
-            subject.namespace,
-            ours,
+            current_pods,
             found,
             hook_pods=frozenset(
-                pod.uid for pod in ours if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
+                pod.uid
+                for pod in current_pods
+                if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
             ),
             refused=frozenset(refusal.controller for refusal in Creations.of(seen.events.values()).refused.values()),
         )
         cause = find_cause(evidence)
         return Findings(
             [event.shown_from(subject.namespace) for event in found],
-            await self._containers(evidence, cause, redact),
+            await self._containers(subject.namespace, evidence, cause, redact),
             cause,
             incomplete=redact("; ".join(seen.missing.values())) or None,
         )
@@ -128,38 +131,28 @@ class Collector:
     async def _sort_pods(
         self, lineage: Lineage, family: ReleaseObjects, pods: Iterable[Pod]
     ) -> tuple[list[Pod], set[str]]:
-        """Return the release's pods of the present revision, and the UIDs of its other ones."""
-        ours: list[Pod] = []
+        """Return the release's pods of the present revision, and the UIDs of its other pods."""
+        current: list[Pod] = []
         foreign: set[str] = set()
         for pod in pods:
             if pod.uid in family.owned or pod.identity in family.rendered:
                 if await root_or_none(lineage, pod) is not None:
-                    ours.append(pod)
+                    current.append(pod)
                 else:
                     foreign.add(pod.uid)
-        return ours, foreign
+        return current, foreign
 
     async def _containers(
-        self, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
+        self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
     ) -> list[FailedContainer]:
-        wanted = [(pod, container) for pod in evidence.pods for container in pod.failing]
-        for pod in evidence.pods:
-            wanted += [
-                (pod, container)
-                for container in pod.containers
-                if cause
-                and cause.subject == pod.identity
-                and cause.container == container.name
-                and container not in pod.failing
-            ]
-        if cause:
-            wanted.sort(key=lambda item: (item[0].identity, item[1].name) != (cause.subject, cause.container))
+        def is_the_cause(pod: Pod, container: Container) -> bool:
+            return cause is not None and (cause.subject, cause.container) == (pod.identity, container.name)
+
+        wanted = [each for each in evidence.containers if shows_trouble(each[1]) or is_the_cause(*each)]
+        wanted.sort(key=lambda each: not is_the_cause(*each))
         return list(
             await asyncio.gather(
-                *(
-                    self._container(evidence.namespace, pod, container, redact)
-                    for pod, container in wanted[:MAX_CONTAINERS]
-                )
+                *(self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
             )
         )
 

@@ -1,7 +1,7 @@
-"""Kubernetes events of a release during one run, merged and ordered for a person.
+"""Selects the Kubernetes events of a release during one run, merged and ordered for a person.
 
-Boundary: pure. Invariants: an event from before the run never counts; an object is matched by its UID where we know it; the
-same text about the same object stands once, with its count; warnings come first, the latest first among equals.
+Pure. Events from before the run never count; an object is matched by its UID where that is known; the same text about the same
+object appears once, with its count; warnings come first, and the latest first within each type.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,16 +11,18 @@ from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, subject_of
-from managedchart_operator.times import read_time
+from managedchart_operator.kube.events import is_older, last_seen
+from managedchart_operator.shortening import one_line
+from managedchart_operator.times import write_time
 
-# What fits on a screen, and with texts of this length in 16 KiB of status.
+# As many as fit on a screen and, with texts of this length, into 16 KiB of status.
 MAX_EVENTS = 20
 MAX_TEXT = 512
 
 
 @dataclass(slots=True)
 class RunEvent:
-    """An event of a run; repeated ones count as one."""
+    """An event of a run, with its repetitions merged."""
 
     subject: Identity
     type: str
@@ -30,14 +32,14 @@ class RunEvent:
     last_seen: datetime
 
     def shown_from(self, home: str) -> FailureEvent:
-        """Return it as the status shows it; the subject with its namespace if that is not `home`."""
+        """Return it for the status; the subject has its namespace if that is not `home`."""
         return FailureEvent(
             type=self.type,
             reason=self.reason,
             object=self.subject.shown_from(home),
             message=self.message,
             count=self.count,
-            last_seen=self.last_seen.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            last_seen=write_time(self.last_seen),
         )
 
 
@@ -52,7 +54,7 @@ def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, sinc
             subject=subject_of(event),
             type=event.get("type") or "Normal",
             reason=event.get("reason") or "Unknown",
-            message=shorten(event.get("message") or ""),
+            message=one_line(event.get("message") or "", MAX_TEXT),
             count=_count(event),
             last_seen=seen,
         )
@@ -64,33 +66,6 @@ def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, sinc
     ordered = sorted(merged.values(), key=lambda item: item.last_seen, reverse=True)
     ordered.sort(key=lambda item: item.type != "Warning")
     return ordered[:MAX_EVENTS]
-
-
-def last_seen(event: Mapping[str, Any]) -> datetime | None:
-    """Return when an event was last seen; writers use different fields for it. None where no field holds a time."""
-    series = event.get("series") or {}
-    for text in (
-        series.get("lastObservedTime"),
-        event.get("lastTimestamp"),
-        event.get("eventTime"),
-        event.get("firstTimestamp"),
-    ):
-        if (seen := read_time(text)) is not None:
-            return seen
-    return None
-
-
-def is_older(event: Mapping[str, Any], since: datetime) -> bool:
-    """Whether an event was last seen before `since`, or nobody can tell when."""
-    seen = last_seen(event)
-    # Events carry whole seconds, so one of the run's first second may look earlier than the run.
-    return seen is None or seen < since.replace(microsecond=0)
-
-
-def shorten(text: str) -> str:
-    """Cut a text to what the status keeps, at one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
 def _count(event: Mapping[str, Any]) -> int:

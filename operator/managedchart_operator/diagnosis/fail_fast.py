@@ -1,13 +1,12 @@
-"""Notices while a release is still waited for that waiting cannot succeed.
+"""Detects, during the wait for a release, that waiting cannot succeed.
 
-A deployment that cannot succeed is ended after seconds instead of its whole timeout. This module judges what the watches show;
-ending the wait is the caller's. It judges the present: only pods of the revision that is being deployed count, only once it is
-applied (a hook's own pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
+A deployment that cannot succeed then ends after seconds instead of its whole timeout. This module judges what the watches show;
+the caller ends the wait. Only the present state counts: pods of the revision that is being deployed, once it is applied (a
+hook's own pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
 
-Waiting cannot succeed if there is an image that still cannot be pulled after the grace; a container that has been restarted
-three times or more and has ended again; or a controller that still cannot create its pods after the grace, while nothing is
-under way that may change this (`refusals`). A refusal that healed, or that something under way may end, is forgotten: only a
-newer one of the same controller counts, after another grace.
+`cause_table` says which causes are fatal, and whether immediately or after the grace. A controller that cannot create its pods
+counts only while nothing is under way that can change this (`refusals`). A refusal that healed, or that something under way may
+end, is ignored: only a newer one of the same controller counts, after another grace.
 """
 
 import asyncio
@@ -17,24 +16,24 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create, find_cause
-from managedchart_operator.diagnosis.events import is_older, select
+from managedchart_operator.diagnosis.cause_table import fatal_refusal, fatal_signs, find_cause
+from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create
+from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
 from managedchart_operator.diagnosis.pods import Pod
-from managedchart_operator.diagnosis.refusals import WEBHOOK_TEXT, Refusal, lacks_pods, may_end
+from managedchart_operator.diagnosis.refusals import RefusedCreation, lacks_pods, may_end
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.events import is_older
 
-# The kubelet waits 10, 20 and 40 s between the first restarts: after three it is not a start that needs a second try.
-HOPELESS_RESTARTS = 3
-# How soon a suspicion is looked at again when nothing new is seen: helm may have applied in between.
-_LOOK_AGAIN_SECONDS = 0.5
+# How soon a suspicion is judged again without a new event: helm may have applied the objects in between.
+_RECHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The objects of the revision that is being deployed; `hooks` are among them."""
+    """The objects of the revision that is being deployed, including its `hooks`."""
 
     objects: frozenset[Identity]
     hooks: frozenset[Identity]
@@ -58,7 +57,7 @@ class _Refused:
 
     view: NamespaceView
     uid: str
-    refusal: Refusal
+    refusal: RefusedCreation
 
 
 _Suspicion = _Trouble | _Refused
@@ -66,13 +65,9 @@ _Suspicion = _Trouble | _Refused
 
 @dataclass(slots=True)
 class FailFast:
-    """Watches one run by the views of its namespaces, of which `namespace` is the release's own.
-
-    `grace` in seconds; `applied` tells whether helm has applied its objects.
-    """
+    """Watches one run by the views of its namespaces. `grace` in seconds; `applied` returns whether its objects are applied."""
 
     views: Mapping[str, NamespaceView]
-    namespace: str
     since: datetime
     grace: float
     applied: Callable[[], bool]
@@ -80,16 +75,16 @@ class FailFast:
     lineage_of: Callable[[frozenset[Identity]], Lineage]
     _first_seen: dict[str, float] = field(default_factory=dict)
     _foreign: set[str] = field(default_factory=set)
-    """UIDs of pods and controllers of others, which are looked into once: they may be in trouble for hours."""
-    _outlived: dict[str, int] = field(default_factory=dict)
+    """UIDs of pods and controllers of other releases. They are examined once, as they may be in trouble for hours."""
+    _ignored: dict[str, int] = field(default_factory=dict)
     """By the controller's UID, the version of the refusal that has healed or may still end."""
 
-    async def hopeless(self) -> Cause:
-        """Return the cause once it is clear that waiting cannot succeed; waits for ever otherwise."""
+    async def wait_for_fatal_cause(self) -> Cause:
+        """Return the cause as soon as waiting cannot succeed; never return otherwise."""
         woken = asyncio.Event()
         with contextlib.ExitStack() as stack:
             for view in self.views.values():
-                stack.enter_context(view.waking(woken))
+                stack.enter_context(view.wakes(woken))
             while True:
                 woken.clear()
                 suspicions = list(self._suspicions())
@@ -97,11 +92,11 @@ class FailFast:
                     return cause
                 waits = suspicions or self._first_seen
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_SECONDS if waits else None):
+                    async with asyncio.timeout(_RECHECK_SECONDS if waits else None):
                         await woken.wait()
 
     def _suspicions(self) -> Iterable[_Suspicion]:
-        """Yield what has been hopeless for long enough."""
+        """Yield what looks fatal and has persisted for the grace where it must."""
         present: set[str] = set()
         for view in self.views.values():
             yield from self._in_trouble(view, present)
@@ -115,35 +110,37 @@ class FailFast:
                 continue
             for container in pod.containers:
                 key = f"{pod.uid}/{container.name}"
-                if container.image_unavailable:
+                signs = fatal_signs(container)
+                if signs and all(sign.after_grace for sign in signs):
                     present.add(key)
-                    if self._ripe(key):
-                        yield _Trouble(view, pod)
-                elif container.crashing and container.stuck and container.restarts >= HOPELESS_RESTARTS:
+                    signs = signs if self._persisted(key) else []
+                if signs:
                     yield _Trouble(view, pod)
 
     def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
         for uid, refusal in view.refused.items():
             if uid in self._foreign or is_older(refusal.event, self.since):
                 continue
-            if self._is_outlived(refusal, uid, view):
+            fatal = fatal_refusal(refusal.why.reason)
+            if fatal is None or self._is_ignored(refusal, uid, view):
                 continue
             present.add(uid)
-            if self._ripe(uid):
+            if self._persisted(uid) or not fatal.after_grace:
                 yield _Refused(view, uid, refusal)
 
-    def _is_outlived(self, refusal: Refusal, uid: str, view: NamespaceView) -> bool:
-        """Whether the controller has to be refused once more before that counts.
+    def _is_ignored(self, refusal: RefusedCreation, uid: str, view: NamespaceView) -> bool:
+        """Whether the controller must be refused again before that counts.
 
-        It waits twice as long after each refusal, so its next try may succeed although nothing is seen to change any more. And
-        what a pod has taken of a quota is given back a moment after the pod has gone.
+        It waits twice as long after each refusal, so its next attempt may succeed although nothing seems to change any more.
+        And a quota has room again only a moment after a pod was deleted.
         """
-        views = self.views.values() if WEBHOOK_TEXT in refusal.text else (view,)
-        if refusal.depends_on_pods and refusal.seen < max(each.moved for each in views) + self.grace:
-            self._outlived[uid] = refusal.version
-        return refusal.version <= self._outlived.get(uid, -1)
+        views = self.views.values() if refusal.by_webhook else (view,)
+        if refusal.depends_on_pods and refusal.seen < max(each.last_change for each in views) + self.grace:
+            self._ignored[uid] = refusal.version
+        return refusal.version <= self._ignored.get(uid, -1)
 
-    def _ripe(self, key: str) -> bool:
+    def _persisted(self, key: str) -> bool:
+        """Whether something has been seen for the whole grace without interruption."""
         now = time.monotonic()
         return now - self._first_seen.setdefault(key, now) >= self.grace
 
@@ -153,7 +150,7 @@ class FailFast:
             return None
         lineage = self.lineage_of(rendered.objects)
         for suspicion in suspicions:
-            # What cannot be told for sure, in one namespace perhaps, ends nothing.
+            # An object that cannot be read must not end the wait; the others may still.
             with contextlib.suppress(KubeError):
                 root = await _root(suspicion, lineage)
                 if root is None and await _is_foreign(suspicion, lineage):
@@ -171,20 +168,20 @@ class FailFast:
         events = select(
             suspicion.view.events.values(), ReleaseObjects(frozenset(), frozenset({pod.uid})), since=self.since
         )
-        return find_cause(Evidence(self.namespace, [pod], events, frozenset({pod.uid} if hook else ())))
+        return find_cause(Evidence([pod], events, frozenset({pod.uid} if hook else ())))
 
     async def _cause_of_refusal(self, suspicion: _Refused, lineage: Lineage) -> Cause | None:
-        refusal, nearby = suspicion.refusal, suspicion.view.there
+        refusal, nearby = suspicion.refusal, suspicion.view.existing
         controller = await lineage.read(refusal.controller)
-        everywhere = [pod for view in self.views.values() for pod in view.there]
+        everywhere = [pod for view in self.views.values() for pod in view.existing]
         if not lacks_pods(refusal.controller.group_kind, controller) or await may_end(
             refusal, nearby=nearby, everywhere=everywhere, lineage=lineage
         ):
-            self._outlived[suspicion.uid] = refusal.version
+            self._ignored[suspicion.uid] = refusal.version
             return None
         objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
         found = select([refusal.event], objects, since=self.since)
-        return cause_of_failed_create(Evidence(self.namespace), found[0]) if found else None
+        return cause_of_failed_create(found[0]) if found else None
 
 
 async def _root(suspicion: _Suspicion, lineage: Lineage) -> Identity | None:

@@ -1,7 +1,7 @@
-"""Objects that do not become ready because nothing works on them: a suspended Job, a paused Deployment, a claim without a pod.
+"""Finds objects that no controller works on: a suspended Job, a paused Deployment, a PersistentVolumeClaim without a pod.
 
-The operator's own wait passes them over. Helm's wait, which charts with late hooks need, does not, and ends with a timeout that
-names no cause. So this looks at the objects as they are in the cluster, where the other evidence explains nothing.
+The operator's own wait skips them. Helm's wait, which charts with late hooks need, does not, and its timeout names no cause. So
+this reads the objects in the cluster when the other evidence explains nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,16 +9,17 @@ from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.causes import Cause
-from managedchart_operator.diagnosis.claims import CLAIM, Consumers
 from managedchart_operator.diagnosis.objects import Identity
-from managedchart_operator.diagnosis.readiness import came_of
-from managedchart_operator.diagnosis.status_fields import Parts
-from managedchart_operator.kube.objects import ObjectRef, Objects, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.claims import CLAIM, Consumers
+from managedchart_operator.waiting.kstatus import job_result
+from managedchart_operator.waiting.status_fields import Parts
 
-# Requests that a failure without a cause may cost. A release with more Jobs and Deployments is rare.
-_MOST_LOOKS = 20
-_JOB, _DEPLOYMENT = ("batch", "Job"), ("apps", "Deployment")
+# How many requests a failure without a cause may cost. Releases with more Jobs and Deployments are rare.
+_MAX_READS = 20
+_HALTED = (("batch", "Job"), ("apps", "Deployment"), CLAIM)
 
 
 async def find_halted(
@@ -29,16 +30,17 @@ async def find_halted(
     events: Iterable[FailureEvent],
     unready: frozenset[ObjectRef] | None,
 ) -> Cause | None:
-    """Return the first object of a release that nothing works on, as the cause; `unready` are those not ready, if known.
+    """Return the first object of a release that no controller works on, as the cause.
 
-    Raises KubeError.
+    `unready` are the objects that are not ready, if known. Raises KubeError.
     """
     consumers = Consumers.of(rendered, namespace=namespace)
-    refs = [ref for item in rendered if (ref := _reference(item, namespace)) and (unready is None or ref in unready)]
+    named = (reference(item, namespace) for item in rendered)  # all of these kinds are namespaced
+    refs = [ref for ref in named if _kind(ref) in _HALTED and ref.name and (unready is None or ref in unready)]
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
-    for ref in refs[:_MOST_LOOKS]:
+    for ref in refs[:_MAX_READS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
-        if _kind(ref) == CLAIM and (words is None or consumers.have(ref)):
+        if _kind(ref) == CLAIM and (words is None or consumers.mounts(ref)):
             continue  # what its pod waits for is the cause
         found = await objects.get(ref)
         if found is not None and (cause := _cause_of(ref, found, words)):
@@ -54,10 +56,10 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
                 Reason.VOLUME_UNBOUND,
                 f"{ref} waits for a volume: {words}",
                 ref,
-                "Let a pod of the release mount it, use a StorageClass that binds at once, or set spec.wait: false. See "
+                "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
                 f"{command} describe pvc {ref.name}",
             )
-        case ("batch", _) if parts.spec.get("suspend") is True and not came_of(
+        case ("batch", _) if parts.spec.get("suspend") is True and not job_result(
             found, api_version=ref.api_version, kind=ref.kind
         ):
             patch = f"""{command} patch job {ref.name} -p '{{"spec": {{"suspend": false}}}}'"""
@@ -79,14 +81,6 @@ def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Ca
 
 def _cause(reason: Reason, message: str, ref: ObjectRef, hint: str) -> Cause:
     return Cause(reason, message, _identity(ref), None, hint)
-
-
-def _reference(item: Mapping[str, Any], namespace: str) -> ObjectRef | None:
-    """Name a rendered object of a kind that can be halted; None for any other."""
-    meta, version, kind = item.get("metadata") or {}, item.get("apiVersion") or "", item.get("kind") or ""
-    if (group_of(version), kind) not in (_JOB, _DEPLOYMENT, CLAIM) or not meta.get("name"):
-        return None
-    return ObjectRef(version, kind, meta["name"], meta.get("namespace") or namespace)
 
 
 def _identity(ref: ObjectRef) -> Identity:

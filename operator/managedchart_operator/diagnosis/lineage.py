@@ -1,10 +1,9 @@
-"""Does a pod, or what a controller tells of one, belong to the release as it is being deployed now?
+"""Decides whether a pod or a controller belongs to the revision that is being deployed.
 
-Purpose: a pod of the previous revision never counts. Boundary: reads a few objects, each once a version. Invariants: what
-cannot be told for sure does not count.
+Pods of the previous revision never count, nor do uncertain ones. A few objects are read to find out, each once.
 
-A Deployment's pods count if their ReplicaSet is its newest and the controller has seen its present generation; a
-StatefulSet's if they have its update revision; all others if they were made during the run.
+A Deployment's pods count if their ReplicaSet is its newest and the controller has observed its present generation; a
+StatefulSet's if they have its update revision; all others if they were created during the run.
 Source: Kubernetes documentation, "Deployments" (annotation deployment.kubernetes.io/revision), "StatefulSets".
 """
 
@@ -32,7 +31,7 @@ _REVISION = "deployment.kubernetes.io/revision"
 
 @dataclass(slots=True)
 class Lineage:
-    """Answers for one run. `rendered` are the objects of the release."""
+    """Decides it for one run. `rendered` are the objects of the release."""
 
     objects: Objects
     rendered: frozenset[Identity]
@@ -40,7 +39,7 @@ class Lineage:
     _known: dict[Identity, dict[str, Any] | None] = field(default_factory=dict)
 
     async def root_of(self, pod: Pod) -> Identity | None:
-        """Return which rendered object a pod of the present revision comes from; None for every other pod. Raises KubeError."""
+        """Return the rendered object that a pod of the present revision comes from; None for other pods. Raises KubeError."""
         if pod.identity in self.rendered:
             return pod.identity if self.made_in_run(pod) else None
         for controller in self._controllers_of(pod):
@@ -50,7 +49,7 @@ class Lineage:
         return None
 
     async def root_of_controller(self, controller: Identity, *, pod: Pod | None = None) -> Identity | None:
-        """The same for a controller that events name. Raises KubeError."""
+        """Return the rendered object that a controller comes from, or the given pod of it; else None. Raises KubeError."""
         if controller.group_kind == _REPLICA_SET:
             return await self._of_replica_set(controller)
         if controller in self.rendered:
@@ -64,30 +63,30 @@ class Lineage:
         return None
 
     async def is_foreign(self, pod: Pod) -> bool:
-        """Whether a pod comes from none of the rendered objects, of whatever revision; this never changes. Raises KubeError."""
+        """Whether a pod comes from no rendered object, whatever the revision; this never changes. Raises KubeError."""
         if pod.identity in self.rendered:
             return False
         return all([await self.is_foreign_controller(controller) for controller in self._controllers_of(pod)])
 
     async def is_foreign_controller(self, controller: Identity) -> bool:
-        """The same for a controller. Raises KubeError."""
+        """Whether a controller comes from no rendered object. Raises KubeError."""
         if controller in self.rendered:
             return False
         if controller.group_kind not in (_REPLICA_SET, _JOB):
             return True
         found = await self.read(controller)
-        # Of one that is not there the owner is not known.
+        # The owner of a controller that does not exist is unknown.
         return found is not None and self._owner_of(found, controller.namespace) is None
 
     def made_in_run(self, pod: Pod) -> bool:
-        """Whether a pod was made during the run."""
+        """Whether a pod was created during the run."""
         made = read_time(pod.created)
         return made is not None and made >= self.since.replace(microsecond=0)
 
     async def read(self, controller: Identity) -> dict[str, Any] | None:
-        """Return a controller as it is now, or None; each is read once. Raises KubeError.
+        """Return a controller as it is now, or None if it does not exist; each is read once. Raises KubeError.
 
-        None also for kinds that Kubernetes itself does not make pods of.
+        None also for kinds that are not built into Kubernetes.
         """
         if controller not in self._known:
             version = _API_VERSIONS.get(controller.group_kind)
@@ -96,7 +95,7 @@ class Lineage:
         return self._known[controller]
 
     def _controllers_of(self, pod: Pod) -> list[Identity]:
-        """Return what made a pod: objects of its namespace, and cluster-wide ones of the release."""
+        """Return the owners of a pod: objects of its namespace, and cluster-wide ones of the release."""
         found = []
         for owner in pod.owners:
             near, cluster_wide = owner.identities(pod.namespace)
@@ -120,7 +119,7 @@ class Lineage:
 
     async def _is_updated(self, stateful_set: Identity, pod: Pod) -> bool:
         found = await self.read(stateful_set)
-        # Before the controller has seen the new spec, the former revision is still called the updated one.
+        # Until the controller has observed the new spec, the status names the former revision as the update revision.
         if found is None or not _is_observed(found):
             return False
         return pod.labels.get("controller-revision-hash") == (found.get("status") or {}).get("updateRevision")
@@ -130,7 +129,7 @@ class Lineage:
 
 
 async def root_or_none(lineage: Lineage, pod: Pod) -> Identity | None:
-    """As `root_of`, with an unreadable lineage counted as foreign."""
+    """Return the same as `root_of`, but None if the lineage cannot be read."""
     try:
         return await lineage.root_of(pod)
     except KubeError:
@@ -138,5 +137,5 @@ async def root_or_none(lineage: Lineage, pod: Pod) -> Identity | None:
 
 
 def _is_observed(found: dict[str, Any]) -> bool:
-    """Whether its controller has seen the present generation."""
+    """Whether the controller has observed the present generation."""
     return bool((found.get("status") or {}).get("observedGeneration") == found["metadata"].get("generation"))

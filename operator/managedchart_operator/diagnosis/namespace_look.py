@@ -1,7 +1,7 @@
-"""What there is in the namespaces of a release when it has failed: events, pods, and what controllers made.
+"""Reads the namespaces of a failed release: events, pods, and what controllers created.
 
-The collector asks for it once, and decides what of it belongs to the release. What the watches have seen before is part of it,
-since pods vanish. A namespace that cannot be read is reported, and the others are read all the same.
+The collector calls it once, and decides what belongs to the release. What the watches saw before is included, since pods may be
+deleted by now. A namespace that cannot be read is reported, and does not affect the others.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.objects import Objects
 
-# What controllers make of a chart's objects, in the namespace of their owner.
+# What controllers create for a chart's objects, in the namespace of their owner.
 _OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
 # Where Kubernetes keeps the events about cluster-wide objects.
 _OF_CLUSTER_WIDE = "default"
@@ -26,31 +26,31 @@ _Items = Iterable[Mapping[str, Any]]
 
 @dataclass(slots=True)
 class Seen:
-    """What was found in the namespaces, and a sentence on each that could not be read."""
+    """What was found in the namespaces, and a sentence for each that could not be read."""
 
     events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
     pods: dict[str, Pod] = field(default_factory=dict)
-    """By UID, those that are gone included."""
+    """By UID, including deleted ones."""
     owned: list[Member] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     """By namespace."""
 
     @property
     def members(self) -> list[Member]:
-        """All that may belong to the release."""
+        """Everything that may belong to the release."""
         return self.owned + [Member(pod.uid, pod.namespace, pod.owners) for pod in self.pods.values()]
 
     def take_events(self, found: _Items) -> None:
-        """Take in events."""
+        """Add events."""
         self.events.update((event["metadata"]["uid"], event) for event in found)
 
     def take_pods(self, found: _Items) -> None:
-        """Take in pods."""
+        """Add pods."""
         self.pods.update((pod.uid, pod) for pod in read_pods(found))
 
     def take_owned(self, found: _Items) -> None:
-        """Take in what may be made by a controller."""
+        """Add objects that a controller may have created."""
         self.owned += map(member_of, found)
 
 
@@ -62,7 +62,7 @@ async def look(
     views: Mapping[str, NamespaceView],
     cluster_wide: bool,
 ) -> Seen:
-    """Look into the first of the namespaces; `cluster_wide` says whether events about cluster-wide objects matter as well."""
+    """Read up to MAX_NAMESPACES; `cluster_wide` says whether events about cluster-wide objects are needed too."""
     seen = Seen()
     for view in views.values():
         seen.pods.update(view.pods)
@@ -83,7 +83,7 @@ async def look(
     await asyncio.gather(*readings)
     if left_out:
         seen.missing[left_out[0]] = (
-            f"only {MAX_NAMESPACES} of the {len(namespaces)} namespaces of the release were looked at, "
+            f"Only {MAX_NAMESPACES} of the {len(namespaces)} namespaces of the release were read, "
             f"not {left_out[0]}{' and others' if len(left_out) > 1 else ''}"
         )
     return seen
@@ -95,4 +95,4 @@ async def _read(
     try:
         take(await reading)
     except KubeError as error:
-        seen.missing[namespace] = f"the evidence in namespace {namespace} could not be read: {error.message}"
+        seen.missing[namespace] = f"The evidence in namespace {namespace} could not be read: {error.message}"

@@ -1,7 +1,7 @@
-"""One watch on the pods and one on the events of a namespace, shared by all runs in it.
+"""Watches the pods and the events of a namespace, for all runs in it.
 
-Purpose: see trouble as it happens, and remember pods that vanish. Boundary: gathers; nothing is judged here. Invariants: at
-most two connections a namespace, none soon after the last run that uses it; what is kept is bounded.
+It shows trouble as it happens, and remembers deleted pods; `fail_fast` judges them. A namespace costs two connections, which
+are closed soon after its last run; what is kept is bounded.
 """
 
 import logging
@@ -13,84 +13,85 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
+from managedchart_operator.diagnosis.cause_table import fatal_signs
 from managedchart_operator.diagnosis.pods import Pod, read_pods
-from managedchart_operator.diagnosis.refusals import Creations, Refusal
-from managedchart_operator.diagnosis.views import View, Views
+from managedchart_operator.diagnosis.refusals import Creations, RefusedCreation
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.shared_watch import View, Views
 from managedchart_operator.kube.watch import Change, changes
 
 logger = logging.getLogger(__name__)
 
-# A namespace with more pods than this is not one release's; the oldest are dropped from memory, not from the cluster.
+# No single release has more pods than this; the oldest are dropped from memory.
 MAX_PODS = 2000
 MAX_EVENTS = 2000
-# The operator writes two or more for each run, and no run waits in vain for what they tell.
+# The operator writes at least two events about a ManagedChart for each run; they say nothing about workloads.
 _NOT_ABOUT_RUNS = f"involvedObject.kind!={KIND}"
 
 
 @dataclass(slots=True)
 class NamespaceView(View):
-    """What was seen of a namespace so far; changes when `troubled` or `refused` does.
+    """What was seen of a namespace so far. Only changes of `troubled` and `refused` wake the runs.
 
-    All that wait in it look at these two at each change, so they must be few, and nothing else may wake anybody.
+    Every waiting run reads these two at each change, so they are kept small.
     """
 
     pods: dict[str, Pod] = field(default_factory=dict)
-    """By UID, those that are gone included."""
+    """By UID, including deleted ones."""
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
     troubled: dict[str, Pod] = field(default_factory=dict)
-    """The pods that are there and have a container whose image cannot be pulled, or that keeps ending."""
+    """The existing pods with a container that shows a fatal cause."""
     creations: Creations = field(default_factory=Creations)
-    gone: set[str] = field(default_factory=set)
-    """UIDs of those of `pods` that are not there any more."""
-    moved: float = -math.inf
-    """When a pod last became ready, ended or went, on the monotonic clock: a refused pod may be created after that."""
+    deleted: set[str] = field(default_factory=set)
+    """UIDs of the deleted ones among `pods`."""
+    last_change: float = -math.inf
+    """When a pod last became ready, ended or was deleted, on the monotonic clock; a refused pod may be created after that."""
 
     @property
-    def refused(self) -> Mapping[str, Refusal]:
-        """What controllers report that could not create their last pod, by the controller's UID."""
+    def refused(self) -> Mapping[str, RefusedCreation]:
+        """The controllers that could not create their last pod, by their UID."""
         return self.creations.refused
 
     @property
-    def there(self) -> list[Pod]:
-        """The pods that are there."""
-        return [pod for uid, pod in self.pods.items() if uid not in self.gone]
+    def existing(self) -> list[Pod]:
+        """The pods that are not deleted."""
+        return [pod for uid, pod in self.pods.items() if uid not in self.deleted]
 
     def see_pod(self, pod: Pod) -> None:
-        """Take in a pod as it is now."""
+        """Record a pod as it is now."""
         before = self.troubled.pop(pod.uid, None)
         known = self.pods.get(pod.uid)
         if known is not None and ((pod.ready and not known.ready) or (pod.ended and not known.ended)):
-            self.moved = time.monotonic()
+            self.last_change = time.monotonic()
         self.pods[pod.uid] = pod
-        self.gone.discard(pod.uid)
-        if any(container.image_unavailable or container.crashing for container in pod.containers):
+        self.deleted.discard(pod.uid)
+        if any(map(fatal_signs, pod.containers)):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
-            self.tell()
+            self.notify()
         while len(self.pods) > MAX_PODS:
             oldest = next(iter(self.pods))
             del self.pods[oldest]
             self.troubled.pop(oldest, None)
-            self.gone.discard(oldest)
+            self.deleted.discard(oldest)
 
-    def see_pod_gone(self, uid: str) -> None:
-        """Take in that a pod is no more: what it last was is remembered, but it is in no trouble now."""
+    def see_pod_deleted(self, uid: str) -> None:
+        """Record that a pod was deleted: its last state is kept, but it is no longer in trouble."""
         if uid in self.pods:
-            self.gone.add(uid)
-            self.moved = time.monotonic()
+            self.deleted.add(uid)
+            self.last_change = time.monotonic()
         if self.troubled.pop(uid, None):
-            self.tell()
+            self.notify()
 
     def see_event(self, event: dict[str, Any]) -> None:
-        """Take in an event."""
+        """Record an event."""
         uid = event["metadata"]["uid"]
         event["metadata"].pop("managedFields", None)
         self.events[uid] = event
         if self.creations.see(event):
-            self.tell()
+            self.notify()
         while len(self.events) > MAX_EVENTS:
             oldest = next(iter(self.events))
             self.creations.forget(self.events.pop(oldest))
@@ -116,7 +117,7 @@ class NamespaceWatches:
         return self._views.use(namespace, NamespaceView)
 
     async def close(self) -> None:
-        """Close the watches that linger."""
+        """Close all watches."""
         await self._views.close()
 
     async def _follow(self, view: NamespaceView, path: str, take: _Take, *, fields: str = "") -> None:
@@ -124,20 +125,20 @@ class NamespaceWatches:
             async for change in changes(self._client, path, fields=fields):
                 take(view, change)
         except KubeError as error:
-            # Without this right there is still the look at the end; it reports what it cannot read.
+            # Without this permission the collector still reads the namespace at the end, and reports what it cannot read.
             logger.warning("%s cannot be watched: %s", path, error.message)
 
 
 def _take_pods(view: NamespaceView, change: Change) -> None:
     match change.type:
         case "Listed":
-            there = read_pods(change.object["items"])
-            for uid in view.pods.keys() - view.gone - {pod.uid for pod in there}:
-                view.see_pod_gone(uid)
-            for pod in there:
+            listed = read_pods(change.object["items"])
+            for uid in view.pods.keys() - view.deleted - {pod.uid for pod in listed}:
+                view.see_pod_deleted(uid)
+            for pod in listed:
                 view.see_pod(pod)
         case "DELETED":
-            view.see_pod_gone(change.object["metadata"]["uid"])
+            view.see_pod_deleted(change.object["metadata"]["uid"])
         case _:
             for pod in read_pods([change.object]):
                 view.see_pod(pod)
@@ -145,4 +146,4 @@ def _take_pods(view: NamespaceView, change: Change) -> None:
 
 def _take_events(view: NamespaceView, change: Change) -> None:
     for event in change.object["items"] if change.type == "Listed" else [change.object]:
-        view.see_event(event)  # one that is deleted has only grown old
+        view.see_event(event)  # a deleted event has only expired

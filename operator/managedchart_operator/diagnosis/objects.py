@@ -1,8 +1,8 @@
-"""Which objects belong to a release: those it renders, and what controllers made of them.
+"""Finds out which objects belong to a release: those that it renders, and those that controllers created for them.
 
-An object is known by group, kind, namespace and name: a stranger's Deployment of the same name in another namespace, or a kind
-of the same name in another API group, is never the release's. All of it is pure, over metadata, except `cluster_wide_kinds`,
-which asks the API server which kinds have no namespace.
+An object is identified by group, kind, namespace and name: another release's Deployment of the same name in another namespace,
+or a kind of the same name in another API group, never belongs to the release. Everything is pure, over metadata, except
+`cluster_wide_kinds`, which asks the API server which kinds have no namespace.
 Source: Kubernetes documentation, "Owners and Dependents": an owner is in the namespace of what it owns, or cluster-wide.
 """
 
@@ -11,14 +11,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from managedchart_operator.diagnosis.readiness import needs_waiting
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import Objects, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import Objects
+from managedchart_operator.waiting.kstatus import needs_waiting
 
-# How many namespaces of a release are looked at, its own included. Each costs two connections while the release is waited for,
-# and five lists when it has failed; a chart that works in three is rare.
+# How many namespaces of a release are watched and read, including its own. Each costs two connections while the operator waits
+# for the release, and five lists when it has failed; charts with more than two are rare.
 MAX_NAMESPACES = 5
-# RFC 1123 label, as the API server demands it.
+# RFC 1123 label, as the API server requires it.
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 GroupKind = tuple[str, str]
@@ -26,7 +27,7 @@ GroupKind = tuple[str, str]
 
 
 class Identity(NamedTuple):
-    """Names one object of the cluster. Without the version: the same object can be read in several."""
+    """Identifies one object of the cluster, without the version, since the same object can be read in several."""
 
     group: str
     kind: str
@@ -34,17 +35,21 @@ class Identity(NamedTuple):
     """Empty for cluster-wide kinds."""
     name: str
 
+    def __str__(self) -> str:
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind or '?'} {name or '?'}"
+
     @property
     def group_kind(self) -> GroupKind:
-        """What kind of object it is."""
+        """Group and kind of the object."""
         return self.group, self.kind
 
     def name_from(self, home: str) -> str:
-        """Return the name as a person needs it who thinks of the namespace `home`: with the namespace if it is another one."""
+        """Return the name as seen from the namespace `home`: with its own namespace if that is another one."""
         return self.name if self.namespace in ("", home) else f"{self.namespace}/{self.name}"
 
     def shown_from(self, home: str) -> str:
-        """Return kind and name, in the same way."""
+        """Return kind and name as seen from the namespace `home`."""
         return f"{self.kind or '?'} {self.name_from(home) or '?'}"
 
 
@@ -57,7 +62,7 @@ class Owner(NamedTuple):
     uid: str
 
     def identities(self, namespace: str) -> tuple[Identity, Identity]:
-        """Return which objects the owner of something in a namespace can be: one there, or a cluster-wide one."""
+        """Return the two possible owners of an object in a namespace: one in the same namespace, and a cluster-wide one."""
         return (
             Identity(self.group, self.kind, namespace, self.name),
             Identity(self.group, self.kind, "", self.name),
@@ -65,7 +70,7 @@ class Owner(NamedTuple):
 
 
 class Member(NamedTuple):
-    """What tells whether an object that was found belongs to a release."""
+    """The fields of an object that show whether it belongs to a release."""
 
     uid: str
     namespace: str
@@ -89,7 +94,7 @@ def owners_of(meta: Mapping[str, Any]) -> tuple[Owner, ...]:
 
 
 def subject_of(event: Mapping[str, Any]) -> Identity:
-    """Return what an event is about. Parts that its writer left out are empty."""
+    """Return the object that an event is about. Missing parts are empty."""
     subject = event.get("involvedObject") or {}
     return Identity(
         group_of(subject.get("apiVersion") or ""),
@@ -102,10 +107,10 @@ def subject_of(event: Mapping[str, Any]) -> Identity:
 def identities(
     rendered: Iterable[Mapping[str, Any]], *, namespace: str, cluster_wide: Collection[GroupKind] = ()
 ) -> frozenset[Identity]:
-    """Return which objects a release in a namespace renders; those without a name are left out.
+    """Return the objects that a release in a namespace renders; those without a name are left out.
 
-    A kind that is not known to be `cluster_wide` counts as namespaced, as most are. If that is wrong, what belongs to such an
-    object is not found; the other way round, a stranger's object could be taken for the release's.
+    A kind that is not in `cluster_wide` counts as namespaced, as most are. If that is wrong, evidence is missed; with the
+    opposite default, an object of another release could be treated as this release's.
     """
     found = set()
     for item in rendered:
@@ -114,25 +119,24 @@ def identities(
             continue
         kind = (group_of(str(item.get("apiVersion") or "")), item["kind"])
         where = "" if kind in cluster_wide else _namespace_of(item, namespace)
-        # As text: a name like 2026-01-01 is a date to PyYAML and none to helm.
         found.add(Identity(*kind, where, str(meta["name"])))
     return frozenset(found)
 
 
 def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> list[str]:
-    """Return where a release can show why it does not become ready: its own namespace first, then in the manifest's order.
+    """Return the namespaces that can show why a release is not ready: its own first, then in the manifest's order.
 
-    Only what may not be ready at once counts: many charts put a RoleBinding into kube-system, which nothing can be seen of.
+    Only objects that need waiting count: many charts put a RoleBinding into kube-system, which never shows anything.
     """
     named = (_namespace_of(item, namespace) for item in rendered if needs_waiting(item))
-    # Of any other name there is no namespace, and it would be part of a URL.
+    # No namespace has any other name, and the name becomes part of a URL.
     return list(dict.fromkeys([namespace, *filter(_NAMESPACE.fullmatch, named)]))
 
 
 async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, Any]]) -> frozenset[GroupKind]:
-    """Return which of the rendered kinds have no namespace, as far as the API server tells.
+    """Return which of the rendered kinds have no namespace, as far as the API server answers.
 
-    Only of what may not be ready at once: nothing belongs to a ClusterRole, and nobody writes events about it.
+    Only kinds that need waiting count: a ClusterRole owns nothing and has no events.
     """
     kinds = {(str(item.get("apiVersion") or ""), str(item["kind"])) for item in rendered if needs_waiting(item)}
     found = set()
@@ -141,12 +145,12 @@ async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, A
             if not await objects.namespaced(api_version, kind):
                 found.add((group_of(api_version), kind))
         except KubeError:
-            continue  # the evidence goes on without: see `identities`
+            continue  # the kind counts as namespaced: see `identities`
     return frozenset(found)
 
 
 def owner_among(candidates: Collection[Identity], owners: Iterable[Owner], namespace: str) -> Identity | None:
-    """Return which of the candidates owns something in a namespace, or None."""
+    """Return the candidate that is among the owners of an object in a namespace, or None."""
     for owner in owners:
         for identity in owner.identities(namespace):
             if identity in candidates:
@@ -155,13 +159,13 @@ def owner_among(candidates: Collection[Identity], owners: Iterable[Owner], names
 
 
 def member_of(found: Mapping[str, Any]) -> Member:
-    """Return the same of an object of the cluster; its metadata is enough."""
+    """Read a member from an object; its metadata is enough."""
     meta = found["metadata"]
     return Member(meta["uid"], meta.get("namespace") or "", owners_of(meta))
 
 
 def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> ReleaseObjects:
-    """Follow owner references from the rendered objects down."""
+    """Follow owner references down from the rendered objects."""
     owned: set[str] = set()
     grown = True
     while grown:

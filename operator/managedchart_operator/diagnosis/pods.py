@@ -1,6 +1,6 @@
-"""What a pod's status says about its containers, in a small form that can be kept.
+"""Reads from a pod's status what the diagnosis needs, in a compact form.
 
-Boundary: pure. Source: Kubernetes API reference, PodStatus and ContainerStatus.
+Pure; `cause_table` decides what it means for a release. Source: Kubernetes API reference, PodStatus and ContainerStatus.
 """
 
 import logging
@@ -40,13 +40,13 @@ class Container:
     reason: str = ""
     message: str = ""
     exit_code: int | None = None
-    """Of its present or last end."""
+    """Of its present or last termination."""
     last_reason: str = ""
-    """Why it ended the last time."""
+    """Why it terminated the last time."""
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the kernel ended it because memory ran out."""
+        """Whether the kernel killed it because it ran out of memory."""
         return OOM_REASON in (self.reason, self.last_reason)
 
     @property
@@ -56,22 +56,17 @@ class Container:
 
     @property
     def has_run(self) -> bool:
-        """Whether it was started at all: one that still waits for its image or its environment has no log."""
+        """Whether it was ever started; a container that waits for its image or its configuration has no log."""
         return self.state != "waiting" or self.restarts > 0 or self.exit_code is not None
 
     @property
     def misconfigured(self) -> bool:
-        """Whether it cannot be started with the configuration that it refers to."""
+        """Whether it cannot be started because of the configuration that it refers to."""
         return self.state == "waiting" and self.reason in CONFIG_REASONS
 
     @property
-    def stuck(self) -> bool:
-        """Whether it is in trouble at this moment: one that was restarted and runs may become ready this time."""
-        return self.image_unavailable or self.misconfigured or (self.crashing and self.state != "running")
-
-    @property
     def crashing(self) -> bool:
-        """Whether it keeps ending with an error."""
+        """Whether it keeps ending with an error; it may be running at this moment."""
         if self.state == "waiting":
             return self.reason == CRASH_REASON
         return self.exit_code not in (None, 0) and (self.state == "terminated" or self.restarts > 0) and not self.ready
@@ -91,10 +86,8 @@ class Pod:
     deleting: bool
     ready: bool
     unschedulable: str | None
-    """The scheduler's own sentence."""
+    """The scheduler's message, if no node fits."""
     containers: tuple[Container, ...]
-    reason: str = ""
-    message: str = ""
 
     @property
     def identity(self) -> Identity:
@@ -103,31 +96,17 @@ class Pod:
 
     @property
     def of_job(self) -> bool:
-        """Whether a Job made it: such a pod ends when its work is done."""
+        """Whether a Job created it. Such a pod ends when its work is done."""
         return any((owner.group, owner.kind) == ("batch", "Job") for owner in self.owners)
 
     @property
     def ended(self) -> bool:
-        """Whether all of its containers have ended for good."""
+        """Whether all of its containers have ended and will not restart."""
         return self.phase in ("Succeeded", "Failed")
-
-    @property
-    def on_its_way(self) -> bool:
-        """Whether it may still become ready or, if a Job made it, end well, as far as can be seen now."""
-        if self.ended or self.deleting or any(c.stuck for c in self.containers):
-            return False
-        return self.of_job or not self.ready
-
-    @property
-    def failing(self) -> tuple[Container, ...]:
-        """Its containers that are in trouble."""
-        return tuple(
-            c for c in self.containers if c.image_unavailable or c.crashing or c.out_of_memory or c.misconfigured
-        )
 
 
 def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
-    """Take from pods what the diagnosis needs; one that cannot be read is left out and logged."""
+    """Read pods; one that cannot be read is left out and logged."""
     found: list[Pod] = []
     for body in bodies:
         try:
@@ -135,12 +114,12 @@ def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
         except (*UNREADABLE, StopIteration) as error:
             meta = body.get("metadata") or {}
             name = f"{meta.get('namespace')}/{meta.get('name')}"
-            logger.warning("the pod %s cannot be read: %s: %s", name, type(error).__name__, error)
+            logger.warning("Pod %s cannot be read: %s: %s", name, type(error).__name__, error)
     return found
 
 
 def read_pod(body: Mapping[str, Any]) -> Pod:
-    """Take from a pod what the diagnosis needs."""
+    """Read a pod."""
     meta, status = body["metadata"], body.get("status") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
@@ -159,8 +138,6 @@ def read_pod(body: Mapping[str, Any]) -> Pod:
             *_containers(status.get("initContainerStatuses") or (), init=True),
             *_containers(status.get("containerStatuses") or (), init=False),
         ),
-        reason=status.get("reason") or "",
-        message=status.get("message") or "",
     )
 
 

@@ -1,1 +1,1 @@
-"""helm: what goes in, how it runs, what it leaves in its storage, and what its errors mean."""
+"""Runs helm: its arguments and values, its process, its storage, and the meaning of its errors."""

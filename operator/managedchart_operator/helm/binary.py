@@ -1,6 +1,6 @@
-"""The helm program: is it there, is it new enough, and what environment does it get.
+"""Checks the helm program at start, and builds the environment that it runs in.
 
-Boundary: looks, never installs. Invariant: helm sees nothing of the operator's environment but what is listed here.
+helm sees only those variables of the operator's environment that are listed here. Nothing is installed.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from managedchart_operator.helm.process import HelmProcess
 # Server-side apply by default, the event-driven wait and the labels of `--labels` were measured with this line of helm.
 OLDEST_VERSION = (4, 3, 0)
 NEXT_MAJOR = 5
-# helm tells its version within 0.1 s; a node that has just started, with the image still to be read, needs longer.
+# helm prints its version within 0.1 s; a node that has just started and still reads the image needs longer.
 _VERSION_SECONDS = 20.0
 # What helm needs to reach the API server and chart sources, as Go programs read it.
 _PASSED_ON = (
@@ -56,32 +56,35 @@ def environment(home: Path) -> dict[str, str]:
 
 
 async def check_version(binary: str) -> str:
-    """Return helm's version. Raises StartupError, in words, when helm is missing, broken or of an unfitting version."""
+    """Return helm's version. Raises StartupError when helm is missing, broken or of an unsupported version."""
     path = await asyncio.to_thread(shutil.which, binary)
     if path is None:
         raise StartupError(
-            f'helm is missing: there is no program "{binary}"; set MANAGEDCHART_HELM_BINARY or put it on PATH'
+            f'Helm is missing: there is no program "{binary}"',
+            hint="Set MANAGEDCHART_HELM_BINARY to the path of helm, or put helm on PATH.",
         )
     try:
         exit_code, stdout = await _ask_version(path)
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {_VERSION_SECONDS:.0f} s"
-        raise StartupError(f"helm cannot be run ({path}): {why}") from error
+        raise StartupError(f"Helm cannot be run ({path}): {why}") from error
     text = stdout.decode(errors="replace").strip()
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
     if exit_code != 0 or not found:
-        raise StartupError(f"helm ({path}) does not tell its version: exit code {exit_code}, output {text[:80]!r}")
+        raise StartupError(
+            f"Could not determine the version of helm ({path}): exit code {exit_code}, output {text[:80]!r}"
+        )
     version = tuple(map(int, found.groups()))
     if version < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise StartupError(f"helm {text} is too old ({path}): this operator needs {oldest} or newer")
+        raise StartupError(f"Helm {text} is too old ({path}): this operator needs {oldest} or newer")
     if version[0] >= NEXT_MAJOR:
-        raise StartupError(f"helm {text} is of a major version that this operator does not know ({path}): use helm 4")
+        raise StartupError(f"Helm {text} has a major version that this operator does not support ({path}): use Helm 4")
     return text
 
 
 async def _ask_version(path: str) -> tuple[int, bytes]:
-    """Return the exit code and the answer of `helm version`. Raises OSError, TimeoutError; it is gone then."""
+    """Return the exit code and the output of `helm version`. Raises OSError, TimeoutError; the process has ended then."""
     process = await HelmProcess.start(
         [path, "version", "--template={{.Version}}"],
         environment={"PATH": os.environ.get("PATH", os.defpath)},
@@ -91,6 +94,6 @@ async def _ask_version(path: str) -> tuple[int, bytes]:
         async with asyncio.timeout(_VERSION_SECONDS):
             await process.wait()
     finally:
-        # It has nothing to finish, so it gets no time for that.
+        # It has nothing to finish, so it needs no grace.
         await process.end(grace=0)
     return process.exit_code, process.stdout

@@ -1,8 +1,7 @@
-"""The command lines of helm.
+"""Builds helm's command lines: one function a command, from typed options to a list of arguments.
 
-Purpose: one function a helm command, from typed options to an argument list. Boundary: pure. Invariants: no value of a
-chart ever stands among the arguments (values go in by stdin); the defaults that were measured to be traps are always
-overridden. Source: `helm help` of 4.3.1; design facts in docs/architecture.md.
+Pure. The arguments for values come from `values`, so no value of a chart is among those here. Defaults of helm that were
+measured to be harmful are always overridden. Source: `helm help` of 4.3.1; design facts in docs/architecture.md.
 """
 
 from collections.abc import Mapping
@@ -11,17 +10,17 @@ from pathlib import Path
 
 from managedchart_operator.api.duration import seconds
 
-# Without the second flag helm takes a release whose Job has failed for a good one (measured).
+# Without the second flag helm counts a release as deployed although its Job has failed (measured).
 _WAIT = ("--wait=watcher", "--wait-for-jobs")
-# The watcher waits for every object, and takes a Job that is deleted meanwhile for one that never became ready, with or without
-# the second flag. helm 3's way of waiting knows Jobs only with it (measured with 4.3.1).
+# The watcher waits for every object, and treats a Job that is deleted meanwhile as one that never became ready, with or without
+# the second flag. helm 3's wait ignores Jobs unless that flag is set (measured with 4.3.1).
 _WAIT_WITHOUT_JOBS = ("--wait=legacy",)
 # helm refuses --force-replace together with server-side apply, and with --force-conflicts.
 _REPLACE = ("--force-replace", "--server-side=false")
-# helm's own default; each revision is a Secret, and a rollback needs one good one.
+# helm's own default; each revision is a Secret, and a rollback needs a good one.
 HISTORY_MAX = 10
-# `--timeout` bounds each wait of helm, not the command: each hook, then the resources. A chart with more hooks than this
-# that all use up their time is stopped by the deadline and reported as a timeout.
+# `--timeout` bounds each wait of helm, not the command: each hook, then the resources. If a chart has more hooks than this and
+# all use up their time, the deadline stops helm, and that is reported as a timeout.
 HOOKS_ALLOWED_FOR = 10
 # Loading a chart, rendering it and applying a few hundred objects at the default client-side limit takes below this.
 APPLY_ALLOWANCE_SECONDS = 120.0
@@ -29,25 +28,30 @@ APPLY_ALLOWANCE_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOptions:
-    """What an upgrade and a rollback of a release have in common. `timeout` is a Go duration."""
+    """The options that an upgrade and a rollback share. `timeout` is a Go duration."""
 
     release: str
     namespace: str
     timeout: str
     wait: bool = True
     wait_for_jobs: bool = True
-    """Whether helm's wait is for Jobs too; not where some are deleted once they have finished, which it takes for failed."""
+    """Whether helm waits for Jobs too. False where some are deleted after their end: helm would count those as failed."""
     force_replace: bool = False
 
     @property
     def deadline(self) -> float:
-        """Seconds after which a helm process that still runs is taken for hung."""
-        return APPLY_ALLOWANCE_SECONDS + seconds(self.timeout) * (1 + HOOKS_ALLOWED_FOR)
+        """Seconds after which a helm process that still runs counts as hung."""
+        return deadline(self.timeout)
+
+
+def deadline(timeout: str) -> float:
+    """Return the seconds after which a helm command with this `--timeout`, a Go duration, counts as hung."""
+    return APPLY_ALLOWANCE_SECONDS + seconds(timeout) * (1 + HOOKS_ALLOWED_FOR)
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeOptions(ReleaseOptions):
-    """What `helm upgrade --install` needs beside the values."""
+    """What `helm upgrade --install` needs in addition to the values."""
 
     create_namespace: bool = True
     dry_run: bool = False
@@ -56,19 +60,18 @@ class UpgradeOptions(ReleaseOptions):
 
 
 def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
-    """Return the arguments that install or upgrade; the values are read as JSON from stdin."""
+    """Return the arguments that install or upgrade; those for the values follow them."""
     arguments = [
         "upgrade",
         options.release,
         str(chart),
         "--install",
         f"--namespace={options.namespace}",
-        # Without it helm silently takes over the values of the last release when ours are empty.
+        # Without it helm silently reuses the values of the last revision when none are given.
         "--reset-values",
-        "--values=-",
         f"--timeout={options.timeout}",
         f"--history-max={HISTORY_MAX}",
-        # The progress on stderr tells when everything is applied and only the wait is left.
+        # The progress on stderr shows when everything is applied and only the wait is left.
         "--debug",
         "--hide-notes",
         *_apply_method(options, dry_run=options.dry_run),
@@ -80,7 +83,7 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
     if options.take_ownership:
         arguments.append("--take-ownership")
     if options.dry_run:
-        # Secrets are part of the output, since they too are to be tried and adopted; it goes nowhere but to us.
+        # The output includes Secrets, since they too are validated and adopted; only the operator reads it.
         arguments += ["--dry-run=server", "--output=json"]
     elif options.wait:
         arguments += _WAIT if options.wait_for_jobs else _WAIT_WITHOUT_JOBS
@@ -88,9 +91,9 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
 
 
 def rollback(options: ReleaseOptions, *, revision: int, description: str, by_server: bool) -> list[str]:
-    """Return the arguments that bring a release back to an earlier revision.
+    """Return the arguments that roll a release back to an earlier revision.
 
-    `by_server` says that this revision was applied by server-side apply: helm refuses --force-conflicts for any other.
+    `by_server` says that server-side apply was used for that revision: helm refuses --force-conflicts for any other.
     """
     method = ["--force-conflicts"] if by_server else []
     arguments = [
@@ -102,7 +105,7 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str, by_ser
         f"--history-max={HISTORY_MAX}",
         f"--description={description}",
         "--debug",
-        # The good revision was applied in its own way; helm remembers which ("auto").
+        # helm applies the good revision in the same way as the first time, which it has stored (--server-side=auto).
         *(_REPLACE if options.force_replace else method),
     ]
     if options.wait:
@@ -113,8 +116,8 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str, by_ser
 def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, wait: bool) -> list[str]:
     """Return the arguments that remove a release with all its objects.
 
-    Only in the `foreground` can be seen that the dependents (pods) are gone too. With `wait`, helm waits until all is gone and
-    forgets the release then; without, it keeps the revisions, the newest as uninstalled, for whoever waits instead.
+    Only deletion in the `foreground` shows when the dependents (pods) are deleted too. With `wait`, helm waits until everything
+    is deleted and then deletes the release; without, it keeps the revisions, the newest as uninstalled, and the caller waits.
     """
     return [
         "uninstall",
@@ -143,17 +146,17 @@ def pull(
 
 
 def show_crds(chart: Path) -> list[str]:
-    """Return the arguments that print what is in the crds/ folders of a chart and its subcharts."""
+    """Return the arguments that print the files in the crds/ folders of a chart and its subcharts."""
     return ["show", "crds", str(chart)]
 
 
 def _apply_method(options: UpgradeOptions, *, dry_run: bool) -> list[str]:
     if options.force_replace:
         return list(_REPLACE)
-    # Without the second flag no upgrade succeeds any more once another manager has changed a field that the chart sets.
+    # Without the second flag every upgrade fails once another manager has changed a field that the chart sets.
     method = ["--server-side=true", "--force-conflicts"]
     if not dry_run:
-        # Under server-side apply the API server itself refuses wrong fields (fieldValidation=Strict), so that helm's own
-        # check, which costs more than half of its CPU time, is needed for a dry run only.
+        # Under server-side apply the API server itself refuses wrong fields (fieldValidation=Strict), so only a dry run needs
+        # helm's own check, which costs more than half of its CPU time.
         method.append("--disable-openapi-validation")
     return method

@@ -1,11 +1,11 @@
-"""Tells how much CPU and memory this process may use: the machine's, or its container's where that is less.
+"""Reads how much CPU and memory this process may use: the machine's, or its container's where that is less.
 
-Purpose: how many helm processes fit. Boundary: reads /proc and /sys/fs/cgroup, decides nothing. Invariants: cgroup v1, v2 and
-the mixture of both are read; a limit of a group further up counts as well; what cannot be read is no limit.
+`slots` derives from it how many helm processes fit. cgroup v1, v2 and the mixture of both are read from /proc and
+/sys/fs/cgroup; limits of parent groups count as well, and a limit that cannot be read is ignored. Memory is counted as
+Kubernetes counts the working set: without the page cache that the kernel would drop first (inactive_file).
 
 Sources: the kernel's cgroup-v2.rst (cpu.max, memory.max, memory.current) and its cgroup-v1 documents (cpu.cfs_quota_us,
-memory.limit_in_bytes). The memory that counts is what Kubernetes calls the working set: without the page cache that
-the kernel would drop first (inactive_file).
+memory.limit_in_bytes).
 """
 
 import os
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-# What version 1 calls no limit: all pages that a signed number can count.
+# Version 1 writes "no limit" as the number of all pages that a signed integer can count.
 _UNLIMITED = 2**62
 
 
@@ -22,19 +22,19 @@ _UNLIMITED = 2**62
 class Limits:
     """What the process may use. `root` is the folder that has proc/ and sys/.
 
-    The groups are looked for once, what is in their files is read anew each time: a limit may be changed in place.
+    The groups are looked up once; their files are read each time, since a limit may be changed in place.
     """
 
     root: Path = Path("/")
 
     @cached_property
     def _memory_folders(self) -> list[tuple[Path, bool]]:
-        """The groups that may have a limit of memory; the kernel's root group has none."""
+        """The groups that may have a memory limit; the kernel's root group has none."""
         names = {True: "memory.max", False: "memory.limit_in_bytes"}
         return [(folder, v2) for folder, v2 in self._groups("memory") if (folder / names[v2]).exists()]
 
     def cpus(self) -> float:
-        """Return how many CPUs' time there is: 0.5 for a limit of 500m, else those that the process may run on."""
+        """Return how many CPUs the process may use: 0.5 for a limit of 500m; without a limit, those that it may run on."""
         cpus = float(len(os.sched_getaffinity(0)))
         for folder, v2 in self._groups("cpu"):
             if v2:
@@ -50,7 +50,7 @@ class Limits:
         return min([self._machine("MemTotal"), *(limit for limit, _ in self._memory_groups())])
 
     def free_memory(self) -> int:
-        """Return how many bytes are left of it now."""
+        """Return how many bytes of that memory are free now."""
         return min([self._machine("MemAvailable"), *(limit - used for limit, used in self._memory_groups())])
 
     def _memory_groups(self) -> Iterator[tuple[int, int]]:
@@ -67,10 +67,10 @@ class Limits:
         return _field(self.root / "proc/meminfo", f"{name}:") * 1024
 
     def _groups(self, controller: str) -> Iterator[tuple[Path, bool]]:
-        """Yield the folder of the process's group, then those above, and whether it is of version 2.
+        """Yield the folder of the process's group, then its parents, each with whether it is of version 2.
 
-        A container mostly sees its own group as the uppermost one, while /proc/self/cgroup may tell the path outside:
-        a folder that is not there is passed over.
+        A container usually sees its own group as the topmost one, while /proc/self/cgroup may have the path outside:
+        folders that do not exist are skipped.
         """
         base = self.root / "sys/fs/cgroup"
         for line in _read(self.root / "proc/self/cgroup").splitlines():
@@ -87,7 +87,7 @@ class Limits:
 
 
 def _read(file: Path) -> str:
-    """Return what stands in a file, or nothing where there is none."""
+    """Return the text of a file; empty if it cannot be read."""
     try:
         return file.read_text().strip()
     except OSError:

@@ -1,9 +1,8 @@
 """Reads the manifests that helm rendered and stored: YAML documents, each a Kubernetes object or a list of them.
 
-They are read by helm's rules (`yaml_reader`), and taken apart as helm takes them apart. Which of the objects belong together,
-and where they are in the cluster, is decided by the callers. A manifest is a chart author's, and lies in a Secret that others
-may write too, so reading is bounded and any text at all ends in objects or in a ManifestError. It takes long enough to be done
-in a thread.
+They are read by helm's rules (`yaml_reader`) and split into objects as helm does; the callers decide which objects belong
+together and where they are in the cluster. A chart author controls a manifest, and others may write the Secret that holds it,
+so reading is bounded, and every text gives objects or a ManifestError. It is slow enough to belong in a thread.
 
 Source: k8s.io/apimachinery (util/yaml, unstructured), k8s.io/cli-runtime (FlattenListVisitor), which helm builds objects with.
 """
@@ -21,31 +20,31 @@ _NAMING = (b"apiVersion", b"kind", b"metadata")
 
 
 class ManifestError(Exception):
-    """A manifest that helm cannot have rendered, or that is larger than any that it can store.
+    """A manifest that helm cannot have rendered, or that is larger than helm can store.
 
-    The text says why without a part of the manifest, which may hold secrets.
+    The text says why without quoting the manifest, which may hold secrets.
     """
 
 
 def parse_manifest(*manifests: str) -> list[dict[str, Any]]:
-    """Return the objects of manifests that helm rendered; lists are taken apart. Parts of them may be shared: change none.
+    """Return the objects of manifests that helm rendered, with lists split into their items.
 
-    To be called in a thread. Raises ManifestError.
+    Do not change the objects: they may share parts. To be called in a thread. Raises ManifestError.
     """
     return _read(manifests)
 
 
 def outline(*manifests: str, whole: Container[str] = ()) -> list[dict[str, Any]]:
-    """Return the objects of manifests with their apiVersion, kind and metadata only, but those of `whole` kinds entirely.
+    """Return the objects of manifests with apiVersion, kind and metadata only; those of the kinds in `whole` completely.
 
-    For the 4.5 MB of the Prometheus operator's CustomResourceDefinitions it takes 50 ms instead of 300. To be called in a
-    thread. Raises ManifestError.
+    The 4.5 MB of the Prometheus operator's CustomResourceDefinitions take 50 ms instead of 300. To be called in a thread.
+    Raises ManifestError.
     """
     return _read(manifests, partial(_read_outline, whole=whole))
 
 
 def as_sent(value: Any) -> Any:
-    """Return a copy of an object as helm sends it to the API server, for `json`: with the numbers that Go makes of it."""
+    """Return a copy of an object as helm sends it to the API server: with numbers as Go writes them."""
     match value:
         case dict():
             return {key: as_sent(item) for key, item in value.items()}
@@ -71,15 +70,15 @@ def _read(manifests: Iterable[str], read: Callable[[bytes, int, Budget], Any] = 
     except YamlError as error:
         raise ManifestError(error.problem if error.line is None else f"line {error.line}: {error.problem}") from None
     except MemoryError:
-        raise ManifestError("there is not enough memory to read it") from None
+        raise ManifestError("not enough memory to read it") from None
     except (ValueError, OverflowError, RecursionError) as error:
-        # Without its own text: that of a UnicodeError quotes the manifest.
-        raise ManifestError(f"it is not YAML that can be read ({type(error).__name__})") from None
+        # The error's own text is left out: a UnicodeError quotes the manifest.
+        raise ManifestError(f"it is not readable YAML ({type(error).__name__})") from None
     return found
 
 
 def _objects(document: Any, *, api_version: str = "", kind: str = "") -> Iterator[dict[str, Any]]:
-    """Take a document apart into objects; an item of a list that names no kind has the one that the list's kind tells."""
+    """Split a document into objects; an item without a kind gets it from its list."""
     if not isinstance(document, dict):
         return
     if not document.get("kind") and not document.get("apiVersion"):
@@ -88,7 +87,7 @@ def _objects(document: Any, *, api_version: str = "", kind: str = "") -> Iterato
         return
     items = document.get("items", ())
     if items is None or ("items" in document and isinstance(items, list)):
-        # helm takes whatever has items for a list.
+        # helm treats everything that has items as a list.
         listed = str(document.get("apiVersion") or "")
         for item in items or ():
             yield from _objects(item, api_version=listed, kind=document["kind"].removesuffix("List"))
@@ -97,7 +96,7 @@ def _objects(document: Any, *, api_version: str = "", kind: str = "") -> Iterato
 
 
 def _is_object(document: dict[str, Any]) -> bool:
-    """Whether YAML has the form of an object. Helm refuses any other, but its document is in a Secret that others may write."""
+    """Whether a document has the form of an object. Helm refuses any other, but others may write the Secret that stores it."""
     kind, meta = document.get("kind"), document.get("metadata") or {}
     if not kind or not isinstance(kind, str) or not isinstance(meta, dict):
         return False
@@ -107,18 +106,18 @@ def _is_object(document: dict[str, Any]) -> bool:
 
 
 def _read_outline(document: bytes, first_line: int, budget: Budget, *, whole: Container[str]) -> Any:
-    """Read of a document what names the object, where that is enough."""
+    """Read only the part of a document that names its object, where that is enough."""
     head = _head(document, whole=whole)
     if head is not None:
         try:
             return read_document(head, first_line, budget)
         except YamlError:
-            pass  # it was cut in the middle of something: a text over lines that begin at the margin, say
+            pass  # it was cut in the middle of something, such as a multi-line text that begins at the margin
     return read_document(document, first_line, budget)
 
 
 def _head(document: bytes, *, whole: Container[str]) -> bytes | None:
-    """Cut a document down to what names the object; None where all of it is to be read."""
+    """Return the part of a document that names its object; None where the whole document has to be read."""
     kept: list[bytes] = []
     seen: set[bytes] = set()
     keeps, kind = False, ""
@@ -126,17 +125,17 @@ def _head(document: bytes, *, whole: Container[str]) -> bytes | None:
         if key := _TOP_LEVEL_KEY.match(line):
             name = key["name"]
             if name in seen or name == b"items":
-                return None  # a text over lines looks like a key, or it is a list, which holds objects of its own
+                return None  # a line of a text looks like a key, or it is a list, which holds objects of its own
             seen.add(name)
             keeps = name in _NAMING
             if name == b"kind":
                 kind = (key["value"] or b"").strip(b" \t'\"").decode(errors="replace")
         elif not line.startswith((b" ", b"#", b"-", b"\t", b"\n", b"\r")):
-            return None  # in another form: JSON, say
+            return None  # in another form, such as JSON
         if keeps:
             kept.append(line)
     text = b"".join(kept)
-    # An anchor may stand in what was cut off.
+    # The anchor of an alias may be in the part that was cut off.
     if not kind.isalnum() or kind in whole or b"*" in text:
         return None
     return text

@@ -1,6 +1,6 @@
-"""The marks by which helm knows whose an object of the cluster is.
+"""The annotations and the label by which helm recognises which release an object belongs to.
 
-Pure; reads and writes nothing but metadata. An object has all three marks or helm does not take it for its release's own.
+Pure, over an object's metadata. helm accepts an object as part of a release only if all three are present.
 Source: helm 4.3.1, `pkg/action/validate.go`; Helm documentation, "Tell Helm Not To Uninstall a Resource".
 """
 
@@ -14,7 +14,7 @@ RESOURCE_POLICY = "helm.sh/resource-policy"
 
 
 def marks(*, name: str, namespace: str) -> dict[str, dict[str, str]]:
-    """Return the metadata that makes an object the release's own."""
+    """Return the metadata that makes an object part of the release."""
     return {
         "annotations": {RELEASE_NAME: name, RELEASE_NAMESPACE: namespace},
         "labels": {MANAGED_BY: "Helm"},
@@ -30,10 +30,10 @@ def is_marked(metadata: Mapping[str, Any], *, name: str, namespace: str) -> bool
 
 
 def other_release(metadata: Mapping[str, Any], *, name: str, namespace: str) -> str | None:
-    """Return the other release that an object's marks name, as NAMESPACE/NAME with ? for what is missing, else None."""
+    """Return the other release that an object's marks name, as NAMESPACE/NAME with ? for missing parts, or None."""
     annotations = metadata.get("annotations") or {}
-    ours = marks(name=name, namespace=namespace)["annotations"]
-    if all(annotations.get(key, value) == value for key, value in ours.items()):
+    expected = marks(name=name, namespace=namespace)["annotations"]
+    if all(annotations.get(key, value) == value for key, value in expected.items()):
         return None
     return f"{annotations.get(RELEASE_NAMESPACE, '?')}/{annotations.get(RELEASE_NAME, '?')}"
 

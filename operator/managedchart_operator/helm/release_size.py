@@ -1,10 +1,10 @@
-"""What makes a release big: its rendered templates, the files of its chart, its values.
+"""Finds what makes a release big: its rendered templates, the files of its chart, its values.
 
-Purpose: helm keeps a release as one document in a Secret, and says only that it does not fit; this says what to take out.
-Boundary: pure, over the document that a dry run prints. Invariant: sizes are those before compression, in bytes of the text
-itself; the Secret holds gzip of it, so they compare with each other and not with the Secret's limit.
-Source: helm's pkg/release/v1 and pkg/chart/v2 (4.3.1), whose JSON the document is. Files of subcharts are not part of it,
-what their templates render to is.
+helm stores a release as one document in a Secret, and reports only that it does not fit; this names what to remove. Pure, over
+the document that a dry run prints. Sizes are those before compression, in bytes of the text; the Secret holds gzip of it, so
+they can be compared with each other but not with the Secret's limit.
+Source: helm's pkg/release/v1 and pkg/chart/v2 (4.3.1), whose JSON the document is. It has what the templates of subcharts
+render to, but not their files.
 """
 
 import json
@@ -16,29 +16,29 @@ from itertools import pairwise
 from typing import Any
 
 from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.helm.storage import read_document
+from managedchart_operator.helm.stored_release import read_document
 
-# What a person can look at next; the fourth is seldom what the first three leave to do.
+# A fourth part rarely helps where the first three do not.
 SHOWN = 3
-# To take out what is smaller than this part of the biggest helps nobody.
-WORTH_TELLING = 0.01
+# Removing a part that is smaller than this share of the biggest does not help.
+_MIN_SHARE = 0.01
 _SOURCE = re.compile(r"^---\n# Source: (.+)\n", re.MULTILINE)
 VALUES = "the values"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a release by the name that a person finds it under, and its size in bytes."""
+    """A part of a release: the name under which a person finds it, and its size in bytes."""
 
     name: str
     size: int
 
     def __str__(self) -> str:
-        return f"{self.name} {spelled(self.size)}"
+        return f"{self.name} {format_size(self.size)}"
 
 
 def parts_of(document: Mapping[str, Any]) -> list[Part]:
-    """Return the parts of a release's document, the biggest first. A template counts with its text and with what it renders to.
+    """Return the parts of a release's document, the biggest first. A template counts with its text and its rendered output.
 
     `document` is helm's JSON of a release, as `helm upgrade --dry-run --output=json` prints it.
     """
@@ -60,22 +60,22 @@ def parts_of(document: Mapping[str, Any]) -> list[Part]:
 
 
 def name_biggest(output: bytes) -> str:
-    """Return in words what is biggest in a release that helm printed as JSON. Raises ValueError when that cannot be read."""
+    """Name the biggest parts of a release that helm printed as JSON. Raises ValueError when that cannot be read."""
     try:
         parts = parts_of(read_document(output))
     except UNREADABLE as error:
         raise ValueError(str(error) or type(error).__name__) from error
     if not parts:
         raise ValueError("it has neither chart nor manifest")
-    told = [part for part in parts[:SHOWN] if part.size >= WORTH_TELLING * parts[0].size]
-    return f"the biggest (before compression): {', '.join(map(str, told))}"
+    named = [part for part in parts[:SHOWN] if part.size >= _MIN_SHARE * parts[0].size]
+    return f"the biggest (before compression): {', '.join(map(str, named))}"
 
 
-def spelled(size: int) -> str:
-    """Return a number of bytes as a person reads it."""
+def format_size(size: int) -> str:
+    """Return a number of bytes in a unit for people."""
     if size < 1024:
         return f"{size} B"
-    # Rounded to KiB first, so that nothing is told to have 1024 KiB.
+    # Rounded to KiB first, so that no size reads 1024 KiB.
     kib = round(size / 1024)
     return f"{kib} KiB" if kib < 1024 else f"{size / 1024 / 1024:.1f} MiB"
 
@@ -90,7 +90,7 @@ def _text(text: str) -> int:
 
 
 def _base64(data: str) -> int:
-    """The size of what base64 stands for; Go writes bytes so."""
+    """The size of what is encoded as base64, as Go writes bytes in JSON."""
     return len(data) * 3 // 4 - data[-2:].count("=")
 
 

@@ -1,9 +1,9 @@
 """Runs helm: one process a call, in its own process group, ended cleanly whatever happens.
 
-Purpose: spawn, feed, read, limit, time out, cancel. Boundary: knows nothing of releases; `helm.command` makes the
-arguments, `helm.errors` reads the errors. Invariants: no shell; values go in by stdin only; when `run` returns or raises,
-the process and whatever it started are gone; a cancelled `run` has ended helm by SIGTERM (which leaves the release marked
-failed, measured) and by SIGKILL only after the grace.
+It starts helm without a shell, waits for a slot, bounds its time and its output, and passes values in memory files. `command`
+makes the arguments, `errors` reads what helm reports. When `run` returns or raises, the process and everything that it started
+have ended. A cancelled `run` ends helm by SIGTERM, after which the release is marked failed (measured), and by SIGKILL only
+after the grace.
 """
 
 import asyncio
@@ -19,35 +19,35 @@ from pathlib import Path
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as processes
+from managedchart_operator.helm.memory_files import Argument, memory_files
 from managedchart_operator.helm.process import HelmProcess, signal_group
 from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-# helm 4 says this with --debug once for each hook, and once when everything is applied and only the wait is left
-# (measured with 4.3.1).
+# With --debug helm 4 logs one of these for each hook, and once when everything is applied and only the wait is left (measured
+# with 4.3.1).
 _WAITING_MARKS = (b"waiting for resources", b"beginning wait for")
 _MARKER = "MANAGEDCHART_HELM_OF"
 
 
 @dataclass(frozen=True, slots=True)
 class HelmOutput:
-    """What a helm process left."""
+    """The output and exit code of a helm process."""
 
     stdout: bytes
     stderr: str
     exit_code: int
     """0 for success, negative for the signal that ended it."""
-    seconds: float
 
 
 @dataclass(slots=True)
 class HelmRunner:
     """Runs one helm binary with one environment.
 
-    `environment` is all that helm sees: nothing of the operator's own environment leaks into it. `identity` marks the
-    processes as this operator's, so that a successor can find those that outlived it.
+    helm sees `environment` and nothing of the operator's own environment. `identity` marks the processes as this operator's,
+    so that its successor can find those that outlived it.
     """
 
     binary: str
@@ -59,22 +59,22 @@ class HelmRunner:
 
     async def run(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[Argument],
         *,
         deadline: float,
-        stdin: bytes | None = None,
         keep_stdout: bool = False,
         applies: bool = True,
         on_waiting: Callable[[], None] | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
-        """Run helm and return what it left, whatever its exit code.
+        """Run helm and return its output, whatever its exit code.
 
+        In its stderr the paths of memory files are replaced by their origins.
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
-        helm begins to wait, for a hook or for the release's objects. `before` is awaited when helm may start, and nothing is
-        started if it raises. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and
-        CancelledError after helm has been ended.
+        helm begins to wait, for a hook or for the release's objects. `before` is awaited once helm has its slot; if it raises,
+        helm is not started. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and
+        CancelledError after helm has ended.
         """
         async with self.slots.process(applies=applies) as applied:
 
@@ -85,65 +85,63 @@ class HelmRunner:
 
             if before:
                 await before()
-            return await self._run(arguments, stdin=stdin, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
+            return await self._run(arguments, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
 
-    def forget_discovery(self) -> None:
-        """Let the next helm ask the API server what it serves; blocks for some milliseconds.
+    def clear_discovery_cache(self) -> None:
+        """Make the next helm process ask the API server which kinds it serves; blocks for some milliseconds.
 
-        helm keeps that for six hours, and only installs and upgrades ask again (4.3.1). A rollback by an old answer is applied
-        halfway, to the first object of a kind that is gone.
+        helm caches the answer for six hours, and only installs and upgrades ask again (4.3.1). With an old answer a rollback
+        stops halfway, at the first object of a kind that is no longer served.
         """
         if folder := self.environment.get("KUBECACHEDIR"):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _run(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[Argument],
         *,
-        stdin: bytes | None,
         deadline: float,
         keep_stdout: bool,
         waiting: Callable[[], None],
     ) -> HelmOutput:
-        started = time.monotonic()
-
         def line(text: bytes) -> None:
             if any(mark in text for mark in _WAITING_MARKS):
                 waiting()
 
         self.started += 1
         try:
-            process = await HelmProcess.start(
-                [self.binary, *arguments],
-                environment={**self.environment, _MARKER: self.identity},
-                stdin=stdin,
-                keep_stdout=keep_stdout,
-                on_line=line,
-            )
+            with memory_files(arguments) as files:
+                process = await HelmProcess.start(
+                    [self.binary, *files.arguments],
+                    environment={**self.environment, _MARKER: self.identity},
+                    pass_fds=tuple(files.origins),
+                    keep_stdout=keep_stdout,
+                    on_line=line,
+                )
         except OSError as error:
             self.started -= 1
-            # Too many processes or too little memory pass by; that helm is there was checked at the start.
+            # Transient: too many processes, or too little memory. That helm exists was checked at the start.
             raise HelmError(
-                f"helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
+                f"Helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
             ) from error
         try:
             async with asyncio.timeout(deadline):
                 await process.wait()
         except TimeoutError as error:
             raise HelmError(
-                f"helm {arguments[0]} did not end within {deadline:.0f} s and was stopped",
+                f"Helm {arguments[0]} did not finish within {deadline:.0f} s and was stopped",
                 reason=Reason.TIMEOUT,
                 transient=True,
             ) from error
         finally:
             await process.end()
-        return HelmOutput(process.stdout, process.stderr, process.exit_code, time.monotonic() - started)
+        return HelmOutput(process.stdout, files.with_origins(process.stderr), process.exit_code)
 
 
 def _orphans(identity: str) -> dict[int, int]:
-    """Find what helms of this identity left that are no children of ours: process group by process id."""
+    """Find processes of this identity that were not started by this operator: process group by process id."""
     wanted = f"{_MARKER}={identity}".encode()
-    found, ours = {}, {os.getpgrp()}
+    found, own_groups = {}, {os.getpgrp()}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -153,15 +151,15 @@ def _orphans(identity: str) -> dict[int, int]:
             parent, group = map(int, (folder / "stat").read_text().rpartition(")")[2].split()[1:3])
             found[int(folder.name)] = group
             if parent == os.getpid():
-                ours.add(group)
-    return {pid: group for pid, group in found.items() if group not in ours}
+                own_groups.add(group)
+    return {pid: group for pid, group in found.items() if group not in own_groups}
 
 
 async def end_orphans(identity: str) -> int:
-    """End what outlived a killed operator of the same identity: its helms and what they started; returns how many processes.
+    """End the helm processes that outlived a killed operator of the same identity, and what they started; return how many.
 
     In a pod there are none, since they die with the container; on a host a `kill -9` of the operator leaves them running,
-    and two helms must never work on one release.
+    and two helm processes must never work on one release.
     """
     first = left = await asyncio.to_thread(_orphans, identity)
     for group in set(first.values()):
@@ -172,7 +170,7 @@ async def end_orphans(identity: str) -> int:
         if time.monotonic() > deadline:
             for group in set(left.values()):
                 signal_group(group, signal.SIGKILL)
-        # Not our children, so there is nothing to wait on but /proc.
+        # They are not children of this process, so /proc is all that can be watched.
         await asyncio.sleep(0.05)
         left = await asyncio.to_thread(_orphans, identity)
     return len(first)

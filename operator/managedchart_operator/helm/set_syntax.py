@@ -1,24 +1,18 @@
-r"""The syntax of helm's `--set`, for one key and one value that come apart.
+r"""Reads the syntax of helm's `--set`, for a key and a value that are given separately.
 
-Purpose: `spec.set` means what `--set key=value` means, and its values never stand in a process's arguments.
-Boundary: pure. Follows pkg/strvals of helm 4: dots go into mappings, `[0]` into lists, a backslash takes the next
-character as it is (`a\.b`, in values too), `{a,b}` is a list; true, false, null and whole numbers without a leading
-zero are typed, everything else is a string; null makes helm delete the chart's default.
+It follows pkg/strvals of helm 4: dots go into mappings, `[0]` into lists, a backslash escapes the next character (`a\.b`, in
+values too), `{a,b}` is a list; true, false, null and whole numbers without a leading zero are typed, everything else is a
+string; null makes helm delete the chart's default. There are two differences: a comma in the value is a comma (`--set` needs
+`\,`, which works here too), and an empty name as in `a..b`, which helm drops silently, is refused. `set_flags` makes helm's
+flags of the result.
 
-Differences, because key and value come apart: a comma in the value is a comma (`--set` needs `\,`, which works here
-too), and what helm drops silently, an empty name as in `a..b`, is refused. And a whole number
-beyond 999,999 is printed by templates as 1e+06, as from any values file of helm: only on its command line does it
-keep its type (measured). Invariant: otherwise the same result as the real helm (tests/unit/helm/test_set_conformance.py).
+Every accepted key and value is compared with the real helm (tests/unit/helm/test_set_conformance.py).
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from managedchart_operator import nesting
-from managedchart_operator.errors import ValuesError
-from managedchart_operator.helm.yaml_scalars import describe
-from managedchart_operator.reasons import Reason
 
 # Both are helm's own limits (pkg/strvals); a list index allocates everything below it.
 MAX_INDEX = 65536
@@ -26,6 +20,7 @@ MAX_LEVELS = 30
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INDEX = re.compile(r"\+?[0-9]+")
+_SPECIAL = re.compile(r"[\\.\[=,]")
 
 
 class SetSyntaxError(Exception):
@@ -37,34 +32,17 @@ class SetSyntaxError(Exception):
         self.problem = problem
 
 
-def apply_set(values: Mapping[str, Any], *, key: str, value: str, field: str) -> dict[str, Any]:
-    """Return the values with one more set, as `--set key=value` would.
-
-    `field` is the entry's path in the spec, like `spec.set[2]`. Raises ValuesError (VALUES_INVALID) that names the
-    field and the remedy; the value itself is never told.
-    """
-    try:
-        steps = parse_key(key)
-        typed = parse_value(value)
-        result: dict[str, Any] = _put(dict(values), steps, typed, walked="")
-    except SetSyntaxError as invalid:
-        quoted = f" ({key!r})" if invalid.part == "key" else ""
-        raise ValuesError(
-            f"{field}.{invalid.part}{quoted}: {invalid.problem}",
-            reason=Reason.VALUES_INVALID,
-            hint=r"Write it as for helm's --set: image.tag, hosts[0].name, and a\.b for a name with a dot.",
-        ) from invalid
-    return result
+Scalar = str | int | bool | None
 
 
 def parse_key(key: str) -> list[str | int]:
-    """Split a key into names and list indexes. Raises what `apply_set` translates."""
+    """Split a key into names and list indexes. Raises SetSyntaxError."""
     steps: list[str | int] = []
     position = 0
     while True:
         name, stop, position = _until(key, position, ".[=,")
         if stop in ("=", ","):
-            raise SetSyntaxError("key", f"write \\{stop} for a {stop} that belongs to the name")
+            raise SetSyntaxError("key", f"write \\{stop} for a {stop} that is part of the name")
         if not name:
             raise SetSyntaxError("key", "a name is empty; write names separated by single dots, like image.tag")
         steps.append(name)
@@ -81,13 +59,13 @@ def parse_key(key: str) -> list[str | int]:
     if sum(isinstance(step, str) for step in steps) > MAX_LEVELS + 1:
         raise SetSyntaxError("key", f"it goes deeper than {MAX_LEVELS} levels; use spec.values")
     if len(steps) > nesting.MAX_LEVELS:
-        # helm has no bound on indexes; what it would build cannot be written as spec.values either.
+        # helm does not limit indexes, but spec.values could not be nested so deep either.
         raise SetSyntaxError("key", f"it goes deeper than {nesting.MAX_LEVELS} levels")
     return steps
 
 
-def parse_value(value: str) -> Any:
-    """Type a value as helm's --set does. Raises what `apply_set` translates."""
+def parse_value(value: str) -> Scalar | list[Scalar]:
+    """Type a value as helm's --set does. Raises SetSyntaxError."""
     if not value.startswith("{"):
         return _typed(_unescaped(value))
     items = []
@@ -104,45 +82,14 @@ def parse_value(value: str) -> Any:
     return items
 
 
-def _put(target: Any, steps: list[str | int], value: Any, *, walked: str) -> Any:
-    """A copy of target in which the place that the steps lead to holds the value."""
-    if not steps:
-        return value
-    step, rest = steps[0], steps[1:]
-    if isinstance(step, str):
-        here = f"{walked}.{step}" if walked else step
-        result = dict(target)
-        if not rest:
-            result[step] = value
-            return result
-        wanted: type = dict if isinstance(rest[0], str) else list
-        present = result[step] if step in result else wanted()
-        if not isinstance(present, wanted):
-            kind = "mapping" if wanted is dict else "list"
-            problem = f"{here} is {describe(present)} in the values below, not a {kind}; set {here} as a whole there"
-            raise SetSyntaxError("key", problem)
-        result[step] = _put(present, rest, value, walked=here)
-        return result
-    here = f"{walked}[{step}]"
-    items = list(target)
-    items.extend([None] * (step + 1 - len(items)))
-    if not rest:
-        items[step] = value
-    elif isinstance(rest[0], str):
-        # helm replaces whatever stood at this index by a mapping, without an error.
-        items[step] = _put(items[step] if isinstance(items[step], dict) else {}, rest, value, walked=here)
-    else:
-        nested = [] if items[step] is None else items[step]
-        if not isinstance(nested, list):
-            raise SetSyntaxError(
-                "key", f"{here} is {describe(nested)} in the values below, not a list; set it as a whole there"
-            )
-        items[step] = _put(nested, rest, value, walked=here)
-    return items
+def spell_key(steps: Sequence[str | int]) -> str:
+    """Write a key that `parse_key` and helm read as these steps."""
+    parts = [f"[{step}]" if isinstance(step, int) else "." + _SPECIAL.sub(r"\\\g<0>", step) for step in steps]
+    return "".join(parts).removeprefix(".")
 
 
 def _until(text: str, position: int, stops: str) -> tuple[str, str, int]:
-    """The text up to one of the stops, the stop ("" at the end), and the position behind it."""
+    """Return the text up to one of the stops, the stop ("" at the end), and the position after it."""
     found: list[str] = []
     while position < len(text):
         character = text[position]
@@ -171,7 +118,7 @@ def _index(text: str) -> int:
     return int(digits)
 
 
-def _typed(text: str) -> Any:
+def _typed(text: str) -> Scalar:
     folded = text.casefold()
     if folded in ("true", "false"):
         return folded == "true"

@@ -1,7 +1,7 @@
-"""Decides when a helm process may start: within memory, and so that those that use the CPU do not hinder each other.
+"""Decides when a helm process may start: when there is memory for it, and not too many others use the CPU.
 
-Purpose: admission of helm processes. Boundary: knows numbers only; the runner asks. Invariants: a helm that only waits for its
-objects holds no apply slot; first come, first served; one helm may always run, however little memory is left.
+`runner` asks before each start. First come, first served; one process may always run, however little memory is left. A process
+that only waits for its objects holds no apply slot.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
 
-# What a helm holds while it waits for its objects, and what one may grow to while it renders and applies: about 40 MiB of
-# its own were measured with small charts (4.3.1; the 40 MiB of its program are shared), and a large chart takes more.
+# What a helm process holds while it waits for its objects, and what one may grow to while it renders and applies: about 40 MiB
+# of its own were measured with small charts (4.3.1; the 40 MiB of its program are shared), and a large chart takes more.
 WAITING_BYTES = 48 * MIB
 APPLYING_BYTES = 80 * MIB
 # For the operator itself with thousands of resources, and helm's program.
 RESERVED_BYTES = 350 * MIB
 
-# Memory that comes back is nothing that one could be told of, but for a helm that ends.
-_LOOK_SECONDS = 1.0
+# Apart from a helm process that ends, nothing signals that memory has become free.
+_POLL_SECONDS = 1.0
 
 
 def processes_for(memory: int) -> int:
@@ -28,7 +28,7 @@ def processes_for(memory: int) -> int:
 
 
 def applies_for(cpus: float) -> int:
-    """Return how many helm processes may use the CPU at once: two a core, since half of their time they wait for answers."""
+    """Return how many helm processes may use the CPU at once: two a core, since they wait for answers half of the time."""
     return max(2, round(2 * cpus))
 
 
@@ -39,7 +39,7 @@ class HelmSlots:
     processes: int
     applies: int
     free_memory: Callable[[], int]
-    """Bytes of memory that are left."""
+    """Returns the bytes of memory that are free."""
     running: int = 0
     applying: int = 0
     _processes: asyncio.Semaphore = field(init=False)
@@ -53,7 +53,7 @@ class HelmSlots:
 
     @contextlib.asynccontextmanager
     async def process(self, *, applies: bool) -> AsyncIterator[Callable[[], None]]:
-        """Wait until a helm process may start, and hold its place; what is yielded gives the apply slot back sooner."""
+        """Wait until a helm process may start, and hold its slots. Yields a function that releases the apply slot earlier."""
         with contextlib.ExitStack() as applying:
             if applies:
                 await self._applies.acquire()
@@ -69,12 +69,12 @@ class HelmSlots:
                     self._ended.set()
 
     async def _admit(self) -> None:
-        """Wait until there is memory for this one and for those that may still grow."""
+        """Wait until there is memory for one more process, and for those that may still grow."""
         async with self._admission:
             while self.running and self.free_memory() < max(self.applying, 1) * APPLYING_BYTES:
                 self._ended.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), _LOOK_SECONDS)
+                    await asyncio.wait_for(self._ended.wait(), _POLL_SECONDS)
 
     def _applied(self) -> None:
         self.applying -= 1

@@ -1,27 +1,17 @@
-"""What helm keeps of a release: the labels of its Secrets, and the document inside.
+"""Reads the revisions of a release from the metadata of its Secrets.
 
-Purpose: read revisions from metadata alone, read a release's chart and manifest, and give a revision another status.
-Boundary: pure; `kube.releases` does the reading and writing. Invariant: a document that we rewrite keeps everything that
-we do not know.
+Pure; `kube.releases` reads and writes the Secrets, `stored_release` has the document inside.
 Source: Helm 4 `pkg/storage/driver` (Secrets named sh.helm.release.v1.NAME.vN of type helm.sh/release.v1; `data.release` is
 base64 of base64 of gzip of JSON, the outer one being the API's own).
 """
 
-import base64
-import gzip
-import json
 import re
 import time
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-from pydantic import BaseModel, Field, ValidationError
+from typing import Any
 
 from managedchart_operator.api.resource import GROUP
-from managedchart_operator.errors import UNREADABLE, HelmError
-from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
 
 DIGEST_LABEL = f"{GROUP}/digest"
@@ -29,9 +19,9 @@ OWNER_LABEL = f"{GROUP}/owner"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 WAIT_LABEL = f"{GROUP}/wait"
 OPERATOR_WAITS = "operator"
-"""The value of WAIT_LABEL by which helm calls a revision deployed before the operator has waited for it."""
+"""The value of WAIT_LABEL for a revision that helm marks deployed before the operator has waited for its objects."""
 HELM_WAITS = "helm"
-"""The value by which what helm says of the revision is the last word, whether it was to wait or not."""
+"""The value for a revision whose status by helm is final, whether helm waits for its objects or nobody does."""
 
 DEPLOYED = "deployed"
 FAILED = "failed"
@@ -40,38 +30,20 @@ UNINSTALLING = "uninstalling"
 UNINSTALLED = "uninstalled"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 
+# The operator reads these descriptions back from stored revisions, so their wording must not change.
 LEFT_UNFINISHED = "The helm that made this revision ended without finishing it"
-"""The description of a revision that a killed helm left pending and the operator has marked failed."""
+"""The description of a revision that a killed helm process left pending and the operator has marked failed."""
 UNINSTALL_INTERRUPTED = "An uninstall of this deployed revision ended without removing it"
 """The description of a good revision that the operator has marked failed, so that helm can upgrade over what is left of it."""
 UNINSTALL_CALLED_OFF = "The uninstall of this revision was called off"
 """The description of a good revision that is kept, and so deployed again, after an uninstall of it had begun."""
-# How helm describes a revision that failed (3 and 4.3.1: install.go, upgrade.go, rollback.go), and the operator one of its own.
-_FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
-
-# The values of the annotation helm.sh/hook-delete-policy by which a hook goes when it has ended, one way or the other.
-_PASSING = frozenset({"hook-succeeded", "hook-failed"})
-# helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
-_CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
-# A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, seldom to a
-# twentieth. gzip itself goes to a thousandth, so that a few KiB of anybody's could fill the memory.
-_DOCUMENT_BYTES = 32 * 1024 * 1024
-# Objects, lists, texts and numbers. json parses in one piece, in which no other thread runs: 32 MiB of few long texts, as helm
-# writes them, hold up the event loop for 0.1 s, but as empty lists for 2.3 s, with 1.6 GiB of memory. So many values, whatever
-# they are, hold it up for 0.15 s at most (measured on two busy cores). A release has few: chart and values of podinfo 500.
-_DOCUMENT_VALUES = 100_000
-# A release has a few dozen. The check of a hook takes 3 µs, in one piece too (measured).
-_HOOKS = 5_000
-# Clocks of machines that run helm are this far from ours at most; what lies further in the future is not a time.
+# Clocks of machines that run helm differ by this much at most; a time further in the future is not used.
 CLOCK_SKEW_SECONDS = 300.0
-_SEPARATORS = (b",", b"[", b"{")
-# Possessive, so that a text of any length is matched without a memory of where it could be tried again.
-_JSON_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One revision of a release, as the metadata of its Secret tells it."""
+    """One revision of a release, as the metadata of its Secret has it."""
 
     number: int
     """Counted by helm from 1; 0 is a Secret that helm did not write."""
@@ -80,39 +52,39 @@ class Revision:
     digest: str | None = None
     owner: str | None = None
     attempt: str | None = None
-    """A random word of the operator's attempt that made it; also of the one from which another helm has carried it over."""
-    made_as: int | None = None
-    """The number for which that attempt was made. Another helm makes revisions of other numbers, so only its own is equal."""
+    """A random word for the operator's attempt that made the revision. Another Helm operation copies it to its own revision."""
+    labelled_for: int | None = None
+    """The number of the revision that the attempt made. It differs from `number` if another Helm operation copied the label."""
     operator_waits: bool = False
-    """Whether helm did not wait for its objects, since the operator does; also carried over by another helm."""
+    """Whether the operator waits for its objects instead of helm; copied by other Helm operations, too."""
     modified_at: float | None = None
     """When helm last wrote it, in seconds since the epoch; whole seconds.
 
-    Where helm's labels hold no time, or one in the future, it is when the API server made the Secret.
+    If helm's labels have no time, or one in the future, it is when the API server created the Secret.
     """
     stored_at: float | None = None
-    """When helm made it, in seconds since the epoch by the API server's clock; whole seconds."""
+    """When helm created it, in seconds since the epoch by the API server's clock; whole seconds."""
 
     @property
     def pending(self) -> bool:
-        """Whether some helm works on it, or died while it did."""
+        """Whether a Helm operation works on it, or was killed before it finished."""
         return self.status in PENDING
 
     def is_of(self, attempt: str) -> bool:
-        """Whether this attempt made it, and no other helm that has carried the label over."""
-        return self.attempt == attempt and self.made_as == self.number
+        """Whether this attempt made it, and not another Helm operation that copied the label."""
+        return self.attempt == attempt and self.labelled_for == self.number
 
 
 def revision_of(metadata: Mapping[str, Any]) -> Revision:
     """Read a revision from the metadata of a release Secret. Never raises: anybody may put such labels on a Secret."""
     labels = metadata.get("labels") or {}
-    # A pending upgrade has both: helm carries the modifiedAt of the revision before over to it (measured with 4.3.1). The first
-    # write after that drops createdAt.
+    # A pending upgrade has both: helm copies the modifiedAt of the previous revision to it (measured with 4.3.1). The next
+    # write drops createdAt.
     times = [_number(labels.get(name)) for name in ("createdAt", "modifiedAt")]
     latest = time.time() + CLOCK_SKEW_SECONDS
     modified = max((float(seconds) for seconds in times if 0 < seconds <= latest), default=None)
     made = read_time(metadata.get("creationTimestamp"))
-    made_as, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
+    labelled_for, _, attempt = (labels.get(ATTEMPT_LABEL) or "").partition(".")
     return Revision(
         number=_number(labels.get("version")),
         status=labels.get("status", "unknown"),
@@ -120,7 +92,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
         digest=labels.get(DIGEST_LABEL),
         owner=labels.get(OWNER_LABEL),
         attempt=attempt or None,
-        made_as=_number(made_as) or None,
+        labelled_for=_number(labelled_for) or None,
         operator_waits=labels.get(WAIT_LABEL) == OPERATOR_WAITS,
         modified_at=made.timestamp() if modified is None and made is not None else modified,
         stored_at=made.timestamp() if made is not None else None,
@@ -128,7 +100,7 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
 
 
 def attempt_label(attempt: str, *, number: int) -> str:
-    """Return the label of an attempt, a random word, that is to make the revision of this number."""
+    """Return the label for an attempt, a random word, that makes the revision of this number."""
     return f"{number}.{attempt}"
 
 
@@ -138,234 +110,6 @@ def _number(label: str | None) -> int:
 
 
 def revisions_of(secrets: Iterable[Mapping[str, Any]]) -> tuple[Revision, ...]:
-    """Read the revisions of one release from its Secrets' metadata, newest first; what helm did not write is left out."""
+    """Read the revisions of one release from its Secrets' metadata, newest first, without Secrets that helm did not write."""
     revisions = (revision for revision in map(revision_of, secrets) if revision.number)
     return tuple(sorted(revisions, key=lambda revision: revision.number, reverse=True))
-
-
-# The first error is told, so the others need not be gathered: a list may have many thousands.
-_FAIL_FAST = Field(fail_fast=True)
-
-
-class _Hook(BaseModel):
-    manifest: str | None = None
-    events: Annotated[list[str], _FAIL_FAST] | None = None
-    delete_policies: Annotated[list[str], _FAIL_FAST] | None = None
-
-
-class _ChartMetadata(BaseModel):
-    name: str | None = None
-    version: str | None = None
-    app_version: str | None = Field(default=None, alias="appVersion")
-
-
-class _File(BaseModel):
-    name: str | None = None
-    data: str | None = None
-
-
-class _Chart(BaseModel):
-    metadata: _ChartMetadata | None = None
-    files: Annotated[list[_File], _FAIL_FAST] | None = None
-
-
-class _Info(BaseModel):
-    description: str | None = None
-
-
-class _Document(BaseModel):
-    """The parts of helm's document that are read here; a Secret of anybody may hold anything."""
-
-    chart: _Chart | None = None
-    info: _Info | None = None
-    config: dict[str, Any] | None = None
-    hooks: Annotated[list[_Hook], Field(fail_fast=True, max_length=_HOOKS)] | None = None
-    manifest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRelease:
-    """The document of one revision."""
-
-    document: dict[str, Any]
-
-    @property
-    def chart_name(self) -> str | None:
-        """Name of the chart."""
-        return self._metadata.get("name")
-
-    @property
-    def chart_version(self) -> str | None:
-        """Version of the chart."""
-        return self._metadata.get("version")
-
-    @property
-    def app_version(self) -> str | None:
-        """Version of the application that the chart installs."""
-        return self._metadata.get("appVersion")
-
-    @property
-    def applied_by_server(self) -> bool:
-        """Whether helm used server-side apply; helm 3, and helm 4 when told so, applied from the client's side."""
-        return self.document.get("apply_method") == "ssa"
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The values that were set, without the chart's defaults."""
-        return self.document.get("config") or {}
-
-    @property
-    def manifest(self) -> str:
-        """The objects of the release as YAML documents."""
-        return self.document.get("manifest") or ""
-
-    @property
-    def crd_files(self) -> list[str]:
-        """The YAML files in the chart's crds/ folder; helm stores none of its subcharts. Raises ValueError."""
-        files = (self.document.get("chart") or {}).get("files") or []
-        return [
-            base64.b64decode(file.get("data") or "").decode(errors="replace")
-            for file in files
-            if _CRD_FILE.fullmatch(file.get("name") or "")
-        ]
-
-    @property
-    def hook_manifests(self) -> list[str]:
-        """Each hook's object as YAML."""
-        return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
-
-    @property
-    def manifests(self) -> list[str]:
-        """The manifest, and each hook's."""
-        return [self.manifest, *self.hook_manifests]
-
-    @property
-    def passing_hook_manifests(self) -> list[str]:
-        """Each hook's object as YAML, of those that the chart wants deleted once they have ended.
-
-        Other hooks are meant to stay, even after the release: a Secret that is made once, say.
-        """
-        hooks = self.document.get("hooks") or []
-        return [hook.get("manifest") or "" for hook in hooks if _PASSING & set(hook.get("delete_policies") or ())]
-
-    def hooks_before(self, operation: str) -> int:
-        """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""
-        return self.hooks_at(f"pre-{operation}")
-
-    def hooks_at(self, event: str) -> int:
-        """Return how many hooks run at an event, like `post-delete`."""
-        return sum(event in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
-
-    @property
-    def description(self) -> str:
-        """helm's own sentence about what came of the revision."""
-        return (self.document.get("info") or {}).get("description") or ""
-
-    @property
-    def came_up(self) -> bool:
-        """Whether the revision was not told to have failed; in doubt it was not.
-
-        helm keeps that only in the description once it has superseded a failed revision, by an upgrade where nothing was
-        deployed, or by a rollback that failed itself.
-        """
-        return _FAILURE.match(self.description) is None
-
-    @property
-    def _metadata(self) -> dict[str, Any]:
-        return (self.document.get("chart") or {}).get("metadata") or {}
-
-
-def decode(secret: Mapping[str, Any]) -> StoredRelease:
-    """Decode a release Secret; to be called in a thread, since a large one takes a while.
-
-    Raises HelmError when it is not one that helm wrote, or larger than any that helm can have written.
-    """
-    try:
-        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
-    except (*UNREADABLE, zlib.error) as error:
-        raise _unreadable(secret, str(error) or type(error).__name__) from error
-
-
-def read_document(text: bytes) -> dict[str, Any]:
-    """Return helm's JSON of a release, checked; to be called in a thread.
-
-    Raises ValueError for what helm cannot have written, and for more values than a release has; its text quotes none of it.
-    """
-    _check_values(text)
-    try:
-        document = json.loads(text)
-        if not isinstance(document, dict):
-            raise ValueError("it is not a release")  # noqa: TRY004 -- one error for all that it can be
-        _Document.model_validate(document)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
-    return document
-
-
-def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
-    name = (secret.get("metadata") or {}).get("name", "?")
-    return HelmError(
-        f"the release Secret {name} cannot be read: {why}",
-        reason=Reason.HELM_FAILED,
-        transient=False,
-        hint="it was not written by helm 3 or 4; remove it if nothing needs it",
-    )
-
-
-def _decompressed(packed: bytes) -> bytes:
-    """Unpack gzip. Raises ValueError or zlib.error for one that is too large or cut off."""
-    stream = zlib.decompressobj(wbits=31)
-    unpacked = stream.decompress(packed, _DOCUMENT_BYTES)
-    if not stream.eof:
-        raise ValueError(
-            "it is cut off" if len(unpacked) < _DOCUMENT_BYTES else f"it is larger than {_DOCUMENT_BYTES} bytes"
-        )
-    return unpacked
-
-
-def _check_values(document: bytes) -> None:
-    """Raise ValueError for JSON of more values than a release has; counts what separates and opens them."""
-    if _separators(document, 0, len(document)) <= _DOCUMENT_VALUES:
-        return  # those within texts included
-    count = end = 0
-    for text in _JSON_TEXT.finditer(document):
-        count += _separators(document, end, text.start())
-        end = text.end()
-        if count > _DOCUMENT_VALUES:
-            break
-    if count + _separators(document, end, len(document)) > _DOCUMENT_VALUES:
-        raise ValueError(f"it has more than {_DOCUMENT_VALUES} values")
-
-
-def _separators(document: bytes, start: int, end: int) -> int:
-    return sum(document.count(separator, start, end) for separator in _SEPARATORS)
-
-
-def with_status(
-    secret: Mapping[str, Any], status: str, *, description: str | None = None
-) -> tuple[str, dict[str, str]]:
-    """Return the data and the labels of a release Secret whose revision is to have another status; takes as long as `decode`.
-
-    A pending revision has to be marked failed before helm upgrades over it ("another operation is in progress"), and one that
-    did not become ready, as helm itself does; the one before it then is the deployed one again. Raises HelmError.
-    """
-    release = decode(secret)
-    document = dict(release.document)
-    told = {} if description is None else {"description": description}
-    document["info"] = {**(document.get("info") or {}), "status": status, **told}
-    labels = dict(secret["metadata"].get("labels") or {})
-    labels["status"] = status
-    return packed(document), labels
-
-
-def packed(document: Mapping[str, Any]) -> str:
-    """Return a document as the data of a release Secret: what `decode` reads."""
-    try:
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can write
-        text = json.dumps(document, separators=(",", ":")).encode()
-    return base64.b64encode(base64.b64encode(gzip.compress(text, compresslevel=9))).decode()

@@ -1,13 +1,13 @@
-"""Changes what helm has stored of a release: objects that helm is to know nothing of, to keep, or to find elsewhere.
+"""Rewrites the stored manifest of a release: drops objects, marks them as kept, or moves them to another apiVersion.
 
 helm builds every object of a stored manifest before it uninstalls, upgrades or rolls back, so one object of a kind that the
-cluster does not serve stops all of it. And helm honours `helm.sh/resource-policy: keep` on an uninstall only where the stored
-manifest has it. helm's plug-in mapkubeapis rewrites stored manifests for the same reason. This module only makes the new text:
-whose revision may be rewritten is decided by the callers.
+cluster does not serve makes the whole operation fail. And an uninstall honours `helm.sh/resource-policy: keep` only where the
+stored manifest has it. Helm's plug-in mapkubeapis rewrites stored manifests for the same reason. This module only makes the new
+text; the callers decide whose revision may be rewritten.
 
-Documents in which nothing changes stay as they are, byte for byte. One that changes is written again from its YAML nodes: each
-scalar keeps its text, comments within it are lost. A list that changes is taken apart into one document an object, since helm
-looks for the policy on a document, not on the items of a list (4.3.1, pkg/action/resource_policy.go).
+Unchanged documents stay as they are, byte for byte. A changed one is written again from its YAML nodes: each scalar keeps its
+text, comments within it are lost. A changed list is split into one document an object, since helm looks for the policy on a
+document, not on the items of a list (4.3.1, pkg/action/resource_policy.go).
 """
 
 import re
@@ -21,14 +21,14 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RESOURCE_POLICY
-from managedchart_operator.helm.storage import decode, packed
+from managedchart_operator.helm.stored_release import decode, packed
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
 from managedchart_operator.reasons import Reason
 
 _KEEP = "keep"
-# Of one document whose text is to change: as nodes, so many take 100 MiB. The largest CustomResourceDefinitions have a fifth.
+# Limit for one document that is rewritten: so many nodes take 100 MiB. The largest CustomResourceDefinitions have a fifth.
 _EDITED_NODES = 100_000
-# As the API server bounds all data of a Secret (MaxSecretSize in its pkg/apis/core).
+# The API server's limit for all data of a Secret (MaxSecretSize in its pkg/apis/core).
 _SECRET_BYTES = 1024 * 1024
 _SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?\r?$", re.MULTILINE)
 # The separator and the comments above an object, like helm's `# Source: chart/templates/file.yaml`.
@@ -39,7 +39,7 @@ _MAP = "tag:yaml.org,2002:map"
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An object as a manifest names it. `namespace` is empty where the manifest leaves it to the release."""
+    """An object as a manifest names it. `namespace` is empty where the manifest has none, so the release's applies."""
 
     api_version: str
     kind: str
@@ -52,41 +52,41 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Take the object out: helm then neither builds nor deletes it."""
+    """Remove the object from the manifest: helm then neither builds nor deletes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Mark the object to be kept by an uninstall."""
+    """Annotate the object so that an uninstall keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Let helm find the object under another apiVersion of its kind."""
+    """Change the object's apiVersion to another one that serves its kind."""
 
     api_version: str
 
 
 Edit = Drop | Keep | Move
 Editor = Callable[[Rendered], Edit | None]
-"""Says what is to be done with an object; None leaves it."""
+"""Returns the edit for an object; None leaves it as it is."""
 
 
 def rendered_in(manifest: str) -> list[Rendered]:
-    """Return the objects of a manifest, those of lists one by one. Documents that helm cannot read are left out."""
+    """Return the objects of a manifest, with lists split into their items. Documents that helm cannot read are left out."""
     return [named for text in _documents(manifest) for named in _named(text)]
 
 
 def rewrite(manifest: str, edit: Editor) -> str:
-    """Return the manifest with its objects changed as `edit` says. Documents that helm cannot read stay as they are."""
+    """Return the manifest with the edits applied to its objects. Documents that helm cannot read stay as they are."""
     return "".join(_rewritten(text, edit) for text in _documents(manifest))
 
 
 def with_manifest(secret: Mapping[str, Any], edit: Editor, *, hooks: bool) -> str | None:
-    """Return the data of a release Secret whose objects are changed; None where that changes nothing.
+    """Return the data of a release Secret with its objects edited; None where nothing changes.
 
-    `hooks` says whether hooks are changed too; one that has no object left is taken out. Everything else of helm's document
-    stays. Takes as long as `decode`. Raises HelmError, also when the result does not fit into a Secret.
+    `hooks` says whether hooks are edited too; a hook without an object is removed. Everything else of helm's document stays. To
+    be called in a thread, like `decode`. Raises HelmError, also when the result does not fit into a Secret.
     """
     document = dict(decode(secret).document)
     before = document.get("manifest") or ""
@@ -100,11 +100,11 @@ def with_manifest(secret: Mapping[str, Any], edit: Editor, *, hooks: bool) -> st
     if "hooks" in document:
         document["hooks"] = kept_hooks
     data = packed(document)
-    # The outer of the two base64 is the API's own and does not count.
+    # The outer base64 encoding is the API's own and does not count.
     if len(data) // 4 * 3 > _SECRET_BYTES:
         name = (secret.get("metadata") or {}).get("name", "?")
         raise HelmError(
-            f"The release Secret {name} has no room for a changed manifest",
+            f"The release Secret {name} has no room for the changed manifest",
             reason=Reason.RELEASE_TOO_LARGE,
             transient=False,
             hint="Make the values smaller, or leave files out of the chart (.helmignore).",
@@ -121,7 +121,7 @@ def _changed_hook(hook: dict[str, Any], edit: Editor) -> dict[str, Any] | None:
 
 
 def _documents(manifest: str) -> Iterator[str]:
-    """Cut a manifest before each separator; no line of a text within a document begins so far to the left."""
+    """Split a manifest before each separator; lines of a text within a document are indented."""
     bounds = [0, *(mark.start() for mark in _SEPARATOR.finditer(manifest)), len(manifest)]
     for start, end in pairwise(bounds):
         if end > start:
@@ -149,9 +149,9 @@ def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read(document: str) -> "list[_Object]":
-    """Return the objects of a document as YAML nodes; none where that takes too much, or is nested too deep."""
+    """Return the objects of a document as YAML nodes; none where it is too large or nested too deep."""
     try:
-        # Bounded before the nodes are built; they take 250 times the memory of the text.
+        # The limit is checked before the nodes are built, which take 250 times the memory of the text.
         data = document.encode()
         for first_line, part in split(data):
             read_document(part, first_line, Budget(bytes=len(data), nodes=_EDITED_NODES))
@@ -166,7 +166,7 @@ class _Object:
     in_list: bool
 
     def edited(self, change: Edit | None) -> yaml.MappingNode | None:
-        """Return the node as it is to be; None for nothing."""
+        """Return the node with the edit applied; None to drop it."""
         match change:
             case None:
                 return self.node
@@ -180,7 +180,7 @@ class _Object:
                 return _with(self.node, "metadata", _with(metadata, "annotations", annotations))
 
     def has(self, change: Edit | None) -> bool:
-        """Whether the object is so already."""
+        """Whether the edit would change nothing."""
         match change:
             case None:
                 return True
@@ -196,7 +196,7 @@ class _Object:
 def _objects(
     node: yaml.Node | None, api_version: str = "", kind: str = "", *, in_list: bool = False
 ) -> Iterator[_Object]:
-    """Yield the objects of a document; as `manifest` takes it apart, which see."""
+    """Yield the objects of a document, split as in `manifest`."""
     if not isinstance(node, yaml.MappingNode):
         return
     if in_list and not _text(node, "kind") and not _text(node, "apiVersion"):
@@ -218,7 +218,7 @@ def _rewritten(document: str, edit: Editor) -> str:
         return ""
     objects = _read(document)
     if len(objects) != len(changes):
-        return document  # not understood in the same way: helm reports what it could not build
+        return document  # the two readers disagree: leave it, and helm reports what it cannot build
     if all(found.has(change) for found, change in zip(objects, changes, strict=True)):
         return document
     found_head = _HEAD.match(document)
@@ -242,12 +242,12 @@ def _serialized(node: yaml.Node) -> str:
 
 
 def _spell_out_nulls(node: yaml.Node, seen: set[int]) -> None:
-    """Give each null that is written as nothing a text: within braces libyaml would quote it, which makes it a text."""
+    """Write each empty null as `null`: within braces libyaml would quote it, which makes it a string."""
     if isinstance(node, yaml.ScalarNode):
         if not node.value and not node.style:
             node.value = "null"
     elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
-        seen.add(id(node))  # by an anchor, nodes may stand in many places, even in themselves
+        seen.add(id(node))  # an alias puts a node into several places, even into itself
         for each in node.value:
             for part in each if isinstance(each, tuple) else (each,):
                 _spell_out_nulls(part, seen)
@@ -263,13 +263,13 @@ def _text(node: yaml.MappingNode, key: str) -> str:
 
 
 def _mapping(node: yaml.MappingNode, key: str) -> yaml.MappingNode:
-    """Return a mapping within a mapping; an empty one where there is none, or null."""
+    """Return a mapping within a mapping; an empty one if it is missing or null."""
     value = _value(node, key)
     return value if isinstance(value, yaml.MappingNode) else yaml.MappingNode(_MAP, [], flow_style=node.flow_style)
 
 
 def _with(node: yaml.MappingNode, key: str, value: str | yaml.Node) -> yaml.MappingNode:
-    """Return a copy of a mapping with another value of a key: the node itself may stand elsewhere, too, by an alias."""
+    """Return a copy of a mapping with another value for a key: an alias may use the node itself elsewhere, too."""
     style = '"' if node.flow_style else None  # so that JSON stays JSON
     new = yaml.ScalarNode(_TEXT, value, style=style) if isinstance(value, str) else value
     entries = [(_copied(name), new if name.value == key else _copied(old)) for name, old in node.value]
@@ -279,5 +279,5 @@ def _with(node: yaml.MappingNode, key: str, value: str | yaml.Node) -> yaml.Mapp
 
 
 def _copied(node: yaml.Node) -> yaml.Node:
-    """Return a scalar of its own: one that stands in two places would be written as an alias, also where it is a key."""
+    """Return a copy of a scalar: one node in two places would be written as an alias, even as a key."""
     return yaml.ScalarNode(node.tag, node.value, style=node.style) if isinstance(node, yaml.ScalarNode) else node

@@ -1,100 +1,128 @@
-"""The values that go into helm: reading, merging, encoding.
+"""Turns the values of a ManagedChart into helm's arguments: one memory file a source, and flags for `set`.
 
-Purpose: all sources of a ManagedChart's values become one mapping, and that mapping one text for helm's stdin.
-Boundary: no files are opened here (`confinement` does), and the chart's own defaults stay with helm. Invariant: the
-outcome is that of the same `--values` and `--set` on helm's command line; precedence, lowest first: values files,
-inline YAML files, values, set. Nothing passed in is changed in place.
+helm reads, types and merges the sources; the order is, weakest first, values files, inline YAML files, values, set. Each source
+is read here too, by helm's rules (`yaml_reader`): a broken one is reported with its field or file, its line and a remedy before
+helm starts, and the operator needs to know what to redact and which values a release has lost. `charts.confinement` opens the
+files; the chart's own defaults are left to helm.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
-from managedchart_operator.helm.set_syntax import apply_set
+from managedchart_operator.helm.memory_files import Argument, FileArgument
+from managedchart_operator.helm.merging import merge, merged
+from managedchart_operator.helm.set_flags import SetFlags, set_flags
 from managedchart_operator.helm.yaml_reader import YamlError, read_documents
 from managedchart_operator.helm.yaml_scalars import describe
 from managedchart_operator.reasons import Reason
 
-# helm reads its stdin as YAML, which JSON nearly is: these characters are refused or folded into a space when they
-# stand in a string as they are (go-yaml's reader and its line breaks), and taken when they are escaped.
+# helm reads JSON as YAML, which it almost is: go-yaml refuses these characters in a string, or folds them into a space, unless
+# they are escaped.
 _NOT_PLAIN_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
-# What is stalled is looked at again when its spec changes, which a correction of a file does not do.
-_HINT = f"Correct it; where that was a file and not the spec, give the annotation {RETRY_ANNOTATION} a new value."
+# A stalled resource is reconciled again when its spec changes, but not when a file does.
+_HINT = f"Correct it; after a change of a file, set the annotation {RETRY_ANNOTATION} to a new value."
 
 
-def load_mapping(text: bytes | str, *, origin: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of values. `origin` names it in messages, like "values file /charts/a.yaml"."""
+
+    origin: str
+    content: bytes = field(repr=False)
+    values: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """All values of a spec: the sources, the weakest first, and spec.set on top of them."""
+
+    sources: tuple[Source, ...] = ()
+    flags: SetFlags = field(default_factory=SetFlags)
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """The arguments that pass the values to `helm upgrade`."""
+        files = [FileArgument("--values", source.content, source.origin) for source in self.sources]
+        return [*files, *self.flags.arguments]
+
+    @property
+    def layers(self) -> tuple[Mapping[str, Any], ...]:
+        """Mappings that hold every value, the weakest first; the last one has the result of spec.set."""
+        return (*(source.values for source in self.sources), self.flags.outcome)
+
+    @property
+    def text(self) -> bytes:
+        """A text that contains every value as it was written, after its name."""
+        return b"\n".join((*(source.content for source in self.sources), encode(self.flags.outcome)))
+
+    def merged(self) -> dict[str, Any]:
+        """Return the values as helm merges them, without the chart's defaults."""
+        return merged(self.layers)
+
+
+def read_values(
+    *,
+    files: Sequence[tuple[str, bytes]],
+    yaml_files: Sequence[YamlFile],
+    values: Mapping[str, Any],
+    set_values: Sequence[SetValue],
+) -> Values:
+    """Read all values of the spec. To be called in a thread.
+
+    `files` are pairs of a path, for messages, and the content. Raises ValuesError that names the file or the field.
+    """
+    sources = [_read_source(content, origin=f"values file {path}") for path, content in files]
+    for index, file in enumerate(yaml_files):
+        sources.append(
+            _read_source(file.yaml_content.encode(), origin=f"spec.yamlFilesContent[{index}] ({file.filename})")
+        )
+    if values:
+        sources.append(Source("spec.values", encode(values), values))
+    return Values(tuple(sources), set_flags(set_values, [source.values for source in sources]))
+
+
+def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
     """Read a YAML text that must be a mapping, as `helm --values` reads it.
 
-    Empty documents count as {}; of several documents the later ones win. `origin` names the text in errors, like
-    "values file /charts/a.yaml". Raises ValuesError (VALUES_INVALID) that tells the origin, the line and the problem;
-    it never quotes the text, which may hold secrets.
+    Empty documents count as {}; later documents override earlier ones. Raises ValuesError (VALUES_INVALID) that names the
+    origin, the line and the problem, but never quotes the text, which may hold secrets.
     """
     result: dict[str, Any] = {}
     try:
-        for line, value in read_documents(text.encode() if isinstance(text, str) else text):
+        for line, value in read_documents(data):
             if value is None:
                 continue
             if not isinstance(value, dict):
-                raise YamlError(f"a mapping (key: value) is needed, this is {describe(value)}", line)
+                raise YamlError(f"this must be a mapping (key: value), but is {describe(value)}", line)
             result = merge(result, value)
-    except UnicodeEncodeError as error:
-        raise ValuesError(
-            f"{origin}: the text is not valid Unicode", reason=Reason.VALUES_INVALID, hint=_HINT
-        ) from error
     except YamlError as problem:
         where = "" if problem.line is None else f", line {problem.line}"
         raise ValuesError(f"{origin}{where}: {problem.problem}", reason=Reason.VALUES_INVALID, hint=_HINT) from problem
     return result
 
 
-def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge as helm does: mappings recursively, all else replaces. A None stays: helm deletes the chart's default."""
-    result = dict(base)
-    for key, value in override.items():
-        present = result.get(key)
-        result[key] = merge(present, value) if isinstance(value, dict) and isinstance(present, dict) else value
-    return result
-
-
-def merge_values(
-    *,
-    files: Sequence[tuple[str, bytes]],
-    yaml_files: Sequence[YamlFile],
-    values: Mapping[str, Any],
-    set_values: Sequence[SetValue],
-) -> dict[str, Any]:
-    """Merge everything that the spec says about values, in its precedence.
-
-    `files` are pairs of a path, for messages, and the content. Raises ValuesError that names the file or the field.
-    """
-    result: dict[str, Any] = {}
-    for path, content in files:
-        result = merge(result, load_mapping(content, origin=f"values file {path}"))
-    for index, file in enumerate(yaml_files):
-        origin = f"spec.yamlFilesContent[{index}] ({file.filename})"
-        result = merge(result, load_mapping(file.yaml_content, origin=origin))
-    result = merge(result, values)
-    for index, entry in enumerate(set_values):
-        result = apply_set(result, key=entry.key, value=entry.value, field=f"spec.set[{index}]")
-    return result
-
-
 def encode(values: Mapping[str, Any]) -> bytes:
-    """Encode values for `helm --values -`: JSON that helm's YAML reader reads back without a change.
+    """Encode values as JSON that helm's YAML reader reads back unchanged; equal values give equal text.
 
-    Plain `json.dumps` is not enough: its surrogate pairs are refused, and some characters are unless escaped. Raises
-    ValuesError for what JSON cannot hold.
+    Plain `json.dumps` is not enough: helm refuses its surrogate pairs, and some characters unless they are escaped. Raises
+    ValuesError for values that JSON cannot hold.
     """
     try:
-        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False, sort_keys=True)
         return _NOT_PLAIN_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
     except (ValueError, RecursionError) as error:
-        problem = "they hold half a character (a lone surrogate), NaN or infinity, or are nested too deep"
+        problem = "they contain half a character (a lone surrogate), NaN or infinity, or are nested too deep"
         raise ValuesError(
-            f"the values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
+            f"The values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
         ) from error
+
+
+def _read_source(content: bytes, *, origin: str) -> Source:
+    return Source(origin, content, load_mapping(content, origin=origin))

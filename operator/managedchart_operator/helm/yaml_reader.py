@@ -1,13 +1,12 @@
-"""YAML as helm reads it.
+"""Reads YAML as helm does.
 
-A values file must mean to the operator what it means to `helm --values`, and a rendered manifest what helm applies of it. So
-this is the one reader for both: the scanner is libyaml, which go-yaml is a port of, and `yaml_scalars` has the meaning of each
-scalar. What this module accepts, helm accepts with the same result (tests/unit/helm/test_values_conformance.py asks the real
-helm). Facts that surprise: a key given twice is no error, the last one counts; a `<<` overrides the keys above it.
+The operator must read a values file as `helm --values` does, and a rendered manifest as helm applies it. This is the one reader
+for both: the scanner is libyaml, which go-yaml is a port of, and `yaml_scalars` resolves the scalars. Whatever this module
+accepts, helm accepts with the same result (tests/unit/helm/test_values_conformance.py compares with the real helm). Surprising
+facts: a duplicate key is not an error, the last one counts; a `<<` overrides the keys above it.
 
-The author of a chart controls the text, so its cost is bounded before it arises: values are built one by one from libyaml's
-events, and a `Budget` says how many. (PyYAML's loaders build a tree of nodes of the whole text first: 250 times the memory,
-measured.)
+The author of a chart controls the text, so its cost is bounded in advance: values are built one by one from libyaml's events,
+within a `Budget`. (PyYAML's loaders first build a tree of nodes of the whole text: 250 times the memory, measured.)
 """
 
 import math
@@ -24,27 +23,27 @@ from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.yaml_scalars import MISMATCH, TAG, as_string, describe, resolve, tagged
 from managedchart_operator.nesting import MAX_LEVELS
 
-# go-yaml bounds the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text would still
-# be gigabytes.
+# go-yaml limits the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text are
+# gigabytes.
 _MAX_EXPANDED_BYTES = 16 * 1024 * 1024
-# What helm renders is stored, with the chart, in a Secret of 1 MiB: this much only if all of it compresses to a tenth. The
-# largest known, the CustomResourceDefinitions of the Prometheus operator, have 4.5 MB. libyaml reads a single long scalar in
-# one piece, in which no other thread runs: 0.07 s for so many bytes (measured on two busy cores).
+# helm stores the rendered manifest, with the chart, in a Secret of 1 MiB: this much fits only if it compresses to a tenth. The
+# largest known, the CustomResourceDefinitions of the Prometheus operator, have 4.5 MB. While libyaml reads a single long scalar
+# no other thread runs: 0.07 s for so many bytes (measured on two busy cores).
 MAX_BYTES = 8 * 1024 * 1024
 # Those CustomResourceDefinitions have 100,000. So many empty lists take 30 MiB and 1.5 s of a thread (measured).
 MAX_NODES = 500_000
-# What it costs to begin a document, as compared with a node of it (measured).
+# A document without content costs as much as so many nodes (measured).
 _DOCUMENT_NODES = 6
 
 _SEPARATOR = b"---"
-# A directive needs a `---` behind it to be any use, and there texts are split: helm refuses every one. libyaml compares each
-# %TAG with all before it, so that 0.7 MB of them would block the process for 5 s (measured).
+# A directive is only valid before a `---`, where texts are split, so helm refuses them all. libyaml compares each %TAG with all
+# before it, so 0.7 MB of them would block the process for 5 s (measured).
 _DIRECTIVE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*+(?:#[^\r\n]*+)?+[\r\n])*+%")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class YamlError(Exception):
-    """A text that helm would not read either. `line` counts from 1; None when it is not known."""
+    """A text that helm cannot read either. `line` counts from 1; None when it is not known."""
 
     def __init__(self, problem: str, line: int | None) -> None:
         super().__init__(problem)
@@ -54,14 +53,14 @@ class YamlError(Exception):
 
 @dataclass(slots=True)
 class Budget:
-    """What may still be read; several texts may share one. Spent by `read_documents`."""
+    """How much may still be read. Several texts may share one budget; `read_documents` spends it."""
 
     bytes: int = MAX_BYTES
     nodes: int = MAX_NODES
-    """Mappings, lists, scalars and keys; those that aliases stand for included."""
+    """Mappings, lists, scalars and keys, including those that aliases expand to."""
 
-    def spend(self, *, bytes: int = 0, nodes: int = 0) -> None:  # noqa: A002 -- what it spends
-        """Raise YamlError when there are not so many left."""
+    def spend(self, *, bytes: int = 0, nodes: int = 0) -> None:  # noqa: A002 -- named like the field
+        """Reduce the budget. Raises YamlError when it is exceeded."""
         self.bytes -= bytes
         self.nodes -= nodes
         if self.bytes < 0:
@@ -71,10 +70,10 @@ class Budget:
 
 
 def read_documents(data: bytes, budget: Budget | None = None) -> Iterator[tuple[int, Any]]:
-    """Read all documents as helm does: the text is split where a line begins with `---` before it is parsed.
+    """Read all documents as helm does: the text is split where a line begins with `---`, before it is parsed.
 
-    Yields the number of the first line (from 1) and the value of each. Aliases share their value: never change one in
-    place. To be called in a thread where the text may be large. Raises YamlError.
+    Yields the first line (from 1) and the value of each. Do not change a value in place: aliases share it. To be called in a
+    thread where the text may be large. Raises YamlError.
     """
     budget = budget or Budget()
     budget.spend(bytes=len(data))
@@ -104,7 +103,7 @@ def split(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _separators(data: bytes) -> Iterator[int]:
-    """Yield where the lines begin that separate documents."""
+    """Yield the positions of the document separators."""
     if data.startswith(_SEPARATOR):
         yield 0
     found = -1
@@ -114,7 +113,7 @@ def _separators(data: bytes) -> Iterator[int]:
 
 @dataclass(slots=True)
 class _Anchor:
-    """A node with a name: its value, and what each use of it costs in nodes and bytes."""
+    """The value of an anchor, and what each alias of it costs in nodes and bytes."""
 
     value: Any = None
     nodes: int = 0
@@ -123,7 +122,7 @@ class _Anchor:
 
 
 class _Builder:
-    """Builds the value of one document from libyaml's events, counting what aliases expand to."""
+    """Builds the value of one document from libyaml's events, and counts what aliases expand to."""
 
     def __init__(self, document: bytes, first_line: int, budget: Budget) -> None:
         self._document = document
@@ -136,17 +135,17 @@ class _Builder:
         self._size = 0
 
     def build(self) -> Any:
-        """The first document's value, None when there is none. What follows a `...` is ignored, as helm does."""
+        """Return the first document's value, or None without a document. Text after a `...` is ignored, as helm does."""
         self._budget.spend(nodes=_DOCUMENT_NODES)
         try:
             text = self._document.decode("utf-16").encode() if self._document.startswith(_UTF16) else self._document
             if b"%" in text and _DIRECTIVE.match(text):
-                raise YamlError("directives (%) cannot be used", self._first_line + 1)
+                raise YamlError("directives (%) are not supported", self._first_line + 1)
             self._events = yaml.parse(text, Loader=yaml.CSafeLoader)
             for event in self._events:
                 if isinstance(event, yaml.DocumentStartEvent):
                     value = self._value(next(self._events), 0)
-                    next(self._events)  # the document's end: raises if something stands behind the value
+                    next(self._events)  # the document's end: raises if anything follows the value
                     return value
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -155,9 +154,9 @@ class _Builder:
             raise YamlError(f"{context}{error.problem or 'this is not YAML'}", line) from error
         except (yaml.YAMLError, UnicodeError) as error:
             # Only libyaml's reader raises these: its own text is a dump of the byte.
-            raise YamlError("it is not UTF-8 text, or holds control characters", None) from error
+            raise YamlError("it is not UTF-8 text, or contains control characters", None) from error
         except UNREADABLE as error:
-            # Without its own text, which may quote the document.
+            # The error's own text is left out, since it may quote the document.
             raise YamlError(f"it cannot be read ({type(error).__name__})", None) from None
         return None
 
@@ -223,7 +222,7 @@ class _Builder:
         return result
 
     def _merge(self, event: Any, value: Any, target: dict[str, Any]) -> None:
-        # A list of mappings is merged from its end, so that earlier ones win; a list behind an alias is refused.
+        # A list of mappings is merged from its end, so that earlier ones win; helm refuses an alias of a list.
         in_place = isinstance(value, list) and not isinstance(event, yaml.AliasEvent)
         sources = reversed(value) if in_place else (value,)
         for source in sources:
@@ -249,8 +248,8 @@ class _Builder:
         else:
             value = text
         if isinstance(value, float) and not math.isfinite(value):
-            # JSON, through which helm goes, has no such value.
-            raise YamlError("values that are not finite numbers (.nan, .inf) cannot be used", self._line(event))
+            # helm converts YAML to JSON, which has no such value.
+            raise YamlError("numbers must be finite: .nan and .inf are not supported", self._line(event))
         return value
 
 
@@ -263,6 +262,6 @@ def _is_merge(event: Any) -> bool:
 
 
 def _allowed_ratio(nodes: int) -> float:
-    """The share of nodes that may come from aliases: go-yaml's rule, 99 % up to 400,000 nodes, falling to 10 %."""
+    """Return the share of nodes that may come from aliases: go-yaml's rule, 99 % up to 400,000 nodes, falling to 10 %."""
     low, high = 400_000, 4_000_000
     return 0.99 - 0.89 * (min(max(nodes, low), high) - low) / (high - low)

@@ -1,9 +1,9 @@
-"""What a scalar of YAML means to helm.
+"""Resolves YAML scalars as helm does.
 
-Helm reads YAML with sigs.k8s.io/yaml, which goes through go-yaml v2 to JSON. Its rules are neither those of YAML 1.1 as PyYAML
-reads it (dates, base 60) nor those of YAML 1.2. They are here once, for values, for Chart.yaml and for rendered manifests.
-Facts that surprise: `010` and `08` are both the number 8; `y`, `on` and `NO` are booleans; `1e+06` is a number; dates and
-`22:22` are strings.
+Helm reads YAML with sigs.k8s.io/yaml, which converts it to JSON by go-yaml v2. Its rules are neither those of YAML 1.1 as
+PyYAML reads it (dates, base 60) nor those of YAML 1.2. This module has them for values, Chart.yaml and rendered manifests.
+Surprising facts: `010` and `08` are both the number 8; `y`, `on` and `NO` are booleans; `1e+06` is a number; dates and `22:22`
+are strings.
 
 Source: go-yaml v2.4.4 (resolve.go), sigs.k8s.io/yaml 1.6.0, k8s.io/apimachinery (util/json).
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 TAG = "tag:yaml.org,2002:"
 MISMATCH = object()
-"""What `tagged` returns for a value that the tag does not fit."""
+"""`tagged` returns it for a value that does not fit the tag."""
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
@@ -35,14 +35,14 @@ _EXPONENT_FROM = 1e21
 
 
 def resolve(text: str) -> Any:
-    """Return what a plain scalar means to go-yaml v2; nan and infinity included, which JSON does not have."""
+    """Return the value that go-yaml v2 reads from a plain scalar, including nan and infinity, which JSON does not have."""
     if text in _WORDS:
         return _WORDS[text]
     if _NOT_FINITE.fullmatch(text):
         return float(text.replace(".", "", 1))
     if text[0] not in "+-.0123456789":
         return text
-    # In a number that begins with its point underscores must separate digits; elsewhere they may stand anywhere.
+    # In a number that begins with a point, underscores must be between digits; elsewhere they may be anywhere.
     plain = _SEPARATED.sub("", text) if text[0] == "." else text.replace("_", "")
     if matched := _INTEGER.fullmatch(plain):
         sign, hexadecimal, octal, binary, decimal = matched.groups()
@@ -57,13 +57,13 @@ def resolve(text: str) -> Any:
             return -number if sign == "-" else number
     if _FLOAT.fullmatch(plain):
         value = float(plain)
-        # Go refuses numbers that are out of range, and the text stays a text.
+        # Go refuses numbers that are out of range, so the scalar stays a string.
         return value if math.isfinite(value) else text
     return text
 
 
 def tagged(tag: str, value: Any) -> Any:
-    """Return a resolved value as its tag (bool, int, float or null) wants it; MISMATCH where it does not fit."""
+    """Convert a resolved value to its tag (bool, int, float or null); MISMATCH where it does not fit."""
     match tag, value:
         case "float", int() if not isinstance(value, bool):
             return float(value)
@@ -76,7 +76,7 @@ def tagged(tag: str, value: Any) -> Any:
 
 
 def describe(value: object) -> str:
-    """Say in a person's words what kind of value this is."""
+    """Name the type of a value, as part of a sentence."""
     match value:
         case None:
             return "null"
@@ -95,7 +95,7 @@ def describe(value: object) -> str:
 def as_string(value: object) -> str | None:
     """Turn a scalar into a string as helm does for map keys and Chart.yaml's text fields; None if helm cannot.
 
-    A number loses what its type does not hold: `version: 1.10` is "1.1".
+    A number loses digits that its type does not hold: `version: 1.10` is "1.1".
     """
     match value:
         case str():
@@ -111,9 +111,9 @@ def as_string(value: object) -> str | None:
 
 
 def as_json_number(value: float) -> int | float:
-    """Return a number as it arrives at the API server when helm sends it: whole ones without fraction and exponent.
+    """Return a number as helm sends it to the API server: whole ones without fraction and exponent.
 
-    What does not fit into 64 bits has gone through a float on its way.
+    A number that does not fit into 64 bits was converted to a float before.
     """
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
@@ -124,7 +124,7 @@ def as_json_number(value: float) -> int | float:
 
 
 def _go_float(value: float) -> str:
-    """Go's FormatFloat(value, 'g', -1, 32): the shortest text of the same 32-bit number."""
+    """Write a number like Go's FormatFloat(value, 'g', -1, 32): the shortest text of the same 32-bit number."""
     single = _single(value)
     if math.isinf(single):
         return ".inf" if single > 0 else "-.inf"

@@ -1,1 +1,1 @@
-"""Thin adapters over `kubernetes.aio`: the only place that speaks with the API server."""
+"""Thin adapters over `kubernetes.aio`: the only code that talks to the API server."""

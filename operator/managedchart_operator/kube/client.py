@@ -1,18 +1,15 @@
-"""One connection pool to the API server, speaking plain JSON.
+"""Sends requests to the API server as plain JSON, over one connection pool.
 
-Purpose: authentication, TLS and token refresh come from `kubernetes.aio`; requests and answers stay dictionaries, since
-the generated pydantic models cost several times the CPU of the request and drop fields they do not know. Boundary: paths
-and bodies are made by the callers in this package. Invariants: every request has a deadline, and every refusal becomes a
-`KubeError` that is classified here and nowhere else; no content of an object is an error, however deep it is nested
-(`nesting`).
+`kubernetes.aio` does authentication, TLS and token refresh. Requests and answers stay dictionaries, since the generated
+pydantic models cost several times the CPU of the request and drop fields they do not know. The callers in this package make
+paths and bodies. Every request has a deadline, and every refusal becomes a `KubeError`, classified by `api_refusals`. Objects
+of any nesting can be read (`nesting`).
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import re
-from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -24,20 +21,17 @@ import yaml
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 
+from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
 from managedchart_operator.nesting import read_json
 from managedchart_operator.reasons import Reason
 
-# The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves room for one more try.
+# The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves time for one retry.
 REQUEST_SECONDS = 30.0
-# How many requests may be under way at once, beside the watches, of which each release namespace in use has two. Each has a
-# connection of its own (a TLS handshake costs both sides more CPU than a request); the API server's own default of
-# in-flight requests is 400.
+# How many requests may be under way at once, in addition to watches (two for each release namespace in use). Each has its own
+# connection (a TLS handshake costs both sides more CPU than a request). The API server allows 400 in-flight requests by
+# default.
 REQUESTS = 32
-
-# What asyncio keeps to read into, for each TLS connection: two records (RFC 8446). Its default of 256 KiB was two thirds of the
-# memory of a release that is waited for, whose three watches bring a few KiB now and then (measured).
-TLS_BUFFER_BYTES = 32 * 1024
 
 JSON_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -45,15 +39,14 @@ JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-# What a 403 may mean beside a missing right, in the words of the API server's admission plug-ins.
-_ADMISSION = (
-    (r"because it is being terminated", Reason.NAMESPACE_TERMINATING, True),
-    (r"exceeded quota: ", Reason.QUOTA_EXCEEDED, True),
-    (r"failed quota: ", Reason.QUOTA_EXCEEDED, False),
-    (r"denied (?:the )?request|violates PodSecurity", Reason.ADMISSION_REFUSED, False),
-    (r"(?:minimum|maximum) \S+ (?:usage|limit|request)|max limit to request ratio", Reason.ADMISSION_REFUSED, False),
-)
-_MISSING_RIGHT = r'User "[^"]*" cannot |attempting to grant RBAC permissions not currently held'
+# What a status code means where the message is unknown, such as a proxy's: reason, whether a retry may succeed, hint. A missing
+# permission heals when it is granted, an expired token when it is renewed.
+_BY_STATUS: dict[int, tuple[Reason, bool, str | None]] = {
+    401: (Reason.API_UNAVAILABLE, True, RENEW),
+    403: (Reason.FORBIDDEN, True, GRANT),
+    422: (Reason.OBJECT_INVALID, False, None),
+    **dict.fromkeys((400, 404, 405, 406, 413, 415), (Reason.INTERNAL_ERROR, False, None)),
+}
 _IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 
 
@@ -79,15 +72,15 @@ class KubeClient:
                 aio_config.load_incluster_config(client_configuration=configuration)
             else:
                 raise StartupError(
-                    "no cluster to work on: run in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file"
+                    "No cluster is configured",
+                    hint="Run the operator in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file.",
                 )
         except aio_config.ConfigException as error:
-            raise StartupError(f"the kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
+            raise StartupError(f"The kubeconfig {kubeconfig or 'of the pod'} cannot be used: {error}") from error
         except yaml.YAMLError as error:
-            raise StartupError(f"the kubeconfig {kubeconfig} is no YAML") from error
-        SSLProtocol.max_size = TLS_BUFFER_BYTES
+            raise StartupError(f"The kubeconfig {kubeconfig} is not YAML") from error
         configuration.connection_pool_maxsize = 0  # no limit: watches must never keep a request from its connection
-        # Proxies are looked up here, once; else the session would look for them, and read ~/.netrc, at each request.
+        # Proxies are looked up once, here; otherwise the session would look them up, and read ~/.netrc, for each request.
         configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
         configuration.client_session_kwargs = {"trust_env": False}
         return cls(aio_client.ApiClient(configuration))
@@ -110,7 +103,7 @@ class KubeClient:
     ) -> Any:
         """Return the decoded JSON answer (a text for a text answer). Raises KubeError.
 
-        A `patient` request may be held up by an admission webhook that does not answer, so it is not counted among REQUESTS.
+        A `patient` request may be delayed by an admission webhook that does not answer, so it does not count towards REQUESTS.
         """
         async with contextlib.nullcontext() if patient else self._under_way:
             response = await self._send(
@@ -131,7 +124,7 @@ class KubeClient:
     async def stream(
         self, path: str, *, query: Mapping[str, str], accept: str = JSON_TYPE, timeout: float
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events of a watch until the server ends it. `timeout` bounds silence, in seconds. Raises KubeError."""
+        """Yield the events of a watch until the server ends it, or is silent for `timeout` seconds. Raises KubeError."""
         response = await self._send(
             "GET",
             path,
@@ -189,7 +182,7 @@ class KubeClient:
 
 
 def _proxy_for(host: str) -> str | None:
-    """Return the proxy that the environment names for a URL (HTTPS_PROXY, NO_PROXY and their like), as curl and helm do."""
+    """Return the proxy for a URL from the environment (HTTPS_PROXY, NO_PROXY and so on), as curl and helm do."""
     address = urlsplit(host)
     if proxy_bypass(address.netloc):
         return None
@@ -197,17 +190,15 @@ def _proxy_for(host: str) -> str | None:
 
 
 def _check_present(kubeconfig: Path) -> None:
-    """Raise StartupError when no file of a kubeconfig (a list like PATH) is there: the client would talk of its keys."""
+    """Raise StartupError if no file of a kubeconfig (a list like PATH) exists; the client would report a missing key."""
     if not any(Path(part).is_file() for part in str(kubeconfig).split(os.pathsep)):
-        raise StartupError(
-            f"there is no kubeconfig at {kubeconfig}", hint="correct KUBECONFIG, or leave it out in a pod"
-        )
+        raise StartupError(f"There is no kubeconfig at {kubeconfig}", hint="Correct KUBECONFIG, or unset it in a pod.")
 
 
 async def lines(content: aiohttp.StreamReader, *, silence: float | None = None) -> AsyncIterator[bytes]:
     """Split a stream into lines of any length; aiohttp's own line reader refuses long ones.
 
-    A line that the end of the stream cuts off is left out. Raises TimeoutError after so many seconds of `silence`.
+    An incomplete last line is left out. Raises TimeoutError after `silence` seconds without data.
     """
     rest = b""
     while True:
@@ -229,9 +220,9 @@ async def _decoded(raw: bytes, method: str, path: str) -> Any:
 
 
 def _unreadable(method: str, path: str, why: str) -> KubeError:
-    """The error for an answer that is not JSON: it was cut off, or something in between has answered, so it may pass."""
+    """Return the error for an answer that is not JSON. It is transient: the answer was cut off, or a proxy answered."""
     return KubeError(
-        f"the answer of the API server cannot be read ({method} {path}: {why})",
+        f"The answer of the API server cannot be read ({method} {path}: {why})",
         reason=Reason.API_UNAVAILABLE,
         transient=True,
         status=0,
@@ -241,7 +232,7 @@ def _unreadable(method: str, path: str, why: str) -> KubeError:
 def _no_answer(method: str, path: str, error: Exception) -> KubeError:
     why = str(error) or type(error).__name__
     return KubeError(
-        f"the API server does not answer ({method} {path}: {why})",
+        f"The API server does not answer ({method} {path}: {why})",
         reason=Reason.API_UNAVAILABLE,
         transient=True,
         status=0,
@@ -249,53 +240,22 @@ def _no_answer(method: str, path: str, error: Exception) -> KubeError:
 
 
 def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
-    """Classify a refusal of the API server by its status code and its `Status` object (Kubernetes API conventions)."""
+    """Classify a refusal of the API server by the message of its `Status` object, else by its status code."""
     try:
-        message = json.loads(raw).get("message") or ""
-        if not isinstance(message, str):
+        answer = json.loads(raw).get("message") or ""
+        if not isinstance(answer, str):
             raise TypeError
     except UNREADABLE:
-        message = raw[:300].decode(errors="replace").strip()
-    error = _refusal(status, message, text=f"{method} {path} was answered {status}: {message or 'no message'}")
-    error.answer = message
-    return error
-
-
-def _refusal(status: int, message: str, *, text: str) -> KubeError:
-    if status == 401:
-        # A token is renewed while the operator runs (a projected one each hour), so this passes; rights do not come so.
-        return KubeError(
-            text,
-            reason=Reason.API_UNAVAILABLE,
-            transient=True,
-            status=status,
-            hint="the API server does not accept the operator's token: a restart of the operator reads a new one",
-        )
-    if status == 403:
-        return _forbidden(message, text=text)
-    if status == 422:
-        reason = Reason.IMMUTABLE_FIELD if "immutable" in message else Reason.OBJECT_INVALID
-        return KubeError(text, reason=reason, transient=False, status=status)
-    if status in (404, 405, 406, 415, 400, 413):
-        return KubeError(text, reason=Reason.INTERNAL_ERROR, transient=False, status=status)
-    return KubeError(text, reason=Reason.API_UNAVAILABLE, transient=True, status=status)
-
-
-def _forbidden(message: str, *, text: str) -> KubeError:
-    """Tell a missing right from what admission refuses; the same as helm's error table makes of the same sentence.
-
-    A missing right heals when it is granted, so it is tried again. And an API server that has just started refuses everybody
-    for a moment, in the same words, until it has read its roles (seen with 1.37 after a kill).
-    """
-    for pattern, reason, transient in _ADMISSION:
-        if re.search(pattern, message):
-            return KubeError(text, reason=reason, transient=transient, status=403)
-    if "is forbidden: " in message and not re.search(_MISSING_RIGHT, message):
-        return KubeError(text, reason=Reason.ADMISSION_REFUSED, transient=True, status=403)
+        answer = raw[:300].decode(errors="replace").strip()
+    if (known := refusal_of(answer)) is not None:
+        reason, transient, hint = known.reason, known.transient, known.hint
+    else:
+        reason, transient, hint = _BY_STATUS.get(status, (Reason.API_UNAVAILABLE, True, None))
     return KubeError(
-        text,
-        reason=Reason.FORBIDDEN,
-        transient=True,
-        status=403,
-        hint="the operator's ServiceAccount lacks this right: compare its ClusterRole with deploy/rbac.yaml",
+        f"{method} {path} returned {status}: {answer or 'no message'}",
+        reason=reason,
+        transient=transient,
+        status=status,
+        hint=hint,
+        answer=answer,
     )

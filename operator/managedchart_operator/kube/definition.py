@@ -1,21 +1,32 @@
-"""The CustomResourceDefinition of ManagedCharts: when it was created, and whether it is being deleted.
+"""The CustomResourceDefinition of ManagedCharts: whether it is being deleted, and whether it fits this operator.
 
 The API server marks a CRD as being deleted before it deletes the first of its objects, and a read of one object is never
-served from a cache. So whoever sees a ManagedChart being deleted and then reads the CRD knows whether the CRD is the cause.
+served from a cache. So reading the CRD after a ManagedChart was seen being deleted shows whether the CRD is the cause.
+Its schema is read once, when the operator starts; a CRD that is replaced while the operator runs is not noticed.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from managedchart_operator.api.resource import DEFINITION, KIND
-from managedchart_operator.errors import KubeError
+from managedchart_operator.api.crd import SCHEMA_DIGEST, root
+from managedchart_operator.api.resource import DEFINITION, KIND, VERSION
+from managedchart_operator.api.schema_fit import digest_of, misfit
+from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import METADATA, KubeClient
+
+logger = logging.getLogger(__name__)
+
+APPLY_CRD = "kubectl apply --server-side -k crds/"
+"""The command that installs and upgrades the CRD, as in README.md."""
 
 _PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}"
 
 
 @dataclass(frozen=True, slots=True)
 class DefinitionState:
-    """How the CRD stands. `created` is an RFC 3339 time in UTC."""
+    """When the CRD was created (RFC 3339, in UTC), and whether it is being deleted."""
 
     created: str
     deleting: bool
@@ -27,10 +38,39 @@ class Definition:
     def __init__(self, client: KubeClient) -> None:
         self._client = client
 
-    async def state(self) -> DefinitionState | None:
-        """Return how the CRD stands, None where it does not exist. Raises KubeError."""
+    async def check_schema(self) -> None:
+        """Raise StartupError when the CRD cannot store every field that this operator reads and writes.
+
+        A CRD that is being deleted always passes: the operator only has to remove the finalizers of its ManagedCharts.
+        """
         try:
-            # Only its metadata: the schemas are a hundred times as long.
+            found = await self._client.request("GET", _PATH)
+        except KubeError as error:
+            hint = "Grant the permission: kubectl apply -f deploy/rbac.yaml" if error.status == 403 else error.hint
+            raise StartupError(f"Cannot read the CRD {DEFINITION}: {error.message}", hint=hint) from error
+        if "deletionTimestamp" in found["metadata"]:
+            return
+        needed = root()
+        if lack := misfit(needed, _schema(found)):
+            raise StartupError(
+                f"The CRD {DEFINITION} is older than this operator or was edited: {lack}, so the API server would drop"
+                " or refuse a part of what the operator writes",
+                hint=f"Apply the CRD of the operator's version: {APPLY_CRD}",
+            )
+        marked = (found["metadata"].get("annotations") or {}).get(SCHEMA_DIGEST)
+        if marked != (own := digest_of(needed)):
+            logger.info(
+                "the CRD %s is of another version, but has every field that this operator needs (annotation %s: %s, not %s)",
+                DEFINITION,
+                SCHEMA_DIGEST,
+                marked,
+                own,
+            )
+
+    async def state(self) -> DefinitionState | None:
+        """Return the state of the CRD; None if it does not exist. Raises KubeError."""
+        try:
+            # Only the metadata: the schemas are a hundred times larger.
             meta = (await self._client.request("GET", _PATH, accept=METADATA))["metadata"]
         except KubeError as error:
             if error.status == 404:
@@ -41,13 +81,22 @@ class Definition:
         return DefinitionState(meta["creationTimestamp"], "deletionTimestamp" in meta)
 
 
+def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of the version that the operator uses; an empty one if the CRD has none."""
+    for version in definition["spec"]["versions"]:
+        if version["name"] == VERSION:
+            schema: Mapping[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+            return schema
+    return {}
+
+
 def _forbidden(error: KubeError) -> KubeError:
     return KubeError(
-        f"The operator may not get the CRD {DEFINITION}, so it cannot tell whether this {KIND} is deleted only because its CRD"
-        f" is, and leaves the release as it is: {error.answer or error.message}",
+        f"The operator may not get the CRD {DEFINITION}, so it cannot know whether this {KIND} is only being deleted because"
+        f" its CRD is, and leaves the release unchanged: {error.answer or error.message}",
         reason=error.reason,
         transient=True,
         status=error.status,
-        hint="Grant the permission, and the deletion goes on: kubectl apply -f deploy/rbac.yaml",
+        hint="Grant the permission; the deletion then continues: kubectl apply -f deploy/rbac.yaml",
         answer=error.answer,
     )

@@ -1,16 +1,17 @@
-"""Kubernetes Events: those we write about ManagedCharts, and those we read about a release's objects.
+"""Kubernetes Events: writes those about ManagedCharts, and reads those about a release's objects.
 
-Boundary: which events belong to a run is decided by `diagnosis`. Invariant: an event that cannot be written is logged and
-never fails what it tells of.
+`diagnosis` decides which Events belong to a run. An Event that cannot be written is logged; its run goes on.
 """
 
 import logging
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from managedchart_operator.api.resource import API_VERSION, KIND, ManagedChart
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.times import read_time, write_time
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ class Events:
         self._client = client
 
     async def post(self, chart: ManagedChart, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002
-        """Write one Event about a ManagedChart; a failure is logged only."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        """Write one Event about a ManagedChart; a failure is only logged."""
+        now = write_time()
         body = {
             "metadata": {"generateName": f"{chart.key.name[:50]}-", "namespace": chart.key.namespace},
             "involvedObject": {
@@ -49,11 +50,32 @@ class Events:
         try:
             await self._client.request("POST", f"/api/v1/namespaces/{chart.key.namespace}/events", body=body)
         except KubeError as error:
-            # A namespace that is being deleted takes no new events; anything else an administrator should know.
-            logger.warning("event %s of %s could not be written: %s", reason, chart.key, error.message)
+            # Expected in a namespace that is being deleted; anything else an administrator should see.
+            logger.warning("could not write Event %s of ManagedChart %s: %s", reason, chart.key, error.message)
 
     async def list(self, namespace: str) -> list[dict[str, Any]]:
         """Return the core/v1 Events of a namespace. Raises KubeError."""
         answer = await self._client.request("GET", f"/api/v1/namespaces/{namespace}/events")
         items: list[dict[str, Any]] = answer.get("items") or []
         return items
+
+
+def last_seen(event: Mapping[str, Any]) -> datetime | None:
+    """Return when an Event was last seen; writers use different fields for it. None if no field has a time."""
+    series = event.get("series") or {}
+    for text in (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        event.get("firstTimestamp"),
+    ):
+        if (seen := read_time(text)) is not None:
+            return seen
+    return None
+
+
+def is_older(event: Mapping[str, Any], since: datetime) -> bool:
+    """Whether an Event was last seen before `since`, or has no time at all."""
+    seen = last_seen(event)
+    # Events have whole seconds, so one from the run's first second may look older than the run.
+    return seen is None or seen < since.replace(microsecond=0)

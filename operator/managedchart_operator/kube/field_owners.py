@@ -1,8 +1,8 @@
 """Which managers own which fields of an object, as `metadata.managedFields` says.
 
-For each manager the API server keeps the set of fields that it was the last to set, also those that several managers set to
-the same value. It is part of the metadata, so a read of the metadata is enough. The set says nothing about values. It is a tree
-of mappings, in which a key is one step of a path: `f:NAME` a field, `k:{...}` the item of a list with these keys, `v:VALUE` the
+For each manager the API server keeps the set of fields that the manager was the last to set; a field that several managers set
+to the same value is in each of their sets. The sets are part of the metadata and contain no values. A set is a tree of
+mappings, in which a key is one step of a path: `f:NAME` a field, `k:{...}` the item of a list with these keys, `v:VALUE` the
 item of a set, `i:NUMBER` an index, and `.` the element itself. `objects` does the reading.
 
 Source: Kubernetes documentation, "Server-Side Apply"; sigs.k8s.io/structured-merge-diff, `fieldpath/serialize.go`.
@@ -18,19 +18,19 @@ HELM = "helm"
 """The manager of what helm writes, 3 and 4: the name of its program."""
 
 Path = tuple[str, ...]
-"""The steps to a field, as the tree has them: `("f:spec", "f:replicas")`."""
+"""The steps to a field, as in the tree: `("f:spec", "f:replicas")`."""
 
-# A status belongs to controllers, and no chart sets it.
+# The status belongs to controllers; charts do not set it.
 _STATUS = "status"
-# Of one manager in one object. Nobody names so many in an Event; a ConfigMap of 1 MiB may have a hundred thousand.
+# For one manager of one object. An Event never names so many; a ConfigMap of 1 MiB may have a hundred thousand.
 _MOST_FIELDS = 1000
-# The fields of a pod are some 10 levels deep. Custom resources may be nested in any depth by whoever writes a chart.
+# The fields of a pod are some 10 levels deep. Custom resources may be nested to any depth.
 _DEEPEST = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """Who sets fields. `subresource` tells autoscalers, which write to `scale`, from others of the same name."""
+    """Who sets fields. `subresource` distinguishes autoscalers, which write to `scale`, from others of the same name."""
 
     name: str
     subresource: str = ""
@@ -47,11 +47,11 @@ class OwnedField:
     manager: Manager
 
     def __str__(self) -> str:
-        return f"{spelled(self.path)} (set by {self.manager})"
+        return f"{path_text(self.path)} (set by {self.manager})"
 
 
 def fields_of_others(metadata: Mapping[str, Any]) -> list[OwnedField]:
-    """Return the fields that managers other than helm own, alone or together with helm; the status is left out.
+    """Return the fields outside the status that managers other than helm own, alone or together with helm.
 
     At most 1000 for each manager.
     """
@@ -65,14 +65,14 @@ def fields_of_others(metadata: Mapping[str, Any]) -> list[OwnedField]:
 
 
 def owns(metadata: Mapping[str, Any], manager: Manager, path: Path) -> bool:
-    """Whether the manager owns the field, through whichever version of the API it has set it."""
+    """Whether the manager owns the field, in any version of the API."""
     return any(_has(fields, path) for known, fields in _entries(metadata) if known == manager)
 
 
 def taken_over(before: list[OwnedField], metadata: Mapping[str, Any]) -> list[OwnedField]:
-    """Return those fields that helm owns now, and the managers that owned them before do not.
+    """Return the fields that helm owns now and their previous managers do not.
 
-    What helm has set to the value that another manager gave it belongs to both, and was not taken from anybody.
+    A field that helm set to the value of another manager belongs to both, so it was not taken over.
     """
     helm = Manager(HELM)
     return [
@@ -80,8 +80,8 @@ def taken_over(before: list[OwnedField], metadata: Mapping[str, Any]) -> list[Ow
     ]
 
 
-def spelled(path: Path) -> str:
-    """Write a path as a person does: `spec.template.spec.containers[name=main].image`."""
+def path_text(path: Path) -> str:
+    """Return a path as people write it: `spec.template.spec.containers[name=main].image`."""
     text = ""
     for step in path:
         kind, _, value = step.partition(":")
@@ -98,7 +98,7 @@ def _entries(metadata: Mapping[str, Any]) -> Iterator[tuple[Manager, Mapping[str
 
 
 def _leaves(fields: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the path of each field without fields of its own, or as deep as is looked."""
+    """Yield the path of each field without inner fields; paths end at _DEEPEST levels."""
     path: list[str] = []
     levels = [iter(fields.items())]
     while levels:
@@ -106,7 +106,7 @@ def _leaves(fields: Mapping[str, Any]) -> Iterator[Path]:
         if not step:
             levels.pop()
             path = path[:-1]
-        elif step != ".":  # that an item or a mapping is there at all may be set by many, and is never in conflict
+        elif step != ".":  # several managers may own the mere existence of an item or mapping; that is never a conflict
             path.append(step)
             if inner.keys() - {"."} and len(path) < _DEEPEST:
                 levels.append(iter(inner.items()))
@@ -125,7 +125,7 @@ def _has(fields: Mapping[str, Any], path: Path) -> bool:
 
 
 def _keys(value: str) -> str:
-    """Write the keys of a list's item: `{"name":"main"}` as `name=main`."""
+    """Return the keys of a list's item as text: `name=main` for `{"name":"main"}`."""
     try:
         return ",".join(f"{name}={key}" for name, key in json.loads(value).items())
     except (ValueError, AttributeError):

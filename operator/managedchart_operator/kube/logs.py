@@ -1,15 +1,15 @@
 """The last lines of a container's log.
 
-Boundary: bounded reads only. Invariant: a log that cannot be had is None, never an error: the evidence goes on without it.
+Reads are bounded. A log that cannot be read is None, never an error: the rest of the evidence is collected without it.
 """
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 
-# What a person reads first; more stands in the pod's own log.
+# What a person reads first; kubectl logs shows the rest.
 TAIL_LINES = 20
 MAX_BYTES = 2048
-# The API server asks the kubelet, which may be gone.
+# The API server asks the kubelet, which may be down.
 _LOG_SECONDS = 2.0
 
 
@@ -20,7 +20,7 @@ class Logs:
         self._client = client
 
     async def tail(self, *, namespace: str, pod: str, container: str, previous: bool) -> str | None:
-        """Return the end of a container's log (of its previous run if asked for), at most 2 KiB; None where there is none."""
+        """Return the end of a container's log (of its previous run if asked for), at most 2 KiB; None if there is none."""
         query = {"container": container, "tailLines": str(TAIL_LINES), **({"previous": "true"} if previous else {})}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         try:

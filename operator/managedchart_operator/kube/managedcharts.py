@@ -1,8 +1,7 @@
-"""ManagedChart objects: status and finalizer.
+"""Reads ManagedCharts, and writes their status and finalizer; kopf watches them.
 
-Boundary: kopf watches them for us. Invariants: the status is patched through the `status` subresource, the
-finalizer through a JSON patch that fails when somebody else changed the list in between; the answers to both hold
-metadata only, since the spec may have a megabyte.
+The status is patched through the `status` subresource, the finalizer by a JSON patch that fails if somebody else has changed
+the list meanwhile. Both answers contain only metadata, since the spec may have a megabyte.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,10 +10,11 @@ from typing import Any
 from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, Key, ManagedChart
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient
+from managedchart_operator.kube.definition import APPLY_CRD
 
-# Pages keep the answer of the API server, and our memory, bounded with thousands of resources.
+# Pages bound the API server's answer, and the operator's memory, with thousands of resources.
 PAGE = 500
-# A status write holds up the end of a run; it is tried again, so it need not wait for long.
+# A status write delays the end of a run; it is retried, so it need not wait for long.
 STATUS_SECONDS = 10.0
 
 
@@ -29,19 +29,19 @@ class ManagedCharts:
         self._client = client
 
     async def check_installed(self) -> None:
-        """Raise StartupError when the API server does not serve ManagedCharts."""
+        """Raise StartupError if the API server does not serve ManagedCharts."""
         try:
             await self._client.request("GET", f"/apis/{API_VERSION}/{PLURAL}", query={"limit": "1"})
         except KubeError as error:
             if error.status == 404:
                 raise StartupError(
-                    f"the API server does not know {PLURAL}.{API_VERSION}",
-                    hint="install the CRD first: kubectl apply --server-side -k crds/",
+                    f"The API server does not serve {PLURAL} of {API_VERSION}",
+                    hint=f"Install the CRD first: {APPLY_CRD}",
                 ) from error
-            raise StartupError(f"cannot list {PLURAL}: {error.message}", hint=error.hint) from error
+            raise StartupError(f"Cannot list {PLURAL}: {error.message}", hint=error.hint) from error
 
     async def read(self, key: Key) -> ManagedChart | None:
-        """Return the object as it is now, or None. Raises KubeError."""
+        """Return the current object, or None. Raises KubeError."""
         try:
             return ManagedChart.from_body(await self._client.request("GET", _path(key)))
         except KubeError as error:
@@ -61,9 +61,9 @@ class ManagedCharts:
             query["continue"] = more
 
     async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
-        """Merge a patch into the status and return the object's metadata; None where it is gone or another one has its name.
+        """Merge a patch into the status and return the object's metadata.
 
-        Raises KubeError.
+        None if the object was deleted, even if another one has its name now. Raises KubeError.
         """
         body = {"metadata": {"uid": uid}, "status": patch}
         try:
@@ -76,18 +76,18 @@ class ManagedCharts:
                 timeout=STATUS_SECONDS,
             )
         except KubeError as error:
-            # A uid that is another one by now is answered 409, or 422 for "field is immutable".
+            # For a different uid the answer is 409, or 422 for "field is immutable".
             if error.status == 404 or (error.status in (409, 422) and "uid" in error.message):
                 return None
             raise
         return ManagedChart.from_body(answer)
 
     async def add_finalizer(self, chart: ManagedChart) -> bool:
-        """Put our finalizer on the object, keeping those of others; False where it is gone or going. Raises KubeError."""
+        """Add the operator's finalizer; False if the object was deleted or is being deleted. Raises KubeError."""
         return await self._change_finalizers(chart, lambda names: names if FINALIZER in names else [*names, FINALIZER])
 
     async def remove_finalizer(self, chart: ManagedChart) -> None:
-        """Take our finalizer off the object, keeping those of others. Raises KubeError."""
+        """Remove the operator's finalizer and keep the others. Raises KubeError."""
         await self._change_finalizers(chart, lambda names: [name for name in names if name != FINALIZER])
 
     async def _change_finalizers(self, chart: ManagedChart, change: Callable[[list[str]], list[str]]) -> bool:
@@ -96,7 +96,7 @@ class ManagedCharts:
             wanted = change(names)
             if wanted == names:
                 return True
-            # `test` makes the API server answer 422 when the list is no longer the one that we saw.
+            # `test` makes the API server answer 422 if the list has changed since it was read.
             test = {"op": "test", "path": "/metadata/finalizers", "value": names or None}
             uid = {"op": "test", "path": "/metadata/uid", "value": chart.uid}
             if wanted:
@@ -120,7 +120,7 @@ class ManagedCharts:
                 if now is None or now.uid != chart.uid:
                     return False
                 if now.deleting and FINALIZER not in now.finalizers:
-                    return False  # an object that is being deleted takes no new finalizer
+                    return False  # an object that is being deleted accepts no new finalizer
                 names = list(now.finalizers)
             else:
                 return True

@@ -1,7 +1,4 @@
-"""Namespaces: does it exist, is it going away.
-
-Boundary: creating one is helm's (`--create-namespace`).
-"""
+"""Whether a namespace exists, and whether it is being deleted; helm creates missing ones (`--create-namespace`)."""
 
 from enum import StrEnum
 
@@ -10,7 +7,7 @@ from managedchart_operator.kube.client import KubeClient
 
 
 class NamespaceState(StrEnum):
-    """How a namespace stands."""
+    """The state of a namespace."""
 
     ACTIVE = "Active"
     TERMINATING = "Terminating"
@@ -24,7 +21,7 @@ class Namespaces:
         self._client = client
 
     async def state(self, name: str) -> NamespaceState:
-        """Return how the namespace stands. Raises KubeError."""
+        """Return the state of the namespace. Raises KubeError."""
         try:
             found = await self._client.request("GET", f"/api/v1/namespaces/{name}")
         except KubeError as error:

@@ -1,7 +1,7 @@
-"""Helm's release Secrets: the storage that is the truth about releases.
+"""Reads and writes Helm's release Secrets, the source of truth about releases.
 
-Purpose: list them by metadata only; read, rewrite or delete one. Boundary: what is inside a Secret is `helm.storage`'s; the
-two meet in the layers above. Invariant: a Secret is rewritten only if it is still the one that was read (resourceVersion).
+They are listed by metadata only. A Secret is rewritten only if it has not changed since it was read (resourceVersion).
+`helm.storage` knows what a Secret contains; the layers above use both.
 Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, name, version, status.
 """
 
@@ -22,21 +22,21 @@ class Listing(NamedTuple):
 
 
 class ReleaseSecrets:
-    """Reads and rewrites the Secrets in which helm keeps its releases."""
+    """Reads and rewrites the Secrets in which helm stores releases."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
 
-    async def check_rights(self) -> None:
-        """Raise StartupError when the release Secrets of the cluster may not be listed."""
+    async def check_permissions(self) -> None:
+        """Raise StartupError if the operator may not list the release Secrets of the cluster."""
         query = {"labelSelector": OWNER_SELECTOR, "limit": "1"}
         try:
             await self._client.request("GET", SECRETS_PATH, query=query, accept=METADATA_LIST)
         except KubeError as error:
-            raise StartupError(f"cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
+            raise StartupError(f"Cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
 
     async def list_metadata(self, *, namespace: str, release: str) -> Listing:
-        """Return the metadata of the Secrets of one release, in no order. Raises KubeError."""
+        """Return the metadata of the Secrets of one release, unordered. Raises KubeError."""
         answer = await self._client.request(
             "GET",
             f"/api/v1/namespaces/{namespace}/secrets",
@@ -57,7 +57,7 @@ class ReleaseSecrets:
         return secret
 
     async def delete(self, *, namespace: str, name: str) -> None:
-        """Delete one Secret, if it is there. Raises KubeError."""
+        """Delete one Secret, if it exists. Raises KubeError."""
         try:
             await self._client.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
         except KubeError as error:
@@ -65,9 +65,9 @@ class ReleaseSecrets:
                 raise
 
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
-        """Put new release data and labels into a Secret that was read before.
+        """Put new release data and labels into a Secret.
 
-        Raises KubeError; status 409 when it has changed since it was read.
+        Raises KubeError, with status 409 if the Secret has changed since it was read.
         """
         meta = secret["metadata"]
         body = {

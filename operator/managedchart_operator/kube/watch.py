@@ -1,8 +1,7 @@
-"""List, then watch: the events of one collection for as long as somebody wants them.
+"""Lists one collection, then watches it: what client-go calls a reflector, without a store.
 
-Purpose: what client-go calls a reflector, for the few collections that kopf does not watch for us. Boundary: no store;
-the caller keeps what it needs. Invariant: after a broken connection or an expired resourceVersion the collection is
-listed again and reported as a whole, so nothing is missed for good.
+It is for the few collections that kopf does not watch. After a broken connection or an expired resourceVersion the collection
+is listed again and reported as a whole, so no change is lost.
 Source: Kubernetes documentation, "Efficient detection of changes".
 """
 
@@ -18,12 +17,12 @@ from managedchart_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-# The server ends a watch after this time, so that a connection which died silently is noticed; bookmarks come each minute.
+# The server ends a watch after this time, so that a connection that died silently is noticed; bookmarks come each minute.
 WATCH_SECONDS = 300
 SILENCE_SECONDS = 90
-# So many at once, that neither the API server nor we hold the answer for all release Secrets of a cluster in one piece.
+# Bounds the memory that a list takes in the API server and here; a cluster may have many thousands of release Secrets.
 PAGE = 500
-# Waits between attempts while the API server cannot be reached: soon at first, never more than a few seconds.
+# Delays between retries while the API server cannot be reached: short at first, never more than a few seconds.
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -37,14 +36,14 @@ class Change(NamedTuple):
 async def _list(
     client: KubeClient, path: str, selectors: dict[str, str], *, accept: str
 ) -> tuple[list[dict[str, Any]], str]:
-    """Return a collection as of one resourceVersion, and that; read in pages. Raises KubeError."""
+    """Return a collection and its resourceVersion; read in pages. Raises KubeError."""
     items: list[dict[str, Any]] = []
     query = {**selectors, "limit": str(PAGE)}
     while True:
         page = await client.request("GET", path, query=query, accept=accept)
-        with _understood(path):
+        with _readable(path):
             for item in page.get("items") or ():
-                # Half of the metadata of a release Secret.
+                # They are half of the metadata of a release Secret.
                 item["metadata"].pop("managedFields", None)
                 items.append(item)
             if not (more := page["metadata"].get("continue")):
@@ -53,13 +52,13 @@ async def _list(
 
 
 @contextlib.contextmanager
-def _understood(path: str) -> Iterator[None]:
-    """Turn an answer that is not of the API's form into a KubeError; the collection is listed again then."""
+def _readable(path: str) -> Iterator[None]:
+    """Turn an answer that is not of the API's form into a transient KubeError, after which the collection is listed again."""
     try:
         yield
     except UNREADABLE as error:
         raise KubeError(
-            f"the answer of the API server cannot be read (WATCH {path}: {type(error).__name__})",
+            f"The answer of the API server cannot be read (WATCH {path}: {type(error).__name__})",
             reason=Reason.API_UNAVAILABLE,
             transient=True,
             status=0,
@@ -69,7 +68,7 @@ def _understood(path: str) -> Iterator[None]:
 async def _watch(
     client: KubeClient, path: str, selectors: dict[str, str], version: str, *, accept: str
 ) -> AsyncIterator[Change]:
-    """Yield each change after a resourceVersion, until the watch is lost: then it raises KubeError."""
+    """Yield each change after a resourceVersion. Raises KubeError when the watch is lost."""
     while True:
         version_before = version
         query = {
@@ -79,12 +78,12 @@ async def _watch(
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         async for event in client.stream(path, query=query, accept=accept, timeout=SILENCE_SECONDS):
-            with _understood(path):
+            with _readable(path):
                 version = event["object"]["metadata"]["resourceVersion"]
             if event["type"] != "BOOKMARK":
                 yield Change(event["type"], event["object"])
         if version == version_before:
-            # Ended without a word: the server is going down or drops us; take a breath before the next watch.
+            # Ended without an event: the server is stopping or overloaded, so pause before the next watch.
             await asyncio.sleep(_RETRY_SECONDS[0])
 
 
@@ -98,12 +97,11 @@ async def changes(
     metadata_only: bool = False,
     patient: bool = True,
 ) -> AsyncIterator[Change]:
-    """Yield one `Listed` change, then each change, for ever; lists again where the watch was lost.
+    """Yield one `Listed` change, then each change, without end; lists again when the watch is lost.
 
-    With `since`, the resourceVersion of something that was read, it begins with what has changed after that, and lists only if
-    the API server does not remember so far back.
-    Raises KubeError only for what trying again cannot heal (no such collection); one that is not `patient` does not wait for
-    a missing right to be granted either.
+    With `since`, the resourceVersion of something that was read, it begins with the changes after that, and lists only if the
+    API server no longer remembers them.
+    Raises KubeError only if a retry cannot succeed (no such collection); without `patient` also for a missing permission.
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
     version, failures = str(since or ""), 0
@@ -123,9 +121,9 @@ async def changes(
             if not error.transient and error.status != 410:
                 raise
             if error.reason is Reason.FORBIDDEN and not patient and failures == len(_RETRY_SECONDS):
-                raise  # not the API server that refuses everybody for a moment, after its start
+                raise  # not an API server that has just started and refuses everybody for a moment
             if error.reason is Reason.FORBIDDEN and failures == 0:
-                logger.warning("%s cannot be watched yet: %s", path, error.message)
+                logger.warning("cannot watch %s yet: %s", path, error.message)
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             version = ""
             failures += 1

@@ -1,4 +1,4 @@
-"""Who the operator is for the API server: the namespace of its ServiceAccount."""
+"""Asks the API server for the namespace of the operator's ServiceAccount."""
 
 import logging
 
@@ -12,20 +12,20 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 async def own_namespace(client: KubeClient) -> str | None:
-    """Return the namespace of the operator's ServiceAccount; None where it runs as another kind of user.
+    """Return the namespace of the operator's ServiceAccount; None if it runs as another kind of user.
 
-    Every authenticated user may ask (ClusterRole system:basic-user). Where that was taken away it is None too, and logged.
-    Raises StartupError.
+    Every authenticated user may ask (ClusterRole system:basic-user). If that permission was removed, this logs it and returns
+    None. Raises StartupError.
     """
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
         answer = await client.request("POST", _PATH, body=body)
     except KubeError as error:
         if error.status not in (403, 404):
-            raise StartupError(f"cannot ask for the operator's own identity: {error.message}") from error
+            raise StartupError(f"Cannot read the operator's own identity: {error.message}") from error
         logger.warning(
-            "the API server does not say in which namespace the operator runs (%s): when that namespace is deleted, the"
-            " releases of the ManagedCharts in it are uninstalled",
+            "the operator cannot read in which namespace it runs (%s); if that namespace is deleted, the releases of the"
+            " ManagedCharts in it are uninstalled",
             error.message,
         )
         return None

@@ -1,1 +1,1 @@
-"""Lifecycles: the six phases around a chart, the built-in ones, and how others are found."""
+"""Lifecycles: the six phases around a chart, the built-in lifecycles, and how plug-ins are found."""

@@ -1,9 +1,8 @@
-"""The lifecycle of the AWS VPC CNI chart: adopt what the cloud installed.
+"""The lifecycle of the AWS VPC CNI chart: it adopts the objects that EKS has installed.
 
-EKS brings the CNI's objects without Helm's marks, and Helm refuses to touch objects that it does not own. pre_exec puts
-Helm's ownership marks on those objects that the chart renders and that exist already; the upgrade then takes over the
-fields of their former managers, as every upgrade does. What cannot be taken over (a selector never changes) is found before
-anything is marked.
+EKS installs the CNI's objects without Helm's ownership marks, and Helm refuses to change objects that it does not own. pre_exec
+adds these marks to the existing objects that the chart renders; the upgrade then takes over the fields of their former
+managers, as every upgrade does. What the API server would refuse (a selector is immutable) is found before anything is marked.
 Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`.
 """
 
@@ -21,19 +20,19 @@ from managedchart_operator.reasons import Reason
 
 
 class AwsVpcCni(Lifecycle):
-    """Lets Helm adopt the CNI objects that exist already, whichever release and namespace the spec names."""
+    """Adopts the CNI's existing objects for the release and namespace that the spec names."""
 
     async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:
         """Mark the existing objects as the release's own.
 
-        Raises LifecycleError for one that another release owns, HelmError for one that the API server would not let helm
-        change. All are looked at before the first is marked, so that a refusal leaves the cluster as it was.
+        Raises LifecycleError for an object that another release owns, HelmError for one that helm would not be allowed to
+        change. All are checked before the first is marked, so a refusal leaves the cluster unchanged.
         """
-        if context.action is not Action.DEPLOY or context.operation is Operation.FINISH:
+        if context.action is not Action.DEPLOY or context.operation is Operation.RESUME:
             return payload
         rendered = await context.release.manifest()
         foreign = [(ref, item) for item in rendered if (ref := await self._unmarked(context, item))]
-        await _try(context, foreign, rendered=rendered)
+        await _check_adoption(context, foreign, rendered=rendered)
         if context.operation is Operation.DRY_RUN:
             return payload
         for ref, _ in foreign:
@@ -44,34 +43,34 @@ class AwsVpcCni(Lifecycle):
         return {**payload, "adopted": adopted}
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Upgrade. A dry run looks past Helm's marks, which it has not put on."""
+        """Install or upgrade. A dry run has not added Helm's marks, so it ignores that they are missing."""
         await self.uninstall_before_breaking_version(context)
         await context.release.upgrade(take_ownership=context.operation is Operation.DRY_RUN)
         return payload
 
     async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
         """Return the object if it exists and lacks Helm's marks. Raises LifecycleError if another release owns it."""
-        ref = await _reference(context, item)
+        ref = await context.cluster.locate(item, context.release.namespace)
         found = await context.cluster.get(ref)
         if found is None:
             return None
         name, namespace = context.release.name, context.release.namespace
         if other := other_release(found["metadata"], name=name, namespace=namespace):
             raise LifecycleError(
-                f"{ref} belongs to the release {other} already",
+                f"{ref} belongs to the release {other}",
                 reason=Reason.OBJECT_OWNED,
                 transient=False,
-                hint="uninstall that release, or name it in releaseName and targetNamespace",
+                hint="Uninstall that release, or set spec.releaseName and spec.targetNamespace to it.",
             )
         return None if is_marked(found["metadata"], name=name, namespace=namespace) else ref
 
 
-async def _try(
+async def _check_adoption(
     context: PhaseContext, foreign: Sequence[tuple[ObjectRef, dict[str, Any]]], *, rendered: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Let the API server judge what helm will make of the objects to adopt.
+    """Let the API server validate the adopted objects as helm will send them.
 
-    Raises HelmError, as the upgrade would, for all that are refused, and KubeError when the API server does not answer.
+    Raises HelmError, as the upgrade would, for all that are refused, and KubeError if the API server does not answer.
     """
     refusals: list[Refusal] = []
     hint = None
@@ -85,7 +84,7 @@ async def _try(
             if immutable or not context.spec.force_upgrade:  # which replaces objects instead of applying them
                 refusals.append((ref, refusal.answer))
             if immutable and hint is None:
-                hint = _way_out(ref)
+                hint = _immutable_hint(ref)
     if refusals:
         error = refused(refusals, rendered=rendered)
         raise HelmError(
@@ -97,11 +96,11 @@ async def _try(
         )
 
 
-def _way_out(ref: ObjectRef) -> str:
+def _immutable_hint(ref: ObjectRef) -> str:
     namespace = f" --namespace {ref.namespace}" if ref.namespace else ""
     return (
-        "Set values with which the field stays as it is in the cluster (the chart aws-vpc-cni keeps the selector with "
-        "originalMatchLabels: true), or delete the object first, so that the chart makes it: "
+        "Set values that leave the field unchanged (for the selector, the chart aws-vpc-cni has originalMatchLabels: true). "
+        "Otherwise delete the object; the chart creates it again: "
         f"kubectl delete {ref.kind} {ref.name}{namespace}"
     )
 
@@ -111,14 +110,7 @@ def _marks(context: PhaseContext) -> dict[str, dict[str, str]]:
 
 
 def _with_marks(context: PhaseContext, item: dict[str, Any]) -> dict[str, Any]:
-    """The object as helm sends it."""
+    """Return the object as helm sends it."""
     meta = item["metadata"]
     marked = {part: {**(meta.get(part) or {}), **entries} for part, entries in _marks(context).items()}
     return {**item, "metadata": {**meta, **marked}}
-
-
-async def _reference(context: PhaseContext, item: dict[str, Any]) -> ObjectRef:
-    meta = item["metadata"]
-    namespaced = await context.cluster.namespaced(item["apiVersion"], item["kind"])
-    namespace = (meta.get("namespace") or context.release.namespace) if namespaced else ""
-    return ObjectRef(item["apiVersion"], item["kind"], meta["name"], namespace)

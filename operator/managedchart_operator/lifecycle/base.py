@@ -1,9 +1,8 @@
 """The lifecycle: six phases and the order in which they run.
 
-Purpose: `Lifecycle` is the class that built-in lifecycles and plug-ins derive from; they override the phases that they need
-to, and `run` stays the same for all. Boundary: what a run means for the status is the recorder's business. Invariants: the
-original error of exec is what a run raises, whatever happens in on_deploy_failure; every phase must be safe to run again,
-because a restarted operator begins a run anew.
+Built-in lifecycles and plug-ins derive from `Lifecycle` and override phases; `run` is the same for all. A run raises the
+original error, whatever happens in on_deploy_failure. Every phase must be safe to run again, because a restarted operator
+starts the run from the beginning. The recorder writes the status.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,16 +15,16 @@ from managedchart_operator.lifecycle.context import Operation, PhaseContext
 from managedchart_operator.lifecycle.versions import crosses
 
 Payload = Mapping[str, Any]
-"""What travels from phase to phase of one run; each phase returns the payload of the next."""
+"""What one phase of a run passes to the next: each phase gets the payload that the one before returned."""
 
 
 class Lifecycle:
-    """The default phases, which do the right thing for a chart without special needs."""
+    """The default lifecycle, for charts without special needs."""
 
     async def check_prerequisites(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Check what must be there before anything is changed: chart, values files, namespace.
+        """Check what a deployment needs before anything is changed: chart, values files, namespace.
 
-        Only a deployment needs them; nothing of it may stand in the way of a removal.
+        A removal needs none of them, and nothing missing may block it.
         """
         if context.action is Action.DEPLOY:
             await context.release.check_inputs()
@@ -33,14 +32,14 @@ class Lifecycle:
         return payload
 
     async def pre_exec(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002
-        """Prepare the cluster. By default nothing."""
+        """Prepare the cluster. Does nothing by default."""
         return payload
 
     async def exec(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Do what the action says, by `deploy`, `destroy` or nothing; what is deployed already is only waited for."""
+        """Carry out the action: `deploy`, `destroy`, or nothing. A release that is deployed already is only resumed."""
         match context.action:
-            case Action.DEPLOY if context.operation is Operation.FINISH:
-                await context.release.finish()
+            case Action.DEPLOY if context.operation is Operation.RESUME:
+                await context.release.resume()
                 return payload
             case Action.DEPLOY:
                 return await self.deploy(context, payload)
@@ -50,31 +49,31 @@ class Lifecycle:
                 return payload
 
     async def deploy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Install or upgrade; uninstall first where the spec's breaking version is crossed."""
+        """Install or upgrade; uninstall first if the change crosses the spec's breaking version."""
         await self.uninstall_before_breaking_version(context)
         await context.release.upgrade()
         return payload
 
     async def destroy(self, context: PhaseContext, payload: Payload) -> Payload:
-        """Uninstall, only if the chart is deployed."""
+        """Uninstall the release, if there is one."""
         await context.release.uninstall()
         return payload
 
     async def on_deploy_failure(self, context: PhaseContext, payload: Payload, error: OperatorError) -> Payload:  # noqa: ARG002
-        """Collect the events that tell of the failure, before anything is cleaned up."""
+        """Collect the evidence of the failure, before anything is cleaned up."""
         context.recorder.evidence(await context.release.collect_evidence())
         return payload
 
     async def post_exec(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002
-        """Follow up on a successful exec. By default nothing."""
+        """Follow up on a successful exec. Does nothing by default."""
         return payload
 
     async def validate(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002
-        """Check that what was deployed works. By default nothing: exec has waited for it."""
+        """Check that the release works. Does nothing by default: exec has waited until it is ready."""
         return payload
 
     async def uninstall_before_breaking_version(self, context: PhaseContext) -> None:
-        """Uninstall an installed chart that is older than the spec's breaking version, which the new one has reached."""
+        """Uninstall the installed chart if it is older than the spec's breaking version and the new one is not."""
         breaking = context.spec.last_breaking_version_requiring_restart
         if breaking is None or context.operation is Operation.DRY_RUN:
             return
@@ -86,12 +85,12 @@ class Lifecycle:
             if not await context.release.uninstall():
                 context.recorder.warn(
                     "ReleaseLeft",
-                    f"the release is upgraded across the breaking version {breaking} without an uninstall before, since this"
-                    " resource did not deploy it",
+                    f"Upgrading across the breaking version {breaking} without uninstalling first, because this ManagedChart"
+                    " did not deploy the release",
                 )
 
     async def run(self, context: PhaseContext) -> Payload:
-        """Run the phases in their order. Raises the OperatorError of the phase that failed."""
+        """Run the phases in order. Raises the OperatorError of the phase that failed."""
         payload: Payload = {}
         payload = await _phase(context, Phase.CHECK_PREREQUISITES, self.check_prerequisites, payload)
         payload = await _phase(context, Phase.PRE_EXEC, self.pre_exec, payload)
@@ -110,8 +109,8 @@ class Lifecycle:
         try:
             await _phase(context, Phase.ON_DEPLOY_FAILURE, explain, payload)
         except OperatorError as second:
-            # The status shows this one at its phase; the run still fails with the error that came first.
-            context.logger.warning("on_deploy_failure failed itself: %s", second.message)
+            # The status shows this one at its phase; the run fails with the first error.
+            context.logger.warning("phase on_deploy_failure failed: %s", second.message)
 
 
 async def _phase(
@@ -123,14 +122,16 @@ async def _phase(
     except OperatorError as error:
         context.recorder.phase_ended(phase, error=error)
         raise
-    except Exception as error:  # a defect of a plug-in must not look like a defect of the chart, nor end the operator
+    except (
+        Exception
+    ) as error:  # a defect of a plug-in must neither look like a defect of the chart nor end the operator
         wrapped = OperatorError(
-            f"the lifecycle's {phase.value} broke: {type(error).__name__}: {error}",
-            # A network error that nobody caught may pass, and a corrected plug-in arrives with a restart, not with a new spec.
+            f"Unhandled error in phase {phase.value}: {type(error).__name__}: {error}",
+            # A network error that nobody caught may pass, and a corrected plug-in comes with a restart, not with a new spec.
             transient=True,
-            hint="a defect of the lifecycle or of its plug-in: the operator's log has the traceback",
+            hint="Correct the lifecycle plug-in, or report the defect of a built-in one; the operator's log has the traceback.",
         )
-        context.logger.exception("phase %s broke", phase.value)
+        context.logger.exception("unhandled error in phase %s", phase.value)
         context.recorder.phase_ended(phase, error=wrapped)
         raise wrapped from error
     context.recorder.phase_ended(phase)

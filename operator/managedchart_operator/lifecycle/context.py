@@ -1,11 +1,10 @@
-"""What a phase gets to work with.
+"""What a phase works with: the interface between a lifecycle and the operator.
 
-Purpose: the whole interface between a lifecycle and the operator, so that a plug-in depends on this module and
-`lifecycle.base` alone. Boundary: Protocols only; the reconciler provides the real ones. Invariant: everything in a context
-belongs to one run of one resource; nothing of it outlives the run.
+The reconciler implements the Protocols. A context belongs to one run of one resource and must not be used after it.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -18,20 +17,20 @@ from managedchart_operator.kube.objects import ObjectRef
 
 
 class Operation(StrEnum):
-    """What the exec phase of a run is to do with the release, as the decision says."""
+    """What the exec phase of a run does with the release."""
 
     INSTALL = "Install"
     UPGRADE = "Upgrade"
-    FINISH = "Finish"
-    """The release is deployed as desired already: only the wait may be left, and what follows exec (after a crash, say)."""
+    RESUME = "Resume"
+    """The release matches the spec already; only the wait may remain, and the phases after exec (after a crash, say)."""
     DRY_RUN = "DryRun"
     UNINSTALL = "Uninstall"
     SKIP = "Skip"
 
     @property
     def deploys(self) -> bool:
-        """Whether the run is to leave the release as the spec asks."""
-        return self in (Operation.INSTALL, Operation.UPGRADE, Operation.FINISH)
+        """Whether the run makes the release match the spec."""
+        return self in (Operation.INSTALL, Operation.UPGRADE, Operation.RESUME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,54 +44,59 @@ class InstalledRelease:
 
 @dataclass(frozen=True, slots=True)
 class ChartCrds:
-    """The CustomResourceDefinitions that the installed revision's chart brings."""
+    """The CustomResourceDefinitions of the installed revision's chart."""
 
     names: frozenset[str] = frozenset()
     incomplete: str | None = None
-    """Why there may be more than `names`: what kept the chart from being read. None when `names` is complete."""
+    """Why `names` may be incomplete: the error that prevented reading the chart. None if it is complete."""
 
 
 class Release(Protocol):
     """The Helm release of the run."""
 
-    name: str
-    namespace: str
+    @property
+    def name(self) -> str:
+        """Name of the release."""
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the release."""
 
     async def check_inputs(self) -> None:
-        """Read the chart (where that needs no network) and all values. Raises ChartError, ValuesError."""
+        """Read the chart (if that needs no network) and all values. Raises ChartError, ValuesError."""
 
     async def check_namespace(self) -> None:
-        """Raise OperatorError when the target namespace is missing (and may not be created) or being deleted."""
+        """Raise OperatorError if the target namespace is being deleted, or is missing and may not be created."""
 
     async def chart_version(self) -> str:
-        """Return the version of the chart that this run is to deploy; fetches it. Raises ChartError, HelmError."""
+        """Fetch the chart that this run deploys and return its version. Raises ChartError, HelmError."""
 
     async def installed(self) -> InstalledRelease | None:
-        """Return what is installed now, or None. Raises KubeError."""
+        """Return the installed release, or None. Raises KubeError."""
 
     async def deployed_here(self) -> bool:
-        """Whether this resource has deployed the release, now or earlier; False in doubt. Raises KubeError."""
+        """Whether this ManagedChart has ever deployed the release; False in doubt. Raises KubeError."""
 
     async def chart_crds(self) -> ChartCrds:
         """Return the CRDs in the crds/ folders of the installed revision's chart, subcharts included. Raises KubeError.
 
-        May fetch the chart; one that cannot be fetched is not an error.
+        May fetch the chart. If it cannot be fetched, the result is incomplete; that is not an error.
         """
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
-        """Install or upgrade as the spec says; returns a sentence on what was done. Raises OperatorError."""
+        """Install or upgrade; returns a sentence on what was done. Raises OperatorError."""
 
-    async def finish(self) -> None:
-        """Wait on for what an earlier run has deployed, where that run was killed while it did. Raises OperatorError."""
+    async def resume(self) -> None:
+        """Continue the wait for what an earlier run deployed, if that run was killed meanwhile. Raises OperatorError."""
 
     async def uninstall(self) -> bool:
-        """Uninstall and wait until the objects are gone; False where nothing was installed. Raises OperatorError."""
+        """Uninstall and wait until the objects are deleted; False if nothing was installed. Raises OperatorError."""
 
     async def manifest(self) -> list[dict[str, Any]]:
-        """Return the objects that the chart renders to with the run's values. Raises OperatorError."""
+        """Return the objects that the chart renders with the run's values. Raises OperatorError."""
 
     async def collect_evidence(self) -> Findings:
-        """Return what the cluster shows of why the release does not come up. Raises nothing except when cancelled."""
+        """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
 
 
 class Cluster(Protocol):
@@ -102,42 +106,44 @@ class Cluster(Protocol):
         """Return the object, or None."""
 
     async def list(self, api_version: str, kind: str, *, metadata_only: bool = False) -> list[dict[str, Any]]:
-        """Return the objects of a kind of all namespaces."""
+        """Return the objects of a kind in all namespaces."""
 
     async def try_apply(self, ref: ObjectRef, body: dict[str, Any]) -> None:
-        """Let the API server judge an apply as helm makes it, without carrying it out. Raises KubeError with its `answer`."""
+        """Let the API server validate an apply as helm makes it, as a dry run. Raises KubeError with the server's `answer`."""
 
     async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
-        """Merge a patch into the object; None where there is none."""
+        """Merge a patch into the object and return it; None if it does not exist."""
 
     async def delete(self, ref: ObjectRef) -> bool:
-        """Delete the object; False where there is none."""
+        """Delete the object; False if it does not exist."""
 
     async def namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind live in a namespace."""
 
+    async def locate(self, rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
+        """Return where a rendered object is, in the default namespace if it names none. Raises KubeError."""
+
 
 class Recorder(Protocol):
-    """Takes down what happens, for the status, the events and the metrics."""
+    """Records what happens, for the status, the Events and the metrics."""
 
     def phase_started(self, phase: Phase) -> None:
-        """A phase begins."""
+        """Record that a phase begins."""
 
-    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, message: str | None = None) -> None:
-        """A phase has ended, with an error or well."""
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
+        """Record that a phase has succeeded, or failed with an error."""
 
     def evidence(self, findings: Findings) -> None:
-        """What was found out about a failure of exec."""
+        """Record the evidence of a failure."""
 
     def warn(self, reason: str, message: str) -> None:
-        """Tell of something that does not stop the run, as a Warning event on the resource."""
+        """Write a Warning Event about something that does not stop the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseContext:
-    """Everything that a phase may use. `action` is Destroy while the resource is being deleted, else the spec's."""
+    """Everything that a phase may use. `action` is that of the spec, or Destroy while the ManagedChart is being deleted."""
 
-    resource: str
     spec: ManagedChartSpec
     action: Action
     operation: Operation

@@ -1,8 +1,8 @@
-"""Who brought a CustomResourceDefinition into the cluster, as its metadata shows it.
+"""Whether a release created a CustomResourceDefinition, by the metadata of the CRD.
 
-helm puts its marks on what a chart renders, but not on what it installs from crds/. There the field managers tell: whoever
-wrote a whole CRD owns `spec.group`, which never changes afterwards, and the time of that entry is the time of creation for
-whoever created it. helm 4 also applies crds/ over a CRD that exists already, so being one of the owners proves nothing.
+helm puts its ownership marks on what a chart renders, but not on what it installs from crds/. There the field managers decide:
+whoever wrote a whole CRD owns `spec.group`, which never changes afterwards, and for the creator the time of that entry is the
+time of creation. helm 4 also applies crds/ over an existing CRD, so ownership of fields alone proves nothing.
 Source: Kubernetes documentation, "Server-Side Apply", field management.
 """
 
@@ -14,9 +14,9 @@ from managedchart_operator.kube.field_owners import HELM
 
 
 def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> str | None:
-    """Say why the release must leave a CRD; None when it may delete it.
+    """Return why the release must not delete a CRD; None if it may.
 
-    It may when the CRD has the release's marks, or none and helm created it. Without field managers nothing speaks against it.
+    It may if the CRD has the release's marks, or has none and helm created it. A CRD without field managers counts as helm's.
     """
     if other := other_release(metadata, name=name, namespace=namespace):
         return f"they carry the marks of the release {other}"

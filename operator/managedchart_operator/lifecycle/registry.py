@@ -1,7 +1,8 @@
-"""Finds a lifecycle by its name: built-in ones, and those that installed packages bring.
+"""Finds a lifecycle by its name: built-in ones, and plug-ins from installed packages.
 
-A package brings one by an entry point in the group `managedchart.lifecycles` whose value is a subclass of `Lifecycle`.
-Source: Python Packaging User Guide, "Entry points". Boundary: nothing is imported before it is asked for.
+A package provides one by an entry point in the group `managedchart.lifecycles` whose value is a subclass of `Lifecycle`. A
+plug-in is imported at its first use.
+Source: Python Packaging User Guide, "Entry points".
 """
 
 from importlib.metadata import entry_points
@@ -21,30 +22,30 @@ BUILT_IN: dict[str, type[Lifecycle]] = {
 
 
 def find_lifecycle(name: str) -> Lifecycle:
-    """Return a new lifecycle of this name. Raises SpecError (LIFECYCLE_UNKNOWN), naming those that there are."""
+    """Return a new lifecycle of this name. Raises SpecError (LIFECYCLE_UNKNOWN) that lists the available ones."""
     if name in BUILT_IN:
         return BUILT_IN[name]()
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in plugins:
         known = ", ".join([*BUILT_IN, *sorted(plugins)])
         raise SpecError(
-            f'spec.lifecycle.name: there is no lifecycle "{name}"; this operator has: {known}',
+            f'spec.lifecycle.name: unknown lifecycle "{name}"; this operator has: {known}',
             reason=Reason.LIFECYCLE_UNKNOWN,
-            hint="correct the name, or install the package that brings the lifecycle into the operator's image",
+            hint="Correct the name, or install the package of the lifecycle into the operator's image.",
         )
     try:
         found = plugins[name].load()
         lifecycle = found() if isinstance(found, type) and issubclass(found, Lifecycle) else None
-    except Exception as error:  # whatever a package does at import, it must not end the operator
+    except Exception as error:  # an error at import must not end the operator
         raise SpecError(
             f'spec.lifecycle.name: the lifecycle "{name}" cannot be loaded: {type(error).__name__}: {error}',
             reason=Reason.LIFECYCLE_UNKNOWN,
-            hint="correct the package that brings it, and restart the operator",
+            hint="Correct the package of the lifecycle, and restart the operator.",
         ) from error
     if lifecycle is None:
         raise SpecError(
             f'spec.lifecycle.name: the entry point "{name}" is not a subclass of Lifecycle',
             reason=Reason.LIFECYCLE_UNKNOWN,
-            hint="correct the package that brings it, and restart the operator",
+            hint="Correct the package of the lifecycle, and restart the operator.",
         )
     return lifecycle

@@ -1,6 +1,6 @@
-"""Chart versions: does a change cross a breaking version?
+"""Whether a change of the chart's version crosses a breaking version.
 
-Boundary: pure. Source of the format: Semantic Versioning 2, as Helm reads it (a leading v and missing parts are allowed).
+Source of the format: Semantic Versioning 2, as Helm reads it (a leading v and missing parts are allowed).
 """
 
 import semver
@@ -26,7 +26,7 @@ def _parse(version: str) -> semver.Version:
 def crosses(*, installed: str, breaking: str, new: str) -> bool:
     """Whether going from `installed` to `new` passes the `breaking` version: installed < breaking <= new.
 
-    A downgrade, or an upgrade that stays below it, does not: uninstalling then would destroy without need.
-    Raises LifecycleError for what is no version.
+    A downgrade, or an upgrade that stays below it, does not: an uninstall would destroy without need.
+    Raises LifecycleError for what is not a version.
     """
     return _parse(installed) < _parse(breaking) <= _parse(new)

@@ -1,1 +1,1 @@
-"""Reconciling: look at the cluster, decide, act, tell."""
+"""Reconciles: observe, decide, act, report."""

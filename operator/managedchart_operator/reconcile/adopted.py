@@ -1,18 +1,17 @@
-"""Which objects of a release were in the cluster before it: adopted, not made.
+"""Finds the objects that a release adopted: they were in the cluster before it.
 
-What a failed deployment adopted is not its own to delete. Either of two facts about the live object proves that it was there
-before. It is older than the Secret of the revision: both times are the API server's, and helm stores a revision before it
-applies anything. Or somebody else than helm has put helm's ownership marks on it, without which helm refuses to adopt it: helm
-applies the same marks with the same values, so under server-side apply that manager stays their co-owner.
+The operator must not delete what a failed deployment only adopted. Either of two facts about the live object proves that it
+existed before. It is older than the Secret of the revision: both times are the API server's, and helm stores a revision before
+it applies anything. Or a manager other than helm has set helm's ownership annotations, without which helm refuses to adopt the
+object: helm applies the same values, so under server-side apply that manager stays their co-owner.
 Source: Helm's check of `meta.helm.sh/release-name`; Kubernetes documentation, "Server-Side Apply", shared ownership.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from managedchart_operator.diagnosis.blockers import references
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RELEASE_NAME
@@ -23,20 +22,20 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, Unfinished
 
 _MARK = ("f:metadata", "f:annotations", f"f:{RELEASE_NAME}")
-# So many objects are looked at side by side; a failure is no reason to load the API server.
+# Objects read at the same time; a failure must not put load on the API server.
 _AT_ONCE = 10
-# As many as fit into a condition beside the rest.
+# As many as fit into a condition's message.
 MAX_NAMED = 10
 
 
 async def adopted_objects(
     objects: Objects, rendered: Iterable[Mapping[str, Any]], *, namespace: str, since: float | None
 ) -> list[ObjectRef]:
-    """Return those of the rendered objects that were there before `since`, in seconds since the epoch; None is in doubt.
+    """Return the rendered objects that existed before `since`, in seconds since the epoch; all of them where it is None.
 
-    Raises KubeError where an object cannot be read: then nothing is known of it.
+    Raises KubeError where an object cannot be read, since nothing is known about it then.
     """
-    refs = await references(objects, namespace, rendered, strict=True)
+    refs = await objects.locate_all(rendered, namespace, strict=True)
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def look(ref: ObjectRef) -> bool:
@@ -55,10 +54,9 @@ async def adopted_objects(
 async def adopted_by_failed(
     storage: ReleaseStorage, objects: Objects, *, to: Revision | None = None
 ) -> list[ObjectRef]:
-    """Return what the failed revisions on top of a release have adopted.
+    """Return what the failed revisions at the top of a release adopted.
 
-    What the revision `to` renders, to which the release is to be rolled back, is left out: it is the release's own. Raises
-    KubeError, HelmError.
+    Leaves out what the revision `to` renders, the target of a rollback: that is the release's own. Raises KubeError, HelmError.
     """
     newest, stored = storage.newest, await storage.read_stored()
     if newest is None or stored is None:
@@ -73,7 +71,7 @@ async def adopted_by_failed(
         own = await asyncio.to_thread(outline, target.manifest) if target else []
     except ManifestError as error:
         raise HelmError(
-            f"what the failed revisions have adopted cannot be found out: {error}",
+            f"Cannot determine which objects the failed revisions adopted: {error}",
             reason=Reason.HELM_FAILED,
             transient=False,
         ) from error
@@ -83,9 +81,9 @@ async def adopted_by_failed(
 
 
 def made_since(storage: ReleaseStorage, failed: Iterable[Unfinished]) -> float:
-    """Return since when objects may have been made by failed revisions, in seconds since the epoch.
+    """Return since when failed revisions may have created objects, in seconds since the epoch.
 
-    helm prunes old revisions. Where the first of them is gone, age proves nothing: it is 0 then, older than any object.
+    helm prunes old revisions. Once the first failed one is pruned, age proves nothing: then this is 0, older than any object.
     """
     known = list(failed)
     oldest = storage.revisions[-1] if storage.revisions else None
@@ -93,12 +91,12 @@ def made_since(storage: ReleaseStorage, failed: Iterable[Unfinished]) -> float:
     return 0.0 if pruned else min((each.revision.stored_at or 0.0 for each in known), default=0.0)
 
 
-def spared(adopted: list[ObjectRef]) -> str:
-    """Name what was left of the adopted objects, to stand behind a sentence; "" where there is nothing."""
+def spared(adopted: Sequence[ObjectRef]) -> str:
+    """Return the end of a sentence that names the adopted objects which were left; "" where there are none."""
     if not adopted:
         return ""
     more = f" and {len(adopted) - MAX_NAMED} more" if len(adopted) > MAX_NAMED else ""
-    return f", except what was there before the release: {', '.join(map(str, adopted[:MAX_NAMED]))}{more}"
+    return f", except what existed before the release: {', '.join(map(str, adopted[:MAX_NAMED]))}{more}"
 
 
 def place_of(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str, str]:
@@ -109,7 +107,7 @@ def place_of(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str, st
 
 
 def was_adopted(found: Mapping[str, Any], *, since: float | None) -> bool:
-    """Whether a live object was there before its release was; in doubt it was."""
+    """Whether a live object existed before its release; in doubt it did."""
     meta = found["metadata"]
     try:
         created = datetime.fromisoformat(meta["creationTimestamp"]).timestamp()

@@ -1,8 +1,7 @@
-"""The one place that derives conditions.
+"""Derives the conditions Ready, Reconciling, Stalled, Released and Validated from the state of a run; nothing else does.
 
-Purpose: what a run's state means for Ready, Reconciling, Stalled, Released and Validated. Boundary: pure. Invariants: Ready
-keeps its last truth while Reconciling is True, unless the release is known to be gone: then it is Unknown; no condition is
-False without a reason and a message; Reconciling and Stalled exist only while they are True, and never both.
+Ready keeps its last status while Reconciling is True, except that it becomes Unknown once the release is known to be deleted.
+Reconciling and Stalled exist only while they are True, and never at the same time.
 Source: kstatus (sigs.k8s.io/cli-utils `pkg/kstatus`): observedGeneration behind or Reconciling means in progress, Stalled
 means failed, Ready means current.
 """
@@ -15,7 +14,7 @@ _ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED)
 
 
 class Conditions:
-    """Changes a list of conditions; each method is one state that a resource can get into."""
+    """Changes a list of conditions; each method is one state of a resource."""
 
     def __init__(self, conditions: list[Condition], *, generation: int, now: str) -> None:
         self._by_type = {condition.type: condition for condition in conditions}
@@ -26,30 +25,45 @@ class Conditions:
         """Return the conditions in a fixed order."""
         return [self._by_type[kind] for kind in _ORDER if kind in self._by_type]
 
-    def working(self, message: str, *, gone: bool = False) -> None:
-        """A run has begun; `gone` says that what was Ready is known to be gone."""
+    def working(self, message: str, *, deleted: bool = False) -> None:
+        """A run has begun; `deleted` says that the release is known to be deleted."""
         self._set(RECONCILING, "True", Reason.PROGRESSING, message)
         self._by_type.pop(STALLED, None)
-        if gone:
+        if deleted:
             self._by_type.pop(RELEASED, None)
-        if gone or READY not in self._by_type:
+        if deleted or READY not in self._by_type:
             self._set(READY, "Unknown", Reason.PROGRESSING, message)
 
     def released(self) -> None:
-        """The release is as desired; what follows exec may still fail."""
-        self._set(RELEASED, "True", Reason.DEPLOYED, "the release is deployed as the spec asks")
+        """The release matches the spec; what follows exec may still fail."""
+        self._set(RELEASED, "True", Reason.DEPLOYED, "The release matches the spec")
 
-    def succeeded(self, reason: Reason, message: str, *, released: bool | None, validated: bool) -> None:
-        """A run has ended well. `released` is None where the run was not about a release."""
+    def in_sync(self, message: str) -> None:
+        """A new generation changes nothing. `message` says what is deployed, where Ready has to become True again."""
+        self._by_type.pop(RECONCILING, None)
+        self._by_type.pop(STALLED, None)
+        for kind, known in list(self._by_type.items()):
+            self._by_type[kind] = known.model_copy(update={"observed_generation": self._generation})
+        if (ready := self._by_type.get(READY)) is None or ready.status != "True":
+            self._set(READY, "True", Reason.DEPLOYED, message)
+
+    def what_follows(self, message: str) -> None:
+        """The message about what follows the failure has changed."""
+        for kind in (RECONCILING, STALLED):
+            if known := self._by_type.get(kind):
+                self._by_type[kind] = known.model_copy(update={"message": message})
+
+    def succeeded(self, reason: Reason, message: str, *, released: bool, validated: bool) -> None:
+        """A run has succeeded. `released` says whether the release now matches the spec; else the run did not deploy."""
         self._by_type.pop(RECONCILING, None)
         self._by_type.pop(STALLED, None)
         self._set(READY, "True", reason, message)
-        if released is None:
-            self._by_type.pop(RELEASED, None)
+        if released:
+            self._set(RELEASED, "True", reason, message)
         else:
-            self._set(RELEASED, "True" if released else "False", reason, message)
+            self._by_type.pop(RELEASED, None)
         if validated:
-            self._set(VALIDATED, "True", reason, "the validate phase has passed")
+            self._set(VALIDATED, "True", reason, "The validate phase has passed")
         else:
             self._by_type.pop(VALIDATED, None)
 
@@ -58,8 +72,8 @@ class Conditions:
     ) -> None:
         """A run has failed. `after` says what happens next.
 
-        `released` tells whether the release itself is as desired, whatever failed before or after; it is None where exec
-        has passed and was not about a release.
+        `released` says whether the release itself matches the spec, whatever else failed; None where exec succeeded without
+        deploying anything.
         """
         self._set(READY, "False", reason, message)
         if stalled:

@@ -1,21 +1,24 @@
-"""The decision: what to do about one release, from what is wanted and what is there.
+"""Decides what to do about one release, from what the spec wants and what is in the cluster.
 
-Purpose: every rule about releases in one pure function, held by a table test. Boundary: no I/O, no clock; `Observed`
-carries the time. Invariants: in sync means that the newest revision is the one in our status, deployed, with our digest
-(helm carries labels over to the next revision, so the digest alone proves nothing); input that failed is not tried again
-before its time; a release is uninstalled only because the spec says so, or because a first install failed. One that is in the
-middle of an uninstall is deployed over when it is wanted: its volume claims, above all, may still be there.
+Every rule about releases is in this pure function, and a table test holds them; `Observed` carries the time. In sync means
+that the newest revision is the one in the status, deployed, with the digest of the spec; the digest alone proves nothing, since
+helm carries labels over to the next revision. Input that failed is not retried before its time. A release is uninstalled only
+because the spec says so, or because a first install failed. One in the middle of an uninstall is deployed over when the spec
+wants it, because its volume claims may still exist.
 """
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, field
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.digest import Digest
+from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
+from managedchart_operator.waiting.proof import AwaitingReadiness
 
-# How long a helm of somebody else may hold a release at least: helm's own default of --timeout.
+# How long another client's Helm operation may lock a release at least: helm's own default of --timeout.
 FOREIGN_LOCK_SECONDS = 300.0
 
 
@@ -24,7 +27,7 @@ class Desired:
     """What the spec wants. `timeout` in seconds."""
 
     action: Action
-    digest: str
+    digest: Digest
     dry_run: bool = False
     timeout: float = 180.0
     reinstalls: bool = False
@@ -32,45 +35,15 @@ class Desired:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What our status says of the last run that ended. Times in seconds since the epoch."""
-
-    digest: str | None = None
-    """Digest of its input."""
-    current: bool = True
-    """Whether it was made for the present generation of the spec."""
-    succeeded: bool = False
-    revision: int | None = None
-    """The revision that it left."""
-    released: bool = False
-    """Whether that revision had become ready."""
-    failures: int = 0
-    retry_at: float | None = None
-    """When to try again; None with failures means never by itself."""
-    interrupted: bool = False
-    """Whether another run was begun after it and did not end: the operator was killed, or the run gave way to a request."""
-    in_exec: bool = False
-    """Whether that one got as far as exec and no further."""
-    attempt: str | None = None
-    """Random word of the last run that began, which the revision that it made carries too."""
-    operation: str | None = None
-    """What that run does with the release."""
-    ended_at: float | None = None
-    """When that run ended; None while it has not, or where the status does not say."""
-    told_end: bool = False
-    """Whether the status says of each run if and when it ended; one of an older operator does not."""
-
-
-@dataclass(frozen=True, slots=True)
 class Observed:
-    """What there is: the revisions of the release, newest first, and our memory."""
+    """What was observed: the revisions of the release, newest first, and what the status says about the last run."""
 
     ownership: Ownership
     now: float
     revisions: tuple[Revision, ...] = ()
-    memory: Memory = Memory()
-    rollback_is_ours: bool = False
-    """Whether the newest revision is a rollback of ours that the status does not record."""
+    last: LastRun = field(default_factory=LastRun)
+    rollback_is_own: bool = False
+    """Whether the newest revision is a rollback by this operator that the status does not record."""
     retry_requested: bool = False
     force_requested: bool = False
 
@@ -80,207 +53,145 @@ class Observed:
         return self.revisions[0] if self.revisions else None
 
     @property
-    def newest_is_ours(self) -> bool:
+    def newest_is_own(self) -> bool:
         """Whether this resource's operator made the newest revision."""
-        return self.newest is not None and (self.rollback_is_ours or self.ownership.made(self.newest))
+        return self.newest is not None and (self.rollback_is_own or self.ownership.made(self.newest))
 
-    def uninstall_is_ours(self, desired: Desired) -> bool:
-        """Whether the uninstall that the newest revision is in the middle of was begun by a run of ours; that run is over.
+    def uninstall_is_own(self, desired: Desired) -> bool:
+        """Whether a run of this operator, which is over, began the uninstall that the newest revision is in the middle of.
 
-        Somebody else's shows as begun after our last run had ended, or while it was doing something else.
+        An uninstall by another client began after the last run had ended, or while that run did something else.
         """
-        newest, memory = self.newest, self.memory
+        newest, last = self.newest, self.last
         if newest is None or newest.owner != self.ownership.uid:
             return False
-        if not memory.told_end:
-            return memory.interrupted or memory.failures > 0
-        if memory.ended_at is not None:
-            # Whole seconds. A run that ended well has left no such revision.
-            return memory.failures > 0 and (newest.modified_at or 0.0) <= memory.ended_at + 1
-        return memory.operation == Operation.UNINSTALL or desired.reinstalls
+        if last.attempt is None:  # written by an earlier operator
+            return last.interrupted or last.failures > 0
+        if last.ended_at is not None:
+            # Times are in whole seconds. A run that succeeded leaves no such revision.
+            return last.failures > 0 and (newest.modified_at or 0.0) <= last.ended_at + 1
+        return last.operation == Operation.UNINSTALL or desired.reinstalls
 
     @property
     def newest_is_unproven(self) -> bool:
-        """Whether helm calls the newest revision deployed, but nobody knows yet whether its objects became ready.
+        """Whether helm calls the newest revision deployed, but it is not known yet whether its objects became ready.
 
-        Such a one is left by an operator that was killed while it waited for them.
+        An operator that is killed while it waits for them leaves such a revision.
         """
-        newest, memory = self.newest, self.memory
-        if newest is None or newest.status != DEPLOYED or not newest.operator_waits or not self.newest_is_ours:
+        newest, last = self.newest, self.last
+        if newest is None or newest.status != DEPLOYED or not newest.operator_waits or not self.newest_is_own:
             return False
-        if newest.made_as != newest.number:
+        if newest.labelled_for != newest.number:
             return False  # a rollback, for which helm has waited
-        return newest.number != memory.revision or not memory.released
+        return newest.number != last.revision or not last.proven
 
     @property
     def newest_may_fail(self) -> bool:
-        """Whether it is a failed revision if its objects do not become ready.
+        """Whether the newest revision fails if its objects do not become ready.
 
-        Only if the status says that its run was in exec: else it may have been good for long, by a status that was lost.
+        Only if the status says that its run was in exec; otherwise a lost status would fail a revision that has long been good.
         """
-        newest, memory = self.newest, self.memory
-        return self.newest_is_unproven and memory.in_exec and newest is not None and newest.number != memory.revision
+        newest, last = self.newest, self.last
+        return (
+            self.newest_is_unproven and last.stopped_in_exec and newest is not None and newest.number != last.revision
+        )
 
     @property
     def newest_is_unfinished(self) -> bool:
-        """Whether the run that made the newest revision has not ended: what follows exec may be left to do."""
-        newest, memory = self.newest, self.memory
-        unfinished = memory.told_end and memory.ended_at is None and memory.attempt is not None
-        return unfinished and newest is not None and newest.is_of(memory.attempt or "")
+        """Whether the run that made the newest revision has not ended, so that the phases after exec may be missing."""
+        newest, last = self.newest, self.last
+        if newest is None or last.attempt is None or last.ended_at is not None:
+            return False
+        return newest.is_of(last.attempt)
 
 
-class Verdict(StrEnum):
-    """What kind of answer a decision is."""
-
-    IN_SYNC = "InSync"
-    RUN = "Run"
-    HOLD = "Hold"
-    """The same input failed; wait for its time, or for a change."""
-    WAIT_FOR_LOCK = "WaitForLock"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do. `because` is a sentence for events and logs."""
-
-    verdict: Verdict
-    operation: Operation | None = None
-    unlock: Revision | None = None
-    """A revision that nobody works on any more, pending or never seen ready: mark it failed first."""
-    wait: bool = False
-    """For `FINISH`: the wait for the release's objects is not over."""
-    may_fail: bool = False
-    """For `FINISH`: the revision has failed if that wait does."""
-    continues: bool = False
-    """For `FINISH`: the run carries on the one that made the revision, so that its failure is the revision's."""
-    wake_at: float | None = None
-    because: str = ""
-    changed_outside: bool = False
-    gone: bool = False
-    """Whether the release is known to be gone, or to be going."""
-
-    @property
-    def released(self) -> bool:
-        """Whether the release is as desired already."""
-        return self.operation is Operation.FINISH and not self.wait
-
-
-def decide(desired: Desired, observed: Observed) -> Decision:
-    """Return what to do now. The rules stand in their order of precedence."""
-    memory, newest = observed.memory, observed.newest
-    handled = memory.digest == desired.digest and memory.succeeded and not observed.force_requested
+def decide(desired: Desired, observed: Observed) -> Plan:
+    """Return what to do now. The rules are in order of precedence."""
+    last, newest = observed.last, observed.newest
+    handled = desired.digest.matches(last.digest) and last.succeeded and not observed.force_requested
     held = _held(desired, observed)
     if desired.action is Action.SKIP:
-        return _in_sync() if handled else held or _run(Operation.SKIP, "the spec says Skip")
+        return InSync() if handled else held or Run(Operation.SKIP, "spec.action is Skip")
     if desired.dry_run and desired.action is Action.DEPLOY:
-        return _in_sync() if handled else held or _run(Operation.DRY_RUN, "the spec says dryRun")
+        return InSync() if handled else held or Run(Operation.DRY_RUN, "spec.dryRun is true")
 
     if desired.action is Action.DESTROY and not observed.ownership.owns(observed.revisions):
-        # There is nothing, or what is there stays, so that nobody's lock matters.
-        return _in_sync() if handled else held or _run(Operation.UNINSTALL, "the spec says Destroy")
+        # There is nothing to uninstall, or it stays: locks do not matter.
+        return InSync() if handled else held or Run(Operation.UNINSTALL, "spec.action is Destroy")
     if wait := wait_for_lock(desired, observed):
         return wait
     if desired.action is Action.DESTROY:
-        return held or _run(Operation.UNINSTALL, "the spec says Destroy")
+        return held or Run(Operation.UNINSTALL, "spec.action is Destroy")
     unlock = newest if newest is not None and (newest.pending or newest.status == UNINSTALLING) else None
     return _decide_deploy(desired, observed, handled=handled, held=held, unlock=unlock)
 
 
-def wait_for_lock(desired: Desired, observed: Observed) -> Decision | None:
-    """Return that another Helm operation is to be waited for, or None."""
+def wait_for_lock(desired: Desired, observed: Observed) -> Wait | None:
+    """Return the wait for another Helm operation, or None where there is none."""
     newest = observed.newest
     if newest is None or (free_at := _free_at(desired, observed)) <= observed.now:
         return None
-    going = newest.status == UNINSTALLING
-    doing = "uninstalls the release" if going else "works on the release"
-    return Decision(
-        Verdict.WAIT_FOR_LOCK,
-        wake_at=free_at,
-        because=f"Another Helm operation {doing} (revision {newest.number} is {newest.status})",
-        gone=going,
-    )
+    deleted = newest.status == UNINSTALLING
+    doing = "is uninstalling the release" if deleted else "is in progress"
+    because = f"Another Helm operation {doing} (revision {newest.number} is {newest.status})"
+    return Wait(free_at, because, deleted=deleted)
 
 
 def _decide_deploy(
-    desired: Desired, observed: Observed, *, handled: bool, held: Decision | None, unlock: Revision | None
-) -> Decision:
-    memory, newest = observed.memory, observed.newest
+    desired: Desired, observed: Observed, *, handled: bool, held: Hold | None, unlock: Revision | None
+) -> Plan:
+    last, newest = observed.last, observed.newest
     if newest is None:
-        was_there = handled and memory.revision is not None
-        why = "the release was removed from outside" if was_there else "the release does not exist"
-        return held or _run(Operation.INSTALL, why, changed_outside=was_there, gone=was_there)
+        was_there = handled and last.revision is not None
+        why = "The release was deleted outside the operator" if was_there else "The release does not exist"
+        return held or Run(Operation.INSTALL, why, changed_outside=was_there, deleted=was_there)
     if newest.status == UNINSTALLING:
-        why = f"an uninstall of revision {newest.number} was interrupted; what it left is deployed over"
-        return held or _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=handled, gone=True)
-    wanted = newest.status == DEPLOYED and newest.digest == desired.digest and not observed.force_requested
-    if wanted and observed.newest_is_ours:
-        if newest.number == memory.revision and handled:
-            return _in_sync()
-        if newest.number == memory.revision:
-            return held or _finish(observed, "the release is deployed, the run is not finished")
-        return held or _finish(observed, f"revision {newest.number} was deployed before a restart")
+        why = f"An uninstall of revision {newest.number} was interrupted"
+        return held or Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=handled, deleted=True)
+    wanted = newest.status == DEPLOYED and desired.digest.matches(newest.digest) and not observed.force_requested
+    if wanted and observed.newest_is_own:
+        if newest.number == last.revision and handled:
+            return InSync()
+        if newest.number == last.revision:
+            return held or _resume(observed, "The release is deployed, but the run did not end")
+        return held or _resume(observed, f"Revision {newest.number} was deployed before the operator restarted")
     if observed.newest_may_fail:
-        unlock = newest  # else it would count as the good one to go back to
+        unlock = newest  # otherwise it would count as the good one to roll back to
     if held:
         return held
     if handled:
-        became = f"is {newest.status}" if newest.number == memory.revision else f"({newest.status}) was made"
-        why = f"revision {newest.number} {became} from outside"
-        gone = newest.status == UNINSTALLED
-        return _run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True, gone=gone)
-    return _run(Operation.UPGRADE, "the input has changed or the last attempt failed", unlock=unlock)
+        change = f"was marked {newest.status}" if newest.number == last.revision else f"({newest.status}) was created"
+        why = f"Revision {newest.number} {change} outside the operator"
+        deleted = newest.status == UNINSTALLED
+        return Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True, deleted=deleted)
+    return Run(
+        Operation.UPGRADE, "The spec, the chart or the values changed, or the last attempt failed", unlock=unlock
+    )
 
 
-def _held(desired: Desired, observed: Observed) -> Decision | None:
-    memory = observed.memory
-    if memory.failures == 0 or memory.digest != desired.digest or not memory.current:
+def _held(desired: Desired, observed: Observed) -> Hold | None:
+    last = observed.last
+    if last.failures == 0 or not desired.digest.matches(last.digest) or not last.current:
         return None
-    if observed.retry_requested or observed.force_requested or memory.interrupted:
+    if observed.retry_requested or observed.force_requested or last.interrupted or last.waited:
         return None
-    if memory.retry_at is not None and memory.retry_at <= observed.now:
+    if last.retry_at is not None and last.retry_at <= observed.now:
         return None
-    return Decision(Verdict.HOLD, wake_at=memory.retry_at, because="the same input failed before")
+    return Hold(last.retry_at)
 
 
 def _free_at(desired: Desired, observed: Observed) -> float:
-    """When the release may be worked on: at once unless another Helm operation does; by force, or when that must have ended."""
+    """Return when the release is free: at once by force or without another Helm operation, else when that must have ended."""
     newest = observed.newest
     if newest is None or observed.force_requested or newest.modified_at is None:
         return 0.0
-    if newest.status == UNINSTALLING:
-        ours = observed.uninstall_is_ours(desired)
-    else:
-        ours = not newest.pending or observed.newest_is_ours
-    return 0.0 if ours else newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
+    is_own = observed.uninstall_is_own(desired) if newest.status == UNINSTALLING else observed.newest_is_own
+    if is_own or not (newest.pending or newest.status == UNINSTALLING):
+        return 0.0
+    return newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
 
 
-def _finish(observed: Observed, because: str) -> Decision:
-    decision = _run(Operation.FINISH, because)
-    return replace(
-        decision,
-        wait=observed.newest_is_unproven,
-        may_fail=observed.newest_may_fail,
-        continues=observed.newest_may_fail or observed.newest_is_unfinished,
-    )
-
-
-def _in_sync() -> Decision:
-    return Decision(Verdict.IN_SYNC, because="in sync")
-
-
-def _run(
-    operation: Operation,
-    because: str,
-    *,
-    unlock: Revision | None = None,
-    changed_outside: bool = False,
-    gone: bool = False,
-) -> Decision:
-    return Decision(
-        Verdict.RUN,
-        operation=operation,
-        because=because,
-        unlock=unlock,
-        changed_outside=changed_outside,
-        gone=gone,
-    )
+def _resume(observed: Observed, because: str) -> Run:
+    awaiting = AwaitingReadiness(fail_on_timeout=observed.newest_may_fail) if observed.newest_is_unproven else None
+    continues = observed.newest_may_fail or observed.newest_is_unfinished
+    return Run(Operation.RESUME, because, awaiting=awaiting, continues=continues)

@@ -8,14 +8,12 @@ import json
 from collections.abc import Callable
 
 from managedchart_operator.api.status import LastFailure
+from managedchart_operator.diagnosis.cause_table import CAUSES
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
-from managedchart_operator.reasons import Reason
 
 # These say that something did not happen, not why.
-_WITHOUT_CAUSE = frozenset(
-    {Reason.TIMEOUT, Reason.HOOK_FAILED, Reason.HOOK_TIMEOUT, Reason.JOB_BACKOFF_LIMIT, Reason.HELM_FAILED}
-)
+_WITHOUT_CAUSE = frozenset(row.reason for row in CAUSES if row.is_symptom)
 # etcd takes 1.5 MiB an object and a person reads a screen; the history of objects is kept by GitOps tools and backups.
 MAX_BYTES = 16 * 1024
 
@@ -32,7 +30,7 @@ def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str],
         return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
     text = error.text or error.message
     if isinstance(error, UninstallBlockedError):
-        return UninstallBlockedError(message, blocked_by=error.blocked_by, text=redact(text), hint=hint or "")
+        return UninstallBlockedError(message, objects=error.objects, text=redact(text), hint=hint or "")
     return HelmError(
         message,
         reason=reason,

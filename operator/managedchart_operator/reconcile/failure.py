@@ -1,6 +1,6 @@
-"""What a failed run has to do with the revisions of its release: whether it made the newest, and whether that was applied.
+"""Relates a failed run to the revisions of its release: whether it made the newest one, and whether that was applied.
 
-Only what is proven here counts as failed, and may be rolled back.
+Only a revision that is proven failed here may be rolled back.
 """
 
 from managedchart_operator.api.status import Phase
@@ -8,44 +8,45 @@ from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.work import Work
+from managedchart_operator.reconcile.last_run import LastRun
+from managedchart_operator.reconcile.release_run import ReleaseRun
 
 AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
-"""The phases whose failure is the failure of what is deployed."""
+"""The phases whose failure is the failure of a deployed revision."""
 
 
-def newest_if_made(work: Work) -> Revision | None:
-    """Return the newest revision if the run that has failed made it, or continued the run that did."""
-    newest, attempt = work.release.newest, work.recorder.status.attempt
-    deployed = work.recorder.failed_phase in (Phase.EXEC, *AFTER_EXEC)
-    return newest if deployed and newest is not None and attempt and newest.is_of(attempt.id) else None
+def newest_if_made(run: ReleaseRun, failed_phase: Phase | None) -> Revision | None:
+    """Return the newest revision if the failed run made it, or continued the run that did."""
+    newest = run.newest
+    deployed = failed_phase in (Phase.EXEC, *AFTER_EXEC)
+    return newest if deployed and newest is not None and newest.is_of(run.attempt) else None
 
 
-def unremedied(work: Work) -> int | None:
-    """Return the revision that failed before, if what was to be done about it has not been done yet."""
-    newest, known = work.release.newest, work.recorder.status.last_failure
-    if newest is None or known is None or known.revision is None or not work.release.ownership.made(newest):
+def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
+    """Return the revision that failed in an earlier run, if its remedy is still to be done."""
+    newest, failed = run.newest, last.failed_revision
+    if newest is None or failed is None or not run.ownership.made(newest):
         return None
-    if newest.status == DEPLOYED and newest.number == known.revision and known.phase in AFTER_EXEC:
-        return known.revision
-    return known.revision if newest.status == FAILED and known.revision <= newest.number else None
+    if newest.status == DEPLOYED and newest.number == failed and last.phase in AFTER_EXEC:
+        return failed
+    return failed if newest.status == FAILED and failed <= newest.number else None
 
 
-async def is_verdict(error: OperatorError, objects: Objects) -> bool:
-    """Whether an error that has ended an applied upgrade would come again, unlike a right that is refused for a moment.
+async def would_recur(error: OperatorError, objects: Objects) -> bool:
+    """Whether the error of an applied upgrade would come again, unlike a permission that is only refused for a moment.
 
-    See `rights`: this asks the API server.
+    This asks the API server.
     """
     if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
         return not await objects.refused_for_a_moment(error.text)
     return True
 
 
-def was_applied(work: Work, error: OperatorError) -> bool:
-    """Whether the upgrade had changed the cluster when it failed, and failed for what it is.
+def was_applied(run: ReleaseRun, failed_phase: Phase | None, error: OperatorError) -> bool:
+    """Whether the upgrade had changed the cluster when it failed, and failed because of its input.
 
-    An API server that does not answer, or a helm that was killed, says nothing about the upgrade.
+    An API server that does not answer, or a killed helm process, says nothing about the input.
     """
     if error.reason is Reason.API_UNAVAILABLE or (isinstance(error, HelmError) and error.exit_code < 0):
         return False
-    return work.recorder.failed_phase in AFTER_EXEC or work.release.evidence.applied
+    return failed_phase in AFTER_EXEC or run.evidence.has_applied()

@@ -1,23 +1,24 @@
-"""Lets helm leave objects alone that a revision which did not become ready has taken over from others.
+"""Makes helm keep objects that a revision which did not become ready only adopted.
 
-What makes helm leave an object was measured with 4.3.1. `helm uninstall` goes by the newest stored manifest: an object that has
-`helm.sh/resource-policy: keep` there, or does not stand there, is left. `helm rollback` deletes what the newest stored manifest
-has and the target has not; it reads the policy of the object in the cluster only, so the object must not stand in the manifest.
+Measured with helm 4.3.1: `helm uninstall` reads the newest stored manifest, and keeps an object that has
+`helm.sh/resource-policy: keep` there or is missing there. `helm rollback` deletes what is in the newest stored manifest and not
+in the target's; it reads the policy of the live object only, so the object must be missing in the manifest.
 
-Unfinished revisions before the newest are changed too: what they render is deleted with a release (`revision_remains`).
+Unfinished revisions before the newest are changed too, since what they render is deleted with a release (`orphaned_objects`).
 """
 
 from collections.abc import Iterable
 
 from managedchart_operator.helm.stored_manifest import Edit, Rendered
-from managedchart_operator.kube.objects import ObjectRef, group_of
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 
 async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit) -> bool:
-    """Change objects in the stored revisions of this resource after the last good one; False where nothing had to be written.
+    """Change objects in the stored revisions of this resource after the last good one; False if nothing was written.
 
-    The revisions must have been observed. Safe to be called again. Raises KubeError, HelmError.
+    The revisions must have been observed. It is safe to call this again. Raises KubeError, HelmError.
     """
     wanted = [(group_of(ref.api_version), ref.kind, ref.name, ref.namespace) for ref in refs]
 

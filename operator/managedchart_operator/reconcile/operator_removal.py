@@ -1,8 +1,8 @@
 """Keeps the releases when the operator is removed.
 
-Deleting the CRD deletes every ManagedChart, and deleting the operator's namespace deletes those in it. Nobody asked for the
-end of the releases then, so the ManagedCharts are let go and the releases stay as they are. In doubt a release is kept: it
-can still be uninstalled later.
+Deleting the CRD deletes every ManagedChart, and deleting the operator's namespace deletes those in it. Nobody asked to
+uninstall the releases then, so the finalizers are removed and the releases stay as they are. In doubt a release is kept, since
+it can still be uninstalled later.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from managedchart_operator.api.resource import DEFINITION, ManagedChart
 from managedchart_operator.errors import ReleaseKeptError
 from managedchart_operator.kube.definition import Definition, DefinitionState
 from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
-from managedchart_operator.reconcile.release import HelmRelease
+from managedchart_operator.reconcile.release_run import ReleaseRun
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorRemoval:
-    """Tells which ManagedCharts are deleted only because the operator is being removed."""
+    """Finds the ManagedCharts that are deleted only because the operator is being removed."""
 
     definition: Definition
     namespaces: Namespaces
@@ -26,7 +26,7 @@ class OperatorRemoval:
     """Whether the deletion of the CRD uninstalls the releases like any other deletion."""
 
     async def why_kept(self, chart: ManagedChart) -> str | None:
-        """Return why a ManagedChart that is being deleted leaves its release, or None where it does not. Raises KubeError."""
+        """Return why a ManagedChart that is being deleted keeps its release, or None if it does not. Raises KubeError."""
         if not self.uninstall_with_crd and (why := crd_keeps(chart, await self.definition.state())):
             return why
         namespace = chart.key.namespace
@@ -35,7 +35,7 @@ class OperatorRemoval:
         return None
 
     async def check(self, chart: ManagedChart) -> None:
-        """Raise ReleaseKeptError where `why_kept` has a reason; KubeError."""
+        """Raise ReleaseKeptError if `why_kept` returns a reason; raises KubeError too."""
         if why := await self.why_kept(chart):
             raise ReleaseKeptError(why)
 
@@ -43,25 +43,25 @@ class OperatorRemoval:
 def crd_keeps(chart: ManagedChart, definition: DefinitionState | None) -> str | None:
     """Return why the state of the CRD keeps the release of a ManagedChart that is being deleted, or None.
 
-    Also of one whose own deletion was requested earlier: while the CRD is being deleted the two cannot be told apart. One
-    whose deletion is older than the CRD was stored under an earlier CRD that was removed by force (without its finalizer the
-    API server forgets the CRD and keeps the objects), and is most likely deleted because of that one.
+    This includes a ManagedChart whose own deletion was requested earlier, which looks the same while the CRD is being deleted.
+    One whose deletion is older than the CRD was stored under an earlier CRD that was removed by force (without its finalizer
+    the API server deletes the CRD and keeps the objects), and is most likely deleted because of that one.
     """
     if definition is None:
         return f"the CRD {DEFINITION} was deleted"
     if definition.deleting:
         return f"the CRD {DEFINITION} is being deleted"
-    # Both are times of the API server in the same form, in whole seconds.
+    # The API server writes both times in the same format, in whole seconds.
     if chart.deletion_requested <= definition.created:
         return f"its deletion was requested before the CRD {DEFINITION} was installed again"
     return None
 
 
-def kept_release(release: HelmRelease, why: str) -> str:
-    """Say for the log which release stays although its ManagedChart is deleted, and how to remove it after all."""
+def kept_release(release: ReleaseRun, why: str) -> str:
+    """Return a log message about a release that stays although its ManagedChart is deleted, and how to uninstall it."""
     newest = release.newest
     state = f"revision {newest.number}, {newest.status}" if newest else "no revision is left"
     return (
-        f"let go without an uninstall: {why}. The release {release.name} in namespace {release.namespace} ({state}) stays; to"
-        f" remove it: helm uninstall {release.name} --namespace {release.namespace}"
+        f"deleted without an uninstall: {why}. The release {release.namespace}/{release.name} ({state}) stays; to"
+        f" uninstall it: helm uninstall {release.name} --namespace {release.namespace}"
     )

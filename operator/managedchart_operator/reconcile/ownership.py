@@ -1,9 +1,9 @@
-"""Whose a release is: what its revisions, and our own records of them, prove.
+"""Decides whose a release is, from its revisions and from the records of them in the status.
 
-Whatever destroys (uninstall, rollback, deletion of CRDs) asks here first, and without proof it leaves the release alone.
-Labels of the release Secrets are the proof. helm carries labels over to the next revision, also when somebody runs it by
-hand, so a label alone shows only that a revision descends from one of ours; that we made it shows the attempt label, which
-names the number that it was made for. A rollback of ours carries the labels of its target; the status records it.
+Everything that destroys (uninstall, rollback, deletion of CRDs) asks here first, and leaves a release alone without proof. The
+proof is in the labels of the release Secrets. helm carries labels over to the next revision, also when somebody runs it by
+hand, so the owner label alone shows only that a revision descends from one of this resource. The attempt label shows who made
+it, since it names the revision number that it was made for. A rollback carries the labels of its target; the status records it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,11 +21,11 @@ class Ownership:
 
     uid: str
     recorded: Mapping[int, float] = field(default_factory=dict)
-    """The revisions that the status records as made by this resource, rollbacks included: when their runs ended, by number."""
+    """When the run ended that made a revision, by number: the revisions, rollbacks included, that the status records."""
     recorded_good: frozenset[int] = frozenset()
     """Those of them that were deployed then."""
     destroyed: bool = False
-    """Whether the last run has uninstalled the release, so that records that an older operator left speak of the past."""
+    """Whether the last run uninstalled the release, so that records of an older operator are out of date."""
 
     @classmethod
     def of(cls, uid: str, status: ManagedChartStatus) -> Self:
@@ -41,12 +41,12 @@ class Ownership:
         """Whether this resource's operator made the revision."""
         if revision.owner != self.uid:
             return False
-        return revision.made_as == revision.number or self._is_recorded(revision)
+        return revision.labelled_for == revision.number or self._is_recorded(revision)
 
     def deployed(self, revisions: Iterable[Revision]) -> bool:
-        """Whether this resource has deployed the release of these revisions, newest first; also one that is gone since.
+        """Whether this resource has deployed the release of these revisions, newest first; also one that was deleted since.
 
-        A release of somebody else that has the same name, now that ours is gone, is not ours.
+        A release of the same name that others made after that does not count.
         """
         known = tuple(revisions)
         if not known:
@@ -56,7 +56,7 @@ class Ownership:
     def owns(self, revisions: Iterable[Revision]) -> bool:
         """Whether the release of these revisions, newest first, is this resource's to uninstall.
 
-        It is if this resource began it, or has deployed it after others had. A release that others made, and that this
+        It is if this resource installed it, or deployed it after others had. A release that others made, and that this
         resource only failed to upgrade, stays theirs.
         """
         known = tuple(revisions)
@@ -65,7 +65,7 @@ class Ownership:
         return all(revision.owner == self.uid for revision in known) or self.deployed(known)
 
     def was_good(self, revision: Revision) -> bool:
-        """Whether the records show that a run of this resource ended well with this revision."""
+        """Whether the records show that a run of this resource succeeded with this revision."""
         return revision.number in self.recorded_good and self._is_recorded(revision)
 
     def failed(self, revision: Revision) -> bool:
@@ -80,7 +80,7 @@ class Ownership:
         return revision.status in (DEPLOYED, SUPERSEDED) or self.was_good(revision)
 
     def _is_recorded(self, revision: Revision) -> bool:
-        # A release that was removed and made again counts from 1, so an older record may have the number of a newer revision.
+        # A release that was installed again counts from 1, so an older record may have the number of a newer revision.
         ended = self.recorded.get(revision.number)
         return ended is not None and (revision.stored_at or 0.0) <= ended + 1
 

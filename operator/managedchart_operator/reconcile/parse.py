@@ -1,8 +1,7 @@
 """Reads a spec as the API server stored it.
 
-Purpose: the CRD's schema has checked it already; what still fails (an object stored before a rule) is told by field.
-Boundary: pure. Invariant: fields that the operator does not know are left out, since they come from a newer CRD than the
-operator is: the API server itself refuses misspelt ones.
+The CRD's schema has validated it already; what still fails, such as an object stored before a rule, is reported by field.
+Fields that the operator does not know are left out: they come from a newer CRD, since the API server refuses misspelt ones.
 """
 
 import contextlib
@@ -24,10 +23,10 @@ logger = logging.getLogger(__name__)
 def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
     """Return the spec. Raises SpecError that names each wrong field."""
     if path := too_deep(chart.spec):
-        # First of all: what works on a value level by level ends with an error of its own at some hundred levels.
+        # Checked first: whatever walks through a value level by level fails at some hundred levels.
         raise SpecError(
             f"spec.{path} is nested deeper than {MAX_LEVELS} levels, so the spec cannot be read",
-            hint="Flatten these values, or pass them to the chart as one text.",
+            hint="Flatten these values, or pass them to the chart as one string.",
         )
     try:
         return ManagedChartSpec.model_validate(chart.spec)
@@ -38,9 +37,7 @@ def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
             for item in error.errors(include_url=False)
         )
         if not unknown:
-            raise SpecError(
-                problems, hint="correct the named fields; docs/fields.md tells what each accepts"
-            ) from error
+            raise SpecError(problems, hint="Correct the named fields; see docs/fields.md.") from error
     fields = ", ".join(f"spec.{'.'.join(map(str, place))}" for place in unknown)
     logger.warning("%s: this operator is older than the CRD and does not know %s", chart.key, fields)
     return parse_spec(replace(chart, spec=_without(chart.spec, unknown)))
@@ -57,9 +54,9 @@ def _without(spec: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[
 
 
 def spec_for_removal(chart: ManagedChart) -> ManagedChartSpec:
-    """Return the spec, or for one that cannot be read as much of it as a removal needs: nothing may hold up a deletion.
+    """Return the spec, or if it cannot be read, as much of it as an uninstall needs: nothing may block a deletion.
 
-    A removal needs no values, which are the only part of a spec that may be nested at will.
+    An uninstall needs no values, the only part of a spec whose nesting the schema does not limit.
     """
     for spec in (chart.spec, {**chart.spec, "values": {}}):
         with contextlib.suppress(SpecError):

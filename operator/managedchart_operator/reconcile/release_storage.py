@@ -1,8 +1,7 @@
-"""The revisions of one release, as helm stores them.
+"""Reads the revisions of one release as helm stores them, and repairs what a killed helm process or operator left behind.
 
-Purpose: look at them, read the newest, and put right what helm, or an operator, left behind when it was killed. Boundary: what
-is to be done was decided before. Invariants: a revision that somebody else has changed since it was seen is left alone; what
-was read is never older than the last change that we made.
+The callers decide what to do. A revision that somebody else has changed since it was observed is left alone, and what is read
+is never older than the operator's own last change.
 """
 
 import asyncio
@@ -19,32 +18,30 @@ from managedchart_operator.helm.storage import (
     UNINSTALL_INTERRUPTED,
     UNINSTALLING,
     Revision,
-    StoredRelease,
-    decode,
     revision_of,
     revisions_of,
-    with_status,
 )
 from managedchart_operator.helm.stored_manifest import Editor, with_manifest
+from managedchart_operator.helm.stored_release import StoredRelease, decode, with_status
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.ownership import Ownership
 
 logger = logging.getLogger(__name__)
 
-# A Secret that changes more often between our look and our write is being worked on by another Helm operation.
+# If a Secret changes more often between the read and the write, another Helm operation is working on it.
 _REWRITES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A revision that did not come to its end, or that an upgrade after it has not replaced whole, and its document."""
+    """A revision that did not finish, or that the upgrade after it did not replace completely, and its document."""
 
     revision: Revision
     stored: StoredRelease
 
     @property
     def was_good(self) -> bool:
-        """Whether it was deployed, so that what it renders is the release's own, whoever made it."""
+        """Whether it was deployed, so that all it renders is the release's own, whoever made it."""
         return self.revision.status == DEPLOYED
 
 
@@ -60,6 +57,8 @@ class ReleaseStorage:
     """As last observed, newest first."""
     version: str = ""
     """The cluster's resourceVersion then."""
+    is_current: bool = False
+    """Whether `revisions` was read after this run's last helm process."""
 
     @property
     def newest(self) -> Revision | None:
@@ -67,84 +66,85 @@ class ReleaseStorage:
         return self.revisions[0] if self.revisions else None
 
     async def observe(self) -> tuple[Revision, ...]:
-        """Look at the release Secrets and return the revisions, newest first. Raises KubeError."""
+        """Read the metadata of the release Secrets and return the revisions, newest first. Raises KubeError."""
         found = await self.secrets.list_metadata(namespace=self.namespace, release=self.name)
-        self.revisions, self.version = revisions_of(found.secrets), found.version
+        self.revisions, self.version, self.is_current = revisions_of(found.secrets), found.version, True
         return self.revisions
 
+    async def look(self) -> tuple[Revision, ...]:
+        """Return the revisions, newest first; reads them again only if helm may have changed them since. Raises KubeError."""
+        return self.revisions if self.is_current else await self.observe()
+
     async def read_stored(self) -> StoredRelease | None:
-        """Read the newest revision's document, or None where there is no release. Raises KubeError, HelmError."""
+        """Read the newest revision's document; None if there is no release. Raises KubeError, HelmError."""
         return await self.read(self.newest) if self.newest else None
 
     async def read(self, revision: Revision) -> StoredRelease | None:
-        """Read a revision's document, or None where it is gone. Raises KubeError, HelmError."""
+        """Read a revision's document; None if it was deleted. Raises KubeError, HelmError."""
         secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
         return await asyncio.to_thread(decode, secret) if secret else None
 
     async def read_unfinished(self) -> list[Unfinished]:
-        """Read the revisions before the newest of which helm may have left objects: those that failed, and one still deployed.
+        """Read the earlier revisions of which helm may have left objects: those that failed, and one still deployed.
 
         helm compares with the deployed revision when it upgrades, and with the newest when it uninstalls or rolls back. It
-        calls a failed revision superseded too, so the last good one ends the search. What cannot be read is left out and
-        logged. Raises KubeError.
+        also marks failed revisions superseded, so the search ends at the last good one. A revision that cannot be read is
+        left out and logged. Raises KubeError.
         """
         found: list[Unfinished] = []
         for revision in self.revisions[1:]:
             if revision.status == SUPERSEDED and self.ownership.was_good(revision):
-                break  # without a look at the document, since this is what every upgrade meets
-            secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
+                break  # without reading the document, since every upgrade finds such a revision
             try:
-                stored = await asyncio.to_thread(decode, secret) if secret else None
+                stored = await self.read(revision)
             except HelmError as error:
                 logger.warning("%s/%s: %s", self.namespace, self.name, error.message)
                 stored = None
-            if revision.status == SUPERSEDED and (stored is None or stored.came_up):
-                break  # in doubt it was good: what it rendered was compared by helm
+            if revision.status == SUPERSEDED and (stored is None or stored.succeeded):
+                break  # in doubt it was good, and helm has compared with it
             found += [Unfinished(revision, stored)] if stored else []
             if revision.status == DEPLOYED:
                 break
         return found
 
     async def last_good(self) -> Revision | None:
-        """Return the revision to roll back to from the newest, or None where none has become ready yet. Raises KubeError.
+        """Return the revision to roll back to from the newest, or None if none has become ready yet. Raises KubeError.
 
-        A deployed one is good. A superseded one was, unless helm has superseded what had failed: its document shows that.
-        So was one that the operator has marked failed, because an uninstall of it was interrupted.
+        A deployed revision is good. A superseded one was good unless its document shows that helm superseded a failed one.
+        A failed one was good if the operator marked it failed because its uninstall was interrupted.
         """
         for revision in self.revisions[1:]:
             if revision.status == DEPLOYED:
                 return revision
         for revision in self.revisions[1:]:
-            if revision.status in (SUPERSEDED, FAILED) and await self._came_up(revision):
+            if revision.status in (SUPERSEDED, FAILED) and await self._was_ready(revision):
                 return revision
         return None
 
-    async def _came_up(self, revision: Revision) -> bool:
-        """In doubt it did: what was good once must not be uninstalled. Raises KubeError."""
-        secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
-        if secret is None:
-            return False
+    async def _was_ready(self, revision: Revision) -> bool:
+        """Whether a revision became ready; in doubt it did, since a good one must not be uninstalled. Raises KubeError."""
         try:
-            stored = await asyncio.to_thread(decode, secret)
+            stored = await self.read(revision)
         except HelmError:
             return revision.status == SUPERSEDED
-        return stored.came_up if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
+        if stored is None:
+            return False
+        return stored.succeeded if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
 
     async def unlock(self, revision: Revision) -> None:
-        """Mark a revision that nobody works on any more failed, so that helm upgrades over it.
+        """Mark a revision failed that no Helm operation works on any more, so that helm upgrades over it.
 
-        It is one that helm did not finish, that was never seen ready, or that is in the middle of an uninstall. Raises
-        KubeError, HelmError.
+        helm did not finish it, or it was never seen ready, or it is in the middle of an uninstall. Raises KubeError, HelmError.
         """
         if revision.status == DEPLOYED:
-            await self.fail(revision, "the operator ended while it waited for it")
+            await self.mark_failed(revision, "the operator was stopped while it waited for the objects to become ready")
             return
         good = revision.status == UNINSTALLING and self._was_deployed(revision)
         await self._set_status(revision, FAILED, UNINSTALL_INTERRUPTED if good else LEFT_UNFINISHED)
         await self.observe()
 
     async def call_off_uninstall(self, revision: Revision) -> None:
-        """Give a revision in the middle of an uninstall the status back that it had before. Raises KubeError, HelmError."""
+        """Restore the status that a revision had before its unfinished uninstall. Raises KubeError, HelmError."""
         if self._was_deployed(revision):
             await self._set_status(revision, DEPLOYED, UNINSTALL_CALLED_OFF)
         else:
@@ -152,16 +152,16 @@ class ReleaseStorage:
         await self.observe()
 
     def _was_deployed(self, revision: Revision) -> bool:
-        """Whether the newest revision was the deployed one before its uninstall; helm does not keep that. In doubt it was."""
+        """Whether the newest revision was deployed before its uninstall, which helm does not record. In doubt it was."""
         if any(other.status == DEPLOYED for other in self.revisions if other.number != revision.number):
             return False  # helm has one deployed revision at most
         return self.ownership.was_good(revision) or not self.ownership.failed(revision)
 
-    async def fail(self, revision: Revision, why: str) -> None:
-        """Mark the newest revision failed that helm took for a success, and those before it as if helm had not.
+    async def mark_failed(self, revision: Revision, why: str) -> None:
+        """Mark the newest revision failed although helm calls it deployed, and restore the status of those before it.
 
-        helm has superseded the one before: the deployed one, without which a later upgrade or rollback by hand would not find
-        what to go back to, or a failed one where none was deployed. Raises KubeError, HelmError.
+        helm has marked the one before superseded: the deployed one, which a later upgrade or rollback by hand has to find, or
+        a failed one where none was deployed. Raises KubeError, HelmError.
         """
         good, before = await self.last_good(), self.revisions[1] if len(self.revisions) > 1 else None
         verb = "Release" if before is None else "Upgrade"
@@ -174,10 +174,10 @@ class ReleaseStorage:
         await self.observe()
 
     async def rewrite_manifest(self, revision: Revision, edit: Editor, *, hooks: bool = False) -> bool:
-        """Change the objects that a revision has stored, and its `hooks` if asked for; False where nothing was written.
+        """Change the objects in a stored revision, and its hooks with `hooks`; False if nothing was written.
 
-        Only a revision that has this resource's label is rewritten, and only as it was read. A second call finds nothing to
-        change. Raises KubeError, HelmError.
+        Rewrites only a revision with this resource's label, and only if it has not changed since it was read. A second call
+        finds nothing to change. Raises KubeError, HelmError.
         """
         tries = 0
         while True:
@@ -197,13 +197,13 @@ class ReleaseStorage:
                 return True
 
     async def purge(self) -> None:
-        """Forget the release: delete its revisions, the newest last, so that a successor goes on. Raises KubeError."""
+        """Delete the Secrets of all revisions, the newest last, so that a restarted operator can continue. Raises KubeError."""
         for revision in reversed(self.revisions):
             await self.secrets.delete(namespace=self.namespace, name=revision.secret)
         self.revisions = ()
 
     async def _set_status(self, revision: Revision, status: str, description: str | None = None) -> bool:
-        """Give a revision another status; False where somebody else has done so since it was seen.
+        """Set the status of a revision; False if somebody else has changed it since it was observed.
 
         Raises KubeError, HelmError.
         """

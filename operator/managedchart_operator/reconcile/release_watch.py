@@ -1,8 +1,8 @@
-"""Notices releases that were changed from outside.
+"""Notices releases that were changed outside the operator.
 
-Purpose: a rollback, upgrade or removal by hand shows in the release Secrets; the resource that owns the release is then
-reconciled. Boundary: decides only whether to look again; `decide` says what to do. Invariants: what our own runs do to a
-release wakes nobody; what happens while a run is under way is looked at when it has ended, and never lost.
+A rollback, upgrade or uninstall by hand changes the release Secrets; then the resource that owns the release is reconciled, and
+`decide` decides what to do. Changes by the operator's own runs are ignored. A change during a run is compared with the status
+when the run has ended, so none is lost.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,22 +11,22 @@ from typing import Any
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.helm.storage import Revision, revision_of
 from managedchart_operator.reconcile.scheduler import Scheduler
-from managedchart_operator.reconcile.store import Store
+from managedchart_operator.reconcile.store import Store, target_of
 
-_GONE = Revision(number=-1, status="gone", secret="")
+_DELETED = Revision(number=-1, status="deleted", secret="")
 
 
 class ReleaseWatch:
-    """Takes the changes of release Secrets' metadata and asks for reconciles."""
+    """Takes the changes of release Secrets' metadata and requests reconciles."""
 
     def __init__(self, store: Store, scheduler: Scheduler) -> None:
         self._store = store
         self._scheduler = scheduler
-        self._unjudged: dict[Key, Revision] = {}
+        self._seen_during_run: dict[Key, Revision] = {}
         self._listed = False
 
     def listed(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """All Secrets were listed: at first each resource looks for itself; after a lost watch changes were missed."""
+        """All Secrets were listed: ignored at the start, when every resource is reconciled, but not after a lost watch."""
         if not self._listed:
             self._listed = True
             return
@@ -37,48 +37,43 @@ class ReleaseWatch:
             self.changed(metadata)
         for key in self._store:
             chart = self._store.get(key)
-            if chart is not None and chart.status.get("release") and _target(chart) not in found:
-                self._judge(chart, _GONE)
+            if chart is not None and chart.status.get("release") and target_of(chart) not in found:
+                self._compare(chart, _DELETED)
 
     def changed(self, metadata: Mapping[str, Any]) -> None:
-        """A Secret was made or rewritten."""
+        """A Secret was created or changed."""
         for chart in self._claimants(metadata):
-            self._judge(chart, revision_of(metadata))
+            self._compare(chart, revision_of(metadata))
 
     def removed(self, metadata: Mapping[str, Any]) -> None:
-        """A Secret is gone; helm prunes old ones, so only the one that the status tells of counts."""
+        """A Secret was deleted; helm prunes old ones, so only that of the revision in the status counts."""
         for chart in self._claimants(metadata):
             if (chart.status.get("release") or {}).get("revision") == revision_of(metadata).number:
-                self._judge(chart, _GONE)
+                self._compare(chart, _DELETED)
 
     def run_ended(self, key: Key) -> None:
-        """A run has ended: judge what was seen meanwhile."""
-        seen, chart = self._unjudged.pop(key, None), self._store.get(key)
+        """A run has ended: compare what was seen during it with the status."""
+        seen, chart = self._seen_during_run.pop(key, None), self._store.get(key)
         if seen is not None and chart is not None:
-            self._judge(chart, seen)
+            self._compare(chart, seen)
 
-    def _judge(self, chart: ManagedChart, seen: Revision) -> None:
+    def _compare(self, chart: ManagedChart, seen: Revision) -> None:
         if chart.deleting:
-            return  # its removal is tried again by itself, and what it does to the release is its own doing
+            return  # its uninstall changes the release, and is retried automatically
         if self._scheduler.running(chart.key):
-            known = self._unjudged.get(chart.key)
-            if known is None or seen is _GONE or seen.number >= known.number:
-                self._unjudged[chart.key] = seen
+            known = self._seen_during_run.get(chart.key)
+            if known is None or seen is _DELETED or seen.number >= known.number:
+                self._seen_during_run[chart.key] = seen
             return
-        release = chart.status.get("release")
-        if seen is _GONE:
-            news = release is not None
+        release = chart.status.get("release") or {}
+        if seen is _DELETED:
+            changed = bool(release)
         else:
-            told = release or {}
-            same = told.get("revision") == seen.number and told.get("status") == seen.status
-            news = not same and seen.number >= told.get("revision", 0)
-        if news:
+            same = (release.get("revision"), release.get("status")) == (seen.number, seen.status)
+            changed = not same and seen.number >= release.get("revision", 0)
+        if changed:
             self._scheduler.request(chart.key)
 
     def _claimants(self, metadata: Mapping[str, Any]) -> list[ManagedChart]:
         labels = metadata.get("labels") or {}
         return self._store.claimants((metadata["namespace"], labels.get("name", "")))
-
-
-def _target(chart: ManagedChart) -> tuple[str, str]:
-    return (chart.release_namespace, chart.release_name)

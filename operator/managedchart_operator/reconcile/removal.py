@@ -1,50 +1,130 @@
-"""What a removal has to know and to put up with: nothing may block the deletion of a resource.
+"""Carries out the deletion of a resource: uninstalls its release or leaves it, then removes the finalizer.
 
-Whether its release goes or stays, by which lifecycle it goes, and in which state it stays.
+Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
 """
 
-import logging
+from dataclasses import dataclass, replace
+from functools import partial
 
-from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.errors import HelmError, SpecError
+from managedchart_operator.api.resource import FINALIZER
+from managedchart_operator.api.spec import DeletionPolicy
+from managedchart_operator.errors import HelmError, ObjectsLeftError, OperatorError, ReleaseKeptError, SpecError
 from managedchart_operator.helm.storage import UNINSTALLING
+from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
-from managedchart_operator.reconcile.release import HelmRelease
-from managedchart_operator.reconcile.run_recorder import RunRecorder
+from managedchart_operator.reconcile.decide import wait_for_lock
+from managedchart_operator.reconcile.digest import digest_without_inputs
+from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
+from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
+from managedchart_operator.reconcile.own_revisions import newest_is_own, why_it_stays
+from managedchart_operator.reconcile.parse import spec_for_removal
+from managedchart_operator.reconcile.plan import Run, Wait
+from managedchart_operator.reconcile.planner import Planner, desired, observed
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.remediation import RELEASE_LEFT
+from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 
-logger = logging.getLogger(__name__)
+_PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")
 
 
-def is_to_be_removed(release: HelmRelease) -> bool:
-    """Whether there is something of this resource to remove; the release of somebody else that it merely names is not."""
-    if release.newest is None:
-        # helm has forgotten it, but its objects may still be going, or what its lifecycle removes after it.
-        return bool(release.blocked_by) or release.ownership.deployed(())
-    return release.ownership.owns(release.revisions)
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Removes resources; one for the whole operator."""
+
+    planner: Planner
+    api: ManagedCharts
+    events: Events
+    runs: LifecycleRuns
+    operator_removal: OperatorRemoval
+
+    async def remove(self, recording: Recording) -> Wait | float | None:
+        """Remove a resource; returns the lock to wait for, or the seconds until the next pass, or None when it is done.
+
+        Raises OperatorError.
+        """
+        chart = recording.chart
+        if FINALIZER not in chart.finalizers:
+            return None
+        spec = spec_for_removal(chart)
+        work = replace(await self.planner.observe(recording, spec), digest=digest_without_inputs(spec))
+        run = work.release
+        lock = wait_for_lock(desired(work), await observed(work))
+        kept: str | None = None
+        own = is_to_be_removed(run)
+        left = run.newest is not None and not own
+        uninstalls = spec.deletion_policy is DeletionPolicy.UNINSTALL
+        if uninstalls and own:
+            kept = await self.operator_removal.why_kept(chart)
+            if kept is None and lock is not None:
+                return lock
+            if kept is None and (error := await self._uninstall(work)) is not None:
+                if not isinstance(error, ReleaseKeptError):
+                    return await self.runs.failed(work, error, _PLAN)
+                kept = error.message
+        elif uninstalls and left:
+            message = why_it_stays(run.storage)
+            await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
+        if (kept is not None or left or not uninstalls) and lock is None:
+            await keep(work)
+        await work.recorder.writer.abandon()
+        await self.api.remove_finalizer(chart)
+        work.logger.info("%s", kept_release(run, kept) if kept else f"removed ({spec.deletion_policy.value})")
+        return None
+
+    async def _uninstall(self, work: ResourcePass) -> OperatorError | None:
+        """Run the lifecycle to uninstall the release; returns the error if that fails."""
+        run = work.release
+        work.phases.operation = Operation.UNINSTALL
+        work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
+        release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
+        try:
+            await lifecycle_for_removal(work).run(work.context(release))
+        except ObjectsLeftError as error:
+            work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
+        except OperatorError as error:
+            return error
+        finally:
+            await run.evidence.close()
+            await post_warnings(work, self.events)
+        if (done := work.journal.outcome) is not None and done.spared:
+            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
+        return None
 
 
-async def keep(release: HelmRelease) -> None:
-    """Leave the release of a deleted resource as healthy as it was before anything was begun to it. Raises KubeError.
+def is_to_be_removed(run: ReleaseRun) -> bool:
+    """Whether this resource has something to uninstall; a release of others that it only names does not count."""
+    if run.newest is None:
+        # Its Secrets are deleted, but its objects, or what its lifecycle deletes later, may still exist.
+        return bool(run.earlier_blockers) or run.ownership.deployed(())
+    return run.ownership.owns(run.storage.revisions)
 
-    Nobody works on it any more: what an operation left unfinished would block the next helm.
+
+async def keep(work: ResourcePass) -> None:
+    """Leave the release of a deleted resource as healthy as it was before the last operation. Raises KubeError.
+
+    What an operation left unfinished would block the next Helm operation.
     """
-    newest = release.newest
+    run = work.release
+    newest = run.newest
     if newest is None:
         return
     try:
-        if newest.status == UNINSTALLING and release.ownership.owns(release.revisions):
-            await release.storage.call_off_uninstall(newest)
-        elif newest.pending and await release.newest_is_ours():
-            await release.storage.unlock(newest)
+        if newest.status == UNINSTALLING and run.ownership.owns(run.storage.revisions):
+            await run.storage.call_off_uninstall(newest)
+        elif newest.pending and await newest_is_own(run.storage):
+            await run.storage.unlock(newest)
     except HelmError as error:
-        logger.warning("%s/%s stays as it is: %s", release.namespace, release.name, error.message)
+        work.logger.warning("cannot restore the status of %s/%s: %s", run.namespace, run.name, error.message)
 
 
-def lifecycle_for_removal(spec: ManagedChartSpec, recorder: RunRecorder) -> Lifecycle:
-    """Return the lifecycle; the default one where it is gone, since nothing may block a deletion."""
+def lifecycle_for_removal(work: ResourcePass) -> Lifecycle:
+    """Return the lifecycle, or the default one if it is missing, since nothing may block a deletion."""
     try:
-        return find_lifecycle(spec.lifecycle.name)
+        return find_lifecycle(work.spec.lifecycle.name)
     except SpecError as error:
-        recorder.warn(error.reason, f"removing with the default lifecycle: {error.message}")
+        work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
         return Lifecycle()

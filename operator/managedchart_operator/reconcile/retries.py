@@ -1,6 +1,6 @@
-"""When a failure is tried again.
+"""When a failure is retried, and how that is said.
 
-Boundary: pure. Source of the form: exponential back-off with a cap, as kubelet restarts containers.
+Pure. Source of the form: exponential back-off with a cap, as kubelet restarts containers.
 """
 
 from dataclasses import dataclass
@@ -9,61 +9,41 @@ from datetime import datetime, timedelta
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import Retry
+from managedchart_operator.api.status import Outlook
+from managedchart_operator.diagnosis.cause_table import CAUSES
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
 
-_WAITS = f"it waits for a new spec, or a new value of the annotation {RETRY_ANNOTATION}"
-_NOT_AGAIN = (
-    "the same upgrade is not retried automatically, since each attempt disturbs what runs: change the spec, set"
-    f" spec.retry.afterRollback to true, or set the annotation {RETRY_ANNOTATION} to a new value for one more attempt"
-)
-
+_TOKEN = f"set the annotation {RETRY_ANNOTATION} to a new value"
 
 # For a defect of the operator or of a plug-in, whatever spec.retry.backoff says: it ends with a restart or by chance,
 # and may be reached by a resource that its author has made for that, with a back-off of a millisecond.
 DEFECT_BACKOFF_SECONDS = 30.0
 DEFECT_MAX_BACKOFF_SECONDS = 600.0
 
-# Why a release did not come up after it was applied. Once atomic has taken it back there is nothing left that could heal, and
-# an attempt would only bring the same failure again.
-WORKLOAD_REASONS = frozenset(
-    {
-        Reason.IMAGE_PULL,
-        Reason.CRASH_LOOP,
-        Reason.OOM_KILLED,
-        Reason.UNSCHEDULABLE,
-        Reason.CONTAINER_CONFIG,
-        Reason.READINESS_PROBE,
-        Reason.VOLUME_UNBOUND,
-        Reason.JOB_BACKOFF_LIMIT,
-        Reason.HOOK_FAILED,
-        Reason.HOOK_TIMEOUT,
-        Reason.TIMEOUT,
-        # as why a controller cannot create its pods
-        Reason.QUOTA_EXCEEDED,
-        Reason.ADMISSION_REFUSED,
-        Reason.OBJECT_INVALID,
-    }
-)
+# Why a release did not become ready after it was applied.
+WORKLOAD_REASONS = frozenset(row.reason for row in CAUSES if row.workload)
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """What comes after a failure. `message` says it for a person.
+class RetryPlan:
+    """What follows a failure. `at` is when, None for never without a change; `failures` is how often it has failed in a row."""
 
-    `at` is when to come again, None for never. `stalled` tells that this is no retry any more but a look whether the cause
-    is gone; `gave_up` that this is the failure with which the retries are used up.
-    """
-
-    at: datetime | None
-    message: str
-    stalled: bool = False
+    outlook: Outlook
+    failures: int
+    at: datetime | None = None
     gave_up: bool = False
+    """Whether this is the failure with which the retries are used up."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is attempted any more unless something changes."""
+        return self.outlook is not Outlook.RETRY
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failures are retried. `probe` is the seconds between looks at a resource that was given up."""
+    """How failures are retried. `probe` is the seconds between checks of a resource whose retries are used up."""
 
     retry: Retry
     probe: float
@@ -74,42 +54,61 @@ class RetryPolicy:
 
     def after(
         self, error: OperatorError, *, failures: int, now: datetime, applied_and_rolled_back: bool = False
-    ) -> Next:
+    ) -> RetryPlan:
         """Return what follows the failure that makes it `failures` in a row.
 
         `applied_and_rolled_back` says that it has disturbed what runs, as the same attempt would again.
         """
         if not error.transient and not self.endless:
-            return Next(None, f"trying again without a change is useless: {_WAITS}", stalled=True)
+            return RetryPlan(Outlook.CHANGE, failures)
         if applied_and_rolled_back and not self.retry.after_rollback:
-            return Next(None, _NOT_AGAIN, stalled=True, gave_up=True)
+            return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, gave_up=True)
         if failures > self.retry.limit and not self.endless:
             return self._given_up(error, failures=failures, now=now)
-        doubled = 2 ** min(failures - 1, 30)
-        delay = min(seconds(self.retry.backoff) * doubled, seconds(self.retry.max_backoff))
+        delay = back_off(self.retry, failures)
         if error.reason is Reason.INTERNAL_ERROR:
-            delay = max(delay, min(DEFECT_BACKOFF_SECONDS * doubled, DEFECT_MAX_BACKOFF_SECONDS))
-        at = now + timedelta(seconds=delay)
-        return Next(at, f"attempt {failures} failed, the next one begins at {_time(at)}")
+            delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
+        return RetryPlan(Outlook.RETRY, failures, now + timedelta(seconds=delay))
 
-    def still_given_up(self, *, failures: int, now: datetime) -> Next:
-        """Return what follows a look that showed no change."""
-        at = now + timedelta(seconds=self.probe)
-        return Next(
-            at, f"gave up after {_attempts(failures)}: looks at {_time(at)} whether the cause is gone", stalled=True
-        )
+    def still_given_up(self, *, failures: int, now: datetime) -> RetryPlan:
+        """Return what follows a check that showed no change."""
+        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=self.probe))
 
-    def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> Next:
+    def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> RetryPlan:
         news = failures == self.retry.limit + 1
-        gave_up = f"gave up after {_attempts(failures)} (spec.retry.limit {self.retry.limit})"
         if error.reason in WORKLOAD_REASONS and self.taken_back:
-            return Next(None, f"{gave_up}: {_WAITS}", stalled=True, gave_up=news)
-        at = now + timedelta(seconds=self.probe)
-        return Next(at, f"{gave_up}: looks at {_time(at)} whether the cause is gone", stalled=True, gave_up=news)
+            return RetryPlan(Outlook.CHANGE, failures, gave_up=news)
+        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=self.probe), gave_up=news)
 
 
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def back_off(retry: Retry, failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row: doubled each time, up to the most that the spec allows."""
+    return min(seconds(retry.backoff) * _doubled(failures), seconds(retry.max_backoff))
+
+
+def outlook_message(outlook: Outlook, *, failures: int, limit: int, at: str | None) -> str:
+    """Say for a person what follows; `at` is an RFC 3339 time, `limit` the spec's."""
+    gave_up = f"Gave up after {_attempts(failures)} (spec.retry.limit {limit})"
+    match outlook:
+        case Outlook.RETRY:
+            return f"Attempt {failures} failed; retrying at {at}"
+        case Outlook.CHECK:
+            return f"{gave_up}; checking again at {at}"
+        case Outlook.CHANGE if failures > limit:
+            return f"{gave_up}; change the spec or {_TOKEN}"
+        case Outlook.CHANGE:
+            return f"Not retried automatically; change the spec or {_TOKEN}"
+        case Outlook.KEEP_ROLLED_BACK:
+            return (
+                "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
+                f" spec.retry.afterRollback to true, or {_TOKEN}"
+            )
+        case Outlook.WAIT:
+            return f"Waiting for another Helm operation until {at}"
+
+
+def _doubled(failures: int) -> float:
+    return 2.0 ** max(min(failures - 1, 30), 0)
 
 
 def _attempts(number: int) -> str:

@@ -1,20 +1,21 @@
-"""One task an object: coalesces requests, interrupts, and owns the timers.
+"""Runs one task per object: coalesces requests, interrupts runs, and owns the timers.
 
-Purpose: what kopf cannot do (it runs handlers of one object one after another and cancels none). Boundary: knows keys and a
-reconcile function, nothing of charts. Invariants: at most one reconcile of a key runs at any time; a request made while it
-runs is never lost; after `drain` nothing runs.
+kopf cannot do this, since it runs the handlers of one object one after another and cancels none. The scheduler knows only keys
+and a reconcile function. At most one reconcile of a key runs at any time, a request made while it runs is never lost, and
+nothing runs after `drain`.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from managedchart_operator.api.resource import Key
 
 logger = logging.getLogger(__name__)
 
-# After a defect of our own that the reconciler did not turn into a status: often enough to heal, too seldom to burn CPU.
+# After a defect that the reconciler did not record in the status: often enough to recover, too seldom to cost CPU.
 DEFECT_RETRY_SECONDS = 30.0
 
 
@@ -26,7 +27,7 @@ class _Entry:
     timer: asyncio.TimerHandle | None = None
 
     def cancel_run(self) -> None:
-        """Cancel the run, once: a second cancel would break off its cleaning up, and its helm would meet that of the next."""
+        """Cancel the run, once: a second cancel would interrupt its clean-up, and its helm process would meet the next one."""
         if self.run is not None and not self.run.cancelling():
             self.run.cancel()
 
@@ -34,18 +35,18 @@ class _Entry:
 class Scheduler:
     """Runs `reconcile(key)` for each requested key; its result is the delay in seconds until the next run, or None."""
 
-    def __init__(self, reconcile: Callable[[Key], Awaitable[float | None]]) -> None:
+    def __init__(self, reconcile: Callable[[Key], Coroutine[Any, Any, float | None]]) -> None:
         self._reconcile = reconcile
         self._entries: dict[Key, _Entry] = {}
         self._closing = False
         self._idle: Callable[[Key], None] = lambda _: None
 
     def when_idle(self, call: Callable[[Key], None]) -> None:
-        """Call this with each key whose runs have all ended; it may request the key again."""
+        """Set what is called with each key whose runs have all ended; it may request the key again."""
         self._idle = call
 
     def request(self, key: Key, *, interrupt: bool = False) -> None:
-        """Reconcile this key soon; with `interrupt`, a run under way is cancelled and begun anew."""
+        """Reconcile this key soon; with `interrupt` a running reconcile is cancelled and restarted."""
         if self._closing:
             return
         entry = self._entries.setdefault(key, _Entry())
@@ -59,7 +60,7 @@ class Scheduler:
             entry.cancel_run()
 
     def running(self, key: Key) -> bool:
-        """Whether a reconcile of this key is under way."""
+        """Whether a reconcile of this key is running."""
         entry = self._entries.get(key)
         return entry is not None and entry.worker is not None
 
@@ -69,7 +70,7 @@ class Scheduler:
         return sum(entry.worker is not None for entry in self._entries.values())
 
     async def drain(self) -> None:
-        """Take no more requests, cancel what runs, and return when all of it has ended."""
+        """Refuse further requests, cancel all runs, and return when they have ended."""
         self._closing = True
         workers = []
         for entry in self._entries.values():
@@ -85,7 +86,7 @@ class Scheduler:
         try:
             while entry.wanted and not self._closing:
                 entry.wanted = False
-                entry.run = asyncio.create_task(_as_coroutine(self._reconcile(key)), name=f"reconcile {key}")
+                entry.run = asyncio.create_task(self._reconcile(key), name=f"reconcile {key}")
                 delay = await self._outcome(key, entry.run)
         finally:
             entry.run = None
@@ -100,13 +101,9 @@ class Scheduler:
     async def _outcome(self, key: Key, run: asyncio.Task[float | None]) -> float | None:
         await asyncio.wait([run])
         if run.cancelled():
-            # By an interrupt, and then the next run follows at once; or by a defect inside, and then nobody else asks again.
+            # By an interrupt, and the next run follows at once; or by a defect, and nothing else requests a run.
             return DEFECT_RETRY_SECONDS
         if error := run.exception():
-            logger.error("reconciling %s broke", key, exc_info=error)
+            logger.error("unhandled error while reconciling %s", key, exc_info=error)
             return DEFECT_RETRY_SECONDS
         return run.result()
-
-
-async def _as_coroutine(awaitable: Awaitable[float | None]) -> float | None:
-    return await awaitable

@@ -1,9 +1,8 @@
-"""The one writer of an object's status during a run.
+"""Writes the status of an object during a run; nothing else does.
 
-Purpose: the status is written as it happens, yet a phase that takes no time costs no request: changes that follow each other
-at once go in one patch, and while one is under way, further ones are gathered into the next. Boundary: what the status
-says is decided elsewhere. Invariants: patches of one object never overlap; only what has changed is sent; unchanged status
-is not written.
+The status is written as it changes, but a phase that takes no time costs no request: changes in quick succession go into one
+patch, and changes during a patch into the next. Patches of one object never overlap, only what has changed is sent, and an
+unchanged status is not written. `status_recorder` and `phase_recorder` decide what the status says.
 """
 
 import asyncio
@@ -19,14 +18,15 @@ from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.reconcile.carry_over import carry_over
 
 logger = logging.getLogger(__name__)
 
-# Longer than the phases before helm starts take together, shorter than what a person takes for a delay.
+# Longer than all phases before helm starts, shorter than a delay that a person notices.
 GATHER_SECONDS = 0.05
-# A status that could not be written holds up nothing while the run goes on; at its end it is tried a few times.
+# A status that cannot be written does not delay the run; at its end the write is retried a few times.
 _FLUSH_TRIES = 3
-# Longer with each try; an API server that needs more than a moment is met again with the next attempt of the run.
+# Longer with each try; if the API server is down for longer, the next attempt of the run writes the status.
 _FLUSH_PAUSE_SECONDS = 0.2
 
 
@@ -45,14 +45,14 @@ class StatusWriter:
         self._abandoned = False
 
     def touch(self) -> None:
-        """The status may have changed: write it soon."""
+        """Write the status soon, since it may have changed."""
         if self._writing is None or self._writing.done():
             self._hurry.clear()
             self._writing = asyncio.create_task(self._write_soon(), name=f"status {self._chart.key}")
             self._writing.add_done_callback(_log_failure)
 
     async def flush(self) -> None:
-        """Return when the API server has the status as it is now. Raises KubeError."""
+        """Return when the API server has the current status. Raises KubeError."""
         for attempt in range(_FLUSH_TRIES):
             await self.close()
             self.touch()
@@ -65,9 +65,9 @@ class StatusWriter:
             await asyncio.sleep(_FLUSH_PAUSE_SECONDS * (attempt + 1))
 
     async def close(self) -> None:
-        """Return when no write is under way any more; what could not be written was logged. Waits even when cancelled.
+        """Return when no write is in progress; a failed write has been logged. Waits even when cancelled.
 
-        The next run begins with what this one has written, so it must know that.
+        The next run starts from what this one wrote, so the answer must have arrived.
         """
         self._hurry.set()
         cancelled: asyncio.CancelledError | None = None
@@ -80,7 +80,7 @@ class StatusWriter:
             raise cancelled
 
     async def abandon(self) -> None:
-        """Return when no write is under way any more, and begin none: nobody will see this status again."""
+        """Return when no write is in progress, and start no more: the object is about to be deleted."""
         self._abandoned = True
         await self.close()
 
@@ -101,17 +101,19 @@ class StatusWriter:
 
 
 def read_status(chart: ManagedChart) -> ManagedChartStatus:
-    """Return the status of a resource; an empty one where it has values that only another version of the operator knows."""
+    """Return the status of a resource; an empty one if it has values that only another version of the operator knows."""
     try:
-        return ManagedChartStatus.model_validate(chart.status)
+        return carry_over(ManagedChartStatus.model_validate(chart.status))
     except ValidationError as error:
-        logger.warning("the status of %s cannot be read and begins empty: %s", chart.key, error.errors()[0]["loc"])
+        logger.warning(
+            "cannot read the status of %s, starting with an empty one: %s", chart.key, error.errors()[0]["loc"]
+        )
         return ManagedChartStatus()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        logger.warning("%s could not be written yet: %s", task.get_name(), error)
+        logger.warning("cannot write %s yet: %s", task.get_name(), error)
 
 
 def _dump(status: ManagedChartStatus) -> dict[str, Any]:
@@ -119,12 +121,12 @@ def _dump(status: ManagedChartStatus) -> dict[str, Any]:
 
 
 def _dump_keys() -> set[str]:
-    """The names of our fields on the wire; fields of a newer operator are left alone."""
+    """Return the wire names of the known fields; fields of a newer operator are left alone."""
     return {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
 
 
 def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a merge patch (RFC 7386) makes of a document."""
+    """Return a document with a merge patch (RFC 7386) applied."""
     result = dict(document)
     for key, value in patch.items():
         known = result.get(key)
@@ -138,7 +140,7 @@ def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Return the merge patch (RFC 7386) that leads from one document to the other; empty when they are equal."""
+    """Return the merge patch (RFC 7386) from one document to the other; empty if they are equal."""
     patch: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
         known = before.get(key)

@@ -1,8 +1,7 @@
-"""The ManagedCharts that there are, as last seen, and who claims which release.
+"""Keeps the ManagedCharts as last seen, and which of them claim which release.
 
-Purpose: the memory between kopf's events and the reconciler. Boundary: a cache of the cluster, never a source of truth; it
-is filled anew at each start. Invariants: an older view of an object never replaces a newer one; what is kept is packed, since
-thousands of parsed specs and statuses take ten times the memory of their text.
+A cache of the cluster between kopf's events and the reconciler, filled again at each start. An older view of an object never
+replaces a newer one. The views are kept as text, since thousands of parsed specs and statuses take ten times its memory.
 """
 
 import json
@@ -19,7 +18,7 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """A ManagedChart as text, beside what is looked at often."""
+    """A ManagedChart as text, with the fields that are read often."""
 
     uid: str
     resource_version: int
@@ -30,7 +29,7 @@ class _Packed:
     def of(cls, chart: ManagedChart) -> Self:
         values = [getattr(chart, field.name) for field in fields(chart) if field.name != "key"]
         text = json.dumps(values, separators=(",", ":")).encode()
-        return cls(chart.uid, chart.resource_version, (chart.release_namespace, chart.release_name), text)
+        return cls(chart.uid, chart.resource_version, target_of(chart), text)
 
     def unpack(self, key: Key) -> ManagedChart:
         uid, version, generation, created, deleting, finalizers, requests, spec, status, requested = json.loads(
@@ -70,7 +69,7 @@ class Store:
         return iter(list(self._charts))
 
     def put(self, chart: ManagedChart) -> None:
-        """Take in a view of an object, unless a newer one is known; versions count on over all objects of a kind."""
+        """Store a view of an object unless a newer one is known; resourceVersions increase across all objects of a kind."""
         known, packed = self._charts.get(chart.key), _Packed.of(chart)
         if known is not None:
             if known.resource_version > chart.resource_version or known == packed:
@@ -80,10 +79,10 @@ class Store:
         self._claims[packed.target].add(chart.key)
 
     def put_status(self, answer: ManagedChart) -> None:
-        """Take in the answer to a status patch of ours.
+        """Store the status from the answer to the operator's own status patch.
 
-        It may carry a spec that the watch has not told of yet; if that were taken in here, the watch would bring nothing new
-        then, and the new spec would interrupt and begin nothing.
+        The answer may have a spec that the watch has not reported yet. Storing that here would hide it from the watch, and the
+        new spec would neither interrupt a run nor start one.
         """
         known = self._charts.get(answer.key)
         if known is None or known.uid != answer.uid or known.resource_version > answer.resource_version:
@@ -98,7 +97,7 @@ class Store:
         )
 
     def remove(self, key: Key, *, uid: str) -> list[Key]:
-        """Forget an object that is gone, if it is still the known one; return the others that claim its release."""
+        """Remove a deleted object if it is still the known one; returns the others that claim its release."""
         known = self._charts.get(key)
         if known is None or known.uid != uid:
             return []
@@ -118,8 +117,13 @@ class Store:
             del self._claims[known.target]
 
 
+def target_of(chart: ManagedChart) -> Target:
+    """Return the release that a ManagedChart claims."""
+    return chart.release_namespace, chart.release_name
+
+
 def release_owner(claimants: list[ManagedChart], *, label_owner: str | None) -> ManagedChart | None:
-    """Return which of the claimants owns the release: the one that deployed it, else the oldest."""
+    """Return the claimant that owns the release: the one that deployed it, else the oldest."""
     for chart in claimants:
         if chart.uid == label_owner:
             return chart

@@ -1,40 +1,47 @@
-"""The fields that helm takes over from other managers while it applies a release.
+"""Finds the fields that helm takes over from other managers while it applies a release.
 
-helm is called with `--force-conflicts`, so what an autoscaler, `kubectl scale` or an injector has set is overwritten wherever
+helm is called with `--force-conflicts`, so it overwrites what an autoscaler, `kubectl scale` or an injector has set wherever
 the chart sets it too. Only the objects' metadata shows who owned a field, and helm's write removes that. So the metadata is
-read as it was before helm was started, and what had fields of others is read again when helm has ended: what helm owns then,
-and the others do not, was taken over. The API server returns what was, by the resourceVersion of an earlier list, so the first
-read runs beside helm and delays nothing. A field that others set after that list, while helm waits for its slot, is not seen.
+read as it was before helm started, and objects with fields of other managers are read again after helm: what helm owns then,
+and the others do not, was taken over. The API server returns the earlier state by the resourceVersion of an earlier list, so
+the first read runs at the same time as helm and delays nothing. A field set after that list, while helm waits for its slot, is
+not seen.
 
-Failing to look never fails an upgrade: it is logged. Source: `kube.field_owners`; measured with helm 4.3.1.
+An error here is logged, and never fails an upgrade. Source: `kube.field_owners`; measured with helm 4.3.1.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from managedchart_operator.diagnosis.blockers import references
-from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, outline
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.run_recorder import shorten
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.shortening import cut
 
 logger = logging.getLogger(__name__)
 
-# A look takes some 10 ms, mostly beside helm. An API server that needs longer than this must not delay what follows.
+REASON = "FieldsTakenOver"
+
+# A read takes some 10 ms, mostly while helm runs. A slower API server must not delay what follows.
 LOOK_SECONDS = 5.0
 # The largest charts have some 300 objects; a release of 1 MiB may have several thousand.
 MOST_OBJECTS = 500
-# Of a kind with more objects than this in one namespace the collection is listed once instead of each object read.
+# If a namespace has more objects of a kind than this, they are listed once instead of read one by one.
 READ_SINGLY = 3
-# helm puts this label on everything that it applies. The namespace may hold thousands of others.
+# helm sets this label on everything that it applies. The namespace may have thousands of other objects.
 HELM_LABEL = "app.kubernetes.io/managed-by=Helm"
-# An Event has 1024 characters. More than a handful of fields nobody reads there.
+# An Event has 1024 characters, and nobody reads more than a handful of fields.
 MOST_NAMED = 5
 MOST_CHARACTERS = 160
 
@@ -47,7 +54,7 @@ class TakenField:
     owned: OwnedField
 
     def __str__(self) -> str:
-        return shorten(f"{self.ref} {self.owned}", MOST_CHARACTERS)
+        return cut(f"{self.ref} {self.owned}", MOST_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +67,9 @@ class FieldsOfOthers:
     found: dict[ObjectRef, list[OwnedField]] = field(default_factory=dict)
 
     async def look(self, read: Callable[[], Awaitable[StoredRelease | None]], *, at: str) -> None:
-        """Look at the objects of a revision that `read` returns, as they were at a resourceVersion of the cluster.
+        """Read the objects of the revision that `read` returns, as they were at a resourceVersion of the cluster.
 
-        Never raises except for a cancel.
+        Raises nothing except when cancelled.
         """
         try:
             async with asyncio.timeout(LOOK_SECONDS):
@@ -70,21 +77,21 @@ class FieldsOfOthers:
                 if stored is None:
                     return
                 rendered = await asyncio.to_thread(outline, stored.manifest)
-                refs = await references(self.objects, self.namespace, rendered[:MOST_OBJECTS])
+                refs = await self.objects.locate_all(rendered[:MOST_OBJECTS], self.namespace)
                 for ref, metadata in (await self._metadata_of(refs, at=at)).items():
                     if fields := fields_of_others(metadata):
                         self.found[ref] = fields
         except (KubeError, HelmError) as error:
             self._failed(error.message)
         except ManifestError as error:
-            self._failed(f"the manifest cannot be read: {error}")
+            self._failed(f"cannot read the manifest: {error}")
         except TimeoutError:
             self._failed(f"the API server did not answer within {LOOK_SECONDS} s")
 
     async def taken_over(self) -> list[TakenField]:
-        """Return which of the fields helm has taken over since. Never raises except for a cancel.
+        """Return the fields that helm has taken over since. Raises nothing except when cancelled.
 
-        Only what had fields of others is read again, which most releases have none of.
+        Only objects with fields of other managers are read again; most releases have none.
         """
         if not self.found:
             return []
@@ -102,7 +109,7 @@ class FieldsOfOthers:
         ]
 
     async def _metadata_of(self, refs: Sequence[ObjectRef], *, at: str = "") -> dict[ObjectRef, Mapping[str, Any]]:
-        """Read the metadata of those objects that are there; what cannot be read is logged and left out."""
+        """Read the metadata of the objects that exist; what cannot be read is logged and left out."""
         collections: defaultdict[tuple[str, str, str], list[ObjectRef]] = defaultdict(list)
         for ref in refs:
             collections[ref.api_version, ref.kind, ref.namespace].append(ref)
@@ -130,11 +137,43 @@ class FieldsOfOthers:
         return found
 
     def _failed(self, why: str) -> None:
-        logger.warning("%s/%s: the fields of other managers are not known: %s", self.namespace, self.release, why)
+        logger.warning("%s/%s: cannot determine the fields of other managers: %s", self.namespace, self.release, why)
 
 
 def describe(verb: str, taken: Sequence[TakenField]) -> str:
     """Return the sentence for an Event; `verb` is what helm did: `Upgrade` or `Rollback`."""
     named = "; ".join(map(str, taken[:MOST_NAMED]))
     more = len(taken) - MOST_NAMED
-    return f"{verb} took over fields that others had set: {named}" + (f"; and {more} more" if more > 0 else "")
+    return f"{verb} took over fields that other managers had set: {named}" + (f"; and {more} more" if more > 0 else "")
+
+
+@asynccontextmanager
+async def noting_taken_fields(
+    storage: ReleaseStorage, objects: Objects, journal: Journal, *, verb: str, known: Revision | None
+) -> AsyncIterator[None]:
+    """Add a warning to the journal about the fields of a revision's objects that helm takes over inside this context.
+
+    `verb` is what helm does: `Upgrade` or `Rollback`.
+    """
+    if known is None:
+        yield
+        return
+    others = FieldsOfOthers(objects, storage.namespace, storage.name)
+    # Runs at the same time as helm without delaying it, and sees the objects as they were before.
+    look = asyncio.create_task(others.look(partial(storage.read, known), at=storage.version), name="fields of others")
+    try:
+        yield
+    except asyncio.CancelledError:
+        look.cancel()  # the next run must not wait for this
+        await asyncio.gather(look, return_exceptions=True)
+        raise
+    except OperatorError:
+        await _note(verb, others, look, journal)  # helm may have applied some before it failed
+        raise
+    await _note(verb, others, look, journal)
+
+
+async def _note(verb: str, others: FieldsOfOthers, look: asyncio.Task[None], journal: Journal) -> None:
+    await look
+    if taken := await others.taken_over():
+        journal.warn(REASON, describe(verb, taken))

@@ -1,7 +1,4 @@
-"""What reconciling tells the metrics.
-
-Boundary: a Protocol and nothing else; `app.metrics` exports it to Prometheus.
-"""
+"""What `reconcile` reports to the metrics; `app.metrics` exports it to Prometheus."""
 
 from typing import Protocol
 
@@ -11,13 +8,13 @@ from managedchart_operator.reasons import Reason
 
 
 class Telemetry(Protocol):
-    """Counts and times."""
+    """Receives counts and durations."""
 
     def reconciled(self, verdict: str) -> None:
-        """A reconcile came to a decision."""
+        """A pass has a plan."""
 
     def retried(self) -> None:
-        """A run begins again what failed before."""
+        """A run retries what failed before."""
 
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """A phase has ended."""
@@ -27,6 +24,3 @@ class Telemetry(Protocol):
 
     def status_changed(self, key: Key, status: ManagedChartStatus) -> None:
         """The conditions of a resource may have changed."""
-
-    def forget(self, key: Key) -> None:
-        """A resource is gone."""

@@ -1,8 +1,8 @@
-"""What to take out of a release that is too large for its Secret.
+"""Names the largest parts of a release that is too large for its Secret.
 
-Purpose: helm says only that it does not fit; a dry run shows what it consists of. Boundary: asks helm once; the sizes are
-computed by `helm.release_size`. Invariants: never raises but for a cancel, so that helm's own error stays the error of the
-run; ends within the time that all evidence has.
+helm reports only that it does not fit; a dry run shows what it consists of, and `helm.release_size` computes the sizes. This
+raises nothing except when cancelled, so that helm's own error stays the error of the run, and it ends within the time that all
+evidence has.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from managedchart_operator.helm.release_size import name_biggest
 from managedchart_operator.helm.runner import HelmOutput
 
 
-async def what_is_biggest(
+async def largest_parts(
     render: Callable[[], Awaitable[HelmOutput]], *, redact: Callable[[str], str], seconds: float = COLLECT_SECONDS
 ) -> Findings:
-    """Return findings that name the biggest parts of what `render` renders, or why they cannot be named."""
+    """Return findings that name the largest parts of what `render` renders, or say why they are unknown."""
     try:
         async with asyncio.timeout(seconds):
             output = await render()
-            # Megabytes of JSON are not for the event loop.
+            # Parsing megabytes of JSON would block the event loop.
             return Findings(detail=redact(await asyncio.to_thread(name_biggest, output.stdout)))
     except TimeoutError:
         missing = f"helm's dry run did not end within {seconds:.0f} s"
@@ -29,4 +29,4 @@ async def what_is_biggest(
         missing = error.message
     except ValueError as error:
         missing = f"helm's dry run cannot be read: {error}"
-    return Findings(incomplete=redact(f"what is biggest in the release could not be found out: {missing}"))
+    return Findings(incomplete=redact(f"Could not determine the largest parts of the release: {missing}"))

@@ -1,20 +1,29 @@
-"""Which objects of a release keep data in volume claims.
+"""Finds the objects of a release that keep data in volume claims.
 
-A failed first install that has them is not uninstalled: claims outlive it, and the next install would generate another password
-for the data that is still there.
+A failed first install that has them is not uninstalled: the claims would outlive it, and the next install would generate
+another password for the same data.
 Source: Kubernetes documentation, "StatefulSets", PersistentVolumeClaim retention.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from managedchart_operator.helm.manifest import ManifestError, parse_manifest
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 _WHAT_CANNOT_BE_READ = "objects that cannot be read"
 
 
+async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
+    """Name the objects of the newest and of earlier unfinished revisions that keep data. Raises KubeError, HelmError."""
+    newest = await storage.read_stored()
+    stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
+    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
+
+
 def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
-    """Name the objects of the manifests that keep data, each once; what cannot be read is taken for one."""
+    """Name the objects of the manifests that keep data, each once; an unreadable manifest counts as one."""
     found: dict[str, None] = {}
     for manifest in manifests:
         try:

@@ -1,4 +1,4 @@
-"""Fields of the spec: refused at `kubectl apply` where that is possible, told by the operator where not."""
+"""Invalid fields of the spec are refused at `kubectl apply` where possible, and reported by the operator elsewhere."""
 
 import subprocess
 
@@ -21,9 +21,7 @@ AT_APPLY = [
 
 
 @pytest.mark.parametrize("case", AT_APPLY, ids=str)
-def test_kubectl_apply_refuses_what_the_schema_knows_to_be_wrong_and_names_it(
-    cluster: Cluster, ns: str, case: Case
-) -> None:
+def test_kubectl_apply_refuses_schema_violations(cluster: Cluster, ns: str, case: Case) -> None:
     """The whole way of a person: `kubectl apply`, with its own validation, and nothing is stored."""
     bad = managedchart("bad", {}) | {"spec": case.spec}
     with pytest.raises(subprocess.CalledProcessError) as refused:
@@ -34,20 +32,20 @@ def test_kubectl_apply_refuses_what_the_schema_knows_to_be_wrong_and_names_it(
 
 
 @pytest.mark.usefixtures("operator")
-def test_an_unknown_lifecycle_lists_those_that_there_are(cluster: Cluster, ns: str) -> None:
+def test_an_unknown_lifecycle_lists_the_available_ones(cluster: Cluster, ns: str) -> None:
     """Which ones there are is known to the operator alone, since packages bring more."""
     cluster.apply(managedchart("typo", SMALL, lifecycle={"name": "prometheus"}), namespace=ns)
     chart = read_failure(cluster, ns, "typo", "LifecycleUnknown", transient=False)
     failure = chart["status"]["lastFailure"]
-    assert 'spec.lifecycle.name: there is no lifecycle "prometheus"' in failure["message"]
+    assert 'spec.lifecycle.name: unknown lifecycle "prometheus"' in failure["message"]
     for known in ("default", "prometheus-operator", "aws-vpc-cni"):
         assert known in failure["message"]
-    assert "correct the name, or install the package" in failure["hint"]
+    assert "Correct the name, or install the package" in failure["hint"]
     cluster.apply(managedchart("typo", SMALL, lifecycle={"name": "default"}), namespace=ns)
     cluster.wait_ready(ns, "typo")
 
 
-def test_what_is_stalled_costs_nothing_until_something_changes(
+def test_a_stalled_resource_costs_nothing_until_it_changes(
     cluster: Cluster, operator: OperatorProcess, ns: str
 ) -> None:
     """No retry and no second Event, not even for a touch that changes nothing of the spec."""
@@ -63,8 +61,8 @@ def test_what_is_stalled_costs_nothing_until_something_changes(
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_failure_that_does_not_heal_is_given_up_and_begins_anew_when_asked(cluster: Cluster, ns: str) -> None:
-    """Two Warnings in all: when it arose, and when it was given up. A retry annotation begins anew."""
+def test_retries_are_limited_and_restart_on_request(cluster: Cluster, ns: str) -> None:
+    """There are two Warnings: at the first failure, and when retries end. A retry annotation restarts them."""
     cluster.apply(
         managedchart(
             "hopeless", SMALL, targetNamespace=f"{ns}-none", createNamespace=False, retry={**RETRY, "limit": 2}
@@ -78,19 +76,21 @@ def test_a_failure_that_does_not_heal_is_given_up_and_begins_anew_when_asked(clu
     chart = cluster.wait_chart(ns, "hopeless", stalled, what="Stalled")
     conditions = {condition["type"]: condition for condition in chart["status"]["conditions"]}
     assert "Reconciling" not in conditions
-    assert "gave up after 3 attempts (spec.retry.limit 2)" in conditions["Stalled"]["message"]
-    assert f"the namespace {ns}-none does not exist" in told(chart)
+    assert "Gave up after 3 attempts (spec.retry.limit 2)" in conditions["Stalled"]["message"]
+    assert f"Namespace {ns}-none does not exist" in told(chart)
     events = cluster.wait_event(ns, "hopeless", "NamespaceNotFound", count=2)
     assert len(events) == 2
-    assert "gave up after 3 attempts" not in events[0]["message"]
-    assert "gave up after 3 attempts" in events[1]["message"]
+    assert "Gave up after 3 attempts" not in events[0]["message"]
+    assert "Gave up after 3 attempts" in events[1]["message"]
 
     cluster.kubectl("annotate", "managedchart", "hopeless", "managedchart.dev/retry=now", f"--namespace={ns}")
     cluster.wait_chart(
         ns,
         "hopeless",
-        lambda chart: chart["status"]["handledRequests"] == {"managedchart.dev/retry": "now"},
+        lambda chart: (
+            (chart["status"].get("attempt") or {}).get("handledRequests") == {"managedchart.dev/retry": "now"}
+        ),
         what="tried",
     )
     chart = read_failure(cluster, ns, "hopeless", "NamespaceNotFound", transient=True)
-    assert chart["status"]["failures"] < 3
+    assert chart["status"]["attempt"]["failures"] < 3

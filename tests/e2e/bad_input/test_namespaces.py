@@ -22,15 +22,13 @@ def target(cluster: Cluster, ns: str) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
 
-def test_a_missing_namespace_says_how_to_make_it_and_heals_when_it_is_made(
-    cluster: Cluster, ns: str, target: str
-) -> None:
+def test_a_missing_namespace_is_explained_and_heals(cluster: Cluster, ns: str, target: str) -> None:
     cluster.apply(
         managedchart("homeless", SMALL, targetNamespace=target, createNamespace=False, retry=RETRY), namespace=ns
     )
     chart = read_failure(cluster, ns, "homeless", "NamespaceNotFound", transient=True)
     failure = chart["status"]["lastFailure"]
-    assert failure["message"] == f"the namespace {target} does not exist and spec.createNamespace is false"
+    assert failure["message"] == f"Namespace {target} does not exist, and spec.createNamespace is false"
     assert f"kubectl create namespace {target}" in failure["hint"]
     assert "spec.createNamespace: true" in failure["hint"]
     cluster.kubectl("create", "namespace", target)
@@ -38,15 +36,15 @@ def test_a_missing_namespace_says_how_to_make_it_and_heals_when_it_is_made(
     assert cluster.revisions(target, "homeless") == [(1, "deployed")]
 
 
-def test_a_missing_namespace_is_made_once_the_spec_allows_it(cluster: Cluster, ns: str, target: str) -> None:
+def test_create_namespace_heals_a_missing_namespace(cluster: Cluster, ns: str, target: str) -> None:
     cluster.apply(managedchart("homeless", SMALL, targetNamespace=target, createNamespace=False), namespace=ns)
     read_failure(cluster, ns, "homeless", "NamespaceNotFound", transient=True)
     cluster.apply(managedchart("homeless", SMALL, targetNamespace=target, createNamespace=True), namespace=ns)
     cluster.wait_ready(ns, "homeless")
 
 
-def test_a_namespace_that_is_being_deleted_is_waited_for(cluster: Cluster, ns: str, target: str) -> None:
-    """Something in it holds it; when that lets go, the namespace is made anew and the chart deployed."""
+def test_a_terminating_namespace_is_waited_for(cluster: Cluster, ns: str, target: str) -> None:
+    """A finalizer holds it; without that, the namespace is created again and the chart deployed."""
     cluster.kubectl("create", "namespace", target)
     holder = {
         "apiVersion": "v1",
@@ -57,7 +55,7 @@ def test_a_namespace_that_is_being_deleted_is_waited_for(cluster: Cluster, ns: s
     cluster.kubectl("delete", "namespace", target, "--wait=false")
     cluster.apply(managedchart("early", SMALL, targetNamespace=target, retry=RETRY), namespace=ns)
     chart = read_failure(cluster, ns, "early", "NamespaceTerminating", transient=True)
-    assert f"the namespace {target} is being deleted" in told(chart)
+    assert f"Namespace {target} is being deleted" in told(chart)
     assert f"kubectl get namespace {target} -o yaml" in chart["status"]["lastFailure"]["hint"]
     cluster.kubectl(
         "patch", "configmap", "holder", f"--namespace={target}", "--type=merge",

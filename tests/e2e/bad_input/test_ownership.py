@@ -30,12 +30,12 @@ def _owned_release(cluster: Cluster, ns: str, **first: Any) -> None:
     cluster.apply(managedchart("second", SMALL, releaseName="shared", values={"message": "second"}), namespace=ns)
 
 
-def test_a_release_of_another_managedchart_is_refused_and_its_owner_named(cluster: Cluster, ns: str) -> None:
+def test_a_release_of_another_managedchart_names_its_owner(cluster: Cluster, ns: str) -> None:
     _owned_release(cluster, ns)
     chart = read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
     failure = chart["status"]["lastFailure"]
-    assert f"the release {ns}/shared belongs to the ManagedChart {ns}/first" in failure["message"]
-    assert "another releaseName or targetNamespace, or delete the other" in failure["hint"]
+    assert f"The release {ns}/shared belongs to ManagedChart {ns}/first" in failure["message"]
+    assert "another spec.releaseName or spec.targetNamespace, or delete the other" in failure["hint"]
     # The owner goes on as if nothing had happened, and is not disturbed by the other one's deletion either.
     cluster.apply(
         managedchart("first", SMALL, releaseName="shared", values={"message": "still the first"}), namespace=ns
@@ -46,7 +46,7 @@ def test_a_release_of_another_managedchart_is_refused_and_its_owner_named(cluste
     assert _config_map(cluster, ns, "shared")["data"] == {"message": "still the first"}
 
 
-def test_a_release_that_its_owner_orphaned_is_taken_over_in_place(cluster: Cluster, ns: str) -> None:
+def test_an_orphaned_release_is_taken_over_in_place(cluster: Cluster, ns: str) -> None:
     _owned_release(cluster, ns, deletionPolicy="Orphan")
     read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
     before = _config_map(cluster, ns, "shared")
@@ -62,7 +62,7 @@ def test_a_release_that_its_owner_orphaned_is_taken_over_in_place(cluster: Clust
     assert event["message"].endswith("no longer apply: message")
 
 
-def test_a_release_name_is_free_when_its_owner_was_uninstalled(cluster: Cluster, ns: str) -> None:
+def test_an_uninstalled_release_frees_its_name(cluster: Cluster, ns: str) -> None:
     _owned_release(cluster, ns)
     read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
     cluster.kubectl("delete", "managedchart", "first", f"--namespace={ns}")
@@ -71,7 +71,7 @@ def test_a_release_name_is_free_when_its_owner_was_uninstalled(cluster: Cluster,
     assert _config_map(cluster, ns, "shared")["data"] == {"message": "second"}
 
 
-def test_an_object_of_nobody_is_left_alone_and_adopted_after_what_the_hint_says(cluster: Cluster, ns: str) -> None:
+def test_the_hint_makes_an_unowned_object_adoptable(cluster: Cluster, ns: str) -> None:
     """The advice is carried out to the letter, and works."""
     cluster.kubectl("create", "configmap", "shared", "--from-literal=from=hand", f"--namespace={ns}")
     before = _config_map(cluster, ns, "shared")
@@ -96,7 +96,7 @@ def test_an_object_of_nobody_is_left_alone_and_adopted_after_what_the_hint_says(
     assert after["data"] == {"from": "chart"}
 
 
-def test_an_object_of_another_release_names_that_release(cluster: Cluster, ns: str) -> None:
+def test_an_object_of_another_release_names_it(cluster: Cluster, ns: str) -> None:
     cluster.apply(managedchart("first", FIXED), namespace=ns)
     cluster.wait_ready(ns, "first")
     cluster.apply(managedchart("second", FIXED), namespace=ns)

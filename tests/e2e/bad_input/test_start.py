@@ -1,16 +1,18 @@
-"""An operator that cannot start here ends at once, with one line that says what to do, and no traceback.
+"""An operator that cannot start ends immediately, with one line that says what to do, and no traceback.
 
 More reasons, without a process and a cluster for each, stand in tests/unit/app.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from e2e.bad_input.reading import read_failure, told
 from harness.chart_files import contents, package_chart
 from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart, namespace
@@ -30,7 +32,7 @@ class Starts:
             kubeconfig=kubeconfig or self._kubeconfig,
             folder=self._folder,
             helm=helm or self._helm,
-            chart_roots=[REPOSITORY / "tests" / "charts"],
+            chart_roots=[CHARTS],
             **settings,
         )
 
@@ -40,15 +42,15 @@ def starts(operator_kubeconfig: Path, helm_binary: str, tmp_path: Path) -> Start
     return Starts(operator_kubeconfig, tmp_path, helm_binary)
 
 
-def test_a_helm_that_is_too_old_is_told_with_what_is_needed(starts: Starts, tmp_path: Path) -> None:
+def test_a_helm_that_is_too_old_is_refused(starts: Starts, tmp_path: Path) -> None:
     old = tmp_path / "helm"
     old.write_text("#!/bin/sh\necho v3.19.0\n")
     old.chmod(0o755)
     said = starts.operator(helm=str(old)).refusal()
-    assert f"cannot start: helm v3.19.0 is too old ({old}): this operator needs 4.3.0 or newer" in said
+    assert f"Cannot start: Helm v3.19.0 is too old ({old}): this operator needs 4.3.0 or newer" in said
 
 
-def test_without_rights_the_missing_one_is_named(cluster: Cluster, starts: Starts, ns: str, tmp_path: Path) -> None:
+def test_a_missing_permission_is_named(cluster: Cluster, starts: Starts, ns: str, tmp_path: Path) -> None:
     """First with none at all, then with a part of what deploy/ gives."""
     cluster.kubectl("create", "serviceaccount", "nobody", f"--namespace={ns}")
     config = yaml.safe_load(cluster.kubeconfig.read_text())
@@ -58,7 +60,7 @@ def test_without_rights_the_missing_one_is_named(cluster: Cluster, starts: Start
     kubeconfig.write_text(yaml.safe_dump(config))
 
     said = starts.operator(kubeconfig=kubeconfig).refusal()
-    assert "cannot start: cannot list managedcharts" in said
+    assert "Cannot start: Cannot list managedcharts" in said
     assert f'User "system:serviceaccount:{ns}:nobody" cannot list resource "managedcharts"' in said
     assert "deploy/rbac.yaml" in said
 
@@ -71,25 +73,59 @@ def test_without_rights_the_missing_one_is_named(cluster: Cluster, starts: Start
         said = starts.operator(kubeconfig=kubeconfig).refusal()
     finally:
         cluster.kubectl("delete", f"clusterrolebinding/{role}", f"clusterrole/{role}")
-    assert "cannot start: cannot list Helm's release Secrets" in said
+    assert "Cannot start: Cannot list Helm's release Secrets" in said
     assert 'cannot list resource "secrets"' in said
 
 
-def test_a_second_operator_with_the_same_cache_folder_is_refused(
+def test_a_second_operator_with_the_same_cache_is_refused(
     operator: OperatorProcess, starts: Starts, operator_folder: Path
 ) -> None:
     """And the first one is not disturbed."""
     folder = operator_folder / "cache"
     said = starts.operator(MANAGEDCHART_CACHE_DIR=str(folder)).refusal()
-    assert f"cannot start: another operator uses the cache folder {folder}" in said
+    assert f"Cannot start: Another operator uses the cache folder {folder}" in said
     assert "MANAGEDCHART_CACHE_DIR" in said
     assert operator.metric("managedchart_resources") >= 0
 
 
-def test_a_taken_port_is_told_with_its_setting(operator: OperatorProcess, starts: Starts) -> None:
+def test_a_taken_port_is_named_with_its_setting(operator: OperatorProcess, starts: Starts) -> None:
     said = starts.operator(MANAGEDCHART_HTTP_PORT=str(operator.port)).refusal()
-    assert f"cannot start: cannot listen on 127.0.0.1:{operator.port}: Address already in use" in said
+    assert f"Cannot start: Cannot listen on 127.0.0.1:{operator.port}: Address already in use" in said
     assert "MANAGEDCHART_HTTP_PORT" in said
+
+
+CRD = "managedcharts.managedchart.dev"
+STATUS_FIELDS = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties"
+
+
+@pytest.fixture
+def changed_crd(cluster: Cluster) -> Iterator[Callable[..., None]]:
+    """Changes the CRD of the cluster by a JSON patch; at the end it is again as it was."""
+
+    def change(*operations: dict[str, Any]) -> None:
+        cluster.kubectl("patch", "crd", CRD, "--type=json", f"--patch={json.dumps(operations)}")
+
+    yield change
+    cluster.kubectl("replace", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
+
+
+def test_a_crd_without_a_status_field_is_refused(changed_crd: Callable[..., None], starts: Starts) -> None:
+    """The API server would drop the field without an error."""
+    changed_crd({"op": "remove", "path": f"{STATUS_FIELDS}/lastFailure"})
+    said = starts.operator().refusal()
+    assert f"Cannot start: The CRD {CRD} is older than this operator or was edited" in said
+    assert "it has no field status.lastFailure" in said
+    assert "kubectl apply --server-side -k crds/" in said
+
+
+def test_a_crd_with_another_field_is_accepted(changed_crd: Callable[..., None], starts: Starts) -> None:
+    """As a newer one has it: the CRD is upgraded before the operator."""
+    changed_crd(
+        {"op": "add", "path": f"{STATUS_FIELDS}/newer", "value": {"type": "string"}},
+        {"op": "replace", "path": "/metadata/annotations/managedchart.dev~1schema-digest", "value": "sha256:0"},
+    )
+    with starts.operator() as operator:
+        assert f"the CRD {CRD} is of another version, but has every field that this operator needs" in operator.log
 
 
 @pytest.fixture
@@ -102,14 +138,15 @@ def bare_cluster(kind_cluster: KindCluster, tmp_path: Path) -> Iterator[Cluster]
         yield found
 
 
-def test_a_missing_crd_and_what_was_stored_under_a_looser_one(
-    bare_cluster: Cluster, helm_binary: str, tmp_path: Path
-) -> None:
-    """Without the CRD the start is refused. An object from before today's rules is told by field, corrected, and removable."""
+def test_a_missing_crd_and_objects_of_a_looser_one(bare_cluster: Cluster, helm_binary: str, tmp_path: Path) -> None:
+    """Without the CRD the operator does not start.
+
+    An object that today's rules refuse is reported by field, and can be corrected and removed.
+    """
     kubeconfig = service_account_kubeconfig(bare_cluster, tmp_path / "kubeconfig")
     starts = Starts(kubeconfig, tmp_path, helm_binary)
     said = starts.operator().refusal()
-    assert "cannot start: the API server does not know managedcharts.managedchart.dev/v1alpha1" in said
+    assert "Cannot start: The API server does not serve managedcharts of managedchart.dev/v1alpha1" in said
     assert "kubectl apply --server-side -k crds/" in said
 
     crd = REPOSITORY / "crds" / "managedchart.yaml"

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.bad_input.reading import RETRY, read_failure, told
 from harness.chart_files import chart_files, contents, package_chart
 from harness.cluster import Cluster, condition_of, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-BROKEN = {"path": str(REPOSITORY / "tests" / "charts" / "broken-template")}
+BROKEN = {"path": str(CHARTS / "broken-template")}
 SECRET = "hunter2-and-more"
 
 
@@ -23,7 +23,7 @@ SECRET = "hunter2-and-more"
         pytest.param({"how": "fail"}, 11, "this chart cannot be used with Kubernetes 1.37", id="fail"),
     ],
 )
-def test_a_template_error_names_file_line_and_what_the_chart_says(
+def test_a_template_error_names_file_line_and_message(
     cluster: Cluster, ns: str, values: dict[str, Any], line: int, says: str
 ) -> None:
     cluster.apply(managedchart("broken", BROKEN, values={**values, "password": SECRET}), namespace=ns)
@@ -36,14 +36,14 @@ def test_a_template_error_names_file_line_and_what_the_chart_says(
     assert SECRET not in str(chart["status"])
 
 
-def test_a_template_that_renders_no_yaml_names_the_file(cluster: Cluster, ns: str) -> None:
+def test_a_template_that_renders_invalid_yaml_is_named(cluster: Cluster, ns: str) -> None:
     """helm counts the lines of what was rendered, not of the template."""
     cluster.apply(managedchart("broken", BROKEN, values={"how": "yaml"}), namespace=ns)
     chart = read_failure(cluster, ns, "broken", "TemplateError", transient=False)
     assert "broken-template/templates/configmap.yaml" in chart["status"]["lastFailure"]["message"]
 
 
-def test_a_template_error_leaves_what_is_deployed_alone(cluster: Cluster, ns: str) -> None:
+def test_a_template_error_does_not_touch_the_release(cluster: Cluster, ns: str) -> None:
     cluster.apply(managedchart("broken", BROKEN, values={"how": "required", "host": "db.example"}), namespace=ns)
     cluster.wait_ready(ns, "broken")
     cluster.apply(managedchart("broken", BROKEN, values={"how": "required"}), namespace=ns)
@@ -56,7 +56,7 @@ def test_a_template_error_leaves_what_is_deployed_alone(cluster: Cluster, ns: st
     assert cluster.revisions(ns, "broken") == [(1, "deployed")], "the same input was deployed once more"
 
 
-def test_an_object_with_a_field_that_its_kind_has_not_names_object_and_field(cluster: Cluster, ns: str) -> None:
+def test_an_unknown_field_names_object_and_field(cluster: Cluster, ns: str) -> None:
     misspelt = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {prots: [{port: 80}]}\n"
     cluster.apply(managedchart("misspelt", contents(package_chart(chart_files(service=misspelt)))), namespace=ns)
     chart = read_failure(cluster, ns, "misspelt", "ObjectInvalid", transient=False)
@@ -64,9 +64,9 @@ def test_an_object_with_a_field_that_its_kind_has_not_names_object_and_field(clu
     assert "prots" in told(chart)
 
 
-def test_an_object_of_a_kind_that_is_not_installed_is_named_and_tried_again(cluster: Cluster, ns: str) -> None:
+def test_an_object_of_a_missing_kind_is_retried(cluster: Cluster, ns: str) -> None:
     """The chart that brings the kind may be on its way."""
-    path = REPOSITORY / "tests" / "charts" / "cluster-objects"
+    path = CHARTS / "cluster-objects"
     cluster.apply(managedchart("widget", {"path": str(path)}, values={"unknownKind": True}, retry=RETRY), namespace=ns)
     chart = read_failure(cluster, ns, "widget", "KindMissing", transient=True)
     assert 'kind "Widget"' in told(chart) or "Widget" in chart["status"]["lastFailure"]["message"]

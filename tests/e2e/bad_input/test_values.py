@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.bad_input.reading import RETRY, read_failure, told
 from harness.chart_files import contents, package_chart
 from harness.cluster import Cluster, managedchart
@@ -13,13 +13,11 @@ from harness.cluster import Cluster, managedchart
 pytestmark = pytest.mark.usefixtures("operator")
 
 SMALL = contents(package_chart())
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 SECRET = "hunter2-and-more"
 
 
-def test_a_missing_values_file_is_named_with_its_chart_and_heals_when_it_comes(
-    cluster: Cluster, chart_root: Path, ns: str
-) -> None:
+def test_a_missing_values_file_is_named_and_heals(cluster: Cluster, chart_root: Path, ns: str) -> None:
     file = chart_root / f"{ns}.yaml"
     cluster.apply(managedchart("podinfo", SMALL, valuesFiles=[str(file)], retry=RETRY), namespace=ns)
     chart = read_failure(cluster, ns, "podinfo", "ValuesFileUnavailable", transient=True)
@@ -42,7 +40,7 @@ def test_a_missing_values_file_is_named_with_its_chart_and_heals_when_it_comes(
         pytest.param(b"a" * (1024 * 1024 + 1), "it is larger than 1 MiB", id="too-large"),
     ],
 )
-def test_a_values_file_that_cannot_be_read_says_why(
+def test_an_unreadable_values_file_is_explained(
     cluster: Cluster, chart_root: Path, ns: str, content: bytes | None, says: str
 ) -> None:
     path = chart_root / f"{ns}.yaml"
@@ -55,8 +53,8 @@ def test_a_values_file_that_cannot_be_read_says_why(
     assert f'Can\'t access helm chart override file "{path}" for chart "podinfo": {says}' in told(chart)
 
 
-def test_a_values_file_outside_the_roots_is_refused_unread(cluster: Cluster, chart_root: Path, ns: str) -> None:
-    """Directly, and by a link; what is in it, and whether it is there, stays unsaid."""
+def test_a_values_file_outside_the_roots_is_refused(cluster: Cluster, chart_root: Path, ns: str) -> None:
+    """Directly, and by a link. The message reveals neither its content nor whether it exists."""
     token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
     link = chart_root / f"{ns}.yaml"
     link.symlink_to("/etc/passwd")
@@ -67,22 +65,22 @@ def test_a_values_file_outside_the_roots_is_refused_unread(cluster: Cluster, cha
     )
     (chart_root / "unused.yaml").write_text("")
     chart = read_failure(cluster, ns, "linked", "PathNotAllowed", transient=False)
-    assert f"spec.valuesFiles[0]: '{link}' does not lie below a folder that charts may be read from" in told(chart)
+    assert f"spec.valuesFiles[0]: '{link}' is not below one of the operator's chart roots" in told(chart)
     assert "/etc/passwd" not in told(chart)
     assert "root:" not in told(chart)
     chart = read_failure(cluster, ns, "direct", "PathNotAllowed", transient=False)
-    assert f"spec.valuesFiles[1]: '{token}' does not lie below" in told(chart)
+    assert f"spec.valuesFiles[1]: '{token}' is not below" in told(chart)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         pytest.param(f"password: {SECRET}\n  indented: wrongly\n", ", line ", id="not-yaml"),
-        pytest.param(f"- {SECRET}\n", "a mapping (key: value) is needed, this is a list", id="a-list"),
-        pytest.param(f"password={SECRET}\n", "a mapping (key: value) is needed, this is", id="a-text"),
+        pytest.param(f"- {SECRET}\n", "this must be a mapping (key: value), but is a list", id="a-list"),
+        pytest.param(f"password={SECRET}\n", "this must be a mapping (key: value), but is", id="a-text"),
     ],
 )
-def test_a_values_file_that_is_no_mapping_names_file_line_and_problem_and_quotes_nothing(
+def test_an_invalid_values_file_is_named_and_not_quoted(
     cluster: Cluster, chart_root: Path, ns: str, text: str, says: str
 ) -> None:
     file = chart_root / f"{ns}.yaml"
@@ -109,13 +107,13 @@ def test_a_values_file_that_is_no_mapping_names_file_line_and_problem_and_quotes
         ),
         pytest.param(
             {"yamlFilesContent": [{"filename": "extra.yaml", "yamlContent": "- a\n"}]},
-            "spec.yamlFilesContent[0] (extra.yaml), line 1: a mapping (key: value) is needed, this is a list",
+            "spec.yamlFilesContent[0] (extra.yaml), line 1: this must be a mapping (key: value), but is a list",
             id="inline-list",
         ),
         pytest.param({"set": [{"key": "a", "value": "1"}, {"key": "a[x", "value": "1"}]}, "spec.set[1]", id="set"),
     ],
 )
-def test_inline_values_that_cannot_be_read_name_their_field(
+def test_unreadable_inline_values_name_their_field(
     cluster: Cluster, ns: str, fields: dict[str, Any], says: str
 ) -> None:
     cluster.apply(managedchart("podinfo", SMALL, **fields), namespace=ns)
@@ -125,8 +123,8 @@ def test_inline_values_that_cannot_be_read_name_their_field(
     cluster.wait_ready(ns, "podinfo")
 
 
-def test_values_that_the_charts_schema_refuses_name_the_value_and_what_it_must_be(cluster: Cluster, ns: str) -> None:
-    """All mistakes at once; corrected, the chart is deployed."""
+def test_a_schema_violation_names_value_and_constraint(cluster: Cluster, ns: str) -> None:
+    """All mistakes are listed; once corrected, the chart is deployed."""
     cluster.apply(
         managedchart("web", WEB, values={"replicas": "three", "port": 99999, "password": SECRET}), namespace=ns
     )
@@ -144,7 +142,7 @@ def test_values_that_the_charts_schema_refuses_name_the_value_and_what_it_must_b
     assert "lastFailure" not in ready["status"]
 
 
-def test_a_schema_is_checked_in_a_dry_run_too(cluster: Cluster, ns: str) -> None:
+def test_a_dry_run_checks_the_schema_too(cluster: Cluster, ns: str) -> None:
     cluster.apply(managedchart("web", WEB, dryRun=True, values={"replicas": 51}), namespace=ns)
     chart = read_failure(cluster, ns, "web", "ValuesRefused", transient=False)
     assert "replicas" in told(chart)

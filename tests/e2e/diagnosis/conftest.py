@@ -1,4 +1,4 @@
-"""A cluster with an operator of a test's own, for what must not disturb the one that most tests share."""
+"""A cluster and an operator for one test, for tests that would disturb the shared ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import Cluster, cluster_beside, install_operator_objects
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
@@ -27,7 +27,7 @@ class OwnCluster:
             kubeconfig=service_account_kubeconfig(self.cluster, self.folder / "operator-kubeconfig"),
             folder=self.folder,
             helm=self.helm,
-            chart_roots=[REPOSITORY / "tests" / "charts"],
+            chart_roots=[CHARTS],
             **settings,
         )
 

@@ -1,4 +1,4 @@
-"""The API server does not serve the operator: it is told where that is possible, and passes by itself.
+"""The API server does not serve the operator: that is reported where possible, and heals automatically.
 
 Priority and fairness makes a real API server answer 429 for as long as a test likes, to one user, for one kind of request in
 one namespace; nobody else notices.
@@ -16,12 +16,12 @@ import pytest
 import requests
 from pytest_kind import KindCluster
 
-from conftest import DEVCLUSTER, REPOSITORY
+from conftest import CHARTS, DEVCLUSTER
 from e2e.diagnosis.conftest import OwnCluster
 from harness.cluster import WAIT_SECONDS, Cluster, condition_of, managedchart, namespace
 from harness.operator_process import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 RETRY = {"limit": 20, "backoff": "1s", "maxBackoff": "1s"}
 FLOW_CONTROL = "flowcontrol.apiserver.k8s.io/v1"
 
@@ -82,7 +82,7 @@ def _occupy(cluster: Cluster, namespace: str, over: threading.Event) -> None:
 
 
 def _until_refused(cluster: Cluster, namespace: str) -> None:
-    """A FlowSchema takes a moment to be in force, and nothing tells when."""
+    """A FlowSchema takes a moment to be in force, which nothing reports."""
     for _ in range(100):
         if (code := _list_secrets(cluster, namespace)) == requests.codes.too_many_requests:
             return
@@ -90,25 +90,21 @@ def _until_refused(cluster: Cluster, namespace: str) -> None:
     raise AssertionError(f"the API server is not too busy: it answered {code}")
 
 
-def test_an_api_server_that_is_too_busy_for_the_operator_is_told_and_passes_by_itself(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
+def test_a_busy_api_server_is_reported_and_heals(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """Before any helm is started: the operator cannot look at the release."""
     with overloaded(cluster, ns):
         cluster.apply(managedchart("web", WEB, retry=RETRY), namespace=ns)
         chart = cluster.wait_failed(ns, "web", "ApiUnavailable")
         failure = chart["status"]["lastFailure"]
         assert "GET /api/v1/namespaces" in failure["message"]
-        assert "was answered 429" in failure["message"]
+        assert "returned 429" in failure["message"]
         assert condition_of(chart, "Reconciling")["reason"] == "RetryScheduled"
     chart = cluster.wait_ready(ns, "web")
     assert "lastFailure" not in chart["status"]
 
 
-def test_an_api_server_that_dies_while_helm_waits_leaves_nothing_to_be_done_by_hand(
-    own: OwnCluster, kind_cluster: KindCluster
-) -> None:
-    """Nothing can be told while it is away; afterwards the release is brought to its end."""
+def test_a_killed_api_server_needs_no_manual_repair(own: OwnCluster, kind_cluster: KindCluster) -> None:
+    """Nothing can be reported while it is down; afterwards the deployment is finished."""
     if Path(kind_cluster.kind_path).resolve() != DEVCLUSTER:
         pytest.skip("only the devcluster can kill its API server")
     slow = {"devcluster.managedchart.dev/fail": "slow", "devcluster.managedchart.dev/delay-seconds": "4"}
@@ -135,7 +131,7 @@ def _until_served(cluster: Cluster, namespace: str) -> None:
     raise AssertionError("the API server does not serve ManagedCharts again")
 
 
-# helm works, and its first failure is told in the words that it has for an API server that has only just started.
+# helm works, and its first failure has the message that an API server gives when it has just started.
 _REFUSED_ONCE = """#!/bin/bash
 set -o pipefail
 [ "$1" = upgrade ] && [ ! -e '{folder}/once' ] || exec '{helm}' "$@"
@@ -147,9 +143,9 @@ exit $code
 """
 
 
-def test_a_right_that_was_refused_for_a_moment_is_no_verdict_on_an_upgrade(own: OwnCluster, tmp_path: Path) -> None:
-    """It is rolled back and retried; what the upgrade fails with then is one."""
-    helm, chart = tmp_path / "helm", {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+def test_a_temporary_refusal_does_not_fail_the_upgrade(own: OwnCluster, tmp_path: Path) -> None:
+    """It is rolled back and retried, and only the failure of the retry counts."""
+    helm, chart = tmp_path / "helm", {"path": str(CHARTS / "hooks")}
     retry = {"limit": 5, "backoff": "1s", "maxBackoff": "1s"}
     failing = {"post": {"enabled": True, "podAnnotations": {"devcluster.managedchart.dev/fail": "job-fail"}}}
     with namespace(own.cluster, "refused-once") as ns:
@@ -162,7 +158,7 @@ def test_a_right_that_was_refused_for_a_moment_is_no_verdict_on_an_upgrade(own: 
             own.cluster.wait_chart(
                 ns,
                 "web",
-                lambda found: condition_of(found, "Stalled").get("message", "").startswith("rolled back to revision"),
+                lambda found: condition_of(found, "Stalled").get("message", "").startswith("Rolled back to revision"),
                 what="rolled back",
             )
             own.cluster.wait_failed(ns, "web", "HookFailed")

@@ -1,12 +1,12 @@
-"""A ConfigMap or Secret that a container refers to is not there: it is told by its name."""
+"""A missing ConfigMap or Secret that a container refers to is named."""
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+RAW = {"path": str(CHARTS / "raw")}
 _FAIL = {"devcluster.managedchart.dev/fail": "config"}
 
 
@@ -17,7 +17,7 @@ _FAIL = {"devcluster.managedchart.dev/fail": "config"}
         ({"configMapRef": {"name": "url"}}, 'configmap "url"'),
     ],
 )
-def test_what_a_container_lacks_to_be_started_is_named(
+def test_missing_container_configuration_is_named(
     cluster: Cluster, operator: OperatorProcess, ns: str, source: dict[str, dict[str, str]], missing: str
 ) -> None:
     """In the kubelet's words: such a pod shows nothing but Pending, and its image is fine."""
@@ -45,4 +45,4 @@ def test_what_a_container_lacks_to_be_started_is_named(
     assert container_shown["reason"] == "CreateContainerConfigError"
     assert "log" not in container_shown, "it has never run"
     assert any(event["message"] == f"Error: {missing} not found" for event in failure["events"])
-    assert "create the ConfigMap or Secret" in failure["hint"]
+    assert "Create the ConfigMap or Secret" in failure["hint"]

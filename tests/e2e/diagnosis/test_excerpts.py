@@ -1,4 +1,4 @@
-"""docs/failures/ holds what a user sees of each failure, as the tests on the API server met it.
+"""docs/failures/ has what a user sees of each failure, recorded by the tests on a real API server.
 
 With MANAGEDCHART_RECORD_EXCERPTS=1 in the environment, the first failure of each reason that a test waits for is written to
 docs/failures/<Reason>.yaml; without it nothing is written. What stands in an Event only is written when a test waits for that.
@@ -32,7 +32,7 @@ FIRST = ("phase", "reason", "message", "rootCause", "hint", "helmError", "contai
 # Enough to see what the field is for; the whole can be 16 KiB.
 EVENTS, LOG_LINES, TEXT_LENGTH = 3, 4, 600
 
-# The alphabet that Kubernetes takes for what it generates: no vowels, so that no word comes of it.
+# The alphabet of names that Kubernetes generates: without vowels, so that they form no words.
 _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 _NEUTRAL = (
     (rf"-{_RANDOM}{{6,10}}(?![a-z0-9])", "-5c9d6b7f48"),
@@ -143,13 +143,13 @@ if os.environ.get("MANAGEDCHART_RECORD_EXCERPTS") == "1":
 
 
 def _linked() -> dict[str, str]:
-    """The failures that docs/failures.md tells of, with the file that the last column of the table links, or ''."""
+    """The failures in docs/failures.md, with the file that the last column of the table links, or ''."""
     rows = re.findall(r"^\| `(\w+)` \|.*\| (?:\[yaml\]\(failures/(\w+\.yaml)\)|—) \|$", PAGE.read_text(), re.MULTILINE)
     return dict(rows)
 
 
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
-def test_an_excerpt_shows_a_failure_of_the_reason_that_it_is_named_after(file: Path) -> None:
+def test_an_excerpt_shows_the_reason_in_its_name(file: Path) -> None:
     shown = yaml.safe_load(file.read_text())
 
     failure = shown["status"]["lastFailure"]["reason"]
@@ -161,7 +161,7 @@ def test_an_excerpt_shows_a_failure_of_the_reason_that_it_is_named_after(file: P
         assert failure == file.stem
 
 
-def test_every_excerpt_is_linked_from_the_row_of_its_reason() -> None:
+def test_every_excerpt_is_linked_from_its_row() -> None:
     assert {reason: file for reason, file in _linked().items() if file} == {file.stem: file.name for file in RECORDED}
 
 
@@ -171,7 +171,7 @@ def test_every_failure_has_an_excerpt() -> None:
     assert {reason for reason, file in _linked().items() if not file} == set()
 
 
-def test_every_cause_that_a_test_waits_for_has_an_excerpt() -> None:
+def test_every_tested_cause_has_an_excerpt() -> None:
     sources = [file.read_text() for file in Path(__file__).parents[1].glob("**/test_*.py")]
     waited = {
         found[1]
@@ -183,7 +183,7 @@ def test_every_cause_that_a_test_waits_for_has_an_excerpt() -> None:
     assert waited - {file.stem for file in RECORDED} == set()
 
 
-def test_what_differs_from_run_to_run_is_not_in_an_excerpt() -> None:
+def test_excerpts_contain_nothing_that_varies() -> None:
     """Recorded again, only what has changed is changed."""
     chart = {
         "metadata": {"name": "one", "namespace": "a-test-7"},

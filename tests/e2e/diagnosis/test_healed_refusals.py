@@ -1,13 +1,12 @@
-"""A pod that was refused once ends no deployment: what counts is whether it is still refused, and nothing can change that."""
+"""A refused pod ends a deployment only if it is still refused, and nothing can change that."""
 
 import json
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, managedchart
 from harness.operator_process import OperatorProcess
 
-CHARTS = REPOSITORY / "tests" / "charts"
 FAIL, DELAY = "devcluster.managedchart.dev/fail", "devcluster.managedchart.dev/delay-seconds"
 
 
@@ -59,10 +58,8 @@ def refused(cluster: Cluster, ns: str) -> bool:
     return bool(events)
 
 
-def test_a_rolling_update_under_a_tight_quota_becomes_ready(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
-    """Each new pod is refused until an old one has gone, which takes longer than the grace."""
+def test_a_rolling_update_under_a_tight_quota_succeeds(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Each new pod is refused until an old one is deleted, which takes longer than the grace."""
     impose(cluster, ns, 2)
     cluster.apply(two_pods(image="1", seconds=1, unavailable=1), namespace=ns)
     cluster.wait_ready(ns, "two")
@@ -73,7 +70,7 @@ def test_a_rolling_update_under_a_tight_quota_becomes_ready(
     assert "lastFailure" not in chart["status"]
 
 
-def test_a_quota_that_is_raised_in_time_is_forgotten(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+def test_a_quota_that_is_raised_in_time_is_ignored(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """The pods are created within the grace, and become ready long after it."""
     impose(cluster, ns, 0)
     cluster.apply(two_pods(image="1", seconds=10, unavailable=1, failFastGrace="6s"), namespace=ns)
@@ -89,9 +86,7 @@ def test_a_quota_that_is_raised_in_time_is_forgotten(cluster: Cluster, operator:
     assert "lastFailure" not in chart["status"]
 
 
-def test_a_rolling_update_that_a_quota_blocks_for_good_is_ended(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
+def test_a_permanently_blocked_rolling_update_is_ended(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """No old pod may go before a new one is ready, and no new one may come: nothing can change that."""
     impose(cluster, ns, 2)
     cluster.apply(two_pods(image="1", seconds=1, unavailable=0, timeout="100s"), namespace=ns)

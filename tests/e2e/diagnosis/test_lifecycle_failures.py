@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.diagnosis.conftest import OwnCluster
 from harness.cluster import condition_of, managedchart, namespace
 from managedchart_operator.lifecycle.registry import ENTRY_POINT_GROUP
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 PLUGIN = Path(__file__).parent / "plugin"
 _ENTRY_POINTS = f"""[{ENTRY_POINT_GROUP}]
 smoke-test = refusing_lifecycles:SmokeTest
@@ -37,9 +37,7 @@ def own_ns(own: OwnCluster, request: pytest.FixtureRequest) -> Iterator[str]:
         yield made
 
 
-def test_what_a_lifecycle_finds_wrong_is_told_in_its_own_words(
-    own: OwnCluster, own_ns: str, installed: dict[str, str]
-) -> None:
+def test_an_error_of_a_lifecycle_keeps_its_message(own: OwnCluster, own_ns: str, installed: dict[str, str]) -> None:
     """Without atomic the release is deployed and stays; only Validated and Ready say that it is not good."""
     cluster, lifecycle = own.cluster, {"name": "smoke-test"}
     with own.operator(**installed):
@@ -59,9 +57,7 @@ def test_what_a_lifecycle_finds_wrong_is_told_in_its_own_words(
         assert condition_of(chart, "Validated")["status"] == "True"
 
 
-def test_a_failed_validation_is_remedied_as_a_failed_exec(
-    own: OwnCluster, own_ns: str, installed: dict[str, str]
-) -> None:
+def test_a_failed_validation_is_rolled_back_like_exec(own: OwnCluster, own_ns: str, installed: dict[str, str]) -> None:
     """atomic covers the whole run: a first install is uninstalled, an upgrade rolled back, with the evidence taken before."""
     cluster, options = own.cluster, {"lifecycle": {"name": "smoke-test"}, "retry": {"limit": 0}}
 
@@ -72,7 +68,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
 
     with own.operator(**installed):
         cluster.apply(managedchart("web", WEB, **options), namespace=own_ns)
-        chart = stalled("the failed first install was uninstalled")
+        chart = stalled("The failed first install was uninstalled")
         assert cluster.revisions(own_ns, "web") == []
         assert [phase["name"] for phase in chart["status"]["phases"]][-2:] == ["Validate", "OnDeployFailure"]
         assert chart["status"]["lastFailure"]["revision"] == 1
@@ -82,7 +78,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
         cluster.apply(managedchart("web", WEB, **options, values={"message": "good"}), namespace=own_ns)
         cluster.wait_ready(own_ns, "web")
         cluster.apply(managedchart("web", WEB, **options, values={"message": "bad"}), namespace=own_ns)
-        chart = stalled("rolled back to revision 1")
+        chart = stalled("Rolled back to revision 1")
         assert cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
         assert condition_of(chart, "Ready")["reason"] == "LifecycleFailed"
         assert "spec.retry.afterRollback" in condition_of(chart, "Stalled")["message"]
@@ -93,9 +89,7 @@ def test_a_failed_validation_is_remedied_as_a_failed_exec(
         assert found["data"]["MESSAGE"] == "good"
 
 
-def test_a_defect_of_a_lifecycle_is_told_as_such_and_its_correction_heals(
-    own: OwnCluster, own_ns: str, installed: dict[str, str]
-) -> None:
+def test_a_defect_of_a_lifecycle_is_reported_and_heals(own: OwnCluster, own_ns: str, installed: dict[str, str]) -> None:
     """Neither the chart nor the operator is to blame. With the corrected package nobody has to touch the resource."""
     cluster = own.cluster
     with own.operator(**installed) as operator:
@@ -103,7 +97,7 @@ def test_a_defect_of_a_lifecycle_is_told_as_such_and_its_correction_heals(
         chart = cluster.wait_failed(own_ns, "web", "InternalError")
         failure = chart["status"]["lastFailure"]
         assert failure["phase"] == "CheckPrerequisites"
-        assert failure["message"] == "the lifecycle's CheckPrerequisites broke: KeyError: 'nodes'"
+        assert failure["message"] == "Unhandled error in phase CheckPrerequisites: KeyError: 'nodes'"
         assert "plug-in" in failure["hint"]
         assert "refusing_lifecycles.py" in operator.log, "the traceback is for whoever corrects it"
         cluster.apply(managedchart("other", WEB), namespace=own_ns)

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, managedchart, namespace
 from harness.operator_process import OperatorProcess
 
-CHARTS = REPOSITORY / "tests" / "charts"
 FAIL, DELAY = "devcluster.managedchart.dev/fail", "devcluster.managedchart.dev/delay-seconds"
 # Long enough that only failing fast explains an end within the test's own wait.
 LONG = "100s"
@@ -66,7 +65,7 @@ def test_trouble_in_another_namespace_ends_the_wait(
     assert "incomplete" not in failure
 
 
-def test_a_strangers_object_of_the_same_name_is_not_ours(
+def test_an_object_of_the_same_name_elsewhere_does_not_count(
     cluster: Cluster, operator: OperatorProcess, ns: str, other: str
 ) -> None:
     """Its image cannot be pulled; the release's Deployment of that name is elsewhere, and only slow."""

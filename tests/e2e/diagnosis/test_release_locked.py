@@ -1,4 +1,4 @@
-"""A helm of somebody else begins between our look at the release and our own helm."""
+"""Another Helm operation begins after the operator has read the release, and before it starts helm."""
 
 import json
 import os
@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.chart_files import package_chart
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = REPOSITORY / "tests" / "charts" / "web"
+WEB = CHARTS / "web"
 _INDEX = """apiVersion: v1
 entries:
   web:
     - {apiVersion: v2, name: web, version: 1.2.3, urls: [web-1.2.3.tgz]}
 """
-# Longer than a helm by hand needs to begin; the operator gives a download two minutes.
+# Longer than a manual helm needs to start; the operator allows two minutes for a download.
 _HELD_SECONDS = 60.0
 
 
@@ -73,7 +73,7 @@ def repository(tmp_path: Path) -> Iterator[SlowRepository]:
 
 @contextmanager
 def helm_by_hand(cluster: Cluster, namespace: str, *command: str) -> Iterator[None]:
-    """A helm that works on the release web for as long as the block runs; it is interrupted at the end."""
+    """Run helm on the release web for as long as the block runs, and interrupt it at the end."""
     values = {"podAnnotations": {"devcluster.managedchart.dev/fail": "never"}}
     words = [*command, "web", str(WEB), f"--namespace={namespace}", "--wait", "--timeout=120s", "--values=-"]
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
@@ -89,7 +89,7 @@ def helm_by_hand(cluster: Cluster, namespace: str, *command: str) -> Iterator[No
 
 
 @pytest.mark.parametrize("installed", [False, True], ids=["first install", "upgrade"])
-def test_a_release_that_somebody_else_has_begun_to_change_is_left_to_them(
+def test_a_release_that_somebody_else_changes_is_left_alone(
     cluster: Cluster,
     operator: OperatorProcess,
     ns: str,
@@ -98,7 +98,7 @@ def test_a_release_that_somebody_else_has_begun_to_change_is_left_to_them(
     *,
     installed: bool,
 ) -> None:
-    """helm refuses to work beside another one. Theirs is neither marked failed nor taken back, and ours comes after it."""
+    """The other operation is neither marked failed nor rolled back; the operator's runs after it."""
     before = []
     if installed:
         cluster.apply(managedchart("web", {"path": str(WEB)}), namespace=ns)
@@ -116,7 +116,7 @@ def test_a_release_that_somebody_else_has_begun_to_change_is_left_to_them(
 
         chart = cluster.wait_failed(ns, "web", "ReleaseLocked")
         failure = chart["status"]["lastFailure"]
-        assert "Another operation on the release is in progress" in failure["message"]
+        assert "Another Helm operation on the release is in progress" in failure["message"]
         assert "revision" not in failure, "the newest revision is theirs"
         chart = cluster.wait_chart(
             ns,
@@ -131,7 +131,7 @@ def test_a_release_that_somebody_else_has_begun_to_change_is_left_to_them(
     assert cluster.revisions(ns, "web")[-1] == (theirs[0] + 1, "deployed")
 
 
-def test_force_takes_a_lock_of_others_over_at_once(
+def test_force_takes_over_a_lock_immediately(
     cluster: Cluster, operator: OperatorProcess, ns: str, helm_binary: str
 ) -> None:
     """By the command that the message of the wait shows."""
@@ -147,7 +147,7 @@ def test_force_takes_a_lock_of_others_over_at_once(
             what="waiting",
         )
         told = condition_of(chart, "Reconciling")["message"]
-        assert "or at once after: kubectl -n" in told
+        assert "to take it over now: kubectl -n" in told
         command = told.rpartition("at once after: ")[2]
         kubectl = f"{cluster.kubectl_path} --kubeconfig={cluster.kubeconfig}"
         subprocess.run(["bash", "-c", command.replace("kubectl", kubectl, 1)], check=True, capture_output=True)

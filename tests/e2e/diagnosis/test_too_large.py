@@ -1,4 +1,4 @@
-"""A release that does not fit into its Secret says what is big in it, of whatever kind that is."""
+"""A release that does not fit into its Secret names its biggest parts."""
 
 import random
 from pathlib import Path
@@ -24,9 +24,7 @@ def big_chart(folder: Path) -> Path:
     return write_chart(folder, chart_files("big", **text) | {"files/notes.txt": noise.randbytes(250_000).hex()})
 
 
-def test_an_upgrade_that_grew_too_large_names_what_is_big_and_leaves_what_is_deployed(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_a_too_large_upgrade_does_not_touch_the_release(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """A template counts with its text and with what it renders to; a file of the chart with itself."""
     chart = {"path": str(write_chart(chart_root / "growing", chart_files("big")))}
     cluster.apply(managedchart("one", chart), namespace=ns)

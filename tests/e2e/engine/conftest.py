@@ -1,4 +1,4 @@
-"""A cluster and an operator of the test's own, for what a test may kill."""
+"""A cluster and an operator that the test may kill."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, install_operator_objects, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
@@ -28,7 +28,7 @@ def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iter
         kubeconfig=kubeconfig,
         folder=tmp_path,
         helm=helm_binary,
-        chart_roots=[REPOSITORY / "tests" / "charts"],
+        chart_roots=[CHARTS],
         MANAGEDCHART_PROBE_SECONDS="1",
     )
     with operator:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, managedchart, namespace
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 JSON_LEVELS = 2000
 """More than Python's json reads; about twelve KB."""
 
@@ -83,7 +83,7 @@ def test_a_spec_nested_too_deep_fails_alone(
     assert "Traceback" not in own_operator.log
 
 
-def test_a_deep_spec_does_not_keep_the_operator_from_starting(
+def test_the_operator_starts_with_a_deep_spec(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, other_ns: str, tmp_path: Path
 ) -> None:
     """At the start all resources are listed, a page at a time: the others of that page are carried out too."""
@@ -102,7 +102,7 @@ def test_a_deep_spec_does_not_keep_the_operator_from_starting(
 def test_deletion_of_a_deep_spec_follows_its_policy(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, policy: str
 ) -> None:
-    """The release was deployed before the values became what nobody can read; its name and namespace are still read."""
+    """The release was deployed before the values became unreadable; its name and namespace are still read."""
     spec = {"deletionPolicy": policy, "releaseName": "blue", "targetNamespace": own_ns}
     own_cluster.apply(managedchart("web", WEB, **spec), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
@@ -114,7 +114,7 @@ def test_deletion_of_a_deep_spec_follows_its_policy(
     assert own_cluster.revisions(own_ns, "blue") == kept
 
 
-def test_a_deep_spec_that_is_corrected_is_deployed(
+def test_a_corrected_deep_spec_is_deployed(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, tmp_path: Path
 ) -> None:
     """It waits for nothing but a spec that can be read."""

@@ -1,15 +1,15 @@
-"""The engine's promises on a real API server: one run at a time, cancelled at once, and nothing for what is in sync."""
+"""The engine on a real API server: one run at a time, cancelled immediately, and none for a resource in sync."""
 
 import os
 import subprocess
 import time
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, is_ready, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+WEB = {"path": str(CHARTS / "web")}
 NEVER = {"devcluster.managedchart.dev/fail": "never"}
 STARTED = "managedchart_helm_processes_started_total"
 
@@ -23,36 +23,30 @@ def secrets_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/secrets"
 
 
-def test_a_new_spec_ends_a_waiting_helm_and_goes_on_with_the_new_one(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
-    """The fix of a deployment that would wait for three minutes is deployed at once, and the first try is no failure."""
+def test_a_new_spec_interrupts_the_wait(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The fix of a deployment that would wait for three minutes is deployed at once; the interrupted run is not a failure."""
     cluster.apply(managedchart("web", WEB, values={"podAnnotations": NEVER}), namespace=ns)
     cluster.wait(secrets_path(ns), "sh.helm.release.v1.web.v1", lambda secret: secret, what="there")
     before = time.monotonic()
     cluster.apply(managedchart("web", WEB, values={}), namespace=ns)
     chart = cluster.wait_ready(ns, "web")
     assert time.monotonic() - before < 20
-    assert chart["status"]["failures"] == 0
+    assert chart["status"]["attempt"]["failures"] == 0
     assert "lastFailure" not in chart["status"]
     assert cluster.revisions(ns, "web")[-1] == (2, "deployed")
 
 
-def test_a_delete_during_an_install_removes_what_the_install_made(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
-    """Deleting a resource whose helm waits leaves neither release nor objects."""
+def test_a_delete_during_an_install_removes_its_objects(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Deleting a resource during the wait leaves neither release nor objects."""
     cluster.apply(managedchart("web", WEB, values={"podAnnotations": NEVER}), namespace=ns)
     cluster.wait(f"/apis/apps/v1/namespaces/{ns}/deployments", "web", lambda found: found, what="there")
     cluster.kubectl("delete", "managedchart", "web", f"--namespace={ns}", "--timeout=30s")
     assert cluster.revisions(ns, "web") == []
-    # helm's wait may end a moment before the last object, which is deleted in the foreground, is gone (seen with 4.3.1).
+    # helm's wait may end a moment before the last object, which is deleted in the foreground (seen with 4.3.1).
     cluster.wait_gone(f"/apis/apps/v1/namespaces/{ns}/deployments", "web")
 
 
-def test_what_is_in_sync_costs_no_helm_process_and_no_write(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
+def test_being_in_sync_costs_no_helm_process_or_write(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """A label, and a spec change that changes nothing of what runs, start no helm; the label writes nothing either."""
     cluster.apply(managedchart("web", WEB), namespace=ns)
     ready = cluster.wait_ready(ns, "web")
@@ -69,10 +63,10 @@ def test_what_is_in_sync_costs_no_helm_process_and_no_write(
     assert cluster.revisions(ns, "web") == [(1, "deployed")]
 
 
-def test_a_release_that_was_changed_by_hand_is_brought_back_and_said_so(
+def test_a_manual_change_is_reverted_and_reported(
     cluster: Cluster, operator: OperatorProcess, ns: str, helm_binary: str
 ) -> None:
-    """helm carries our labels over to a revision made by hand; it is seen all the same."""
+    """helm copies the operator's labels to a manual revision, which is detected nevertheless."""
     cluster.apply(managedchart("web", WEB, values={"message": "ours"}), namespace=ns)
     cluster.wait_ready(ns, "web")
     command = [helm_binary, "upgrade", "web", WEB["path"], f"--namespace={ns}", "--set=message=theirs"]
@@ -88,7 +82,7 @@ def test_a_release_that_was_changed_by_hand_is_brought_back_and_said_so(
     assert "ReleaseChanged" in reasons
 
 
-def test_a_release_that_was_removed_by_hand_is_installed_again(
+def test_a_manually_removed_release_is_installed_again(
     cluster: Cluster, operator: OperatorProcess, ns: str, helm_binary: str
 ) -> None:
     """The release Secrets are the truth; the status alone proves nothing."""
@@ -107,10 +101,8 @@ def test_a_release_that_was_removed_by_hand_is_installed_again(
     assert deployed
 
 
-def test_ready_keeps_its_truth_while_an_upgrade_is_under_way(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
-    """Ready does not flap; Reconciling tells that something is going on, and kubectl wait is not fooled."""
+def test_ready_stays_true_during_an_upgrade(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Ready does not flap; Reconciling shows the upgrade, and kubectl wait works."""
     cluster.apply(managedchart("web", WEB), namespace=ns)
     cluster.wait_ready(ns, "web")
     cluster.apply(managedchart("web", WEB, values={"podAnnotations": NEVER}), namespace=ns)
@@ -121,7 +113,7 @@ def test_ready_keeps_its_truth_while_an_upgrade_is_under_way(
     assert during["status"]["observedGeneration"] == 2
 
 
-def test_a_failed_upgrade_keeps_its_events_and_goes_back_to_the_last_good_revision(
+def test_a_failed_upgrade_is_rolled_back_after_its_evidence(
     cluster: Cluster, operator: OperatorProcess, ns: str
 ) -> None:
     """Evidence first, then the rollback, and no loop on the same input."""
@@ -132,7 +124,7 @@ def test_a_failed_upgrade_keeps_its_events_and_goes_back_to_the_last_good_revisi
     chart = cluster.wait_chart(
         ns,
         "web",
-        lambda found: condition_of(found, "Stalled") and "rolled back" in condition_of(found, "Stalled")["message"],
+        lambda found: condition_of(found, "Stalled") and "Rolled back" in condition_of(found, "Stalled")["message"],
         what="rolled back",
     )
     failure = chart["status"]["lastFailure"]
@@ -143,7 +135,7 @@ def test_a_failed_upgrade_keeps_its_events_and_goes_back_to_the_last_good_revisi
     assert condition_of(chart, "Ready")["status"] == "False"
 
 
-def test_a_failed_first_install_is_uninstalled_after_its_evidence_is_kept(
+def test_a_failed_first_install_is_uninstalled_after_its_evidence(
     cluster: Cluster, operator: OperatorProcess, ns: str
 ) -> None:
     """atomic is on by default; the events stay in the status."""

@@ -1,4 +1,4 @@
-"""helm is killed at the last attempt, or while it goes back: nothing stays pending, and the way back is gone to its end."""
+"""helm is killed at the last attempt, or during a rollback: nothing stays pending, and the rollback is finished."""
 
 import contextlib
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
-HOOKS = {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
-"""While its hook runs there is a helm that can be killed; for a release's objects the operator waits itself."""
+WEB = {"path": str(CHARTS / "web")}
+HOOKS = {"path": str(CHARTS / "hooks")}
+"""A hook during which helm runs and can be killed; the operator itself waits for a release's objects."""
 _FAIL = "devcluster.managedchart.dev/fail"
 
 
@@ -42,7 +42,7 @@ def kill(cluster: Cluster, namespace: str, verb: bytes, *, revision: int) -> Non
 
 
 @pytest.mark.parametrize(("atomic", "left"), [(True, (3, "deployed")), (False, (2, "failed"))])
-def test_the_last_attempt_leaves_nothing_pending_when_its_helm_was_killed(
+def test_a_killed_last_attempt_leaves_nothing_pending(
     cluster: Cluster, operator: OperatorProcess, ns: str, *, atomic: bool, left: tuple[int, str]
 ) -> None:
     """Nobody would come again to take the revision over: found by the chaos test."""
@@ -58,12 +58,12 @@ def test_the_last_attempt_leaves_nothing_pending_when_its_helm_was_killed(
     assert cluster.revisions(ns, "web")[-1] == left
 
 
-def test_a_rollback_whose_helm_was_killed_is_begun_anew(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
-    """It was left pending for ever, with the resource Stalled: found by the chaos test."""
+def test_a_killed_rollback_is_retried(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """It once stayed pending, with the resource Stalled (found by the chaos test)."""
     slow = {_FAIL: "slow", "devcluster.managedchart.dev/delay-seconds": "3"}
     cluster.apply(managedchart("web", WEB, values={"podAnnotations": slow, "replicas": 2}), namespace=ns)
     cluster.wait_ready(ns, "web")
-    # One of the two slow pods has to go, so that going back takes its time.
+    # One of the two slow pods must be deleted, so that the rollback takes time.
     never = {"podAnnotations": {_FAIL: "never"}, "replicas": 1}
     spec = {"timeout": "6s", "retry": {"limit": 0, "backoff": "1s"}}
     cluster.apply(managedchart("web", WEB, values=never, **spec), namespace=ns)
@@ -72,7 +72,7 @@ def test_a_rollback_whose_helm_was_killed_is_begun_anew(cluster: Cluster, operat
     found = cluster.wait_chart(
         ns,
         "web",
-        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled back to revision 1"),
         what="rolled back",
     )
     assert condition_of(found, "Ready")["reason"] == "Timeout"

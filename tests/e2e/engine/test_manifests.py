@@ -1,4 +1,4 @@
-"""What a chart renders is read by helm's rules, and what cannot be read blocks no removal."""
+"""Manifests are read by helm's rules, and an unreadable one does not block removal."""
 
 import base64
 import gzip
@@ -50,10 +50,8 @@ spec:
 """
 
 
-def test_scalars_that_only_pyyaml_has_types_for_are_what_helm_makes_of_them(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
-    """The dry run sends what the real run sends, the wait reads it, and the deletion comes to its end."""
+def test_scalars_mean_what_they_mean_to_helm(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    """The dry run sends what the real run sends, the wait reads it, and the deletion finishes."""
     chart = small(chart_root, name="dialect", objects=DIALECT)
     dry = deploy(cluster, ns, "a", chart, dryRun=True)
     assert ready_reason(dry) == "DryRunSucceeded"
@@ -97,7 +95,7 @@ UNREADABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("parts", UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("how", ["deletion", "Destroy"])
-def test_a_release_that_the_operator_cannot_read_goes_all_the_same(
+def test_an_unreadable_release_is_removed_nevertheless(
     cluster: Cluster, ns: str, chart_root: Path, parts: dict[str, Any], how: str
 ) -> None:
     """By helm alone, with helm's wait."""
@@ -112,7 +110,7 @@ def test_a_release_that_the_operator_cannot_read_goes_all_the_same(
     assert config(cluster, ns, "a") is None
 
 
-def test_a_manifest_that_is_too_large_to_be_read_is_told(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_a_manifest_too_large_to_read_is_reported(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """Three megabytes of empty lists once took 800 MB of the operator."""
     text = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nx: [{{ repeat 1000000 "[]," }}]\n'
     chart = small(chart_root, name="many", objects=text)
@@ -122,7 +120,7 @@ def test_a_manifest_that_is_too_large_to_be_read_is_told(cluster: Cluster, ns: s
 
 
 @pytest.mark.parametrize("dry", [True, False], ids=["dry", "real"])
-def test_a_name_that_no_object_can_have_is_refused(cluster: Cluster, ns: str, chart_root: Path, *, dry: bool) -> None:
+def test_an_impossible_object_name_is_refused(cluster: Cluster, ns: str, chart_root: Path, *, dry: bool) -> None:
     """It would lead to another object's URL."""
     text = CONFIG.replace("name: a", "name: ../../kube-system/secrets/cloud")
     chart = small(chart_root, name="path", objects=text)

@@ -1,4 +1,4 @@
-"""Nothing of ours stays stuck: probes, locks, removals."""
+"""Nothing stays stuck: probes, locks, removals."""
 
 import base64
 import gzip
@@ -8,19 +8,17 @@ import signal
 import subprocess
 import time
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+WEB = {"path": str(CHARTS / "web")}
+RAW = {"path": str(CHARTS / "raw")}
 FAIL = "devcluster.managedchart.dev/fail"
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "1"}}
 
 
-def test_a_finalizer_that_holds_up_an_uninstall_is_named_and_its_removal_ends_it(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
+def test_a_finalizer_that_blocks_an_uninstall_is_named(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """The resource says which object and which finalizer; nobody has to search."""
     cluster.apply(
         managedchart("one", RAW, values={"objects": [CONFIG]}, timeout="2s", retry={"backoff": "1s"}), namespace=ns
@@ -40,10 +38,8 @@ def test_a_finalizer_that_holds_up_an_uninstall_is_named_and_its_removal_ends_it
     cluster.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{ns}/managedcharts", "one")
 
 
-def test_a_missing_target_namespace_never_holds_up_the_deletion(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
-    """What is gone needs no uninstall."""
+def test_a_missing_target_namespace_never_blocks_deletion(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """Its objects are deleted, so no uninstall is needed."""
     target = f"{ns}-target"
     cluster.apply(managedchart("one", RAW, values={"objects": [CONFIG]}, targetNamespace=target), namespace=ns)
     cluster.wait_ready(ns, "one")
@@ -51,9 +47,7 @@ def test_a_missing_target_namespace_never_holds_up_the_deletion(
     cluster.kubectl("delete", "managedchart", "one", f"--namespace={ns}", "--timeout=30s")
 
 
-def test_the_deletion_of_the_whole_namespace_comes_to_an_end(
-    cluster: Cluster, operator: OperatorProcess, ns: str
-) -> None:
+def test_deleting_the_whole_namespace_finishes(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """Resource and release in one namespace that goes away."""
     inner = f"{ns}-inner"
     cluster.kubectl("create", "namespace", inner)
@@ -62,10 +56,10 @@ def test_the_deletion_of_the_whole_namespace_comes_to_an_end(
     cluster.kubectl("delete", "namespace", inner, "--timeout=60s")
 
 
-def test_a_lock_of_somebody_else_is_shown_with_its_end_and_waited_for(
+def test_a_lock_of_somebody_else_is_waited_for(
     cluster: Cluster, operator: OperatorProcess, ns: str, helm_binary: str
 ) -> None:
-    """A helm run by hand is not torn down; when it ends, we go on at once."""
+    """A manual helm is not interrupted; when it ends, the operator continues immediately."""
     slow = {"podAnnotations": {FAIL: "never"}}
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     command = [helm_binary, "install", "web", WEB["path"], f"--namespace={ns}", "--wait", "--timeout=60s", "--values=-"]
@@ -83,16 +77,16 @@ def test_a_lock_of_somebody_else_is_shown_with_its_end_and_waited_for(
             what="waiting",
         )
         assert "revision 1" in condition_of(chart, "Reconciling")["message"]
-        assert "takes the release over at" in condition_of(chart, "Reconciling")["message"]
-        assert chart["status"]["nextRetryAt"]
+        assert "takes over its lock at" in condition_of(chart, "Reconciling")["message"]
+        assert chart["status"]["attempt"]["nextRetryAt"]
     finally:
         hand.send_signal(signal.SIGTERM)
         hand.wait(20)
     cluster.wait_ready(ns, "web")
 
 
-def test_an_old_lock_of_nobody_is_taken_over(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
-    """A pending release from long ago, whose helm must have ended, is marked failed and upgraded; never uninstalled."""
+def test_an_old_lock_is_taken_over(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """An old pending release, whose helm must have ended, is marked failed and upgraded; never uninstalled."""
     document = {
         "name": "one",
         "info": {"status": "pending-install", "description": "Initial install underway"},
@@ -124,7 +118,7 @@ def test_an_old_lock_of_nobody_is_taken_over(cluster: Cluster, operator: Operato
     assert chart["status"]["release"]["revision"] == 2
 
 
-def test_a_retry_annotation_re_arms_a_stalled_resource_once(
+def test_a_retry_annotation_restarts_a_stalled_resource_once(
     cluster: Cluster, operator: OperatorProcess, ns: str
 ) -> None:
     """A token is carried out once, and the status says which."""
@@ -137,13 +131,15 @@ def test_a_retry_annotation_re_arms_a_stalled_resource_once(
     chart = cluster.wait_chart(
         ns,
         "one",
-        lambda found: (found["status"].get("handledRequests") or {}).get("managedchart.dev/retry") == "1",
+        lambda found: (
+            ((found["status"].get("attempt") or {}).get("handledRequests") or {}).get("managedchart.dev/retry") == "1"
+        ),
         what="tried again",
     )
     assert chart["status"]["lastFailure"]["time"] > before
 
 
-def test_history_tells_the_last_revisions(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+def test_history_lists_the_last_revisions(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
     """Newest first, with what was done and what came of it."""
     for number in range(3):
         config = {**CONFIG, "data": {"a": str(number)}}

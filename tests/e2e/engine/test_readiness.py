@@ -1,4 +1,4 @@
-"""Ready means ready: what cannot or need not become ready is not waited for, and what has failed is told at once."""
+"""The wait skips objects that cannot or need not become ready, and reports failures immediately."""
 
 import json
 import time
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from e2e.fields.steps import WEB, config, delete, deploy, small
 from harness.chart_files import chart_files, write_chart
 from harness.cluster import Cluster, condition_of, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
+RAW = {"path": str(CHARTS / "raw")}
 FAIL = "devcluster.managedchart.dev/fail"
 SLOW = {FAIL: "slow", "devcluster.managedchart.dev/delay-seconds": "3"}
 NEVER = {FAIL: "never"}
@@ -70,7 +70,7 @@ def gone(cluster: Cluster, ns: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("ttl", [0, 1])
-def test_a_job_that_its_ttl_deletes_does_not_fail_the_release(cluster: Cluster, ns: str, ttl: int) -> None:
+def test_a_job_deleted_by_its_ttl_does_not_fail(cluster: Cluster, ns: str, ttl: int) -> None:
     """Neither an install nor an upgrade, while another object is still waited for."""
     values = raw(job(ttlSecondsAfterFinished=ttl), workload("Deployment", SLOW))
     chart = deploy(cluster, ns, "one", RAW, values=values, timeout="30s")
@@ -82,7 +82,7 @@ def test_a_job_that_its_ttl_deletes_does_not_fail_the_release(cluster: Cluster, 
 
 
 @pytest.mark.parametrize("hooked", [False, True], ids=["no hook after all", "a hook"])
-def test_a_job_that_its_ttl_deletes_does_not_fail_helms_wait(cluster: Cluster, ns: str, *, hooked: bool) -> None:
+def test_a_job_deleted_by_its_ttl_does_not_fail_helm(cluster: Cluster, ns: str, *, hooked: bool) -> None:
     """helm waits where a chart may have hooks that run after the wait, and would take the Job for unready."""
     hook = {
         "apiVersion": "v1",
@@ -101,13 +101,13 @@ def test_a_job_that_its_ttl_deletes_does_not_fail_helms_wait(cluster: Cluster, n
     cluster.wait_chart(
         ns,
         "one",
-        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled back to revision 1"),
         what="rolled back",
     )
 
 
-def test_a_failed_job_that_its_ttl_deletes_is_told_at_once(cluster: Cluster, ns: str) -> None:
-    """Its timeout would be five minutes; what else is waited for never becomes ready."""
+def test_a_failed_job_with_a_ttl_is_reported_immediately(cluster: Cluster, ns: str) -> None:
+    """Its timeout is five minutes, and the other object never becomes ready."""
     values = raw(job({FAIL: "job-fail"}, ttlSecondsAfterFinished=0), workload("Deployment", NEVER))
     cluster.apply(managedchart("one", RAW, values=values, timeout=LONG, retry={"limit": 0}), namespace=ns)
     failure = cluster.wait_failed(ns, "one", "JobBackoffLimit")["status"]["lastFailure"]
@@ -119,7 +119,7 @@ def test_a_suspended_job_is_not_waited_for(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "one", RAW, values=raw(job(suspend=True)), **BRIEF)
 
 
-def test_a_job_that_somebody_has_suspended_is_not_waited_for(cluster: Cluster, ns: str) -> None:
+def test_a_job_suspended_by_hand_is_not_waited_for(cluster: Cluster, ns: str) -> None:
     """Only the object in the cluster shows it."""
     deploy(cluster, ns, "one", RAW, values=raw(job(NEVER)), wait=False)
     patch = json.dumps({"spec": {"suspend": True}})
@@ -139,7 +139,7 @@ data: {a: b}
 """
 
 
-def test_a_suspended_job_that_helm_waits_for_is_named(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_a_suspended_job_in_helms_wait_is_named(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """A chart with late hooks is left to helm's own wait, whose timeout names no cause."""
     chart = small(
         chart_root, name="suspended", job=json.dumps(job(suspend=True)), hook=HOOK.replace("WHEN", "post-install")
@@ -153,7 +153,7 @@ def test_a_suspended_job_that_helm_waits_for_is_named(cluster: Cluster, ns: str,
 # ---- Deployments and DaemonSets
 
 
-def test_a_deployment_that_is_paused_in_the_cluster_is_not_waited_for(cluster: Cluster, ns: str) -> None:
+def test_a_deployment_paused_by_hand_is_not_waited_for(cluster: Cluster, ns: str) -> None:
     """As helm does: `kubectl rollout pause` says that its pods are not to be replaced now."""
     deploy(cluster, ns, "web", WEB)
     cluster.kubectl("rollout", "pause", "deployment", "web", f"--namespace={ns}")
@@ -161,7 +161,7 @@ def test_a_deployment_that_is_paused_in_the_cluster_is_not_waited_for(cluster: C
     assert chart["status"]["release"]["revision"] == 2
 
 
-def test_a_daemon_set_whose_pods_are_replaced_by_hand_does_not_wait_for_that(cluster: Cluster, ns: str) -> None:
+def test_an_on_delete_daemon_set_is_not_waited_for(cluster: Cluster, ns: str) -> None:
     strategy = {"updateStrategy": {"type": "OnDelete"}}
     deploy(cluster, ns, "one", RAW, values=raw(workload("DaemonSet", **strategy)), **BRIEF)
     changed = workload("DaemonSet", {"example.com/changed": "yes"}, **strategy)
@@ -205,7 +205,7 @@ status: {{ toJson .Values.status }}
     ],
     ids=["text", "no number", "older", "boolean", "boolean false"],
 )
-def test_a_status_of_another_type_is_read_as_what_it_means(
+def test_a_status_of_another_type_is_understood(
     cluster: Cluster, ns: str, chart_root: Path, status: dict[str, Any], *, ready: bool
 ) -> None:
     """helm's own wait never ends for these. Argo Rollouts writes its observedGeneration as text."""
@@ -251,7 +251,7 @@ def claim(storage_class: str) -> dict[str, Any]:
 VOLUMES = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}
 
 
-def test_a_claim_that_only_a_cron_job_mounts_is_not_waited_for(cluster: Cluster, ns: str, late_class: str) -> None:
+def test_a_claim_of_a_cron_job_is_not_waited_for(cluster: Cluster, ns: str, late_class: str) -> None:
     """It is bound when the CronJob first runs, tonight."""
     spec = {"schedule": "0 3 1 1 *", "jobTemplate": {"spec": {"template": pods(restartPolicy="Never", **VOLUMES)}}}
     backup = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "backup"}, "spec": spec}
@@ -270,7 +270,7 @@ def test_a_claim_that_a_pod_mounts_is_waited_for(cluster: Cluster, ns: str, late
     assert "PersistentVolumeClaim" in failure["helmError"]
 
 
-def test_a_claim_without_a_pod_that_helm_waits_for_is_told_in_the_words_of_its_event(
+def test_an_unused_claim_in_helms_wait_is_explained(
     cluster: Cluster, ns: str, late_class: str, chart_root: Path
 ) -> None:
     chart = small(
@@ -285,9 +285,7 @@ def test_a_claim_without_a_pod_that_helm_waits_for_is_told_in_the_words_of_its_e
 # ---- what is rendered
 
 
-def test_a_hook_whose_annotation_goes_on_in_the_next_line_runs_after_the_wait(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_a_hook_with_a_multi_line_annotation_runs_last(cluster: Cluster, ns: str, chart_root: Path) -> None:
     hook = HOOK.replace("WHEN", "pre-upgrade,\n      post-install")
     chart = small(chart_root, name="two-lines", web=json.dumps(workload("Deployment", SLOW)), hook=hook)
     cluster.apply(managedchart("one", chart), namespace=ns)
@@ -299,7 +297,7 @@ def test_a_hook_whose_annotation_goes_on_in_the_next_line_runs_after_the_wait(
     assert config(cluster, ns, "hook") == {"a": "b"}
 
 
-def test_items_of_a_typed_list_are_waited_for_and_removed(cluster: Cluster, ns: str) -> None:
+def test_items_of_a_list_are_waited_for_and_removed(cluster: Cluster, ns: str) -> None:
     """They name no kind of their own; the release was Ready while their image could not be pulled."""
     item = {name: value for name, value in workload("Deployment").items() if name in ("metadata", "spec")}
     listed = {"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [item]}

@@ -1,16 +1,22 @@
 """What survives a `kill -9` of the operator, on a cluster of its own."""
 
+import asyncio
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.cluster import Cluster, condition_of, is_ready, managedchart
 from harness.operator_process import OperatorProcess
+from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
+from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.store import ChartStore
+from managedchart_operator.reconcile import digest_v1
 
-RAW = {"path": str(REPOSITORY / "tests" / "charts" / "raw")}
-WEB = {"path": str(REPOSITORY / "tests" / "charts" / "web")}
+RAW = {"path": str(CHARTS / "raw")}
+WEB = {"path": str(CHARTS / "web")}
 STARTED = "managedchart_helm_processes_started_total"
 HELD = {
     "apiVersion": "v1",
@@ -26,7 +32,7 @@ def let_go(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("patch", "configmap", "held", f"--namespace={namespace}", "--type=merge", free)
 
 
-def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
+def test_a_killed_operator_finishes_after_a_restart(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """kill -9 while helm works: the successor takes the pending release over and reaches Ready."""
@@ -37,15 +43,13 @@ def test_a_killed_operator_finishes_after_a_restart_without_a_hand(
     own_operator.kill()
     own_operator.start()
     chart = own_cluster.wait_ready(own_ns, "web")
-    assert chart["status"]["failures"] == 0
+    assert chart["status"]["attempt"]["failures"] == 0
     statuses = [status for _, status in own_cluster.revisions(own_ns, "web")]
     assert statuses[-1] == "deployed"
     assert not any(status.startswith("pending") for status in statuses)
 
 
-def test_a_restart_in_sync_starts_no_helm_and_writes_nothing(
-    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
-) -> None:
+def test_a_restart_in_sync_costs_nothing(own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str) -> None:
     """Everything needed is in the release Secrets and in the status."""
     own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
     before = own_cluster.wait_ready(own_ns, "web")
@@ -58,10 +62,54 @@ def test_a_restart_in_sync_starts_no_helm_and_writes_nothing(
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
 
 
-def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
+def test_a_digest_of_an_older_operator_starts_no_helm(
+    own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, tmp_path: Path
+) -> None:
+    """It had no version, and was computed over all values merged; it stays where it is until the next run."""
+    fields = {
+        "yamlFilesContent": [{"filename": "f", "yamlContent": "replicas: 0x0 # none\npodAnnotations: {a: b}\n"}],
+        "values": {"podAnnotations": {"c": "d"}},
+        "set": [{"key": "podAnnotations.e", "value": "f"}, {"key": "port", "value": "8080"}],
+    }
+    merged = {"replicas": 0, "podAnnotations": {"a": "b", "c": "d", "e": "f"}, "port": 8080}
+    own_cluster.apply(managedchart("web", WEB, **fields), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "web")
+    assert own_operator.stop() == 0
+
+    charts = ChartStore(roots=ChartRoots([CHARTS]), cache_dir=tmp_path, pull=_no_pull)
+    spec = ManagedChartSpec.model_validate({"chart": WEB, **fields})
+    chart = asyncio.run(charts.fingerprint(spec.chart))
+    old = digest_v1.digest_of(spec, chart=chart, values=merged)
+    label = f"managedchart.dev/digest={old}"
+    own_cluster.kubectl("label", "secret", "sh.helm.release.v1.web.v1", label, "--overwrite", f"--namespace={own_ns}")
+    status = json.dumps({"status": {"attempt": {"digest": old}, "release": {"digest": old}}})
+    patch = ["patch", "managedchart", "web", "--subresource=status", "--type=merge", f"--patch={status}"]
+    own_cluster.kubectl(*patch, f"--namespace={own_ns}")
+    before = own_cluster.managedchart(own_ns, "web")
+
+    own_operator.start()
+    own_cluster.apply(managedchart("other", WEB), namespace=own_ns)
+    own_cluster.wait_ready(own_ns, "other")
+    assert own_operator.metric(STARTED) == 1  # the other one's
+    assert own_cluster.revisions(own_ns, "web") == [(1, "deployed")]
+    after = own_cluster.managedchart(own_ns, "web")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+    fields["set"][1]["value"] = "8081"
+    own_cluster.apply(managedchart("web", WEB, **fields), namespace=own_ns)
+    ready = own_cluster.wait_ready(own_ns, "web")
+    assert own_cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "deployed")]
+    assert ready["status"]["attempt"]["digest"].startswith("2-")
+
+
+async def _no_pull(source: ChartSource, destination: Path) -> None:
+    raise AssertionError("the chart is a folder")
+
+
+def test_a_restart_finishes_a_pending_rollback(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """The state says by itself what is still to be done: the newest revision is the failed one of our status."""
+    """The stored state is enough: the newest revision is the failed one of the status."""
     own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
     never = {"podAnnotations": {"devcluster.managedchart.dev/fail": "never"}}
@@ -72,13 +120,13 @@ def test_a_kill_between_failure_and_rollback_is_finished_after_a_restart(
     own_cluster.wait_chart(
         own_ns,
         "web",
-        lambda found: "rolled back" in condition_of(found, "Stalled").get("message", ""),
+        lambda found: "Rolled back" in condition_of(found, "Stalled").get("message", ""),
         what="rolled back",
     )
     assert own_cluster.revisions(own_ns, "web")[-1][1] == "deployed"
 
 
-def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it(
+def test_a_restart_finishes_the_uninstall_of_a_failed_install(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Although the attempts are used up, so that nothing else would come."""
@@ -103,17 +151,17 @@ def test_a_kill_while_a_failed_first_install_is_uninstalled_leaves_nothing_of_it
         own_ns,
         "raw",
         lambda found: (
-            condition_of(found, "Stalled").get("message", "").startswith("the failed first install was uninstalled")
+            condition_of(found, "Stalled").get("message", "").startswith("The failed first install was uninstalled")
         ),
         what="taken back",
     )
     assert own_cluster.revisions(own_ns, "raw") == []
 
 
-def test_a_delete_while_the_operator_is_down_is_carried_out_after_its_start(
+def test_a_delete_during_downtime_is_carried_out(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """The finalizer holds the resource until its release is gone."""
+    """The finalizer keeps the resource until its release is deleted."""
     own_cluster.apply(managedchart("web", WEB), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
     own_operator.kill()
@@ -144,10 +192,10 @@ def a_deployment() -> dict[str, Any]:
     }
 
 
-def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_probe(
+def test_the_probe_promotes_a_stalled_release_that_healed(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """Given up after its retries, yet not for ever: what came up since is Ready without a hand."""
+    """After the last retry the operator still checks whether the workload has become ready."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     own_cluster.apply(quota, namespace=own_ns)
 
@@ -158,12 +206,12 @@ def test_a_stalled_release_whose_workload_became_healthy_is_promoted_by_the_prob
     spec = {"timeout": "3s", "atomic": False, "retry": {"limit": 0}}
     own_cluster.apply(managedchart("one", RAW, values={"objects": [a_deployment()]}, **spec), namespace=own_ns)
     stalled = own_cluster.wait_chart(own_ns, "one", lambda found: condition_of(found, "Stalled"), what="stalled")
-    assert stalled["status"]["nextRetryAt"]
+    assert stalled["status"]["attempt"]["nextRetryAt"]
     own_cluster.kubectl("delete", "resourcequota", "none", f"--namespace={own_ns}")
     own_cluster.wait_ready(own_ns, "one")
 
 
-def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
+def test_a_missing_permission_is_reported_and_heals(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Which verb on which resource; nobody has to restart anything."""
@@ -175,7 +223,7 @@ def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
         own_cluster.apply(managedchart("web", WEB, retry=retry), namespace=own_ns)
         chart = own_cluster.wait_failed(own_ns, "web", "Forbidden")
         message = condition_of(chart, "Ready")["message"]
-        assert "may not get configmaps" in message
+        assert "no permission to get configmaps" in message
     finally:
         body = json.loads(kept)
         for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
@@ -184,10 +232,10 @@ def test_a_right_that_the_operator_lacks_is_told_and_its_grant_heals(
     own_cluster.wait_ready(own_ns, "web")
 
 
-def test_a_release_changed_while_the_operator_was_down_is_brought_back_although_our_revision_is_gone(
+def test_a_change_during_downtime_is_reverted(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
 ) -> None:
-    """helm carried our labels over, and a cleaner of old Secrets removed the revision from which it had them."""
+    """helm copied the operator's labels, and a cleaner of old Secrets removed the revision that they came from."""
     own_cluster.apply(managedchart("web", WEB, values={"message": "ours"}), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "web")
     own_operator.stop()
@@ -204,10 +252,10 @@ def test_a_release_changed_while_the_operator_was_down_is_brought_back_although_
     assert config["data"]["MESSAGE"] == "ours"
 
 
-def test_a_removal_that_a_kill_ended_between_helm_and_the_end_of_its_objects_is_ended(
+def test_a_restart_finishes_a_removal(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str, helm_binary: str
 ) -> None:
-    """helm has kept the revisions, so that what is still there is waited for, and nothing is forgotten."""
+    """helm has kept the revisions, so the operator waits for the remaining objects."""
     own_cluster.apply(managedchart("raw", RAW, values={"objects": [HELD]}), namespace=own_ns)
     own_cluster.wait_ready(own_ns, "raw")
     own_operator.kill()

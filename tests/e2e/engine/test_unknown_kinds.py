@@ -1,25 +1,24 @@
-"""Stored objects of kinds that the cluster no longer serves: they block nothing, unless nobody knows whether they are gone."""
+"""Stored objects of kinds that the cluster no longer serves block nothing, unless they may still exist."""
 
 import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from e2e.fields.steps import SOON, UNREADY, config, delete, deploy, helm, message, refused, small, warnings
 from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, Cluster, condition_of, managedchart
-from managedchart_operator.api.spec import ManagedChartSpec
-from managedchart_operator.helm.storage import decode
+from managedchart_operator.helm.stored_manifest import Drop, Keep
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.release import HelmRelease
-from managedchart_operator.reconcile.tools import Tools
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -120,7 +119,7 @@ class Widgets:
 
 @pytest.fixture
 def widgets(cluster: Cluster, ns: str, operator_folder: Path) -> Iterator[Widgets]:
-    """The kind, served; gone afterwards."""
+    """Serve the kind for as long as the block runs."""
     made = Widgets(cluster, ns, operator_folder / "cache" / "helm" / "kube")
     made.serve(v1=True, v1alpha1=True)
     yield made
@@ -149,7 +148,7 @@ def manifest(cluster: Cluster, ns: str, revision: int) -> str:
     [(False, False), (False, True), (True, False)],
     ids=["deleted", "deleted, old cache", "Destroy"],
 )
-def test_a_kind_that_is_gone_blocks_no_removal(
+def test_an_unserved_kind_does_not_block_removal(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, destroy: bool, cached: bool
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -167,10 +166,10 @@ def test_a_kind_that_is_gone_blocks_no_removal(
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["", "old cache"])
-def test_an_object_whose_version_is_gone_is_removed_with_its_release(
+def test_an_object_of_an_unserved_version_is_removed(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, cached: bool
 ) -> None:
-    """It is still there, under another version. An old cache of helm takes it for gone."""
+    """It still exists, under another version. An outdated cache of helm does not have it."""
     deploy(cluster, ns, "a", chart, values={"version": "v1alpha1"})
     widgets.serve(v1=True, v1alpha1=False)
     if not cached:
@@ -182,7 +181,7 @@ def test_an_object_whose_version_is_gone_is_removed_with_its_release(
     assert cluster.revisions(ns, "a") == []
 
 
-def test_a_removal_waits_for_an_object_whose_version_is_gone(
+def test_a_removal_waits_for_objects_of_unserved_versions(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1alpha1"}, timeout="5s", retry=SOON)
@@ -201,7 +200,7 @@ def test_a_removal_waits_for_an_object_whose_version_is_gone(
     assert widgets.names(ns) == []
 
 
-def test_a_hook_of_a_kind_that_is_gone_blocks_no_removal(
+def test_a_hook_of_an_unserved_kind_does_not_block_removal(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"hook": "pre-delete"})
@@ -212,7 +211,7 @@ def test_a_hook_of_a_kind_that_is_gone_blocks_no_removal(
     assert cluster.revisions(ns, "a") == []
 
 
-def test_a_kind_that_is_gone_blocks_no_reinstallation(
+def test_an_unserved_kind_does_not_block_reinstallation(
     cluster: Cluster, ns: str, chart_root: Path, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -222,7 +221,7 @@ def test_a_kind_that_is_gone_blocks_no_reinstallation(
     assert cluster.revisions(ns, "a") == [(1, "deployed")]
 
 
-def test_a_kind_that_is_gone_blocks_no_upgrade_that_drops_it(
+def test_an_unserved_kind_does_not_block_its_upgrade(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -239,7 +238,7 @@ def test_a_kind_that_is_gone_blocks_no_upgrade_that_drops_it(
 
 
 @pytest.mark.parametrize("values", [{}, {"version": "v1"}], ids=["drops the object", "keeps the object"])
-def test_an_upgrade_finds_an_object_whose_version_is_gone(
+def test_an_upgrade_finds_objects_of_unserved_versions(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, values: dict[str, str]
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1alpha1"})
@@ -250,7 +249,7 @@ def test_an_upgrade_finds_an_object_whose_version_is_gone(
     assert uids == ([before["metadata"]["uid"]] if values else [])
 
 
-def test_a_kind_that_is_gone_and_rendered_still_is_the_chart_s(
+def test_a_rendered_unserved_kind_blames_the_chart(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -264,7 +263,7 @@ def test_a_kind_that_is_gone_and_rendered_still_is_the_chart_s(
     deploy(cluster, ns, "a", chart)
 
 
-def test_a_dry_run_says_what_is_stored_and_changes_nothing(
+def test_a_dry_run_reports_stored_kinds_and_changes_nothing(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets
 ) -> None:
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
@@ -272,14 +271,14 @@ def test_a_dry_run_says_what_is_stored_and_changes_nothing(
     widgets.remove()
     failure = refused(cluster, ns, "a", chart, dryRun=True, retry={"limit": 0})
     assert failure["message"].endswith(f"Widget a of {widgets.group}/v1, {NO_LONGER}")
-    assert "with dryRun: false the object is taken out automatically" in failure["hint"]
+    assert "Set spec.dryRun: false; the operator then removes the object" in failure["hint"]
     assert manifest(cluster, ns, 1) == stored
 
 
 @pytest.mark.parametrize(
     ("failed_renders_it", "cached"), [(False, True), (True, False)], ids=["of the good revision, old cache", "of both"]
 )
-def test_a_kind_that_is_gone_blocks_no_rollback(
+def test_an_unserved_kind_does_not_block_rollback(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, cached: bool, failed_renders_it: bool
 ) -> None:
     """The kind vanishes while the new revision is waited for."""
@@ -300,7 +299,7 @@ def test_a_kind_that_is_gone_blocks_no_rollback(
     assert "Widget" not in manifest(cluster, ns, numbers[-1][0])
 
 
-def test_the_revision_of_others_is_named_and_left_alone(
+def test_a_revision_of_others_is_not_rewritten(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, helm_binary: str
 ) -> None:
     helm(cluster, helm_binary, "install", "a", chart["path"], f"--namespace={ns}", "--set=version=v1")
@@ -308,8 +307,8 @@ def test_the_revision_of_others_is_named_and_left_alone(
     widgets.remove()
     failure = refused(cluster, ns, "a", chart, retry=SOON)
     assert failure["message"] == (
-        f"Revision 1, which this resource did not make, has Widget a of {widgets.group}/v1, {NO_LONGER}; "
-        "Helm cannot go on from it"
+        f"Revision 1, which this resource did not make, has Widget a of {widgets.group}/v1, {NO_LONGER}, "
+        "so Helm cannot continue from it"
     )
     assert f"helm mapkubeapis a --namespace {ns}" in failure["hint"]
     assert manifest(cluster, ns, 1) == stored
@@ -318,7 +317,7 @@ def test_the_revision_of_others_is_named_and_left_alone(
     assert widgets.names(ns) == []
 
 
-def test_an_api_that_is_down_is_waited_for(cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets) -> None:
+def test_an_unavailable_api_is_waited_for(cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets) -> None:
     """Its objects may be there: as long as nobody answers for them, nothing is forgotten."""
     deploy(cluster, ns, "a", chart, values={"version": "v1"}, retry=SOON)
     stored = manifest(cluster, ns, 1)
@@ -359,38 +358,19 @@ def test_an_api_that_is_down_is_waited_for(cluster: Cluster, ns: str, chart: dic
 # ---- objects that helm is to leave alone
 
 
-def on_release(cluster: Cluster, ns: str, act: Callable[[HelmRelease], Awaitable[None]]) -> None:
-    """Do something with the release `a` as the resource with the UID `uid` would."""
+def on_release(cluster: Cluster, ns: str, act: Callable[[ReleaseStorage], Awaitable[object]]) -> None:
+    """Do something with the revisions of the release `a` as the resource with the UID `uid` would."""
 
     async def run() -> None:
         client = await KubeClient.connect(kubeconfig=cluster.kubeconfig)
         try:
-            nothing = cast("Any", None)
-            tools = Tools(nothing, nothing, nothing, ReleaseSecrets(client), nothing, nothing, nothing, nothing)
-            spec = ManagedChartSpec.model_validate({"chart": {"path": "/nothing"}})
-            release = HelmRelease(
-                cast("Any", _ToolsWithCollector(tools)),
-                spec,
-                "a",
-                ns,
-                ownership=Ownership("uid"),
-                started=datetime.now(UTC),
-            )
-            await release.observe()
-            await act(release)
+            storage = ReleaseStorage(ReleaseSecrets(client), ns, "a", Ownership("uid"))
+            await storage.observe()
+            await act(storage)
         finally:
             await client.close()
 
     asyncio.run(run())
-
-
-class _ToolsWithCollector:
-    """The tools of a release of which only the storage is worked on."""
-
-    collector = watches = None
-
-    def __init__(self, tools: Tools) -> None:
-        self.secrets = tools.secrets
 
 
 def failed_take_over(cluster: Cluster, ns: str, binary: str, chart: dict[str, str], *, first: bool) -> None:
@@ -402,26 +382,26 @@ def failed_take_over(cluster: Cluster, ns: str, binary: str, chart: dict[str, st
     on_release(cluster, ns, _fail)
 
 
-async def _fail(release: HelmRelease) -> None:
-    assert release.newest is not None
-    await release.storage.fail(release.newest, "not ready")
+async def _fail(storage: ReleaseStorage) -> None:
+    assert storage.newest is not None
+    await storage.mark_failed(storage.newest, "not ready")
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_helm_uninstalls_all_but_the_kept_objects(
+def test_helm_uninstalls_all_except_kept_objects(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, helm_binary: str, *, keep: bool
 ) -> None:
     failed_take_over(cluster, ns, helm_binary, chart, first=True)
     if keep:
         ref = ObjectRef(f"{widgets.group}/v1", "Widget", "a", ns)
-        on_release(cluster, ns, lambda release: release.keep_objects([ref]))
+        on_release(cluster, ns, lambda storage: change_stored(storage, [ref], Keep()))
     helm(cluster, helm_binary, "uninstall", "a", f"--namespace={ns}")
     assert message(cluster, ns, "a") is None
     assert widgets.names(ns) == (["a"] if keep else [])
 
 
 @pytest.mark.parametrize("what", ["forgotten", "kept", "as it was"])
-def test_helm_rolls_back_all_but_the_forgotten_objects(  # noqa: PLR0917 -- fixtures
+def test_helm_rolls_back_all_except_dropped_objects(  # noqa: PLR0917 -- fixtures
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, helm_binary: str, what: str
 ) -> None:
     """For a rollback helm looks for the policy in the cluster, not in the stored manifest: it has to be taken out there."""
@@ -429,9 +409,9 @@ def test_helm_rolls_back_all_but_the_forgotten_objects(  # noqa: PLR0917 -- fixt
     ref = ObjectRef(f"{widgets.group}/v1", "Widget", "a", ns)
     match what:
         case "forgotten":
-            on_release(cluster, ns, lambda release: release.forget_objects([ref]))
+            on_release(cluster, ns, lambda storage: change_stored(storage, [ref], Drop()))
         case "kept":
-            on_release(cluster, ns, lambda release: release.keep_objects([ref]))
+            on_release(cluster, ns, lambda storage: change_stored(storage, [ref], Keep()))
     helm(cluster, helm_binary, "rollback", "a", "1", f"--namespace={ns}")
     assert widgets.names(ns) == (["a"] if what == "forgotten" else [])
     assert message(cluster, ns, "a") == "hello"

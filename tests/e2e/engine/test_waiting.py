@@ -1,4 +1,4 @@
-"""The operator waits for a release's objects itself; whatever ends the wait leaves what helm would leave."""
+"""The operator itself waits for a release's objects; however the wait ends, it leaves what helm would leave."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ BAD = {"podAnnotations": UNREADY}
 
 
 def until_waiting(cluster: Cluster, namespace: str, revision: int) -> None:
-    """Return when helm has deployed a revision and is gone: the operator waits for its objects now."""
+    """Return when helm has deployed a revision and has ended: the operator now waits for its objects."""
 
     def deployed(secret: dict[str, Any] | None) -> object:
         return secret and secret["metadata"]["labels"]["status"] == "deployed"
@@ -33,10 +33,10 @@ def until_waiting(cluster: Cluster, namespace: str, revision: int) -> None:
 
 def stalled(chart: dict[str, Any]) -> bool:
     """Whether it was given up, and what atomic asks for is done."""
-    return condition_of(chart, "Stalled").get("message", "").startswith(("rolled back", "the failed first install"))
+    return condition_of(chart, "Stalled").get("message", "").startswith(("Rolled back", "The failed first install"))
 
 
-def test_a_killed_operator_waits_on_after_a_restart_without_another_helm(
+def test_a_restart_continues_the_wait_without_helm(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Nothing runs twice: the revision that was waited for is the one that becomes Ready."""
@@ -51,10 +51,10 @@ def test_a_killed_operator_waits_on_after_a_restart_without_another_helm(
     assert own_cluster.revisions(own_ns, "web") == [(1, "deployed")]
 
 
-def test_a_restart_while_a_release_is_waited_for_is_no_failure_of_it(
+def test_a_restart_during_the_wait_does_not_fail(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """An operator that is updated meanwhile ends at once and leaves the release to its successor."""
+    """An operator that is updated meanwhile ends immediately, and its successor continues."""
     own_cluster.apply(managedchart("web", WEB, values=SLOW), namespace=own_ns)
     until_waiting(own_cluster, own_ns, 1)
     assert own_operator.stop() == 0
@@ -63,7 +63,7 @@ def test_a_restart_while_a_release_is_waited_for_is_no_failure_of_it(
     assert own_cluster.revisions(own_ns, "web") == [(1, "deployed")]
 
 
-def test_what_a_killed_operator_waited_for_in_vain_is_rolled_back_by_its_successor(
+def test_a_restart_rolls_back_a_release_that_stays_unready(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """The failure and the way back are those of a run that nobody has interrupted."""
@@ -80,7 +80,7 @@ def test_what_a_killed_operator_waited_for_in_vain_is_rolled_back_by_its_success
     assert own_cluster.revisions(own_ns, "web") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
 
 
-def test_a_first_install_that_a_killed_operator_waited_for_in_vain_is_uninstalled(
+def test_a_restart_uninstalls_a_first_install_that_stays_unready(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     own_cluster.apply(managedchart("web", WEB, values=BAD, timeout="3s", retry={"limit": 0}), namespace=own_ns)
@@ -91,10 +91,10 @@ def test_a_first_install_that_a_killed_operator_waited_for_in_vain_is_uninstalle
     assert own_cluster.revisions(own_ns, "web") == []
 
 
-def test_a_release_that_was_ready_is_not_uninstalled_after_its_status_was_lost(
+def test_a_lost_status_does_not_uninstall_a_ready_release(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
-    """Nobody knows then whether it was ever ready; that it is not now is told, and nothing is taken away."""
+    """Whether it was ever ready is unknown: it is reported as not ready, and nothing is deleted."""
     deploy(own_cluster, own_ns, "web", WEB)
     own_operator.kill()
     own_cluster.kubectl(
@@ -113,7 +113,7 @@ def test_a_release_that_was_ready_is_not_uninstalled_after_its_status_was_lost(
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_revision_that_gave_way_to_a_new_spec_is_none_to_go_back_to(cluster: Cluster, ns: str) -> None:
+def test_an_unproven_revision_is_not_rolled_back_to(cluster: Cluster, ns: str) -> None:
     """It was never seen ready."""
     deploy(cluster, ns, "web", WEB)
     cluster.apply(managedchart("web", WEB, values={**BAD, "message": "two"}), namespace=ns)
@@ -121,12 +121,12 @@ def test_a_revision_that_gave_way_to_a_new_spec_is_none_to_go_back_to(cluster: C
     spec = {"timeout": "3s", "retry": {"limit": 0}}
     cluster.apply(managedchart("web", WEB, values={**BAD, "message": "three"}, **spec), namespace=ns)
     chart = cluster.wait_chart(ns, "web", stalled, what="given up")
-    assert condition_of(chart, "Stalled")["message"].startswith("rolled back to revision 1")
+    assert condition_of(chart, "Stalled")["message"].startswith("Rolled back to revision 1")
     assert [status for _, status in cluster.revisions(ns, "web")] == ["superseded", "failed", "failed", "deployed"]
 
 
 @pytest.mark.usefixtures("operator")
-def test_what_did_not_become_ready_is_stored_as_helm_stores_it(cluster: Cluster, ns: str) -> None:
+def test_an_unready_revision_is_stored_as_helm_stores_it(cluster: Cluster, ns: str) -> None:
     """Without atomic, so that it stays: the revision before it is the deployed one, for whoever uses helm by hand."""
     deploy(cluster, ns, "web", WEB)
     spec = {"timeout": "3s", "retry": {"limit": 0}, "atomic": False}
@@ -154,7 +154,7 @@ data: {a: b}
 
 @pytest.mark.usefixtures("operator")
 @pytest.mark.parametrize(("when", "status"), [("post-install", "pending-install"), ("pre-install", "deployed")])
-def test_helm_waits_itself_where_a_hook_is_to_run_after_that(
+def test_helm_waits_if_a_hook_runs_afterwards(
     cluster: Cluster, ns: str, chart_root: Path, when: str, status: str
 ) -> None:
     """A hook must not run before the objects are ready; for all others helm ends as soon as they are applied."""

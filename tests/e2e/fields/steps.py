@@ -7,11 +7,10 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
-from conftest import REPOSITORY
+from conftest import CHARTS
 from harness.chart_files import chart_files, write_chart
 from harness.cluster import MANAGEDCHARTS, Cluster, condition_of, managedchart
 
-CHARTS = REPOSITORY / "tests" / "charts"
 WEB = {"path": str(CHARTS / "web")}
 PRINT_VALUES = {"path": str(CHARTS / "print-values")}
 UNREADY = {"devcluster.managedchart.dev/fail": "unready"}
@@ -41,7 +40,7 @@ def ready_reason(chart: dict[str, Any]) -> str:
 
 
 def delete(cluster: Cluster, namespace: str, *names: str) -> None:
-    """`kubectl delete` ManagedCharts and wait until they are gone."""
+    """`kubectl delete` ManagedCharts and wait until they are deleted."""
     cluster.kubectl("delete", "managedchart", *names, f"--namespace={namespace}", "--timeout=30s")
 
 
@@ -84,7 +83,7 @@ def small(folder: Path, version: str = "1.0.0", *, name: str = "small", **templa
 
 
 def helm(cluster: Cluster, binary: str, *arguments: str) -> str:
-    """Run helm by hand, as somebody beside the operator would."""
+    """Run helm as a user of the cluster would."""
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     return subprocess.run([binary, *arguments], check=True, capture_output=True, text=True, env=environment).stdout
 

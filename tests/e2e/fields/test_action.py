@@ -10,7 +10,7 @@ from harness.cluster import Cluster, condition_of, managedchart
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-def test_the_api_server_fills_in_the_default_of_every_field(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_the_api_server_fills_in_every_default(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """What is in force can be read from the resource itself."""
     found = deploy(cluster, ns, "a", small(chart_root))
     assert {key: value for key, value in found["spec"].items() if key != "chart"} == {
@@ -40,9 +40,7 @@ def test_deploy_installs_and_then_upgrades(cluster: Cluster, ns: str, chart_root
     assert condition_of(found, "Released")["status"] == "True"
 
 
-def test_destroy_uninstalls_what_is_deployed_and_deploy_brings_it_back(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_destroy_uninstalls_and_deploy_installs_again(cluster: Cluster, ns: str, chart_root: Path) -> None:
     deploy(cluster, ns, "a", small(chart_root))
     found = deploy(cluster, ns, "a", small(chart_root), action="Destroy")
     assert (found["status"]["phase"], ready_reason(found)) == ("Destroyed", "Destroyed")
@@ -54,14 +52,14 @@ def test_destroy_uninstalls_what_is_deployed_and_deploy_brings_it_back(
     assert message(cluster, ns, "a") == "hello"
 
 
-def test_destroy_of_what_is_not_deployed_is_a_good_end(cluster: Cluster, ns: str) -> None:
+def test_destroy_without_a_release_succeeds(cluster: Cluster, ns: str) -> None:
     """Neither its chart nor its values need to be there."""
     found = deploy(cluster, ns, "a", {"path": "/charts/gone"}, action="Destroy", valuesFiles=["/charts/gone.yaml"])
     assert ready_reason(found) == "Destroyed"
-    assert condition_of(found, "Ready")["message"] == "nothing was deployed"
+    assert condition_of(found, "Ready")["message"] == "Nothing was deployed"
 
 
-def test_skip_leaves_what_is_deployed_as_it_is(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_skip_does_not_touch_a_release(cluster: Cluster, ns: str, chart_root: Path) -> None:
     deploy(cluster, ns, "a", small(chart_root), values={"message": "one"})
     found = deploy(cluster, ns, "a", small(chart_root), values={"message": "two"}, action="Skip")
     assert (found["status"]["phase"], ready_reason(found)) == ("Skipped", "Skipped")
@@ -78,7 +76,7 @@ def test_skip_deploys_nothing(cluster: Cluster, ns: str) -> None:
     assert cluster.revisions(ns, "a") == []
 
 
-def test_kubectl_shows_what_each_action_came_to(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_kubectl_shows_the_outcome_of_each_action(cluster: Cluster, ns: str, chart_root: Path) -> None:
     cluster.apply(
         managedchart("deploy", small(chart_root)),
         managedchart("destroy", small(chart_root), action="Destroy"),

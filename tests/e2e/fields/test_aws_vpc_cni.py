@@ -112,7 +112,7 @@ def installed(cluster: Cluster, ns: str) -> Iterator[dict[str, dict[str, Any]]]:
     cluster.kubectl("delete", "clusterrole,clusterrolebinding", f"{ns}-aws-node", "--ignore-not-found")
 
 
-def test_existing_objects_become_the_releases_own_without_being_made_anew(
+def test_existing_objects_are_adopted_without_recreation(
     cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
 ) -> None:
     """Cluster-wide ones too, in the release and the namespace that the spec names; former managers lose their fields."""
@@ -132,10 +132,8 @@ def test_existing_objects_become_the_releases_own_without_being_made_anew(
     cluster.kubectl("delete", "namespace", target, "--wait=false")
 
 
-def test_what_a_newer_version_brings_and_exists_already_is_adopted_at_the_upgrade(
-    cluster: Cluster, ns: str, chart_root: Path, chart: dict[str, str]
-) -> None:
-    """The fields of its former manager too, first told by a dry run, which marks nothing."""
+def test_an_upgrade_adopts_existing_objects(cluster: Cluster, ns: str, chart_root: Path, chart: dict[str, str]) -> None:
+    """The fields of its former manager too. A dry run reports it first, and changes nothing."""
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
     extra = "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: extra, namespace: {where}}}, data: {{by: {by}}}}}"
     cluster.kubectl("apply", "--server-side", "-f", "-", input=extra.format(where=ns, by="cloud"))
@@ -155,7 +153,7 @@ def test_what_a_newer_version_brings_and_exists_already_is_adopted_at_the_upgrad
     assert after["data"] == {"by": "chart"}
 
 
-def test_an_adopted_object_shows_that_the_operator_marked_it(
+def test_an_adopted_object_names_the_operator(
     cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
 ) -> None:
     """Also after helm has applied it: that it was there before the release must be found out at any later time."""
@@ -167,7 +165,7 @@ def test_an_adopted_object_shows_that_the_operator_marked_it(
     assert mark_managers(made) == {"helm"}
 
 
-def test_a_selector_that_differs_is_refused_before_anything_is_marked(
+def test_a_different_selector_is_refused_before_any_change(
     cluster: Cluster, ns: str, chart_root: Path, installed: dict[str, dict[str, Any]]
 ) -> None:
     """Although the DaemonSet stands behind others that could be adopted; the one that EKS installs has such a selector."""
@@ -194,12 +192,12 @@ def test_all_objects_that_cannot_be_adopted_are_reported(
     assert untouched(objects(cluster, ns), installed)
 
 
-def test_where_nothing_exists_the_chart_is_simply_installed(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+def test_without_existing_objects_the_chart_is_installed(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
     assert set(map(owner, objects(cluster, ns).values())) == {("a", ns, "Helm")}
 
 
-def test_an_object_of_another_release_is_refused_in_words_and_nothing_is_changed(
+def test_an_object_of_another_release_is_not_adopted(
     cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
 ) -> None:
     """Although it is cluster-wide, and stands behind others that could be adopted."""
@@ -207,7 +205,7 @@ def test_an_object_of_another_release_is_refused_in_words_and_nothing_is_changed
     cluster.kubectl("annotate", "clusterrole", f"{ns}-aws-node", *marks)
     failure = refused(cluster, ns, "a", chart, **LIFECYCLE)
     assert (failure["phase"], failure["reason"]) == ("PreExec", "ObjectOwned")
-    assert failure["message"] == f"ClusterRole {ns}-aws-node belongs to the release kube-system/theirs already"
+    assert failure["message"] == f"ClusterRole {ns}-aws-node belongs to the release kube-system/theirs"
     assert failure["hint"]
     assert cluster.revisions(ns, "a") == []
     now = objects(cluster, ns)
@@ -224,7 +222,7 @@ def test_the_default_lifecycle_refuses_to_adopt(
     assert set(map(owner, objects(cluster, ns).values())) == {(None, None, None)}
 
 
-def test_a_dry_run_tells_that_the_adoption_will_succeed_and_marks_nothing(
+def test_a_dry_run_predicts_the_adoption(
     cluster: Cluster, ns: str, chart: dict[str, str], installed: dict[str, dict[str, Any]]
 ) -> None:
     found = deploy(cluster, ns, "a", chart, dryRun=True, **LIFECYCLE)

@@ -65,7 +65,7 @@ def test_a_chart_in_the_resource_itself_is_deployed(cluster: Cluster, ns: str) -
     [("1.0.0", "1.0.0"), ("1.x", "1.1.0"), (">=1 <2", "1.1.0"), ("2.1.0-beta.1", "2.1.0-beta.1"), (None, "2.0.0")],
     ids=["exact", "short constraint", "range", "exact pre-release", "newest stable"],
 )
-def test_a_repository_gives_the_version_that_is_asked_for(
+def test_a_repository_gives_the_requested_version(
     cluster: Cluster, ns: str, repository: ChartRepository, version: str | None, expected: str
 ) -> None:
     source = {"repository": repository.url, "name": "small", **({"version": version} if version else {})}
@@ -79,7 +79,7 @@ def test_a_repository_gives_the_version_that_is_asked_for(
     [("1.0.0", "1.0.0"), ("1.x", "1.1.0"), (None, "2.0.0")],
     ids=["exact", "constraint", "newest"],
 )
-def test_a_registry_gives_the_version_that_is_asked_for(
+def test_a_registry_gives_the_requested_version(
     cluster: Cluster, ns: str, registry: OciRegistry, version: str | None, expected: str
 ) -> None:
     source = {"oci": f"{registry.url}/small", "plainHTTP": True, **({"version": version} if version else {})}
@@ -88,17 +88,13 @@ def test_a_registry_gives_the_version_that_is_asked_for(
     assert message(cluster, ns, "a") == "hello"
 
 
-def test_a_registry_is_spoken_to_by_https_unless_plain_http_is_set(
-    cluster: Cluster, ns: str, registry: OciRegistry
-) -> None:
+def test_a_registry_needs_plain_http_without_tls(cluster: Cluster, ns: str, registry: OciRegistry) -> None:
     failure = refused(cluster, ns, "a", {"oci": f"{registry.url}/small", "version": "1.0.0"})
     assert failure["phase"] == "Exec"
     assert cluster.revisions(ns, "a") == []
 
 
-def test_a_version_that_is_not_there_fails_and_leaves_what_is_deployed(
-    cluster: Cluster, ns: str, repository: ChartRepository
-) -> None:
+def test_a_missing_version_does_not_touch_the_release(cluster: Cluster, ns: str, repository: ChartRepository) -> None:
     source = {"repository": repository.url, "name": "small"}
     deploy(cluster, ns, "a", {**source, "version": "1.0.0"})
     failure = refused(cluster, ns, "a", {**source, "version": "7.x"})
@@ -113,7 +109,7 @@ def test_another_version_upgrades_the_release(cluster: Cluster, ns: str, chart_r
     assert cluster.revisions(ns, "a") == [(1, "superseded"), (2, "deployed")]
 
 
-def test_a_path_outside_of_the_chart_roots_is_not_read(
+def test_a_path_outside_the_chart_roots_is_not_read(
     cluster: Cluster, ns: str, chart: Path, operator: OperatorProcess
 ) -> None:
     failure = refused(cluster, ns, "a", {"path": str(chart)})

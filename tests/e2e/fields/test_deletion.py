@@ -36,7 +36,7 @@ def test_the_policy_decides_whatever_the_action(cluster: Cluster, ns: str, chart
     assert kept == there == (set() if policy == "Uninstall" else set(STATES) - {"destroy"})
 
 
-def test_by_default_deleting_the_resource_uninstalls_its_release(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_deletion_uninstalls_the_release_by_default(cluster: Cluster, ns: str, chart_root: Path) -> None:
     deploy(cluster, ns, "a", small(chart_root))
     delete(cluster, ns, "a")
     assert cluster.revisions(ns, "a") == []
@@ -44,9 +44,7 @@ def test_by_default_deleting_the_resource_uninstalls_its_release(cluster: Cluste
     assert not is_there(cluster, ns, "a")
 
 
-def test_what_a_refused_upgrade_left_of_the_revision_before_goes_too(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_deletion_removes_what_a_refused_upgrade_left(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """helm uninstalls what the newest revision renders, and would forget the rest."""
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: VALUE}\n"
     extra = text.replace("NAME", "extra").replace("VALUE", "b")
@@ -62,7 +60,7 @@ def test_what_a_refused_upgrade_left_of_the_revision_before_goes_too(
     assert config(cluster, ns, "kept") == {"a": "b"}
 
 
-def test_an_orphaned_release_is_taken_up_again_by_a_new_resource(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_a_new_resource_takes_over_an_orphaned_release(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """So a release can be moved to another name of the resource without a gap."""
     deploy(cluster, ns, "a", small(chart_root), deletionPolicy="Orphan")
     delete(cluster, ns, "a")
@@ -72,10 +70,10 @@ def test_an_orphaned_release_is_taken_up_again_by_a_new_resource(cluster: Cluste
 
 
 @pytest.mark.parametrize("state", [{"action": "Skip"}, {"dryRun": True}], ids=["skip", "dry run"])
-def test_a_release_that_the_resource_never_deployed_survives_its_deletion(
+def test_deletion_leaves_a_release_that_it_never_deployed(
     cluster: Cluster, ns: str, chart_root: Path, helm_binary: str, state: dict[str, Any]
 ) -> None:
-    """Somebody's own release of the same name is not ours to uninstall."""
+    """A release of the same name that somebody else made is not uninstalled."""
     chart = small(chart_root)
     helm(cluster, helm_binary, "install", "a", chart["path"], f"--namespace={ns}")
     deploy(cluster, ns, "a", chart, **state)

@@ -1,4 +1,4 @@
-"""dryRun: renders, lets the API server judge every object, changes nothing, and tells the outcome in the status."""
+"""dryRun: renders, validates every object with the API server, changes nothing, and reports in the status."""
 
 import json
 from pathlib import Path
@@ -39,18 +39,18 @@ def chart(chart_root: Path) -> dict[str, str]:
     return small(chart_root, name="judged", objects=OBJECTS)
 
 
-def test_a_dry_run_installs_nothing_and_tells_what_it_would(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+def test_a_dry_run_installs_nothing_and_reports(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     found = deploy(cluster, ns, "a", chart, dryRun=True)
     assert (found["status"]["phase"], ready_reason(found)) == ("Ready", "DryRunSucceeded")
     ready = condition_of(found, "Ready")
-    assert ready["message"] == "dry run of judged 1.0.0: 3 objects rendered and validated, nothing changed"
+    assert ready["message"] == "Dry run of judged 1.0.0: 3 objects rendered and validated, nothing changed"
     assert "release" not in found["status"]
     assert not condition_of(found, "Released")
     assert cluster.revisions(ns, "a") == []
     assert message(cluster, ns, "a") is None
 
 
-def test_a_dry_run_of_an_upgrade_leaves_the_release_as_it_is(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+def test_a_dry_run_does_not_touch_the_release(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     """Without it, the same resource is upgraded."""
     deploy(cluster, ns, "a", chart)
     found = deploy(cluster, ns, "a", chart, values={"message": "new"}, dryRun=True)
@@ -73,7 +73,7 @@ def test_a_dry_run_of_an_upgrade_leaves_the_release_as_it_is(cluster: Cluster, n
     ],
     ids=["unknown field", "value out of range", "wrong type", "forbidden name", "secret"],
 )
-def test_a_dry_run_finds_what_only_the_api_server_refuses(
+def test_a_dry_run_finds_refusals_of_the_api_server(
     cluster: Cluster, ns: str, chart: dict[str, str], values: dict[str, object], told: list[str]
 ) -> None:
     """For the reason and in the words of the real run."""
@@ -85,9 +85,7 @@ def test_a_dry_run_finds_what_only_the_api_server_refuses(
     assert (dry["phase"], dry["reason"]) == (real["phase"], real["reason"])
 
 
-def test_a_dry_run_takes_over_fields_of_others_as_the_upgrade_does(
-    cluster: Cluster, ns: str, chart: dict[str, str]
-) -> None:
+def test_a_dry_run_takes_over_fields_like_an_upgrade(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     """And changes nothing."""
     deploy(cluster, ns, "a", chart)
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"message": "theirs"}}
@@ -100,10 +98,8 @@ def test_a_dry_run_takes_over_fields_of_others_as_the_upgrade_does(
     assert message(cluster, ns, "a") == "ours"
 
 
-def test_a_dry_run_of_an_install_takes_over_what_was_marked_for_it_as_the_install_does(
-    cluster: Cluster, ns: str, chart: dict[str, str]
-) -> None:
-    """It once told a FieldConflict that the real install does not have."""
+def test_a_dry_run_adopts_like_an_install(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+    """It once reported a FieldConflict that the real install does not have."""
     marks = {"meta.helm.sh/release-name": "a", "meta.helm.sh/release-namespace": ns}
     labels = {"app.kubernetes.io/managed-by": "Helm"}
     meta = {"name": "a", "annotations": marks, "labels": labels}
@@ -117,12 +113,10 @@ def test_a_dry_run_of_an_install_takes_over_what_was_marked_for_it_as_the_instal
     assert message(cluster, ns, "a") == "hello"
 
 
-def test_a_dry_run_makes_no_namespace_and_says_what_it_could_not_try(
-    cluster: Cluster, ns: str, chart: dict[str, str]
-) -> None:
+def test_a_dry_run_creates_no_namespace(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     found = deploy(cluster, ns, "a", chart, dryRun=True, targetNamespace=f"{ns}-none")
     assert ready_reason(found) == "DryRunSucceeded"
     assert condition_of(found, "Ready")["message"] == (
-        "dry run of judged 1.0.0: 3 objects rendered, 3 not validated since their namespace does not exist yet"
+        "Dry run of judged 1.0.0: 3 objects rendered, 3 not validated because their namespace does not exist yet"
     )
     assert cluster.get(f"/api/v1/namespaces/{ns}-none") is None

@@ -33,12 +33,12 @@ def settled(chart: dict[str, Any]) -> bool:
     """Whether a failed run was remedied too: the message of Stalled begins with what was done."""
     stalled = condition_of(chart, "Stalled")
     return bool(stalled) and stalled["message"].startswith(
-        ("rolled back", "the failed", "the rollback", "the uninstall")
+        ("Rolled back", "The failed", "The rollback", "The uninstall")
     )
 
 
-def test_atomic_is_the_default_and_uninstalls_a_failed_first_install(cluster: Cluster, ns: str) -> None:
-    """After the evidence was taken: the resource still tells of the pod that is gone."""
+def test_atomic_uninstalls_a_failed_first_install(cluster: Cluster, ns: str) -> None:
+    """After the evidence is collected: the status still has the deleted pod."""
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     assert cluster.revisions(ns, "a") == []
@@ -48,16 +48,14 @@ def test_atomic_is_the_default_and_uninstalls_a_failed_first_install(cluster: Cl
     assert "Unhealthy" in [event["reason"] for event in found["status"]["lastFailure"]["events"]]
 
 
-def test_what_cannot_be_removed_in_time_is_told_and_the_status_follows_helm(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_an_uninstall_that_times_out_is_reported(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """helm forgets a release although it could not wait for the end of its objects."""
     cluster.apply(managedchart("a", small(chart_root, name="held", held=HELD, never=NEVER), **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     cluster.kubectl(
         "patch", "configmap", "a", f"--namespace={ns}", "--type=merge", '-p={"metadata":{"finalizers":null}}'
     )
-    assert condition_of(found, "Stalled")["message"].startswith("the uninstall failed too: ")
+    assert condition_of(found, "Stalled")["message"].startswith("The uninstall failed: ")
     assert cluster.revisions(ns, "a") == []
     assert "release" not in found["status"]
 
@@ -66,7 +64,7 @@ def test_atomic_rolls_a_failed_upgrade_back(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values={"message": "good"})
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
-    assert condition_of(found, "Stalled")["message"].startswith("rolled back to revision 1")
+    assert condition_of(found, "Stalled")["message"].startswith("Rolled back to revision 1")
     assert cluster.revisions(ns, "a") == [(1, "superseded"), (2, "failed"), (3, "deployed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "good"}
     assert condition_of(found, "Ready")["status"] == "False"
@@ -78,7 +76,7 @@ def rolled_back(cluster: Cluster, ns: str) -> dict[str, Any]:
     return cluster.wait_chart(
         ns,
         "a",
-        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled"),
+        lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled"),
         what="rolled back",
     )
 
@@ -93,7 +91,7 @@ def test_a_rolled_back_upgrade_is_not_retried_automatically(cluster: Cluster, ns
     assert "set spec.retry.afterRollback to true" in told
     assert "managedchart.dev/retry" in told
     assert not condition_of(found, "Reconciling")
-    assert "nextRetryAt" not in found["status"]
+    assert "nextRetryAt" not in found["status"]["attempt"]
     assert len(cluster.revisions(ns, "a")) == 3
     cluster.kubectl("annotate", "managedchart", "a", f"--namespace={ns}", "managedchart.dev/retry=once")
     found = cluster.wait_chart(
@@ -108,11 +106,11 @@ def test_after_rollback_asks_for_retries(cluster: Cluster, ns: str) -> None:
     retry = {"limit": 1, "backoff": "1s", "afterRollback": True}
     cluster.apply(managedchart("a", WEB, values=BAD, timeout="3s", retry=retry), namespace=ns)
     found = rolled_back(cluster, ns)
-    assert "gave up after 2 attempts" in condition_of(found, "Stalled")["message"]
+    assert "Gave up after 2 attempts" in condition_of(found, "Stalled")["message"]
     assert [number for number, _ in cluster.revisions(ns, "a")] == [1, 2, 3, 4, 5]
 
 
-def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
+def test_without_atomic_a_failed_first_install_stays(cluster: Cluster, ns: str) -> None:
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "failed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
@@ -120,22 +118,22 @@ def test_without_atomic_a_failed_first_install_stays_to_be_looked_at(cluster: Cl
     assert cluster.revisions(ns, "a")[-1] == (2, "deployed")
 
 
-def test_what_never_became_ready_is_nothing_to_go_back_to(cluster: Cluster, ns: str) -> None:
+def test_an_unready_revision_is_not_rolled_back_to(cluster: Cluster, ns: str) -> None:
     """helm supersedes a failed revision with the next one that it has applied, whether that becomes ready or not."""
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     refused(cluster, ns, "a", WEB, values={**BAD, "message": "worse"}, atomic=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
     cluster.apply(managedchart("a", WEB, values={**BAD, "message": "worst"}, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
-    assert condition_of(found, "Stalled")["message"].startswith("the failed first install was uninstalled")
+    assert condition_of(found, "Stalled")["message"].startswith("The failed first install was uninstalled")
     assert cluster.revisions(ns, "a") == []
 
 
 @pytest.mark.parametrize("atomic", [False, True], ids=["left", "rolled back"])
-def test_what_only_failed_revisions_have_made_goes(
+def test_objects_of_failed_revisions_only_are_deleted(
     cluster: Cluster, ns: str, chart_root: Path, *, atomic: bool
 ) -> None:
-    """helm compares the next revision with the deployed one, and going back the last one: here, the second is left out."""
+    """An upgrade compares with the deployed revision, a rollback with the last one: both miss the second revision."""
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: b}\n"
     deploy(cluster, ns, "a", small(chart_root, name="left"))
     second = small(chart_root, "2.0.0", name="left", extra=text.replace("NAME", "extra"), never=NEVER)
@@ -156,8 +154,8 @@ def test_what_only_failed_revisions_have_made_goes(
     assert config(cluster, ns, "a") == {"message": "hello"}
 
 
-def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster, ns: str, helm_binary: str) -> None:
-    """What it has made may have come up since, and be in use."""
+def test_a_failed_release_of_others_is_not_uninstalled(cluster: Cluster, ns: str, helm_binary: str) -> None:
+    """Its objects may have become ready since, and be in use."""
     annotations = f"--set-json=podAnnotations={json.dumps(UNREADY)}"
     with pytest.raises(subprocess.CalledProcessError):
         helm(
@@ -175,25 +173,25 @@ def test_a_failed_release_that_others_began_is_not_uninstalled(cluster: Cluster,
     cluster.apply(managedchart("a", WEB, values=BAD, **SHORT), namespace=ns)
     found = cluster.wait_chart(ns, "a", settled, what="settled")
     told = condition_of(found, "Stalled")["message"]
-    assert told.startswith("the failed release is left as it is: revision 1 was not made by this resource")
+    assert told.startswith("The failed release is left as it is: revision 1 was not made by this resource")
     assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
     assert found["status"]["release"]["revision"] == 2
     deploy(cluster, ns, "a", WEB, values={"message": "good"}, **SHORT)
 
 
-def test_without_atomic_a_failed_upgrade_stays_to_be_looked_at(cluster: Cluster, ns: str) -> None:
+def test_without_atomic_a_failed_upgrade_stays(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values={"message": "good"})
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "deployed"), (2, "failed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
 
 
-def test_without_wait_a_release_is_deployed_before_its_pods_are_ready(cluster: Cluster, ns: str) -> None:
+def test_without_wait_pods_need_not_be_ready(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB, values=BAD, wait=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "deployed")]
 
 
-def test_by_default_helm_waits_until_the_pods_are_ready(cluster: Cluster, ns: str) -> None:
+def test_by_default_a_release_needs_ready_pods(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "a", WEB)
     deployment = cluster.get(f"/apis/apps/v1/namespaces/{ns}/deployments/a")
     assert deployment is not None
@@ -216,9 +214,7 @@ def cluster_failed_exec(cluster: Cluster, ns: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["patched", "replaced"])
-def test_force_upgrade_replaces_objects_with_all_that_others_added(
-    cluster: Cluster, ns: str, chart_root: Path, *, force: bool
-) -> None:
+def test_force_upgrade_replaces_whole_objects(cluster: Cluster, ns: str, chart_root: Path, *, force: bool) -> None:
     """By default an upgrade keeps fields of other writers; with forceUpgrade the object is what the chart says."""
     deploy(cluster, ns, "a", small(chart_root))
     before = uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/a")
@@ -231,7 +227,7 @@ def test_force_upgrade_replaces_objects_with_all_that_others_added(
 @pytest.mark.parametrize(
     ("breaking", "reinstalled"), [("2.0.0", True), ("v1.5", True), ("3.0.0", False), ("1.0.0", False), (None, False)]
 )
-def test_a_release_older_than_the_breaking_version_is_uninstalled_before_a_newer_one_is_installed(
+def test_crossing_the_breaking_version_uninstalls_first(
     cluster: Cluster, ns: str, chart_root: Path, breaking: str | None, *, reinstalled: bool
 ) -> None:
     deploy(cluster, ns, "a", small(chart_root, "1.0.0"))
@@ -242,9 +238,7 @@ def test_a_release_older_than_the_breaking_version_is_uninstalled_before_a_newer
     assert cluster.revisions(ns, "a") == ([(1, "deployed")] if reinstalled else [(1, "superseded"), (2, "deployed")])
 
 
-def test_a_release_that_has_crossed_the_breaking_version_is_not_uninstalled_again(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_the_breaking_version_is_crossed_only_once(cluster: Cluster, ns: str, chart_root: Path) -> None:
     for revision, name in enumerate(("one", "two"), start=1):
         deploy(
             cluster,

@@ -126,7 +126,7 @@ def there(cluster: Cluster) -> set[str]:
     return {item["metadata"]["name"] for item in cluster.items(CRDS) if not is_going(item)} & set(NAMES)
 
 
-def test_deploying_across_a_breaking_version_reinstalls_and_keeps_the_crds(
+def test_crossing_a_breaking_version_keeps_the_crds(
     cluster: Cluster, ns: str, chart: dict[str, str], chart_root: Path
 ) -> None:
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
@@ -141,9 +141,7 @@ def test_deploying_across_a_breaking_version_reinstalls_and_keeps_the_crds(
     assert warnings(cluster, ns, "a") == []
 
 
-def test_an_uninstall_that_fails_on_the_way_is_a_warning_and_the_upgrade_goes_on(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_a_failed_uninstall_before_an_upgrade_only_warns(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """Its pre-delete hook fails, so that nothing is uninstalled."""
     old = small(chart_root, "1.0.0", name="hooked", hook=HOOK)
     deploy(cluster, ns, "a", old, **LIFECYCLE)
@@ -151,7 +149,7 @@ def test_an_uninstall_that_fails_on_the_way_is_a_warning_and_the_upgrade_goes_on
     found = deploy(cluster, ns, "a", new, lastBreakingVersionRequiringRestart="2.0.0", timeout="10s", **LIFECYCLE)
     assert (found["status"]["release"]["chartVersion"], found["status"]["release"]["revision"]) == ("2.0.0", 2)
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith("uninstalling before the breaking version failed, going on: ")
+    assert warning.startswith("Uninstall before the breaking version failed; upgrading anyway: ")
     assert "lastFailure" not in found["status"]
 
 
@@ -169,9 +167,7 @@ def test_the_default_lifecycle_leaves_crds_as_helm_does(cluster: Cluster, ns: st
 
 
 @pytest.mark.parametrize("how", ["Destroy", "kubectl delete"])
-def test_the_crds_go_with_the_release_and_no_others_do(
-    cluster: Cluster, ns: str, chart: dict[str, str], how: str
-) -> None:
+def test_deletion_removes_only_the_releases_crds(cluster: Cluster, ns: str, chart: dict[str, str], how: str) -> None:
     other = f"others.{ns}.example"
     cluster.kubectl("apply", "-f", "-", input=crd(other, "Other"))
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
@@ -189,7 +185,7 @@ def test_the_crds_go_with_the_release_and_no_others_do(
 
 
 @pytest.mark.parametrize("how", ["Destroy", "kubectl delete"])
-def test_crds_of_subcharts_and_of_newer_kinds_go_too(
+def test_deletion_removes_crds_of_subcharts_too(
     cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str], how: str
 ) -> None:
     chart = bringing(chart_root, *further)
@@ -203,9 +199,7 @@ def test_crds_of_subcharts_and_of_newer_kinds_go_too(
     assert warnings(cluster, ns, "a") == []
 
 
-def test_a_crd_of_another_release_stays_and_is_named(
-    cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]
-) -> None:
+def test_a_crd_of_another_release_stays(cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]) -> None:
     chart = bringing(chart_root, *further)
     deploy(cluster, ns, "a", chart, **LIFECYCLE)
     marks = ["meta.helm.sh/release-name=theirs", "meta.helm.sh/release-namespace=monitoring"]
@@ -213,14 +207,10 @@ def test_a_crd_of_another_release_stays_and_is_named(
     deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
     assert [exists(cluster, name) for name in further] == [True, False]
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith(
-        f"CRDs that stay, since they carry the marks of the release monitoring/theirs: {further[0]};"
-    )
+    assert warning.startswith(f"CRDs kept because they carry the marks of the release monitoring/theirs: {further[0]};")
 
 
-def test_a_crd_made_by_hand_before_stays_and_is_named(
-    cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]
-) -> None:
+def test_a_manually_created_crd_stays(cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]) -> None:
     """Although the chart brings it too, and helm has applied its own over it."""
     cluster.kubectl("apply", "-f", "-", input=crd(further[1], kind_of(further[1])))
     chart = bringing(chart_root, *further)
@@ -228,7 +218,7 @@ def test_a_crd_made_by_hand_before_stays_and_is_named(
     deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
     assert [exists(cluster, name) for name in further] == [False, True]
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith("CRDs that stay, since kubectl-client-side-apply applied them, ")
+    assert warning.startswith("CRDs kept because kubectl-client-side-apply applied them, ")
     assert further[1] in warning
 
 
@@ -241,7 +231,7 @@ def test_a_resource_that_never_deployed_deletes_no_crd(cluster: Cluster, ns: str
     deploy(cluster, ns, "a", nowhere, action="Destroy", **LIFECYCLE)
     assert there(cluster) == set(NAMES)
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith("CRDs that stay, since this ManagedChart has not deployed the release: ")
+    assert warning.startswith("CRDs kept because this ManagedChart has not deployed the release: ")
     assert all(name in warning for name in (*NAMES, further[0]))
     refused(cluster, ns, "b", nowhere, **LIFECYCLE)
     delete(cluster, ns, "a", "b")

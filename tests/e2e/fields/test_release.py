@@ -20,18 +20,14 @@ def target(cluster: Cluster, ns: str) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
 
-def test_by_default_the_release_has_the_name_and_the_namespace_of_the_resource(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_the_release_defaults_to_the_resources_name(cluster: Cluster, ns: str, chart_root: Path) -> None:
     found = deploy(cluster, ns, "a", small(chart_root))
     release = found["status"]["release"]
     assert (release["name"], release["namespace"]) == ("a", ns)
     assert cluster.revisions(ns, "a") == [(1, "deployed")]
 
 
-def test_the_release_has_the_name_and_the_namespace_of_the_spec(
-    cluster: Cluster, ns: str, target: str, chart_root: Path
-) -> None:
+def test_the_spec_sets_release_name_and_namespace(cluster: Cluster, ns: str, target: str, chart_root: Path) -> None:
     """The namespace is made; it stays when the release goes, since others may use it."""
     found = deploy(cluster, ns, "a", small(chart_root), releaseName="b.c", targetNamespace=target)
     release = found["status"]["release"]
@@ -45,9 +41,7 @@ def test_the_release_has_the_name_and_the_namespace_of_the_spec(
     assert (cluster.get(f"{NAMESPACES}/{target}") or {})["status"]["phase"] == "Active"
 
 
-def test_two_resources_may_deploy_releases_of_one_name_into_two_namespaces(
-    cluster: Cluster, ns: str, target: str, chart_root: Path
-) -> None:
+def test_one_release_name_works_in_two_namespaces(cluster: Cluster, ns: str, target: str, chart_root: Path) -> None:
     cluster.apply(
         managedchart("a", small(chart_root), releaseName="same"),
         managedchart("b", small(chart_root), releaseName="same", targetNamespace=target),
@@ -59,13 +53,11 @@ def test_two_resources_may_deploy_releases_of_one_name_into_two_namespaces(
     assert message(cluster, target, "same") == "hello"
 
 
-def test_without_create_namespace_a_missing_one_is_told_until_somebody_makes_it(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_a_missing_namespace_is_reported_until_it_exists(cluster: Cluster, ns: str, chart_root: Path) -> None:
     target = f"{ns}-made"
     failure = refused(cluster, ns, "a", small(chart_root), targetNamespace=target, createNamespace=False, retry=SOON)
     assert (failure["phase"], failure["reason"]) == ("CheckPrerequisites", "NamespaceNotFound")
-    assert failure["message"] == f"the namespace {target} does not exist and spec.createNamespace is false"
+    assert failure["message"] == f"Namespace {target} does not exist, and spec.createNamespace is false"
     assert cluster.get(f"{NAMESPACES}/{target}") is None
     with namespace(cluster, target):
         cluster.wait_ready(ns, "a")

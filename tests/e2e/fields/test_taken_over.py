@@ -21,7 +21,7 @@ CLIENT_SIDE = "--server-side=false"
 """How helm 3 applies, too."""
 
 
-def test_fields_that_others_changed_are_taken_over_by_an_upgrade(cluster: Cluster, ns: str) -> None:
+def test_an_upgrade_takes_over_changed_fields(cluster: Cluster, ns: str) -> None:
     """One Event names each with its manager; what the chart does not set, and what nobody changed, is not in it."""
     deploy(cluster, ns, "web", WEB)
     _scale(cluster, ns, 3)
@@ -33,13 +33,13 @@ def test_fields_that_others_changed_are_taken_over_by_an_upgrade(cluster: Cluste
     assert event["type"] == "Warning"
     image = "Deployment {ns}/web spec.template.spec.containers[name=web].image (set by kubectl-set)"
     assert event["message"] == (
-        f"Upgrade took over fields that others had set: {REPLICAS.format(ns=ns)}; {image.format(ns=ns)}"
+        f"Upgrade took over fields that other managers had set: {REPLICAS.format(ns=ns)}; {image.format(ns=ns)}"
     )
     deploy(cluster, ns, "web", WEB, values={"message": "three"})
     assert len(cluster.wait_event(ns, "web", "FieldsTakenOver")) == 1, "they are the chart's own by now"
 
 
-def test_a_field_that_has_the_charts_value_is_not_taken_from_anybody(cluster: Cluster, ns: str) -> None:
+def test_a_field_with_the_charts_value_is_not_reported(cluster: Cluster, ns: str) -> None:
     """The chart follows what somebody has changed by hand: both own the field then."""
     deploy(cluster, ns, "web", WEB)
     _scale(cluster, ns, 3)
@@ -49,7 +49,7 @@ def test_a_field_that_has_the_charts_value_is_not_taken_from_anybody(cluster: Cl
     assert _events(cluster, ns, "FieldsTakenOver") == []
 
 
-def test_a_certificate_that_another_manager_injected_does_not_stop_upgrades(cluster: Cluster, ns: str) -> None:
+def test_an_injected_certificate_does_not_block_upgrades(cluster: Cluster, ns: str) -> None:
     def charted(version: str) -> dict[str, Any]:
         labels = {"version": version}
         webhook = {
@@ -80,18 +80,18 @@ def test_a_certificate_that_another_manager_injected_does_not_stop_upgrades(clus
     assert event["message"].endswith(f"ValidatingWebhookConfiguration {ns} {field} (set by certgen)")
 
 
-def test_a_rollback_takes_over_what_others_change_meanwhile(cluster: Cluster, ns: str) -> None:
+def test_a_rollback_takes_over_changed_fields(cluster: Cluster, ns: str) -> None:
     """It once failed for the same conflict as the upgrade, and then for ever."""
     deploy(cluster, ns, "web", WEB)
     _fail_and_scale(cluster, ns)
     assert cluster.revisions(ns, "web")[-1] == (3, "deployed")
     assert _replicas(cluster, ns) == 1
     [event] = cluster.wait_event(ns, "web", "FieldsTakenOver")
-    assert event["message"] == f"Rollback took over fields that others had set: {REPLICAS.format(ns=ns)}"
+    assert event["message"] == f"Rollback took over fields that other managers had set: {REPLICAS.format(ns=ns)}"
     assert _events(cluster, ns, "RollbackFailed") == []
 
 
-def test_a_rollback_to_what_was_applied_by_the_client_goes_through(cluster: Cluster, ns: str) -> None:
+def test_a_rollback_to_a_client_side_revision_succeeds(cluster: Cluster, ns: str) -> None:
     """As helm 3 does, and forceUpgrade: there helm refuses to force conflicts."""
     deploy(cluster, ns, "web", WEB, forceUpgrade=True)
     _fail_and_scale(cluster, ns)
@@ -100,7 +100,7 @@ def test_a_rollback_to_what_was_applied_by_the_client_goes_through(cluster: Clus
     assert _events(cluster, ns, "RollbackFailed") == []
 
 
-def test_a_replacement_says_too_what_it_takes_over(cluster: Cluster, ns: str) -> None:
+def test_a_replacement_reports_taken_over_fields(cluster: Cluster, ns: str) -> None:
     deploy(cluster, ns, "web", WEB)
     _scale(cluster, ns, 3)
     deploy(cluster, ns, "web", WEB, forceUpgrade=True)
@@ -109,9 +109,7 @@ def test_a_replacement_says_too_what_it_takes_over(cluster: Cluster, ns: str) ->
     assert event["message"].endswith(REPLICAS.format(ns=ns))
 
 
-def test_a_release_that_helm_made_from_the_clients_side_is_taken_over(
-    cluster: Cluster, ns: str, helm_binary: str
-) -> None:
+def test_a_client_side_release_is_taken_over(cluster: Cluster, ns: str, helm_binary: str) -> None:
     """As helm 3 makes it; whatever others have changed since. The Event is there before anything is changed."""
     values = ("--set=message=correct-horse", "--set=podAnnotations.team=battery", "--set=port=81")
     _helm(cluster, helm_binary, "upgrade", "--install", "web", WEB["path"], f"--namespace={ns}", CLIENT_SIDE, *values)
@@ -122,7 +120,7 @@ def test_a_release_that_helm_made_from_the_clients_side_is_taken_over(
     [announced] = cluster.wait_event(ns, "web", "ReleaseTakenOver")
     assert announced["type"] == "Warning"
     assert announced["message"] == (
-        f"Takes over release {ns}/web, revision 1 (chart web 1.2.3), which was not made by this resource. "
+        f"Taking over release {ns}/web, revision 1 (chart web 1.2.3), which was not made by this resource. "
         "Values of that revision that no longer apply: message, podAnnotations"
     )
     changed = cluster.get(f"/api/v1/namespaces/{ns}/configmaps/web")
@@ -141,7 +139,7 @@ def test_a_take_over_that_fails_is_announced_once(cluster: Cluster, ns: str, hel
     retry = {"limit": 1, "backoff": "1s"}
     cluster.apply(managedchart("web", WEB, values=NEVER, timeout="2s", atomic=False, retry=retry), namespace=ns)
     cluster.wait_chart(
-        ns, "web", lambda found: "gave up after" in condition_of(found, "Stalled").get("message", ""), what="given up"
+        ns, "web", lambda found: "Gave up after" in condition_of(found, "Stalled").get("message", ""), what="given up"
     )
     assert cluster.revisions(ns, "web")[-1] == (3, "failed")
     assert len(_events(cluster, ns, "ReleaseTakenOver")) == 1
@@ -160,7 +158,7 @@ def _fail_and_scale(cluster: Cluster, ns: str) -> None:
     cluster.wait_chart(
         ns,
         "web",
-        lambda found: condition_of(found, "Stalled").get("message", "").startswith("rolled back to revision 1"),
+        lambda found: condition_of(found, "Stalled").get("message", "").startswith("Rolled back to revision 1"),
         what="rolled back",
     )
 

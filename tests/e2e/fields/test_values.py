@@ -1,4 +1,4 @@
-"""values, set, valuesFiles and yamlFilesContent: precedence, nulls, and that what is removed is gone."""
+"""values, set, valuesFiles and yamlFilesContent: precedence, nulls, and removed values."""
 
 import json
 from pathlib import Path
@@ -102,10 +102,10 @@ def test_a_null_deletes_the_charts_default(
     assert found["resources"] == {"limits": {"memory": "64Mi"}}
 
 
-def test_removing_all_values_brings_the_charts_defaults_back(
+def test_removing_all_values_restores_the_chart_defaults(
     cluster: Cluster, ns: str, chart: dict[str, str], chart_root: Path
 ) -> None:
-    """Left to itself, helm would go on with the values of the last release."""
+    """By default helm would reuse the values of the last revision."""
     spec = {
         "valuesFiles": [values_file(chart_root, "gone.yaml", levels("a", "file"))],
         "yamlFilesContent": [{"filename": "f", "yamlContent": "level: {b: yaml}"}],
@@ -143,7 +143,7 @@ def test_set_types_its_values_as_helm_does(cluster: Cluster, ns: str) -> None:
     }
 
 
-def test_values_reach_the_templates_as_they_were_written(cluster: Cluster, ns: str) -> None:
+def test_values_reach_the_templates_unchanged(cluster: Cluster, ns: str) -> None:
     """Numbers, texts that look like numbers, and characters that YAML treats apart."""
     values = {
         "int": 1,
@@ -159,9 +159,7 @@ def test_values_reach_the_templates_as_they_were_written(cluster: Cluster, ns: s
     assert printed(cluster, ns) == values
 
 
-def test_a_values_file_that_is_missing_is_named_and_nothing_is_changed(
-    cluster: Cluster, ns: str, chart_root: Path
-) -> None:
+def test_a_missing_values_file_changes_nothing(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """It may arrive later (a volume that is filled after the start): the next retry reads it."""
     path = chart_root / f"{ns}.yaml"
     failure = refused(cluster, ns, "a", PRINT_VALUES, valuesFiles=[str(path)], retry=SOON)
@@ -173,7 +171,7 @@ def test_a_values_file_that_is_missing_is_named_and_nothing_is_changed(
     assert printed(cluster, ns) == {"late": True}
 
 
-def test_yaml_that_cannot_be_read_is_told_by_file_and_line(cluster: Cluster, ns: str) -> None:
+def test_unreadable_yaml_names_file_and_line(cluster: Cluster, ns: str) -> None:
     broken = {"filename": "extra.yaml", "yamlContent": "a: 1\nb: [\n"}
     failure = refused(cluster, ns, "a", PRINT_VALUES, yamlFilesContent=[broken])
     assert (failure["phase"], failure["reason"]) == ("CheckPrerequisites", "ValuesInvalid")

@@ -72,7 +72,7 @@ def uids(cluster: Cluster, ns: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(("label", "mode"), [("other", ""), ("agent", "crash")], ids=["ImmutableField", "CrashLoop"])
-def test_a_failed_first_install_leaves_what_was_there_before(
+def test_a_failed_first_install_leaves_existing_objects(
     cluster: Cluster, ns: str, chart_root: Path, label: str, mode: str
 ) -> None:
     """What it made itself is uninstalled; the status names what was left."""
@@ -92,29 +92,29 @@ def test_a_failed_first_install_leaves_what_was_there_before(
     assert "agent" in event["message"]
 
 
-def test_an_upgrade_that_failed_leaves_what_it_adopted(cluster: Cluster, ns: str, chart_root: Path) -> None:
-    """helm would delete on the way back what only the failed revision renders."""
+def test_a_failed_upgrade_leaves_adopted_objects(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    """A rollback by helm would delete what only the failed revision renders."""
     deploy(cluster, ns, "a", small(chart_root, name="grows"))
     cluster.apply(marked(ns, "a", PRECIOUS.replace("new", "old")), namespace=ns)
     before = uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/precious")
     grown = small(chart_root, "2.0.0", name="grows", made=NEW, precious=PRECIOUS, agent=agent("agent", "crash"))
     cluster.apply(managedchart("a", grown, **SHORT), namespace=ns)
     found = cluster.wait_chart(
-        ns, "a", lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("rolled back"), what="back"
+        ns, "a", lambda chart: condition_of(chart, "Stalled").get("message", "").startswith("Rolled back"), what="back"
     )
     assert f"ConfigMap {ns}/precious" in condition_of(found, "Stalled")["message"]
     assert uid(cluster, f"/api/v1/namespaces/{ns}/configmaps/precious") == before
     assert config(cluster, ns, "made") is None
 
 
-def test_a_failed_first_install_with_data_is_upgraded_over(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_a_failed_install_with_data_is_upgraded(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """A claim would outlive an uninstall, and a password that the next install generates would not fit its data."""
     bad = small(chart_root, name="db", db=DATABASE.replace("MODE", "crash"))
     refused(cluster, ns, "a", bad, **SHORT)
     found = cluster.wait_chart(
         ns, "a", lambda chart: "is left as it is" in condition_of(chart, "Stalled").get("message", ""), what="left"
     )
-    assert "it brought StatefulSet db" in condition_of(found, "Stalled")["message"]
+    assert "would leave the data of StatefulSet db" in condition_of(found, "Stalled")["message"]
     assert cluster.revisions(ns, "a") == [(1, "failed")]
     before = uid(cluster, f"/apis/apps/v1/namespaces/{ns}/statefulsets/db")
     good = small(chart_root, "1.0.1", name="db", db=DATABASE.replace("MODE", ""))
@@ -123,4 +123,4 @@ def test_a_failed_first_install_with_data_is_upgraded_over(cluster: Cluster, ns:
 
 
 def _uninstalled(chart: dict[str, Any]) -> bool:
-    return condition_of(chart, "Stalled").get("message", "").startswith("the failed first install was uninstalled")
+    return condition_of(chart, "Stalled").get("message", "").startswith("The failed first install was uninstalled")

@@ -1,4 +1,4 @@
-"""Releases that others made: what a ManagedChart that merely names one does to it, and what it does not."""
+"""What a ManagedChart does, and does not do, to a release of its name that others made."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def elsewhere(cluster: Cluster, ns: str) -> Iterator[str]:
 
 
 def installed_by_hand(cluster: Cluster, binary: str, where: str, *arguments: str) -> str:
-    """Install the release web as somebody beside the operator would; returns the UID of its Deployment."""
+    """Install the release web as a user of the cluster would; return the UID of its Deployment."""
     helm(cluster, binary, "install", "web", WEB["path"], f"--namespace={where}", *arguments)
     return uid(cluster, f"/apis/apps/v1/namespaces/{where}/deployments/web")
 
@@ -48,7 +48,7 @@ def settled(chart: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("place", ["own namespace", "other namespace"])
 @pytest.mark.parametrize("state", NEVER_DEPLOYED)
-def test_deleting_what_never_deployed_leaves_the_release(
+def test_deletion_without_a_deployment_leaves_the_release(
     cluster: Cluster, ns: str, elsewhere: str, helm_binary: str, *, state: str, place: str
 ) -> None:
     """Whatever ended before it: only a release that this resource deployed is uninstalled with it."""
@@ -69,13 +69,13 @@ def test_deleting_what_never_deployed_leaves_the_release(
 def test_destroy_leaves_a_release_of_others(cluster: Cluster, ns: str, helm_binary: str, lifecycle: str) -> None:
     before = installed_by_hand(cluster, helm_binary, ns)
     found = deploy(cluster, ns, "web", WEB, action="Destroy", lifecycle={"name": lifecycle})
-    assert "stays in the cluster, since this resource did not deploy it" in condition_of(found, "Ready")["message"]
+    assert "stays in the cluster, because this resource did not deploy it" in condition_of(found, "Ready")["message"]
     assert cluster.revisions(ns, "web") == [(1, "deployed")]
     assert uid(cluster, f"/apis/apps/v1/namespaces/{ns}/deployments/web") == before
     cluster.wait_event(ns, "web", "ReleaseLeft")
 
 
-def test_a_release_of_others_is_not_uninstalled_before_a_breaking_version(
+def test_a_breaking_version_spares_a_release_of_others(
     cluster: Cluster, ns: str, chart_root: Path, helm_binary: str
 ) -> None:
     old = small(chart_root, "1.0.0", name="taken")
@@ -89,8 +89,8 @@ def test_a_release_of_others_is_not_uninstalled_before_a_breaking_version(
     assert "breaking version 2.0.0" in event["message"]
 
 
-def test_a_failed_run_rolls_back_no_release_of_others(cluster: Cluster, ns: str, helm_binary: str) -> None:
-    """Its newest revision failed by somebody else's doing; ours ended before it made one."""
+def test_a_failed_run_spares_a_release_of_others(cluster: Cluster, ns: str, helm_binary: str) -> None:
+    """Somebody else's operation made its newest, failed revision; the operator's run ended before it made one."""
     installed_by_hand(cluster, helm_binary, ns)
     annotations = f"--set-json=podAnnotations={json.dumps(BAD_IMAGE['podAnnotations'])}"
     with pytest.raises(subprocess.CalledProcessError):
@@ -115,13 +115,11 @@ def test_a_failed_run_rolls_back_no_release_of_others(cluster: Cluster, ns: str,
     assert cluster.revisions(ns, "web") == theirs
 
 
-def test_a_failed_take_over_is_not_rolled_back_to_a_revision_of_others(
-    cluster: Cluster, ns: str, helm_binary: str
-) -> None:
+def test_a_failed_takeover_is_not_rolled_back(cluster: Cluster, ns: str, helm_binary: str) -> None:
     """Which of the two is wanted then is for a person to decide; the next good spec is deployed over both."""
     installed_by_hand(cluster, helm_binary, ns, "--set=message=theirs")
     cluster.apply(managedchart("web", WEB, values=BAD_IMAGE, **NO_RETRY), namespace=ns)
-    left = "the failed release is left as it is: revision 1, the last good one, was not made by this resource"
+    left = "The failed release is left as it is: revision 1, the last good one, was not made by this resource"
     found = cluster.wait_chart(
         ns, "web", lambda chart: condition_of(chart, "Stalled").get("message", "").startswith(left), what="left"
     )

@@ -1,4 +1,4 @@
-"""Uninstalls that were begun and not ended, ours and others', while somebody wants the release."""
+"""Unfinished uninstalls, by the operator and by others, of a release that is wanted."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def claim(cluster: Cluster, ns: str, name: str = "a") -> str:
 def hook_failed(chart: dict[str, Any]) -> bool:
     """Whether the present generation has failed in its hook."""
     ready = condition_of(chart, "Ready")
-    return ready.get("status") == "False" and ready["reason"] in ("HookFailed", "HookTimeout", "ObjectInvalid")
+    return ready.get("status") == "False" and ready["reason"] in ("HookFailed", "HookTimeout", "AdmissionRefused")
 
 
 def allow_goodbye(cluster: Cluster, ns: str) -> None:
@@ -62,9 +62,7 @@ def allow_goodbye(cluster: Cluster, ns: str) -> None:
     cluster.create(f"/api/v1/namespaces/{ns}/serviceaccounts", {"metadata": {"name": "cleaner"}})
 
 
-def test_orphan_during_a_deletion_leaves_the_release_as_it_was(
-    cluster: Cluster, ns: str, chart: dict[str, str]
-) -> None:
+def test_orphan_during_a_deletion_keeps_the_release(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     """And a new resource deploys over it: the claim is the same one."""
     deploy(cluster, ns, "a", chart, **OPTIONS)
     before = claim(cluster, ns)
@@ -82,7 +80,7 @@ def test_orphan_during_a_deletion_leaves_the_release_as_it_was(
     assert claim(cluster, ns) == before
 
 
-def test_destroy_that_is_taken_back_keeps_the_data(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
+def test_a_cancelled_destroy_keeps_the_data(cluster: Cluster, ns: str, chart: dict[str, str]) -> None:
     deploy(cluster, ns, "a", chart, **OPTIONS)
     before = claim(cluster, ns)
     cluster.apply(managedchart("a", chart, action="Destroy", **OPTIONS), namespace=ns)
@@ -94,10 +92,10 @@ def test_destroy_that_is_taken_back_keeps_the_data(cluster: Cluster, ns: str, ch
     assert found["status"]["release"]["revision"] == 2
 
 
-def test_an_uninstall_by_hand_that_failed_is_deployed_over(
+def test_a_failed_manual_uninstall_is_deployed_over(
     cluster: Cluster, ns: str, chart: dict[str, str], helm_binary: str
 ) -> None:
-    """By force at once; else when its helm must have ended."""
+    """With force immediately; otherwise when its helm must have ended."""
     deploy(cluster, ns, "a", chart, **OPTIONS)
     before = claim(cluster, ns)
     with pytest.raises(subprocess.CalledProcessError):
@@ -112,7 +110,7 @@ def test_an_uninstall_by_hand_that_failed_is_deployed_over(
     assert claim(cluster, ns) == before
 
 
-def test_nothing_starts_beside_an_uninstall_by_hand(
+def test_nothing_starts_during_a_manual_uninstall(
     cluster: Cluster, ns: str, chart: dict[str, str], helm_binary: str, operator: OperatorProcess
 ) -> None:
     """Neither a deployment nor the uninstall of a deletion; READY does not say True meanwhile."""
@@ -137,9 +135,7 @@ def test_nothing_starts_beside_an_uninstall_by_hand(
     assert cluster.revisions(ns, "a") == []
 
 
-def test_an_uninstall_by_hand_that_ended_is_made_good_at_once(
-    cluster: Cluster, ns: str, chart_root: Path, helm_binary: str
-) -> None:
+def test_a_manual_uninstall_is_reverted(cluster: Cluster, ns: str, chart_root: Path, helm_binary: str) -> None:
     """With and without its history kept: nobody is at work any more."""
     chart = small(chart_root)
     for options in ([], ["--keep-history"]):
@@ -157,7 +153,7 @@ def test_an_uninstall_by_hand_that_ended_is_made_good_at_once(
 
 
 def _waits_for_uninstall(chart: dict[str, Any]) -> bool:
-    return condition_of(chart, "Reconciling").get("message", "").startswith("Another Helm operation uninstalls")
+    return condition_of(chart, "Reconciling").get("message", "").startswith("Another Helm operation is uninstalling")
 
 
 def _run_hint(cluster: Cluster, command: str) -> None:
@@ -168,7 +164,7 @@ def _run_hint(cluster: Cluster, command: str) -> None:
 
 @contextmanager
 def _helm_at_work(cluster: Cluster, binary: str, *arguments: str) -> Iterator[None]:
-    """A helm by hand that is at work for as long as the block runs, and is killed at its end."""
+    """Run a manual helm for as long as the block runs, and kill it at the end."""
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     quiet = subprocess.DEVNULL
     with subprocess.Popen([binary, *arguments], env=environment, stdout=quiet, stderr=quiet) as process:

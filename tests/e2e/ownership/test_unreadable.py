@@ -1,4 +1,4 @@
-"""Release Secrets that nobody can read: they block no deletion, and what stays because of them is reported."""
+"""Unreadable release Secrets do not block a deletion, and what stays because of them is reported."""
 
 import json
 from base64 import b64encode
@@ -44,23 +44,21 @@ def forge_secret(cluster: Cluster, ns: str, form: str, **labels: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_deletion_ends_although_its_release_cannot_be_read(
-    cluster: Cluster, ns: str, chart_root: Path, form: str
-) -> None:
-    """Helm is tried, since the labels prove whose release it is. What it cannot find is left, with the Secret."""
+def test_an_unreadable_release_does_not_block_deletion(cluster: Cluster, ns: str, chart_root: Path, form: str) -> None:
+    """Helm is run, since the labels prove ownership. Objects that it cannot find are left, with the Secret."""
     deploy(cluster, ns, "a", small(chart_root))
     break_secret(cluster, ns, form)
     delete(cluster, ns, "a")
     assert not is_there(cluster, ns, "a")
     [event] = cluster.wait_event(ns, "a", "ReleaseLeft")
-    assert "the release Secret sh.helm.release.v1.a.v1 cannot be read" in event["message"]
+    assert "The release Secret sh.helm.release.v1.a.v1 cannot be read" in event["message"]
     assert "left in the cluster" in event["message"]
     assert message(cluster, ns, "a") == "hello"
     assert cluster.get(secret_path(ns, "sh.helm.release.v1.a.v1")) is not None
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_forged_revision_does_not_block_a_deletion(cluster: Cluster, ns: str, chart_root: Path, form: str) -> None:
+def test_a_forged_revision_does_not_block_deletion(cluster: Cluster, ns: str, chart_root: Path, form: str) -> None:
     """Whoever may create Secrets in the namespace can make one: without proof the release stays, and an Event says so."""
     deploy(cluster, ns, "a", small(chart_root))
     forge_secret(cluster, ns, form)
@@ -70,7 +68,7 @@ def test_a_forged_revision_does_not_block_a_deletion(cluster: Cluster, ns: str, 
     assert cluster.get(secret_path(ns, "sh.helm.release.v1.a.v2")) is not None
 
 
-def test_helm_uninstalls_by_the_revision_that_it_can_read(cluster: Cluster, ns: str, chart_root: Path) -> None:
+def test_helm_uninstalls_by_a_readable_revision(cluster: Cluster, ns: str, chart_root: Path) -> None:
     """A newer revision with the same owner's labels cannot be read: the objects of the one before go."""
     deploy(cluster, ns, "a", small(chart_root))
     first = cluster.get(secret_path(ns, "sh.helm.release.v1.a.v1"))

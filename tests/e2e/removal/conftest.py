@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import Cluster, cluster_beside, install_operator_objects
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
@@ -43,7 +43,7 @@ def make_operator(removal_cluster: Cluster, helm_binary: str, tmp_path: Path) ->
                 kubeconfig=service_account_kubeconfig(removal_cluster, folder / "kubeconfig"),
                 folder=folder,
                 helm=helm_binary,
-                chart_roots=[REPOSITORY / "tests" / "charts"],
+                chart_roots=[CHARTS],
                 **settings,
             )
         )

@@ -5,14 +5,14 @@ import json
 import pytest
 import yaml
 
-from conftest import REPOSITORY
+from conftest import CHARTS, REPOSITORY
 from e2e.removal.conftest import MakeOperator
 from e2e.removal.platform import CRD, CRDS, NAMES, delete_crd, deploy, wait_crd_gone, wait_deleting, workloads
 from harness.cluster import Cluster, condition_of, install_operator_objects, managedchart
 from harness.operator_process import SYSTEM_NAMESPACE
 
 KEPT = [(1, "deployed")]
-HOOKS = {"path": str(REPOSITORY / "tests" / "charts" / "hooks")}
+HOOKS = {"path": str(CHARTS / "hooks")}
 NEVER = {"devcluster.managedchart.dev/fail": "never"}
 
 
@@ -26,13 +26,14 @@ def test_a_deleted_crd_keeps_every_release(installed: Cluster, own_ns: str, make
     assert workloads(installed, own_ns) == before
     for name in NAMES:
         assert installed.revisions(own_ns, name) == KEPT
-        [line] = [line for line in operator.log.splitlines() if f"[{own_ns}/{name}] let go" in line]
+        [line] = [line for line in operator.log.splitlines() if f"[{own_ns}/{name}] deleted without" in line]
         assert f"the CRD {CRD} is being deleted" in line
-        assert f"The release {name} in namespace {own_ns} (revision 1, deployed) stays" in line
+        assert f"The release {own_ns}/{name} (revision 1, deployed) stays" in line
         assert f"helm uninstall {name} --namespace {own_ns}" in line
 
     assert operator.wait() == 1
-    assert f"ended: ManagedCharts can no longer be watched: the API server does not know {CRD}/v1alpha1" in operator.log
+    missing = "The API server does not serve managedcharts of managedchart.dev/v1alpha1"
+    assert f"Ended: ManagedCharts can no longer be watched: {missing}" in operator.log
     install_operator_objects(installed, REPOSITORY)
     operator.start()
     deploy(installed, own_ns, *NAMES)
@@ -102,7 +103,7 @@ def test_an_uninstall_that_has_not_started_is_given_up(
     wait_crd_gone(installed)
     assert installed.revisions(own_ns, "web") == KEPT
     assert workloads(installed, own_ns).items() >= before.items()
-    assert f"[{own_ns}/web] let go without an uninstall" in operator.log
+    assert f"[{own_ns}/web] deleted without an uninstall" in operator.log
 
 
 def test_a_setting_asks_for_the_uninstall_with_the_crd(
@@ -128,7 +129,7 @@ def test_without_the_permission_to_read_the_crd_a_deletion_waits(
     chart = installed.wait_failed(own_ns, "web", "Forbidden")
     failure = chart["status"]["lastFailure"]
     assert 'cannot get resource "customresourcedefinitions" in API group "apiextensions.k8s.io"' in failure["message"]
-    assert "leaves the release as it is" in failure["message"]
+    assert "leaves the release unchanged" in failure["message"]
     assert "kubectl apply -f deploy/rbac.yaml" in failure["hint"]
     assert condition_of(chart, "Reconciling")["reason"] == "RetryScheduled"
     assert installed.revisions(own_ns, "web") == KEPT
@@ -136,7 +137,7 @@ def test_without_the_permission_to_read_the_crd_a_deletion_waits(
     installed.kubectl("apply", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
     installed.wait_gone(f"/apis/managedchart.dev/v1alpha1/namespaces/{own_ns}/managedcharts", "web")
     assert installed.revisions(own_ns, "web") == []
-    assert "let go" not in operator.log
+    assert "deleted without an uninstall" not in operator.log
 
 
 def take_permission(cluster: Cluster) -> None:

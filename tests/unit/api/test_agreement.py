@@ -1,4 +1,4 @@
-"""The models judge a spec as the CRD does; tests/e2e/test_crd.py asks a real API server with the same table."""
+"""The models accept the same specs as the CRD; tests/e2e/test_crd.py sends the same table to a real API server."""
 
 import pytest
 from hypothesis import given
@@ -24,15 +24,15 @@ def test_refuses(case: Case) -> None:
         ManagedChartSpec.model_validate(case.spec)
 
 
-def test_names_of_the_cases_are_unique() -> None:
+def test_names_of_cases_are_unique() -> None:
     """They become the names of objects and of tests."""
     names = [case.name for case in ACCEPTED + REFUSED]
 
     assert sorted(names) == sorted(set(names))
 
 
-def test_the_mission_s_defaults() -> None:
-    """Defaults that the original system has, by its fields."""
+def test_required_defaults() -> None:
+    """The defaults that users rely on."""
     spec = ManagedChartSpec.model_validate({"chart": PATH})
 
     assert spec.action == "Deploy"
@@ -63,8 +63,8 @@ def test_nulls_inside_values_are_kept() -> None:
         },
     )
 )
-def test_a_chart_source_is_accepted_exactly_when_its_fields_fit_together(chart: dict[str, object]) -> None:
-    """Every combination of fields, against the rules told the other way round: what each source may carry."""
+def test_a_chart_source_needs_fields_that_fit_together(chart: dict[str, object]) -> None:
+    """Every combination of fields, against the rules in another form: which fields each source may have."""
     allowed = {
         "path": [set()],
         "repository": [{"name"}, {"name", "version"}],
@@ -82,7 +82,7 @@ def test_a_chart_source_is_accepted_exactly_when_its_fields_fit_together(chart: 
 
 
 @given(st.lists(st.sampled_from(["", ".", "..", "a", "..a", "a..b"]), min_size=1, max_size=5))
-def test_a_path_is_judged_as_the_rule_in_the_crd_judges_it(parts: list[str]) -> None:
+def test_the_model_and_the_crd_accept_the_same_paths(parts: list[str]) -> None:
     """The rule: it starts with a slash, and no part between slashes is two dots."""
     path = "/".join(parts)
     fits = path.startswith("/") and ".." not in path.split("/")
@@ -96,6 +96,6 @@ def test_a_path_is_judged_as_the_rule_in_the_crd_judges_it(parts: list[str]) -> 
 
 
 @given(st.from_regex(_SEMVER, fullmatch=True))
-def test_a_breaking_version_that_is_accepted_can_be_compared(version: str) -> None:
-    """Else the mistake would show only when an upgrade comes, as a failed phase."""
+def test_an_accepted_breaking_version_can_be_compared(version: str) -> None:
+    """Otherwise the mistake would only appear at the next upgrade, as a failed phase."""
     assert not crosses(installed=version, breaking=version, new=version)

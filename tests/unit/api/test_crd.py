@@ -1,4 +1,4 @@
-"""The committed CRD is what the models say now, under the names of `resource`."""
+"""The committed CRD matches the models, under the names of `resource`."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ COMMITTED = ROOT / "crds" / "managedchart.yaml"
 
 
 def test_the_committed_file_is_up_to_date() -> None:
-    """Else: python -m managedchart_operator.api.crd > crds/managedchart.yaml."""
+    """If not: python -m managedchart_operator.api.crd > crds/managedchart.yaml."""
     assert COMMITTED.read_text() == render()
 
 
-def test_the_file_says_that_and_how_it_is_generated() -> None:
+def test_the_file_says_how_it_is_generated() -> None:
     first_lines = render().splitlines()[:3]
 
     assert first_lines[0].startswith("# Generated")
@@ -48,14 +48,14 @@ def test_names() -> None:
 
 
 def test_gitops_tools_do_not_prune_the_crd() -> None:
-    """It would take every ManagedChart along."""
+    """It would delete every ManagedChart."""
     annotations = definition()["metadata"]["annotations"]
 
     assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
     assert annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false"
 
 
-def test_one_version_is_served_and_stored_with_a_status_of_its_own() -> None:
+def test_one_version_has_a_status_subresource() -> None:
     (version,) = definition()["spec"]["versions"]
 
     assert (version["name"], version["served"], version["storage"]) == ("v1alpha1", True, True)
@@ -72,8 +72,8 @@ def test_columns() -> None:
     assert [c["name"].upper() for c in columns if c.get("priority") == 1] == ["STATUS"]
 
 
-def test_columns_point_at_fields_that_exist() -> None:
-    """A column of a misspelt field stays empty for ever, without an error."""
+def test_columns_show_existing_fields() -> None:
+    """A column of a misspelt field stays empty without an error."""
     (version,) = definition()["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]
     condition = schema["properties"]["status"]["properties"]["conditions"]["items"]

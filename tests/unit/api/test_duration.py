@@ -1,4 +1,4 @@
-"""Durations: read as Go reads them, refused in words."""
+"""Durations: read as Go reads them."""
 
 import re
 
@@ -22,19 +22,19 @@ def test_reads(written: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "180", "s", "-5s", "1d", "5 m", "1h 30m", "5m\n", "1e3s", ".5s", "5.s", "٣s"])
-def test_refuses_in_words(written: str) -> None:
+def test_an_invalid_duration_is_refused_with_examples(written: str) -> None:
     with pytest.raises(ValueError, match="is not a duration; write it like 180s, 5m or 1h30m"):
         seconds(written)
 
 
-def test_zero_is_no_duration_of_a_spec() -> None:
+def test_zero_is_not_a_duration_of_a_spec() -> None:
     with pytest.raises(ValidationError, match="must be longer than zero"):
         TypeAdapter(Duration).validate_python("0h0m0s")
 
 
 @given(st.from_regex(DURATION_PATTERN, fullmatch=True).filter(lambda text: len(text) <= DURATION_LENGTH))
-def test_a_duration_is_accepted_exactly_when_a_digit_is_not_zero(written: str) -> None:
-    """The CRD's rule looks for such a digit; the model counts seconds. Both must say the same."""
+def test_a_duration_needs_a_digit_that_is_not_zero(written: str) -> None:
+    """The CRD's rule searches for such a digit; the model counts seconds. Both must agree."""
     positive = re.search("[1-9]", written) is not None
 
     try:

@@ -1,4 +1,4 @@
-"""docs/fields.md tells of every field of the spec, with its default."""
+"""docs/fields.md lists every field of the spec, with its default."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,12 +38,12 @@ def test_every_field_has_a_row(field: str) -> None:
     assert field in _rows()
 
 
-def test_no_row_is_about_a_field_that_does_not_exist() -> None:
+def test_every_row_is_about_an_existing_field() -> None:
     assert _rows().keys() <= FIELDS.keys()
 
 
 @pytest.mark.parametrize("field", [name for name, part in FIELDS.items() if part.get("default") not in (None, {})])
-def test_the_row_tells_the_default(field: str) -> None:
+def test_the_row_has_the_default(field: str) -> None:
     default = FIELDS[field]["default"]
     expected = str(default).lower() if isinstance(default, bool) else str(default)
 
@@ -51,6 +51,6 @@ def test_the_row_tells_the_default(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", [name for name, part in FIELDS.items() if "enum" in part])
-def test_the_row_tells_the_choices(field: str) -> None:
+def test_the_row_has_the_choices(field: str) -> None:
     for choice in FIELDS[field]["enum"]:
         assert choice in _rows()[field][1]

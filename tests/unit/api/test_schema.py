@@ -1,4 +1,4 @@
-"""The schema is structural and says what the models mean."""
+"""The schema is structural and matches the models."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -40,8 +40,8 @@ def test_is_structural(model: type[BaseModel]) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_absent_is_the_only_way_to_say_nothing(model: type[BaseModel]) -> None:
-    """No null: a null in a manifest is dropped before defaults are filled in, and `has()` in a rule sees no field."""
+def test_optional_fields_are_absent_and_never_null(model: type[BaseModel]) -> None:
+    """A null in a manifest is dropped before defaults are filled in, and `has()` in a rule sees no field."""
     for where, node in _nodes(structural(model)):
         assert "nullable" not in node, where
         assert node.get("default", "") is not None, where
@@ -58,8 +58,8 @@ def test_every_property_is_described_in_a_sentence(model: type[BaseModel]) -> No
             assert "\n" not in description, f"{where}.{name}"
 
 
-def test_lists_are_bounded_so_that_the_rules_inside_have_a_bounded_cost() -> None:
-    """The API server refuses a CRD whose rules may cost too much; it reckons with maxItems and maxLength."""
+def test_lists_with_rules_are_bounded() -> None:
+    """The API server refuses a CRD whose rules may cost too much; it computes that from maxItems and maxLength."""
     for where, node in _nodes(structural(ManagedChartSpec)):
         if node["type"] == "array":
             assert "maxItems" in node, where
@@ -68,14 +68,14 @@ def test_lists_are_bounded_so_that_the_rules_inside_have_a_bounded_cost() -> Non
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_required_are_the_fields_without_default(model: type[BaseModel]) -> None:
+def test_fields_without_a_default_are_required(model: type[BaseModel]) -> None:
     schema = structural(model)
     expected = sorted(field.alias or "" for field in model.model_fields.values() if field.is_required())
 
     assert sorted(schema.get("required", [])) == expected
 
 
-def test_defaults_are_those_of_the_models() -> None:
+def test_defaults_match_the_models() -> None:
     defaults = {where: node["default"] for where, node in _nodes(structural(ManagedChartSpec)) if "default" in node}
 
     assert defaults == {
@@ -99,14 +99,14 @@ def test_defaults_are_those_of_the_models() -> None:
     }
 
 
-def test_values_keep_whatever_is_in_them() -> None:
+def test_values_keep_unknown_fields() -> None:
     values = _spec("values")
 
     assert values["x-kubernetes-preserve-unknown-fields"] is True
     assert "additionalProperties" not in values
 
 
-def test_lists_that_merge_by_a_key_say_so() -> None:
+def test_lists_that_merge_by_a_key_are_maps() -> None:
     conditions = structural(ManagedChartStatus)["properties"]["conditions"]
 
     assert (conditions["x-kubernetes-list-type"], conditions["x-kubernetes-list-map-keys"]) == ("map", ["type"])
@@ -128,8 +128,8 @@ def test_every_rule_has_a_message_in_words(model: type[BaseModel]) -> None:
             assert len(rule["message"].split()) >= 4, where
 
 
-def test_every_pattern_of_the_spec_has_a_sentence_beside_it() -> None:
-    """The API server shows a bare regular expression otherwise. A chart's name explains itself."""
+def test_every_pattern_of_the_spec_has_a_sentence() -> None:
+    """Otherwise the API server shows a bare regular expression. A chart's name needs no explanation."""
     bare = [
         where
         for where, node in _nodes(structural(ManagedChartSpec))
@@ -139,7 +139,7 @@ def test_every_pattern_of_the_spec_has_a_sentence_beside_it() -> None:
     assert bare == ["chart.name"]
 
 
-def test_a_nested_model_is_written_out_with_the_field_s_own_description() -> None:
+def test_a_nested_model_has_the_description_of_its_field() -> None:
     class Inner(BaseModel):
         """Of the class."""
 
@@ -167,7 +167,7 @@ def test_a_choice_of_words_becomes_an_enum() -> None:
     assert structural(Model)["properties"]["many"] == {"type": "string", "enum": ["a", "b"]}
 
 
-def test_what_cannot_be_said_is_an_error_that_names_the_place() -> None:
+def test_an_unsupported_keyword_is_an_error_with_its_place() -> None:
     class Model(BaseModel):
         either: int | str
 

@@ -17,6 +17,7 @@ from managedchart_operator.app.http import HttpServer
 from managedchart_operator.app.logs import configure
 from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
+from managedchart_operator.errors import StartupError
 from managedchart_operator.reasons import Reason
 
 WEB = Key("apps", "web")
@@ -64,14 +65,13 @@ async def test_health_and_readiness_say_why_not(served: Served) -> None:
     assert (await served.get("/nothing"))[0] == 404
 
 
-async def test_a_taken_port_is_an_error_of_the_start(served: Served) -> None:
+async def test_a_taken_port_ends_the_start(served: Served) -> None:
     second = HttpServer(host="127.0.0.1", port=served.port, metrics=Metrics(), healthy=lambda: None, ready=lambda: None)
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(StartupError, match="Address already in use"):
         await second.start()
-    await second.stop()
 
 
-async def test_metrics_tell_of_runs_and_states(served: Served) -> None:
+async def test_metrics_count_runs_and_show_states(served: Served) -> None:
     metrics = served.metrics
     metrics.reconciled("Run")
     metrics.phase_ended("Exec", seconds=0.3, succeeded=False)
@@ -119,16 +119,16 @@ CONTEXT = {"namespace": "apps", "name_": "web", "generation": 3}
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_a_json_log_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_log_has_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure(level="INFO", form="json")
     logger = logging.LoggerAdapter(logging.getLogger("managedchart_operator.test"), CONTEXT)
     logger.info("Install: %s", "two\nlines")
     logger.debug("not at this level")
     (line,) = capsys.readouterr().err.splitlines()
-    told = json.loads(line)
-    assert (told["level"], told["logger"]) == ("INFO", "managedchart_operator.test")
-    assert told["message"] == "Install: two\nlines"
-    assert (told["namespace"], told["name"], told["generation"]) == ("apps", "web", 3)
+    logged = json.loads(line)
+    assert (logged["level"], logged["logger"]) == ("INFO", "managedchart_operator.test")
+    assert logged["message"] == "Install: two\nlines"
+    assert (logged["namespace"], logged["name"], logged["generation"]) == ("apps", "web", 3)
 
 
 @pytest.mark.usefixtures("own_logging")
@@ -147,7 +147,7 @@ def fail(kind: type[Exception]) -> None:
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_a_defect_leaves_one_traceback_for_each_resource(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_defect_logs_one_traceback_per_resource(capsys: pytest.CaptureFixture[str]) -> None:
     """One that is met at each attempt would fill the disk; its last line says that it is still there."""
     configure(level="INFO", form="text")
     other = {**CONTEXT, "name_": "other"}
@@ -157,15 +157,15 @@ def test_a_defect_leaves_one_traceback_for_each_resource(capsys: pytest.CaptureF
             fail(kind)
         except (KeyError, TypeError):
             logger.exception("phase %s broke", "exec")
-    told = capsys.readouterr().err
-    assert told.count("phase exec broke") == 4
-    assert told.count("Traceback") == 3
-    repeated = [line for line in told.splitlines() if "logged before" in line]
+    logged = capsys.readouterr().err
+    assert logged.count("phase exec broke") == 4
+    assert logged.count("Traceback") == 3
+    repeated = [line for line in logged.splitlines() if "logged before" in line]
     assert len(repeated) == 1
     assert "[apps/web] phase exec broke: KeyError: 'of a defect'" in repeated[0]
 
 
-def test_the_command_line_tells_its_version_and_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_shows_version_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
@@ -176,7 +176,7 @@ def test_the_command_line_tells_its_version_and_its_commands(capsys: pytest.Capt
     assert "run" in capsys.readouterr().err
 
 
-def test_the_metrics_page_names_each_metric_that_is_counted_here() -> None:
+def test_the_metrics_page_lists_every_metric() -> None:
     page = (REPOSITORY / "docs" / "metrics.md").read_text()
     metrics = Metrics()
     names = {family.name for family in metrics.registry.collect() if family.name.startswith("managedchart_")}
@@ -184,7 +184,7 @@ def test_the_metrics_page_names_each_metric_that_is_counted_here() -> None:
     assert [name for name in sorted(names) if name not in page] == []
 
 
-async def test_the_loop_lag_is_that_of_a_blocked_loop() -> None:
+async def test_a_blocked_loop_shows_as_loop_lag() -> None:
     lag = LoopLag()
     task = asyncio.create_task(lag.measure())
     await asyncio.sleep(0)  # the meter is at its first wait now

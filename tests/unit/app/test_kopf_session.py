@@ -92,7 +92,7 @@ async def seen(api: FakeApiServer, script: Script, count: int) -> list[dict[str,
     return found
 
 
-async def test_a_deep_object_arrives_with_the_others_of_its_page(api: FakeApiServer) -> None:
+async def test_a_deep_object_arrives_with_its_page(api: FakeApiServer) -> None:
     """And with it the token of the next page."""
     pages = [page(chart("a", 1), chart("deep", 2, values=DEEP), chart("b", 3), more="next"), page(chart("c", 4))]
     found = await seen(api, Script(pages, [[]]), 4)
@@ -113,9 +113,7 @@ async def test_a_deep_object_does_not_end_the_watch(api: FakeApiServer) -> None:
     assert found[0]["object"]["spec"]["deletionPolicy"] == "Orphan"
 
 
-async def test_an_answer_that_breaks_off_is_asked_for_again(
-    api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_truncated_answer_is_requested_again(api: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list from its beginning, a watch from what it showed last."""
     monkeypatch.setattr(kopf_session, "_PAUSE_SECONDS", 0.01)
     event = f'{{"type": "ADDED", "object": {chart("a", 6)}}}\n'
@@ -126,7 +124,7 @@ async def test_an_answer_that_breaks_off_is_asked_for_again(
     assert script.since == ["5", "6", "6"]
 
 
-async def test_refused_credentials_are_not_tried_again() -> None:
+async def test_refused_credentials_are_not_retried() -> None:
     """kopf knows them by comparing what it has logged in with: for equal ones it must get what it had."""
     sessions = KopfSessions()
     old, new = (kopf.ConnectionInfo(server="https://api.example", token=token) for token in ("old", "new"))

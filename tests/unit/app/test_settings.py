@@ -1,4 +1,4 @@
-"""Settings from the environment: what is taken, and what a wrong one is told."""
+"""Settings from the environment: which are accepted, and the message for a wrong one."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("LOG_FORMAT", "xml", "'json' or 'text'"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_and_is_named(
+def test_a_wrong_setting_is_named_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(PREFIX + name, value)
@@ -63,7 +63,7 @@ def test_a_wrong_setting_ends_the_start_and_is_named(
     assert "Value error" not in line
 
 
-def test_all_wrong_settings_are_told_at_once(
+def test_all_wrong_settings_are_reported_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MANAGEDCHART_HTTP_PORT", "http")
@@ -74,15 +74,15 @@ def test_all_wrong_settings_are_told_at_once(
     assert "MANAGEDCHART_LOG_LEVEL" in said
 
 
-def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
+def test_an_unknown_setting_suggests_the_nearest_one() -> None:
     names = ["PATH", "MANAGEDCHART_CHART_ROOT", "MANAGEDCHART_HTTP_PORT", "MANAGEDCHART_ZZZ"]
     assert unknown_variables(names) == [
-        "MANAGEDCHART_CHART_ROOT is no setting and has no effect; MANAGEDCHART_CHART_ROOTS is one",
-        "MANAGEDCHART_ZZZ is no setting and has no effect",
+        "Unknown setting MANAGEDCHART_CHART_ROOT ignored; did you mean MANAGEDCHART_CHART_ROOTS?",
+        "Unknown setting MANAGEDCHART_ZZZ ignored",
     ]
 
 
-def test_the_settings_page_names_each_setting_and_no_other() -> None:
+def test_the_settings_page_lists_exactly_the_settings() -> None:
     page = (REPOSITORY / "docs" / "settings.md").read_text()
     named = set(re.findall(r"^\| `(MANAGEDCHART_\w+)`", page, re.MULTILINE))
     assert named == {PREFIX + field.upper() for field in Settings.model_fields}

@@ -1,4 +1,4 @@
-"""The end of kopf's watch is told in a sentence; a defect keeps its traceback."""
+"""The end of kopf's watch is logged in one sentence; a defect keeps its traceback."""
 
 import logging
 
@@ -42,7 +42,7 @@ async def test_a_deleted_crd_is_why_the_watch_ended(client: KubeClient, api: Fak
     with pytest.raises(WatchEndedError) as raised:
         await check_still_served(ManagedCharts(client))
     assert raised.value.message == (
-        "ManagedCharts can no longer be watched: the API server does not know managedcharts.managedchart.dev/v1alpha1"
+        "ManagedCharts can no longer be watched: The API server does not serve managedcharts of managedchart.dev/v1alpha1"
     )
     assert raised.value.hint is not None
     assert "kubectl apply --server-side -k crds/" in raised.value.hint
@@ -55,7 +55,7 @@ async def test_a_lost_permission_is_why_the_watch_ended(client: KubeClient, api:
         await check_still_served(ManagedCharts(client))
 
 
-async def test_a_watch_that_is_served_ended_for_another_reason(client: KubeClient, api: FakeApiServer) -> None:
-    """Then what kopf raised is told."""
+async def test_any_other_error_of_the_watch_is_raised(client: KubeClient, api: FakeApiServer) -> None:
+    """Then the error that kopf raised is logged."""
     api.answers[CHARTS] = (200, {"items": [], "metadata": {"resourceVersion": "1"}})
     await check_still_served(ManagedCharts(client))

@@ -114,8 +114,8 @@ DAEMON_SET = ("apps/v1", "DaemonSet", "agent")
 AGENT = item("DaemonSet", "agent", namespace="system")
 
 
-async def test_evidence_is_collected_where_the_objects_are() -> None:
-    """Pod, event and log of another namespace; what a stranger of the same name does in the release's is left out."""
+async def test_evidence_comes_from_the_objects_namespaces() -> None:
+    """Pod, event and log of another namespace; objects of the same name in the release's namespace are left out."""
     cluster = FakeCluster(
         ("Pod", crashing("system", "agent-1", DAEMON_SET)),
         ("Pod", crashing("apps", "agent-2", DAEMON_SET)),
@@ -145,14 +145,14 @@ async def test_evidence_is_collected_where_the_objects_are() -> None:
     assert findings.incomplete is None
 
 
-async def test_a_kind_of_the_same_name_in_another_group_is_not_ours() -> None:
+async def test_a_kind_of_another_group_does_not_count() -> None:
     """Its pod has the release's namespace and the name of its owner."""
     owner = ("example.com/v1", "DaemonSet", "agent")
     findings = await FakeCluster(("Pod", crashing("system", "agent-1", owner))).collect(AGENT)
     assert (findings.cause, findings.containers) == (None, [])
 
 
-async def test_a_namespace_that_may_not_be_read_is_reported_alone() -> None:
+async def test_a_forbidden_namespace_is_reported_alone() -> None:
     """The evidence in the others is collected all the same."""
     cluster = FakeCluster(("Pod", crashing("apps", "web-1", ("apps/v1", "DaemonSet", "web"))))
     cluster.forbidden = {"system"}
@@ -160,17 +160,17 @@ async def test_a_namespace_that_may_not_be_read_is_reported_alone() -> None:
     assert findings.cause is not None
     assert findings.cause.subject.name == "web-1"
     assert findings.incomplete is not None
-    assert findings.incomplete.startswith("the evidence in namespace system could not be read: ")
+    assert findings.incomplete.startswith("The evidence in namespace system could not be read: ")
     assert "apps" not in findings.incomplete
 
 
-async def test_only_so_many_namespaces_are_looked_at() -> None:
-    """A manifest may name thousands. What was left out is said."""
+async def test_the_number_of_namespaces_is_bounded() -> None:
+    """A manifest may name thousands. The result reports what was left out."""
     cluster = FakeCluster()
     findings = await cluster.collect(*(item("DaemonSet", "agent", namespace=f"n{number}") for number in range(20)))
     assert cluster.listed == {"apps", *(f"n{number}" for number in range(MAX_NAMESPACES - 1))}
     assert findings.incomplete is not None
-    assert f"only {MAX_NAMESPACES} of the 21 namespaces" in findings.incomplete
+    assert f"Only {MAX_NAMESPACES} of the 21 namespaces" in findings.incomplete
 
 
 async def test_events_about_a_cluster_wide_object_are_found() -> None:
@@ -187,11 +187,11 @@ async def test_events_about_a_cluster_wide_object_are_found() -> None:
     assert findings.containers == []
 
 
-async def test_what_the_watch_of_another_namespace_saw_counts() -> None:
-    """The pod is gone, as those of hooks mostly are."""
+async def test_pods_seen_by_another_namespaces_watch_count() -> None:
+    """The pod is deleted, as those of hooks usually are."""
     view = NamespaceView()
     view.see_pod(read_pod(crashing("system", "agent-1", DAEMON_SET)))
-    view.see_pod_gone("Pod-system-agent-1")
+    view.see_pod_deleted("Pod-system-agent-1")
     findings = await FakeCluster().collect(AGENT, system=view)
     assert findings.cause is not None
     assert findings.cause.reason is Reason.CRASH_LOOP

@@ -1,4 +1,4 @@
-"""Which events of a namespace tell of a run, merged and in the order in which a person wants them."""
+"""Which events of a namespace belong to a run, merged and ordered for a person."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.diagnosis.events import MAX_EVENTS, MAX_TEXT, is_older, last_seen, select, shorten
+from managedchart_operator.diagnosis.events import MAX_EVENTS, select
 from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
+from managedchart_operator.kube.events import is_older, last_seen
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
 OURS = ReleaseObjects(
@@ -65,7 +66,7 @@ def test_an_event_of_the_first_second_counts() -> None:
     assert messages(event("first", seen=at(0))) == ["first"]
 
 
-def test_a_repeated_event_counts_by_when_it_was_last_seen() -> None:
+def test_a_repeated_event_counts_by_its_last_time() -> None:
     assert messages(event("again", firstTimestamp=at(-600), seen=at(3))) == ["again"]
 
 
@@ -115,7 +116,7 @@ def test_every_writers_time_is_read(fields: dict[str, Any], seen: float) -> None
 # ---- merged
 
 
-def test_the_same_text_of_the_same_object_stands_once_with_its_count() -> None:
+def test_equal_events_are_merged_with_their_count() -> None:
     [found] = select([event(count=3, seen=at(2)), event(count=4, seen=at(9)), event(seen=at(4))], OURS, since=BEGAN)
     shown = found.shown_from("apps")
     assert (shown.count, shown.last_seen) == (8, at(9))
@@ -133,17 +134,17 @@ def test_events_of_one_name_in_two_namespaces_are_two() -> None:
     assert len(select([event(), elsewhere], OURS, since=BEGAN)) == 2
 
 
-def test_another_object_or_another_text_stands_for_itself() -> None:
+def test_different_events_are_not_merged() -> None:
     events = [event("a"), event("b"), event("a", name="web-2", uid="pod-2"), event("a", reason="Failed")]
     assert len(select(events, OURS, since=BEGAN)) == 4
 
 
-def test_a_series_counts_as_often_as_it_says() -> None:
+def test_a_series_has_its_own_count() -> None:
     [found] = select([event(series={"count": 12, "lastObservedTime": at(5)}, count=1)], OURS, since=BEGAN)
     assert found.count == 12
 
 
-def test_a_sparse_event_is_told_with_what_it_has() -> None:
+def test_an_incomplete_event_is_shown() -> None:
     bare = {"involvedObject": {"uid": "pod-1"}, "eventTime": at(1)}
     [found] = select([bare], OURS, since=BEGAN)
     shown = found.shown_from("apps")
@@ -153,7 +154,7 @@ def test_a_sparse_event_is_told_with_what_it_has() -> None:
 # ---- in order, and not too many
 
 
-def test_warnings_come_first_and_the_latest_first_among_equals() -> None:
+def test_warnings_come_first_then_the_latest() -> None:
     events = [
         event("normal late", type="Normal", seen=at(9)),
         event("warning early", seen=at(1)),
@@ -164,16 +165,10 @@ def test_warnings_come_first_and_the_latest_first_among_equals() -> None:
 
 
 def test_a_flood_keeps_the_warnings_and_the_latest() -> None:
-    """Hundreds of Scheduled and Pulled do not push out the one that tells."""
+    """Hundreds of Scheduled and Pulled do not displace the Warning."""
     noise = [event(f"normal {number}", type="Normal", seen=at(50)) for number in range(300)]
     found = messages(*noise, *(event(f"warning {number}", seen=at(number)) for number in range(30)))
     assert found == [f"warning {number}" for number in range(29, 29 - MAX_EVENTS, -1)]
-
-
-def test_a_text_is_one_line_of_bounded_length() -> None:
-    assert shorten("  a\n\tb  c\n") == "a b c"
-    assert shorten("x" * MAX_TEXT) == "x" * MAX_TEXT
-    assert shorten("x" * 9999) == "x" * (MAX_TEXT - 1) + "…"
 
 
 @given(
@@ -189,7 +184,7 @@ def test_a_text_is_one_line_of_bounded_length() -> None:
         max_size=12,
     )
 )
-def test_nothing_of_the_run_is_lost_or_counted_twice(events: list[dict[str, Any]]) -> None:
+def test_every_event_of_the_run_counts_once(events: list[dict[str, Any]]) -> None:
     found = select(events, OURS, since=BEGAN)
     counted = [
         item for item in events if item["involvedObject"]["uid"] in OURS.owned and item["lastTimestamp"] >= at(0)
@@ -203,7 +198,7 @@ def test_nothing_of_the_run_is_lost_or_counted_twice(events: list[dict[str, Any]
 
 
 @pytest.mark.parametrize("time", ["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "soon"])
-def test_an_event_whose_time_cannot_be_read_is_skipped(time: str) -> None:
+def test_an_event_with_an_unreadable_time_is_skipped(time: str) -> None:
     """Anybody may write one, and the others of the namespace must still be found."""
     unreadable = event("theirs", seen=time)
     assert messages(unreadable, event("ours")) == ["ours"]

@@ -1,4 +1,4 @@
-"""What is no reason to end a wait costs nothing either, and a refusal ends it only while nothing can change it."""
+"""A refusal ends the wait only while nothing can change it."""
 
 import asyncio
 from dataclasses import replace
@@ -79,7 +79,7 @@ def replica_set(owner: str, revision: str, *, wanted: int = 2, there: int = 1) -
 
 
 class FakeObjects:
-    """A Deployment in revision 2, and the ReplicaSets of this and of others; counts what is read."""
+    """A Deployment in revision 2 and its ReplicaSets, and those of others; counts the reads."""
 
     def __init__(self) -> None:
         newest = {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}}
@@ -103,14 +103,13 @@ class FakeObjects:
 
 
 def watch(objects: FakeObjects, **views: NamespaceView) -> FailFast:
-    """A watch over one run, whose grace has passed at once."""
+    """A FailFast over one run, without a grace."""
 
     async def rendered() -> Rendered:
         return RENDERED
 
     return FailFast(
         views=views,
-        namespace="apps",
         since=SINCE,
         grace=0.0,
         applied=lambda: True,
@@ -121,20 +120,20 @@ def watch(objects: FakeObjects, **views: NamespaceView) -> FailFast:
 
 async def ended_by(judge: FailFast) -> Cause:
     """Return why the wait is ended."""
-    return await asyncio.wait_for(judge.hopeless(), 5)
+    return await asyncio.wait_for(judge.wait_for_fatal_cause(), 5)
 
 
 async def goes_on(judge: FailFast) -> bool:
     """Whether nothing ends the wait."""
     try:
-        await asyncio.wait_for(judge.hopeless(), QUIET_SECONDS)
+        await asyncio.wait_for(judge.wait_for_fatal_cause(), QUIET_SECONDS)
     except TimeoutError:
         return True
     return False
 
 
 @pytest.mark.parametrize(("age", "looks"), [(timedelta(seconds=-1), True), (timedelta(seconds=1), False)])
-async def test_a_refusal_from_before_the_run_is_not_looked_into(age: timedelta, *, looks: bool) -> None:
+async def test_a_refusal_from_before_the_run_is_ignored(age: timedelta, *, looks: bool) -> None:
     """Events stay for an hour, and each look at one asks the API server."""
     objects, view = FakeObjects(), NamespaceView()
     view.see_event({**refusal(), "lastTimestamp": (SINCE - age).isoformat()})
@@ -192,7 +191,7 @@ async def test_a_refusal_that_may_end_is_waited_for(text: str, pods: list[Any]) 
     assert objects.reads == reads, "it is looked into once"
 
     for each in pods:
-        far.see_pod_gone(each.uid) if each.namespace == "far" else view.see_pod_gone(each.uid)
+        far.see_pod_deleted(each.uid) if each.namespace == "far" else view.see_pod_deleted(each.uid)
     assert await goes_on(judge), "the controller may not have tried again yet"
     view.see_event(refusal(text, version=2))
     assert await ended_by(judge), "it has, and nothing is under way any more"
@@ -228,7 +227,7 @@ async def test_pods_that_cannot_end_the_refusal_do_not_matter(text: str, pods: l
     assert await ended_by(watch(FakeObjects(), apps=view, far=far))
 
 
-async def test_a_controller_that_has_its_pods_was_refused_in_the_past() -> None:
+async def test_a_controller_with_all_pods_does_not_count() -> None:
     """The event of the successful creation may be lost: a controller may write only so many."""
     objects, view = FakeObjects(), NamespaceView()
     objects.found["apps", "web-2"] = replica_set("web", "2", wanted=2, there=2)
@@ -240,7 +239,7 @@ async def test_a_controller_that_has_its_pods_was_refused_in_the_past() -> None:
     assert await ended_by(judge)
 
 
-async def test_a_pod_that_is_not_available_yet_may_make_room() -> None:
+async def test_a_pod_in_min_ready_seconds_may_make_room() -> None:
     """With minReadySeconds, an old pod goes some time after the new one is ready."""
     objects, view = FakeObjects(), NamespaceView()
     fresh = replica_set("web", "2", wanted=2, there=1)
@@ -253,7 +252,7 @@ async def test_a_pod_that_is_not_available_yet_may_make_room() -> None:
     assert await ended_by(judge)
 
 
-async def test_each_new_refusal_has_a_grace_of_its_own() -> None:
+async def test_each_new_refusal_has_its_own_grace() -> None:
     """The one before it has healed."""
     objects, view = FakeObjects(), NamespaceView()
     objects.found["apps", "web-2"] = replica_set("web", "2", wanted=2, there=2)
@@ -275,7 +274,7 @@ async def test_a_controller_must_be_refused_again_after_a_change(text: str, chan
     view.see_event(refusal(text))
     match change:
         case "goes":
-            view.see_pod_gone("apps-other-1-a")
+            view.see_pod_deleted("apps-other-1-a")
         case "becomes ready":
             view.see_pod(pod("other-1-a", owner="other-1", ready=True))
         case "ends":
@@ -286,23 +285,23 @@ async def test_a_controller_must_be_refused_again_after_a_change(text: str, chan
     assert await ended_by(judge)
 
 
-async def test_a_change_says_nothing_about_a_policy() -> None:
+async def test_a_change_does_not_affect_a_policy() -> None:
     """No pod makes a ServiceAccount."""
     view = NamespaceView()
     view.see_pod(pod("other-1-a", owner="other-1"))
     view.see_event(refusal(ACCOUNT))
-    view.see_pod_gone("apps-other-1-a")
+    view.see_pod_deleted("apps-other-1-a")
     assert await ended_by(watch(FakeObjects(), apps=view))
 
 
 @pytest.mark.parametrize(("after", "counts"), [(0.5, False), (5.0, True)])
 async def test_a_refusal_right_after_a_change_does_not_count(after: float, *, counts: bool) -> None:
-    """A quota counts a pod for a moment after it has gone; `after` is for how many seconds, with a grace of one."""
+    """A quota counts a pod for a moment after its deletion; `after` is that time in seconds, with a grace of one."""
     view = NamespaceView()
     view.see_event(refusal())
     [(uid, known)] = view.creations.refused.items()
     view.creations.refused[uid] = replace(known, seen=known.seen - 10)
-    view.moved = known.seen - 10 - after
+    view.last_change = known.seen - 10 - after
     judge = watch(FakeObjects(), apps=view)
     judge.grace = 1.0
     assert await goes_on(judge)
@@ -312,7 +311,7 @@ async def test_a_refusal_right_after_a_change_does_not_count(after: float, *, co
 # ---- namespaces
 
 
-async def test_trouble_in_another_namespace_of_the_release_ends_the_wait() -> None:
+async def test_trouble_in_any_namespace_ends_the_wait() -> None:
     """The release's own namespace is fine."""
     far = NamespaceView()
     far.see_event(refusal(ACCOUNT, namespace="far"))
@@ -321,9 +320,9 @@ async def test_trouble_in_another_namespace_of_the_release_ends_the_wait() -> No
     assert cause.message.startswith("ReplicaSet far/web-2 cannot create its pods")
 
 
-async def test_a_namespace_that_may_not_be_read_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be told in one ends nothing there, and everything goes on elsewhere."""
-    monkeypatch.setattr(fail_fast, "_LOOK_AGAIN_SECONDS", 0.01)
+async def test_a_forbidden_namespace_does_not_hide_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot end the wait, but the others can."""
+    monkeypatch.setattr(fail_fast, "_RECHECK_SECONDS", 0.01)
     objects, view, far = FakeObjects(), NamespaceView(), NamespaceView()
     objects.forbidden = "apps"
     view.see_event(refusal(ACCOUNT))
@@ -334,10 +333,10 @@ async def test_a_namespace_that_may_not_be_read_hides_no_other(monkeypatch: pyte
     assert cause.subject.namespace == "far"
 
 
-async def test_a_change_in_any_of_the_namespaces_wakes() -> None:
+async def test_a_change_in_any_namespace_wakes() -> None:
     """Before that nothing is looked at."""
     view, far = NamespaceView(), NamespaceView()
-    judge = asyncio.create_task(watch(FakeObjects(), apps=view, far=far).hopeless())
+    judge = asyncio.create_task(watch(FakeObjects(), apps=view, far=far).wait_for_fatal_cause())
     await asyncio.sleep(0)
     far.see_event(refusal(ACCOUNT, namespace="far"))
     assert (await asyncio.wait_for(judge, 5)).subject.namespace == "far"

@@ -1,4 +1,4 @@
-"""What nothing works on is named where nothing else explains a timeout."""
+"""Objects that no controller works on explain a timeout that nothing else explains."""
 
 from typing import Any
 
@@ -55,13 +55,13 @@ async def halted(
     )
 
 
-async def test_a_suspended_job_is_named_with_the_command_that_resumes_it() -> None:
+async def test_a_suspended_job_has_a_resume_command() -> None:
     cause = await halted([JOB], {"spec": {"suspend": True}})
     assert (cause.reason, cause.message) == (Reason.TIMEOUT, "Job apps/a is suspended, so it does not run")
     assert "kubectl -n apps patch job a" in cause.hint
 
 
-async def test_a_paused_deployment_is_named_with_the_command_that_resumes_it() -> None:
+async def test_a_paused_deployment_has_a_resume_command() -> None:
     cause = await halted([DEPLOYMENT], {"spec": {"paused": True}})
     assert (cause.reason, cause.message) == (
         Reason.TIMEOUT,
@@ -70,7 +70,7 @@ async def test_a_paused_deployment_is_named_with_the_command_that_resumes_it() -
     assert "kubectl -n apps rollout resume deployment a" in cause.hint
 
 
-async def test_a_claim_without_a_consumer_is_named_in_the_words_of_its_event() -> None:
+async def test_an_unused_claim_quotes_its_event() -> None:
     cause = await halted([CLAIM], PENDING, events=(WAITS,))
     assert cause.reason is Reason.VOLUME_UNBOUND
     assert cause.message == (
@@ -92,25 +92,25 @@ async def test_a_claim_without_a_consumer_is_named_in_the_words_of_its_event() -
         ({"kind": "Job", "apiVersion": "batch/v1"}, {"spec": {"suspend": True}}, ()),
     ],
 )
-async def test_what_goes_on_is_not_a_cause(
+async def test_running_objects_are_not_a_cause(
     rendered: dict[str, Any], found: dict[str, Any] | None, events: tuple[FailureEvent, ...]
 ) -> None:
     assert await halted([rendered], found, events=events) is None
 
 
-async def test_a_claim_that_a_pod_mounts_is_left_to_what_the_pod_shows() -> None:
+async def test_a_mounted_claim_is_not_the_cause() -> None:
     pod = {**item("v1", "Pod"), "spec": {"volumes": [{"persistentVolumeClaim": {"claimName": "a"}}]}}
     assert await halted([CLAIM, pod], PENDING, events=(WAITS,)) is None
 
 
-async def test_only_what_was_not_ready_is_a_cause() -> None:
+async def test_only_unready_objects_are_a_cause() -> None:
     """The operator's own wait passes over a suspended Job; then it failed for something else."""
     suspended = {"spec": {"suspend": True}}
     assert await halted([JOB], suspended, unready=frozenset()) is None
     assert await halted([JOB], suspended, unready=frozenset({ObjectRef("batch/v1", "Job", "a", "apps")}))
 
 
-async def test_the_look_is_bounded() -> None:
+async def test_the_number_of_requests_is_bounded() -> None:
     objects = FakeObjects({})
     rendered = [item("batch/v1", "Job", f"job-{number}") for number in range(1000)]
     await find_halted(objects, namespace="apps", rendered=rendered, events=(), unready=None)  # type: ignore[arg-type]

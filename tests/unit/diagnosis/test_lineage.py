@@ -1,4 +1,4 @@
-"""Whose a pod is: told once and for all where it is of another release."""
+"""Which release and revision a pod belongs to; another release is remembered."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,8 +125,8 @@ def lineage_over(objects: dict[tuple[str, str, str], dict[str, Any]]) -> Lineage
         "of a cluster-wide object",
     ],
 )
-async def test_a_pod_is_foreign_only_if_it_surely_comes_from_nothing_of_the_release(pod: Any, *, foreign: bool) -> None:
-    """Of one whose ReplicaSet is not there it cannot be told; that it is of an older revision may change."""
+async def test_an_uncertain_pod_is_not_foreign(pod: Any, *, foreign: bool) -> None:
+    """Without its ReplicaSet it is unknown; a pod of an older revision is not foreign either."""
     assert await lineage_over(OBJECTS).is_foreign(pod) is foreign
 
 

@@ -1,4 +1,4 @@
-"""What a view of a namespace keeps, and whom it wakes."""
+"""What a view of a namespace keeps, and when it wakes the runs."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ def event(uid: str, reason: str, kind: str = "Warning", *, version: int = 1) -> 
     return {"metadata": meta, "reason": reason, "type": kind, "involvedObject": subject}
 
 
-def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
+def test_only_changes_of_trouble_wake_the_runs() -> None:
     """In a namespace of hundreds of releases most changes are of no concern to anybody."""
     view = NamespaceView()
     view.see_pod(pod("a"))
@@ -49,18 +49,16 @@ def test_only_a_change_of_trouble_wakes_those_that_wait() -> None:
     assert (view.version, list(view.refused)) == (4, [])
 
 
-def test_a_pod_that_is_gone_is_remembered_and_in_no_trouble() -> None:
+def test_a_deleted_pod_is_kept_but_not_in_trouble() -> None:
     """Else the run that follows, and replaces it, would look into it at each change."""
     view = NamespaceView()
     view.see_pod(pod("a", **IMAGE))
-    view.see_pod_gone("a")
-    view.see_pod_gone("unknown")
-    assert (view.version, list(view.troubled), list(view.pods), view.there) == (2, [], ["a"], [])
+    view.see_pod_deleted("a")
+    view.see_pod_deleted("unknown")
+    assert (view.version, list(view.troubled), list(view.pods), view.existing) == (2, [], ["a"], [])
 
 
-async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
-    api: FakeApiServer, client: KubeClient
-) -> None:
+async def test_a_pod_deleted_during_a_watch_gap_is_noticed(api: FakeApiServer, client: KubeClient) -> None:
     """The list after that does not have it. Nor is it one that is merely starting."""
     status = {"containerStatuses": [{"name": "a", "ready": False, "restartCount": 0, "state": IMAGE}]}
     bad = {"metadata": {"uid": "bad", "name": "bad"}, "status": status}
@@ -78,11 +76,11 @@ async def test_a_pod_that_went_while_the_watch_was_lost_is_in_no_trouble(
         version = await asyncio.wait_for(view.wait_for_change(0), 5)
         assert list(view.troubled) == ["bad"]
         await asyncio.wait_for(view.wait_for_change(version), 5)
-        assert (list(view.troubled), list(view.pods), view.there) == ([], ["starting", "bad"], [])
+        assert (list(view.troubled), list(view.pods), view.existing) == ([], ["starting", "bad"], [])
     await watches.close()
 
 
-async def test_events_about_managedcharts_are_not_asked_for(api: FakeApiServer, client: KubeClient) -> None:
+async def test_events_about_managedcharts_are_not_watched(api: FakeApiServer, client: KubeClient) -> None:
     """There are two or more for each run, and in a namespace of many releases there are many runs."""
     watches = NamespaceWatches(client)
     asked = asyncio.Event()
@@ -106,10 +104,10 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         view.see_pod(pod(name, **IMAGE))
         view.see_event(event(name, "FailedCreate"))
-    view.see_pod_gone("b")
+    view.see_pod_deleted("b")
     view.see_pod(pod("d", **IMAGE))
     view.see_event(event("d", "FailedCreate"))
     assert list(view.pods) == list(view.troubled) == list(view.events) == ["c", "d"]
     assert list(view.refused) == ["controller-c", "controller-d"]
-    assert not view.gone
+    assert not view.deleted
     assert "managedFields" not in view.events["c"]["metadata"]

@@ -1,4 +1,4 @@
-"""Which objects belong to a release: what it renders, and what controllers made of that."""
+"""Which objects belong to a release: those that it renders, and those that controllers created for them."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def owner(kind: str, name: str, uid: str, *, version: str = "") -> dict[str, str
 
 
 def made(uid: str, *owners: dict[str, str], namespace: str = "apps") -> Member:
-    """An object as metadata tells it."""
+    """The metadata of an object."""
     meta = {"uid": uid, "name": f"name-of-{uid}", "namespace": namespace}
     return member_of({"metadata": {**meta, **({"ownerReferences": list(owners)} if owners else {})}})
 
@@ -43,7 +43,7 @@ def made(uid: str, *owners: dict[str, str], namespace: str = "apps") -> Member:
 # ---- owners
 
 
-def test_the_pods_of_a_deployment_are_found_through_their_replica_set() -> None:
+def test_pods_are_found_through_their_replica_set() -> None:
     replica_set = made("rs", owner("Deployment", "web", "d"))
     pods = [made("pod-1", owner("ReplicaSet", "web-abc", "rs")), made("pod-2", owner("ReplicaSet", "web-abc", "rs"))]
     assert owned_by(RENDERED, [replica_set, *pods]).owned == {"rs", "pod-1", "pod-2"}
@@ -58,7 +58,7 @@ def test_the_order_of_the_objects_does_not_matter() -> None:
     assert owned_by(RENDERED, chain).owned == owned_by(RENDERED, chain[::-1]).owned == {"job", "pod"}
 
 
-def test_what_has_other_owners_or_none_does_not_belong() -> None:
+def test_objects_with_other_owners_do_not_belong() -> None:
     """The pod of another release in the namespace, and one that only has the same labels."""
     others = [
         made("rs", owner("Deployment", "other", "d2")),
@@ -76,7 +76,7 @@ def test_one_owner_of_several_is_enough() -> None:
     assert owned_by(RENDERED, [shared]).owned == {"claim"}
 
 
-def test_owners_that_go_round_in_a_circle_end() -> None:
+def test_circular_owners_are_handled() -> None:
     """The API server does not prevent it."""
     circle = [made("a", owner("A", "a", "b")), made("b", owner("B", "b", "a"))]
     assert owned_by(RENDERED, circle).owned == frozenset()
@@ -99,7 +99,7 @@ def test_exactly_the_descendants_belong(parents: dict[int, int]) -> None:
     assert owned_by(RENDERED, objects).owned == {str(child) for child in parents if belongs(child)}
 
 
-def test_what_a_cluster_wide_object_made_belongs_wherever_it_is() -> None:
+def test_objects_of_a_cluster_wide_owner_belong() -> None:
     """Its owner reference has no namespace; nor does it say that there is none."""
     rendered = frozenset({Identity("example.com", "Cluster", "", "whole")})
     daemon_set = made("ds", owner("Cluster", "whole", "c", version="example.com/v1"), namespace="somewhere")
@@ -109,7 +109,7 @@ def test_what_a_cluster_wide_object_made_belongs_wherever_it_is() -> None:
 # ---- names
 
 
-def test_an_object_is_known_by_group_kind_namespace_and_name() -> None:
+def test_group_kind_namespace_and_name_identify_an_object() -> None:
     """Whatever the version. One with a generated name has none yet."""
     objects: list[dict[str, Any]] = [
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}},
@@ -158,7 +158,7 @@ class FakeDiscovery:
 
 
 async def test_a_kind_counts_as_namespaced_where_discovery_fails() -> None:
-    """Then what it made elsewhere is not found, but no stranger's object is taken for the release's."""
+    """Evidence elsewhere is missed then, but no foreign object counts as the release's."""
     objects = [
         {"apiVersion": "example.com/v1", "kind": "Cluster", "metadata": {"name": "a"}},
         {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}},
@@ -173,7 +173,7 @@ async def test_a_kind_counts_as_namespaced_where_discovery_fails() -> None:
 # ---- namespaces
 
 
-def test_the_namespaces_are_the_releases_own_and_those_of_what_is_waited_for() -> None:
+def test_only_namespaces_that_need_waiting_count() -> None:
     """Many charts put a RoleBinding into kube-system; nobody has to look at all pods there."""
     objects = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "config"}},
@@ -188,13 +188,13 @@ def test_the_namespaces_are_the_releases_own_and_those_of_what_is_waited_for() -
 
 
 @pytest.mark.parametrize("name", ["kube-system/secrets?x=", "..", "UPPER", "a" * 64, {"a": "b"}, 7.5])
-def test_what_names_no_namespace_is_not_looked_into(name: Any) -> None:
-    """A stored manifest may hold anything, also what the API server has refused."""
+def test_invalid_namespace_names_are_skipped(name: Any) -> None:
+    """A stored manifest may contain anything, even what the API server has refused."""
     item = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": name}}
     assert namespaces_of([item], namespace="apps") == ["apps"]
 
 
 @pytest.mark.parametrize(("namespace", "shown"), [("apps", "Pod a"), ("other", "Pod other/a"), ("", "Pod a")])
-def test_an_object_is_shown_with_its_namespace_if_that_is_another_one(namespace: str, shown: str) -> None:
+def test_an_object_elsewhere_is_shown_with_its_namespace(namespace: str, shown: str) -> None:
     """Than the one that the reader thinks of."""
     assert Identity("", "Pod", namespace, "a").shown_from("apps") == shown

@@ -40,7 +40,7 @@ def test_the_newest_refusal_is_kept() -> None:
     assert creations.refused["rs"].version == 7
 
 
-def test_a_refusal_that_is_listed_again_is_no_new_one() -> None:
+def test_a_repeated_refusal_is_not_new() -> None:
     """The watch was lost; since when it is known decides whether something has happened after it."""
     creations = Creations.of([event("FailedCreate", 5)])
     known = creations.refused["rs"]
@@ -48,7 +48,7 @@ def test_a_refusal_that_is_listed_again_is_no_new_one() -> None:
     assert creations.refused["rs"] is known
 
 
-def test_an_event_that_is_dropped_takes_its_refusal_along() -> None:
+def test_a_dropped_event_drops_its_refusal() -> None:
     """But not the one of a newer event."""
     old, new = event("FailedCreate", 1), event("FailedCreate", 2)
     creations = Creations.of([old, new])
@@ -104,6 +104,6 @@ def test_a_controller_lacks_pods(
 @pytest.mark.parametrize(
     "controller", [None, {"metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": {"observedGeneration": 1}}]
 )
-def test_what_is_gone_or_not_yet_seen_lacks_nothing(controller: dict[str, Any] | None) -> None:
+def test_an_unknown_controller_lacks_no_pods(controller: dict[str, Any] | None) -> None:
     """The status is still about the former spec."""
     assert not lacks_pods(REPLICA_SET, controller)

@@ -1,4 +1,4 @@
-"""Records what the real helm says when things go wrong, into outputs/*.txt.
+"""Records the real helm's error output into outputs/*.txt.
 
 Not a test: `python tests/unit/helm/record_outputs.py [name…]` provokes each failure with the command lines that the
 operator uses, on a devcluster of its own, and stores helm's stderr. Run it for a new helm version; the diff shows which

@@ -20,15 +20,12 @@ def test_upgrade_names_release_chart_and_namespace() -> None:
     assert "--namespace=apps" in arguments
 
 
-def test_upgrade_takes_its_values_from_stdin_and_never_from_the_last_release() -> None:
-    arguments = upgrade()
-    assert "--values=-" in arguments
-    assert "--reset-values" in arguments
-    assert not [argument for argument in arguments if argument.startswith("--set")]
+def test_upgrade_never_reuses_values() -> None:
+    assert "--reset-values" in upgrade()
 
 
 @pytest.mark.parametrize("options", [{}, {"force_replace": True}, {"dry_run": True}], ids=["plain", "force", "dry"])
-def test_the_evidence_of_a_failure_is_never_left_to_helm_to_delete(options: dict[str, object]) -> None:
+def test_helm_never_rolls_back_on_failure(options: dict[str, object]) -> None:
     assert not {"--atomic", "--rollback-on-failure", "--cleanup-on-fail"} & set(upgrade(**options))
 
 
@@ -76,7 +73,7 @@ def test_labels_go_with_an_upgrade_in_one_argument() -> None:
     assert not [argument for argument in upgrade() if argument.startswith("--labels")]
 
 
-def test_rollback_goes_to_the_revision_in_the_way_it_was_applied() -> None:
+def test_rollback_uses_the_revisions_apply_method() -> None:
     options = ReleaseOptions("web", "apps", "5m")
     arguments = command.rollback(options, revision=3, description="back to 3", by_server=True)
     assert arguments[:3] == ["rollback", "web", "3"]
@@ -94,20 +91,20 @@ def test_rollback_goes_to_the_revision_in_the_way_it_was_applied() -> None:
     ],
 )
 def test_rollback_forces_what_helm_allows(*, by_server: bool, force_replace: bool, forced: list[str]) -> None:
-    """helm refuses --force-conflicts where it goes back to a revision that was applied from the client's side."""
+    """helm refuses --force-conflicts for a rollback to a revision with client-side apply."""
     options = ReleaseOptions("web", "apps", "5m", force_replace=force_replace)
     arguments = command.rollback(options, revision=1, description="d", by_server=by_server)
     assert [argument for argument in arguments if argument.startswith("--force")] == forced
 
 
-def test_rollback_has_the_options_of_the_upgrade_before_it() -> None:
+def test_rollback_has_the_options_of_the_upgrade() -> None:
     options = ReleaseOptions("web", "apps", "5m", wait=False, force_replace=True)
     arguments = command.rollback(options, revision=1, description="d", by_server=True)
     assert {"--force-replace", "--server-side=false"} <= set(arguments)
     assert "--wait=watcher" not in arguments
 
 
-def test_uninstall_waits_until_all_is_gone_and_bears_that_nothing_is_there() -> None:
+def test_uninstall_waits_and_accepts_a_missing_release() -> None:
     arguments = command.uninstall(release="web", namespace="apps", timeout="30s", foreground=True, wait=True)
     assert arguments[:2] == ["uninstall", "web"]
     assert {"--namespace=apps", "--timeout=30s", "--cascade=foreground", "--wait=watcher", "--ignore-not-found"} <= set(
@@ -115,8 +112,8 @@ def test_uninstall_waits_until_all_is_gone_and_bears_that_nothing_is_there() -> 
     )
 
 
-def test_an_uninstall_that_helm_does_not_wait_for_keeps_the_revisions() -> None:
-    """What is left of it after a kill tells that somebody has to see to its end."""
+def test_uninstall_without_wait_keeps_the_revisions() -> None:
+    """After a kill, the kept revisions show that the uninstall must be finished."""
     arguments = command.uninstall(release="web", namespace="apps", timeout="30s", foreground=False, wait=False)
     assert {"--cascade=background", "--wait=hookOnly", "--keep-history"} <= set(arguments)
     assert "--wait=watcher" not in arguments
@@ -136,5 +133,5 @@ def test_pull_from_a_registry() -> None:
     assert arguments == ["pull", "oci://host/podinfo", "--destination=/d", "--plain-http"]
 
 
-def test_the_deadline_allows_for_hooks_which_each_have_the_whole_timeout() -> None:
+def test_the_deadline_allows_for_hooks() -> None:
     assert ReleaseOptions("web", "apps", "10s").deadline == APPLY_ALLOWANCE_SECONDS + 10 * 11

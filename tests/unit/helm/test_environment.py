@@ -1,4 +1,4 @@
-"""helm sees what leads it to the cluster and how to use memory, and nothing else of the operator's environment."""
+"""Of the operator's environment helm sees only what it needs to reach the cluster and to use memory."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from managedchart_operator.helm.binary import environment
 
 
-def test_the_garbage_collector_runs_half_as_often_unless_the_administrator_says_else(
+def test_gogc_is_doubled_unless_it_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("GOGC", raising=False)

@@ -14,17 +14,16 @@ import yaml
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.error_row import Row
-from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.helm.error_text import _SCHEMA as SCHEMA
-from managedchart_operator.helm.error_text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
-from managedchart_operator.helm.errors import blames_storage, classify
+from managedchart_operator.helm.errors.classify import TABLE, blames_storage, classify
+from managedchart_operator.helm.errors.row import Row
+from managedchart_operator.helm.errors.text import _SCHEMA as SCHEMA
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.reasons import Reason
 
 OUTPUTS = {path.stem: path for path in sorted((Path(__file__).parent / "outputs").glob("*.txt"))}
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "outputs" / "expected.yaml").read_text())
 
-# The words of API servers and of helm's network code that a test cluster does not say: source of each beside it.
+# Texts of API servers and of helm's network code that a test cluster does not produce, each with its source.
 QUOTED = {
     # client-go and apiserver: pkg/registry/core, storage
     'server-side apply failed for object a/web /v1, Kind=ConfigMap: Operation cannot be fulfilled on configmaps "web": '
@@ -53,12 +52,19 @@ QUOTED = {
     # plugin/pkg/admission/resourcequota
     'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: failed quota: cpu: must specify '
     "limits.cpu for: web": Reason.QUOTA_EXCEEDED,
+    # plugin/pkg/admission/priority
+    'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: no PriorityClass with name urgent was '
+    "found": Reason.ADMISSION_REFUSED,
     # plugin/pkg/admission/serviceaccount
     'server-side apply failed for object a/web /v1, Kind=Pod: pods "web" is forbidden: error looking up service account '
     'a/web: serviceaccount "web" not found': Reason.ADMISSION_REFUSED,
     # client-go (rest/request.go), by which helm looks for each object (measured with 4.3.1)
     'unable to continue with install: could not get information about the resource ConfigMap "a/b" in namespace "default": '
     """invalid resource name "a/b": [may not contain '/']""": Reason.OBJECT_INVALID,
+    # apiserver/pkg/endpoints/handlers/responsewriters: a path instead of a resource
+    'kubernetes cluster unreachable: forbidden: User "u" cannot get path "/version"': Reason.FORBIDDEN,
+    # client-go, to helm's own question for the API server
+    "kubernetes cluster unreachable: the server has asked for the client to provide credentials": Reason.API_UNAVAILABLE,
     # helm, client-side creation (pkg/kube/client.go)
     'failed to create resource: configmaps "web" already exists': Reason.OBJECT_OWNED,
     'error validating data: unknown field "spec.replicaz"': Reason.OBJECT_INVALID,
@@ -92,7 +98,7 @@ def test_a_recorded_failure_is_named_and_worded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_messages_and_texts_are_bounded_and_free_of_log_lines(name: str) -> None:
+def test_messages_are_bounded_and_without_log_lines(name: str) -> None:
     error = classified(name)
     assert 0 < len(error.message) <= MAX_MESSAGE
     assert len(error.text) <= MAX_TEXT
@@ -107,7 +113,7 @@ def test_a_quoted_failure_is_named(text: str, reason: Reason) -> None:
     assert error.reason is reason
 
 
-def test_no_row_of_the_table_is_dead() -> None:
+def test_every_row_of_the_table_is_used() -> None:
     """Each row decides at least one text that was seen or quoted; a row that nothing reaches is a guess."""
     texts = [(error_part(path.read_text().partition("\n")[2]), command_of(name)) for name, path in OUTPUTS.items()]
     texts += [(text, "upgrade") for text in QUOTED]
@@ -118,47 +124,48 @@ def test_no_row_of_the_table_is_dead() -> None:
     assert [row.pattern.pattern for row in TABLE if id(row) not in used] == []
 
 
-def test_what_nobody_knows_is_told_in_helm_s_last_line_and_tried_again() -> None:
+def test_an_unknown_error_is_retried() -> None:
     error = classify("level=DEBUG msg=x\nError: UPGRADE FAILED: one\ntwo and three\n\n", exit_code=1, command="upgrade")
     assert (error.reason, error.transient) == (Reason.HELM_FAILED, True)
-    assert error.message == "helm upgrade failed: two and three"
+    assert error.message == "Helm upgrade failed: two and three"
     assert error.text == "one\ntwo and three"
 
 
-def test_silence_is_told_with_the_exit_code() -> None:
-    assert classify("", exit_code=3, command="rollback").message == "helm rollback failed without a word (exit code 3)"
+def test_without_output_the_exit_code_is_named() -> None:
+    error = classify("", exit_code=3, command="rollback")
+    assert error.message == "Helm rollback failed without any error output (exit code 3)"
 
 
-def test_a_killed_helm_is_told_by_its_signal() -> None:
-    """What it had said before does not matter: a kill is no error of the chart."""
+def test_a_killed_helm_process_names_its_signal() -> None:
+    """Its earlier output does not matter: a kill is not an error of the chart."""
     error = classify("Error: values don't meet", exit_code=-9, command="upgrade")
-    assert error.message == "helm upgrade was killed by SIGKILL before it had finished"
+    assert error.message == "Helm upgrade was killed by SIGKILL before it finished"
     assert error.hint
     assert error.exit_code == -9
     assert "SIGTERM" in classify("", exit_code=-15, command="pull").message
     assert "signal 99" in classify("", exit_code=-99, command="pull").message
 
 
-def test_of_a_long_text_head_and_tail_are_kept() -> None:
+def test_a_long_text_keeps_head_and_tail() -> None:
     error = classify("Error: the beginning " + "x" * 20_000 + " the end", exit_code=1, command="upgrade")
     assert len(error.text) <= 4096
     assert error.text.startswith("the beginning")
     assert error.text.endswith("the end")
 
 
-def test_values_that_the_api_server_repeats_are_left_out_of_the_message() -> None:
-    """It prints the whole pod template of an immutable Job, with what may be a password in an environment variable."""
+def test_messages_contain_no_values_from_the_api_server() -> None:
+    """It prints the whole pod template of an immutable Job, which may have a password in an environment variable."""
     assert "registry.example" in classified("immutable-job").text
     assert classified("immutable-job").message == "Job ns26/job: spec.template: field is immutable"
 
 
-def test_a_pull_s_words_are_not_taken_for_those_of_the_api_server() -> None:
+def test_errors_of_pull_are_not_the_api_servers() -> None:
     text = 'Error: Get "https://host/x": dial tcp 10.0.0.1:443: connect: connection refused'
     assert classify(text, exit_code=1, command="pull").reason is Reason.CHART_SOURCE_UNAVAILABLE
     assert classify(text, exit_code=1, command="upgrade").reason is Reason.API_UNAVAILABLE
 
 
-def test_who_owns_an_object_and_how_to_adopt_it_is_told() -> None:
+def test_an_owned_object_names_owner_and_remedy() -> None:
     error = classified("owned-by-nobody")
     assert error.hint
     for word in ("app.kubernetes.io/managed-by=Helm", "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"):
@@ -176,8 +183,8 @@ REFUSING = {
 REFUSED = {**dict.fromkeys("abcde", 1), "deep": {"x": 1, "y": 2}, "unknown": 1, "other": 2}
 
 
-def test_the_same_refusal_of_values_is_told_in_the_same_words_each_time(helm_binary: str, tmp_path: Path) -> None:
-    """helm's own order is another one each time, so that the status and its Events changed with nothing to tell."""
+def test_a_schema_error_has_a_stable_message(helm_binary: str, tmp_path: Path) -> None:
+    """helm's order differs each time, so status and Events would change without a reason."""
     (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: one\nversion: 1.0.0\n")
     (tmp_path / "values.schema.json").write_text(json.dumps(REFUSING))
     (tmp_path / "values.json").write_text(json.dumps(REFUSED))
@@ -194,7 +201,7 @@ def test_the_same_refusal_of_values_is_told_in_the_same_words_each_time(helm_bin
     assert text.endswith("- at '/e': got number, want string")
 
 
-def test_what_explains_a_refusal_stays_below_it() -> None:
+def test_details_stay_below_their_schema_error() -> None:
     lines = ["- at '/b': two", "  - at '/z': late", "  - at '/b/a': early", "    - at '/m': deep", "- at '/a': one"]
     text = "values don't meet the specifications of the schema(s) in the following chart(s):\nweb:\n"
     assert in_order(text + "\n".join(lines)) == text + "\n".join([lines[i] for i in (4, 0, 2, 3, 1)])
@@ -202,8 +209,8 @@ def test_what_explains_a_refusal_stays_below_it() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.hint], ids=lambda row: row.reason)
-def test_a_hint_names_fields_that_there_are(row: Row) -> None:
-    """A hint tells what can be done now, in this version."""
+def test_a_hint_names_only_existing_fields(row: Row) -> None:
+    """A hint must be possible in this version."""
     schema = ManagedChartSpec.model_json_schema()
     for path in re.findall(r"spec\.((?:\w+\.)*\w+)", row.hint or ""):
         node = schema
@@ -213,7 +220,7 @@ def test_a_hint_names_fields_that_there_are(row: Row) -> None:
             node = schema["$defs"][reference.rpartition("/")[2]] if reference else node
 
 
-def test_a_source_that_wants_a_login_tells_each_way_there_is_without_one() -> None:
+def test_a_login_error_lists_the_alternatives() -> None:
     [hint] = {row.hint for row in TABLE if row.reason is Reason.CHART_SOURCE_UNAUTHORIZED}
     assert hint
     for way in ("spec.chart.contents", "spec.chart.path", "mirror"):
@@ -228,7 +235,7 @@ def test_many_unready_resources_are_counted() -> None:
     assert error.message.endswith("Deployment a/d4 (Available: 0/1); and 4 more")
 
 
-def test_refusals_of_any_nesting_are_told() -> None:
+def test_schema_errors_of_any_nesting_are_reported() -> None:
     """A schema of so many levels that each line stands below the one before."""
     lines = [" " * level + f"- at '/a{level}': no" for level in range(1, 700)]
     assert in_order("\n".join([SCHEMA, *lines])).splitlines()[1:] == lines
@@ -248,6 +255,6 @@ def test_refusals_of_any_nesting_are_told() -> None:
         ("uninstall-forbidden", False),
     ],
 )
-def test_only_what_is_stored_is_blamed_on_storage(name: str, blamed: bool) -> None:
-    """What the new chart renders is not: there is nothing in the stored revisions that could be changed."""
+def test_storage_is_blamed_only_for_stored_objects(name: str, blamed: bool) -> None:
+    """If the new chart renders the kind, a change of the stored revisions would not help."""
     assert blames_storage(classified(name), command=command_of(name)) is blamed

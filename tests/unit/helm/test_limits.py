@@ -1,4 +1,4 @@
-"""What a container may use is read from cgroup v1, v2 and the mixture, wherever the limit stands."""
+"""Limits are read from cgroup v1, v2 and the mixture, at any level."""
 
 import os
 from pathlib import Path
@@ -30,12 +30,12 @@ def tree(root: Path, cgroup: str, files: dict[str, str]) -> Limits:
     return Limits(root)
 
 
-def test_without_limits_the_machine_is_what_there_is(tmp_path: Path, cores: int) -> None:
+def test_without_limits_the_machine_counts(tmp_path: Path, cores: int) -> None:
     limits = tree(tmp_path, "0::/\n", {"cpu.max": "max 100000", "memory.max": "max"})
     assert (limits.cpus(), limits.memory(), limits.free_memory()) == (cores, 16 * GIB, 10 * GIB)
 
 
-def test_where_there_are_no_groups_the_machine_is_what_there_is(tmp_path: Path, cores: int) -> None:
+def test_without_groups_the_machine_counts(tmp_path: Path, cores: int) -> None:
     assert tree(tmp_path, "", {}).cpus() == cores
     assert tree(tmp_path, "", {}).memory() == 16 * GIB
 
@@ -73,7 +73,7 @@ def test_no_limit_of_version_1(tmp_path: Path, cores: int) -> None:
 
 
 @pytest.mark.usefixtures("cores")
-def test_the_tightest_limit_of_all_groups_above_counts(tmp_path: Path) -> None:
+def test_the_tightest_limit_of_all_parent_groups_counts(tmp_path: Path) -> None:
     files = {
         "pods/cpu.max": "400000 100000",
         "pods/mine/cpu.max": "max 100000",

@@ -33,9 +33,7 @@ from managedchart_operator.helm.lost_values import lost_values
         ({"a.b": 1, "c\\d": {"e": 1}}, {"c\\d": {"e": 2}}, ["a\\.b", "c\\\\d.e"]),
     ],
 )
-def test_values_that_are_missing_or_others_are_named(
-    before: dict[str, Any], now: dict[str, Any], lost: list[str]
-) -> None:
+def test_missing_and_changed_values_are_named(before: dict[str, Any], now: dict[str, Any], lost: list[str]) -> None:
     assert list(lost_values(before, now)) == lost
 
 
@@ -44,7 +42,7 @@ def test_no_value_is_part_of_a_path() -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "k" * 100_000], ids=["deep", "long"])
-def test_paths_stay_short_whatever_somebody_has_written(key: str) -> None:
+def test_paths_stay_short_for_any_keys(key: str) -> None:
     before: dict[str, Any] = {"end": 1}
     now: dict[str, Any] = {"end": 2}
     for _ in range(100):

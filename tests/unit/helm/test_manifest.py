@@ -20,18 +20,18 @@ def test_several_manifests_are_read_one_after_another() -> None:
     assert [item["kind"] for item in parse_manifest("kind: A", "kind: B\n---\nkind: C", "")] == ["A", "B", "C"]
 
 
-def test_lists_are_taken_apart() -> None:
+def test_lists_are_split() -> None:
     manifest = yaml.safe_dump(
         {"kind": "ConfigMapList", "items": [{"kind": "ConfigMap", "metadata": {"name": "a"}}, None]}
     )
     assert parse_manifest(manifest) == [{"kind": "ConfigMap", "metadata": {"name": "a"}}]
 
 
-def test_a_kind_that_only_ends_like_a_list_is_one_object() -> None:
+def test_a_kind_that_ends_in_list_is_one_object() -> None:
     assert parse_manifest("kind: AllowList\nspec: {}") == [{"kind": "AllowList", "spec": {}}]
 
 
-def test_items_without_a_kind_have_the_one_of_their_list() -> None:
+def test_items_without_a_kind_get_their_lists() -> None:
     """As helm fills it in; one that names a part of it is refused by helm, and left as it is."""
     items = "- metadata: {name: a}\n- kind: Other\n  metadata: {name: b}\n"
     manifest = f"apiVersion: apps/v1\nkind: DeploymentList\nitems:\n{items}"
@@ -41,7 +41,7 @@ def test_items_without_a_kind_have_the_one_of_their_list() -> None:
     assert outline(manifest) == [first, second]
 
 
-def test_whatever_has_items_is_a_list() -> None:
+def test_everything_with_items_is_a_list() -> None:
     """helm looks at nothing else."""
     inner = {"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "A"}]}
     manifest = yaml.safe_dump({"apiVersion": "v1", "kind": "Things", "items": [inner]})
@@ -65,7 +65,7 @@ def test_whatever_has_items_is_a_list() -> None:
         "kind: A\nmetadata: {labels: a}",
     ],
 )
-def test_what_only_resembles_an_object_is_left_out(manifest: str) -> None:
+def test_documents_that_are_not_objects_are_left_out(manifest: str) -> None:
     """helm writes no such thing, but it is read from a Secret."""
     assert parse_manifest(manifest, "kind: B") == [{"kind": "B"}]
 
@@ -96,7 +96,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("manifest", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_cannot_be_read_is_one_error(manifest: str) -> None:
+def test_unreadable_manifests_raise_one_error(manifest: str) -> None:
     """Whatever the reason, so that no caller forgets one."""
     with pytest.raises(ManifestError):
         parse_manifest(manifest)
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_one_error(manifest: str) -> None:
 
 
 @pytest.mark.parametrize("error", [RecursionError, MemoryError, OverflowError, ValueError])
-def test_an_error_of_python_is_that_error_too(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_python_are_translated(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise error("hunter2")
 
@@ -115,7 +115,7 @@ def test_an_error_of_python_is_that_error_too(error: type[Exception], monkeypatc
     assert "hunter2" not in str(raised.value)
 
 
-def test_the_error_says_where_and_nothing_of_the_manifest() -> None:
+def test_the_error_names_the_line_and_quotes_nothing() -> None:
     """It goes into a status, and the manifest may hold secrets."""
     with pytest.raises(ManifestError) as raised:
         parse_manifest("kind: A\n---\nkind: B\nsecret: hunter2: [\n")
@@ -123,7 +123,7 @@ def test_the_error_says_where_and_nothing_of_the_manifest() -> None:
     assert "hunter2" not in str(raised.value)
 
 
-def test_the_bounds_are_those_of_all_manifests_together() -> None:
+def test_all_manifests_share_one_budget() -> None:
     """A release has thousands of hooks, each with a manifest of its own."""
     one = "x: [" + "[]," * 100_000 + "]"
     parse_manifest(*[one] * 4)
@@ -141,7 +141,7 @@ def test_scalars_are_read_by_helms_rules() -> None:
 
 
 def test_numbers_are_sent_as_helm_sends_them() -> None:
-    """Go writes whole numbers without a fraction, and what 64 bits do not hold with the digits of a float."""
+    """Go writes whole numbers without a fraction, and those beyond 64 bits with the digits of a float."""
     text = "kind: A\nspec: [1e+06, 1.5, 010, 08, 9223372036854775807, 18446744073709551615, 1e21, -0.0, yes, '1']\n"
     [found] = map(as_sent, parse_manifest(text))
     assert json.dumps(found["spec"]) == (
@@ -149,7 +149,7 @@ def test_numbers_are_sent_as_helm_sends_them() -> None:
     )
 
 
-def test_the_text_that_pyyaml_has_a_type_for_and_no_way_to_read_is_a_text() -> None:
+def test_a_lone_equals_sign_is_a_string() -> None:
     """It stands in the schemas of the Prometheus operator's CustomResourceDefinitions."""
     [found] = parse_manifest("kind: A\nmetadata: {name: a}\nspec: {enum: [=, '!=']}\n")
     assert found["spec"] == {"enum": ["=", "!="]}
@@ -186,7 +186,7 @@ def test_an_outline_names_the_objects_of_the_manifest(manifest: str) -> None:
     assert named(outline(manifest)) == named(parse_manifest(manifest))
 
 
-def test_an_outline_leaves_out_what_does_not_name_an_object_unless_its_kind_is_wanted_whole() -> None:
+def test_an_outline_is_short_except_for_whole_kinds() -> None:
     manifest = "kind: A\nmetadata: {name: a}\nspec: {a: b}\n---\nkind: B\nmetadata: {name: b}\nspec: {a: b}\n"
     first, second = outline(manifest, whole={"B"})
     assert "spec" not in first

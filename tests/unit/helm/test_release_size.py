@@ -1,4 +1,4 @@
-"""The sizes are those of what helm itself prints, and the words those that a person reads."""
+"""The parts of a release that helm prints, their sizes, and the message about them."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.chart_files import write_chart
-from managedchart_operator.helm.release_size import VALUES, Part, name_biggest, parts_of, spelled
+from managedchart_operator.helm.release_size import VALUES, Part, format_size, name_biggest, parts_of
 
 CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: "{{ repeat 5000 "x" }}"}\n'
 HOOK = (
@@ -49,7 +49,7 @@ def sizes(tmp_path: Path, helm_binary: str) -> dict[str, int]:
     return {part.name: part.size for part in parts_of(json.loads(done.stdout))}
 
 
-def test_a_template_counts_with_its_text_and_what_it_renders_to(sizes: dict[str, int]) -> None:
+def test_a_template_counts_with_its_output(sizes: dict[str, int]) -> None:
     assert sizes["web/templates/big.yaml"] == pytest.approx(5000 + 2 * len(CONFIG_MAP), abs=60)
     assert sizes["web/templates/two.yaml"] == pytest.approx(2 * 1000 + 300, abs=100)
 
@@ -58,7 +58,7 @@ def test_a_hook_counts_as_a_template(sizes: dict[str, int]) -> None:
     assert sizes["web/templates/hook.yaml"] == pytest.approx(2 * len(HOOK), abs=10)
 
 
-def test_of_a_subchart_only_what_its_templates_render_to_counts(sizes: dict[str, int]) -> None:
+def test_a_subchart_counts_by_its_rendered_templates(sizes: dict[str, int]) -> None:
     assert sizes["web/charts/sub/templates/sub.yaml"] == pytest.approx(3000 + len(CONFIG_MAP), abs=60)
     assert not any("README" in name for name in sizes)
 
@@ -75,7 +75,7 @@ def test_the_values_count(sizes: dict[str, int]) -> None:
     assert sizes[VALUES] == len('{"more":""}') + 300
 
 
-def test_a_source_in_a_text_is_no_template() -> None:
+def test_a_source_comment_within_a_text_is_ignored() -> None:
     """Only helm's own comment, behind the line that begins a document, says where one comes from."""
     manifest = "---\n# Source: web/templates/a.yaml\ndata: |\n  ---\n  # Source: web/templates/b.yaml\n  c\n"
     assert parts_of({"manifest": manifest}) == [Part("web/templates/a.yaml", len(manifest))]
@@ -93,13 +93,13 @@ def test_the_three_biggest_are_named() -> None:
     )
 
 
-def test_what_is_too_small_to_matter_is_not_named() -> None:
+def test_small_parts_are_not_named() -> None:
     document = {"manifest": "---\n# Source: web/templates/a.yaml\n" + "x" * 100_000, "config": {"a": 1}}
     assert name_biggest(json.dumps(document).encode()).endswith(": web/templates/a.yaml 98 KiB")
 
 
 @pytest.mark.parametrize("output", [b"", b'{"manifest": "half', b"[]", b"{}"])
-def test_what_is_no_release_is_not_taken_for_an_empty_one(output: bytes) -> None:
+def test_an_invalid_release_is_not_an_empty_one(output: bytes) -> None:
     with pytest.raises(ValueError, match=r"Expecting|Unterminated|not a release|neither chart nor manifest"):
         name_biggest(output)
 
@@ -108,10 +108,10 @@ def test_what_is_no_release_is_not_taken_for_an_empty_one(output: bytes) -> None
     ("size", "words"),
     [(5, "5 B"), (1023, "1023 B"), (1024, "1 KiB"), (1024 * 1024 - 1, "1.0 MiB"), (1_500_000, "1.4 MiB")],
 )
-def test_a_size_is_told_in_a_unit_that_fits(size: int, words: str) -> None:
-    assert spelled(size) == words
+def test_a_size_has_a_fitting_unit(size: int, words: str) -> None:
+    assert format_size(size) == words
 
 
-def test_a_release_of_any_nesting_is_at_most_not_told() -> None:
+def test_a_release_nested_too_deep_is_refused() -> None:
     with pytest.raises(ValueError, match="nested too deep"):
         name_biggest(b'{"config": ' + b"[" * 5000 + b"]" * 5000 + b"}")

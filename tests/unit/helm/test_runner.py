@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import resource
 import secrets
 import shlex
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,12 +17,14 @@ import pytest
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as process_module
 from managedchart_operator.helm import runner as runner_module
+from managedchart_operator.helm.errors.classify import classify
+from managedchart_operator.helm.memory_files import FileArgument
 from managedchart_operator.helm.process import STDERR_HEAD_BYTES, STDERR_TAIL_BYTES
 from managedchart_operator.helm.runner import HelmOutput, HelmRunner
 from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
 
-# Longer than any test: what is still there at a test's end was not ended by itself.
+# Longer than any test: a process that still runs at a test's end has not ended on its own.
 FOR_EVER = 300
 DEADLINE = 30.0
 
@@ -61,7 +64,7 @@ def alive(pid: int) -> bool:
 
 
 async def in_time(run: Awaitable[HelmOutput]) -> HelmOutput:
-    """What comes well before the deadline."""
+    """Return the result, well before the deadline."""
     return await asyncio.wait_for(run, DEADLINE / 4)
 
 
@@ -74,9 +77,11 @@ def written(file: Path) -> bool:
 
 
 @asynccontextmanager
-async def started(helm: HelmRunner, sign: Path, **options: object) -> AsyncIterator[asyncio.Task[object]]:
+async def started(
+    helm: HelmRunner, sign: Path, *, values: Sequence[FileArgument] = ()
+) -> AsyncIterator[asyncio.Task[object]]:
     """A run under way whose program has written a file to say that it is ready."""
-    task = asyncio.create_task(helm.run(["upgrade"], deadline=DEADLINE, **options))  # type: ignore[arg-type]
+    task: asyncio.Task[object] = asyncio.create_task(helm.run(["upgrade", *values], deadline=DEADLINE))
     await until(lambda: written(sign))
     try:
         yield task
@@ -100,20 +105,107 @@ async def cancelled(task: asyncio.Task[object]) -> None:
 # ---- in and out
 
 
-async def test_stdin_reaches_helm_whole(helm: Make) -> None:
-    """Values of any size, also beyond what a pipe holds."""
+def file(content: bytes, origin: str = "spec.values") -> FileArgument:
+    return FileArgument("--values", content, origin)
+
+
+def memory_files_open() -> list[str]:
+    """The memory files that this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if "memfd:helm" in link]
+
+
+# Prints the content of each file that an argument names.
+READ_FILES = 'for argument; do case $argument in --values=*) cat "${argument#--values=}" ;; esac; done'
+
+
+async def test_memory_files_reach_helm_whole_and_in_order(helm: Make) -> None:
     values = bytes(range(256)) * 16_384
-    output = await helm("cat").run(["upgrade"], stdin=values, keep_stdout=True, deadline=DEADLINE)
-    assert output.stdout == values
+    output = await helm(READ_FILES).run(["upgrade", file(values), file(b"last")], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == values + b"last"
 
 
-async def test_without_stdin_helm_reads_an_empty_one(helm: Make) -> None:
-    """And never that of the operator, on which it would wait for ever."""
+async def test_a_memory_file_is_readable_twice_and_sealed(helm: Make) -> None:
+    script = f'{READ_FILES}; {READ_FILES}; echo more 2>/dev/null >>"${{2#--values=}}" || echo sealed'
+    output = await helm(script).run(["upgrade", file(b"a: 1\n")], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == b"a: 1\na: 1\nsealed\n"
+
+
+async def test_a_wrapper_script_may_open_files(helm: Make) -> None:
+    """A shell knows the descriptors 0 to 9, and would close those of the values that it does not know of."""
+    script = 'for n in 3 4 5 6 7 8 9; do eval "exec $n>/dev/null"; done\n' + READ_FILES
+    output = await helm(script).run(["upgrade", file(b"a: 1\n")], keep_stdout=True, deadline=DEADLINE)
+    assert output.stdout == b"a: 1\n"
+
+
+async def test_only_its_own_helm_sees_a_memory_file(helm: Make, tmp_path: Path) -> None:
+    listing = "ls -l /proc/self/fd | grep -c memfd; [ $1 = next ] || { echo $$ > $HERE/pid; sleep 300; }"
+    async with started(helm(listing), tmp_path / "pid", values=[file(b"secret")]):
+        assert memory_files_open() == []
+        output = await helm(listing).run(["next"], keep_stdout=True, deadline=DEADLINE)
+        assert output.stdout.strip() == b"0"
+
+
+async def test_a_failed_start_closes_the_memory_files(helm: Make, tmp_path: Path) -> None:
+    runner = helm("exit 0")
+    (tmp_path / "helm").chmod(0o644)
+    with pytest.raises(HelmError, match="Helm cannot be started"):
+        await runner.run(["upgrade", file(b"secret")], deadline=DEADLINE)
+    assert memory_files_open() == []
+
+
+async def test_a_cancel_during_the_start_closes_the_memory_files(helm: Make) -> None:
+    task = asyncio.create_task(helm("sleep 300").run(["upgrade", file(b"secret")], deadline=DEADLINE))
+    while not children():  # noqa: ASYNC110 -- until helm is started, and no further
+        await asyncio.sleep(0)
+    await cancelled(task)
+    assert memory_files_open() == []
+
+
+async def test_too_many_open_files_is_transient(helm: Make) -> None:
+    """And those that were opened before are closed again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with pytest.raises(HelmError, match="Helm cannot be started: Too many open files") as caught:
+            await helm("exit 0").run(["upgrade", *[file(b"x")] * 100], deadline=DEADLINE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.transient
+    assert memory_files_open() == []
+
+
+async def test_an_error_names_a_memory_file_by_its_origin(helm: Make) -> None:
+    """Also where the number of one file begins like that of another."""
+    script = 'echo "Error: ${2#--values=}: no; ${2#--values=}0, /proc/self/fd/999" >&2; exit 1'
+    output = await helm(script).run(["upgrade", file(b"", "spec.yamlFilesContent[0] (a\nb)")], deadline=DEADLINE)
+    named, rest = output.stderr.split("; ")
+    assert named == "Error: spec.yamlFilesContent[0] (a b): no"
+    assert rest.startswith("/proc/self/fd/")
+    assert rest.endswith("/proc/self/fd/999\n")
+
+
+async def test_the_real_helm_names_the_broken_source(helm_binary: str, tmp_path: Path) -> None:
+    slots = HelmSlots(processes=1, applies=1, free_memory=lambda: sys.maxsize)
+    runner = HelmRunner(helm_binary, {"HOME": str(tmp_path)}, slots, identity=str(tmp_path))
+    chart = Path(__file__).parents[2] / "charts" / "print-values"
+    sources = [file(b"a: 1\n"), file(b"b: [\n", "spec.yamlFilesContent[0] (extra.yaml)")]
+    output = await runner.run(["template", "x", str(chart), *sources], deadline=DEADLINE)
+    error = classify(output.stderr, exit_code=output.exit_code, command="template")
+    assert error.reason is Reason.VALUES_INVALID
+    assert error.message.startswith("Helm cannot read spec.yamlFilesContent[0] (extra.yaml): line 1: ")
+
+
+async def test_helm_reads_an_empty_stdin(helm: Make) -> None:
+    """It is never the operator's stdin, for which helm would wait forever."""
     output = await helm("wc -c").run(["list"], keep_stdout=True, deadline=DEADLINE)
     assert output.stdout.strip() == b"0"
 
 
-async def test_what_comes_before_a_helm_has_its_slot_and_may_stop_it(helm: Make, tmp_path: Path) -> None:
+async def test_the_check_before_helm_may_stop_it(helm: Make, tmp_path: Path) -> None:
     """The last look before something is destroyed is taken when nothing has to be waited for any more."""
     runner = helm('touch "$HERE/started"')
     seen: list[int] = []
@@ -129,28 +221,21 @@ async def test_what_comes_before_a_helm_has_its_slot_and_may_stop_it(helm: Make,
     assert runner.slots.running == runner.started == 0
 
 
-async def test_a_helm_that_ends_before_it_has_read_its_stdin_tells_its_own_error(helm: Make) -> None:
-    output = await helm("echo 'Error: unknown flag' >&2; exit 3").run(
-        ["upgrade"], stdin=b"x" * 4_000_000, deadline=DEADLINE
-    )
-    assert (output.exit_code, output.stderr) == (3, "Error: unknown flag\n")
-
-
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 1", 1), ("exit 42", 42), ("kill -9 $$", -9)])
-async def test_the_exit_code_is_told_and_is_no_exception(helm: Make, script: str, code: int) -> None:
+async def test_the_exit_code_is_returned(helm: Make, script: str, code: int) -> None:
     assert (await helm(script).run(["upgrade"], deadline=DEADLINE)).exit_code == code
 
 
 async def test_arguments_arrive_as_they_are(helm: Make, tmp_path: Path) -> None:
-    """There is no shell in between that could read anything into them."""
+    """There is no shell that could interpret them."""
     arguments = ["upgrade", "a b", "", "$(touch pwned)", "; touch pwned", "--set=x=`touch pwned`", "ü*?"]
     output = await helm('cd "$HERE"; printf "%s\\n" "$@"').run(arguments, keep_stdout=True, deadline=DEADLINE)
     assert output.stdout.decode().split("\n")[:-1] == arguments
     assert not (tmp_path / "pwned").exists()
 
 
-async def test_helm_sees_only_the_environment_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the operator's own, where passwords may be; the one addition marks whose helm it is."""
+async def test_helm_sees_only_the_given_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the operator's own, which may have passwords; the one addition marks the process as the operator's."""
     monkeypatch.setenv("OPERATOR_PASSWORD", "secret")
     slots = HelmSlots(processes=1, applies=1, free_memory=lambda: sys.maxsize)
     helm = HelmRunner("/usr/bin/env", {"HOME": "/nowhere", "A": "1"}, slots, identity="/cache")
@@ -159,8 +244,8 @@ async def test_helm_sees_only_the_environment_that_it_is_given(monkeypatch: pyte
     assert seen == {"HOME": "/nowhere", "A": "1", "MANAGEDCHART_HELM_OF": "/cache"}
 
 
-async def test_a_flood_on_both_outputs_keeps_its_beginning_and_its_end(helm: Make) -> None:
-    """The head tells what began, the tail why it ended; what is between is dropped, and no pipe is ever full."""
+async def test_a_flood_keeps_its_beginning_and_end(helm: Make) -> None:
+    """The head shows what began, the tail why it ended; the rest is dropped, and no pipe is ever full."""
     script = (
         "import sys\n"
         "sys.stderr.write('begin ' + 'e' * 8_000_000 + ' end')\n"
@@ -175,8 +260,8 @@ async def test_a_flood_on_both_outputs_keeps_its_beginning_and_its_end(helm: Mak
     assert output.stdout == b"o" * 8_000_000
 
 
-async def test_a_text_between_head_and_tail_is_kept_whole(helm: Make) -> None:
-    """What fits is not touched, wherever the chunks end."""
+async def test_a_text_within_the_limits_is_complete(helm: Make) -> None:
+    """A text that fits is unchanged, wherever the chunks end."""
     size = STDERR_HEAD_BYTES + STDERR_TAIL_BYTES
     script = f"import sys\nfor i in range({size // 8}): sys.stderr.write(f'{{i:07d}},')"
     output = await helm(script, python=True).run(["upgrade"], deadline=DEADLINE)
@@ -189,21 +274,21 @@ async def test_stdout_is_bounded(helm: Make, monkeypatch: pytest.MonkeyPatch) ->
     assert (len(output.stdout), output.exit_code) == (100_000, 0)
 
 
-async def test_stdout_costs_nothing_where_nobody_wants_it(helm: Make) -> None:
+async def test_stdout_is_not_kept_unless_requested(helm: Make) -> None:
     output = await helm("echo notes").run(["upgrade"], deadline=DEADLINE)
     assert output.stdout == b""
 
 
-async def test_a_text_that_is_no_utf8_is_read_all_the_same(helm: Make) -> None:
+async def test_invalid_utf8_is_read(helm: Make) -> None:
     output = await helm("printf 'bad \\377 byte' >&2").run(["upgrade"], deadline=DEADLINE)
     assert output.stderr == "bad � byte"
 
 
-async def test_a_helm_that_cannot_be_started_is_an_error_that_may_heal(helm: Make, tmp_path: Path) -> None:
+async def test_a_failed_start_is_transient(helm: Make, tmp_path: Path) -> None:
     """No memory or no process left is a moment's trouble; it must not stall the resource."""
     runner = helm("exit 0")
     (tmp_path / "helm").chmod(0o644)
-    with pytest.raises(HelmError, match="helm cannot be started: Permission denied") as caught:
+    with pytest.raises(HelmError, match="Helm cannot be started: Permission denied") as caught:
         await runner.run(["upgrade"], deadline=DEADLINE)
     assert caught.value.transient
     assert (runner.started, runner.slots.running, runner.slots.applying) == (0, 0, 0)
@@ -215,8 +300,8 @@ STUBBORN = "trap '' TERM; echo $$ > $HERE/pid; while :; do sleep 0.05; done"
 POLITE = "trap 'echo > $HERE/told; exit 1' TERM; echo $$ > $HERE/pid; while :; do sleep 0.02; done"
 
 
-async def test_a_deadline_ends_helm_and_says_so(helm: Make, tmp_path: Path) -> None:
-    with pytest.raises(HelmError, match="helm upgrade did not end within 0 s and was stopped") as caught:
+async def test_a_deadline_ends_helm(helm: Make, tmp_path: Path) -> None:
+    with pytest.raises(HelmError, match="Helm upgrade did not finish within 0 s and was stopped") as caught:
         await helm(POLITE).run(["upgrade"], deadline=0.3)
     assert caught.value.reason is Reason.TIMEOUT
     assert caught.value.transient
@@ -224,7 +309,7 @@ async def test_a_deadline_ends_helm_and_says_so(helm: Make, tmp_path: Path) -> N
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_a_cancel_asks_helm_to_end_and_waits_for_it(helm: Make, tmp_path: Path) -> None:
+async def test_a_cancel_terminates_helm_and_waits(helm: Make, tmp_path: Path) -> None:
     """SIGTERM makes helm mark its release failed; SIGKILL would leave it pending."""
     async with started(helm(POLITE), tmp_path / "pid") as task:
         await cancelled(task)
@@ -232,8 +317,8 @@ async def test_a_cancel_asks_helm_to_end_and_waits_for_it(helm: Make, tmp_path: 
         assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_a_cancel_that_meets_the_start_asks_helm_to_end_too(helm: Make, tmp_path: Path) -> None:
-    """asyncio itself kills what it is just starting; under load a helm gets far in that time."""
+async def test_a_cancel_during_the_start_terminates_helm(helm: Make, tmp_path: Path) -> None:
+    """asyncio kills a process that is just starting; under load helm gets far in that time."""
     task = asyncio.create_task(helm(POLITE).run(["upgrade"], deadline=DEADLINE))
     end = time.monotonic() + 10
     while not written(tmp_path / "pid"):
@@ -241,13 +326,13 @@ async def test_a_cancel_that_meets_the_start_asks_helm_to_end_too(helm: Make, tm
         if children():
             while not written(tmp_path / "pid"):
                 assert time.monotonic() < end
-                time.sleep(0.01)  # noqa: ASYNC251 -- the event loop is to be held up
+                time.sleep(0.01)  # noqa: ASYNC251 -- to block the event loop
     await cancelled(task)
     assert (tmp_path / "told").exists()
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_what_ignores_the_request_to_end_is_killed_after_the_grace(
+async def test_helm_is_killed_after_the_grace(
     helm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 0.2)
@@ -260,7 +345,7 @@ async def test_what_ignores_the_request_to_end_is_killed_after_the_grace(
 
 
 async def test_a_second_cancel_changes_nothing(helm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is asked, `run` comes back only when helm is gone."""
+    """However often it is cancelled, `run` returns only when helm has ended."""
     monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 0.3)
     async with started(helm(STUBBORN), tmp_path / "pid") as task:
         for _ in range(3):
@@ -273,8 +358,8 @@ async def test_a_second_cancel_changes_nothing(helm: Make, tmp_path: Path, monke
         assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_a_dying_helm_may_still_say_a_lot(helm: Make, tmp_path: Path) -> None:
-    """Its last words are read on, so that a full pipe does not hold up its end until the kill."""
+async def test_output_after_sigterm_is_kept(helm: Make, tmp_path: Path) -> None:
+    """Its output is still read, so that a full pipe does not block its end until the kill."""
     script = "trap 'head -c 3000000 /dev/zero >&2; echo > $HERE/said; exit 1' TERM\n"
     script += "echo $$ > $HERE/pid; while :; do sleep 0.02; done"
     async with started(helm(script), tmp_path / "pid") as task:
@@ -287,10 +372,10 @@ async def test_a_dying_helm_may_still_say_a_lot(helm: Make, tmp_path: Path) -> N
     [f"sleep {FOR_EVER}", f"(trap '' TERM; sleep {FOR_EVER}) >/dev/null 2>&1"],
     ids=["that would end", "that would not"],
 )
-async def test_a_cancel_ends_what_helm_has_started_too(
+async def test_a_cancel_ends_helms_children_too(
     helm: Make, tmp_path: Path, child: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plugin or a credential helper must not go on when its helm is gone."""
+    """A plugin or a credential helper must not outlive its helm."""
     monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 1.0)
     script = f"{child} & echo $! > $HERE/child; wait"
     async with started(helm(script), tmp_path / "child") as task:
@@ -299,31 +384,31 @@ async def test_a_cancel_ends_what_helm_has_started_too(
     await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
 
 
-async def test_what_helm_leaves_behind_after_a_good_end_is_ended(helm: Make, tmp_path: Path) -> None:
+async def test_children_that_outlive_helm_are_ended(helm: Make, tmp_path: Path) -> None:
     script = f"sleep {FOR_EVER} >/dev/null 2>&1 & echo $! > $HERE/child"
     assert (await helm(script).run(["upgrade"], deadline=DEADLINE)).exit_code == 0
     await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
 
 
 @pytest.mark.parametrize("code", [0, 1])
-async def test_a_child_that_holds_the_pipes_does_not_hold_up_the_result(helm: Make, tmp_path: Path, code: int) -> None:
-    """helm's own end is the end; a run that has gone well once counted as failed when the deadline came."""
+async def test_a_child_with_the_pipes_does_not_delay_the_result(helm: Make, tmp_path: Path, code: int) -> None:
+    """helm's own end counts; a successful run once failed at its deadline."""
     script = f"sleep {FOR_EVER} & echo $! > $HERE/child; echo done; echo 'Error: no' >&2; exit {code}"
-    output = await in_time(helm(script).run(["upgrade"], stdin=b"x" * 4_000_000, keep_stdout=True, deadline=DEADLINE))
+    output = await in_time(helm(script).run(["upgrade"], keep_stdout=True, deadline=DEADLINE))
     assert (output.exit_code, output.stdout, output.stderr) == (code, b"done\n", "Error: no\n")
     await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
 
 
-async def test_not_even_one_that_left_with_a_session_of_its_own(helm: Make, tmp_path: Path) -> None:
-    """It cannot be ended with helm's group, so its pipe stays open; what helm wrote is read all the same."""
+async def test_a_child_in_its_own_session_does_not_delay_the_result(helm: Make, tmp_path: Path) -> None:
+    """It is not in helm's process group, so its pipe stays open; helm's output is read nevertheless."""
     script = f"setsid sh -c 'echo $$ > $HERE/child; exec sleep {FOR_EVER}' & while [ ! -s $HERE/child ]; do :; done\n"
     output = await in_time(helm(script + "head -c 60000 /dev/zero >&2").run(["upgrade"], deadline=DEADLINE))
     assert (output.exit_code, len(output.stderr)) == (0, 60_000)
     os.kill(pid_in(tmp_path / "child"), signal.SIGKILL)
 
 
-async def test_a_cancel_does_not_wait_for_who_holds_the_pipes(helm: Make, tmp_path: Path) -> None:
-    """helm has ended at once; the grace was once spent on its child, which ignores the request."""
+async def test_a_cancel_does_not_wait_for_the_pipes(helm: Make, tmp_path: Path) -> None:
+    """helm has ended immediately; the grace was once spent on its child, which ignores SIGTERM."""
     script = f"(trap '' TERM; sleep {FOR_EVER}) & echo $$ > $HERE/pid; wait"
     async with started(helm(script), tmp_path / "pid") as task:
         begin = time.monotonic()
@@ -346,8 +431,8 @@ WAITS = "echo $$ > $HERE/pid; while [ ! -e $HERE/go ]; do sleep 0.02; done"
     ],
     ids=["helm 4.3", "helm 4.2", "split in two", "split in single bytes"],
 )
-async def test_a_helm_that_only_waits_gives_its_apply_slot_to_the_next(helm: Make, tmp_path: Path, mark: str) -> None:
-    """A release that takes minutes to come up must not block the others."""
+async def test_a_waiting_helm_releases_its_apply_slot(helm: Make, tmp_path: Path, mark: str) -> None:
+    """A release that takes minutes to become ready must not block the others."""
     runner = helm(f"[ $1 = next ] && exit 0\n{mark}\n{WAITS}", applies=1)
     async with started(runner, tmp_path / "pid"):
         output = await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)
@@ -355,7 +440,7 @@ async def test_a_helm_that_only_waits_gives_its_apply_slot_to_the_next(helm: Mak
         assert (runner.slots.running, runner.slots.applying) == (1, 0)
 
 
-async def test_a_helm_that_applies_keeps_its_apply_slot(helm: Make, tmp_path: Path) -> None:
+async def test_an_applying_helm_keeps_its_apply_slot(helm: Make, tmp_path: Path) -> None:
     """A word that only resembles the mark gives nothing away."""
     runner = helm(f"[ $1 = next ] && exit 0\necho 'waiting for nothing' >&2\n{WAITS}", applies=1)
     async with started(runner, tmp_path / "pid"):
@@ -367,7 +452,7 @@ async def test_a_helm_that_applies_keeps_its_apply_slot(helm: Make, tmp_path: Pa
 
 
 async def test_each_wait_is_reported_once(helm: Make) -> None:
-    """helm says it for each hook and for the release, so the count tells what it waits for."""
+    """helm logs it for each hook and for the release, so the count shows what it waits for."""
     waits: list[None] = []
     script = "for i in 1 2 3; do echo 'waiting for resources'; echo other; done >&2"
     await helm(script).run(["upgrade"], deadline=DEADLINE, on_waiting=lambda: waits.append(None))
@@ -398,7 +483,7 @@ async def test_no_more_processes_run_than_there_are_slots(helm: Make) -> None:
     assert (runner.started, runner.slots.running, runner.slots.applying) == (6, 0, 0)
 
 
-async def test_who_is_cancelled_while_waiting_for_a_slot_starts_nothing(helm: Make, tmp_path: Path) -> None:
+async def test_a_cancel_while_waiting_for_a_slot_starts_nothing(helm: Make, tmp_path: Path) -> None:
     """And takes no slot away from those that come after."""
     runner = helm(f"[ $1 = next ] && exit 0\n{WAITS}", applies=1)
     async with started(runner, tmp_path / "pid"):
@@ -420,7 +505,7 @@ async def test_the_deadline_does_not_count_the_wait_for_a_slot(helm: Make, tmp_p
 
 
 @pytest.mark.parametrize("end", ["well", "error", "deadline", "cancel"])
-async def test_whatever_ends_a_run_gives_everything_back(helm: Make, tmp_path: Path, end: str) -> None:
+async def test_every_end_of_a_run_frees_its_slots(helm: Make, tmp_path: Path, end: str) -> None:
     runner = helm({"well": "exit 0", "error": "exit 1"}.get(end, POLITE), processes=1, applies=1)
     task = asyncio.create_task(runner.run(["upgrade"], deadline=0.2 if end == "deadline" else DEADLINE))
     if end == "cancel":
@@ -437,7 +522,7 @@ async def test_whatever_ends_a_run_gives_everything_back(helm: Make, tmp_path: P
 
 
 async def orphan(folder: Path, script: str, *, identity: str) -> int:
-    """A process of an earlier operator: in its own session, and no child of ours."""
+    """A process of an earlier operator: in its own session, and not a child of this process."""
     sign = folder / f"orphan-{secrets.token_hex(4)}"
     environment = {"PATH": os.defpath, "SIGN": str(sign), "MANAGEDCHART_HELM_OF": identity}
     shell = await asyncio.create_subprocess_exec(
@@ -448,8 +533,8 @@ async def orphan(folder: Path, script: str, *, identity: str) -> int:
     return pid_in(sign)
 
 
-async def test_a_helm_that_outlived_its_operator_is_ended_and_no_other(helm: Make, tmp_path: Path) -> None:
-    """Not that of another operator on the same machine, and not one of our own."""
+async def test_only_orphaned_helm_processes_are_ended(helm: Make, tmp_path: Path) -> None:
+    """Not those of another operator on the same machine, and not its own."""
     script = f"echo $$ > $SIGN; exec sleep {FOR_EVER}"
     ours = await orphan(tmp_path, script, identity=str(tmp_path))
     others = await orphan(tmp_path, script, identity=f"{tmp_path}-other")
@@ -462,13 +547,13 @@ async def test_a_helm_that_outlived_its_operator_is_ended_and_no_other(helm: Mak
         os.kill(others, signal.SIGKILL)
 
 
-async def test_what_our_own_helm_has_started_is_no_orphan(helm: Make, tmp_path: Path) -> None:
+async def test_children_of_this_operators_helm_are_not_orphans(helm: Make, tmp_path: Path) -> None:
     async with started(helm(f"sleep {FOR_EVER} & echo $! > $HERE/child; wait"), tmp_path / "child"):
         assert await runner_module.end_orphans(str(tmp_path)) == 0
         assert alive(pid_in(tmp_path / "child"))
 
 
-async def test_an_orphan_that_ignores_the_request_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_orphan_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 0.2)
     stubborn = await orphan(
         tmp_path, "trap '' TERM; echo $$ > $SIGN; while :; do sleep 0.05; done", identity=str(tmp_path)
@@ -477,8 +562,8 @@ async def test_an_orphan_that_ignores_the_request_is_killed(tmp_path: Path, monk
     assert not alive(stubborn)
 
 
-async def test_what_an_orphaned_helm_had_started_does_not_hold_up_the_start(tmp_path: Path) -> None:
-    """Its helm is gone and it leads no process group of its own; waiting for it once had no end."""
+async def test_children_of_an_orphan_do_not_delay_the_start(tmp_path: Path) -> None:
+    """Its helm has ended and it leads no process group; waiting for it once never ended."""
     child = await orphan(tmp_path, f"sleep {FOR_EVER} & echo $! > $SIGN", identity=str(tmp_path))
     await until(lambda: Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid()))
     assert await asyncio.wait_for(runner_module.end_orphans(str(tmp_path)), 5) == 1

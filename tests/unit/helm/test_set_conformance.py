@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.api.spec import SetValue
 from managedchart_operator.errors import ValuesError
-from managedchart_operator.helm.set_syntax import apply_set
-from managedchart_operator.helm.values import encode
+from managedchart_operator.helm.memory_files import Argument
+from managedchart_operator.helm.values import encode, read_values
 
 from .conftest import HelmRefusedError
 
@@ -67,16 +68,20 @@ REFUSED = [
 ]
 
 
+def flags(key: str, value: str) -> list[Argument]:
+    """The arguments of helm for the values below and one entry of spec.set."""
+    entry = SetValue(key=key, value=value)
+    return read_values(files=[], yaml_files=[], values=BELOW, set_values=[entry]).arguments
+
+
 @pytest.mark.parametrize(("key", "value"), ACCEPTED)
 def test_a_set_gives_what_helm_gives(helm_values: Ask, key: str, value: str) -> None:
-    below = encode(BELOW)
-    ours = apply_set(BELOW, key=key, value=value, field="spec.set[0]")
-    assert helm_values(stdin=encode(ours)) == helm_values(stdin=below, sets=(f"{key}={value}",))
+    assert helm_values(arguments=flags(key, value)) == helm_values(source=encode(BELOW), sets=(f"{key}={value}",))
 
 
 @pytest.mark.parametrize(("key", "value"), REFUSED)
 def test_what_helm_refuses_is_refused(helm_values: Ask, key: str, value: str) -> None:
     with pytest.raises(HelmRefusedError):
-        helm_values(stdin=encode(BELOW), sets=(f"{key}={value}",))
+        helm_values(source=encode(BELOW), sets=(f"{key}={value}",))
     with pytest.raises(ValuesError, match=r"^spec\.set\[0\]\.(key|value)"):
-        apply_set(BELOW, key=key, value=value, field="spec.set[0]")
+        flags(key, value)

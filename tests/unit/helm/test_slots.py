@@ -32,7 +32,7 @@ class Memory:
 
 @contextlib.asynccontextmanager
 async def waiting_helm(slots: HelmSlots) -> AsyncIterator[None]:
-    """A helm that has applied and waits."""
+    """A helm process that has applied and waits."""
     async with slots.process(applies=True) as applied:
         applied()
         yield
@@ -40,7 +40,7 @@ async def waiting_helm(slots: HelmSlots) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def follower(slots: HelmSlots) -> AsyncIterator[asyncio.Event]:
-    """A helm that wants to start beside others; yields the event of its start."""
+    """A helm process that asks to start; yields the event of its start."""
     begun = asyncio.Event()
 
     async def run() -> None:
@@ -55,9 +55,9 @@ async def follower(slots: HelmSlots) -> AsyncIterator[asyncio.Event]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_no_helm_starts_without_memory_for_it_until_another_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_memory_helm_waits_for_another_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel would kill one in the middle of an upgrade."""
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 60.0)  # so that it is the end which wakes
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 60.0)  # so that only the end of a process wakes it
     memory = Memory(APPLYING_BYTES)
     slots = HelmSlots(processes=8, applies=8, free_memory=memory)
     async with contextlib.AsyncExitStack() as first:
@@ -69,8 +69,8 @@ async def test_no_helm_starts_without_memory_for_it_until_another_ends(monkeypat
             await asyncio.wait_for(begun.wait(), 1)
 
 
-async def test_memory_that_comes_back_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 0.01)
+async def test_freed_memory_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 0.01)
     memory = Memory(0)
     slots = HelmSlots(processes=8, applies=8, free_memory=memory)
     async with waiting_helm(slots), follower(slots) as begun:
@@ -79,9 +79,9 @@ async def test_memory_that_comes_back_by_itself_is_seen(monkeypatch: pytest.Monk
         await asyncio.wait_for(begun.wait(), 1)
 
 
-async def test_those_that_still_apply_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they have not taken yet is not given away twice."""
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 0.01)
+async def test_applying_processes_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory that they may still need is reserved."""
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 0.01)
     slots = HelmSlots(processes=8, applies=8, free_memory=Memory(2 * APPLYING_BYTES))
     async with slots.process(applies=True) as applied, slots.process(applies=True), follower(slots) as begun:
         assert not begun.is_set()
@@ -89,15 +89,15 @@ async def test_those_that_still_apply_may_grow(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.wait_for(begun.wait(), 1)
 
 
-async def test_one_helm_runs_however_little_memory_there_is() -> None:
+async def test_one_helm_always_runs() -> None:
     """Else nothing would ever happen again; with luck the chart is small."""
     slots = HelmSlots(processes=8, applies=8, free_memory=Memory(0))
     async with asyncio.timeout(1), slots.process(applies=True):
         assert slots.running == 1
 
 
-async def test_who_gives_up_waiting_for_memory_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots_module, "_LOOK_SECONDS", 60.0)
+async def test_a_cancelled_wait_for_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "_POLL_SECONDS", 60.0)
     memory = Memory(0)
     slots = HelmSlots(processes=2, applies=1, free_memory=memory)
     async with waiting_helm(slots):

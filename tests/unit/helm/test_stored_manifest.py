@@ -11,7 +11,6 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import stored_manifest
 from managedchart_operator.helm.manifest import parse_manifest
-from managedchart_operator.helm.storage import decode
 from managedchart_operator.helm.stored_manifest import (
     Drop,
     Edit,
@@ -23,6 +22,7 @@ from managedchart_operator.helm.stored_manifest import (
     rewrite,
     with_manifest,
 )
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.reasons import Reason
 
 # Odd on purpose: comments, a separator within a text, numbers that YAML 1.1 reads in another way, blank lines, no end of line.
@@ -71,19 +71,19 @@ def of(change: Edit, *, kind: str = "Widget", name: str = "") -> Editor:
     return lambda rendered: change if rendered.kind == kind and name in ("", rendered.name) else None
 
 
-def test_a_dropped_document_leaves_the_others_as_they_are() -> None:
+def test_dropping_a_document_leaves_the_others_unchanged() -> None:
     assert rewrite(CONFIG + WIDGET + SECRET, of(Drop())) == CONFIG + SECRET
     assert rewrite(WIDGET + CONFIG + SECRET, of(Drop())) == CONFIG + SECRET
     assert rewrite(CONFIG + WIDGET, of(Drop())) == CONFIG
 
 
-def test_what_stands_in_a_text_is_no_object() -> None:
+def test_a_separator_within_a_text_is_ignored() -> None:
     assert rewrite(CONFIG, of(Drop())) == CONFIG
     assert rendered_in(CONFIG) == [Rendered("v1", "ConfigMap", "web")]
 
 
 @pytest.mark.parametrize("change", [Keep(), Move("x.example.com/v2")])
-def test_a_changed_document_leaves_the_others_as_they_are(change: Edit) -> None:
+def test_a_changed_document_leaves_the_others_unchanged(change: Edit) -> None:
     changed = rewrite(CONFIG + WIDGET + SECRET, of(change))
     assert changed.startswith(CONFIG + "---\n# Source: web/templates/widget.yaml\n")
     assert changed.endswith(SECRET)
@@ -101,7 +101,7 @@ def test_a_null_stays_a_null() -> None:
     assert after == {**before, "apiVersion": "x/v2"}
 
 
-def test_an_object_that_is_moved_has_the_other_version_and_nothing_else() -> None:
+def test_a_moved_object_changes_only_its_version() -> None:
     [before], [after] = (
         parse_manifest(WIDGET.replace("2026-02-30", "x")),
         parse_manifest(rewrite(WIDGET, of(Move("x.example.com/v2"))).replace("2026-02-30", "x")),
@@ -132,7 +132,7 @@ def test_an_object_is_kept_however_it_is_written(metadata: str) -> None:
     assert rewrite(kept, of(Keep())) == kept
 
 
-def test_what_is_kept_already_stays_as_it_is() -> None:
+def test_an_already_kept_object_stays_unchanged() -> None:
     text = WIDGET.replace("  name: web\n", '  name: web\n  annotations: {helm.sh/resource-policy: " Keep "}\n')
     assert rewrite(text, of(Keep())) == text
 
@@ -158,7 +158,7 @@ items:
 """
 
 
-def test_the_objects_of_lists_are_seen() -> None:
+def test_objects_of_lists_are_found() -> None:
     assert rendered_in(LIST) == [
         Rendered("v1", "ConfigMap", "a"),
         Rendered("x.example.com/v1", "Widget", "b", "there"),
@@ -172,7 +172,7 @@ def test_a_list_loses_one_object() -> None:
     assert rewrite(CONFIG + TYPED + SECRET, of(Drop())) == CONFIG + SECRET
 
 
-def test_a_kept_object_of_a_list_gets_a_document_of_its_own() -> None:
+def test_a_kept_list_item_gets_its_own_document() -> None:
     """helm looks for the policy on a document; on the items of a list it has no effect (4.3.1)."""
     kept = rewrite(CONFIG + LIST + SECRET, of(Keep()))
     assert kept.startswith(CONFIG)
@@ -183,12 +183,12 @@ def test_a_kept_object_of_a_list_gets_a_document_of_its_own() -> None:
     assert rewrite(kept, of(Keep())) == kept
 
 
-def test_an_object_of_a_list_that_has_the_policy_is_taken_out_of_it() -> None:
+def test_a_list_item_with_the_policy_gets_a_document() -> None:
     text = LIST.replace("namespace: there", "namespace: there, annotations: {helm.sh/resource-policy: keep}")
     assert "kind: List" not in rewrite(text, of(Keep()))
 
 
-def test_objects_of_a_typed_list_carry_their_kind_with_them() -> None:
+def test_items_of_a_typed_list_keep_their_kind() -> None:
     moved = rewrite(TYPED, of(Move("x.example.com/v2"), name="a"))
     assert rendered_in(moved) == [
         Rendered("x.example.com/v2", "Widget", "a"),
@@ -228,18 +228,18 @@ ENDLESS = "---\n&a {kind: List, items: [*a]}\n"
 @pytest.mark.parametrize(
     "other", ["---\nkind: [\n", "---\na: b: c\n", "---\n# nothing\n", "---\n- a list\n", "\n\n", ENDLESS]
 )
-def test_what_cannot_be_read_stays_as_it_is(other: str) -> None:
+def test_unreadable_documents_stay_unchanged(other: str) -> None:
     """And keeps nothing else from being changed."""
     assert rewrite(other + WIDGET + other, of(Drop())) == other + other.lstrip("\n") * (other != "\n\n")
 
 
-def test_the_text_is_the_same_without_a_change() -> None:
+def test_without_a_change_the_text_is_the_same() -> None:
     text = CONFIG + LIST + TYPED + SECRET
     assert rewrite(text, lambda _: None) == text
     assert rewrite("", of(Drop())) == ""
 
 
-def test_what_is_nested_too_deep_stays_as_it_is() -> None:
+def test_documents_nested_too_deep_stay_unchanged() -> None:
     text = WIDGET + f"deep: {'[' * 2000}{']' * 2000}\n"
     assert rewrite(text + CONFIG, of(Keep())) == text + CONFIG
     assert rewrite(text + CONFIG, of(Drop())) == CONFIG
@@ -281,12 +281,12 @@ def test_hooks_are_changed_where_they_count() -> None:
 
 
 @pytest.mark.parametrize("hooks", [None, []])
-def test_nothing_to_change_is_nothing_to_write(hooks: list[Any] | None) -> None:
+def test_without_a_change_nothing_is_written(hooks: list[Any] | None) -> None:
     assert with_manifest(secret(manifest=CONFIG, hooks=hooks), of(Drop()), hooks=True) is None
     assert with_manifest(secret(), of(Drop()), hooks=True) is None
 
 
-def test_what_does_not_fit_into_a_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_too_large_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_manifest, "_SECRET_BYTES", 100)
     with pytest.raises(HelmError) as refused:
         with_manifest(secret(manifest=CONFIG + WIDGET), of(Keep()), hooks=False)

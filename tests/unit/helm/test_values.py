@@ -1,6 +1,7 @@
-"""Merging and the words of the errors; that YAML means what helm makes of it stands in test_values_conformance.py."""
+"""Merging, precedence and error messages of values; test_values_conformance.py compares their meaning with helm's."""
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm import yaml_reader
-from managedchart_operator.helm.values import encode, load_mapping, merge, merge_values
+from managedchart_operator.helm.memory_files import FileArgument
+from managedchart_operator.helm.merging import merge
+from managedchart_operator.helm.values import Values, encode, load_mapping, read_values
 from managedchart_operator.reasons import Reason
 
 
 def refusal(text: str | bytes) -> str:
     with pytest.raises(ValuesError) as caught:
-        load_mapping(text, origin="values file /charts/a.yaml")
+        load_mapping(text.encode() if isinstance(text, str) else text, origin="values file /charts/a.yaml")
     assert (caught.value.reason, caught.value.transient) == (Reason.VALUES_INVALID, False)
     return caught.value.message
 
@@ -23,8 +26,8 @@ def refusal(text: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- a\n", ", line 1: a mapping (key: value) is needed, this is a list"),
-        ("a: 1\n---\n\nhello\n", ", line 2: a mapping (key: value) is needed, this is a string"),
+        ("- a\n", ", line 1: this must be a mapping (key: value), but is a list"),
+        ("a: 1\n---\n\nhello\n", ", line 2: this must be a mapping (key: value), but is a string"),
         (
             "a: 1\nb:\n\t- x\n",
             ", line 3: while scanning for the next token: found character that cannot start any token",
@@ -32,10 +35,10 @@ def refusal(text: str | bytes) -> str:
         ("a: 1\n---\nb: 1\n  c: 2\n", ", line 4: mapping values are not allowed in this context"),
         ("x: 1\na: *b\n", ", line 2: unknown anchor 'b'"),
         ("x: 1\n~: 2\n", ", line 2: null cannot be a key; put it in quotes"),
-        (b"a: \xff\n", ": it is not UTF-8 text, or holds control characters"),
+        (b"a: \xff\n", ": it is not UTF-8 text, or contains control characters"),
     ],
 )
-def test_an_error_names_the_origin_the_line_and_the_problem(text: str | bytes, words: str) -> None:
+def test_an_error_names_origin_line_and_problem(text: str | bytes, words: str) -> None:
     assert refusal(text) == f"values file /charts/a.yaml{words}"
 
 
@@ -45,7 +48,7 @@ def test_an_error_never_quotes_the_text() -> None:
 
 
 def test_aliases_cannot_fill_the_memory() -> None:
-    """Ten lines that would expand to 9^9 values, and a few that repeat one long text, are refused at once."""
+    """Ten lines that would expand to 9^9 values, and a few that repeat one long text, are refused immediately."""
     names = "abcdefghi"
     laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise(names)
@@ -56,7 +59,7 @@ def test_aliases_cannot_fill_the_memory() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_deep_nesting_is_refused_in_words() -> None:
+def test_deep_nesting_is_refused() -> None:
     assert "nested deeper than 100 levels" in refusal("a: " + "[" * 5000 + "]" * 5000)
 
 
@@ -75,44 +78,101 @@ def test_merging_changes_neither_side() -> None:
     assert (base, over) == ({"a": {"b": {"c": 1}}}, {"a": {"b": {"d": 2}}})
 
 
-def test_precedence_is_files_then_inline_files_then_values_then_set() -> None:
-    merged = merge_values(
+def all_kinds() -> Values:
+    return read_values(
         files=[
-            ("/charts/1.yaml", b"a: f1\nb: f1\nc: f1\nd: f1\ne: f1\n"),
+            ("/charts/1.yaml", b"a: f1\nb: f1\nc: f1\nd: f1\ne: f1\nm: {f: 1}\n"),
             ("/charts/2.yaml", b"b: f2\nc: f2\nd: f2\n"),
         ],
         yaml_files=[
-            YamlFile(filename="i1.yaml", yaml_content="c: i1\nx: i1\nd: i1\n"),
+            YamlFile(filename="i1.yaml", yaml_content="c: i1\nx: i1\nd: i1\nm: {i: 010}\n"),
             YamlFile(filename="i2.yaml", yaml_content="x: i2\n"),
         ],
-        values={"d": "v", "s": "v"},
-        set_values=[SetValue(key="s", value="s1"), SetValue(key="t", value="s1"), SetValue(key="t", value="s2")],
+        values={"d": "v", "s": "v", "m": {"v": 1}},
+        set_values=[
+            SetValue(key=key, value=value) for key, value in (("s", "s1"), ("t", "s1"), ("t", "s2"), ("m.s", "1"))
+        ],
     )
-    assert merged == {"a": "f1", "b": "f2", "c": "i1", "d": "v", "e": "f1", "x": "i2", "s": "s1", "t": "s2"}
 
 
-def test_an_inline_file_is_named_by_its_field_and_its_name() -> None:
+def test_sources_have_an_order_of_precedence(helm_values: Callable[..., Any]) -> None:
+    """For the real helm, and for the operator itself."""
+    expected = {"a": "f1", "b": "f2", "c": "i1", "d": "v", "e": "f1", "x": "i2", "s": "s1", "t": "s2"}
+    expected_mapping = {"f": 1, "i": 8, "v": 1, "s": 1}
+    values = all_kinds()
+    assert helm_values(arguments=values.arguments) == {**expected, "m": expected_mapping}
+    assert values.merged() == {**expected, "m": expected_mapping}
+
+
+def test_each_source_is_a_file_with_its_origin() -> None:
+    files = [argument for argument in all_kinds().arguments if isinstance(argument, FileArgument)]
+    assert [(file.option, file.origin) for file in files] == [
+        ("--values", "values file /charts/1.yaml"),
+        ("--values", "values file /charts/2.yaml"),
+        ("--values", "spec.yamlFilesContent[0] (i1.yaml)"),
+        ("--values", "spec.yamlFilesContent[1] (i2.yaml)"),
+        ("--values", "spec.values"),
+        ("--set-file=s", "spec.set[0]"),
+        ("--set-file=t", "spec.set[1]"),
+        ("--set-file=t", "spec.set[2]"),
+    ]
+
+
+def test_without_values_there_are_no_arguments() -> None:
+    assert read_values(files=[], yaml_files=[], values={}, set_values=[]).arguments == []
+
+
+def test_the_text_contains_every_value() -> None:
+    """It is searched for hooks, so that a key and its value must stand side by side."""
+    entry = SetValue(key=r"job.annotations.helm\.sh/hook", value="post-install")
+    values = read_values(
+        files=[("/v", b"f: file")],
+        yaml_files=[YamlFile(filename="i", yaml_content="i: inline")],
+        values={"v": "values"},
+        set_values=[entry],
+    )
+    for text in (b"f: file", b"i: inline", b'"v": "values"', b'"helm.sh/hook": "post-install"'):
+        assert text in values.text
+
+
+def test_no_value_is_in_the_representation() -> None:
+    assert "hunter2" not in repr(
+        read_values(
+            files=[("/v", b"a: hunter2")],
+            yaml_files=[],
+            values={"b": "hunter2"},
+            set_values=[SetValue(key="c", value="hunter2")],
+        )
+    )
+
+
+def test_an_inline_file_has_field_and_name() -> None:
     files = [YamlFile(filename="a.yaml", yaml_content="a: 1"), YamlFile(filename="b.yaml", yaml_content="a: [")]
     with pytest.raises(ValuesError, match=r"^spec\.yamlFilesContent\[1\] \(b\.yaml\), line 2: "):
-        merge_values(files=[], yaml_files=files, values={}, set_values=[])
+        read_values(files=[], yaml_files=files, values={}, set_values=[])
+
+
+def test_equal_values_are_encoded_alike() -> None:
+    """Else the order of keys in a spec would change the digest."""
+    assert encode({"a": 1, "b": {"d": 1, "c": 2}}) == encode({"b": {"c": 2, "d": 1}, "a": 1})
 
 
 @pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf")])
-def test_what_json_cannot_hold_is_refused_before_helm_runs(value: Any) -> None:
+def test_values_that_json_cannot_hold_are_refused(value: Any) -> None:
     with pytest.raises(ValuesError, match="cannot be passed to helm"):
         encode({"a": value})
 
 
 @pytest.mark.parametrize("digits", [20, 21, 4_300, 4_301, 100_000])
 def test_a_number_of_any_length_is_read(digits: int) -> None:
-    """Go keeps what fits neither into 64 bits nor into a float as text; Python converts no number of so many digits."""
+    """Go keeps a number that fits neither into 64 bits nor into a float as text; Python refuses to convert so many digits."""
     number = "1" * digits
     expected: object = int(number) if digits <= 20 else float(number) if digits < 300 else number
-    assert load_mapping(f"a: {number}\n", origin="x") == {"a": expected}
+    assert load_mapping(f"a: {number}\n".encode(), origin="x") == {"a": expected}
 
 
 @pytest.mark.parametrize("raised", [MemoryError(), RecursionError(), OverflowError()])
-def test_what_a_parser_ends_with_is_told_as_unreadable(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+def test_every_error_of_a_parser_means_unreadable(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
     def resolve(_: str) -> None:
         raise raised
 

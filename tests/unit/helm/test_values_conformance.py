@@ -1,6 +1,6 @@
 """Values mean to the operator what they mean to the real helm.
 
-Each case goes to `helm template --values -` twice: as a person wrote it, and as we read, merged and encoded it.
+Each case goes to `helm template --values` twice: as a person wrote it, and as it was read and encoded here.
 """
 
 import json
@@ -97,24 +97,24 @@ def as_json(value: Any) -> str:
     return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
 
 
-def test_every_awkward_scalar_is_read_as_helm_reads_it(helm_values: Ask) -> None:
+def test_every_scalar_is_read_as_helm_reads_it(helm_values: Ask) -> None:
     text = "".join(f"k{number}: {scalar}\n" for number, scalar in enumerate(SCALARS))
-    ours = load_mapping(text, origin="x")
-    theirs = helm_values(stdin=text.encode())
+    ours = load_mapping(text.encode(), origin="x")
+    theirs = helm_values(source=text.encode())
     different = {
         scalar: (ours[f"k{number}"], theirs[f"k{number}"])
         for number, scalar in enumerate(SCALARS)
         if as_json(ours[f"k{number}"]) != as_json(theirs[f"k{number}"])
     }
     assert different == {}
-    assert helm_values(stdin=encode(ours)) == theirs
+    assert helm_values(source=encode(ours)) == theirs
 
 
-def test_every_awkward_scalar_of_a_manifest_is_sent_as_helm_sends_it(helm_values: Ask) -> None:
+def test_every_manifest_scalar_is_sent_as_by_helm(helm_values: Ask) -> None:
     """With the type that it has in JSON. helm's values are floats, so whole numbers of more than 53 bits are left out."""
     text = "".join(f"k{number}: {scalar}\n" for number, scalar in enumerate(SCALARS))
     [found] = map(as_sent, parse_manifest("kind: A\n" + text))
-    theirs = helm_values(stdin=text.encode())
+    theirs = helm_values(source=text.encode())
     big = {key for key, value in found.items() if isinstance(value, int) and abs(value) > 2**53}
     different = {
         SCALARS[int(key[1:])]: (found[key], value)
@@ -126,24 +126,24 @@ def test_every_awkward_scalar_of_a_manifest_is_sent_as_helm_sends_it(helm_values
 
 @pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_documents_are_read_as_helm_reads_them(helm_values: Ask, text: str) -> None:
-    ours = load_mapping(text, origin="x")
-    theirs = helm_values(stdin=text.encode())
+    ours = load_mapping(text.encode(), origin="x")
+    theirs = helm_values(source=text.encode())
     assert as_json(ours) == as_json(theirs)
-    assert helm_values(stdin=encode(ours)) == theirs
+    assert helm_values(source=encode(ours)) == theirs
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
 def test_what_helm_refuses_is_refused(helm_values: Ask, text: str) -> None:
     with pytest.raises(HelmRefusedError):
-        helm_values(stdin=text.encode())
+        helm_values(source=text.encode())
     with pytest.raises(ValuesError):
-        load_mapping(text, origin="x")
+        load_mapping(text.encode(), origin="x")
 
 
 def test_invalid_utf8_is_refused(helm_values: Ask) -> None:
     for data in (b"a: \xff\n", b"a: \xc3\n", b"\xfe\xfe\xfe"):
         with pytest.raises(HelmRefusedError):
-            helm_values(stdin=data)
+            helm_values(source=data)
         with pytest.raises(ValuesError, match="not UTF-8 text"):
             load_mapping(data, origin="x")
 
@@ -153,7 +153,7 @@ def test_every_character_reaches_the_templates_unchanged(helm_values: Ask) -> No
     points = [*range(0x300), *range(0x2000, 0x2070), *range(0xD7F0, 0xD800), *range(0xE000, 0xE010)]
     points += [*range(0xFDD0, 0xFDF0), *range(0xFEF0, 0xFF00), *range(0xFFF0, 0x10010), 0x1F600, 0x1FFFE, 0x10FFFF]
     values = {f"k{point:x}": f"a{chr(point)}b" for point in points} | {"lines": "x\n---\ny\r\n  z\t", "<<": {"a": 1}}
-    assert helm_values(stdin=encode(values)) == values
+    assert helm_values(source=encode(values)) == values
 
 
 json_values = st.recursive(
@@ -166,8 +166,8 @@ json_values = st.recursive(
 )
 
 
-# A process a case: a few are enough beside the tables.
+# One process a case: a few are enough in addition to the tables.
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(values=st.dictionaries(st.text(min_size=1, max_size=20), json_values, min_size=1, max_size=4))
 def test_whatever_json_holds_reaches_the_templates_unchanged(helm_values: Ask, values: dict[str, Any]) -> None:
-    assert as_json(helm_values(stdin=encode(values))) == as_json(values)
+    assert as_json(helm_values(source=encode(values))) == as_json(values)

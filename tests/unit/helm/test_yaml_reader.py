@@ -1,4 +1,4 @@
-"""What bounds the cost of reading YAML; its meaning is held to helm's in test_values_conformance.py."""
+"""Limits of the cost of reading YAML; test_values_conformance.py compares its meaning with helm's."""
 
 import time
 
@@ -25,7 +25,7 @@ def test_directives_are_refused_before_they_cost(before: bytes) -> None:
     assert time.process_time() - began < 10
 
 
-def test_a_percent_sign_is_a_text_like_any_other() -> None:
+def test_a_percent_sign_is_ordinary_text() -> None:
     assert read(b"a: 50%\nb: '%'\nc: |\n  %TAG\n") == [{"a": "50%", "b": "%", "c": "%TAG\n"}]
 
 
@@ -37,7 +37,7 @@ def test_a_number_of_any_length_is_read() -> None:
     ]
 
 
-def test_documents_are_told_by_the_lines_on_which_they_begin() -> None:
+def test_documents_have_their_first_line() -> None:
     assert list(read_documents(b"a: 1\n---\nb: 2\n--- # c\n---\nd: 4")) == [
         (1, {"a": 1}),
         (2, {"b": 2}),
@@ -57,7 +57,7 @@ def test_a_budget_is_shared_and_spent() -> None:
         list(read_documents(b"#" * (MAX_BYTES + 1)))
 
 
-def test_aliases_spend_what_they_stand_for() -> None:
+def test_aliases_spend_what_they_expand_to() -> None:
     """A few bytes that everybody who walks through the values would walk through again and again."""
     text = b"a: &a [" + b"1," * 30_000 + b"]\nb: [" + b"*a," * 17 + b"]\n"
     with pytest.raises(YamlError, match="more than 500000 values"):

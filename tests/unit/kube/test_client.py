@@ -1,10 +1,8 @@
-"""Requests to the API server: what each refusal means, and that nothing waits for ever."""
+"""Requests to the API server: what each refusal means, and that every wait ends."""
 
 import asyncio
-import inspect
 import json
 import re
-from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,9 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal, write_kubeconfig
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.error_table import TABLE
-from managedchart_operator.helm.error_text import error_part
-from managedchart_operator.helm.errors import classify
-from managedchart_operator.kube.client import REQUESTS, TLS_BUFFER_BYTES, KubeClient, error_of
+from managedchart_operator.helm.errors.classify import TABLE, classify
+from managedchart_operator.helm.errors.text import error_part
+from managedchart_operator.kube.client import REQUESTS, KubeClient, error_of
 from managedchart_operator.reasons import Reason
 
 PATH = "/api/v1/namespaces/apps/configmaps"
@@ -42,7 +39,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]}-{case[2]}")
-async def test_a_refusal_is_classified_and_told_with_request_and_answer(
+async def test_a_refusal_has_request_and_answer(
     client: KubeClient, api: FakeApiServer, case: tuple[int, str, Reason, bool]
 ) -> None:
     status, message, reason, transient = case
@@ -51,18 +48,18 @@ async def test_a_refusal_is_classified_and_told_with_request_and_answer(
         await client.request("GET", PATH)
     error = refused.value
     assert (error.status, error.reason, error.transient) == (status, reason, transient)
-    assert error.message == f"GET {PATH} was answered {status}: {message}"
+    assert error.message == f"GET {PATH} returned {status}: {message}"
     assert error.answer == message
 
 
 RECORDED = Path(__file__).parents[1] / "helm" / "outputs"
-"""What the real helm said of a real API server's refusals."""
+"""Recorded output of the real helm for a real API server's refusals."""
 SENTENCE = re.compile(r"[\w.]+ (?:\"[^\"]+\" )?is forbidden: .*")
 
 
 @pytest.mark.parametrize("output", sorted(RECORDED.glob("*.txt")), ids=lambda path: path.stem)
-def test_a_403_means_the_same_to_us_as_to_helm(output: Path) -> None:
-    """Whoever of the two meets it first: a missing right is tried again, what a policy refuses is not."""
+def test_a_403_means_the_same_as_to_helm(output: Path) -> None:
+    """A missing permission is retried, a refusal by a policy is not, whoever meets it first."""
     helms = error_part(output.read_text().partition("\n")[2])
     found = SENTENCE.search(helms)
     if found is None:
@@ -73,13 +70,13 @@ def test_a_403_means_the_same_to_us_as_to_helm(output: Path) -> None:
     assert (ours.reason, ours.transient) == (theirs.reason, theirs.transient)
 
 
-def test_every_missing_right_is_tried_again() -> None:
+def test_every_missing_permission_is_retried() -> None:
     """It heals when it is granted, and nobody has to touch the resource for that."""
     assert {row.transient for row in TABLE if row.reason is Reason.FORBIDDEN} == {True}
     assert error_of(403, b"", method="GET", path=PATH).transient
 
 
-def test_a_refusal_of_something_in_between_is_told_in_its_first_words() -> None:
+def test_a_proxys_answer_is_quoted() -> None:
     """A proxy answers HTML, not a Status object; a long page would fill the status of the resource."""
     error = error_of(502, b"<html>" + b"x" * 5000, method="GET", path=PATH)
     assert error.transient
@@ -88,7 +85,7 @@ def test_a_refusal_of_something_in_between_is_told_in_its_first_words() -> None:
     assert "no message" in error_of(500, b"", method="GET", path=PATH).message
 
 
-async def test_no_connection_is_told_and_may_heal(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_a_failed_connection_is_transient(api: FakeApiServer, tmp_path: Path) -> None:
     async with FakeApiServer().running() as gone:
         url = gone.url
     client = await KubeClient.connect(kubeconfig=write_kubeconfig(tmp_path / "other", url))
@@ -96,10 +93,10 @@ async def test_no_connection_is_told_and_may_heal(api: FakeApiServer, tmp_path: 
         await client.request("GET", PATH)
     await client.close()
     assert (refused.value.status, refused.value.reason, refused.value.transient) == (0, Reason.API_UNAVAILABLE, True)
-    assert refused.value.message.startswith(f"the API server does not answer (GET {PATH}: ")
+    assert refused.value.message.startswith(f"The API server does not answer (GET {PATH}: ")
 
 
-async def test_a_silent_server_is_given_up_in_time(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_silent_server_times_out(client: KubeClient, api: FakeApiServer) -> None:
     async def silent(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
@@ -112,7 +109,7 @@ async def test_a_silent_server_is_given_up_in_time(client: KubeClient, api: Fake
     assert "TimeoutError" in refused.value.message or "timeout" in refused.value.message.lower()
 
 
-async def test_an_answer_that_breaks_off_may_heal(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_incomplete_answer_is_transient(client: KubeClient, api: FakeApiServer) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
         await response.prepare(request)
@@ -134,9 +131,7 @@ async def test_json_and_text_are_decoded(client: KubeClient, api: FakeApiServer)
     assert await client.request("GET", "/api/v1/namespaces/apps/pods/a/log") == "line\n"
 
 
-async def test_a_stream_yields_events_of_any_length_and_ends_with_the_server(
-    client: KubeClient, api: FakeApiServer
-) -> None:
+async def test_a_stream_yields_events_of_any_length(client: KubeClient, api: FakeApiServer) -> None:
     long = "x" * 300_000
 
     async def watch(request: web.Request) -> web.StreamResponse:
@@ -154,7 +149,7 @@ async def test_a_stream_yields_events_of_any_length_and_ends_with_the_server(
     assert api.asked[-1][2] == {"resourceVersion": "1", "watch": "true"}
 
 
-async def test_a_stream_that_falls_silent_is_given_up(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_silent_stream_times_out(client: KubeClient, api: FakeApiServer) -> None:
     async def watch(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -169,7 +164,7 @@ async def test_a_stream_that_falls_silent_is_given_up(client: KubeClient, api: F
     assert refused.value.transient
 
 
-async def test_an_error_within_a_stream_is_that_error(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_error_event_raises_that_error(client: KubeClient, api: FakeApiServer) -> None:
     event = {"type": "ERROR", "object": refusal("too old resource version", 410)}
     api.answers["GET", PATH] = (200, event)
 
@@ -183,7 +178,7 @@ async def test_an_error_within_a_stream_is_that_error(client: KubeClient, api: F
     assert refused.value.status == 410
 
 
-async def test_watches_never_keep_a_request_from_its_connection(client: KubeClient, api: FakeApiServer) -> None:
+async def test_watches_never_block_a_request(client: KubeClient, api: FakeApiServer) -> None:
     """Each release namespace in use has two of them: with fifty of these, nothing went through any more."""
     watching = asyncio.Semaphore(0)
 
@@ -210,9 +205,7 @@ async def test_watches_never_keep_a_request_from_its_connection(client: KubeClie
     await asyncio.gather(*watches, return_exceptions=True)
 
 
-async def test_what_a_webhook_holds_up_keeps_nothing_else_from_the_api_server(
-    client: KubeClient, api: FakeApiServer
-) -> None:
+async def test_a_slow_webhook_does_not_block_other_requests(client: KubeClient, api: FakeApiServer) -> None:
     """Dry runs ask for the judgement of every webhook; one that hangs must not delay other charts."""
     asked = asyncio.Semaphore(0)
 
@@ -264,19 +257,11 @@ async def test_the_proxy_of_the_environment_is_used(
     assert answer == {"from": "the proxy" if asked else "the API server"}
 
 
-async def test_a_tls_connection_takes_little_memory(api: FakeApiServer, tmp_path: Path) -> None:
-    """Each release that is waited for has three; an asyncio that no longer goes by this name would take 256 KiB for each."""
-    client = await KubeClient.connect(kubeconfig=api.kubeconfig(tmp_path / "kubeconfig"))
-    assert SSLProtocol.max_size == TLS_BUFFER_BYTES
-    assert "bytearray(self.max_size)" in inspect.getsource(SSLProtocol.__init__)
-    await client.close()
-
-
 DEEP = '{"a":' * 2000 + "1" + "}" * 2000
 
 
 async def test_an_object_of_any_nesting_is_read(client: KubeClient, api: FakeApiServer) -> None:
-    """With what stands beside the nested values."""
+    """With what surrounds the nested values."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=f'{{"spec": {DEEP}, "status": {{"phase": "Ready"}}}}', content_type="application/json")
@@ -285,7 +270,7 @@ async def test_an_object_of_any_nesting_is_read(client: KubeClient, api: FakeApi
     assert (await client.request("GET", PATH))["status"] == {"phase": "Ready"}
 
 
-async def test_a_watch_goes_on_after_an_object_of_any_nesting(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_watch_survives_deep_nesting(client: KubeClient, api: FakeApiServer) -> None:
     async def watch(_: web.Request) -> web.Response:
         return web.Response(text=f'{{"type": "ADDED", "object": {DEEP}}}\n{{"type": "DELETED", "object": {{}}}}\n')
 
@@ -295,8 +280,8 @@ async def test_a_watch_goes_on_after_an_object_of_any_nesting(client: KubeClient
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"items": [', "NaN,", "[" * 5000])
-async def test_an_answer_that_is_not_json_may_pass(client: KubeClient, api: FakeApiServer, text: str) -> None:
-    """The API server writes JSON: something in between has cut it off, or answered itself."""
+async def test_an_answer_that_is_not_json_is_transient(client: KubeClient, api: FakeApiServer, text: str) -> None:
+    """The API server writes JSON: it was cut off, or a proxy answered."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=text, content_type="application/json")
@@ -305,13 +290,11 @@ async def test_an_answer_that_is_not_json_may_pass(client: KubeClient, api: Fake
     with pytest.raises(KubeError) as refused:
         await client.request("GET", PATH)
     assert (refused.value.reason, refused.value.transient) == (Reason.API_UNAVAILABLE, True)
-    assert refused.value.message.startswith(f"the answer of the API server cannot be read (GET {PATH}: ")
+    assert refused.value.message.startswith(f"The answer of the API server cannot be read (GET {PATH}: ")
 
 
 @pytest.mark.parametrize("line", ["{", "5", "[]", '{"type": "ADDED"}', '{"type": "ADDED", "object": 5}', "<html>"])
-async def test_a_line_that_is_not_an_event_ends_the_watch_in_words(
-    client: KubeClient, api: FakeApiServer, line: str
-) -> None:
+async def test_an_invalid_event_ends_the_watch(client: KubeClient, api: FakeApiServer, line: str) -> None:
     async def watch(_: web.Request) -> web.Response:
         return web.Response(text=line + "\n")
 

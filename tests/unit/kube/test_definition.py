@@ -1,10 +1,13 @@
 """What the operator reads of its CRD and of its own identity."""
 
 import logging
+import re
+from typing import Any
 
 import pytest
 
 from harness.api_server import FakeApiServer, refusal
+from managedchart_operator.api.crd import SCHEMA_DIGEST, definition
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import METADATA, KubeClient
 from managedchart_operator.kube.definition import Definition, DefinitionState
@@ -17,7 +20,7 @@ CREATED = "2026-01-01T12:00:00Z"
 
 
 @pytest.mark.parametrize("deleting", [False, True])
-async def test_the_crd_is_read_by_its_metadata(client: KubeClient, api: FakeApiServer, deleting: bool) -> None:
+async def test_only_the_metadata_of_the_crd_is_read(client: KubeClient, api: FakeApiServer, deleting: bool) -> None:
     meta = {"creationTimestamp": CREATED, **({"deletionTimestamp": CREATED} if deleting else {})}
     api.answers[CRD] = (200, {"metadata": meta})
     assert await Definition(client).state() == DefinitionState(CREATED, deleting=deleting)
@@ -37,17 +40,110 @@ async def test_a_missing_permission_is_named_with_its_consequence(client: KubeCl
     error = raised.value
     assert (error.reason, error.transient) == (Reason.FORBIDDEN, True)
     assert error.message.startswith("The operator may not get the CRD managedcharts.managedchart.dev")
-    assert "leaves the release as it is" in error.message
+    assert "leaves the release unchanged" in error.message
     assert sentence in error.message
     assert error.hint is not None
     assert "kubectl apply -f deploy/rbac.yaml" in error.hint
 
 
-async def test_another_error_stays_what_it_is(client: KubeClient, api: FakeApiServer) -> None:
+async def test_another_error_is_not_changed(client: KubeClient, api: FakeApiServer) -> None:
     api.answers[CRD] = (503, refusal("no healthy upstream", 503))
     with pytest.raises(KubeError) as raised:
         await Definition(client).state()
     assert raised.value.reason is Reason.API_UNAVAILABLE
+
+
+# ---- the schema
+
+
+def status_fields(crd: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the status in a CRD's schema."""
+    fields: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"][
+        "properties"
+    ]
+    return fields
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_the_crd_of_this_version_fits(
+    client: KubeClient, api: FakeApiServer, marked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its annotation too, which is only logged."""
+    crd = definition()
+    if not marked:
+        del crd["metadata"]["annotations"]
+    api.answers[CRD] = (200, crd)
+    with caplog.at_level(logging.INFO):
+        await Definition(client).check_schema()
+    assert ("is of another version, but has every field" in caplog.text) is not marked
+
+
+async def test_a_newer_crd_fits(client: KubeClient, api: FakeApiServer) -> None:
+    """The CRD is upgraded first, and the operator may be restarted before its own upgrade."""
+    crd = definition()
+    status_fields(crd)["newer"] = {"type": "string"}
+    crd["spec"]["versions"].insert(0, {"name": "v1", "schema": {"openAPIV3Schema": {"type": "object"}}})
+    api.answers[CRD] = (200, crd)
+    await Definition(client).check_schema()
+
+
+@pytest.mark.parametrize("marked", ["sha256:0", None])
+async def test_an_older_crd_is_refused_naming_the_field(
+    client: KubeClient, api: FakeApiServer, marked: str | None
+) -> None:
+    """Even if the annotation matches: somebody who edits a schema does not change it."""
+    crd = definition()
+    if marked:
+        crd["metadata"]["annotations"][SCHEMA_DIGEST] = marked
+    del status_fields(crd)["phase"]
+    api.answers[CRD] = (200, crd)
+    with pytest.raises(StartupError) as refused:
+        await Definition(client).check_schema()
+    assert refused.value.message.startswith(
+        "The CRD managedcharts.managedchart.dev is older than this operator or was edited: it has no field status.phase"
+    )
+    assert refused.value.hint is not None
+    assert "kubectl apply --server-side -k crds/" in refused.value.hint
+
+
+@pytest.mark.parametrize("versions", [[], [{"name": "v1"}], [{"name": "v1alpha1", "schema": None}]])
+async def test_a_crd_without_a_schema_is_refused(
+    client: KubeClient, api: FakeApiServer, versions: list[dict[str, Any]]
+) -> None:
+    api.answers[CRD] = (200, {"metadata": {}, "spec": {"versions": versions}})
+    with pytest.raises(StartupError, match="it has no field spec"):
+        await Definition(client).check_schema()
+
+
+async def test_a_crd_being_deleted_is_not_compared(client: KubeClient, api: FakeApiServer) -> None:
+    """If the operator did not start, its ManagedCharts could never be deleted."""
+    crd = definition()
+    crd["metadata"]["deletionTimestamp"] = CREATED
+    del status_fields(crd)["phase"]
+    api.answers[CRD] = (200, crd)
+    await Definition(client).check_schema()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "hint"),
+    [
+        (
+            403,
+            'is forbidden: User "nobody" cannot get resource',
+            "Grant the permission: kubectl apply -f deploy/rbac.yaml",
+        ),
+        (503, "no healthy upstream", None),
+    ],
+)
+async def test_a_crd_that_cannot_be_read_ends_the_start(
+    client: KubeClient, api: FakeApiServer, status: int, answer: str, hint: str | None
+) -> None:
+    api.answers[CRD] = (status, refusal(answer, status))
+    with pytest.raises(
+        StartupError, match=rf"Cannot read the CRD managedcharts\.managedchart\.dev: .*{re.escape(answer)}"
+    ) as refused:
+        await Definition(client).check_schema()
+    assert refused.value.hint == hint
 
 
 # ---- whoami
@@ -61,7 +157,7 @@ async def test_another_error_stays_what_it_is(client: KubeClient, api: FakeApiSe
         ("system:node:serviceaccount", None),
     ],
 )
-async def test_the_own_namespace_is_that_of_the_service_account(
+async def test_the_namespace_is_that_of_the_service_account(
     client: KubeClient, api: FakeApiServer, user: str, namespace: str | None
 ) -> None:
     api.answers[WHO] = (201, {"status": {"userInfo": {"username": user}}})
@@ -69,16 +165,16 @@ async def test_the_own_namespace_is_that_of_the_service_account(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_an_identity_that_may_not_be_asked_for_is_logged(
+async def test_an_identity_that_cannot_be_read_is_logged(
     client: KubeClient, api: FakeApiServer, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.answers[WHO] = (status, refusal('is forbidden: User "nobody" cannot create resource', status))
     with caplog.at_level(logging.WARNING):
         assert await own_namespace(client) is None
-    assert "in which namespace the operator runs" in caplog.text
+    assert "in which namespace it runs" in caplog.text
 
 
-async def test_an_api_server_that_fails_is_not_taken_for_another_user(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_failing_api_server_is_a_start_error(client: KubeClient, api: FakeApiServer) -> None:
     api.answers[WHO] = (500, refusal("etcdserver: request timed out", 500))
     with pytest.raises(StartupError, match="the operator's own identity"):
         await own_namespace(client)

@@ -1,10 +1,10 @@
-"""Who owns which field: the forms of managedFields, as a Kubernetes 1.37 wrote them."""
+"""Who owns which field: the forms of managedFields, as Kubernetes 1.37 writes them."""
 
 from typing import Any
 
 import pytest
 
-from managedchart_operator.kube.field_owners import Manager, OwnedField, fields_of_others, owns, spelled, taken_over
+from managedchart_operator.kube.field_owners import Manager, OwnedField, fields_of_others, owns, path_text, taken_over
 
 REPLICAS = {"f:spec": {"f:replicas": {}}}
 CONTAINER = 'k:{"name":"web"}'
@@ -41,9 +41,9 @@ def image(*fields: str) -> dict[str, Any]:
     ],
     ids=["field", "item by name", "key with a dot", "annotation", "item by two keys", "set", "index", "unknown"],
 )
-def test_paths_are_written_as_a_person_does(fields: dict[str, Any], written: list[str]) -> None:
+def test_paths_are_written_as_people_write_them(fields: dict[str, Any], written: list[str]) -> None:
     found = fields_of_others(metadata(entry("kubectl-edit", fields)))
-    assert [spelled(field.path) for field in found] == written
+    assert [path_text(field.path) for field in found] == written
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_paths_are_written_as_a_person_does(fields: dict[str, Any], written: lis
     ids=["scale", "apply", "helm 4", "helm 3", "status", "beside the status", "status of a kind without it", "empty"],
 )
 def test_fields_of_others_are_found(known: dict[str, Any], found: list[str]) -> None:
-    """The status, and what helm owns, are of no concern; who has written to `scale` stays recognisable."""
+    """The status and helm's own fields are left out; writers to `scale` are recognisable."""
     assert [str(field) for field in fields_of_others(metadata(known))] == found
 
 
@@ -75,8 +75,8 @@ def test_the_fields_of_one_manager_are_bounded() -> None:
     assert len(fields_of_others(metadata(entry("a", many), entry("b", REPLICAS)))) == 1001
 
 
-def test_deeply_nested_fields_are_found_by_their_upper_levels() -> None:
-    """A custom resource may be nested deeper than Python calls itself, and wide at its bottom."""
+def test_deeply_nested_fields_are_shortened() -> None:
+    """A custom resource may be nested deeper than Python's recursion limit, and be wide there."""
     fields: dict[str, Any] = {f"f:{number}": {} for number in range(5000)}
     for _ in range(5000):
         fields = {"f:a": fields}
@@ -102,5 +102,5 @@ SCALED = [OwnedField(("f:spec", "f:replicas"), KUBECTL)]
     ],
     ids=["by apply", "by update", "same value", "not applied", "not in the chart", "removed", "other subresource"],
 )
-def test_a_field_is_taken_over_that_only_helm_owns_now(now: list[dict[str, Any]], *, taken: bool) -> None:
+def test_a_field_that_only_helm_owns_was_taken_over(now: list[dict[str, Any]], *, taken: bool) -> None:
     assert taken_over(SCALED, metadata(*now)) == (SCALED if taken else [])

@@ -1,4 +1,4 @@
-"""The adapters over the API server: what they ask, what absence means, and what they leave to others."""
+"""The adapters over the API server: which requests they send, and what a missing object means."""
 
 import json
 from typing import Any
@@ -46,8 +46,8 @@ async def test_all_resources_are_read_page_by_page(client: KubeClient, api: Fake
     assert [found.key.name async for found in ManagedCharts(client).list_all()] == ["a", "b"]
 
 
-async def test_a_resource_of_any_nesting_is_listed_with_its_page(client: KubeClient, api: FakeApiServer) -> None:
-    """All resources are read at the start: one of them must not keep the operator from it."""
+async def test_a_deeply_nested_resource_is_listed(client: KubeClient, api: FakeApiServer) -> None:
+    """All resources are read at the start: one of them must not prevent it."""
     deep = '{"a":' * 2000 + "1" + "}" * 2000
     texts = [json.dumps(body(name=name)) for name in ("a", "deep", "b")]
     texts[1] = texts[1].removesuffix("}") + f', "spec": {{"targetNamespace": "blue", "values": {deep}}}}}'
@@ -62,7 +62,7 @@ async def test_a_resource_of_any_nesting_is_listed_with_its_page(client: KubeCli
     assert (found[1].release_namespace, found[1].resource_version) == ("blue", 7)
 
 
-async def test_a_status_names_the_object_that_it_is_meant_for(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_status_patch_names_its_object(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["PATCH", f"{CHART}/status"] = (200, body())
     assert await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Ready"}) == chart()
     assert api.asked[-1][3] == {"metadata": {"uid": "u1"}, "status": {"phase": "Ready"}}
@@ -73,22 +73,22 @@ async def test_a_status_names_the_object_that_it_is_meant_for(client: KubeClient
     ("status", "message"),
     [(404, "not found"), (409, "Precondition failed: UID in precondition"), (422, "metadata.uid: field is immutable")],
 )
-async def test_the_status_of_an_object_that_is_gone_is_dropped(
+async def test_the_status_of_a_deleted_object_is_dropped(
     client: KubeClient, api: FakeApiServer, status: int, message: str
 ) -> None:
-    """Gone, or another one of the same name by now."""
+    """Deleted, or replaced by another one of the same name."""
     api.answers["PATCH", f"{CHART}/status"] = (status, refusal(message.replace("UID", "uid"), status))
     assert await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Ready"}) is None
 
 
-async def test_a_status_that_is_refused_is_an_error(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_refused_status_is_an_error(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["PATCH", f"{CHART}/status"] = (422, refusal("status.phase: Unsupported value", 422))
     with pytest.raises(KubeError):
         await ManagedCharts(client).patch_status(KEY, "u1", {"phase": "Nonsense"})
 
 
-async def test_the_finalizers_of_others_stay(client: KubeClient, api: FakeApiServer) -> None:
-    """Somebody adds one between our look and our write: the write is refused, and made anew from what is there."""
+async def test_other_finalizers_are_kept(client: KubeClient, api: FakeApiServer) -> None:
+    """Somebody adds one between the read and the write: the write is refused, and made again from the new list."""
     api.answers["GET", CHART] = (200, body(finalizers=["theirs", "late"]))
     answers = [(422, refusal("the server rejected our request: testing value", 422)), (200, body())]
 
@@ -103,7 +103,7 @@ async def test_the_finalizers_of_others_stay(client: KubeClient, api: FakeApiSer
     assert last[-1] == {"op": "add", "path": "/metadata/finalizers", "value": ["theirs", "late", FINALIZER]}
 
 
-async def test_our_finalizer_goes_alone(client: KubeClient, api: FakeApiServer) -> None:
+async def test_only_the_operators_finalizer_is_removed(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["PATCH", CHART] = (200, body())
     charts = ManagedCharts(client)
     await charts.remove_finalizer(chart(finalizers=["theirs", FINALIZER]))
@@ -113,14 +113,14 @@ async def test_our_finalizer_goes_alone(client: KubeClient, api: FakeApiServer) 
     assert api.asked[-1][3][-1] == {"op": "remove", "path": "/metadata/finalizers"}
 
 
-async def test_what_is_as_wanted_costs_no_request(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_unchanged_finalizer_costs_no_request(client: KubeClient, api: FakeApiServer) -> None:
     charts = ManagedCharts(client)
     await charts.add_finalizer(chart(finalizers=[FINALIZER]))
     await charts.remove_finalizer(chart(finalizers=["theirs"]))
     assert api.asked == []
 
 
-async def test_a_finalizer_of_an_object_that_is_gone_is_no_error(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_finalizer_of_a_deleted_object_is_not_an_error(client: KubeClient, api: FakeApiServer) -> None:
     await ManagedCharts(client).remove_finalizer(chart(finalizers=[FINALIZER]))
     assert api.asked[-1][:2] == ("PATCH", CHART)
 
@@ -134,17 +134,17 @@ async def test_a_finalizer_of_an_object_that_is_gone_is_no_error(client: KubeCli
         (422, body(finalizers=["theirs"], deletionTimestamp="2026-11-22T20:50:00Z")),
     ],
 )
-async def test_a_finalizer_that_comes_too_late_is_told(
+async def test_a_finalizer_that_is_too_late_returns_false(
     client: KubeClient, api: FakeApiServer, refused: int, now: dict[str, Any] | None
 ) -> None:
-    """Gone, another one by now, or going: what is installed for such an object would never be removed."""
+    """Deleted, replaced, or being deleted: a release that is installed for such an object would never be removed."""
     api.answers["PATCH", CHART] = (refused, refusal("no", refused))
     if now is not None:
         api.answers["GET", CHART] = (200, now)
     assert await ManagedCharts(client).add_finalizer(chart()) is False
 
 
-async def test_a_finalizer_that_was_put_on_is_told(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_added_finalizer_returns_true(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["PATCH", CHART] = (200, body(finalizers=[FINALIZER]))
     assert await ManagedCharts(client).add_finalizer(chart()) is True
 
@@ -152,7 +152,7 @@ async def test_a_finalizer_that_was_put_on_is_told(client: KubeClient, api: Fake
 # ---- Events
 
 
-async def test_an_event_names_its_resource_and_fits(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_event_names_its_resource_and_is_shortened(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["POST", EVENTS] = (201, {})
     await Events(client).post(chart(), type="Warning", reason="ChartNotFound", message="x" * 5000)
     event = api.asked[-1][3]
@@ -161,12 +161,12 @@ async def test_an_event_names_its_resource_and_fits(client: KubeClient, api: Fak
     assert event["message"].endswith("…")
 
 
-async def test_an_event_that_is_refused_harms_nobody(
+async def test_a_refused_event_is_only_logged(
     client: KubeClient, api: FakeApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.answers["POST", EVENTS] = (403, refusal("because it is being terminated", 403))
     await Events(client).post(chart(), type="Normal", reason="Deployed", message="done")
-    assert "event Deployed of apps/web could not be written" in caplog.text
+    assert "could not write Event Deployed of ManagedChart apps/web" in caplog.text
 
 
 # ---- Namespaces
@@ -180,16 +180,14 @@ async def test_an_event_that_is_refused_harms_nobody(
         ((404, refusal("not found", 404)), NamespaceState.MISSING),
     ],
 )
-async def test_how_a_namespace_stands(
+async def test_the_state_of_a_namespace(
     client: KubeClient, api: FakeApiServer, answer: tuple[int, Any], state: NamespaceState
 ) -> None:
     api.answers["GET", "/api/v1/namespaces/apps"] = answer
     assert await Namespaces(client).state("apps") is state
 
 
-async def test_a_namespace_that_may_not_be_read_is_not_taken_for_missing(
-    client: KubeClient, api: FakeApiServer
-) -> None:
+async def test_an_unreadable_namespace_is_not_missing(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["GET", "/api/v1/namespaces/apps"] = (403, refusal("cannot get resource", 403))
     with pytest.raises(KubeError):
         await Namespaces(client).state("apps")
@@ -214,7 +212,7 @@ async def test_kinds_are_looked_up_once(client: KubeClient, api: FakeApiServer) 
     assert [path for _, path, _, _ in api.asked].count("/apis/apps/v1") == 1
 
 
-async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_missing_kind_is_an_error_a_missing_object_none(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     objects = Objects(client)
     assert await objects.get(WEB) is None
@@ -223,12 +221,12 @@ async def test_a_missing_object_is_none_and_a_missing_kind_an_error(client: Kube
     with pytest.raises(KubeError) as refused:
         await objects.get(ObjectRef("example.org/v1", "Widget", "w"))
     assert refused.value.reason is Reason.KIND_MISSING
-    assert refused.value.message == "the API server knows no kind Widget of example.org/v1"
+    assert refused.value.message == "The API server does not serve kind Widget of example.org/v1"
     assert refused.value.transient, "the definition may be on its way"
 
 
 async def test_fields_are_written_under_the_operators_name(client: KubeClient, api: FakeApiServer) -> None:
-    """By it an object that was adopted is told from one that helm has made."""
+    """It distinguishes an adopted object from one that helm created."""
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     api.answers["PATCH", WEB_PATH] = (200, {"kind": "Deployment"})
     await Objects(client).merge_patch(WEB, {"metadata": {}})
@@ -244,10 +242,10 @@ async def test_fields_are_written_under_the_operators_name(client: KubeClient, a
         ("a b\u00e9", "/apis/apps/v1/namespaces/apps/deployments/a%20b%C3%A9"),
     ],
 )
-async def test_a_name_stays_within_its_part_of_the_path(
+async def test_a_name_stays_within_its_path_segment(
     client: KubeClient, api: FakeApiServer, name: str, path: str
 ) -> None:
-    """It comes from a chart: what it says must never become a query, by which a dry run would be a real one."""
+    """It comes from a chart and must never become a query, by which a dry run would be a real one."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -278,10 +276,10 @@ async def test_a_name_stays_within_its_part_of_the_path(
         ("web", "../../secrets"),
     ],
 )
-async def test_a_name_that_no_object_can_have_is_never_asked_for(
+async def test_an_impossible_name_costs_no_request(
     client: KubeClient, api: FakeApiServer, name: str, namespace: str
 ) -> None:
-    """helm's client refuses it too. There is no such object, so a removal is not blocked by it."""
+    """helm's client refuses it too. No such object can exist, so it does not block a removal."""
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", name, namespace)
     assert await objects.get(ref) is None
@@ -296,7 +294,7 @@ async def test_a_name_that_no_object_can_have_is_never_asked_for(
     assert [path for _, path, _, _ in api.asked] == ["/apis/apps/v1"]
 
 
-async def test_an_object_without_a_name_is_not_its_collection(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_object_without_a_name_is_not_a_collection(client: KubeClient, api: FakeApiServer) -> None:
     """DELETE on the path of a collection deletes all that is in it."""
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     objects, ref = Objects(client), ObjectRef("apps/v1", "Deployment", "", "apps")
@@ -307,17 +305,15 @@ async def test_an_object_without_a_name_is_not_its_collection(client: KubeClient
 
 
 @pytest.mark.parametrize("version", ["../../version", "..", "a/b/c/..", ""])
-async def test_a_version_that_no_group_can_have_is_a_missing_kind(
-    client: KubeClient, api: FakeApiServer, version: str
-) -> None:
+async def test_an_impossible_version_is_a_missing_kind(client: KubeClient, api: FakeApiServer, version: str) -> None:
     with pytest.raises(KubeError) as refused:
         await Objects(client).namespaced(version, "Deployment")
     assert refused.value.reason is Reason.KIND_MISSING
     assert api.asked == []
 
 
-async def test_objects_are_listed_as_they_were(client: KubeClient, api: FakeApiServer) -> None:
-    """By their metadata only where that is enough: a CustomResourceDefinition may have a MiB."""
+async def test_objects_are_listed_as_of_a_version(client: KubeClient, api: FakeApiServer) -> None:
+    """By their metadata if that is enough: a CustomResourceDefinition may have a MiB."""
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     api.answers["GET", "/apis/apps/v1/namespaces/apps/deployments"] = (200, {"items": [body()]})
     fields = "metadata.name=web"
@@ -329,7 +325,7 @@ async def test_objects_are_listed_as_they_were(client: KubeClient, api: FakeApiS
     assert "as=PartialObjectMetadataList;" in api.headers[-1]["Accept"]
 
 
-async def test_a_dry_run_of_an_apply_forces_conflicts_as_helm_does(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_dry_run_forces_conflicts_as_helm_does(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     api.answers["PATCH", WEB_PATH] = (200, {})
     await Objects(client).try_apply(WEB, {"kind": "Deployment"})
@@ -337,7 +333,7 @@ async def test_a_dry_run_of_an_apply_forces_conflicts_as_helm_does(client: KubeC
     assert api.asked[-1][2] == query
 
 
-async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_kind_that_is_installed_later_is_found(client: KubeClient, api: FakeApiServer) -> None:
     objects = Objects(client)
     with pytest.raises(KubeError):
         await objects.namespaced("apps/v1", "Deployment")
@@ -351,7 +347,7 @@ async def test_a_kind_that_is_installed_later_is_found_then(client: KubeClient, 
 async def test_a_kind_that_is_removed_later_is_looked_up_again(
     client: KubeClient, api: FakeApiServer, answer: Any
 ) -> None:
-    """A CustomResourceDefinition may be deleted at any time; the API server then denies the path, not the object."""
+    """A CustomResourceDefinition may be deleted at any time; the 404 is then about the path, not about the object."""
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     objects = Objects(client)
     assert await objects.get(WEB) is None
@@ -397,9 +393,7 @@ async def test_a_kind_is_found_under_another_version_of_its_group(
             await objects.namespaced("x.example.com/v1beta1", "Widget")
 
 
-async def test_a_kind_that_kubernetes_has_moved_is_found_in_its_new_group(
-    client: KubeClient, api: FakeApiServer
-) -> None:
+async def test_a_moved_kind_is_found_in_its_new_group(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["GET", "/apis/apps"] = (200, {"versions": [{"groupVersion": "apps/v1"}]})
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     assert await Objects(client).served_version("extensions/v1beta1", "Deployment") == "apps/v1"
@@ -408,8 +402,8 @@ async def test_a_kind_that_kubernetes_has_moved_is_found_in_its_new_group(
 
 
 @pytest.mark.parametrize("down", ["/apis/x.example.com/v1beta1", "/apis/x.example.com", "/apis/x.example.com/v1"])
-async def test_an_api_that_is_down_is_not_unknown(client: KubeClient, api: FakeApiServer, down: str) -> None:
-    """An APIService without endpoints: its objects are there, and nothing may be made of their absence."""
+async def test_an_unavailable_api_is_not_a_missing_kind(client: KubeClient, api: FakeApiServer, down: str) -> None:
+    """An APIService without endpoints: its objects exist, so they must not be treated as deleted."""
     api.answers["GET", "/apis/x.example.com"] = (200, GROUP)
     api.answers["GET", down] = (503, "service unavailable")
     with pytest.raises(KubeError) as refused:
@@ -431,7 +425,7 @@ async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: Fak
     assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
 
 
-async def test_a_secret_is_rewritten_only_as_it_was_read(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_changed_secret_is_not_rewritten(client: KubeClient, api: FakeApiServer) -> None:
     path = "/api/v1/namespaces/apps/secrets/s"
     api.answers["PATCH", path] = (409, refusal("the object has been modified", 409))
     secret = {"metadata": {"namespace": "apps", "name": "s", "resourceVersion": "3"}}
@@ -451,7 +445,7 @@ async def test_a_secret_is_rewritten_only_as_it_was_read(client: KubeClient, api
         ((404, refusal("not found", 404)), None),
     ],
 )
-async def test_a_log_is_the_end_of_it_or_nothing(
+async def test_a_log_is_its_end_or_none(
     client: KubeClient, api: FakeApiServer, answer: tuple[int, Any], kept: str | None
 ) -> None:
     api.answers["GET", "/api/v1/namespaces/apps/pods/web-1/log"] = answer

@@ -1,4 +1,4 @@
-"""List, then watch: nothing is missed for good, and what cannot heal is raised."""
+"""List, then watch: no change is lost, and an error that retries cannot fix is raised."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def refusing(status: int) -> Callable[[], web.Response]:
 
 
 async def collect(client: KubeClient, *, since: int = 0) -> list[Change]:
-    """All changes until the script is over, which the server tells by a refusal."""
+    """All changes until the end of the script, where the server refuses the watch."""
     found: list[Change] = []
 
     async def follow() -> None:
@@ -81,8 +81,8 @@ async def test_a_list_is_followed_by_its_changes(client: KubeClient, api: FakeAp
     )
 
 
-async def test_a_watch_that_ends_goes_on_where_it_was(client: KubeClient, api: FakeApiServer) -> None:
-    """Also after a bookmark, which is no change."""
+async def test_a_watch_that_ends_continues_where_it_was(client: KubeClient, api: FakeApiServer) -> None:
+    """Also after a bookmark, which is not a change."""
     api.answers["GET", PATH] = Script(
         listing(5), watching(event("ADDED", "a", 6), event("BOOKMARK", "", 9)), watching(event("MODIFIED", "a", 10))
     )
@@ -92,9 +92,7 @@ async def test_a_watch_that_ends_goes_on_where_it_was(client: KubeClient, api: F
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
-async def test_what_was_read_already_is_not_listed_unless_the_watch_is_lost(
-    client: KubeClient, api: FakeApiServer, *, forgotten: bool
-) -> None:
+async def test_since_lists_only_after_a_lost_watch(client: KubeClient, api: FakeApiServer, *, forgotten: bool) -> None:
     changed = watching(event("MODIFIED", "a", 6))
     api.answers["GET", PATH] = Script(*([refusing(410), listing(8)] if forgotten else []), changed)
     found = await collect(client, since=5)
@@ -104,7 +102,7 @@ async def test_what_was_read_already_is_not_listed_unless_the_watch_is_lost(
     )
 
 
-async def test_a_collection_is_read_in_pages_as_of_one_moment(client: KubeClient, api: FakeApiServer) -> None:
+async def test_a_collection_is_read_in_pages(client: KubeClient, api: FakeApiServer) -> None:
     def page(version: int, more: str, *items: dict[str, Any]) -> Callable[[], web.Response]:
         body = {"metadata": {"resourceVersion": str(version), "continue": more}, "items": list(items)}
         return lambda: web.json_response(body)
@@ -119,10 +117,10 @@ async def test_a_collection_is_read_in_pages_as_of_one_moment(client: KubeClient
     assert (watched["resourceVersion"], watched.get("limit")) == ("5", None)
 
 
-async def test_who_is_not_patient_is_told_of_a_right_that_is_missing_for_good(
+async def test_without_patience_a_missing_permission_is_raised(
     client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But not of an API server that has just started and refuses everybody for a moment."""
+    """But not while an API server that has just started refuses everybody for a moment."""
     monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.01, 0.01))
     api.answers["GET", PATH] = Script(*[refusing(403)] * 2, listing(5), watching(), *[refusing(403)] * 3)
     impatient = changes(client, PATH, patient=False)
@@ -140,7 +138,7 @@ async def test_a_lost_watch_lists_everything_again(client: KubeClient, api: Fake
     assert found[1].object["items"] == [item("a", 7)]
 
 
-async def test_what_cannot_heal_is_raised(client: KubeClient, api: FakeApiServer) -> None:
+async def test_an_error_that_retries_cannot_fix_is_raised(client: KubeClient, api: FakeApiServer) -> None:
     api.answers["GET", PATH] = (404, refusal("no such collection", 404))
     with pytest.raises(KubeError) as refused:
         async for _ in changes(client, PATH):
@@ -151,7 +149,7 @@ async def test_what_cannot_heal_is_raised(client: KubeClient, api: FakeApiServer
 @pytest.mark.parametrize(
     "odd", [{"items": [5]}, {"items": [{}]}, {"metadata": {}}, {}, [], {"items": 5, "metadata": {}}, "text"]
 )
-async def test_a_list_of_another_form_is_asked_for_again(
+async def test_an_unreadable_list_is_read_again(
     client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, odd: Any
 ) -> None:
     monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.0,))
@@ -159,7 +157,7 @@ async def test_a_list_of_another_form_is_asked_for_again(
     assert [change.type for change in await collect(client)] == ["Listed"]
 
 
-async def test_an_event_without_a_version_makes_it_list_again(
+async def test_an_event_without_a_version_causes_a_list(
     client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.0,))

@@ -1,4 +1,4 @@
-"""Stands in for everything that a lifecycle works with, and takes down what was asked of it.
+"""Replaces everything that a lifecycle works with, and records the calls.
 
 Boundary: behaves as the Protocols of `lifecycle.context` promise and knows no more; the real ones are tested in tests/e2e.
 """
@@ -11,7 +11,7 @@ from managedchart_operator.api.spec import Action, ChartSource, ManagedChartSpec
 from managedchart_operator.api.status import FailureEvent, Phase
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import KubeError, OperatorError
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation, PhaseContext
 
 CLUSTER_WIDE = frozenset({"ClusterRole", "CustomResourceDefinition"})
@@ -20,7 +20,7 @@ EVENT = FailureEvent(type="Warning", reason="BackOff", object="Pod web", message
 
 @dataclass
 class FakeRelease:
-    """A release in memory; `calls` tells what was done with it, `raises` what shall fail, by method."""
+    """A release in memory; `calls` has what was done with it, `raises` the errors by method."""
 
     calls: list[str] = field(default_factory=list)
     raises: dict[str, Exception] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class FakeRelease:
         self._did("upgrade")
         return "deployed"
 
-    async def finish(self) -> None:
-        self._did("finish")
+    async def resume(self) -> None:
+        self._did("resume")
 
     async def uninstall(self) -> bool:
         self._did("uninstall")
@@ -83,7 +83,9 @@ class FakeRelease:
 
 @dataclass
 class FakeCluster:
-    """Objects in memory; `refuses` has the error of a tried apply, by object."""
+    """Objects in memory; `refuses` has the error of a dry-run apply, by object."""
+
+    locate, resolve = Objects.locate, Objects.resolve
 
     objects: dict[ObjectRef, dict[str, Any]] = field(default_factory=dict)
     refuses: dict[ObjectRef, KubeError] = field(default_factory=dict)
@@ -122,7 +124,7 @@ class FakeCluster:
 
 @dataclass
 class FakeRecorder:
-    """Takes down phases as `Exec+` (begun), `Exec.` (well ended), `Exec!` (failed)."""
+    """Records phases as `Exec+` (started), `Exec.` (succeeded), `Exec!` (failed)."""
 
     phases: list[str] = field(default_factory=list)
     errors: dict[Phase, OperatorError] = field(default_factory=dict)
@@ -162,10 +164,9 @@ def bench(
     operation: Operation = Operation.UPGRADE,
     **spec: Any,
 ) -> Bench:
-    """Put a context together; `spec` are fields of the spec by their Python names."""
+    """Build a context; `spec` are fields of the spec by their Python names."""
     release, cluster, recorder = release or FakeRelease(), cluster or FakeCluster(), FakeRecorder()
     context = PhaseContext(
-        resource="apps/web",
         spec=ManagedChartSpec(chart=ChartSource(path="/charts/web"), action=action, **spec),
         action=action,
         operation=operation,

@@ -1,4 +1,4 @@
-"""The lifecycle of the AWS VPC CNI: adoption of what the cloud installed."""
+"""The lifecycle of the AWS VPC CNI: adoption of the objects that EKS installed."""
 
 from copy import deepcopy
 from typing import Any
@@ -39,7 +39,7 @@ def with_objects(objects: dict[ObjectRef, dict[str, Any]], **more: Any) -> Bench
 
 
 async def test_existing_objects_of_the_chart_get_helms_marks() -> None:
-    """Namespaced ones where the manifest says, else in the release's namespace; cluster-wide ones; none that is missing."""
+    """In the namespace of the manifest, else in the release's; cluster-wide ones too; missing ones are skipped."""
     b = with_objects({NODE: {}, ROLE: {"labels": {"eks.amazonaws.com/component": "vpc-cni"}}})
     payload = await AwsVpcCni().run(b.context)
     assert b.cluster.patched == [NODE, ROLE]
@@ -52,13 +52,13 @@ async def test_existing_objects_of_the_chart_get_helms_marks() -> None:
     assert b.release.upgrade_options == {"take_ownership": False}
 
 
-async def test_objects_without_a_namespace_of_their_own_are_those_of_the_releases_namespace() -> None:
+async def test_objects_without_a_namespace_are_in_the_releases() -> None:
     b = with_objects({CONFIG: {}, ObjectRef("v1", "ConfigMap", "cni", "kube-system"): {}})
     await AwsVpcCni().run(b.context)
     assert b.cluster.patched == [CONFIG]
 
 
-async def test_what_is_adopted_already_is_left_alone() -> None:
+async def test_adopted_objects_are_not_marked_again() -> None:
     b = with_objects({NODE: OURS, ROLE: OURS})
     payload = await AwsVpcCni().run(b.context)
     assert b.cluster.patched == []
@@ -70,7 +70,7 @@ async def test_what_is_adopted_already_is_left_alone() -> None:
     [{"annotations": OURS["annotations"]}, {"annotations": {"meta.helm.sh/release-name": "web"}}],
     ids=["label missing", "annotation missing"],
 )
-async def test_an_adoption_that_was_interrupted_is_completed(meta: dict[str, Any]) -> None:
+async def test_an_interrupted_adoption_is_completed(meta: dict[str, Any]) -> None:
     b = with_objects({NODE: meta})
     await AwsVpcCni().run(b.context)
     assert b.cluster.objects[NODE]["metadata"] == {"name": "aws-node", **OURS}
@@ -78,14 +78,12 @@ async def test_an_adoption_that_was_interrupted_is_completed(meta: dict[str, Any
 
 @pytest.mark.parametrize("operation", [Operation.UPGRADE, Operation.DRY_RUN])
 @pytest.mark.parametrize("owner", [("cni", "apps"), ("web", "kube-system")], ids=["name", "namespace"])
-async def test_an_object_of_another_release_is_refused_and_nothing_is_marked(
-    owner: tuple[str, str], operation: Operation
-) -> None:
-    """Also not what stands before it in the manifest: a refusal leaves the cluster as it was."""
+async def test_an_object_of_another_release_is_refused(owner: tuple[str, str], operation: Operation) -> None:
+    """Objects before it in the manifest are not marked either: a refusal leaves the cluster unchanged."""
     b = with_objects({NODE: {}, ROLE: owned(*owner)}, operation=operation)
     with pytest.raises(LifecycleError) as raised:
         await AwsVpcCni().run(b.context)
-    assert raised.value.message == f"ClusterRole aws-node belongs to the release {owner[1]}/{owner[0]} already"
+    assert raised.value.message == f"ClusterRole aws-node belongs to the release {owner[1]}/{owner[0]}"
     assert raised.value.reason is Reason.OBJECT_OWNED
     assert not raised.value.transient
     assert b.cluster.patched == []
@@ -100,7 +98,7 @@ SELECTOR = 'DaemonSet.apps "aws-node" is invalid: spec.selector: Invalid value: 
 ROLE_REF = 'ClusterRole.rbac.authorization.k8s.io "aws-node" is invalid: rules: Required value: missing'
 
 
-async def test_what_exists_is_tried_as_helm_will_send_it() -> None:
+async def test_existing_objects_are_validated_as_helm_sends_them() -> None:
     b = with_objects({NODE: {}, CONFIG: OURS})
     await AwsVpcCni().run(b.context)
     meta = {"name": "aws-node", "namespace": "kube-system", **OURS}
@@ -108,7 +106,7 @@ async def test_what_exists_is_tried_as_helm_will_send_it() -> None:
 
 
 @pytest.mark.parametrize("operation", [Operation.INSTALL, Operation.DRY_RUN])
-async def test_what_cannot_be_changed_is_refused_before_anything_is_marked(operation: Operation) -> None:
+async def test_a_refused_change_leaves_all_objects_unmarked(operation: Operation) -> None:
     b = with_objects({ROLE: {}, CONFIG: {}, NODE: {}}, operation=operation)
     b.cluster.refuses = {NODE: refusal(SELECTOR)}
     with pytest.raises(HelmError) as raised:
@@ -123,7 +121,7 @@ async def test_what_cannot_be_changed_is_refused_before_anything_is_marked(opera
     assert "upgrade" not in b.release.calls
 
 
-async def test_all_refusals_are_reported_and_no_secret_in_them() -> None:
+async def test_all_refusals_are_reported_without_secrets() -> None:
     b = with_objects({NODE: {}, ROLE: {}})
     b.release.objects = [
         *RENDERED,
@@ -140,7 +138,7 @@ async def test_all_refusals_are_reported_and_no_secret_in_them() -> None:
     assert b.cluster.patched == []
 
 
-async def test_an_api_server_that_does_not_answer_is_no_refusal() -> None:
+async def test_a_silent_api_server_is_not_a_refusal() -> None:
     b = with_objects({NODE: {}})
     silent = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
     b.cluster.refuses = {NODE: silent}
@@ -150,8 +148,8 @@ async def test_an_api_server_that_does_not_answer_is_no_refusal() -> None:
     assert b.cluster.patched == []
 
 
-async def test_force_upgrade_passes_over_what_only_an_apply_is_refused_for() -> None:
-    """It replaces the objects; an immutable field withstands that too."""
+async def test_force_upgrade_ignores_refusals_of_an_apply() -> None:
+    """It replaces the objects; an immutable field is refused then too."""
     b = with_objects({NODE: {}, ROLE: {}}, force_upgrade=True)
     b.cluster.refuses = {ROLE: refusal(ROLE_REF, Reason.OBJECT_INVALID)}
     await AwsVpcCni().run(b.context)
@@ -163,7 +161,7 @@ async def test_force_upgrade_passes_over_what_only_an_apply_is_refused_for() -> 
     assert b.cluster.patched == []
 
 
-async def test_a_dry_run_marks_nothing_and_looks_past_the_missing_marks() -> None:
+async def test_a_dry_run_marks_nothing() -> None:
     b = with_objects({NODE: {}, ROLE: {}}, operation=Operation.DRY_RUN)
     await AwsVpcCni().run(b.context)
     assert b.cluster.patched == []
@@ -173,7 +171,7 @@ async def test_a_dry_run_marks_nothing_and_looks_past_the_missing_marks() -> Non
 @pytest.mark.parametrize(
     ("action", "operation", "calls"),
     [
-        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace", "finish"]),
+        (Action.DEPLOY, Operation.RESUME, ["check_inputs", "check_namespace", "resume"]),
         (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
         (Action.SKIP, Operation.SKIP, []),
     ],

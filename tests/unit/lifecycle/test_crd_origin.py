@@ -52,7 +52,7 @@ CONDITIONS = entry("kube-apiserver", CREATED, operation="Update", **{"f:status":
         "no field managers",
     ],
 )
-def test_what_helm_created_may_be_deleted(metadata: dict[str, Any]) -> None:
+def test_crds_that_helm_created_may_be_deleted(metadata: dict[str, Any]) -> None:
     assert why_foreign(metadata, name="web", namespace="apps") is None
 
 
@@ -88,7 +88,7 @@ def test_what_helm_created_may_be_deleted(metadata: dict[str, Any]) -> None:
         "kept, ours",
     ],
 )
-def test_what_others_created_or_claim_stays(metadata: dict[str, Any], why: str) -> None:
+def test_crds_of_others_are_kept(metadata: dict[str, Any], why: str) -> None:
     found = why_foreign(metadata, name="web", namespace="apps")
     assert found is not None
     assert why in found

@@ -55,7 +55,7 @@ def helm_error() -> HelmError:
     return HelmError("the release failed", reason=Reason.HELM_FAILED, transient=True, text="Error: boom")
 
 
-async def test_phases_run_in_order_and_each_gets_the_payload_of_the_one_before() -> None:
+async def test_phases_run_in_order_and_pass_payloads_on() -> None:
     lifecycle, b = Traced(), bench()
     result = await lifecycle.run(b.context)
     assert [name for name, _ in lifecycle.seen] == list(ALL)
@@ -67,8 +67,8 @@ async def test_phases_run_in_order_and_each_gets_the_payload_of_the_one_before()
     ]  # fmt: skip
 
 
-async def test_a_failed_exec_is_explained_and_then_raised() -> None:
-    """on_deploy_failure gets the payload of pre_exec and the very error; nothing after it runs."""
+async def test_on_deploy_failure_runs_before_the_error_is_raised() -> None:
+    """on_deploy_failure gets the payload of pre_exec and the same error; no phase after it runs."""
     error = helm_error()
     lifecycle, b = Traced(exec=error), bench()
     with pytest.raises(HelmError) as raised:
@@ -80,8 +80,10 @@ async def test_a_failed_exec_is_explained_and_then_raised() -> None:
     assert b.recorder.phases[-4:] == ["Exec+", "Exec!", "OnDeployFailure+", "OnDeployFailure."]
 
 
-@pytest.mark.parametrize("second", [LifecycleError("no access to logs"), KeyError("logs")], ids=["told", "broke"])
-async def test_a_failing_on_deploy_failure_does_not_hide_the_first_error(
+@pytest.mark.parametrize(
+    "second", [LifecycleError("no access to logs"), KeyError("logs")], ids=["reported", "unhandled"]
+)
+async def test_a_failing_on_deploy_failure_keeps_the_first_error(
     second: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = helm_error()
@@ -91,7 +93,7 @@ async def test_a_failing_on_deploy_failure_does_not_hide_the_first_error(
     assert raised.value is error
     assert b.recorder.phases[-1] == "OnDeployFailure!"
     assert "logs" in b.recorder.errors[Phase.ON_DEPLOY_FAILURE].message
-    assert "on_deploy_failure failed itself" in caplog.text
+    assert "phase on_deploy_failure failed" in caplog.text
 
 
 @pytest.mark.parametrize("phase", ["check_prerequisites", "pre_exec"])
@@ -104,8 +106,8 @@ async def test_no_evidence_is_collected_before_exec(phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["post_exec", "validate"])
-async def test_evidence_is_collected_when_what_follows_exec_fails(phase: str) -> None:
-    """An atomic chart is rolled back then too, and what would explain the failure goes with it."""
+async def test_evidence_is_collected_when_a_later_phase_fails(phase: str) -> None:
+    """An atomic chart is rolled back then too, which deletes what would explain the failure."""
     lifecycle, b = Traced(**{phase: LifecycleError("no answer")}), bench()
     with pytest.raises(LifecycleError, match="no answer"):
         await lifecycle.run(b.context)
@@ -113,20 +115,20 @@ async def test_evidence_is_collected_when_what_follows_exec_fails(phase: str) ->
 
 
 @pytest.mark.parametrize(("phase", "shown"), [("pre_exec", Phase.PRE_EXEC), ("exec", Phase.EXEC)])
-async def test_a_phase_that_breaks_ends_as_an_error_that_names_it(phase: str, shown: Phase) -> None:
-    """A plain exception of a plug-in must neither end the operator nor look like the chart's fault."""
+async def test_an_unhandled_error_names_its_phase(phase: str, shown: Phase) -> None:
+    """An exception of a plug-in must neither end the operator nor look like the chart's fault."""
     defect = ZeroDivisionError("division by zero")
     lifecycle, b = Traced(**{phase: defect}), bench()
     with pytest.raises(OperatorError) as raised:
         await lifecycle.run(b.context)
-    assert raised.value.message == f"the lifecycle's {shown} broke: ZeroDivisionError: division by zero"
+    assert raised.value.message == f"Unhandled error in phase {shown}: ZeroDivisionError: division by zero"
     assert raised.value.reason is Reason.INTERNAL_ERROR
     assert raised.value.transient, "a corrected plug-in comes with a restart, and has to be tried then"
     assert raised.value.__cause__ is defect
     assert b.recorder.errors[shown] is raised.value
 
 
-async def test_a_cancelled_phase_is_no_failure() -> None:
+async def test_a_cancelled_phase_is_not_a_failure() -> None:
     lifecycle, b = Traced(exec=asyncio.CancelledError()), bench()
     with pytest.raises(asyncio.CancelledError):
         await lifecycle.run(b.context)
@@ -140,21 +142,21 @@ async def test_a_cancelled_phase_is_no_failure() -> None:
         (Action.DEPLOY, Operation.INSTALL, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.UPGRADE, ["check_inputs", "check_namespace", "upgrade"]),
         (Action.DEPLOY, Operation.DRY_RUN, ["check_inputs", "check_namespace", "upgrade"]),
-        (Action.DEPLOY, Operation.FINISH, ["check_inputs", "check_namespace", "finish"]),
+        (Action.DEPLOY, Operation.RESUME, ["check_inputs", "check_namespace", "resume"]),
         (Action.DESTROY, Operation.UNINSTALL, ["uninstall"]),
         (Action.SKIP, Operation.SKIP, []),
     ],
 )
-async def test_the_default_phases_do_what_the_operation_says(
+async def test_the_default_phases_carry_out_the_operation(
     action: Action, operation: Operation, calls: list[str]
 ) -> None:
-    """Finish runs no helm; nothing about the chart or its values stands in the way of Destroy and Skip."""
+    """Resume runs no helm process; nothing about the chart or its values blocks Destroy and Skip."""
     b = bench(action=action, operation=operation)
     await Lifecycle().run(b.context)
     assert b.release.calls == calls
 
 
-async def test_the_default_on_deploy_failure_keeps_the_events_and_says_what_is_missing() -> None:
+async def test_on_deploy_failure_records_the_evidence() -> None:
     b = bench(release=FakeRelease(raises={"upgrade": helm_error()}))
     with pytest.raises(HelmError):
         await Lifecycle().run(b.context)
@@ -165,34 +167,34 @@ async def test_the_default_on_deploy_failure_keeps_the_events_and_says_what_is_m
 BREAKING: dict[str, Any] = {"last_breaking_version_requiring_restart": "2.0.0"}
 
 
-async def test_crossing_the_breaking_version_uninstalls_before_the_upgrade() -> None:
+async def test_crossing_the_breaking_version_uninstalls_first() -> None:
     b = bench(release=FakeRelease(installed_version="1.9.9"), **BREAKING)
     await Lifecycle().run(b.context)
     assert b.release.calls[-4:] == ["installed", "chart_version", "uninstall", "upgrade"]
 
 
 @pytest.mark.parametrize("installed", ["2.0.0", "2.1.0", None], ids=["at it", "above it", "nothing installed"])
-async def test_without_crossing_the_breaking_version_nothing_is_uninstalled(installed: str | None) -> None:
+async def test_staying_below_the_breaking_version_uninstalls_nothing(installed: str | None) -> None:
     b = bench(release=FakeRelease(installed_version=installed), **BREAKING)
     await Lifecycle().run(b.context)
     assert "uninstall" not in b.release.calls
     assert b.release.calls[-1] == "upgrade"
 
 
-@pytest.mark.parametrize("operation", [Operation.DRY_RUN, Operation.FINISH])
-async def test_a_breaking_version_uninstalls_nothing_in_a_run_that_changes_nothing(operation: Operation) -> None:
+@pytest.mark.parametrize("operation", [Operation.DRY_RUN, Operation.RESUME])
+async def test_runs_without_changes_never_uninstall(operation: Operation) -> None:
     b = bench(release=FakeRelease(installed_version="1.0.0"), operation=operation, **BREAKING)
     await Lifecycle().run(b.context)
     assert "uninstall" not in b.release.calls
 
 
-async def test_without_a_breaking_version_the_release_is_not_even_read() -> None:
+async def test_without_a_breaking_version_nothing_is_read() -> None:
     b = bench(release=FakeRelease(installed_version="1.0.0"))
     await Lifecycle().run(b.context)
     assert "installed" not in b.release.calls
 
 
-async def test_by_default_a_failed_uninstall_before_the_breaking_version_fails_the_run() -> None:
+async def test_a_failed_uninstall_fails_the_run() -> None:
     release = FakeRelease(installed_version="1.0.0", raises={"uninstall": helm_error()})
     b = bench(release=release, **BREAKING)
     with pytest.raises(HelmError):

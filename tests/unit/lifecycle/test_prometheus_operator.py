@@ -43,7 +43,7 @@ async def test_a_breaking_version_is_uninstalled_first() -> None:
     assert b.recorder.warnings == []
 
 
-async def test_a_failing_uninstall_before_the_upgrade_is_only_a_warning() -> None:
+async def test_a_failed_uninstall_before_the_upgrade_is_a_warning() -> None:
     release = FakeRelease(installed_version="1.0.0", raises={"uninstall": BLOCKED})
     b = bench(release=release, last_breaking_version_requiring_restart="2.0.0")
     await PrometheusOperator().run(b.context)
@@ -53,8 +53,8 @@ async def test_a_failing_uninstall_before_the_upgrade_is_only_a_warning() -> Non
     assert "objects are still there" in message
 
 
-async def test_destroy_uninstalls_and_then_deletes_the_six_crds() -> None:
-    """What the cluster has of the group is known, so the chart need not be fetched; other groups are nobody's business."""
+async def test_destroy_deletes_the_six_crds_after_the_uninstall() -> None:
+    """All CRDs of the group are known, so the chart is not fetched; other groups are ignored."""
     b = await destroyed(cluster_with(*CRDS, OTHER))
     assert b.release.calls == ["deployed_here", "uninstall"]
     assert set(b.cluster.deleted) == set(CRDS)
@@ -62,19 +62,19 @@ async def test_destroy_uninstalls_and_then_deletes_the_six_crds() -> None:
     assert b.recorder.warnings == []
 
 
-async def test_destroy_does_not_mind_crds_that_are_gone() -> None:
+async def test_destroy_ignores_deleted_crds() -> None:
     b = await destroyed(cluster_with(CRDS[0]))
     assert b.cluster.deleted == [CRDS[0]]
     assert b.recorder.warnings == []
 
 
-async def test_crds_that_are_being_deleted_are_left_alone() -> None:
+async def test_crds_being_deleted_are_ignored() -> None:
     going = {CRDS[0]: {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
     b = await destroyed(cluster_with(*CRDS[:2], meta=going))
     assert b.cluster.deleted == [CRDS[1]]
 
 
-async def test_all_that_the_chart_brings_of_the_group_is_deleted() -> None:
+async def test_all_crds_of_the_chart_are_deleted() -> None:
     b = await destroyed(
         cluster_with(*CRDS, PROBES, crd("scrapeconfigs"), OTHER),
         crds=ChartCrds(frozenset({PROBES.name, OTHER.name})),
@@ -84,7 +84,7 @@ async def test_all_that_the_chart_brings_of_the_group_is_deleted() -> None:
     assert b.recorder.warnings == []
 
 
-async def test_crds_stay_where_the_release_was_never_deployed_here() -> None:
+async def test_crds_of_a_release_never_deployed_here_are_kept() -> None:
     b = await destroyed(cluster_with(*CRDS, PROBES, OTHER), deployed=False)
     assert b.cluster.deleted == []
     ((reason, message),) = b.recorder.warnings
@@ -94,24 +94,24 @@ async def test_crds_stay_where_the_release_was_never_deployed_here() -> None:
     assert OTHER.name not in message
 
 
-async def test_without_crds_a_release_of_others_is_no_warning() -> None:
+async def test_without_crds_there_is_no_warning() -> None:
     b = await destroyed(cluster_with(OTHER), deployed=False)
     assert b.recorder.warnings == []
 
 
-async def test_a_crd_of_another_release_stays_and_is_named() -> None:
+async def test_a_crd_of_another_release_is_kept_and_named() -> None:
     marks = {"meta.helm.sh/release-name": "theirs", "meta.helm.sh/release-namespace": "apps"}
     b = await destroyed(cluster_with(*CRDS, meta={CRDS[2]: {"annotations": marks}}))
     assert set(b.cluster.deleted) == {*CRDS} - {CRDS[2]}
     ((_, message),) = b.recorder.warnings
     assert message == (
-        "CRDs that stay, since they carry the marks of the release apps/theirs: servicemonitors.monitoring.coreos.com; "
-        "delete those that nobody uses with kubectl delete crd"
+        "CRDs kept because they carry the marks of the release apps/theirs: servicemonitors.monitoring.coreos.com; "
+        "delete those that nobody uses: kubectl delete crd NAME"
     )
 
 
-async def test_a_chart_that_cannot_be_had_does_not_block_the_removal() -> None:
-    """What is known is deleted, what is not known stays and is named."""
+async def test_an_unavailable_chart_does_not_block_the_removal() -> None:
+    """Known CRDs are deleted, unknown ones are kept and named."""
     b = await destroyed(
         cluster_with(*CRDS, PROBES, crd("scrapeconfigs")),
         crds=ChartCrds(frozenset({PROBES.name}), incomplete="the registry does not answer"),
@@ -122,8 +122,8 @@ async def test_a_chart_that_cannot_be_had_does_not_block_the_removal() -> None:
     assert "the registry does not answer" in message
 
 
-async def test_what_the_release_has_rendered_needs_no_chart() -> None:
-    """helm deletes it; what is there afterwards is the release's own by its marks."""
+async def test_crds_with_the_releases_marks_need_no_chart() -> None:
+    """helm deletes it; one that exists afterwards belongs to the release by its marks."""
     marks = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
     ours = {"annotations": marks, "labels": {"app.kubernetes.io/managed-by": "Helm"}}
     b = await destroyed(cluster_with(*CRDS, PROBES, meta={PROBES: ours}))
@@ -131,8 +131,8 @@ async def test_what_the_release_has_rendered_needs_no_chart() -> None:
     assert PROBES in b.cluster.deleted
 
 
-async def test_the_crds_stay_while_the_release_cannot_be_uninstalled() -> None:
-    """Deleting them would take away the objects that the operator still has to clean up after."""
+async def test_crds_are_kept_while_the_uninstall_fails() -> None:
+    """Deleting them would delete the objects that the operator still has to clean up after."""
     b = bench(
         release=FakeRelease(raises={"uninstall": BLOCKED}),
         cluster=cluster_with(*CRDS),

@@ -24,7 +24,7 @@ class NotOne:
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package that brings a good lifecycle and broken ones."""
+    """An installed package that provides a valid lifecycle and broken ones."""
     (tmp_path / "loki_plugin.py").write_text(MODULE)
     (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no licence')")
     info = tmp_path / "loki_plugin-1.0.dist-info"
@@ -50,28 +50,28 @@ def test_built_in_lifecycles_are_found(name: str, expected: type[Lifecycle]) -> 
     assert type(find_lifecycle(name)) is expected
 
 
-def test_each_resource_gets_a_lifecycle_of_its_own() -> None:
+def test_each_call_returns_a_new_lifecycle() -> None:
     assert find_lifecycle("default") is not find_lifecycle("default")
 
 
-def test_an_unknown_name_is_answered_with_those_that_there_are() -> None:
+def test_an_unknown_name_lists_the_available_lifecycles() -> None:
     with pytest.raises(SpecError) as raised:
         find_lifecycle("prometheus")
     assert raised.value.reason is Reason.LIFECYCLE_UNKNOWN
     assert not raised.value.transient
     assert raised.value.message == (
-        'spec.lifecycle.name: there is no lifecycle "prometheus"; '
+        'spec.lifecycle.name: unknown lifecycle "prometheus"; '
         "this operator has: default, prometheus-operator, aws-vpc-cni"
     )
 
 
 @pytest.mark.usefixtures("plugins")
-def test_an_installed_package_brings_a_lifecycle() -> None:
+def test_an_installed_package_provides_a_lifecycle() -> None:
     assert type(find_lifecycle("loki")).__name__ == "Loki"
 
 
 @pytest.mark.usefixtures("plugins")
-def test_an_unknown_name_is_answered_with_plugins_too() -> None:
+def test_an_unknown_name_lists_the_plugins_too() -> None:
     with pytest.raises(SpecError, match=r"this operator has: default, .*loki"):
         find_lifecycle("loky")
 
@@ -91,7 +91,7 @@ def test_a_plugin_cannot_replace_a_built_in_lifecycle() -> None:
         ("no-class", 'the entry point "no-class" is not a subclass of Lifecycle'),
     ],
 )
-def test_a_broken_plugin_is_told_in_words(name: str, problem: str) -> None:
+def test_a_broken_plugin_is_reported(name: str, problem: str) -> None:
     with pytest.raises(SpecError, match=problem) as raised:
         find_lifecycle(name)
     assert raised.value.reason is Reason.LIFECYCLE_UNKNOWN

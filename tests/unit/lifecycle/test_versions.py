@@ -1,4 +1,4 @@
-"""When a change of version crosses a breaking one."""
+"""When a change of version crosses a breaking version."""
 
 from itertools import pairwise
 
@@ -37,7 +37,7 @@ def test_crosses(*, installed: str, breaking: str, new: str, expected: bool) -> 
 
 
 @pytest.mark.parametrize("wrong", ["latest", "1.x", "", "1.0.0.0", "01.0.0"])
-def test_what_is_no_version_is_told_and_not_guessed(wrong: str) -> None:
+def test_an_invalid_version_is_an_error(wrong: str) -> None:
     with pytest.raises(LifecycleError, match="is not a semantic version") as raised:
         crosses(installed=wrong, breaking="1.0.0", new="2.0.0")
     assert not raised.value.transient
@@ -59,10 +59,8 @@ def test_crosses_means_from_below_to_it_or_above(
 
 
 @given(triple, st.lists(triple, min_size=1, max_size=6))
-def test_a_chain_of_upgrades_crosses_a_breaking_version_once(
-    breaking: tuple[int, int, int], versions: list[tuple[int, int, int]]
-) -> None:
-    """However many releases lie between, upgrading through them reinstalls at most once."""
+def test_a_chain_of_upgrades_crosses_once(breaking: tuple[int, int, int], versions: list[tuple[int, int, int]]) -> None:
+    """An upgrade through any number of versions reinstalls at most once."""
     path = sorted(versions)
     steps = [crosses(installed=text(a), breaking=text(breaking), new=text(b)) for a, b in pairwise(path)]
     assert sum(steps) == (path[0] < breaking <= path[-1])

@@ -9,10 +9,14 @@ from typing import Any
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.run_recorder import RunRecorder
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
+from managedchart_operator.reconcile.resource_pass import Recording
+from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
+from managedchart_operator.reconcile.telemetry import Telemetry
 
 LOGGER = logging.LoggerAdapter(logging.getLogger("test"), {})
 
@@ -53,7 +57,7 @@ def unavailable() -> KubeError:
 
 
 class FakeApi:
-    """The API server's copy of one status. `gate` holds answers back while it is cleared."""
+    """The API server's copy of one status. A cleared `gate` delays the answers."""
 
     def __init__(self, status: Mapping[str, Any] | None = None) -> None:
         self.status: dict[str, Any] = dict(status or {})
@@ -61,7 +65,7 @@ class FakeApi:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failures: list[Exception] = []
-        self.gone = False
+        self.deleted = False
         self.under_way = 0
         self.most_under_way = 0
         self.version = 1
@@ -76,7 +80,7 @@ class FakeApi:
             await self.gate.wait()
             if self.failures:
                 raise self.failures.pop(0)
-            if self.gone:
+            if self.deleted:
                 return None
             self.status = merged(self.status, patch)
             self.version += 1
@@ -87,6 +91,8 @@ class FakeApi:
 
 class FakeObjects:
     """The objects in the namespace `apps` by name, whatever their kind, with their annotations."""
+
+    locate_all = Objects.locate_all
 
     def __init__(self, held: Mapping[str, dict[str, str]], *, created: str = "") -> None:
         self.held = dict(held)
@@ -114,7 +120,7 @@ class FakeObjects:
 
 
 class FakeTelemetry:
-    """Takes down what the metrics would be told."""
+    """Records what the metrics would receive."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, bool]] = []
@@ -140,9 +146,6 @@ class FakeTelemetry:
         """The conditions may have changed."""
         self.statuses.append(status.phase.value)
 
-    def forget(self, key: Key) -> None:
-        """Nothing here is about that."""
-
 
 def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] | None = None) -> StatusWriter:
     """A status writer of a resource over the fake API."""
@@ -150,6 +153,19 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
     return StatusWriter(resource, api, written=answers.append)  # type: ignore[arg-type]
 
 
-def recorder_of(resource: ManagedChart, api: FakeApi, telemetry: FakeTelemetry | None = None) -> RunRecorder:
-    """A recorder of one run of a resource."""
-    return RunRecorder(resource, writer_of(resource, api), telemetry or FakeTelemetry(), LOGGER)
+def recording_of(resource: ManagedChart, api: FakeApi, telemetry: Telemetry | None = None) -> Recording:
+    """Where a pass over a resource is recorded."""
+    writer, metrics, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
+    phases = PhaseRecorder(resource, writer, metrics, LOGGER, journal)
+    return Recording(resource, StatusRecorder(resource, writer, metrics), phases, journal, LOGGER)
+
+
+class FakeEvents:
+    """Takes down type, reason and message of each Event."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, str, str]] = []
+
+    async def post(self, _chart: ManagedChart, *, type: str, reason: str, message: str) -> None:  # noqa: A002
+        """Take it down."""
+        self.posted.append((type, reason, message))

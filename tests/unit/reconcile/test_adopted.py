@@ -1,4 +1,4 @@
-"""What a failed deployment must leave, since it was there before."""
+"""What a failed deployment must leave, since it existed before."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -6,8 +6,9 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import Revision, StoredRelease
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.adopted import adopted_objects, made_since, was_adopted
 from managedchart_operator.reconcile.release_storage import Unfinished
 from unit.reconcile.fakes import unavailable
@@ -46,7 +47,7 @@ def live(created: str | None = "2026-01-01T00:00:00Z", **managers: Any) -> dict[
         "odd time",
     ],
 )
-def test_an_object_was_adopted_if_older_or_marked_by_others(found: dict[str, Any], *, adopted: bool) -> None:
+def test_adopted_means_older_or_marked_by_others(found: dict[str, Any], *, adopted: bool) -> None:
     assert was_adopted(found, since=SINCE) == adopted
 
 
@@ -56,6 +57,8 @@ def test_without_the_revisions_time_everything_may_be_adopted() -> None:
 
 class Held:
     """Objects by name; `error` is what reading them raises."""
+
+    locate_all = Objects.locate_all
 
     def __init__(self, error: KubeError | None = None, **held: dict[str, Any]) -> None:
         self.held = held
@@ -84,8 +87,8 @@ async def test_the_adopted_objects_of_a_release_are_named() -> None:
     assert list(map(str, found)) == ["ConfigMap apps/old", "ClusterRole role"]
 
 
-async def test_a_kind_that_cannot_be_looked_up_is_not_taken_for_made() -> None:
-    """Else one answer that the API server owes would let an uninstall delete what was there before."""
+async def test_an_unknown_kind_is_an_error() -> None:
+    """Otherwise one missing answer of the API server would let an uninstall delete what existed before."""
     held = Held(old=live("2025-01-01T00:00:00Z"))
 
     async def no_answer(_version: str, _kind: str) -> bool:
@@ -103,7 +106,7 @@ def storage(*numbers: int) -> Any:
     )
 
 
-def test_age_proves_nothing_once_the_first_revision_is_pruned() -> None:
+def test_age_proves_nothing_after_pruning() -> None:
     """helm keeps ten. What the first one made is older than all that are left, and is the release's own."""
     whole, pruned = storage(3, 2, 1), storage(12, 11, 3)
     good_below = storage(12, 11, 3)
@@ -116,6 +119,6 @@ def test_age_proves_nothing_once_the_first_revision_is_pruned() -> None:
     assert made_since(good_below, failed(good_below, of=2)) == SINCE + 11
 
 
-async def test_what_cannot_be_read_is_not_taken_for_made() -> None:
+async def test_an_unreadable_object_is_an_error() -> None:
     with pytest.raises(KubeError):
         await adopted_objects(cast("Any", Held(unavailable())), RENDERED, namespace="apps", since=SINCE)

@@ -34,7 +34,7 @@ def succeeded(conditions: Conditions) -> None:
 
 
 def skipped(conditions: Conditions) -> None:
-    conditions.succeeded(Reason.SKIPPED, "nothing was touched", released=None, validated=False)
+    conditions.succeeded(Reason.SKIPPED, "nothing was changed", released=False, validated=False)
 
 
 def retrying(conditions: Conditions) -> None:
@@ -79,32 +79,32 @@ def named(conditions: list[Condition]) -> dict[str, Condition]:
 
 
 @given(st.lists(steps, min_size=1, max_size=8))
-def test_every_state_is_what_kstatus_takes_it_for(taken: list[Step]) -> None:
+def test_kstatus_reads_every_state_correctly(taken: list[Step]) -> None:
     """Whatever came before."""
     assert kstatus(after(*taken), generation=1, observed=1) == STEPS[taken[-1]]
 
 
 @given(st.lists(steps, min_size=1, max_size=8))
-def test_a_spec_that_was_not_seen_yet_is_in_progress(taken: list[Step]) -> None:
+def test_a_new_generation_is_in_progress(taken: list[Step]) -> None:
     assert kstatus(after(*taken), generation=2, observed=1) == "InProgress"
 
 
 @given(st.lists(steps, min_size=1, max_size=8))
-def test_reconciling_and_stalled_stand_only_while_true_and_never_both(taken: list[Step]) -> None:
+def test_reconciling_and_stalled_exclude_each_other(taken: list[Step]) -> None:
     found = named(after(*taken))
     assert not {"Reconciling", "Stalled"} <= found.keys()
     assert all(found[kind].status == "True" for kind in ("Reconciling", "Stalled") if kind in found)
 
 
 @given(st.lists(steps, min_size=1, max_size=8))
-def test_nothing_is_false_without_a_reason_and_a_message(taken: list[Step]) -> None:
+def test_every_condition_has_reason_and_message(taken: list[Step]) -> None:
     for condition in after(*taken):
         assert Reason(condition.reason)
         assert condition.message
 
 
 @given(st.lists(steps, min_size=1, max_size=8), steps)
-def test_the_time_of_a_condition_changes_only_with_its_status(taken: list[Step], last: Step) -> None:
+def test_transition_times_change_only_with_the_status(taken: list[Step], last: Step) -> None:
     before, now = named(after(*taken)), named(after(*taken, last))
     for kind in before.keys() & now.keys():
         changed = before[kind].status != now[kind].status
@@ -114,7 +114,7 @@ def test_the_time_of_a_condition_changes_only_with_its_status(taken: list[Step],
 
 
 @given(st.lists(steps, max_size=6))
-def test_ready_keeps_its_truth_while_work_goes_on(taken: list[Step]) -> None:
+def test_ready_stays_while_reconciling(taken: list[Step]) -> None:
     """A deployed application does not go away because a new version is on its way: Ready does not flap."""
     before, now = named(after(*taken)), named(after(*taken, working))
     if "Ready" in before:
@@ -124,43 +124,43 @@ def test_ready_keeps_its_truth_while_work_goes_on(taken: list[Step]) -> None:
 
 
 @given(st.lists(steps, min_size=1, max_size=8))
-def test_conditions_stand_in_one_order_each_once(taken: list[Step]) -> None:
+def test_conditions_have_a_fixed_order(taken: list[Step]) -> None:
     kinds = [condition.type for condition in after(*taken)]
     assert kinds == [kind for kind in ("Ready", "Reconciling", "Stalled", "Released", "Validated") if kind in kinds]
 
 
 @pytest.mark.parametrize("step", [succeeded, skipped, retrying, stalled, not_validated])
-def test_ready_speaks_of_the_generation_that_was_carried_out(step: Step) -> None:
+def test_ready_names_the_generation_that_was_run(step: Step) -> None:
     assert named(after(working, working, step))["Ready"].observed_generation == 3
     assert named(after(step, working))["Ready"].observed_generation == 1
 
 
-def test_released_tells_whether_the_release_is_as_wanted() -> None:
+def test_released_says_whether_the_release_matches() -> None:
     assert named(after(succeeded))["Released"].status == "True"
     assert named(after(succeeded, retrying))["Released"].status == "False"
     assert "Released" not in named(after(succeeded, skipped))
 
 
-def test_a_failed_validation_leaves_the_release_as_it_is() -> None:
+def test_a_failed_validation_keeps_released() -> None:
     found = named(after(succeeded, not_validated))
     assert (found["Released"].status, found["Validated"].status, found["Ready"].status) == ("True", "False", "False")
 
 
-def test_a_release_that_failed_before_is_released_although_it_is_not_validated() -> None:
+def test_released_does_not_depend_on_validation() -> None:
     assert named(after(retrying))["Released"].status == "False"
     assert named(after(retrying, not_validated))["Released"].status == "True"
 
 
-def test_validated_goes_away_with_a_run_that_had_nothing_to_validate() -> None:
+def test_validated_is_removed_without_a_validation() -> None:
     assert named(after(succeeded))["Validated"].status == "True"
     assert "Validated" not in named(after(succeeded, skipped))
 
 
-def test_ready_is_unknown_while_the_release_is_known_to_be_gone() -> None:
-    """What was Ready is not there; whether it comes back shows the end of the run."""
+def test_ready_is_unknown_after_the_release_was_deleted() -> None:
+    """What was Ready does not exist any more; the end of the run shows whether it does again."""
     conditions = Conditions([], generation=1, now="2026-01-01T00:00:00Z")
     conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
-    conditions.working("installs it again", gone=True)
+    conditions.working("installs it again", deleted=True)
     found = {condition.type: condition.status for condition in conditions.result()}
     assert found["Ready"] == "Unknown"
     assert "Released" not in found

@@ -7,36 +7,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.api.spec import Action
+from managedchart_operator.api.status import Phase
 from managedchart_operator.helm.storage import PENDING, Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.decide import (
-    FOREIGN_LOCK_SECONDS,
-    Decision,
-    Desired,
-    Memory,
-    Observed,
-    Verdict,
-    decide,
-)
+from managedchart_operator.reconcile.decide import FOREIGN_LOCK_SECONDS, Desired, Observed, decide
+from managedchart_operator.reconcile.digest import Digest
+from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
+from managedchart_operator.waiting.proof import AwaitingReadiness
 
 NOW = 1_000_000.0
 UID = "uid-1"
 OWNERSHIP = Ownership(UID)
 RECORDED_3 = Ownership(UID, recorded={3: NOW}, recorded_good=frozenset({3}))
 """The status records that a run of this resource ended with revision 3: a rollback carries other labels than its own."""
-DEPLOY = Desired(Action.DEPLOY, "wanted")
-DESTROY = Desired(Action.DESTROY, "wanted")
-SKIP = Desired(Action.SKIP, "wanted")
-DRY_RUN = Desired(Action.DEPLOY, "wanted", dry_run=True)
+DEPLOY = Desired(Action.DEPLOY, Digest("wanted"))
+DESTROY = Desired(Action.DESTROY, Digest("wanted"))
+SKIP = Desired(Action.SKIP, Digest("wanted"))
+DRY_RUN = Desired(Action.DEPLOY, Digest("wanted"), dry_run=True)
 
-NEVER = Memory()
-DONE = Memory(digest="wanted", succeeded=True, revision=2)
-OTHER_DONE = Memory(digest="before", succeeded=True, revision=2)
-FAILED_LATER = Memory(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
+NEVER = LastRun()
+DONE = LastRun(digest="wanted", ended_at=NOW - 60, revision=2)
+OTHER_DONE = LastRun(digest="before", ended_at=NOW - 60, revision=2)
+FAILED_LATER = LastRun(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
 FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
 STALLED = replace(FAILED_LATER, retry_at=None)
-KILLED_IN_EXEC = Memory(digest="before", succeeded=True, revision=1, released=True, interrupted=True, in_exec=True)
+KILLED_IN_EXEC = LastRun(digest="wanted", revision=1, proven=True, interrupted=True, phase=Phase.EXEC)
 """Revision 1 was good; then a run began, and the operator was killed while it deployed or waited."""
 
 
@@ -49,20 +46,20 @@ def revision(
     attempt: str = "",
     operator_waits: bool = False,
 ) -> Revision:
-    """A revision that this resource made, unless told otherwise; `attempt` is whose label another helm carried over."""
+    """A revision that this resource made by default; `attempt` is a label that another helm process carried over."""
     made = attempt or f"attempt-{number}"
-    made_as = int(made.removeprefix("attempt-"))
+    labelled_for = int(made.removeprefix("attempt-"))
     secret = f"sh.helm.release.v1.web.v{number}"
-    return Revision(number, status, secret, digest, owner, made, made_as, operator_waits, modified_at=NOW - 10)
+    return Revision(number, status, secret, digest, owner, made, labelled_for, operator_waits, modified_at=NOW - 10)
 
 
-OURS = (revision(2), revision(1, "superseded", digest="before"))
-OURS_BEFORE = (revision(2, digest="before"), revision(1, "superseded", digest="older"))
+OWN = (revision(2), revision(1, "superseded", digest="before"))
+OWN_BEFORE = (revision(2, digest="before"), revision(1, "superseded", digest="older"))
 FAILED_2 = (revision(2, "failed"), revision(1, digest="before"))
 WAITED_FOR = (revision(2, operator_waits=True), revision(1, "superseded", digest="before", operator_waits=True))
-"""helm calls them deployed as soon as they are applied; whether they became ready only the status tells."""
+"""helm calls them deployed once they are applied; only the status says whether they became ready."""
 CARRIED_OVER = (revision(3, attempt="attempt-2"), revision(2, "superseded"))
-"""`helm upgrade` by hand: our labels, also the digest, stand on a revision that we did not make."""
+"""`helm upgrade` by hand: this resource's labels, the digest included, on a revision that it did not make."""
 ROLLED_BACK = (
     revision(3, digest="before", attempt="attempt-1"),
     revision(2, "superseded"),
@@ -77,36 +74,36 @@ class Case:
     promise: str
     desired: Desired
     revisions: tuple[Revision, ...]
-    memory: Memory
-    verdict: Verdict
+    last: LastRun
+    verdict: type[Plan]
     operation: Operation | None = None
     unlock: int | None = None
     wake_at: float | None = None
-    gone: bool = False
+    deleted: bool = False
     changed_outside: bool = False
-    rollback_is_ours: bool = False
+    rollback_is_own: bool = False
     retry: bool = False
     force: bool = False
     because: str = ""
     ownership: Ownership = OWNERSHIP
 
-    def decide(self) -> Decision:
+    def decide(self) -> Plan:
         return decide(
             self.desired,
             Observed(
                 self.ownership,
                 NOW,
                 self.revisions,
-                self.memory,
-                rollback_is_ours=self.rollback_is_ours,
+                self.last,
+                rollback_is_own=self.rollback_is_own,
                 retry_requested=self.retry,
                 force_requested=self.force,
             ),
         )
 
 
-IN_SYNC, RUN, HOLD, WAIT = Verdict.IN_SYNC, Verdict.RUN, Verdict.HOLD, Verdict.WAIT_FOR_LOCK
-INSTALL, UPGRADE, FINISH = Operation.INSTALL, Operation.UPGRADE, Operation.FINISH
+IN_SYNC, RUN, HOLD, WAIT = InSync, Run, Hold, Wait
+INSTALL, UPGRADE, RESUME = Operation.INSTALL, Operation.UPGRADE, Operation.RESUME
 
 
 def pending(status: str, *, owner: str | None = UID, age: float = 10, attempt: str = "") -> tuple[Revision, ...]:
@@ -116,11 +113,11 @@ def pending(status: str, *, owner: str | None = UID, age: float = 10, attempt: s
 
 FREE_AT = NOW - 10 + FOREIGN_LOCK_SECONDS
 UNINSTALLING_2 = (revision(2, "uninstalling"),)
-ENDED = replace(DONE, told_end=True, ended_at=NOW - 60)
+ENDED = replace(DONE, attempt="a")
 """The last run ended well, before somebody began an uninstall."""
-UNINSTALLS_OF_OURS = {
-    "an uninstall of ours that was killed": replace(NEVER, told_end=True, operation="Uninstall"),
-    "an uninstall of ours that failed": replace(FAILED_DUE, told_end=True, ended_at=NOW - 5),
+OWN_UNINSTALLS = {
+    "an own uninstall that was killed": replace(NEVER, attempt="a", operation="Uninstall"),
+    "an own uninstall that failed": replace(FAILED_DUE, attempt="a", ended_at=NOW - 5),
     "an uninstall of an older operator that was killed": KILLED_IN_EXEC,
     "an uninstall of an older operator that failed": FAILED_DUE,
 }
@@ -130,57 +127,60 @@ TABLE = [
     Case("a new resource is installed", DEPLOY, (), NEVER, RUN, INSTALL, because="does not exist"),
     Case("a spec that changed while nothing was there is installed", DEPLOY, (), OTHER_DONE, RUN, INSTALL),
     Case(
-        "what was removed by hand is installed again", DEPLOY, (), DONE, RUN, INSTALL, changed_outside=True, gone=True
+        "a release deleted by hand is reinstalled",
+        DEPLOY,
+        (),
+        DONE,
+        RUN,
+        INSTALL,
+        changed_outside=True,
+        deleted=True,
     ),
-    Case("after Destroy or Skip nothing was removed by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
+    Case("after Destroy or Skip nothing was deleted by hand", DEPLOY, (), replace(DONE, revision=None), RUN, INSTALL),
     Case("a failed first install waits for its time", DEPLOY, (), FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed first install is tried again when it is time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
+    Case("a failed first install is retried at its time", DEPLOY, (), FAILED_DUE, RUN, INSTALL),
     # ---- Deploy: it is deployed
-    Case("what is as wanted is left alone", DEPLOY, OURS, DONE, IN_SYNC),
-    Case("changed input is deployed", DEPLOY, OURS_BEFORE, OTHER_DONE, RUN, UPGRADE, because="input has changed"),
+    Case("what matches the spec is left alone", DEPLOY, OWN, DONE, IN_SYNC),
+    Case("changed input is deployed", DEPLOY, OWN_BEFORE, OTHER_DONE, RUN, UPGRADE, because="values changed"),
     Case("an upgrade by hand is undone", DEPLOY, CARRIED_OVER, DONE, RUN, UPGRADE, changed_outside=True),
     Case("a rollback by hand is undone", DEPLOY, ROLLED_BACK, DONE, RUN, UPGRADE, changed_outside=True),
     Case(
-        "a release that helm uninstalled but kept is brought back",
+        "a release that helm uninstalled with its history is reinstalled",
         DEPLOY,
         (revision(2, "uninstalled"),),
         DONE,
         RUN,
         UPGRADE,
         changed_outside=True,
-        gone=True,
-        because="revision 2 is uninstalled",
+        deleted=True,
+        because="Revision 2 was marked uninstalled",
     ),
-    Case("what was deployed before a restart is only finished", DEPLOY, OURS, NEVER, RUN, FINISH, because="restart"),
+    Case("what was deployed before a restart is only resumed", DEPLOY, OWN, NEVER, RUN, RESUME, because="restart"),
     Case(
-        "an upgrade that was deployed before a restart is only finished",
+        "an upgrade that was deployed before a restart is only resumed",
         DEPLOY,
-        OURS,
+        OWN,
         replace(OTHER_DONE, revision=1),
         RUN,
-        FINISH,
+        RESUME,
     ),
     Case(
-        "an upgrade by hand is not taken for ours after a restart",
+        "an upgrade by hand is not own after a restart",
         DEPLOY,
         CARRIED_OVER,
         replace(OTHER_DONE, revision=1),
         RUN,
         UPGRADE,
     ),
+    Case("deployed, but its run not ended, is only resumed", DEPLOY, OWN, replace(DONE, ended_at=None), RUN, RESUME),
+    Case("the release of others is taken over", DEPLOY, (revision(1, owner=None, digest=None),), NEVER, RUN, UPGRADE),
+    Case("force deploys even what is in sync", DEPLOY, OWN, DONE, RUN, UPGRADE, force=True),
+    Case("retry does nothing about what is in sync", DEPLOY, OWN, DONE, IN_SYNC, retry=True),
+    # ---- Deploy: it is deployed, and it is not known whether it became ready
+    Case("a wait that a kill ended is restarted", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, RESUME),
     Case(
-        "deployed, but its run not ended, is only finished", DEPLOY, OURS, replace(DONE, succeeded=False), RUN, FINISH
-    ),
-    Case(
-        "the release of somebody else is adopted", DEPLOY, (revision(1, owner=None, digest=None),), NEVER, RUN, UPGRADE
-    ),
-    Case("force deploys even what is in sync", DEPLOY, OURS, DONE, RUN, UPGRADE, force=True),
-    Case("retry does nothing about what is in sync", DEPLOY, OURS, DONE, IN_SYNC, retry=True),
-    # ---- Deploy: it is deployed, and nobody knows whether it became ready
-    Case("a wait that a kill ended is begun again", DEPLOY, WAITED_FOR, KILLED_IN_EXEC, RUN, FINISH),
-    Case(
-        "what was never seen ready is no good revision for the next one to go back to",
-        replace(DEPLOY, digest="newer"),
+        "what was never seen ready is not a good revision",
+        replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
         KILLED_IN_EXEC,
         RUN,
@@ -188,7 +188,7 @@ TABLE = [
         unlock=2,
     ),
     Case(
-        "nor where force asks for the same once more",
+        "what was never seen ready is not good by force either",
         DEPLOY,
         WAITED_FOR,
         KILLED_IN_EXEC,
@@ -199,23 +199,31 @@ TABLE = [
     ),
     Case(
         "what may have been ready for long stays a good revision",
-        replace(DEPLOY, digest="newer"),
+        replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,
-        replace(KILLED_IN_EXEC, in_exec=False),
+        replace(KILLED_IN_EXEC, phase=Phase.PRE_EXEC),
         RUN,
         UPGRADE,
     ),
     # ---- Deploy: it failed
     Case("failed input waits for its time", DEPLOY, FAILED_2, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("failed input is tried again when it is time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),
+    Case("failed input is retried at its time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),
     Case("stalled input waits for a change", DEPLOY, FAILED_2, STALLED, HOLD),
     Case("a retry request ends the wait", DEPLOY, FAILED_2, FAILED_LATER, RUN, UPGRADE, retry=True),
     Case("a retry request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, retry=True),
     Case("a force request ends a stall", DEPLOY, FAILED_2, STALLED, RUN, UPGRADE, force=True),
+    Case(
+        "another Helm operation on the release ends the wait",
+        DEPLOY,
+        FAILED_2,
+        replace(FAILED_LATER, waited=True),
+        RUN,
+        UPGRADE,
+    ),
     Case("a new generation ends a stall", DEPLOY, FAILED_2, replace(STALLED, current=False), RUN, UPGRADE),
     Case("new input does not wait for the old", DEPLOY, FAILED_2, replace(STALLED, digest="before"), RUN, UPGRADE),
     Case(
-        "a retry that a kill interrupted is begun again",
+        "a retry that a kill interrupted is restarted",
         DEPLOY,
         FAILED_2,
         replace(STALLED, interrupted=True),
@@ -231,10 +239,10 @@ TABLE = [
         UPGRADE,
         unlock=2,
     ),
-    Case("a failed validation of what is deployed waits", DEPLOY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed validation is tried again without helm", DEPLOY, OURS, FAILED_DUE, RUN, FINISH),
+    Case("a failed validation of what is deployed waits", DEPLOY, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed validation is retried without helm", DEPLOY, OWN, FAILED_DUE, RUN, RESUME),
     Case(
-        "a rollback of ours does not shorten the wait",
+        "an own rollback does not shorten the wait",
         DEPLOY,
         ROLLED_BACK,
         replace(FAILED_LATER, revision=3),
@@ -242,24 +250,24 @@ TABLE = [
         wake_at=NOW + 40,
     ),
     Case(
-        "the spec that our rollback went back to needs no helm",
-        replace(DEPLOY, digest="before"),
+        "the spec that an own rollback returned to needs no helm",
+        replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(STALLED, revision=3, current=False),
         RUN,
-        FINISH,
+        RESUME,
         ownership=RECORDED_3,
     ),
     Case(
-        "what is deployed as our rollback left it is in sync",
-        replace(DEPLOY, digest="before"),
+        "what an own rollback deployed is in sync",
+        replace(DEPLOY, digest=Digest("before")),
         ROLLED_BACK,
         replace(DONE, digest="before", revision=3),
         IN_SYNC,
         ownership=RECORDED_3,
     ),
     Case(
-        "a revision by hand that a failed run has met is not taken for ours",
+        "a revision by hand during a failed run is not own",
         DEPLOY,
         CARRIED_OVER,
         replace(FAILED_DUE, revision=3),
@@ -276,17 +284,17 @@ TABLE = [
         changed_outside=True,
         ownership=RECORDED_3,
     ),
-    # ---- Deploy: some helm is at work, or died
+    # ---- Deploy: a Helm operation is in progress, or was killed
     *(
-        Case(f"our own {status} is taken over at once", DEPLOY, pending(status), OTHER_DONE, RUN, UPGRADE, unlock=2)
+        Case(f"an own {status} is taken over at once", DEPLOY, pending(status), OTHER_DONE, RUN, UPGRADE, unlock=2)
         for status in ("pending-install", "pending-upgrade")
     ),
     *(
-        Case(f"somebody's {status} is waited for", DEPLOY, pending(status, owner=None), DONE, WAIT, wake_at=FREE_AT)
+        Case(f"a foreign {status} is waited for", DEPLOY, pending(status, owner=None), DONE, WAIT, wake_at=FREE_AT)
         for status in sorted(PENDING)
     ),
     Case(
-        "a revision by hand that carries our labels is not ours although ours is gone",
+        "a revision by hand with this resource's labels is not own although the own one was deleted",
         DEPLOY,
         CARRIED_OVER[:1],
         DONE,
@@ -295,7 +303,7 @@ TABLE = [
         changed_outside=True,
     ),
     Case(
-        "a lock by hand that carries our labels is waited for although what it goes back to is gone",
+        "a rollback by hand to a deleted revision is waited for",
         DEPLOY,
         (revision(3, "pending-rollback", attempt="attempt-1"), revision(2, "superseded", digest="before")),
         DONE,
@@ -303,15 +311,15 @@ TABLE = [
         wake_at=FREE_AT,
     ),
     Case(
-        "a lock by hand that carries our labels is waited for",
+        "an upgrade by hand with this resource's labels is waited for",
         DEPLOY,
-        (revision(3, "pending-upgrade", attempt="attempt-2"), *OURS),
+        (revision(3, "pending-upgrade", attempt="attempt-2"), *OWN),
         DONE,
         WAIT,
         wake_at=FREE_AT,
     ),
     Case(
-        "somebody's lock is taken over when its helm must have ended",
+        "a foreign lock is taken over after its timeout",
         DEPLOY,
         pending("pending-upgrade", owner=None, age=FOREIGN_LOCK_SECONDS),
         OTHER_DONE,
@@ -329,19 +337,19 @@ TABLE = [
         unlock=1,
     ),
     Case(
-        "a rollback of ours that was killed is taken over at once",
+        "an own killed rollback is taken over at once",
         DEPLOY,
         pending("pending-rollback", attempt="attempt-1"),
         FAILED_DUE,
         RUN,
         UPGRADE,
         unlock=2,
-        rollback_is_ours=True,
+        rollback_is_own=True,
     ),
     Case(
         "a rollback by hand is waited for",
         DEPLOY,
-        (revision(3, "pending-rollback", attempt="attempt-1"), *OURS),
+        (revision(3, "pending-rollback", attempt="attempt-1"), *OWN),
         DONE,
         WAIT,
         wake_at=FREE_AT,
@@ -355,7 +363,7 @@ TABLE = [
         wake_at=NOW + 40,
     ),
     Case(
-        "force takes somebody's lock over at once",
+        "force takes a foreign lock over at once",
         DEPLOY,
         pending("pending-upgrade", owner=None),
         DONE,
@@ -365,20 +373,20 @@ TABLE = [
         force=True,
         changed_outside=False,
     ),
-    # ---- Deploy: an uninstall was begun
+    # ---- Deploy: an uninstall has begun
     *(
         Case(
             f"what is left of {whose} is deployed over",
             DEPLOY,
             UNINSTALLING_2,
-            memory,
+            last,
             RUN,
             UPGRADE,
             unlock=2,
-            gone=True,
-            because="deployed over",
+            deleted=True,
+            because="was interrupted",
         )
-        for whose, memory in UNINSTALLS_OF_OURS.items()
+        for whose, last in OWN_UNINSTALLS.items()
     ),
     Case(
         "an uninstall by hand that still runs is waited for",
@@ -387,44 +395,44 @@ TABLE = [
         ENDED,
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
-        "an uninstall by hand right after a run that ended well is waited for",
+        "an uninstall by hand right after a successful run is waited for",
         DEPLOY,
         UNINSTALLING_2,
         replace(ENDED, ended_at=NOW - 10),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
-        "an uninstall by hand beside a failed run of ours is waited for",
+        "an uninstall by hand after a failed run is waited for",
         DEPLOY,
         UNINSTALLING_2,
-        replace(FAILED_DUE, told_end=True, ended_at=NOW - 60),
+        replace(FAILED_DUE, attempt="a", ended_at=NOW - 60),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
-        "an uninstall by hand beside a killed upgrade of ours is waited for",
+        "an uninstall by hand during a killed upgrade is waited for",
         DEPLOY,
         UNINSTALLING_2,
-        replace(KILLED_IN_EXEC, told_end=True, operation="Upgrade"),
+        replace(KILLED_IN_EXEC, attempt="a", operation="Upgrade"),
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "an uninstall before a breaking version that was killed needs no wait",
         replace(DEPLOY, reinstalls=True),
         UNINSTALLING_2,
-        replace(KILLED_IN_EXEC, told_end=True, operation="Upgrade"),
+        replace(KILLED_IN_EXEC, attempt="a", operation="Upgrade"),
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
     ),
     Case(
         "force takes over from an uninstall by hand",
@@ -434,7 +442,7 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
         force=True,
     ),
     Case(
@@ -445,45 +453,45 @@ TABLE = [
         RUN,
         UPGRADE,
         unlock=2,
-        gone=True,
+        deleted=True,
         changed_outside=True,
     ),
     Case(
-        "somebody's release in the middle of an uninstall is waited for",
+        "a foreign uninstall is waited for",
         DEPLOY,
         (revision(2, "uninstalling", owner=None),),
         NEVER,
         WAIT,
         wake_at=FREE_AT,
-        gone=True,
+        deleted=True,
     ),
     # ---- Destroy
-    Case("Destroy uninstalls what is deployed", DESTROY, OURS, OTHER_DONE, RUN, Operation.UNINSTALL),
+    Case("Destroy uninstalls what is deployed", DESTROY, OWN, OTHER_DONE, RUN, Operation.UNINSTALL),
     Case("Destroy runs its phases even where nothing is", DESTROY, (), NEVER, RUN, Operation.UNINSTALL),
     Case("what was destroyed is left alone", DESTROY, (), DONE, IN_SYNC),
-    Case("what came back after Destroy is uninstalled again", DESTROY, OURS, DONE, RUN, Operation.UNINSTALL),
+    Case("what came back after Destroy is uninstalled again", DESTROY, OWN, DONE, RUN, Operation.UNINSTALL),
     Case("Destroy uninstalls what failed", DESTROY, FAILED_2, NEVER, RUN, Operation.UNINSTALL),
     Case(
         "Destroy continues its own uninstall",
         DESTROY,
         (revision(2, "uninstalling"),),
-        replace(NEVER, told_end=True, operation="Uninstall"),
+        replace(NEVER, attempt="a", operation="Uninstall"),
         RUN,
         Operation.UNINSTALL,
     ),
-    Case("a failed Destroy waits for its time", DESTROY, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed Destroy is tried again when it is time", DESTROY, OURS, FAILED_DUE, RUN, Operation.UNINSTALL),
-    Case("a retry request ends the wait of Destroy", DESTROY, OURS, STALLED, RUN, Operation.UNINSTALL, retry=True),
+    Case("a failed Destroy waits for its time", DESTROY, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed Destroy is retried at its time", DESTROY, OWN, FAILED_DUE, RUN, Operation.UNINSTALL),
+    Case("a retry request ends the wait of Destroy", DESTROY, OWN, STALLED, RUN, Operation.UNINSTALL, retry=True),
     Case(
         "Destroy waits for an upgrade of its release by hand",
         DESTROY,
-        (revision(3, "pending-upgrade", attempt="attempt-2"), *OURS),
+        (revision(3, "pending-upgrade", attempt="attempt-2"), *OWN),
         NEVER,
         WAIT,
         wake_at=FREE_AT,
     ),
     Case(
-        "Destroy leaves somebody's release, whoever works on it",
+        "Destroy leaves a foreign release, whoever works on it",
         DESTROY,
         pending("pending-upgrade", owner=None)[:1],
         NEVER,
@@ -498,66 +506,74 @@ TABLE = [
         DONE,
         IN_SYNC,
     ),
-    Case("Destroy takes our own lock over", DESTROY, pending("pending-upgrade"), NEVER, RUN, Operation.UNINSTALL),
+    Case("Destroy takes an own lock over", DESTROY, pending("pending-upgrade"), NEVER, RUN, Operation.UNINSTALL),
     # ---- Skip
-    Case("Skip runs its phases once", SKIP, OURS, OTHER_DONE, RUN, Operation.SKIP),
-    Case("what was skipped is left alone", SKIP, OURS, DONE, IN_SYNC),
-    Case("Skip does not mind what happens to the release", SKIP, CARRIED_OVER, DONE, IN_SYNC),
-    Case("Skip does not mind that the release is gone", SKIP, (), DONE, IN_SYNC),
+    Case("Skip runs its phases once", SKIP, OWN, OTHER_DONE, RUN, Operation.SKIP),
+    Case("what was skipped is left alone", SKIP, OWN, DONE, IN_SYNC),
+    Case("Skip ignores changes of the release", SKIP, CARRIED_OVER, DONE, IN_SYNC),
+    Case("Skip ignores a deleted release", SKIP, (), DONE, IN_SYNC),
     Case("Skip waits for no lock", SKIP, pending("pending-upgrade", owner=None), NEVER, RUN, Operation.SKIP),
-    Case("a failed Skip waits for its time", SKIP, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed Skip is tried again when it is time", SKIP, OURS, FAILED_DUE, RUN, Operation.SKIP),
-    Case("a force request runs Skip again", SKIP, OURS, DONE, RUN, Operation.SKIP, force=True),
+    Case("a failed Skip waits for its time", SKIP, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed Skip is retried at its time", SKIP, OWN, FAILED_DUE, RUN, Operation.SKIP),
+    Case("a force request runs Skip again", SKIP, OWN, DONE, RUN, Operation.SKIP, force=True),
     # ---- dryRun
-    Case("a dry run is done once", DRY_RUN, OURS, OTHER_DONE, RUN, Operation.DRY_RUN),
-    Case("what was tried is left alone", DRY_RUN, OURS, DONE, IN_SYNC),
-    Case("a dry run does not mind what happens to the release", DRY_RUN, (), DONE, IN_SYNC),
+    Case("a dry run is done once", DRY_RUN, OWN, OTHER_DONE, RUN, Operation.DRY_RUN),
+    Case("what was tried is left alone", DRY_RUN, OWN, DONE, IN_SYNC),
+    Case("a dry run ignores changes of the release", DRY_RUN, (), DONE, IN_SYNC),
     Case("a dry run breaks no lock", DRY_RUN, pending("pending-upgrade"), NEVER, RUN, Operation.DRY_RUN),
-    Case("a failed dry run waits for its time", DRY_RUN, OURS, FAILED_LATER, HOLD, wake_at=NOW + 40),
-    Case("a failed dry run is tried again when it is time", DRY_RUN, OURS, FAILED_DUE, RUN, Operation.DRY_RUN),
-    Case("dryRun changes nothing about Destroy", replace(DESTROY, dry_run=True), OURS, NEVER, RUN, Operation.UNINSTALL),
-    Case("dryRun changes nothing about Skip", replace(SKIP, dry_run=True), OURS, NEVER, RUN, Operation.SKIP),
+    Case("a failed dry run waits for its time", DRY_RUN, OWN, FAILED_LATER, HOLD, wake_at=NOW + 40),
+    Case("a failed dry run is retried at its time", DRY_RUN, OWN, FAILED_DUE, RUN, Operation.DRY_RUN),
+    Case("dryRun changes nothing about Destroy", replace(DESTROY, dry_run=True), OWN, NEVER, RUN, Operation.UNINSTALL),
+    Case("dryRun changes nothing about Skip", replace(SKIP, dry_run=True), OWN, NEVER, RUN, Operation.SKIP),
 ]
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.promise)
-def test_each_state_has_its_decision(case: Case) -> None:
-    decision = case.decide()
-    assert (decision.verdict, decision.operation) == (case.verdict, case.operation)
-    assert (decision.unlock.number if decision.unlock else None) == case.unlock
-    assert decision.wake_at == case.wake_at
-    assert decision.gone == case.gone
-    assert decision.changed_outside == case.changed_outside
-    assert decision.because
-    assert case.because in decision.because
+def test_each_state_has_its_plan(case: Case) -> None:
+    match case.decide():
+        case Run() as run:
+            assert case.verdict is RUN
+            assert run.operation is case.operation
+            assert (run.unlock.number if run.unlock else None) == case.unlock
+            assert (run.deleted, run.changed_outside) == (case.deleted, case.changed_outside)
+            assert run.because
+            assert case.because in run.because
+        case Wait(until, because, deleted):
+            assert (case.verdict, until, deleted) == (WAIT, case.wake_at, case.deleted)
+            assert because
+        case Hold(until):
+            assert (case.verdict, until) == (HOLD, case.wake_at)
+        case plan:
+            assert isinstance(plan, case.verdict)
 
 
 @pytest.mark.parametrize(
-    ("revisions", "memory", "wait", "may_fail"),
+    ("revisions", "last", "awaiting"),
     [
-        (WAITED_FOR, KILLED_IN_EXEC, True, True),
-        (WAITED_FOR, replace(KILLED_IN_EXEC, in_exec=False), True, False),
-        (WAITED_FOR, NEVER, True, False),
-        (WAITED_FOR, replace(FAILED_DUE, released=False), True, False),
-        (WAITED_FOR, replace(FAILED_DUE, released=True), False, False),
-        (OURS, KILLED_IN_EXEC, False, False),
+        (WAITED_FOR, KILLED_IN_EXEC, AwaitingReadiness(fail_on_timeout=True)),
+        (WAITED_FOR, replace(KILLED_IN_EXEC, phase=Phase.PRE_EXEC), AwaitingReadiness(fail_on_timeout=False)),
+        (WAITED_FOR, NEVER, AwaitingReadiness(fail_on_timeout=False)),
+        (WAITED_FOR, replace(FAILED_DUE, proven=False), AwaitingReadiness(fail_on_timeout=False)),
+        (WAITED_FOR, replace(FAILED_DUE, proven=True), None),
+        (OWN, KILLED_IN_EXEC, None),
     ],
     ids=[
         "killed while it waited",
-        "killed, and the status does not tell when",
+        "killed, and the status does not say when",
         "the status was lost",
         "failed before without being marked",
         "ready once, what follows exec failed",
         "helm has waited",
     ],
 )
-def test_a_wait_is_taken_up_where_it_is_not_proven_to_be_over(
-    revisions: tuple[Revision, ...], memory: Memory, *, wait: bool, may_fail: bool
+def test_an_unproven_wait_is_resumed(
+    revisions: tuple[Revision, ...], last: LastRun, awaiting: AwaitingReadiness | None
 ) -> None:
-    """And only what a killed run has just made may fail: anything else may have been good for long."""
-    decision = decide(DEPLOY, Observed(OWNERSHIP, NOW, revisions, memory))
-    assert (decision.operation, decision.wait, decision.may_fail) == (FINISH, wait, may_fail)
-    assert decision.released is not wait
+    """And only what a killed run has just made may fail: anything else may have long been good."""
+    plan = decide(DEPLOY, Observed(OWNERSHIP, NOW, revisions, last))
+    assert isinstance(plan, Run)
+    assert (plan.operation, plan.awaiting) == (RESUME, awaiting)
+    assert plan.released is (awaiting is None)
 
 
 def test_the_table_names_each_promise_once() -> None:
@@ -565,34 +581,35 @@ def test_the_table_names_each_promise_once() -> None:
     assert len(promises) == len(set(promises))
 
 
-def test_a_foreign_helm_gets_the_time_that_ours_would_get() -> None:
-    """A long timeout in the spec says that this chart takes long, whoever deploys it."""
+def test_a_foreign_lock_lasts_the_specs_timeout() -> None:
+    """A long timeout in the spec means that this chart takes long, whoever deploys it."""
     observed = Observed(OWNERSHIP, NOW, pending("pending-upgrade", owner=None))
     slow = decide(replace(DEPLOY, timeout=900.0), observed)
-    assert (slow.verdict, slow.wake_at) == (WAIT, NOW - 10 + 900)
+    assert isinstance(slow, Wait)
+    assert slow.until == NOW - 10 + 900
     quick = decide(replace(DEPLOY, timeout=1.0), observed)
-    assert quick.wake_at == FREE_AT
+    assert isinstance(quick, Wait)
+    assert quick.until == FREE_AT
 
 
 # ---- whatever the state
 
 STATUSES = ["deployed", "failed", "superseded", "uninstalling", "uninstalled", "unknown", *sorted(PENDING)]
 optional_times = st.none() | st.floats(NOW - 2000, NOW + 2000)
-memories = st.builds(
-    Memory,
+last_runs = st.builds(
+    LastRun,
     digest=st.sampled_from([None, "wanted", "before"]),
     current=st.booleans(),
-    succeeded=st.booleans(),
     revision=st.none() | st.integers(1, 5),
     failures=st.integers(0, 3),
     retry_at=optional_times,
     interrupted=st.booleans(),
-    released=st.booleans(),
-    in_exec=st.booleans(),
+    waited=st.booleans(),
+    proven=st.booleans(),
+    phase=st.sampled_from([None, *Phase]),
     attempt=st.sampled_from([None, "a"]),
     operation=st.sampled_from([None, *Operation]),
     ended_at=optional_times,
-    told_end=st.booleans(),
 )
 revisions = st.lists(
     st.builds(
@@ -603,7 +620,7 @@ revisions = st.lists(
         digest=st.sampled_from([None, "wanted", "before"]),
         owner=st.sampled_from([None, UID, "uid-2"]),
         attempt=st.sampled_from([None, "a", "b"]),
-        made_as=st.one_of(st.none(), st.integers(1, 5)),
+        labelled_for=st.one_of(st.none(), st.integers(1, 5)),
         operator_waits=st.booleans(),
         modified_at=optional_times,
         stored_at=optional_times,
@@ -623,76 +640,86 @@ states = st.builds(
     ownership=ownerships,
     now=st.just(NOW),
     revisions=revisions,
-    memory=memories,
-    rollback_is_ours=st.booleans(),
+    last=last_runs,
+    rollback_is_own=st.booleans(),
     retry_requested=st.booleans(),
     force_requested=st.booleans(),
 )
 wishes = st.builds(
     Desired,
     action=st.sampled_from(Action),
-    digest=st.just("wanted"),
+    digest=st.just(Digest("wanted")),
     dry_run=st.booleans(),
     timeout=st.floats(1, 1000),
 )
 
 
 @given(desired=wishes, observed=states)
-def test_there_is_always_one_decision_and_it_is_whole(desired: Desired, observed: Observed) -> None:
-    """No state is without an answer, and a wait always has its end: a time, or a change of what failed."""
-    decision = decide(desired, observed)
-    assert (decision.operation is not None) == (decision.verdict is RUN)
-    assert decision.because
-    match decision.verdict:
-        case Verdict.WAIT_FOR_LOCK:
-            assert decision.wake_at is not None
-            assert decision.wake_at > NOW
-        case Verdict.HOLD:
-            assert observed.memory.failures > 0
-            assert decision.wake_at == observed.memory.retry_at
+def test_there_is_always_a_plan(desired: Desired, observed: Observed) -> None:
+    """A time, or a change of what failed."""
+    match decide(desired, observed):
+        case Wait(until, because):
+            assert until > NOW
+            assert because
+        case Hold(until):
+            assert observed.last.failures > 0
+            assert until == observed.last.retry_at
             assert not observed.retry_requested
             assert not observed.force_requested
-        case _:
-            assert decision.wake_at is None
+        case Run() as run:
+            assert run.because
+
+
+def operation_of(plan: Plan) -> Operation | None:
+    """What a plan does with the release."""
+    return plan.operation if isinstance(plan, Run) else None
 
 
 @given(desired=wishes, observed=states)
 def test_nothing_is_uninstalled_unless_the_spec_says_so(desired: Desired, observed: Observed) -> None:
-    if decide(desired, observed).operation is Operation.UNINSTALL:
+    if operation_of(decide(desired, observed)) is Operation.UNINSTALL:
         assert desired.action is Action.DESTROY
 
 
 @given(desired=wishes, observed=states)
 def test_only_what_the_spec_asks_for_is_done(desired: Desired, observed: Observed) -> None:
     """Skip touches nothing, a dry run changes nothing, Destroy deploys nothing."""
-    operation = decide(desired, observed).operation
+    operation = operation_of(decide(desired, observed))
     if operation is None:
         return
     allowed = {
         Action.SKIP: {Operation.SKIP},
         Action.DESTROY: {Operation.UNINSTALL},
-        Action.DEPLOY: {Operation.DRY_RUN} if desired.dry_run else {INSTALL, UPGRADE, FINISH},
+        Action.DEPLOY: {Operation.DRY_RUN} if desired.dry_run else {INSTALL, UPGRADE, RESUME},
     }
     assert operation in allowed[desired.action]
 
 
 @given(desired=wishes, observed=states)
-def test_a_lock_is_broken_only_where_there_is_one_that_is_free(desired: Desired, observed: Observed) -> None:
-    decision = decide(desired, observed)
-    if decision.unlock is not None:
-        assert decision.unlock is observed.newest
-        going = decision.unlock.status == "uninstalling"
-        assert decision.unlock.pending or going or observed.newest_may_fail
-        ours = observed.uninstall_is_ours(desired) if going else observed.newest_is_ours
-        ended = (decision.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
+def test_only_free_locks_are_broken(desired: Desired, observed: Observed) -> None:
+    plan = decide(desired, observed)
+    if isinstance(plan, Run) and plan.unlock is not None:
+        assert plan.unlock is observed.newest
+        going = plan.unlock.status == "uninstalling"
+        assert plan.unlock.pending or going or observed.newest_may_fail
+        ours = observed.uninstall_is_own(desired) if going else observed.newest_is_own
+        ended = (plan.unlock.modified_at or 0.0) + FOREIGN_LOCK_SECONDS <= NOW
         assert ours or ended or observed.force_requested
 
 
 @given(observed=states)
-def test_in_sync_means_deployed_as_wanted_and_known(observed: Observed) -> None:
-    if decide(DEPLOY, observed).verdict is IN_SYNC:
+def test_in_sync_means_deployed_and_recorded(observed: Observed) -> None:
+    if isinstance(decide(DEPLOY, observed), InSync):
         newest = observed.newest
         assert newest is not None
-        assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.memory.revision)
-        assert observed.newest_is_ours
-        assert observed.memory.succeeded
+        assert (newest.status, newest.digest, newest.number) == ("deployed", "wanted", observed.last.revision)
+        assert observed.newest_is_own
+        assert observed.last.succeeded
+
+
+def test_a_digest_of_an_earlier_operator_counts() -> None:
+    """Otherwise a new operator would deploy every release again, and retry what was given up."""
+    desired = replace(DEPLOY, digest=Digest("2-new", lambda: "wanted"))
+    assert decide(desired, Observed(OWNERSHIP, NOW, OWN, DONE)) == InSync()
+    assert isinstance(decide(desired, Observed(OWNERSHIP, NOW, FAILED_2, STALLED)), Hold)
+    assert operation_of(decide(desired, Observed(OWNERSHIP, NOW, OWN_BEFORE, OTHER_DONE))) is UPGRADE

@@ -1,4 +1,4 @@
-"""Which revision a failed run has to answer for, and whether it had changed the cluster."""
+"""Which revision failed with a run, and whether the run had changed the cluster."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,38 +6,28 @@ from typing import Any, cast
 
 import pytest
 
-from managedchart_operator.api.status import AttemptStatus, LastFailure, ManagedChartStatus, Phase
+from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied
+from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.work import Work
+from managedchart_operator.reconcile.release_run import ReleaseRun
 
-OURS = Revision(2, "failed", "v2", owner="uid", attempt="this", made_as=2)
-OTHERS = replace(OURS, owner=None, attempt=None, made_as=None)
+OURS = Revision(2, "failed", "v2", owner="uid", attempt="this", labelled_for=2)
+OTHERS = replace(OURS, owner=None, attempt=None, labelled_for=None)
 
 
-def work(
-    newest: Revision | None, *, phase: Phase | None = Phase.EXEC, known: int | None = None, applied: bool = False
-) -> Work:
-    """A run that has failed in a phase; `known` is the revision that failed before it."""
-    failure = LastFailure(phase="Exec", reason="Timeout", message="x", time="2026-01-01T00:00:00Z", revision=known)
-    attempt = AttemptStatus(id="this", operation="Upgrade", started_at="2026-01-01T00:00:00Z")
-    status = ManagedChartStatus(attempt=attempt, last_failure=failure)
-    evidence = SimpleNamespace(applied=applied)
-    return cast(
-        "Any",
-        SimpleNamespace(
-            release=SimpleNamespace(newest=newest, ownership=Ownership("uid"), evidence=evidence),
-            recorder=SimpleNamespace(status=status, failed_phase=phase),
-        ),
-    )
+def release(newest: Revision | None, *, applied: bool = False) -> ReleaseRun:
+    """A run whose attempt is `this`."""
+    evidence = SimpleNamespace(has_applied=lambda: applied)
+    return cast("Any", SimpleNamespace(newest=newest, attempt="this", ownership=Ownership("uid"), evidence=evidence))
 
 
 @pytest.mark.parametrize("phase", [Phase.EXEC, Phase.POST_EXEC, Phase.VALIDATE])
-def test_a_run_answers_for_the_revision_that_it_made(phase: Phase) -> None:
-    assert newest_if_made(work(OURS, phase=phase)) is OURS
+def test_a_failed_run_failed_its_revision(phase: Phase) -> None:
+    assert newest_if_made(release(OURS), phase) is OURS
 
 
 @pytest.mark.parametrize(
@@ -52,8 +42,8 @@ def test_a_run_answers_for_the_revision_that_it_made(phase: Phase) -> None:
     ],
     ids=["none", "of others", "of another run", "carried over by hand", "before exec", "no phase"],
 )
-def test_a_run_answers_for_nothing_else(newest: Revision | None, phase: Phase | None) -> None:
-    assert newest_if_made(work(newest, phase=phase)) is None
+def test_a_failed_run_failed_no_other_revision(newest: Revision | None, phase: Phase | None) -> None:
+    assert newest_if_made(release(newest), phase) is None
 
 
 @pytest.mark.parametrize(
@@ -69,25 +59,21 @@ def test_a_run_answers_for_nothing_else(newest: Revision | None, phase: Phase | 
         (None, 2, None),
     ],
 )
-def test_a_failure_stays_to_be_remedied_until_it_is(
-    newest: Revision | None, known: int | None, left: int | None
-) -> None:
+def test_a_failed_revision_needs_its_remedy_once(newest: Revision | None, known: int | None, left: int | None) -> None:
     """Also when the next run fails before it has made a revision; never for a revision of others."""
-    assert unremedied(work(newest, known=known)) == left
+    assert unremedied(release(newest), LastRun(failed_revision=known, phase=Phase.EXEC)) == left
 
 
-def test_a_killed_helm_says_nothing_about_the_upgrade() -> None:
+def test_a_killed_helm_process_disturbs_nothing() -> None:
     """The kernel ends processes when memory runs out; the same upgrade may go through next time."""
     killed = HelmError("x", reason=Reason.HELM_FAILED, transient=True, exit_code=-9)
-    assert not was_applied(work(OURS, applied=True), killed)
+    assert not was_applied(release(OURS, applied=True), Phase.EXEC, killed)
 
 
-@pytest.mark.parametrize(("phase", "left"), [("Validate", 2), ("PostExec", 2), ("Exec", None)])
-def test_a_failed_validation_stays_to_be_remedied_although_helm_calls_it_deployed(phase: str, left: int | None) -> None:
-    failed = work(replace(OURS, status="deployed"), known=2)
-    assert failed.recorder.status.last_failure is not None
-    failed.recorder.status.last_failure.phase = phase
-    assert unremedied(failed) == left
+@pytest.mark.parametrize(("phase", "left"), [(Phase.VALIDATE, 2), (Phase.POST_EXEC, 2), (Phase.EXEC, None)])
+def test_a_failed_validation_still_needs_its_remedy(phase: Phase, left: int | None) -> None:
+    deployed = release(replace(OURS, status="deployed"))
+    assert unremedied(deployed, LastRun(failed_revision=2, phase=phase)) == left
 
 
 @pytest.mark.parametrize(
@@ -102,8 +88,6 @@ def test_a_failed_validation_stays_to_be_remedied_although_helm_calls_it_deploye
         (Phase.POST_EXEC, False, Reason.API_UNAVAILABLE, False),
     ],
 )
-def test_an_upgrade_disturbs_once_it_is_applied(
-    phase: Phase, *, applied: bool, reason: Reason, disturbed: bool
-) -> None:
+def test_an_applied_upgrade_disturbs(phase: Phase, *, applied: bool, reason: Reason, disturbed: bool) -> None:
     error: OperatorError = HelmError("x", reason=reason, transient=True)
-    assert was_applied(work(OURS, phase=phase, applied=applied), error) is disturbed
+    assert was_applied(release(OURS, applied=applied), phase, error) is disturbed

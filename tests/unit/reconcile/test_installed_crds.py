@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, HelmError, KubeError
-from managedchart_operator.helm.charts import Chart
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.installed_crds import installed_crds
@@ -46,14 +46,14 @@ class Cluster:
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         assert arguments == ["show", "crds", "/cache/web"]
-        return HelmOutput((CRD % "own" + "---\n" + CRD % "subchart").encode(), "", 0, 0.0)
+        return HelmOutput((CRD % "own" + "---\n" + CRD % "subchart").encode(), "", 0)
 
     async def crds(self, source: ChartSource = REPOSITORY) -> ChartCrds:
         tools = SimpleNamespace(charts=self, helm=self)
         return await installed_crds(cast("Any", tools), cast("Any", self), source)
 
 
-async def test_the_chart_is_fetched_in_the_installed_version() -> None:
+async def test_the_installed_version_is_fetched() -> None:
     """The spec may ask for another by now; of a path there is only what it holds now."""
     cluster = Cluster(stored("own"))
     assert await cluster.crds() == ChartCrds(frozenset({"own", "subchart"}))
@@ -61,21 +61,21 @@ async def test_the_chart_is_fetched_in_the_installed_version() -> None:
     assert [source.version for source in cluster.fetched] == ["1.5.0", None]
 
 
-async def test_without_a_release_the_chart_of_the_spec_answers() -> None:
+async def test_without_a_release_the_specs_chart_counts() -> None:
     cluster = Cluster(None)
     assert await cluster.crds() == ChartCrds(frozenset({"own", "subchart"}))
     assert cluster.fetched == [REPOSITORY]
 
 
-async def test_a_chart_that_cannot_be_had_leaves_what_is_stored() -> None:
+async def test_an_unavailable_chart_leaves_the_stored_crds() -> None:
     gone = ChartError("the repository does not answer", reason=Reason.CHART_SOURCE_UNAVAILABLE, transient=True)
     found = await Cluster(stored("own"), fetch=gone).crds()
     assert found == ChartCrds(frozenset({"own"}), incomplete="the repository does not answer")
 
 
-async def test_another_chart_says_nothing_of_the_installed_one() -> None:
+async def test_another_chart_does_not_count() -> None:
     found = await Cluster(stored("own", chart="other")).crds()
-    assert found == ChartCrds(frozenset({"own"}), incomplete="the chart other is installed, but the spec names web")
+    assert found == ChartCrds(frozenset({"own"}), incomplete="The chart other is installed, but the spec names web")
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ async def test_another_chart_says_nothing_of_the_installed_one() -> None:
     [{"name": "crds/a.yaml", "data": "abc"}, {"name": "crds/a.yaml", "data": base64.b64encode(b"a: {").decode()}],
     ids=["no base64", "no YAML"],
 )
-async def test_a_stored_file_that_cannot_be_read_is_not_an_error(file: dict[str, str]) -> None:
+async def test_an_unreadable_stored_file_is_tolerated(file: dict[str, str]) -> None:
     found = await Cluster(StoredRelease({"chart": {"files": [file]}})).crds()
     assert found.incomplete is not None
 
 
-async def test_a_release_that_cannot_be_read_is_not_an_error() -> None:
-    garbage = HelmError("the release Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)
-    assert (await Cluster(garbage).crds()).incomplete == "the release Secret cannot be read"
+async def test_an_unreadable_release_is_tolerated() -> None:
+    garbage = HelmError("The release Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)
+    assert (await Cluster(garbage).crds()).incomplete == "The release Secret cannot be read"
 
 
-async def test_an_api_server_that_does_not_answer_is_an_error() -> None:
+async def test_an_unanswered_request_is_an_error() -> None:
     silent = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
     with pytest.raises(KubeError):
         await Cluster(silent).crds()

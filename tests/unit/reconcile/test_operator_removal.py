@@ -1,4 +1,4 @@
-"""Which ManagedCharts are let go with their release, by the state of the CRD and of the operator's namespace."""
+"""Which ManagedCharts are deleted without an uninstall, by the state of the CRD and of the operator's namespace."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -25,7 +25,7 @@ HOME = "managedchart-system"
         pytest.param(PRESENT, LATER, None, id="an ordinary deletion"),
         pytest.param(GOING, LATER, ("the CRD", "is being deleted"), id="the CRD is being deleted"),
         pytest.param(GOING, EARLIER, ("the CRD", "is being deleted"), id="deleted before the CRD"),
-        pytest.param(None, LATER, ("the CRD", "was deleted"), id="the CRD is gone"),
+        pytest.param(None, LATER, ("the CRD", "was deleted"), id="the CRD was deleted"),
         pytest.param(
             PRESENT,
             EARLIER,
@@ -40,7 +40,7 @@ HOME = "managedchart-system"
         ),
     ],
 )
-def test_only_a_crd_that_stays_lets_a_release_be_uninstalled(
+def test_only_a_stable_crd_allows_an_uninstall(
     definition: DefinitionState | None, requested: str, why: tuple[str, str] | None
 ) -> None:
     found = crd_keeps(chart(deleting=True, deletion_requested=requested), definition)
@@ -83,8 +83,8 @@ def deleted(namespace: str = "apps") -> Any:
     return chart(namespace=namespace, deleting=True, deletion_requested=LATER)
 
 
-async def test_an_unreadable_crd_lets_nothing_be_uninstalled() -> None:
-    """The error is told and the deletion retried; there is no answer that could be taken for yes."""
+async def test_an_unreadable_crd_allows_no_uninstall() -> None:
+    """The error is reported and the deletion retried; no answer counts as permission."""
     with pytest.raises(KubeError):
         await removal(FakeDefinition(unavailable()), FakeNamespaces()).why_kept(deleted())
 
@@ -96,20 +96,20 @@ async def test_the_setting_does_not_even_read_the_crd() -> None:
 
 
 @pytest.mark.parametrize("state", [NamespaceState.TERMINATING, NamespaceState.MISSING])
-async def test_the_operators_namespace_keeps_releases_when_it_goes(state: NamespaceState) -> None:
+async def test_deleting_the_operators_namespace_keeps_releases(state: NamespaceState) -> None:
     """Whatever the setting for the CRD says."""
     for uninstall_with_crd in (False, True):
         found = removal(FakeDefinition(PRESENT), FakeNamespaces(state), uninstall_with_crd=uninstall_with_crd)
         assert await found.why_kept(deleted(HOME)) == f"the operator's own namespace {HOME} is being deleted"
 
 
-async def test_a_deletion_in_the_operators_namespace_is_an_ordinary_one_while_that_stays() -> None:
+async def test_the_operators_active_namespace_keeps_nothing() -> None:
     found = removal(FakeDefinition(PRESENT), FakeNamespaces(NamespaceState.ACTIVE))
     assert await found.why_kept(deleted(HOME)) is None
 
 
 @pytest.mark.parametrize("home", [HOME, None])
-async def test_other_namespaces_are_not_even_looked_at(home: str | None) -> None:
+async def test_other_namespaces_are_not_read(home: str | None) -> None:
     namespaces = FakeNamespaces()
     assert await removal(FakeDefinition(PRESENT), namespaces, home=home).why_kept(deleted()) is None
     assert namespaces.asked == []

@@ -6,8 +6,8 @@ import pytest
 
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
 from managedchart_operator.helm.storage import Revision
+from managedchart_operator.reconcile.history import release_uninstalled
 from managedchart_operator.reconcile.ownership import Ownership
-from unit.reconcile.fakes import FakeApi, chart, recorder_of
 
 UID = "uid-1"
 NOW = 1_000_000.0
@@ -15,24 +15,28 @@ NOTHING_RECORDED = Ownership(UID)
 RECORDED = Ownership(UID, recorded={1: NOW, 2: NOW}, recorded_good=frozenset({1, 2}))
 
 
-def revision(number: int, status: str = "deployed", *, owner: str | None = UID, made_as: int | None = None) -> Revision:
-    """A revision that this resource made, unless told otherwise."""
-    return Revision(number, status, f"v{number}", "digest", owner, "attempt", made_as or number, stored_at=NOW - 10)
+def revision(
+    number: int, status: str = "deployed", *, owner: str | None = UID, labelled_for: int | None = None
+) -> Revision:
+    """A revision that this resource made by default."""
+    return Revision(
+        number, status, f"v{number}", "digest", owner, "attempt", labelled_for or number, stored_at=NOW - 10
+    )
 
 
 def others(number: int, status: str = "deployed") -> Revision:
-    """A revision that has none of our labels."""
-    return replace(revision(number, status, owner=None), made_as=None, attempt=None)
+    """A revision without labels of this resource."""
+    return replace(revision(number, status, owner=None), labelled_for=None, attempt=None)
 
 
 def by_hand(number: int, status: str = "deployed") -> Revision:
-    """A revision that somebody made with helm on top of ours: it carries our labels."""
-    return revision(number, status, made_as=number - 1)
+    """A revision made by hand after one of this resource: helm carried the labels over."""
+    return revision(number, status, labelled_for=number - 1)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Revisions, newest first: whether the release is ours to uninstall, and whether we have deployed it."""
+    """Revisions, newest first: whether this resource may uninstall the release, and whether it deployed it."""
 
     promise: str
     revisions: tuple[Revision, ...]
@@ -43,15 +47,15 @@ class Case:
 
 TABLE = [
     Case("nothing is nobody's", (), owns=False, deployed=False),
-    Case("what we installed is ours", (revision(1),), owns=True, deployed=True),
-    Case("a failed first install is ours, and never was deployed", (revision(1, "failed"),), owns=True, deployed=False),
-    Case("a first install that is under way is ours", (revision(1, "pending-install"),), owns=True, deployed=False),
+    Case("an installed release is own", (revision(1),), owns=True, deployed=True),
+    Case("a failed first install is own, and never was deployed", (revision(1, "failed"),), owns=True, deployed=False),
+    Case("a first install in progress is own", (revision(1, "pending-install"),), owns=True, deployed=False),
     Case("what others installed is theirs", (others(1),), owns=False, deployed=False),
     Case("also if our name is on it", (revision(1, owner="uid-2"),), owns=False, deployed=False),
-    Case("what we took over is ours", (revision(2), others(1, "superseded")), owns=True, deployed=True),
+    Case("a release that was taken over is own", (revision(2), others(1, "superseded")), owns=True, deployed=True),
     Case("what we only failed to take over is theirs", (revision(2, "failed"), others(1)), owns=False, deployed=False),
     Case(
-        "an upgrade by hand of our release leaves it ours",
+        "an upgrade by hand leaves a release own",
         (by_hand(3), revision(2, "superseded")),
         owns=True,
         deployed=True,
@@ -63,13 +67,13 @@ TABLE = [
         deployed=False,
     ),
     Case(
-        "a release of others where ours was before is theirs",
+        "a later release of others is theirs",
         (others(1),),
         owns=False,
         deployed=False,
         ownership=RECORDED,
     ),
-    Case("a release that is gone was deployed by us", (), owns=False, deployed=True, ownership=RECORDED),
+    Case("a deleted release was deployed here", (), owns=False, deployed=True, ownership=RECORDED),
     Case(
         "a release that we have uninstalled is over",
         (),
@@ -78,7 +82,7 @@ TABLE = [
         ownership=replace(RECORDED, destroyed=True),
     ),
     Case(
-        "what we took over and then began to uninstall is ours",
+        "a taken over release in the middle of an uninstall is own",
         (revision(2, "uninstalling"), others(1, "superseded")),
         owns=True,
         deployed=True,
@@ -91,7 +95,7 @@ TABLE = [
         deployed=False,
     ),
     Case(
-        "what we took over and have seen ready is ours",
+        "a taken over release that was seen ready is own",
         (replace(revision(2), operator_waits=True), others(1, "superseded")),
         owns=True,
         deployed=True,
@@ -107,7 +111,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.promise)
-def test_a_release_is_ours_only_with_proof(case: Case) -> None:
+def test_a_release_is_own_only_with_proof(case: Case) -> None:
     assert case.ownership.owns(case.revisions) == case.owns
     assert case.ownership.deployed(case.revisions) == case.deployed
 
@@ -121,21 +125,20 @@ def test_a_release_is_ours_only_with_proof(case: Case) -> None:
         (replace(by_hand(2), stored_at=NOW + 60), RECORDED, False),
         (others(2), RECORDED, False),
     ],
-    ids=["made", "by hand", "a rollback of ours", "the number was used before", "of others"],
+    ids=["made", "by hand", "an own rollback", "the number was used before", "of others"],
 )
-def test_a_revision_is_made_by_us_by_label_or_record(found: Revision, ownership: Ownership, *, made: bool) -> None:
+def test_label_or_record_proves_a_revision(found: Revision, ownership: Ownership, *, made: bool) -> None:
     assert ownership.made(found) == made
 
 
-def test_an_uninstall_ends_what_the_records_prove() -> None:
+def test_records_prove_nothing_after_an_uninstall() -> None:
     """A release that was made again under the same name, by whomever, is another one, whatever the phase says by then."""
     record = RevisionRecord(revision=1, action="Install", outcome="deployed", time="1970-01-12T13:46:40Z")
-    recorder = recorder_of(chart(), FakeApi())
-    recorder.status.history = [record]
-    assert Ownership.of(UID, recorder.status).deployed(())
-    recorder.uninstalled()
-    assert not Ownership.of(UID, recorder.status).deployed(())
-    assert [found.outcome for found in recorder.status.history] == ["uninstalled"]
+    status = ManagedChartStatus(history=[record])
+    assert Ownership.of(UID, status).deployed(())
+    release_uninstalled(status)
+    assert not Ownership.of(UID, status).deployed(())
+    assert [found.outcome for found in status.history] == ["uninstalled"]
 
 
 def test_the_records_come_from_the_status() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.spec import Action, DeletionPolicy
-from managedchart_operator.diagnosis.redaction import secrets_in_values
 from managedchart_operator.errors import SpecError
-from managedchart_operator.helm.values import encode, merge_values
+from managedchart_operator.helm.values import read_values
 from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.inputs import digest_of, digest_without_inputs
+from managedchart_operator.reconcile.digest import digest_of, digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.store import Store
+from managedchart_operator.redaction import secrets_in_values
 from unit.reconcile.fakes import chart
 
 GOOD: dict[str, Any] = {"chart": {"path": "/charts/web"}, "timeout": "7m", "lifecycle": {"name": "prometheus-operator"}}
@@ -46,7 +46,7 @@ def test_fields_of_a_newer_crd_are_left_out() -> None:
     assert parse_spec(chart(spec=newer)).timeout == "7m"
 
 
-def test_an_error_of_the_spec_does_not_repeat_its_values() -> None:
+def test_an_error_does_not_repeat_values() -> None:
     """They may be passwords, and the status is read by more people than the spec's author."""
     wrong = {"chart": {"path": "/charts/web"}, "values": "password", "set": [{"key": "a", "value": ["password"]}]}
     with pytest.raises(SpecError) as caught:
@@ -55,7 +55,7 @@ def test_an_error_of_the_spec_does_not_repeat_its_values() -> None:
 
 
 @pytest.mark.parametrize("spec", UNREADABLE)
-def test_a_spec_that_cannot_be_read_can_be_removed(spec: dict[str, Any]) -> None:
+def test_an_unreadable_spec_can_be_removed(spec: dict[str, Any]) -> None:
     """Nothing may hold up a deletion."""
     with pytest.raises(SpecError):
         parse_spec(chart(spec=spec))
@@ -64,12 +64,12 @@ def test_a_spec_that_cannot_be_read_can_be_removed(spec: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("spec", UNREADABLE)
-def test_a_release_that_is_to_be_kept_is_kept_also_then(spec: dict[str, Any]) -> None:
+def test_an_unreadable_spec_keeps_orphan(spec: dict[str, Any]) -> None:
     found = spec_for_removal(chart(spec={**spec, "deletionPolicy": "Orphan"}))
     assert found.deletion_policy is DeletionPolicy.ORPHAN
 
 
-def test_a_readable_spec_is_removed_as_it_says() -> None:
+def test_a_readable_spec_is_removed_as_written() -> None:
     found = spec_for_removal(chart(spec=GOOD))
     assert (found.timeout, found.lifecycle.name) == ("7m", "prometheus-operator")
 
@@ -92,14 +92,15 @@ def test_values_nested_too_deep_are_named(levels: int, where: str) -> None:
     assert "Flatten" in (caught.value.hint or "")
 
 
-def test_values_of_as_many_levels_as_are_allowed_are_worked_with() -> None:
+def test_values_of_the_maximum_depth_are_accepted() -> None:
     """Everything that is done with a spec and its values."""
     spec = parse_spec(chart(spec=nested(MAX_LEVELS)))
-    values = merge_values(files=[], yaml_files=[], values=spec.values, set_values=spec.set)
-    assert digest_without_inputs(spec)
-    assert digest_of(spec, chart="", values=values)
-    assert encode(values)
-    assert secrets_in_values(values) == set()
+    values = read_values(files=[], yaml_files=[], values=spec.values, set_values=spec.set)
+    for digest in (digest_without_inputs(spec), digest_of(spec, chart="", values=values)):
+        assert not digest.matches("of an older operator")
+    assert values.arguments
+    assert values.merged() == spec.values
+    assert secrets_in_values(*values.layers) == set()
     store = Store()
     store.put(chart(spec=nested(MAX_LEVELS)))
     known = store.get(chart().key)
@@ -107,7 +108,7 @@ def test_values_of_as_many_levels_as_are_allowed_are_worked_with() -> None:
     assert parse_spec(known) == spec
 
 
-def test_a_spec_cut_off_where_it_is_too_deep_is_kept() -> None:
+def test_a_truncated_spec_is_kept() -> None:
     """As deep as anything is read from the API server."""
     deep = chart(spec=nested(READ_LEVELS - 10))
     store = Store()
@@ -115,7 +116,7 @@ def test_a_spec_cut_off_where_it_is_too_deep_is_kept() -> None:
     assert store.get(deep.key) == deep
 
 
-def test_what_a_removal_needs_is_read_beside_values_nested_too_deep() -> None:
+def test_deep_values_do_not_affect_a_removal() -> None:
     """The lifecycle, the timeout and the policy are those that its author wrote."""
     deep = chart(spec={**nested(190), "deletionPolicy": "Orphan"})
     found = spec_for_removal(deep)

@@ -1,4 +1,4 @@
-"""What is put right in helm's storage after a wait in vain, and what is left alone."""
+"""What is repaired in helm's storage after a failed wait, and what is left alone."""
 
 import base64
 import gzip
@@ -17,9 +17,9 @@ from managedchart_operator.helm.storage import (
     UNINSTALL_CALLED_OFF,
     UNINSTALL_INTERRUPTED,
     Revision,
-    decode,
 )
 from managedchart_operator.helm.stored_manifest import Drop, Rendered
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.ownership import Ownership
@@ -65,7 +65,7 @@ class FakeSecrets:
         self.deleted.append(name)
         del self.held[name]
 
-    def told(self) -> list[tuple[int, str, str, str]]:
+    def written(self) -> list[tuple[int, str, str, str]]:
         """Number, label, status and description of each revision, oldest first."""
         found = []
         for name in sorted(self.held):
@@ -95,11 +95,11 @@ def newest(storage: ReleaseStorage) -> Revision:
     return storage.newest
 
 
-async def test_after_a_wait_in_vain_the_storage_is_as_helm_leaves_it() -> None:
+async def test_a_failed_wait_leaves_helms_own_storage() -> None:
     """The new revision failed, the good one before it deployed: what a rollback or an upgrade by hand relies on."""
     storage, secrets = await storage_of("superseded", "superseded", "deployed")
-    await storage.fail(newest(storage), "not ready")
-    assert secrets.told() == [
+    await storage.mark_failed(newest(storage), "not ready")
+    assert secrets.written() == [
         (1, "superseded", "superseded", "Upgrade complete"),
         (2, "deployed", "deployed", "Upgrade complete"),
         (3, "failed", "failed", 'Upgrade "web" failed: not ready'),
@@ -107,31 +107,31 @@ async def test_after_a_wait_in_vain_the_storage_is_as_helm_leaves_it() -> None:
     assert [revision.status for revision in storage.revisions] == ["failed", "deployed", "superseded"]
 
 
-async def test_a_first_install_has_nothing_to_go_back_to() -> None:
+async def test_a_first_install_has_no_good_revision() -> None:
     storage, secrets = await storage_of("deployed")
-    await storage.fail(newest(storage), "not ready")
-    assert secrets.told() == [(1, "failed", "failed", 'Release "web" failed: not ready')]
+    await storage.mark_failed(newest(storage), "not ready")
+    assert secrets.written() == [(1, "failed", "failed", 'Release "web" failed: not ready')]
 
 
-async def test_a_failed_revision_between_is_passed_over() -> None:
+async def test_failed_revisions_are_not_good() -> None:
     storage, secrets = await storage_of("superseded", "failed", "deployed")
-    await storage.fail(newest(storage), "not ready")
-    assert [status for _, status, _, _ in secrets.told()] == ["deployed", "failed", "failed"]
+    await storage.mark_failed(newest(storage), "not ready")
+    assert [status for _, status, _, _ in secrets.written()] == ["deployed", "failed", "failed"]
 
 
 @pytest.mark.parametrize("why", ['Release "web" failed: not ready', NOT_READY, LEFT_UNFINISHED])
-async def test_a_failed_revision_that_helm_has_superseded_is_a_failed_one_again(why: str) -> None:
+async def test_a_superseded_failed_revision_is_failed_again(why: str) -> None:
     """helm supersedes the newest one where none is deployed, as soon as the next one is applied."""
     storage, secrets = await storage_of("superseded", "deployed", descriptions={1: why})
-    await storage.fail(newest(storage), "not ready")
-    assert secrets.told() == [(1, "failed", "failed", why), (2, "failed", "failed", NOT_READY)]
+    await storage.mark_failed(newest(storage), "not ready")
+    assert secrets.written() == [(1, "failed", "failed", why), (2, "failed", "failed", NOT_READY)]
     assert await storage.last_good() is None
 
 
-async def test_what_was_good_before_a_failed_one_that_helm_has_superseded_is_deployed_again() -> None:
+async def test_the_good_revision_is_deployed_again() -> None:
     storage, secrets = await storage_of("superseded", "superseded", "deployed", descriptions={2: NOT_READY})
-    await storage.fail(newest(storage), "not ready")
-    assert [status for _, status, _, _ in secrets.told()] == ["deployed", "failed", "failed"]
+    await storage.mark_failed(newest(storage), "not ready")
+    assert [status for _, status, _, _ in secrets.written()] == ["deployed", "failed", "failed"]
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ async def test_what_was_good_before_a_failed_one_that_helm_has_superseded_is_dep
         ([], None),
     ],
 )
-async def test_going_back_prefers_what_is_deployed_to_what_was(statuses: list[str], good: int | None) -> None:
+async def test_a_deployed_revision_is_the_best_target(statuses: list[str], good: int | None) -> None:
     """Nothing good means a first install: it is uninstalled instead."""
     storage, _ = await storage_of(*statuses)
     found = await storage.last_good()
     assert (found.number if found else None) == good
 
 
-async def test_what_never_came_up_is_nothing_to_go_back_to() -> None:
+async def test_what_never_became_ready_is_not_good() -> None:
     """helm supersedes failed revisions too: here the second one by a rollback that failed itself, the third by an upgrade."""
     never = {2: 'Rollback "web" failed: not ready', 3: NOT_READY}
     storage, _ = await storage_of("superseded", "superseded", "superseded", "failed", descriptions=never)
@@ -163,7 +163,7 @@ async def test_what_never_came_up_is_nothing_to_go_back_to() -> None:
     assert found.number == 1
 
 
-async def test_what_cannot_be_read_may_have_been_good() -> None:
+async def test_an_unreadable_revision_may_be_good() -> None:
     """What was deployed once must not be uninstalled."""
     storage, secrets = await storage_of("superseded", "failed")
     secrets.held["sh.helm.release.v1.web.v1"]["data"]["release"] = "bm90IGEgcmVsZWFzZQ=="
@@ -172,21 +172,24 @@ async def test_what_cannot_be_read_may_have_been_good() -> None:
     assert found.number == 1
 
 
-async def test_what_somebody_else_has_changed_meanwhile_is_left_alone() -> None:
-    """Here by an upgrade by hand, which has superseded ours."""
+async def test_a_concurrent_change_is_left_alone() -> None:
+    """Here by an upgrade by hand, which superseded it."""
     storage, secrets = await storage_of("superseded", "deployed")
     seen = newest(storage)
     secrets.held["sh.helm.release.v1.web.v2"] = secret(2, "superseded")
     secrets.held["sh.helm.release.v1.web.v3"] = secret(3, "deployed")
-    await storage.fail(seen, "not ready")
+    await storage.mark_failed(seen, "not ready")
     assert secrets.rewritten == []
 
 
-async def test_a_revision_that_nobody_works_on_any_more_is_failed_and_told_why() -> None:
-    for status, why in (("pending-upgrade", "The helm that made"), ("deployed", "the operator ended while it waited")):
+async def test_an_abandoned_revision_is_marked_failed() -> None:
+    for status, why in (
+        ("pending-upgrade", "The helm that made"),
+        ("deployed", "the operator was stopped while it waited"),
+    ):
         storage, secrets = await storage_of("superseded", status)
         await storage.unlock(newest(storage))
-        _, label, _, description = secrets.told()[1]
+        _, label, _, description = secrets.written()[1]
         assert (label, why in description) == ("failed", True), description
 
 
@@ -200,14 +203,14 @@ async def test_a_revision_that_nobody_works_on_any_more_is_failed_and_told_why()
     ],
     ids=["good", "a good first", "failed after a good one", "a failed first"],
 )
-async def test_what_an_uninstall_left_is_failed_and_still_known_as_good(
+async def test_an_interrupted_uninstall_stays_known_as_good(
     statuses: list[str], recorded_good: set[int], description: str
 ) -> None:
     """helm upgrades over a failed revision only; whether it was good decides what a failed upgrade rolls back to."""
     records = Ownership("uid", recorded={1: 1.0, 2: 1.0}, recorded_good=frozenset(recorded_good))
     storage, secrets = await storage_of(*statuses, ownership=records)
     await storage.unlock(newest(storage))
-    assert secrets.told()[-1][1:] == ("failed", "failed", description)
+    assert secrets.written()[-1][1:] == ("failed", "failed", description)
     secrets.held["newer"] = {
         **secret(9, "failed", NOT_READY),
         "metadata": {**secret(9, "failed")["metadata"], "name": "newer"},
@@ -218,24 +221,24 @@ async def test_what_an_uninstall_left_is_failed_and_still_known_as_good(
     assert (good.number if good else None) == expected
 
 
-async def test_an_uninstall_that_is_called_off_leaves_the_status_from_before() -> None:
+async def test_a_called_off_uninstall_restores_the_status() -> None:
     good = Ownership("uid", recorded={2: 1.0}, recorded_good=frozenset({2}))
     storage, secrets = await storage_of("superseded", "uninstalling", ownership=good)
     await storage.call_off_uninstall(newest(storage))
-    assert secrets.told()[-1][1:] == ("deployed", "deployed", UNINSTALL_CALLED_OFF)
+    assert secrets.written()[-1][1:] == ("deployed", "deployed", UNINSTALL_CALLED_OFF)
     storage, secrets = await storage_of("deployed", "uninstalling")
     await storage.call_off_uninstall(newest(storage))
-    assert [label for _, label, _, _ in secrets.told()] == ["deployed", "failed"]
+    assert [label for _, label, _, _ in secrets.written()] == ["deployed", "failed"]
 
 
-async def test_the_search_for_what_is_left_passes_failed_revisions_that_helm_superseded() -> None:
+async def test_superseded_failed_revisions_are_searched() -> None:
     """Here an upgrade and its rollback failed, and helm calls both superseded since; revision 1 was good."""
     never = {2: NOT_READY, 3: 'Rollback "web" failed: not ready'}
     storage, _ = await storage_of("superseded", "superseded", "superseded", "deployed", descriptions=never)
     assert [found.revision.number for found in await storage.read_unfinished()] == [3, 2]
 
 
-async def test_an_upgrade_after_a_recorded_good_revision_reads_no_document() -> None:
+async def test_a_recorded_good_revision_costs_no_read() -> None:
     """What every upgrade meets must cost nothing."""
     good = Ownership("uid", recorded={1: 1.0}, recorded_good=frozenset({1}))
     storage, secrets = await storage_of("superseded", "deployed", ownership=good)
@@ -244,7 +247,7 @@ async def test_an_upgrade_after_a_recorded_good_revision_reads_no_document() -> 
     assert await storage.read_unfinished() == []
 
 
-async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
+async def test_purge_deletes_the_newest_revision_last() -> None:
     """As long as that one is there, a successor knows that something is to be ended."""
     storage, secrets = await storage_of("superseded", "failed", "uninstalled")
     await storage.purge()
@@ -264,7 +267,7 @@ async def test_a_release_is_forgotten_with_its_newest_revision_last() -> None:
         (["failed"], []),
     ],
 )
-async def test_the_revisions_of_which_helm_may_have_left_objects(statuses: list[str], versions: list[int]) -> None:
+async def test_unfinished_revisions_are_found(statuses: list[str], versions: list[int]) -> None:
     storage, secrets = await storage_of(*statuses)
     assert [found.revision.number for found in await storage.read_unfinished()] == versions
     for name in list(secrets.held)[:-1]:
@@ -313,7 +316,7 @@ async def test_a_revision_of_others_is_not_rewritten(owner: str | None) -> None:
     assert secrets.rewritten == []
 
 
-async def test_a_revision_that_has_become_another_s_is_not_rewritten() -> None:
+async def test_a_revision_with_a_new_owner_is_kept() -> None:
     """Whose it is counts when it is written, not when it was seen."""
     storage, secrets = await stored_by("uid")
     seen = newest(storage)
@@ -322,7 +325,7 @@ async def test_a_revision_that_has_become_another_s_is_not_rewritten() -> None:
     assert secrets.rewritten == []
 
 
-async def test_a_revision_that_is_gone_is_not_rewritten() -> None:
+async def test_a_deleted_revision_is_not_rewritten() -> None:
     storage, secrets = await stored_by("uid")
     secrets.held.clear()
     assert not await storage.rewrite_manifest(newest(storage), drop)
@@ -343,13 +346,13 @@ class ChangingSecrets(FakeSecrets):
         await super().rewrite(found, release=release, labels=labels)
 
 
-async def test_what_has_changed_meanwhile_is_read_again() -> None:
+async def test_a_concurrent_change_is_read_again() -> None:
     storage, secrets = await stored_by("uid", ChangingSecrets(changes=2))
     assert await storage.rewrite_manifest(newest(storage), drop)
     assert secrets.held[newest(storage).secret]["metadata"]["labels"]["changed"] == "0", "the change of the other stays"
 
 
-async def test_what_changes_all_the_time_is_an_error() -> None:
+async def test_endless_changes_are_an_error() -> None:
     storage, secrets = await stored_by("uid", ChangingSecrets(changes=100))
     with pytest.raises(KubeError) as refused:
         await storage.rewrite_manifest(newest(storage), drop)

@@ -1,4 +1,4 @@
-"""A release that was changed from outside wakes its resource; our own doing does not."""
+"""A change of a release outside the operator reconciles its resource; the operator's own runs do not."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def watch(scheduler: FakeScheduler) -> ReleaseWatch:
 
 
 @pytest.mark.parametrize(("revision", "status"), [(3, "deployed"), (3, "pending-upgrade"), (2, "failed")])
-def test_what_the_status_does_not_tell_wakes(
+def test_a_change_unknown_to_the_status_reconciles(
     watch: ReleaseWatch, scheduler: FakeScheduler, revision: int, status: str
 ) -> None:
     watch.changed(secret(revision, status))
@@ -52,14 +52,14 @@ def test_what_the_status_does_not_tell_wakes(
 
 
 @pytest.mark.parametrize(("revision", "status"), [(2, "deployed"), (1, "superseded")])
-def test_what_the_status_tells_and_what_is_older_wakes_nobody(
+def test_known_and_older_revisions_are_ignored(
     watch: ReleaseWatch, scheduler: FakeScheduler, revision: int, status: str
 ) -> None:
     watch.changed(secret(revision, status))
     assert scheduler.asked == []
 
 
-def test_what_happens_during_a_run_is_judged_at_its_end(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+def test_changes_during_a_run_are_compared_afterwards(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
     """A helm by hand that ended while we looked at its lock is not forgotten."""
     scheduler.busy = True
     watch.changed(secret(3, "pending-upgrade"))
@@ -70,7 +70,7 @@ def test_what_happens_during_a_run_is_judged_at_its_end(watch: ReleaseWatch, sch
     assert scheduler.asked == [Key("default", "web")]
 
 
-def test_our_own_run_wakes_nobody_afterwards(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+def test_the_operators_own_run_is_ignored(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
     scheduler.busy = True
     watch.changed(secret(2, "pending-upgrade"))
     watch.changed(secret(2, "deployed"))
@@ -79,14 +79,14 @@ def test_our_own_run_wakes_nobody_afterwards(watch: ReleaseWatch, scheduler: Fak
     assert scheduler.asked == []
 
 
-def test_a_removed_release_wakes_and_a_pruned_revision_does_not(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+def test_a_deleted_release_reconciles_unlike_a_pruned_revision(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
     watch.removed(secret(1, "superseded"))
     assert scheduler.asked == []
     watch.removed(secret(2, "deployed"))
     assert scheduler.asked == [Key("default", "web")]
 
 
-def test_after_a_lost_watch_everything_is_compared(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
+def test_a_lost_watch_compares_everything(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
     watch.listed([{"metadata": secret(2, "deployed")}])
     assert scheduler.asked == []
     watch.listed([])

@@ -36,12 +36,12 @@ TABLE = [
     Case("a failed upgrade is rolled back to the last good revision", UPGRADE_FAILED, ROLL_BACK, to=1),
     Case("not where atomic is false", replace(UPGRADE_FAILED, atomic=False), NOTHING),
     Case("not where the run made no revision", replace(UPGRADE_FAILED, failed=None), NOTHING),
-    Case("not from a revision that others made", replace(UPGRADE_FAILED, newest_is_ours=False), NOTHING),
+    Case("not from a revision that others made", replace(UPGRADE_FAILED, newest_is_own=False), NOTHING),
     Case("not where the release was made again since", replace(UPGRADE_FAILED, failed=3), NOTHING),
     Case("not where nothing is there any more", replace(UPGRADE_FAILED, newest=None), NOTHING),
     Case(
         "not to a revision that others made",
-        replace(UPGRADE_FAILED, good_is_ours=False),
+        replace(UPGRADE_FAILED, good_is_own=False),
         LEAVE,
         why="revision 1, the last good one, was not made by this resource",
     ),
@@ -52,7 +52,7 @@ TABLE = [
         to=1,
     ),
     Case("what was rolled back stays so", replace(UPGRADE_FAILED, newest=revision(3, "deployed")), NOTHING),
-    Case("what somebody has mended stays so", replace(UPGRADE_FAILED, newest=revision(2, "deployed")), NOTHING),
+    Case("what somebody has fixed stays so", replace(UPGRADE_FAILED, newest=revision(2, "deployed")), NOTHING),
     *(
         Case(f"a {status} is left to whoever works on it", replace(UPGRADE_FAILED, newest=revision(2, status)), NOTHING)
         for status in sorted(PENDING)
@@ -73,7 +73,7 @@ TABLE = [
         "data is not left behind by an uninstall",
         replace(INSTALL_FAILED, claims=("StatefulSet db", "PersistentVolumeClaim files")),
         LEAVE,
-        why="it brought StatefulSet db, PersistentVolumeClaim files, whose data would outlive an uninstall",
+        why="an uninstall would leave the data of StatefulSet db, PersistentVolumeClaim files behind",
     ),
     Case(
         "what others began is not uninstalled",
@@ -131,30 +131,30 @@ all_facts = st.builds(
     newest=st.none() | revisions,
     failed=st.none() | st.integers(1, 4),
     after_exec=st.booleans(),
-    newest_is_ours=st.booleans(),
+    newest_is_own=st.booleans(),
     good=st.none() | revisions,
-    good_is_ours=st.booleans(),
+    good_is_own=st.booleans(),
     others=st.just(()) | st.just((1,)),
     claims=st.just(()) | st.just(("StatefulSet db",)),
 )
 
 
 @given(all_facts)
-def test_nothing_is_touched_without_atomic_and_proof(facts: Facts) -> None:
+def test_nothing_is_changed_without_atomic_and_proof(facts: Facts) -> None:
     plan = decide_remedy(facts)
     if plan.remedy in (ROLL_BACK, UNINSTALL):
         assert facts.atomic
-        assert facts.newest_is_ours
+        assert facts.newest_is_own
         assert facts.failed is not None
         assert facts.newest is not None
         assert facts.failed <= facts.newest.number
     if plan.remedy is ROLL_BACK:
         assert plan.to is facts.good
-        assert facts.good_is_ours
+        assert facts.good_is_own
 
 
 @given(all_facts)
-def test_only_what_was_never_good_and_has_no_data_is_uninstalled(facts: Facts) -> None:
+def test_only_a_bad_release_without_data_is_uninstalled(facts: Facts) -> None:
     if decide_remedy(facts).remedy is UNINSTALL:
         assert facts.good is None
         assert not facts.others

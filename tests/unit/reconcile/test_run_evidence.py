@@ -1,4 +1,4 @@
-"""Where a run is watched, and whose objects it goes by."""
+"""Which namespaces a run watches, and which objects count."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,12 +10,15 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import MAX_NAMESPACES
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, namespaces_of
 from managedchart_operator.errors import KubeError
-from managedchart_operator.helm.storage import Revision, StoredRelease
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.run_evidence import Deployed, RunEvidence
+from managedchart_operator.reconcile.health import is_healthy
+from managedchart_operator.reconcile.rendered import RenderedObjects
+from managedchart_operator.reconcile.run_evidence import RunEvidence
 
 
 def manifest(kind: str, *, namespace: str = "", version: str = "apps/v1", name: str = "a") -> str:
@@ -55,18 +58,34 @@ class FakeObjects:
         return {"metadata": meta, "status": {**status, "observedGeneration": 1}} if ref in self.there else None
 
 
+class FakeStorage:
+    """A release in the namespace `apps` with one revision."""
+
+    namespace = "apps"
+    newest = Revision(1, "deployed", "secret")
+
+    def __init__(self, document: dict[str, Any], *, fails: bool) -> None:
+        self._document, self._fails = document, fails
+
+    async def observe(self) -> tuple[Revision, ...]:
+        """As it is."""
+        return (self.newest,)
+
+    async def read_stored(self) -> StoredRelease:
+        """Nobody may read Secrets where it fails."""
+        if self._fails:
+            raise KubeError("forbidden", reason=Reason.FORBIDDEN, transient=True, status=403)
+        return StoredRelease(self._document)
+
+
 def evidence_of(*objects: str, hooks: tuple[str, ...] = (), fails: bool = False, there: Any = None) -> RunEvidence:
     """The evidence of a run that makes revision 1 in the namespace `apps`."""
     document = {"manifest": "".join(objects), "hooks": [{"manifest": hook} for hook in hooks]}
 
-    async def newest() -> Deployed:
-        if fails:
-            raise KubeError("forbidden", reason=Reason.FORBIDDEN, transient=True, status=403)
-        return Deployed(Revision(1, "deployed", "secret"), StoredRelease(document))
-
     collector = cast("Any", SimpleNamespace(objects=there))
-    watches = cast("Any", FakeWatches())
-    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", newest)
+    watches, storage = cast("Any", FakeWatches()), cast("Any", FakeStorage(document, fails=fails))
+    rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None)))
+    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", rendered)
 
 
 async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
@@ -75,10 +94,10 @@ async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
 
     async def work() -> None:
         if by_operator:
-            evidence.all_is_applied()
-            await evidence.rendered()
+            evidence.progress.all_is_applied()
+            evidence.progress.wait_in(namespaces_of(await evidence.rendered.waited_for(), namespace="apps"))
         else:
-            evidence.helm_waits()
+            evidence.progress.helm_waits()
         await watches.begun.wait()
 
     assert await asyncio.wait_for(evidence.watch_over(work(), grace=1.0), 5) is None
@@ -101,18 +120,18 @@ async def test_the_operator_watches_where_it_waits_for_something() -> None:
     assert await watched(evidence_of(*OBJECTS, hooks=(HOOK,)), by_operator=True) == ["apps", "system"]
 
 
-async def test_the_namespaces_of_hooks_are_watched_while_helm_waits() -> None:
+async def test_hook_namespaces_are_watched_during_helms_wait() -> None:
     """For one of them, or for everything."""
     assert await watched(evidence_of(*OBJECTS, hooks=(HOOK,)), by_operator=False) == ["apps", "hooks", "system"]
 
 
-async def test_the_releases_own_namespace_is_watched_if_the_release_cannot_be_read() -> None:
+async def test_an_unreadable_release_watches_its_namespace() -> None:
     """The look at the end says what is missing."""
     assert await watched(evidence_of(*OBJECTS, fails=True), by_operator=False) == ["apps"]
 
 
 @pytest.mark.parametrize("by_operator", [True, False])
-async def test_only_so_many_namespaces_are_watched(*, by_operator: bool) -> None:
+async def test_the_number_of_watched_namespaces_is_limited(*, by_operator: bool) -> None:
     """Each costs two connections."""
     many = (manifest("DaemonSet", namespace=f"n{number}") for number in range(20))
     assert len(await watched(evidence_of(*many), by_operator=by_operator)) == MAX_NAMESPACES
@@ -131,4 +150,4 @@ async def test_only_so_many_namespaces_are_watched(*, by_operator: bool) -> None
 async def test_a_release_is_healthy_by_its_own_workloads(objects: list[str], *, healthy: bool) -> None:
     """Where they are, and not by a kind of the same name in another group."""
     there = FakeObjects(ObjectRef("apps/v1", "DaemonSet", "a", "system"))
-    assert await evidence_of(*objects, there=there).is_healthy() is healthy
+    assert await is_healthy(evidence_of(*objects).rendered, cast("Any", there)) is healthy

@@ -40,7 +40,7 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Work:
-    """Plays the reconciler: keeps the book of its runs, ends when told and with what it is told."""
+    """A reconciler that records its runs, and ends when and how the test says."""
 
     def __init__(self) -> None:
         self.runs: Counter[Key] = Counter()
@@ -93,8 +93,8 @@ async def test_requests_before_the_run_begins_are_one_run(scheduler: Scheduler, 
     assert work.runs[WEB] == 1
 
 
-async def test_requests_during_a_run_are_one_more_run_after_it(scheduler: Scheduler, work: Work) -> None:
-    """None of them is lost: what they tell of may have come after the run had looked."""
+async def test_requests_during_a_run_are_one_run(scheduler: Scheduler, work: Work) -> None:
+    """None of them is lost: what caused them may have come after the run had read the cluster."""
     work.open.clear()
     scheduler.request(WEB)
     await settle()
@@ -107,7 +107,7 @@ async def test_requests_during_a_run_are_one_more_run_after_it(scheduler: Schedu
     assert (work.runs[WEB], work.most[WEB]) == (2, 1)
 
 
-async def test_a_request_in_the_moment_a_run_ends_is_not_lost(scheduler: Scheduler, work: Work) -> None:
+async def test_a_request_at_the_end_is_kept(scheduler: Scheduler, work: Work) -> None:
     """Whatever step of the loop it falls into."""
     for steps in range(8):
         before = work.runs[WEB]
@@ -139,7 +139,7 @@ async def test_keys_do_not_wait_for_each_other(scheduler: Scheduler, work: Work)
 # ---- interrupts
 
 
-async def test_an_interrupt_cancels_the_run_and_begins_anew(scheduler: Scheduler, work: Work) -> None:
+async def test_an_interrupt_restarts_the_run(scheduler: Scheduler, work: Work) -> None:
     work.open.clear()
     scheduler.request(WEB)
     await settle()
@@ -151,9 +151,7 @@ async def test_an_interrupt_cancels_the_run_and_begins_anew(scheduler: Scheduler
     assert (work.ended[WEB], work.runs[WEB]) == (1, 2)
 
 
-async def test_the_new_run_begins_only_when_the_interrupted_one_has_cleaned_up(
-    scheduler: Scheduler, work: Work
-) -> None:
+async def test_the_restart_waits_for_the_clean_up(scheduler: Scheduler, work: Work) -> None:
     """Two helms on one release is what must never be; also not by a second interrupt."""
     work.open.clear()
     work.cleaning.clear()
@@ -175,7 +173,7 @@ async def test_an_interrupt_of_nothing_is_a_request(scheduler: Scheduler, work: 
     assert (work.runs[WEB], work.cancelled[WEB]) == (1, 0)
 
 
-async def test_an_interrupted_run_that_ends_well_all_the_same_is_followed_by_another(work: Work) -> None:
+async def test_an_interrupt_of_a_success_restarts_too(work: Work) -> None:
     """helm may be done in the moment it is cancelled; the request behind the interrupt still counts."""
 
     async def stubborn(key: Key) -> float | None:
@@ -199,7 +197,7 @@ async def test_an_interrupted_run_that_ends_well_all_the_same_is_followed_by_ano
 # ---- timers
 
 
-async def test_a_run_that_asks_to_come_again_is_run_again_then(scheduler: Scheduler, work: Work, clock: Clock) -> None:
+async def test_a_delay_starts_another_run(scheduler: Scheduler, work: Work, clock: Clock) -> None:
     work.delays[WEB] = 60.0
     scheduler.request(WEB)
     await settle()
@@ -213,7 +211,7 @@ async def test_a_run_that_asks_to_come_again_is_run_again_then(scheduler: Schedu
 
 
 @pytest.mark.parametrize("delay", [0.0, -5.0])
-async def test_a_time_that_has_passed_is_now(scheduler: Scheduler, work: Work, clock: Clock, delay: float) -> None:
+async def test_a_negative_delay_runs_at_once(scheduler: Scheduler, work: Work, clock: Clock, delay: float) -> None:
     work.delays[WEB] = delay
     scheduler.request(WEB)
     await asyncio.sleep(0)
@@ -239,7 +237,7 @@ async def test_a_request_replaces_the_timer(scheduler: Scheduler, work: Work, cl
     assert work.runs[WEB] == 3
 
 
-async def test_the_last_of_two_runs_in_a_row_sets_the_timer(scheduler: Scheduler, work: Work, clock: Clock) -> None:
+async def test_the_last_run_sets_the_timer(scheduler: Scheduler, work: Work, clock: Clock) -> None:
     work.open.clear()
     work.delays[WEB] = 5.0
     scheduler.request(WEB)
@@ -257,7 +255,7 @@ async def test_the_last_of_two_runs_in_a_row_sets_the_timer(scheduler: Scheduler
 # ---- defects
 
 
-async def test_a_reconcile_that_breaks_is_logged_and_tried_again(
+async def test_an_unhandled_error_is_logged_and_retried(
     scheduler: Scheduler, work: Work, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not at once, and not never."""
@@ -265,7 +263,7 @@ async def test_a_reconcile_that_breaks_is_logged_and_tried_again(
     scheduler.request(WEB)
     await settle()
     assert (work.runs[WEB], scheduler.active) == (1, 0)
-    assert "reconciling apps/web broke" in caplog.text
+    assert "unhandled error while reconciling apps/web" in caplog.text
     assert "a defect" in caplog.text
     await clock.advance(DEFECT_RETRY_SECONDS - 1)
     assert work.runs[WEB] == 1
@@ -273,9 +271,7 @@ async def test_a_reconcile_that_breaks_is_logged_and_tried_again(
     assert (work.runs[WEB], work.ended[WEB]) == (2, 1)
 
 
-async def test_a_reconcile_that_ends_cancelled_though_nobody_asked_is_tried_again(
-    scheduler: Scheduler, work: Work, clock: Clock
-) -> None:
+async def test_an_unexpected_cancellation_is_retried(scheduler: Scheduler, work: Work, clock: Clock) -> None:
     """Something inside was cancelled by a defect; the resource must not be forgotten for it."""
     work.errors.append(asyncio.CancelledError())
     scheduler.request(WEB)
@@ -297,7 +293,7 @@ async def test_a_request_after_a_defect_does_not_wait(scheduler: Scheduler, work
 # ---- drain
 
 
-async def test_drain_ends_what_runs_and_refuses_what_comes(scheduler: Scheduler, work: Work, clock: Clock) -> None:
+async def test_drain_cancels_runs_and_refuses_requests(scheduler: Scheduler, work: Work, clock: Clock) -> None:
     work.open.clear()
     for key in (WEB, DB):
         scheduler.request(key)
@@ -311,7 +307,7 @@ async def test_drain_ends_what_runs_and_refuses_what_comes(scheduler: Scheduler,
     assert (work.runs[WEB], work.runs[DB], work.runs[Key("apps", "new")]) == (1, 1, 0)
 
 
-async def test_drain_waits_for_the_cleaning_up(scheduler: Scheduler, work: Work) -> None:
+async def test_drain_waits_for_the_clean_up(scheduler: Scheduler, work: Work) -> None:
     """helm gets its time to mark its release failed."""
     work.open.clear()
     work.cleaning.clear()
@@ -325,7 +321,7 @@ async def test_drain_waits_for_the_cleaning_up(scheduler: Scheduler, work: Work)
     assert work.now[WEB] == 0
 
 
-async def test_drain_does_not_break_off_the_cleaning_up_of_an_interrupted_run(scheduler: Scheduler, work: Work) -> None:
+async def test_drain_does_not_interrupt_the_clean_up(scheduler: Scheduler, work: Work) -> None:
     work.open.clear()
     work.cleaning.clear()
     scheduler.request(WEB)
@@ -350,7 +346,7 @@ async def test_drain_ends_the_timers_too(scheduler: Scheduler, work: Work, clock
     assert work.runs[WEB] == 1
 
 
-async def test_drain_before_anything_began_begins_nothing(scheduler: Scheduler, work: Work) -> None:
+async def test_drain_before_a_start_starts_nothing(scheduler: Scheduler, work: Work) -> None:
     scheduler.request(WEB)
     await scheduler.drain()
     assert work.runs[WEB] == 0

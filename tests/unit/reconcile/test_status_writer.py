@@ -38,7 +38,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- gathered
 
 
-async def test_changes_while_a_patch_is_under_way_are_gathered_into_the_next(api: FakeApi) -> None:
+async def test_changes_during_a_patch_share_the_next(api: FakeApi) -> None:
     """A run whose phases take no time costs two or three requests, not one for each step."""
     api.gate.clear()
     writer = writer_of(chart(), api)
@@ -85,7 +85,7 @@ async def test_a_flush_returns_when_the_api_server_has_it(api: FakeApi) -> None:
 # ---- only what has changed
 
 
-async def test_a_patch_holds_only_what_has_changed(api: FakeApi) -> None:
+async def test_a_patch_has_only_the_changes(api: FakeApi) -> None:
     writer = writer_of(chart(), api)
     writer.status.phase, writer.status.release = Phase.EXEC, RELEASE
     await writer.flush()
@@ -94,7 +94,7 @@ async def test_a_patch_holds_only_what_has_changed(api: FakeApi) -> None:
     assert api.patches[-1] == {"release": {"revision": 2}}
 
 
-async def test_what_is_taken_away_is_told_as_null(api: FakeApi) -> None:
+async def test_a_removed_field_is_sent_as_null(api: FakeApi) -> None:
     writer = writer_of(chart(), api)
     writer.status.release = RELEASE
     writer.status.last_failure = LastFailure(phase="Exec", reason="Timeout", message="x", time="2026-01-01T00:00:00Z")
@@ -137,7 +137,7 @@ async def test_each_answer_is_handed_on(api: FakeApi) -> None:
     assert [answer.status["phase"] for answer in answers] == ["Ready"]
 
 
-async def test_what_is_handed_on_is_what_the_api_server_has(api: FakeApi) -> None:
+async def test_the_stored_status_is_handed_on(api: FakeApi) -> None:
     """It answers with metadata only, so the status is put together here: what was there, and each patch."""
     api.status = {"phase": "Ready", "failures": 3, "score": 7, "release": RELEASE.model_dump(by_alias=True)}
     answers: list[ManagedChart] = []
@@ -152,7 +152,7 @@ async def test_what_is_handed_on_is_what_the_api_server_has(api: FakeApi) -> Non
 
 
 @pytest.mark.parametrize("status", [{"phase": "Dancing"}, {"conditions": 5}, {"failures": "many"}])
-async def test_a_status_that_cannot_be_read_is_written_afresh(api: FakeApi, status: dict[str, Any]) -> None:
+async def test_an_unreadable_status_starts_empty(api: FakeApi, status: dict[str, Any]) -> None:
     """By another version of the operator, or by hand."""
     api.status = status
     writer = writer_of(chart(status=copy.deepcopy(status)), api)
@@ -161,8 +161,8 @@ async def test_a_status_that_cannot_be_read_is_written_afresh(api: FakeApi, stat
     assert ManagedChartStatus.model_validate(api.status).phase is Phase.READY
 
 
-async def test_what_nobody_will_see_is_not_written(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last change before the resource goes; one that is under way is waited for all the same."""
+async def test_an_abandoned_status_is_not_written(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last change before the resource is deleted; a write in progress is still waited for."""
     api.gate.clear()
     writer = writer_of(chart(), api)
     writer.status.failures = 1
@@ -182,8 +182,8 @@ async def test_what_nobody_will_see_is_not_written(api: FakeApi, monkeypatch: py
     assert len(api.patches) == 1
 
 
-async def test_an_object_that_is_gone_ends_the_writing_quietly(api: FakeApi) -> None:
-    api.gone = True
+async def test_a_deleted_object_ends_the_writes(api: FakeApi) -> None:
+    api.deleted = True
     answers: list[ManagedChart] = []
     writer = writer_of(chart(), api, answers)
     writer.status.phase = Phase.READY
@@ -195,21 +195,21 @@ async def test_an_object_that_is_gone_ends_the_writing_quietly(api: FakeApi) -> 
 # ---- failures
 
 
-async def test_a_write_that_failed_is_made_up_for_by_the_next(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
-    """The run goes on meanwhile, and nothing of what was to be said gets lost."""
+async def test_the_next_write_repairs_a_failed_one(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    """The run continues, and no change is lost."""
     api.failures = [unavailable()]
     writer = writer_of(chart(), api)
     writer.status.phase = Phase.EXEC
     writer.touch()
     await settle()
-    assert "could not be written yet" in caplog.text
+    assert "cannot write status apps/web yet" in caplog.text
     writer.status.failures = 1
     writer.touch()
     await writer.close()
     assert (api.status["phase"], api.status["failures"]) == ("Exec", 1)
 
 
-async def test_a_flush_tries_again_what_may_heal(api: FakeApi) -> None:
+async def test_a_flush_retries_a_transient_error(api: FakeApi) -> None:
     api.failures = [unavailable(), unavailable()]
     writer = writer_of(chart(), api)
     writer.status.phase = Phase.READY
@@ -217,7 +217,7 @@ async def test_a_flush_tries_again_what_may_heal(api: FakeApi) -> None:
     assert (api.status["phase"], len(api.patches)) == ("Ready", 3)
 
 
-async def test_a_flush_that_cannot_write_says_so(api: FakeApi) -> None:
+async def test_a_failed_flush_raises(api: FakeApi) -> None:
     api.failures = [unavailable() for _ in range(9)]
     writer = writer_of(chart(), api)
     writer.status.phase = Phase.READY
@@ -226,7 +226,7 @@ async def test_a_flush_that_cannot_write_says_so(api: FakeApi) -> None:
     assert len(api.patches) == 3
 
 
-async def test_closing_does_not_raise_what_could_not_be_written(api: FakeApi) -> None:
+async def test_closing_does_not_raise_write_errors(api: FakeApi) -> None:
     api.failures = [unavailable()]
     writer = writer_of(chart(), api)
     writer.status.phase = Phase.EXEC
@@ -235,7 +235,7 @@ async def test_closing_does_not_raise_what_could_not_be_written(api: FakeApi) ->
     assert api.under_way == 0
 
 
-async def test_a_cancelled_close_waits_all_the_same(api: FakeApi) -> None:
+async def test_a_cancelled_close_still_waits(api: FakeApi) -> None:
     """The next run begins with what this patch leaves; until its answer is there, nobody knows what that is."""
     api.gate.clear()
     writer = writer_of(chart(), api)
@@ -253,7 +253,7 @@ async def test_a_cancelled_close_waits_all_the_same(api: FakeApi) -> None:
     assert (api.status["phase"], api.under_way) == ("Exec", 0)
 
 
-async def test_a_cancelled_flush_leaves_no_patch_whose_answer_nobody_takes(api: FakeApi) -> None:
+async def test_a_cancelled_flush_waits_for_its_answer(api: FakeApi) -> None:
     api.gate.clear()
     answers: list[ManagedChart] = []
     writer = writer_of(chart(), api, answers)
@@ -282,7 +282,7 @@ documents = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
 
 
 @given(before=documents, after=documents)
-def test_the_difference_leads_from_one_document_to_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_the_difference_turns_one_document_into_another(before: dict[str, Any], after: dict[str, Any]) -> None:
     """As RFC 7386 applies it, which is how the API server does."""
     patch = difference(before, after)
     assert merged(before, patch) == after
@@ -290,7 +290,7 @@ def test_the_difference_leads_from_one_document_to_the_other(before: dict[str, A
 
 
 @given(before=documents, after=documents)
-def test_the_difference_names_nothing_that_is_the_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_the_difference_has_no_equal_values(before: dict[str, Any], after: dict[str, Any]) -> None:
     patch = difference(before, after)
     assert all(before.get(name) != after.get(name) for name in patch)
     assert all(before[name] == after[name] for name in before.keys() & after.keys() - patch.keys())

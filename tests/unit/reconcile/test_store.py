@@ -15,7 +15,7 @@ def names(charts: list[ManagedChart]) -> list[str]:
 
 
 def test_the_newest_view_is_kept_whatever_the_order() -> None:
-    """A watch may be behind the answer to our own write."""
+    """A watch may be behind the answer to the operator's own write."""
     store = Store()
     for version in (3, 5, 4, 1):
         store.put(chart(resource_version=version))
@@ -24,7 +24,7 @@ def test_the_newest_view_is_kept_whatever_the_order() -> None:
     assert known.resource_version == 5
 
 
-def test_a_late_view_of_an_object_that_was_replaced_is_older_too() -> None:
+def test_a_late_view_of_a_replaced_object_is_ignored() -> None:
     """Resource versions count on over all objects of a kind, so the deleted one of the same name is the older one."""
     store = Store()
     store.put(chart(uid="new", resource_version=9))
@@ -48,7 +48,7 @@ def test_an_object_is_kept_whole() -> None:
     assert store.get(wanted.key) == wanted
 
 
-def test_an_object_that_was_created_anew_replaces_the_old_one() -> None:
+def test_a_recreated_object_replaces_the_old_one() -> None:
     store = Store()
     store.put(chart(uid="old", resource_version=7))
     store.put(chart(uid="new", resource_version=9))
@@ -66,8 +66,8 @@ def test_the_deletion_of_a_replaced_object_removes_nothing() -> None:
     assert store.remove(Key("apps", "unknown"), uid="old") == []
 
 
-def test_the_answer_to_a_status_patch_does_not_hide_a_new_spec_from_the_watch() -> None:
-    """It carries the spec of its moment, which the watch tells 0.1 s later; only the watch interrupts what runs."""
+def test_a_status_answer_does_not_hide_new_specs() -> None:
+    """It has the spec of its time, which the watch reports 0.1 s later; only the watch interrupts a run."""
     store = Store()
     store.put(chart(generation=1, resource_version=1))
     store.put_status(
@@ -83,8 +83,8 @@ def test_the_answer_to_a_status_patch_does_not_hide_a_new_spec_from_the_watch() 
     assert again.generation == 2
 
 
-def test_a_late_answer_to_a_status_patch_changes_nothing() -> None:
-    """Of an object that is gone, was replaced, or is known in a newer version."""
+def test_a_late_status_answer_is_ignored() -> None:
+    """Of an object that was deleted, was replaced, or is known in a newer version."""
     store = Store()
     store.put_status(chart(resource_version=9))
     assert len(store) == 0
@@ -96,7 +96,7 @@ def test_a_late_answer_to_a_status_patch_changes_nothing() -> None:
     assert (known.uid, known.resource_version, known.status) == ("new", 7, {})
 
 
-def test_a_release_is_claimed_by_name_and_namespace_of_the_release() -> None:
+def test_claims_are_by_release_name_and_namespace() -> None:
     store = Store()
     store.put(chart("web"))
     store.put(chart("other", spec={"releaseName": "web"}))
@@ -115,7 +115,7 @@ def test_claims_follow_the_spec() -> None:
     assert names(store.claimants(("apps", "blue"))) == ["web"]
 
 
-def test_the_oldest_claim_stands_first() -> None:
+def test_the_oldest_claim_is_first() -> None:
     store = Store()
     store.put(chart("young", created="2026-01-02T00:00:00Z", spec={"releaseName": "web"}))
     store.put(chart("old", created="2026-01-01T00:00:00Z", spec={"releaseName": "web"}))
@@ -123,14 +123,14 @@ def test_the_oldest_claim_stands_first() -> None:
     assert names(store.claimants(WEB)) == ["old", "twin", "young"]
 
 
-def test_who_is_gone_tells_whom_it_stood_in_the_way_of() -> None:
+def test_removing_a_claimant_returns_the_others() -> None:
     store = Store()
     for name in ("c", "a", "b"):
         store.put(chart(name, spec={"releaseName": "web"}))
     assert store.remove(Key("apps", "b"), uid="uid-b") == [Key("apps", "a"), Key("apps", "c")]
 
 
-def test_the_one_that_deployed_a_release_owns_it_else_the_oldest_claimant() -> None:
+def test_the_deployer_or_oldest_claimant_owns_a_release() -> None:
     older, younger = chart("older"), chart("younger")
     claimants = [older, younger]
     assert release_owner(claimants, label_owner="uid-younger") is younger
@@ -139,7 +139,7 @@ def test_the_one_that_deployed_a_release_owns_it_else_the_oldest_claimant() -> N
     assert release_owner([], label_owner="uid-older") is None
 
 
-def test_all_keys_can_be_gone_through_while_some_go() -> None:
+def test_keys_can_be_removed_during_iteration() -> None:
     store = Store()
     for name in "abc":
         store.put(chart(name))
@@ -153,7 +153,7 @@ def test_all_keys_can_be_gone_through_while_some_go() -> None:
         st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "y"]), st.integers(1, 6), st.booleans()), max_size=12
     )
 )
-def test_claims_are_those_of_the_known_objects_and_leave_nothing_behind(
+def test_claims_match_the_known_objects(
     steps: list[tuple[str, str, int, bool]],
 ) -> None:
     store = Store()

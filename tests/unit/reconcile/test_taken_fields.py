@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.storage import StoredRelease
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import Manager, OwnedField
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import taken_fields
 from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, TakenField, describe
@@ -25,6 +25,8 @@ def managed(name: str, *managers: str) -> dict[str, Any]:
 
 class FakeObjects:
     """Objects by name, whatever their kind and namespace; takes down what is read, and how."""
+
+    locate_all = Objects.locate_all
 
     def __init__(self, **objects: dict[str, Any]) -> None:
         self.objects = objects
@@ -70,7 +72,7 @@ async def look(objects: FakeObjects, text: str) -> FieldsOfOthers:
     return others
 
 
-async def test_a_field_that_helm_took_is_named_with_object_and_manager() -> None:
+async def test_a_taken_field_names_object_and_manager() -> None:
     objects = FakeObjects(web=managed("web", "kubectl"))
     others = await look(objects, manifest("web"))
     objects.objects["web"] = managed("web", "helm")
@@ -78,7 +80,7 @@ async def test_a_field_that_helm_took_is_named_with_object_and_manager() -> None
 
 
 @pytest.mark.parametrize("now", [managed("web", "kubectl"), managed("web", "kubectl", "helm"), managed("web"), None])
-async def test_a_field_that_helm_did_not_take_is_not_named(now: dict[str, Any] | None) -> None:
+async def test_other_fields_are_not_named(now: dict[str, Any] | None) -> None:
     """A run that failed before helm applied it, a chart that no longer sets it, an object that is deleted."""
     objects = FakeObjects(web=managed("web", "kubectl"))
     others = await look(objects, manifest("web"))
@@ -86,7 +88,7 @@ async def test_a_field_that_helm_did_not_take_is_not_named(now: dict[str, Any] |
     assert await others.taken_over() == []
 
 
-async def test_only_objects_with_fields_of_others_are_read_again() -> None:
+async def test_only_objects_with_foreign_fields_are_reread() -> None:
     objects = FakeObjects(web=managed("web", "kubectl", "helm"), db=managed("db", "helm"))
     others = await look(objects, manifest("web", "db"))
     assert objects.asked == ["Deployment apps metadata.name=web at 7", "Deployment apps metadata.name=db at 7"]
@@ -94,8 +96,8 @@ async def test_only_objects_with_fields_of_others_are_read_again() -> None:
     assert objects.asked[2:] == ["Deployment apps metadata.name=web"]
 
 
-async def test_objects_are_read_where_they_are_as_they_were() -> None:
-    """helm runs meanwhile: what it has written already must not be taken for what was before."""
+async def test_objects_are_read_in_their_earlier_state() -> None:
+    """helm runs at the same time: what it has written already must not count as the earlier state."""
     objects = FakeObjects()
     text = manifest("a") + manifest("b", namespace="other") + manifest("c", kind="ClusterRole", namespace="x")
     await look(objects, text)
@@ -110,20 +112,20 @@ async def test_many_of_a_kind_are_listed_once() -> None:
     assert [ref.name for ref in others.found] == ["b"]
 
 
-async def test_a_release_of_thousands_of_objects_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_huge_release_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taken_fields, "MOST_OBJECTS", 2)
     objects = FakeObjects()
     await look(objects, manifest("a", "b", "c"))
     assert len(objects.asked) == 2
 
 
-async def test_a_revision_that_is_gone_asks_for_nothing() -> None:
-    async def gone() -> StoredRelease | None:
+async def test_a_deleted_revision_costs_no_read() -> None:
+    async def deleted() -> StoredRelease | None:
         return None
 
     objects = FakeObjects()
     others = FieldsOfOthers(objects, "apps", "web")  # type: ignore[arg-type]
-    await others.look(gone, at="7")
+    await others.look(deleted, at="7")
     assert await others.taken_over() == []
     assert objects.asked == []
 
@@ -133,8 +135,8 @@ async def test_a_revision_that_is_gone_asks_for_nothing() -> None:
     [unavailable(), HelmError("the Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)],
     ids=["API server", "Secret"],
 )
-async def test_a_revision_that_cannot_be_read_is_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """The upgrade goes on."""
+async def test_an_unreadable_revision_is_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """The upgrade continues."""
 
     async def read() -> StoredRelease | None:
         raise error
@@ -142,16 +144,16 @@ async def test_a_revision_that_cannot_be_read_is_logged(error: Exception, caplog
     others = FieldsOfOthers(FakeObjects(), "apps", "web")  # type: ignore[arg-type]
     await others.look(read, at="7")
     assert await others.taken_over() == []
-    assert f"apps/web: the fields of other managers are not known: {error}" in caplog.text
+    assert f"apps/web: cannot determine the fields of other managers: {error}" in caplog.text
 
 
-async def test_a_manifest_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreadable_manifest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     others = await look(FakeObjects(), "kind: [")
     assert others.found == {}
-    assert "the manifest cannot be read" in caplog.text
+    assert "cannot read the manifest" in caplog.text
 
 
-async def test_an_object_that_cannot_be_read_does_not_hide_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreadable_object_does_not_hide_others(caplog: pytest.LogCaptureFixture) -> None:
     objects = FakeObjects(web=managed("web", "kubectl"))
     objects.refused = "StatefulSet"
     others = await look(objects, manifest("web") + manifest("a", kind="StatefulSet"))
@@ -162,7 +164,7 @@ async def test_an_object_that_cannot_be_read_does_not_hide_the_others(caplog: py
     assert caplog.text.count("no answer") == 2
 
 
-async def test_an_api_server_that_does_not_answer_delays_nothing(
+async def test_a_slow_api_server_delays_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(taken_fields, "LOOK_SECONDS", 0.05)
@@ -179,15 +181,15 @@ def taken(name: str) -> TakenField:
     return TakenField(WEB, OwnedField(("f:spec", f"f:{name}"), Manager("kubectl", "scale")))
 
 
-def test_the_event_names_a_handful_of_fields_and_counts_the_others() -> None:
+def test_the_event_names_five_fields_at_most() -> None:
     assert describe("Upgrade", [taken("a")]) == (
-        "Upgrade took over fields that others had set: Deployment apps/web spec.a (set by kubectl, subresource scale)"
+        "Upgrade took over fields that other managers had set: Deployment apps/web spec.a (set by kubectl, subresource scale)"
     )
-    told = describe("Rollback", [taken(name) for name in "abcdefg"])
-    assert told.startswith("Rollback took over fields")
-    assert told.endswith("spec.e (set by kubectl, subresource scale); and 2 more")
+    message = describe("Rollback", [taken(name) for name in "abcdefg"])
+    assert message.startswith("Rollback took over fields")
+    assert message.endswith("spec.e (set by kubectl, subresource scale); and 2 more")
 
 
-def test_the_event_fits_whatever_fields_are_called() -> None:
+def test_the_event_fits_with_long_names() -> None:
     """The API server refuses more than 1024 characters."""
     assert len(describe("Rollback", [taken("x" * 500)] * 1000)) < 1000

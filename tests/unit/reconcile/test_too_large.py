@@ -1,4 +1,4 @@
-"""The names are a help beside helm's error; that they cannot be had is told, and changes nothing of the error."""
+"""The names complement helm's error; if they are unknown, that is reported, and helm's error stays."""
 
 import asyncio
 import json
@@ -7,38 +7,38 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.too_large import what_is_biggest
+from managedchart_operator.reconcile.too_large import largest_parts
 
 ERROR = HelmError("The release is too large", reason=Reason.RELEASE_TOO_LARGE, transient=False, text="Too long")
 
 
 async def printed(output: bytes) -> HelmOutput:
-    return HelmOutput(output, "", 0, 0.1)
+    return HelmOutput(output, "", 0)
 
 
 def hidden(text: str) -> str:
     return text.replace("hunter2", "***")
 
 
-async def test_the_biggest_parts_stand_behind_helms_own_error() -> None:
+async def test_the_largest_parts_are_named() -> None:
     output = json.dumps({"manifest": "---\n# Source: web/templates/a.yaml\n" + "x" * 4064}).encode()
-    findings = await what_is_biggest(lambda: printed(output), redact=hidden)
+    findings = await largest_parts(lambda: printed(output), redact=hidden)
     error = explain(ERROR, findings, redact=hidden)
     assert error.message == ("The release is too large; the biggest (before compression): web/templates/a.yaml 4 KiB")
     assert error.reason is Reason.RELEASE_TOO_LARGE
     assert findings.incomplete is None
 
 
-async def test_a_dry_run_that_fails_is_told_redacted_and_leaves_the_error() -> None:
+async def test_a_failed_dry_run_is_reported_redacted() -> None:
     async def refused() -> HelmOutput:
         raise HelmError("no template with hunter2", reason=Reason.TEMPLATE_ERROR, transient=False)
 
-    findings = await what_is_biggest(refused, redact=hidden)
-    assert findings.incomplete == "what is biggest in the release could not be found out: no template with ***"
+    findings = await largest_parts(refused, redact=hidden)
+    assert findings.incomplete == "Could not determine the largest parts of the release: no template with ***"
     assert explain(ERROR, findings, redact=hidden).message == ERROR.message
 
 
-async def test_a_dry_run_that_takes_too_long_is_ended_and_told() -> None:
+async def test_a_slow_dry_run_is_ended_and_reported() -> None:
     ended = False
 
     async def hanging() -> HelmOutput:
@@ -48,11 +48,11 @@ async def test_a_dry_run_that_takes_too_long_is_ended_and_told() -> None:
         finally:
             ended = True
 
-    findings = await what_is_biggest(hanging, redact=hidden, seconds=0.01)
+    findings = await largest_parts(hanging, redact=hidden, seconds=0.01)
     assert ended
     assert "did not end within" in (findings.incomplete or "")
 
 
-async def test_an_output_that_was_cut_off_is_told() -> None:
-    findings = await what_is_biggest(lambda: printed(b'{"manifest": "---'), redact=hidden)
+async def test_a_truncated_output_is_reported() -> None:
+    findings = await largest_parts(lambda: printed(b'{"manifest": "---'), redact=hidden)
     assert "helm's dry run cannot be read" in (findings.incomplete or "")

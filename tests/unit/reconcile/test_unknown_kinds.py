@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.storage import OWNER_LABEL, decode
+from managedchart_operator.helm.storage import OWNER_LABEL
 from managedchart_operator.helm.stored_manifest import Drop, Edit, Keep, rendered_in
+from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
@@ -96,21 +97,21 @@ async def removed(secrets: FakeSecrets, *, hooks: bool = True, objects: FakeObje
     return await unknown.remove_from(storage.revisions, error=ERROR)
 
 
-async def test_an_object_of_an_unknown_kind_is_removed_and_reported() -> None:
+async def test_an_unknown_kind_is_removed_and_reported() -> None:
     secrets = FakeSecrets()
     secrets.add(of("ConfigMap") + of("Widget", namespace="there") + of("Widget", "b"))
-    [told] = await removed(secrets)
+    [sentence] = await removed(secrets)
     assert secrets.manifest(1) == of("ConfigMap")
-    assert "Widget there/a; Widget b of x.example.com/v1 was removed from the stored revision 1" in told
+    assert "Widget there/a; Widget b of x.example.com/v1 was removed from the stored revision 1" in sentence
 
 
-async def test_an_object_of_an_unserved_version_gets_the_served_one() -> None:
+async def test_an_unserved_version_becomes_the_served_one() -> None:
     """It still exists: removed from the manifest it would stay behind for ever."""
     secrets = FakeSecrets()
     secrets.add(of("ConfigMap") + of("Gadget"))
-    [told] = await removed(secrets)
+    [sentence] = await removed(secrets)
     assert [each.api_version for each in rendered_in(secrets.manifest(1))] == ["x.example.com/v1", "x.example.com/v2"]
-    assert "Gadget a of the stored revision 1 is now stored as x.example.com/v2" in told
+    assert "Gadget a of the stored revision 1 is now stored as x.example.com/v2" in sentence
 
 
 async def test_a_second_run_writes_nothing() -> None:
@@ -119,7 +120,7 @@ async def test_a_second_run_writes_nothing() -> None:
     secrets.add(of("Widget") + of("Gadget"), hook=of("Widget"))
     assert len(await removed(secrets)) == 2
     secrets.rewritten.clear()
-    assert [told for told in await removed(secrets) if "removed" in told] == []
+    assert [sentence for sentence in await removed(secrets) if "removed" in sentence] == []
     assert secrets.rewritten == []
 
 
@@ -130,7 +131,7 @@ async def test_nothing_is_rewritten_where_every_kind_is_served() -> None:
     assert secrets.rewritten == []
 
 
-async def test_each_kind_is_asked_for_once() -> None:
+async def test_each_kind_is_looked_up_once() -> None:
     secrets, objects = FakeSecrets(), FakeObjects()
     for _ in range(2):
         secrets.add(of("Widget") + of("Widget", "b") + of("ConfigMap"))
@@ -146,7 +147,7 @@ async def test_hooks_count_only_where_they_are_run() -> None:
     assert decode(secrets.held["sh.helm.release.v1.web.v1"]).hook_manifests == []
 
 
-async def test_a_revision_of_others_is_named_and_left_alone() -> None:
+async def test_a_revision_of_others_is_not_rewritten() -> None:
     secrets = FakeSecrets()
     secrets.add(of("Widget"), owner="another")
     secrets.add(of("Widget"))
@@ -174,7 +175,7 @@ async def test_in_doubt_nothing_is_rewritten() -> None:
 
 
 @pytest.mark.parametrize("version", ["", "a/b/c", "v1?x=y", "../v1", "X/v1"])
-async def test_what_is_no_version_is_not_asked_for(version: str) -> None:
+async def test_an_invalid_version_is_not_looked_up(version: str) -> None:
     secrets, objects = FakeSecrets(), FakeObjects()
     secrets.add(of("Widget", version=version))
     assert await removed(secrets, objects=objects) == []
@@ -201,13 +202,13 @@ async def test_only_the_named_objects_are_changed(change: Edit) -> None:
     secrets.add(OURS + OTHERS, status="failed")
     assert await changed(secrets, change)
     assert secrets.manifest(1).endswith(OTHERS)
-    ours = secrets.manifest(1).removesuffix(OTHERS)
-    assert ours.count("helm.sh/resource-policy") == (2 if isinstance(change, Keep) else 0)
-    assert len(rendered_in(ours)) == (2 if isinstance(change, Keep) else 0)
+    own = secrets.manifest(1).removesuffix(OTHERS)
+    assert own.count("helm.sh/resource-policy") == (2 if isinstance(change, Keep) else 0)
+    assert len(rendered_in(own)) == (2 if isinstance(change, Keep) else 0)
     assert not await changed(secrets, change), "a second call has nothing to write"
 
 
-async def test_objects_are_changed_in_each_revision_that_did_not_become_ready() -> None:
+async def test_every_unready_revision_is_changed() -> None:
     """What an unfinished revision renders is deleted with the release; the last good one did not take anything over."""
     secrets = FakeSecrets()
     secrets.add(OURS)

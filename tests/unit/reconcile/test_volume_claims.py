@@ -25,5 +25,5 @@ STATEFUL_SET = "kind: StatefulSet\nmetadata: {name: db}\nspec: {volumeClaimTempl
         ("kind: [", ("objects that cannot be read",)),
     ],
 )
-def test_claims_are_found_where_data_outlives_an_uninstall(manifest: str, named: tuple[str, ...]) -> None:
+def test_objects_with_lasting_data_are_found(manifest: str, named: tuple[str, ...]) -> None:
     assert claims_of([manifest, manifest]) == named

@@ -24,7 +24,7 @@ LATE, TTL = b'{"helm.sh/hook": "post-install"}', b'{"ttlSecondsAfterFinished": 0
         (True, False, True, LATE, BOTH),
     ],
 )
-def test_helm_waits_for_late_hooks_and_never_for_jobs_that_vanish(
+def test_helm_waits_only_for_late_hooks(
     *, wait: bool, late_hooks: bool, ttl_jobs: bool, values: bytes, who: WhoWaits
 ) -> None:
     assert who_waits(wait=wait, late_hooks=late_hooks, ttl_jobs=ttl_jobs, values=values) == who

@@ -1,4 +1,4 @@
-"""What quotas, policies and webhooks refuse, and what is too large."""
+"""Refusals by quotas, policies and webhooks, and releases that are too large."""
 
 import base64
 import json

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from managedchart_operator.helm import command
+from managedchart_operator.helm.memory_files import FileArgument, memory_files
 
 ROOT = Path(__file__).resolve().parents[4]
 CHARTS = ROOT / "tests" / "charts"
@@ -52,18 +53,21 @@ class Recorder:
         return process.returncode, stderr.decode()
 
     def start(self, arguments: list[str], *, values: Any = None, **environment: str) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(
-            [self.bin / "helm", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig), **environment},
-        )
-        assert process.stdin
-        process.stdin.write(json.dumps(values or {}).encode())
-        process.stdin.close()
-        process.stdin = None
-        return process
+        given = [FileArgument("--values", json.dumps(values).encode(), "spec.values")] if values else []
+        with memory_files([str(self.bin / "helm"), *arguments, *given]) as files:
+            return subprocess.Popen(
+                files.arguments,
+                pass_fds=tuple(files.origins),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "HOME": str(self.folder),
+                    "KUBECONFIG": str(self.kubeconfig),
+                    **environment,
+                },
+            )
 
     def upgrade(self, chart: Path, namespace: str, *extra: str, values: Any = None, **options: Any) -> tuple[int, str]:
         return self.helm(self.upgrade_arguments(chart, namespace, *extra, **options), values=values)

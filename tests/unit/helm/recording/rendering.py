@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 
+from managedchart_operator.helm.memory_files import FileArgument, memory_files
 from recording.manifests import configmap
 from recording.recorder import CHARTS, Recorder, case
 
@@ -37,12 +38,13 @@ def schema_invalid(r: Recorder):
 
 @case
 def values_invalid(r: Recorder):
-    arguments = r.upgrade_arguments(CHARTS / "web", "default")
-    process = subprocess.run(
-        [r.bin / "helm", *arguments], input=b"a: [\n", capture_output=True, check=False,
-        env={"HOME": str(r.folder), "KUBECONFIG": str(r.kubeconfig)},
-    )  # fmt: skip
-    return process.returncode, process.stderr.decode()
+    broken = FileArgument("--values", b"a: [\n", "spec.yamlFilesContent[0] (extra.yaml)")
+    with memory_files([str(r.bin / "helm"), *r.upgrade_arguments(CHARTS / "web", "default"), broken]) as files:
+        process = subprocess.run(
+            files.arguments, pass_fds=tuple(files.origins), capture_output=True, check=False,
+            env={"HOME": str(r.folder), "KUBECONFIG": str(r.kubeconfig)},
+        )  # fmt: skip
+    return process.returncode, files.with_origins(process.stderr.decode())
 
 
 def _broken(r: Recorder, how: str):

@@ -1,0 +1,32 @@
+{{/*
+The names are fixed, and not made from the release's name: one operator works on a whole cluster, so Helm refuses a second
+installation, whose cluster-wide objects belong to the first release already. They are also the names in deploy/, so that an
+installation made with kustomize can be adopted.
+*/}}
+{{- define "operator.name" -}}
+managedchart-operator
+{{- end }}
+
+{{- define "operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "operator.name" . }}
+{{- end }}
+
+{{/* Of the pods: nothing in it changes with the chart's version alone, so an upgrade restarts the operator only if need be. */}}
+{{- define "operator.podLabels" -}}
+{{ include "operator.selectorLabels" . }}
+app.kubernetes.io/part-of: managedchart
+{{- end }}
+
+{{- define "operator.labels" -}}
+{{ include "operator.podLabels" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "operator.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}

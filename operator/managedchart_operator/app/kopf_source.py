@@ -1,0 +1,124 @@
+"""Runs kopf, which reports the ManagedCharts; no other module does.
+
+kopf is used for one list and watch of all ManagedCharts that survives disconnections, the login, the signals, and the order
+of start and end. It is not used for:
+
+- its change handlers (create, update, delete): they run one after another for an object, cannot be cancelled, and write
+  annotations. The event handler is enough for a level-triggered operator, and only hands over what it saw
+  (`chart_events` decides what it means);
+- finalizers, retries and timers: `reconcile` has its own;
+- Events: `kube.events` writes them, also while kopf is shutting down;
+- its comparison of objects (`NoDiffs`).
+"""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
+from managedchart_operator.app.kopf_session import KopfSessions
+from managedchart_operator.kube.managedcharts import PAGE
+
+# A worker of kopf has nothing to wait for after an event, because the handler only hands over. A burst of changes to one
+# object still meets the same worker.
+_WORKER_IDLE_SECONDS = 0.1
+# kopf's own requests are lists and watches only; the API server itself ends others after 60 s.
+_REQUEST_SECONDS = 60
+_CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What kopf calls: `started` before the first event, `stopping` after the last one."""
+
+    started: Callable[[], Awaitable[None]]
+    seen: Callable[[ManagedChart], None]
+    deleted: Callable[[ManagedChart], None]
+    stopping: Callable[[], Awaitable[None]]
+
+
+async def watch(handlers: Handlers, *, host: str, identity: str) -> None:
+    """Report all ManagedCharts and their changes until a signal ends the process.
+
+    `host` is the URL of the API server in a pod. Raises what ends kopf, such as a refusal of its watch.
+    """
+    await kopf.operator(
+        registry=_registry(handlers, host),
+        settings=_settings(),
+        clusterwide=True,
+        standalone=True,
+        # Without this kopf looks up the name of the user, and a pod's user has none.
+        identity=identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
+    )
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Treats every object as empty, so that there is nothing to copy, compare or store.
+
+    For each event kopf copies the whole object to find out what has changed since the last one. Only change handlers need
+    that; in a profile of installs it was a sixth of the event loop's time.
+    """
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[object] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
+        """Return no fields."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        """Return that nothing was stored."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Store nothing."""
+
+
+def _registry(handlers: Handlers, host: str) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    sessions = KopfSessions()
+
+    @kopf.on.login(registry=registry)
+    async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        if os.environ.get("KUBECONFIG"):
+            found = await asyncio.to_thread(kopf.login_with_kubeconfig, **kwargs)
+        else:
+            found = await asyncio.to_thread(kopf.login_with_service_account, **kwargs)
+            # kopf uses a DNS name; the address in the environment, which client-go uses, works before DNS does.
+            found = found and dataclasses.replace(found, server=host)
+        return None if found is None else sessions.of(found)
+
+    @kopf.on.startup(registry=registry)
+    async def _startup(**_: Any) -> None:
+        await handlers.started()
+
+    @kopf.on.cleanup(registry=registry)
+    async def _cleanup(**_: Any) -> None:
+        await handlers.stopping()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def _event(event: Any, **_: Any) -> None:
+        chart = ManagedChart.from_body(event["object"])
+        if event["type"] == "DELETED":
+            handlers.deleted(chart)
+        else:
+            handlers.seen(chart)
+
+    return registry
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoDiffs()
+    settings.scanning.disabled = True  # the CRD was checked at start; no permission to list CRDs is needed
+    # Else kopf lists all in one answer, and keeps each object until its worker has been idle for 5 s: with thousands of
+    # resources a copy of all of them, whose holes stay in Python's memory.
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = _WORKER_IDLE_SECONDS
+    settings.networking.request_timeout = _REQUEST_SECONDS
+    settings.networking.connect_timeout = _CONNECT_SECONDS
+    return settings

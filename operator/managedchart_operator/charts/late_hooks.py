@@ -1,0 +1,122 @@
+"""Finds what decides whether helm or the operator waits for a chart's objects: late hooks, and Jobs with a TTL.
+
+helm runs post-install and post-upgrade hooks after its own wait, so helm must wait for a chart that may have one; for all
+others the operator waits, without a process. helm treats a Job that its ttlSecondsAfterFinished has deleted as not ready, so
+helm must not wait for these. This searches the text and renders nothing. In doubt a chart has both: a name that a template
+assembles, an archive within an archive within an archive.
+
+Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook); Kubernetes documentation, "Automatic Cleanup for
+Finished Jobs"; helm 4.3.1, measured.
+"""
+
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable
+from io import BytesIO
+
+from managedchart_operator.errors import UNREADABLE
+
+# Hooks that do not run after the wait of an install or an upgrade.
+_EARLY = frozenset(
+    {
+        b"crd-install",
+        b"pre-install",
+        b"pre-upgrade",
+        b"pre-delete",
+        b"post-delete",
+        b"pre-rollback",
+        b"post-rollback",
+        b"test",
+        b"test-success",
+        b"test-failure",
+    }
+)
+# The annotation in any form: as a key of YAML or JSON with its value after it on the line, or in any other way.
+_ANNOTATION = re.compile(rb"helm\.sh/hook(?![\w-])(?:[\"']?\s*:[ \t]*(?P<value>[^\r\n]*))?")
+# A value that is complete on its line; a quoted one may be followed by the next key of a mapping in braces. An unquoted one may
+# continue on the next line, also after a comma. Anchors, tags, escapes, block texts and templates do not match.
+_WHOLE = re.compile(
+    rb"(?:(?P<quote>[\"'])(?P<quoted>[\w, \t-]*)(?P=quote)[ \t]*,?|(?P<plain>[\w-](?:[\w, \t-]*[\w-])?))"
+    rb"[ \t]*\}*(?:[ \t]+#.*|[ \t]*)"
+)
+_NEXT_LINE = re.compile(rb"(?:[ \t]*+(?:#[^\r\n]*+)?(?:\r\n|\r|\n))*+(?P<indent>[ \t]*)(?P<first>[^\s])")
+# A template that assembles the annotation's name from parts, or a text that escapes a part of it.
+_ASSEMBLED = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`\\])")
+# Texts for people. A chart that puts its README into an object does not make it a hook.
+_NOT_RENDERED = (".md", ".helmignore", "LICENSE")
+# helm unpacks no deeper than a chart's subcharts; what is nested deeper counts as having a late hook.
+_NESTED = 2
+# helm stores a chart in 1 MiB compressed, so hardly any that unpacks to more than this can be installed. Here it is in memory
+# twice, in addition to the chart that contains it.
+_UNPACKED_BYTES = 32 * 1024 * 1024
+
+
+_TTL = b"ttlSecondsAfterFinished"
+
+
+def text_has_ttl_jobs(text: bytes) -> bool:
+    """Whether a template, values or a manifest may make a Job that Kubernetes deletes once it has finished."""
+    return _TTL in text
+
+
+def text_has_late_hooks(text: bytes) -> bool:
+    """Whether a template, or values, may make a hook that runs after an install or an upgrade."""
+    if b"helm.sh" not in text:
+        return False
+    if _ASSEMBLED.search(text):
+        return True
+    return any(not _is_early(found) for found in _ANNOTATION.finditer(text))
+
+
+def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
+    """Whether the test is true for a file of a chart that may be rendered, or for a file of a packaged subchart."""
+    if name.endswith(_NOT_RENDERED):
+        return False
+    if name.endswith((".tgz", ".tar.gz")):
+        return archive_has(data, test, depth=depth + 1)
+    return test(data)
+
+
+def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
+    """Whether the test is true for any file of a packaged chart. True also if it cannot be read, which helm will report."""
+    if depth > _NESTED:
+        return True
+    try:
+        stream = zlib.decompressobj(wbits=31)
+        unpacked = stream.decompress(data, _UNPACKED_BYTES)
+        if not stream.eof:
+            return True  # the rest was not unpacked
+        with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
+            return any(file_has(name, text, test, depth=depth) for name, text in _files(archive))
+    except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
+        return True
+
+
+def _files(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
+    for member in archive:
+        if member.issparse():
+            # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
+            raise tarfile.ReadError("a sparse file")
+        if member.isfile() and (content := archive.extractfile(member)) is not None:
+            yield member.name, content.read()
+
+
+def _is_early(found: re.Match[bytes]) -> bool:
+    """Whether the value of an annotation names only early hooks and is complete on its line."""
+    value = _WHOLE.fullmatch(found["value"] or b"")
+    if value is None:
+        return False
+    if value["plain"] and _continues(found):
+        return False
+    words = [word.strip() for word in (value["quoted"] or value["plain"] or b"").split(b",")]
+    return all(word in _EARLY for word in words)
+
+
+def _continues(found: re.Match[bytes]) -> bool:
+    """Whether the line after an annotation is indented deeper, by which YAML continues an unquoted text."""
+    text, end = found.string, found.end()
+    begin = max(text.rfind(b"\n", 0, found.start()), text.rfind(b"\r", 0, found.start())) + 1
+    line = text[begin:end]
+    following = _NEXT_LINE.match(text, end)
+    return following is not None and len(following["indent"]) > len(line) - len(line.lstrip())

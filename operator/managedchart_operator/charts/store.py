@@ -1,0 +1,221 @@
+"""Turns the spec's chart source into a local chart for helm.
+
+`fingerprint` identifies a chart cheaply, `fetch` returns a local copy. `local` and `cache` do the file work, in threads, and
+the `Pull` that is passed in runs helm. helm reads only from the cache, never from where the spec points, so that what was
+checked and identified is what is installed. A chart from a repository is pulled once for all callers that ask at the same time.
+What is remembered can always be determined again.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+import semver
+
+from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.cache import MAX_BYTES, MAX_CHARTS, ChartCache
+from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.local import (
+    Identified,
+    cache_archive,
+    identify_archive,
+    identify_path,
+    obtain_path,
+)
+from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.charts.single_flight import SingleFlight
+
+# A constraint (6.x) may match another version later: new versions are noticed within this time, and many resources with the
+# same constraint cost one request to the repository.
+CONSTRAINT_SECONDS = 300.0
+# A few kB each. With more charts than this, some are identified again.
+MAX_REMEMBERED = 2048
+
+_PATH = "spec.chart.path"
+_CONTENTS = "spec.chart.contents"
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+Reference: TypeAlias = tuple[str | None, ...]
+
+
+class Pull(Protocol):
+    """Runs `helm pull`."""
+
+    async def __call__(self, source: ChartSource, destination: Path) -> None:
+        """Put one packaged chart into the folder `destination`. Raises HelmError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart on local disk that helm can read.
+
+    `digest` is the sha256 of its content in hex, `late_hooks` says whether it may have hooks that run after an install or an
+    upgrade, `ttl_jobs` whether it may have Jobs that Kubernetes deletes once they have finished.
+    """
+
+    path: Path
+    name: str
+    version: str
+    app_version: str | None
+    digest: str
+    late_hooks: bool
+    ttl_jobs: bool
+
+
+class ChartStore:
+    """All charts of one operator.
+
+    `roots` restrict the paths that a spec may name, `cache_dir` belongs to this process alone, `pull` fetches from
+    repositories and registries.
+    """
+
+    def __init__(
+        self,
+        *,
+        roots: ChartRoots,
+        cache_dir: Path,
+        pull: Pull,
+        max_charts: int = MAX_CHARTS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._roots = roots
+        self._cache = ChartCache(cache_dir, max_charts=max_charts, max_bytes=max_bytes)
+        self._pull = pull
+        self._paths: _Recent[str, Identified] = _Recent()
+        self._archives: _Recent[str, Identified] = _Recent()
+        self._pulled: _Recent[Reference, _Pulled] = _Recent()
+        self._pulls: SingleFlight[Reference, Chart] = SingleFlight()
+        self._copies: SingleFlight[str, Chart] = SingleFlight()
+
+    async def fingerprint(self, source: ChartSource) -> str:
+        """Return what identifies the chart in an input's digest (hex), without network or helm.
+
+        For path and contents this is the content's digest, equal to `Chart.digest`; for repository and oci a digest of the
+        reference. Raises ChartError as `fetch` does for path and contents.
+        """
+        if source.path is not None:
+            known = self._paths.get(source.path)
+            found = await asyncio.to_thread(identify_path, source.path, self._roots, field=_PATH, known=known)
+            self._paths.put(source.path, found)
+            return found.digest
+        if source.contents is not None:
+            return (await self._decode(source.contents))[1].digest
+        reference = {"repository": source.repository, "name": source.name, "oci": source.oci, "version": source.version}
+        return hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()
+
+    async def fetch(self, source: ChartSource, *, refresh: bool = False) -> Chart:
+        """Return a local copy of the chart for helm.
+
+        `refresh` asks the repository or registry again even if the chart is cached. The copy stays for at least ten minutes;
+        fetch again before a later use. Raises ChartError, and HelmError from the pull.
+        """
+        if source.path is not None:
+            path = source.path
+            return await self._copies.run(path, lambda: self._from_path(path))
+        if source.contents is not None:
+            data, found = await self._decode(source.contents)
+            return _chart(found, await asyncio.to_thread(cache_archive, data, found, self._cache))
+        reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
+        pulled = None if refresh else self._pulled.get(reference)
+        if pulled is not None and time.monotonic() < pulled.until:
+            path_in_cache = await asyncio.to_thread(self._cache.find, pulled.found.cache_name)
+            if path_in_cache is not None:
+                return _chart(pulled.found, path_in_cache)
+        return await self._pulls.run(reference, lambda: self._from_remote(source, reference))
+
+    async def _from_path(self, path: str) -> Chart:
+        known = self._paths.get(path)
+        found, copy = await asyncio.to_thread(obtain_path, path, self._roots, self._cache, field=_PATH, known=known)
+        self._paths.put(path, found)
+        return _chart(found, copy)
+
+    async def _decode(self, contents: str) -> tuple[bytes, Identified]:
+        try:
+            data = b64decode("".join(contents.split()), validate=True)
+        except Base64Error as error:
+            raise invalid(f"{_CONTENTS} is not valid base64") from error
+        digest = hashlib.sha256(data).hexdigest()
+        found = self._archives.get(digest)
+        if found is None:
+            found = await asyncio.to_thread(identify_archive, data, origin=_CONTENTS)
+            self._archives.put(digest, found)
+        return data, found
+
+    async def _from_remote(self, source: ChartSource, reference: Reference) -> Chart:
+        asked_at = time.monotonic()
+        workspace = self._cache.workspace()
+        destination = await asyncio.to_thread(workspace.__enter__)
+        try:
+            await self._pull(source, destination)
+            found, path = await asyncio.to_thread(self._take, destination, _name(source))
+        finally:
+            await asyncio.shield(asyncio.to_thread(workspace.__exit__, None, None, None))
+        until = math.inf if _is_exact(source.version) else asked_at + CONSTRAINT_SECONDS
+        self._pulled.put(reference, _Pulled(found, until))
+        return _chart(found, path)
+
+    def _take(self, destination: Path, origin: str) -> tuple[Identified, Path]:
+        archives = list(destination.glob("*.tgz"))
+        if len(archives) != 1:
+            raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
+        found = identify_archive(archives[0].read_bytes(), origin=origin)
+        return found, self._cache.find(found.cache_name) or self._cache.add(archives[0], found.cache_name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pulled:
+    """The chart that a reference resolved to, and until when (monotonic clock) that is valid."""
+
+    found: Identified
+    until: float
+
+
+class _Recent(Generic[Key, Value]):
+    """The most recently used values, up to MAX_REMEMBERED."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > MAX_REMEMBERED:
+            self._values.popitem(last=False)
+
+
+def _chart(found: Identified, path: Path) -> Chart:
+    metadata = found.metadata
+    return Chart(
+        path=path,
+        name=metadata.name,
+        version=metadata.version,
+        app_version=metadata.app_version,
+        digest=found.digest,
+        late_hooks=found.late_hooks,
+        ttl_jobs=found.ttl_jobs,
+    )
+
+
+def _name(source: ChartSource) -> str:
+    where = source.oci or f"{source.name} of {source.repository}"
+    return f"chart {where}" + (f" {source.version}" if source.version else "")
+
+
+def _is_exact(version: str | None) -> bool:
+    """Whether this names one version; anything shorter, like 1.2, is a constraint to helm."""
+    return version is not None and semver.Version.is_valid(version.removeprefix("v"))

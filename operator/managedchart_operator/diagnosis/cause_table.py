@@ -1,0 +1,159 @@
+"""Lists every cause that keeps a release from becoming ready: one row a cause, with its consequences.
+
+A new cause needs one row here, its rule in `causes`, its reason in `reasons` and its line in docs/failures.md. Others derive
+from the table which containers are evidence (`shows_trouble`), what ends the wait for the release (`fatal_signs`,
+`fatal_refusal`), which failures cannot heal after a rollback (`reconcile.retries`), and which errors are only symptoms
+(`reconcile.explain`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from managedchart_operator.diagnosis import causes
+from managedchart_operator.diagnosis.causes import Cause, Evidence, Rule
+from managedchart_operator.diagnosis.pods import Container, Pod
+from managedchart_operator.reasons import Reason
+
+# The kubelet waits 10, 20 and 40 s between the first restarts; a start that only needs another try succeeds before the third.
+FATAL_RESTARTS = 3
+
+Sign = Callable[[Container], bool]
+"""Whether a container shows a cause at this moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fatal:
+    """When a cause means that waiting cannot succeed. `sign` is None if refused pods show it, not a container."""
+
+    sign: Sign | None
+    after_grace: bool
+    """Whether it must persist for spec.failFastGrace first; otherwise it counts immediately."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseRow:
+    """One cause. No field has a default, so that no row can forget one."""
+
+    reason: Reason
+    rule: Rule | None
+    """Finds it in the evidence; None where only the wait, or helm, reports it."""
+    sign: Sign | None
+    """Whether a container shows it; None where none can."""
+    fatal: Fatal | None
+    """When it ends the wait before its timeout; None for never."""
+    workload: bool
+    """Whether it is about workloads that were applied. After a rollback nothing of them is left that could heal, so a retry
+    would fail again."""
+    is_symptom: bool
+    """Whether it only says that something did not happen, not why. A cause from the evidence replaces it."""
+
+
+def _crashes_for_good(container: Container) -> bool:
+    """Whether a container has ended again after several restarts. One that runs may still become ready."""
+    return container.crashing and container.state != "running" and container.restarts >= FATAL_RESTARTS
+
+
+def _not_created(reason: Reason, *, workload: bool) -> CauseRow:
+    """Return the row for pods that the API server refuses; `refusals` decides whether the refusal may still end."""
+    fatal = Fatal(sign=None, after_grace=True)
+    rule = causes.not_created(reason)
+    return CauseRow(reason=reason, rule=rule, sign=None, fatal=fatal, workload=workload, is_symptom=False)
+
+
+CAUSES: tuple[CauseRow, ...] = (
+    CauseRow(reason=Reason.HOOK_FAILED, rule=causes.hook_failed, sign=None, fatal=None, workload=True, is_symptom=True),
+    CauseRow(
+        reason=Reason.IMAGE_PULL,
+        rule=causes.image_pull,
+        sign=lambda container: container.image_unavailable,
+        fatal=Fatal(sign=lambda container: container.image_unavailable, after_grace=True),
+        workload=True,
+        is_symptom=False,
+    ),
+    CauseRow(
+        reason=Reason.OOM_KILLED,
+        rule=causes.out_of_memory,
+        sign=lambda container: container.out_of_memory,
+        fatal=Fatal(sign=lambda container: container.out_of_memory and _crashes_for_good(container), after_grace=False),
+        workload=True,
+        is_symptom=False,
+    ),
+    CauseRow(
+        reason=Reason.CRASH_LOOP,
+        rule=causes.crash_loop,
+        sign=lambda container: container.crashing,
+        fatal=Fatal(sign=_crashes_for_good, after_grace=False),
+        workload=True,
+        is_symptom=False,
+    ),
+    CauseRow(
+        reason=Reason.JOB_BACKOFF_LIMIT, rule=causes.job_failed, sign=None, fatal=None, workload=True, is_symptom=True
+    ),
+    CauseRow(
+        reason=Reason.CONTAINER_CONFIG,
+        rule=causes.container_config,
+        sign=lambda container: container.misconfigured,
+        fatal=None,  # the ConfigMap or Secret may be created a moment later
+        workload=True,
+        is_symptom=False,
+    ),
+    _not_created(Reason.QUOTA_EXCEEDED, workload=True),
+    _not_created(Reason.ADMISSION_REFUSED, workload=True),
+    _not_created(Reason.OBJECT_INVALID, workload=True),
+    # These can heal independently of the release.
+    _not_created(Reason.WEBHOOK_UNAVAILABLE, workload=False),
+    _not_created(Reason.FORBIDDEN, workload=False),
+    _not_created(Reason.NAMESPACE_TERMINATING, workload=False),
+    _not_created(Reason.NAMESPACE_NOT_FOUND, workload=False),
+    _not_created(Reason.OBJECT_OWNED, workload=False),
+    _not_created(Reason.API_UNAVAILABLE, workload=False),
+    CauseRow(
+        reason=Reason.VOLUME_UNBOUND, rule=causes.volume_unbound, sign=None, fatal=None, workload=True, is_symptom=False
+    ),
+    CauseRow(
+        reason=Reason.UNSCHEDULABLE, rule=causes.unschedulable, sign=None, fatal=None, workload=True, is_symptom=False
+    ),
+    CauseRow(
+        reason=Reason.READINESS_PROBE,
+        rule=causes.readiness_probe,
+        sign=None,
+        fatal=None,
+        workload=True,
+        is_symptom=False,
+    ),
+    # Reported by the wait or by helm.
+    CauseRow(reason=Reason.TIMEOUT, rule=None, sign=None, fatal=None, workload=True, is_symptom=True),
+    CauseRow(reason=Reason.HOOK_TIMEOUT, rule=None, sign=None, fatal=None, workload=True, is_symptom=True),
+    CauseRow(reason=Reason.HELM_FAILED, rule=None, sign=None, fatal=None, workload=False, is_symptom=True),
+)
+"""Ordered so that a cause comes before what it explains: an image that cannot be pulled explains a pod that is not ready."""
+
+
+def find_cause(evidence: Evidence) -> Cause | None:
+    """Return the first cause of the table that the evidence shows, or None."""
+    for row in CAUSES:
+        if row.rule and (cause := row.rule(evidence)):
+            return cause
+    return None
+
+
+def shows_trouble(container: Container) -> bool:
+    """Whether a container shows a cause, so that its state and its log are evidence."""
+    return any(row.sign(container) for row in CAUSES if row.sign)
+
+
+def fatal_signs(container: Container) -> list[Fatal]:
+    """Return the fatal causes that a container shows."""
+    return [row.fatal for row in CAUSES if row.fatal and row.fatal.sign and row.fatal.sign(container)]
+
+
+def fatal_refusal(reason: Reason) -> Fatal | None:
+    """Return when pods that the API server refuses for this reason end the wait; None for never."""
+    return next((row.fatal for row in CAUSES if row.reason is reason and row.fatal and row.fatal.sign is None), None)
+
+
+def may_become_ready(pod: Pod) -> bool:
+    """Whether a pod may still become ready or, if a Job created it, succeed, judging by its present state."""
+    if pod.ended or pod.deleting or any(c.state != "running" and shows_trouble(c) for c in pod.containers):
+        return False
+    return pod.of_job or not pod.ready

@@ -1,0 +1,199 @@
+"""The rows for errors before anything reaches the cluster: fetching the chart, loading it, its values and templates.
+
+`classify` explains what a row means and in which order they are tried.
+"""
+
+from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
+from managedchart_operator.helm.errors.wording import host, schema, template
+from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import one_line
+
+_TEMPLATE = "Set the value that the template needs, in the type that it expects; the chart's values.yaml shows both."
+_VERSION = "Correct spec.chart.version. A version that is published later is found automatically."
+_DOWN = "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
+_HTTPS = "Use https:// in spec.chart.repository for a server with TLS; http:// or spec.chart.plainHTTP for one without."
+_LOGIN = (
+    "Check the address: some servers refuse a chart that does not exist in the same way. There is no field for credentials "
+    "yet: run helm pull where you are logged in and put the chart into spec.chart.contents (base64 -w0 chart.tgz), put it "
+    "below a chart root of the operator (spec.chart.path), or mirror the chart to a server without a login."
+)
+
+CHART_ROWS: tuple[Row, ...] = (
+    # -- fetching a chart: `helm pull` only, because other commands' errors look alike
+    row(
+        r"x509: (?P<why>[^\n]+)",
+        Reason.CERTIFICATE_NOT_TRUSTED,
+        lambda found: f"The TLS certificate of {host(found)} is not trusted: {found['why']}",
+        hint=TRUST,
+        commands=("pull",),
+    ),
+    row(
+        r"first record does not look like a TLS handshake|server gave HTTP response to HTTPS client",
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        lambda found: f"{host(found)} does not speak TLS",
+        hint=_HTTPS,
+        commands=("pull",),
+    ),
+    row(
+        r"(?:status code |: )(?P<code>401|403)\b|basic credential not found|(?i:unauthorized|access denied|denied:)",
+        Reason.CHART_SOURCE_UNAUTHORIZED,
+        lambda found: f"{host(found)} refuses access to the chart ({found['code'] or 'login required'})",
+        hint=_LOGIN,
+        commands=("pull",),
+    ),
+    row(
+        r'chart "(?P<chart>[^"]+)" version "(?P<version>[^"]+)" not found in (?P<where>\S+)',
+        Reason.CHART_VERSION_NOT_FOUND,
+        "The repository {where} has no version of chart {chart} that matches {version}",
+        transient=True,
+        hint=_VERSION,
+        commands=("pull",),
+    ),
+    row(
+        r'chart "(?P<chart>[^"]+)" not found in (?P<where>\S+)',
+        Reason.CHART_NOT_FOUND,
+        "The repository {where} has no chart {chart} with a stable version",
+        hint="Set spec.chart.version to a range like >=0.0.0-0 if the chart has only pre-releases.",
+        commands=("pull",),
+    ),
+    row(
+        r"could not locate a version matching provided version string (?P<version>[^\n]+)",
+        Reason.CHART_VERSION_NOT_FOUND,
+        "The registry has no version of the chart that matches {version}",
+        transient=True,
+        hint=_VERSION,
+        commands=("pull",),
+    ),
+    row(
+        r"source: (?P<reference>\S+): not found|unable to locate any tags in provided repository: (?P<other>\S+)",
+        Reason.CHART_VERSION_NOT_FOUND,
+        lambda found: f"The registry has no chart {found['reference'] or found['other']}",
+        transient=True,
+        hint=_VERSION,
+        commands=("pull",),
+    ),
+    row(
+        r"/v2/(?P<chart>\S+)/tags/list\": response status code 404",
+        Reason.CHART_NOT_FOUND,
+        lambda found: f"The registry {host(found)} has no chart {found['chart']}",
+        transient=True,
+        commands=("pull",),
+    ),
+    row(
+        r"(?P<url>https?://\S+?)\"? ?:? ?(?:response status code )?404\b",
+        Reason.CHART_NOT_FOUND,
+        "{url} does not exist (404)",
+        hint="Check the address: the repository's index.yaml, or the chart in the registry, was not found.",
+        commands=("pull",),
+    ),
+    row(
+        r"(?:status code |: )(?P<code>429|5\d\d)\b",
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        lambda found: f"{host(found)} cannot serve the chart at the moment (status {found['code']})",
+        transient=True,
+        commands=("pull",),
+    ),
+    row(
+        rf"(?P<why>dial tcp[^\n]+|{UNREACHABLE})",
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        lambda found: f"{host(found)} cannot be reached: {found['why'].removeprefix(': ')}",
+        transient=True,
+        hint=_DOWN,
+        commands=("pull",),
+    ),
+    row(
+        r'looks like "(?P<url>[^"]+)" is not a valid chart repository or cannot be reached: (?P<why>[^\n]+)',
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        "{url} is not a chart repository: its index.yaml cannot be read ({why})",
+        transient=True,
+        hint="Check the address: a login or maintenance page in place of index.yaml causes this error too.",
+        commands=("pull",),
+    ),
+    # -- the chart itself
+    row(
+        r"missing in charts/ directory: (?P<names>[^\n]+)",
+        Reason.CHART_INVALID,
+        "The chart's dependencies are missing in its charts/ folder: {names}",
+        hint="Run helm dependency build in the chart, or use the packaged chart.",
+    ),
+    row(
+        r"chart requires kubeVersion: (?P<wanted>.+?) which is incompatible with Kubernetes (?P<present>\S+)",
+        Reason.CHART_INVALID,
+        "The chart needs Kubernetes {wanted}; this cluster runs {present}",
+    ),
+    row(
+        r"library charts are not installable",
+        Reason.CHART_INVALID,
+        "The chart is a library chart: other charts use it, it cannot be installed",
+    ),
+    row(
+        r'^path "(?P<path>[^"]+)" not found',
+        Reason.CHART_NOT_FOUND,
+        "The cached chart is no longer available; it will be fetched again",
+        transient=True,
+    ),
+    row(
+        r"cannot load (?P<what>Chart\.yaml|Chart\.lock|requirements\.\w+|values\.yaml): (?P<why>.+)",
+        Reason.CHART_INVALID,
+        "The chart's {what} cannot be read: {why}",
+    ),
+    row(
+        r"^(?P<why>validation: chart\.[^\n]+|Chart\.yaml file is missing|unable to (?:detect|load) chart[^\n]*|"
+        r"file '[^']*' (?:does not appear|seems to be)[^\n]*|chart (?:illegally|contains|yaml not in)[^\n]*|"
+        r"no files in chart archive|decompressed chart is larger[^\n]*|invalid chart apiVersion|"
+        r"error unpacking subchart[^\n]*)",
+        Reason.CHART_INVALID,
+        "Helm cannot load the chart: {why}",
+    ),
+    # -- values and templates
+    row(
+        r"values don't meet the specifications of the schema\(s\) in the following chart\(s\):(?P<rest>.*)",
+        Reason.VALUES_REFUSED,
+        schema,
+        hint="Correct these values; the chart's values.schema.json says what it accepts.",
+    ),
+    row(
+        r"failed to parse (?P<source>[^\n]+?): (?:cannot unmarshal yaml document: )?"
+        r"(?:error (?:converting YAML to JSON|unmarshaling JSON): )?(?:yaml: )?(?P<why>.+)|failed parsing --set[^\n]*",
+        Reason.VALUES_INVALID,
+        lambda found: (
+            f"Helm cannot read {found['source']}: {found['why']}"
+            if found["why"]
+            else f"Helm cannot read spec.set: {found[0]}"
+        ),
+    ),
+    row(
+        r"execution error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)",
+        Reason.TEMPLATE_ERROR,
+        "Template {place}: {why}",
+        hint="Change the values as the message says: the chart checks for this itself.",
+    ),
+    row(r"parse error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)", Reason.TEMPLATE_ERROR, "Template {place}: {why}"),
+    row(
+        r"template: (?P<place>[^\s:]+:\d+(?::\d+)?): executing (?:\"[^\"]+\" )?at <(?P<expression>.+?)>: (?P<why>.+)",
+        Reason.TEMPLATE_ERROR,
+        "Template {place} ({expression}): {why}",
+        hint=_TEMPLATE,
+    ),
+    row(r"(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, template, hint=_TEMPLATE),
+    row(
+        r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
+        Reason.TEMPLATE_ERROR,
+        "Template {file} does not render valid YAML: {why}",
+        hint="Run helm template --debug to see the rendered output, in which the lines are counted.",
+    ),
+    row(
+        r"unable to decode \"[^\"]*\": (?P<why>.+)|(?P<nameless>resource name may not be empty)",
+        Reason.TEMPLATE_ERROR,
+        lambda found: (
+            "The chart renders something that is not a valid Kubernetes object: "
+            + one_line(found["why"] or "it has no name", 400)
+        ),
+    ),
+    row(
+        r"(?P<why>invalid (?:resource name|namespace) \"[^\"\n]*\": \[[^\]\n]*\])",
+        Reason.OBJECT_INVALID,
+        lambda found: f"The chart renders an object that no cluster accepts: {one_line(found['why'], 400)}",
+        hint="Correct the name in the values or in the chart.",
+    ),
+)

@@ -1,0 +1,83 @@
+"""Turns helm's error text into an error with a reason and a message: one ordered table of patterns.
+
+An error has a reason that alerts can rely on, a sentence that names the object, file or field, and whether a retry may succeed.
+The rows match texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded again
+(tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so rows for texts
+that wrap other errors (webhooks, hooks) come before the rows for what they wrap. A message has at most 1,024 characters. A text
+that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts. Errors that the
+operator finds without helm are made in `from_facts`.
+
+An error is transient if a retry may succeed without a change of the spec: an outage, a CRD, namespace or permission that is
+created later, a version that is published after the commit that names it. It is terminal if only a change of the spec, the
+chart, the values or the operator's settings can help.
+"""
+
+import signal
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
+from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
+from managedchart_operator.helm.errors.row import Row
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
+from managedchart_operator.helm.errors.wording import Match
+from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import cut_middle, one_line
+
+TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
+
+
+def classify(text: str, *, exit_code: int, command: str) -> HelmError:
+    """Return the error of a failed helm command.
+
+    `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
+    is helm's first argument, such as upgrade.
+    """
+    error = in_order(error_part(text))
+    if exit_code < 0:
+        return _killed(error, exit_code=exit_code, command=command)
+    for row in TABLE:
+        if row.commands and command not in row.commands:
+            continue
+        if found := row.pattern.search(error):
+            return HelmError(
+                one_line(row.message(Match.read(found)), MAX_MESSAGE),
+                reason=row.reason,
+                transient=row.transient,
+                text=cut_middle(error, MAX_TEXT),
+                exit_code=exit_code,
+                hint=row.hint,
+            )
+    lines = [line for line in error.splitlines() if line.strip()]
+    why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
+    return HelmError(
+        one_line(f"Helm {command} failed{why}", MAX_MESSAGE),
+        reason=Reason.HELM_FAILED,
+        transient=True,
+        text=cut_middle(error, MAX_TEXT),
+        exit_code=exit_code,
+    )
+
+
+def blames_storage(error: HelmError, *, command: str) -> bool:
+    """Whether helm could not build a stored object, because the cluster does not serve its kind.
+
+    An upgrade also builds what it renders, and its text says which of the two failed; other commands build stored objects only.
+    """
+    return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
+
+
+def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    return HelmError(
+        f"Helm {command} was killed by {name} before it finished",
+        reason=Reason.HELM_FAILED,
+        transient=True,
+        text=cut_middle(error, MAX_TEXT),
+        exit_code=exit_code,
+        hint="Raise the memory limit of the operator's pod, or allow fewer helm processes at once: it probably ran out."
+        if -exit_code == signal.SIGKILL
+        else None,
+    )

@@ -1,0 +1,180 @@
+"""The rows for errors of the release, of the API server and of helm's wait.
+
+The rows for the API server's refusals come from `api_refusals`, which others use too; here they get what helm adds: which
+object, in which hook, how many more. `classify` explains what a row means and in which order they are tried.
+"""
+
+from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow
+from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
+from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, unready_in
+from managedchart_operator.helm.errors.wording import Match, api, hook_failed, hook_timeout, owner, waited
+from managedchart_operator.reasons import Reason
+
+_ADOPT = (
+    "To let the release take over the object, label it app.kubernetes.io/managed-by=Helm and annotate it with "
+    "meta.helm.sh/release-name and meta.helm.sh/release-namespace (the release's name and namespace), or use a "
+    "lifecycle that adopts it, as aws-vpc-cni does; otherwise rename or delete it."
+)
+
+_UNKNOWN_KIND = (
+    r'(?:resource mapping not found for name: "(?P<name>[^"]*)".*?)?no matches for kind "(?P<kind>[^"]+)" in version '
+    r'"(?P<version>[^"]+)"'
+)
+
+
+def _stored_kind(found: Match) -> str:
+    """Name the stored object of a kind that the cluster no longer serves."""
+    what = f"{found['kind']} {found['name']}" if found["name"] else f"a {found['kind']}"
+    return f"A stored revision of the release has {what} of {found['version']}, a kind that the cluster no longer knows"
+
+
+def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
+    """Return a row for helm's wait, with the reason and the sentence of the operator's own wait."""
+    return row(
+        pattern,
+        failure.reason,
+        lambda found: failure.message(unready_in(found.string), unknown=found.line),
+        transient=True,
+    )
+
+
+_STORED_KIND_HINT = (
+    "Install the CRD again, or remove the object from the stored revision, as the Helm plug-in mapkubeapis does: "
+    "helm mapkubeapis RELEASE --namespace NAMESPACE"
+)
+
+
+def _within_helm(refusal: RefusalRow) -> Row:
+    """Return the row of a refusal, with what helm adds to it."""
+
+    def message(found: Match) -> str:
+        return found.hook + refusal.message(found.found, found.subject) + found.more
+
+    return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint)
+
+
+_HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME"
+
+CLUSTER_ROWS: tuple[Row, ...] = (
+    # -- the release
+    row(
+        r"another operation \(install/upgrade/rollback\) is in progress",
+        Reason.RELEASE_LOCKED,
+        "Another Helm operation on the release is in progress, or was killed",
+        transient=True,
+    ),
+    row(
+        r'Secret "sh\.helm\.release\.[^"]+" is invalid: data: Too long|Request entity too large|'
+        r"etcdserver: request is too large|trying to send message larger than max",
+        Reason.RELEASE_TOO_LARGE,
+        "The release is too large to be stored: Helm keeps chart, values and manifests in a Secret of at most 1 MiB",
+        hint="Leave files out of the chart (.helmignore), split it, or make the values smaller.",
+    ),
+    row(
+        r"has no deployed releases|release: not found|no revision for release",
+        Reason.HELM_FAILED,
+        "The release disappeared while Helm was working on it, or has no deployed revision",
+        transient=True,
+    ),
+    row(
+        r"release has no (?P<revision>\d+) version",
+        Reason.ROLLBACK_FAILED,
+        "The release no longer has a revision {revision}",
+    ),
+    row(
+        r"cannot reuse a name that is still in use|release: already exists",
+        Reason.RELEASE_OWNED,
+        "A release of this name already exists",
+        transient=True,
+    ),
+    row(
+        r"exists and cannot be imported into the current release: invalid ownership metadata;(?P<why>[^\n]*)"
+        r"|cannot be owned",
+        Reason.OBJECT_OWNED,
+        lambda found: f"{found.subject} already exists and belongs to {owner(found)}",
+        hint=_ADOPT,
+    ),
+    # An upgrade builds what it renders and the installed revision; other commands build stored revisions only.
+    row(
+        rf"current release manifest.*?{_UNKNOWN_KIND}",
+        Reason.KIND_MISSING,
+        _stored_kind,
+        transient=True,
+        hint=_STORED_KIND_HINT,
+    ),
+    row(
+        _UNKNOWN_KIND,
+        Reason.KIND_MISSING,
+        _stored_kind,
+        transient=True,
+        hint=_STORED_KIND_HINT,
+        commands=("uninstall", "rollback"),
+    ),
+    row(
+        _UNKNOWN_KIND,
+        Reason.KIND_MISSING,
+        lambda found: (
+            f"The cluster has no kind {found['kind']} in {found['version']}"
+            + (f", which the chart needs for {found['name']}" if found["name"] else "")
+        ),
+        transient=True,
+        hint="Install the CRD first (often by another chart), or use a chart version for this Kubernetes version.",
+    ),
+    # -- what the API server refuses
+    *map(_within_helm, REFUSED),
+    # -- waiting
+    row(
+        r"still exists\. status: ",
+        Reason.UNINSTALL_BLOCKED,
+        waited("Not deleted within the timeout: {list}"),
+        transient=True,
+        hint="Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name: "
+        "kubectl -n NAMESPACE get KIND NAME -o yaml",
+    ),
+    row(
+        r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource .*not ready.*|.*timed out.*)"
+        r"(?:context deadline exceeded|timed out)",
+        Reason.HOOK_TIMEOUT,
+        hook_timeout,
+        transient=True,
+        hint=_HOOK_LOGS,
+    ),
+    row(
+        r"not ready\. status: .*context deadline exceeded",
+        Reason.HOOK_TIMEOUT,
+        hook_timeout,
+        transient=True,
+        commands=("uninstall",),
+    ),
+    row(
+        r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource |job |pod |failed to deploy)",
+        Reason.HOOK_FAILED,
+        hook_failed,
+        transient=True,
+        hint=_HOOK_LOGS,
+    ),
+    row(r"not ready\. status: Failed", Reason.HOOK_FAILED, hook_failed, transient=True, commands=("uninstall",)),
+    _wait_failed(r"resource Job/\S+ not ready\. status: Failed|BackoffLimitExceeded|job \S+ failed", JOB_FAILED),
+    _wait_failed(r"not ready\. status: .*context deadline exceeded", TIMED_OUT),
+    _wait_failed(r"not ready\. status: ", NEVER_READY),
+    # -- the API server; last, because its words appear in other errors
+    row(
+        r"x509: (?P<why>[^\n]+)",
+        Reason.CERTIFICATE_NOT_TRUSTED,
+        "The TLS certificate of the Kubernetes API server is not trusted: {why}",
+        hint=TRUST,
+    ),
+    *map(_within_helm, UNAVAILABLE),
+    row(
+        rf"kubernetes cluster unreachable(?:: (?P<why>[^\n]+))?|the server could not find the requested resource|{UNREACHABLE}",
+        Reason.API_UNAVAILABLE,
+        lambda found: f"The Kubernetes API server could not be reached or did not answer: {api(found)}",
+        transient=True,
+    ),
+    row(
+        r"^context canceled|signal: (?:terminated|interrupt)",
+        Reason.HELM_FAILED,
+        "Helm was stopped before it finished",
+        transient=True,
+    ),
+)

@@ -1,0 +1,45 @@
+"""Defines a row of the error table; the rows are in `chart_rows` and `cluster_rows`, their order is in `classify`."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from managedchart_operator.helm.errors.wording import Match
+from managedchart_operator.reasons import Reason
+
+# What Go's network code reports when the other side cannot be reached.
+UNREACHABLE = (
+    r"connection refused|no such host|i/o timeout|TLS handshake timeout|no route to host|network is unreachable|"
+    r"connection reset by peer|connection timed out|Client\.Timeout|server misbehaving|unexpected EOF|: EOF$|broken pipe|"
+    r"http2: client connection lost|context deadline exceeded|temporary failure"
+)
+TRUST = "Use a certificate signed by an authority that the operator's pod trusts, or add that authority there (SSL_CERT_FILE)."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A pattern of helm's text, and what it means. `commands` restricts the row to these helm commands; empty means all."""
+
+    pattern: re.Pattern[str]
+    reason: Reason
+    transient: bool
+    message: Callable[[Match], str]
+    hint: str | None = None
+    commands: tuple[str, ...] = ()
+
+
+def row(
+    pattern: str,
+    reason: Reason,
+    message: str | Callable[[Match], str],
+    *,
+    transient: bool = False,
+    hint: str | None = None,
+    commands: tuple[str, ...] = (),
+) -> Row:
+    """Make a row; `message` may be a text with the pattern's named groups in braces."""
+    compiled = re.compile(pattern, re.DOTALL | re.MULTILINE)
+    if isinstance(message, str):
+        sentence = message
+        return Row(compiled, reason, transient, lambda found: sentence.format(**found.groups), hint, commands)
+    return Row(compiled, reason, transient, message, hint, commands)

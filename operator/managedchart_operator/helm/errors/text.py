@@ -1,0 +1,121 @@
+"""Reads helm's error text: the object that it is about, and the parts that a person needs.
+
+Text in, text out; `classify` decides the reason. Nothing here fails on an unknown text.
+"""
+
+import json
+import re
+from itertools import groupby
+
+from managedchart_operator.api_refusals import named_in
+from managedchart_operator.errors import UNREADABLE
+
+# helm's text is stored in the status next to the message: long enough for a list of many unready objects.
+MAX_TEXT = 4096
+MAX_MESSAGE = 1024
+
+_LOG_LINE = re.compile(r"^(time=\S+ )?level=[A-Z]+[+-]?\d* |^[IWEF]\d{4} \d\d:\d\d:\d\d|^WARNING: ")
+_FAILED_PREFIX = re.compile(r"^(UPGRADE|INSTALLATION|ROLLBACK) FAILED: ")
+# The error is only "failed to delete release"; helm logs the cause.
+_LOGGED_CAUSE = re.compile(r'msg="uninstall: Failed to delete release" error=("(?:[^"\\]|\\.)*")')
+
+_SCHEMA = "values don't meet the specifications of the schema(s)"
+_REFUSAL = "- at '"
+_UNKNOWN_NAMES = re.compile(r"(?<=: additional properties )'.*'(?= not allowed$)")
+
+_SUBJECTS = (
+    # server-side apply
+    re.compile(r"(?:for|applying) object (?P<namespace>[^\s/]*)/(?P<name>\S+) \S+, Kind=(?P<kind>\w+)"),
+    # ownership and look-ups
+    re.compile(r'(?P<kind>\w+) "(?P<name>[^"]*)" in namespace "(?P<namespace>[^"]*)"'),
+    # an object of an unknown kind
+    re.compile(r'for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from'),
+    # client-side apply
+    re.compile(r'cannot patch "(?P<name>[^"]*)" with kind (?P<kind>\w+)'),
+)
+_HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
+
+
+def error_part(text: str) -> str:
+    """Return the error in helm's text, without log lines, stack traces and the prefix `Error:`."""
+    lines = text.splitlines()
+    begin = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
+    kept = "\n".join(line for line in lines[begin:] if not _LOG_LINE.match(line)).strip()
+    kept = _FAILED_PREFIX.sub("", kept.removeprefix("Error: "))
+    causes = _LOGGED_CAUSE.findall(text)
+    if kept.startswith("failed to delete release") and causes:
+        return f"{kept}: {_unquoted(causes[-1])}"
+    return kept
+
+
+def in_order(text: str) -> str:
+    """Sort what a chart's schema refuses, chart by chart.
+
+    helm iterates over maps, whose order Go changes each time, so the same error would look different (seen with 4.3.1).
+    """
+    if _SCHEMA not in text:
+        return text
+    ordered: list[str] = []
+    for refusals, lines in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(_REFUSAL)):
+        block = [_UNKNOWN_NAMES.sub(_sorted_names, line) for line in lines]
+        try:
+            ordered += _sorted_refusals(block) if refusals else block
+        except RecursionError:  # a schema of very many levels, each indented more than the one before
+            ordered += block
+    return "\n".join(ordered)
+
+
+def _sorted_refusals(lines: list[str]) -> list[str]:
+    """Sort lines; those that are indented more stay below the line that they explain, and are sorted among themselves."""
+    blocks: list[list[str]] = []
+    for line in lines:
+        if not blocks or _indent(line) <= _indent(blocks[0][0]):
+            blocks.append([line])
+        else:
+            blocks[-1].append(line)
+    parts = sorted([block[0], *_sorted_refusals(block[1:])] for block in blocks)
+    return [line for part in parts for line in part]
+
+
+def _sorted_names(found: re.Match[str]) -> str:
+    return ", ".join(sorted(found[0].split(", ")))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def subject(text: str) -> str:
+    """Name the object that a text is about, like `Deployment apps/web`; "an object" if it names none."""
+    for pattern in _SUBJECTS:
+        if found := pattern.search(text):
+            parts = found.groupdict()
+            where = f"{parts['namespace']}/{parts['name']}" if parts.get("namespace") else parts["name"]
+            return f"{parts.get('kind') or 'the object'} {where}"
+    return named_in(text)
+
+
+def in_hook(text: str) -> str:
+    """Name the hook that a text comes from, as the beginning of a sentence; "" for none."""
+    found = _HOOK.search(text)
+    return f"{found['phase'].capitalize()} hook {found['file']}: " if found else ""
+
+
+def more(text: str) -> str:
+    """Say how many more objects were refused, each on a line of helm's text; "" for none."""
+    count = len(
+        re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
+    )
+    return more_refused(count - 1)
+
+
+def more_refused(count: int) -> str:
+    """Say how many more objects were refused, as the end of a sentence about one; "" for none."""
+    return f" ({count} more refused; see helmError)" if count > 0 else ""
+
+
+def _unquoted(quoted: str) -> str:
+    try:
+        return str(json.loads(quoted)).strip("[]")
+    except UNREADABLE:
+        return quoted.strip('"[]')

@@ -1,0 +1,66 @@
+"""Objects that did not become ready, and the messages about them.
+
+`unready_in` reads them from helm's error text; the operator's own wait knows them. Both get the same reason and message, since
+it makes no difference to a person who waited.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import listed
+
+_IN_TEXT = re.compile(
+    r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) (?:not ready|still exists)\. "
+    r"status: (?P<status>\w+), message: (?P<message>.*)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unready:
+    """An object that is not ready. `status` is one word of kstatus, `message` says what it waits for."""
+
+    kind: str
+    namespace: str
+    """Empty for cluster-wide kinds."""
+    name: str
+    status: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        message, _, _ = self.message.partition("\n")
+        return f"{self.kind} {where} ({message.strip() or self.status})"
+
+    @property
+    def is_failed_job(self) -> bool:
+        """Whether it is a Job that has failed, which never becomes ready."""
+        return self.kind == "Job" and self.status == "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFailure:
+    """A way in which a wait fails: its reason, and its message with a place for the `{list}` of objects."""
+
+    reason: Reason
+    sentence: str
+
+    def message(self, objects: Iterable[Unready], *, unknown: str = "") -> str:
+        """Return the message about the objects; `unknown` replaces the list where none is known."""
+        return self.sentence.format(list=list_unready(objects) or unknown)
+
+
+JOB_FAILED = WaitFailure(Reason.JOB_BACKOFF_LIMIT, "A Job of the release failed: {list}")
+TIMED_OUT = WaitFailure(Reason.TIMEOUT, "Not ready within the timeout: {list}")
+NEVER_READY = WaitFailure(Reason.TIMEOUT, "Failed to become ready: {list}")
+
+
+def list_unready(objects: Iterable[Unready]) -> str:
+    """Name the first few objects, each with its status, and count the others."""
+    return listed(dict.fromkeys(map(str, objects)))
+
+
+def unready_in(text: str) -> list[Unready]:
+    """Return the objects in helm's error text that did not become ready."""
+    return [Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text)]

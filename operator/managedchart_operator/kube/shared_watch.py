@@ -1,0 +1,123 @@
+"""Views of what watches have shown so far, shared by all runs that need them.
+
+Many releases in one namespace cost one watch, not one each. This opens views, counts their users and wakes them; the users
+decide what is watched and what is kept of it. A view without users closes its watches after `linger` seconds. A view with a
+broken watch gets no new users.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+
+@dataclass(slots=True)
+class View:
+    """Something that changes; `version` grows with each change."""
+
+    users: int = 0
+    version: int = 0
+    _wakers: set[asyncio.Event] = field(default_factory=set)
+
+    def notify(self) -> None:
+        """Count a change, and wake those who wait for one."""
+        self.version += 1
+        for waker in self._wakers:
+            waker.set()
+
+    @contextmanager
+    def wakes(self, waker: asyncio.Event) -> Iterator[None]:
+        """Set an event at each change while the block runs."""
+        self._wakers.add(waker)
+        try:
+            yield
+        finally:
+            self._wakers.discard(waker)
+
+    async def wait_for_change(self, seen: int) -> int:
+        """Return the version once it differs from `seen`."""
+        waker = asyncio.Event()
+        with self.wakes(waker):
+            while self.version == seen:
+                waker.clear()
+                await waker.wait()
+        return self.version
+
+
+# Releases in quick succession share one watch; this is longer than the time between two helm processes.
+LINGER_SECONDS = 2.0
+
+Key = TypeVar("Key", bound=Hashable)
+AView = TypeVar("AView", bound=View)
+
+
+@dataclass(slots=True, eq=False)
+class _Open(Generic[AView]):
+    """A view with its watches, and the task that closes it after its last use."""
+
+    view: AView
+    watches: list[asyncio.Task[None]]
+    end: asyncio.Task[None] | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether a watch has ended, so that the view no longer shows all changes."""
+        return any(watch.done() for watch in self.watches)
+
+
+class Views(Generic[Key, AView]):
+    """Opens a view for its first user and closes it some time after its last.
+
+    `follow` returns the watches that run while a view is open; without a user it stays open for `linger` seconds.
+    """
+
+    def __init__(
+        self,
+        follow: Callable[[Key, AView], Sequence[Coroutine[Any, Any, None]]],
+        *,
+        linger: float = LINGER_SECONDS,
+    ) -> None:
+        self._follow = follow
+        self._linger = linger
+        self._open: dict[Key, _Open[AView]] = {}
+
+    @asynccontextmanager
+    async def use(self, key: Key, make: Callable[[], AView]) -> AsyncIterator[AView]:
+        """Keep a view open while the block runs: the open one, or a new one if there is none or it is broken."""
+        found = self._open.get(key)
+        if found is None or found.broken:
+            found = self._open[key] = self._make(key, make())
+        if found.end is not None:
+            found.end.cancel()
+            found.end = None
+        found.view.users += 1
+        try:
+            yield found.view
+        finally:
+            found.view.users -= 1
+            if found.view.users == 0:
+                found.end = asyncio.create_task(self._end(key, found), name=f"end of the watch of {key}")
+
+    async def close(self) -> None:
+        """Close the views without users."""
+        for key, found in list(self._open.items()):
+            if found.end is not None:
+                found.end.cancel()
+                await self._close(key, found)
+
+    def _make(self, key: Key, view: AView) -> _Open[AView]:
+        watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
+        return _Open(view, watches)
+
+    async def _end(self, key: Key, found: _Open[AView]) -> None:
+        await asyncio.sleep(self._linger)
+        found.end = None  # from here on it must not be cancelled
+        await self._close(key, found)
+
+    async def _close(self, key: Key, found: _Open[AView]) -> None:
+        if self._open.get(key) is found:
+            del self._open[key]
+        for watch in found.watches:
+            watch.cancel()
+        await asyncio.gather(*found.watches, return_exceptions=True)

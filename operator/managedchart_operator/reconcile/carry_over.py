@@ -1,0 +1,76 @@
+"""Reads a status written by an earlier operator, so that an upgrade of the operator deploys nothing.
+
+Operators before `status.attempt` (0.1) kept what decides the next run in top-level fields of the status and in conditions. Only
+this module reads those; the next write of the status removes them.
+"""
+
+from managedchart_operator.api.status import (
+    AttemptStatus,
+    Condition,
+    EarlierStatus,
+    ManagedChartStatus,
+    ObjectReference,
+    Outlook,
+)
+from managedchart_operator.reasons import Reason
+
+
+def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
+    """Return the status in the current form; the same object where it already has that."""
+    if status.failures is None:  # every earlier operator wrote it
+        return status
+    conditions = {condition.type: condition for condition in status.conditions}
+    reconciling = conditions.get("Reconciling")
+    interrupted = reconciling is not None and reconciling.reason == Reason.PROGRESSING
+    attempt = AttemptStatus(
+        digest=status.attempted_digest,
+        generation=status.observed_generation,
+        phase=_phase(status, interrupted=interrupted),
+        started_at=reconciling.last_transition_time if interrupted and reconciling else None,
+        ended_at=None if interrupted else _ended_at(status, conditions),
+        revision=status.release.revision if status.release else None,
+        proven=_is_true(conditions.get("Released")),
+        failed_revision=status.last_failure.revision if status.last_failure else None,
+        failures=status.failures,
+        reason=status.last_failure.reason if status.last_failure else None,
+        outlook=None if interrupted else _outlook(status, stalled=_is_true(conditions.get("Stalled"))),
+        next_retry_at=status.next_retry_at,
+        handled_requests=status.handled_requests or {},
+    )
+    blockers = [found for text in status.blocked_by or () if (found := _reference(text)) is not None]
+    earlier = dict.fromkeys(EarlierStatus.model_fields)
+    return status.model_copy(update={**earlier, "attempt": attempt, "blockers": blockers})
+
+
+def _phase(status: ManagedChartStatus, *, interrupted: bool) -> str | None:
+    if interrupted or status.last_failure is None:
+        return status.phase.value
+    return status.last_failure.phase
+
+
+def _ended_at(status: ManagedChartStatus, conditions: dict[str, Condition]) -> str | None:
+    """Return the latest time in the status that belongs to the last run."""
+    times = [phase.finished_at for phase in status.phases if phase.finished_at]
+    times += [status.last_failure.time] if status.last_failure else []
+    times += [conditions["Ready"].last_transition_time] if "Ready" in conditions else []
+    return max(times, default=None)
+
+
+def _outlook(status: ManagedChartStatus, *, stalled: bool) -> Outlook | None:
+    if not status.failures:
+        return None
+    if status.next_retry_at is None:
+        return Outlook.CHANGE
+    return Outlook.CHECK if stalled else Outlook.RETRY
+
+
+def _is_true(condition: Condition | None) -> bool:
+    return condition is not None and condition.status == "True"
+
+
+def _reference(text: str) -> ObjectReference | None:
+    """Read `apiVersion|kind|namespace|name`; None for anything else, since others may have written the status."""
+    match text.split("|"):
+        case [api_version, kind, namespace, name]:
+            return ObjectReference(api_version=api_version, kind=kind, namespace=namespace, name=name)
+    return None

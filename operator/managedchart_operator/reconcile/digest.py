@@ -1,0 +1,92 @@
+"""Computes the digest over everything that decides what runs.
+
+Equal digests mean that a new run would do the same. A digest covers the whole spec except the fields of `IGNORED`, so that a
+new field that is missing from both lists deploys again instead of never. Fields that equal their default are left out, so that
+a new field with a default changes no digest. A digest starts with the version of these rules. One without a version is of an
+older operator and is compared by its rules (`digest_v1`), so that a new operator deploys nothing automatically.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.helm.values import Values
+from managedchart_operator.reconcile import digest_v1
+
+VERSION = 2
+# 160 bits: nobody gets two inputs with the same digest, by chance or on purpose, and it fits into a label (63 characters).
+_HEX_DIGITS = 40
+
+IGNORED = frozenset(
+    {
+        # how long the operator waits, what it does after a failure, how it retries
+        "timeout",
+        "fail_fast",
+        "fail_fast_grace",
+        "atomic",
+        "retry",
+        # what happens before the first and after the last deployment
+        "create_namespace",
+        "deletion_policy",
+        # which release it is: both are immutable
+        "release_name",
+        "target_namespace",
+    }
+)
+"""Fields of the spec that change nothing of what runs."""
+FROM_INPUTS = frozenset({"chart", "values_files", "yaml_files_content", "values", "set"})
+"""Fields covered by what they refer to: the chart's fingerprint and the sources of the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The digest of an input; `text` is stored in the status and in a label."""
+
+    text: str
+    version_1: Callable[[], str] | None = field(default=None, compare=False, repr=False)
+    """Computes it by the rules of an older operator; None where no older operator can have stored it."""
+
+    def matches(self, stored: str | None) -> bool:
+        """Whether this operator or an older one computed a stored digest from the same input."""
+        if stored is None or stored == self.text:
+            return stored is not None
+        is_version_1 = "-" not in stored
+        return is_version_1 and self.version_1 is not None and stored == self.version_1()
+
+
+def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
+    """Return the digest; `chart` is the chart's fingerprint."""
+    document = {
+        "chart": chart,
+        "sources": [hashlib.sha256(source.content).hexdigest() for source in values.sources],
+        "set": [[entry.key, entry.value] for entry in spec.set],
+        "spec": _not_default(spec, ignored=IGNORED | FROM_INPUTS),
+    }
+    return Digest(_hashed(document), cache(lambda: digest_v1.digest_of(spec, chart=chart, values=values.merged())))
+
+
+def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
+    """Return a digest of the spec alone, where its inputs cannot be read or are not needed (Destroy, Skip)."""
+    # Whether a rollback is followed by a retry changes nothing here.
+    unretried = spec.model_copy(update={"retry": spec.retry.model_copy(update={"after_rollback": False})})
+    document = {"unread": _not_default(unretried, ignored=frozenset())}
+    return Digest(_hashed(document), cache(lambda: digest_v1.digest_without_inputs(spec)))
+
+
+def _not_default(spec: ManagedChartSpec, *, ignored: Sequence[str] | frozenset[str]) -> dict[str, Any]:
+    """Return the fields that are not ignored, without those and without parts of those that equal their default."""
+    changed = {
+        name
+        for name, known in type(spec).model_fields.items()
+        if name not in ignored and getattr(spec, name) != known.get_default(call_default_factory=True)
+    }
+    return spec.model_dump(mode="json", by_alias=True, include=changed, exclude_defaults=True)
+
+
+def _hashed(document: dict[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return f"{VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]}"

@@ -1,0 +1,24 @@
+"""What a run reports in addition to its error: the result of its operation, and warnings that stop nothing."""
+
+from dataclasses import dataclass, field
+
+from managedchart_operator.reconcile.operations.outcome import Outcome
+
+
+@dataclass(slots=True)
+class Journal:
+    """Written by the operations and the lifecycle of one run, read by the reconciler."""
+
+    outcome: Outcome | None = None
+    """The result of the last operation of exec."""
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """Reason and message of each warning that was not posted yet."""
+
+    def warn(self, reason: str, message: str) -> None:
+        """Add a warning."""
+        self.warnings.append((reason, message))
+
+    def take_warnings(self) -> list[tuple[str, str]]:
+        """Return the warnings since the last call."""
+        taken, self.warnings = self.warnings, []
+        return taken

@@ -1,0 +1,103 @@
+"""The release as a lifecycle sees it: a thin facade over the operations of one run."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.errors import HelmError
+from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.installed_crds import installed_crds
+from managedchart_operator.reconcile.operations.dry_run import dry_run, manifest, render
+from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
+from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.operations.resume import resume
+from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
+from managedchart_operator.reconcile.plan import Run
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.too_large import largest_parts
+
+
+@dataclass(slots=True)
+class LifecycleRelease:
+    """Implements `lifecycle.context.Release`."""
+
+    run: ReleaseRun
+    plan: Run
+    before_uninstall: Callable[[], Awaitable[None]] | None = None
+    """Awaited when helm may start to uninstall; it does not start if this raises."""
+    _too_large: bool = False
+    """Whether helm could not store the release."""
+
+    @property
+    def name(self) -> str:
+        """Name of the release."""
+        return self.run.name
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the release."""
+        return self.run.namespace
+
+    async def check_inputs(self) -> None:
+        """Read the chart (where that needs no network) and all values. Raises ChartError, ValuesError."""
+        await self.run.sources.read()
+
+    async def check_namespace(self) -> None:
+        """Raise OperatorError when the target namespace is missing (and may not be created) or being deleted."""
+        await self.run.namespace_state.check()
+
+    async def chart_version(self) -> str:
+        """Return the version of the chart that is to be deployed. Raises ChartError, HelmError."""
+        return (await self.run.sources.fetch()).version
+
+    async def installed(self) -> InstalledRelease | None:
+        """Return what is installed now, whether its last upgrade succeeded or not. Raises KubeError, HelmError."""
+        newest, stored = self.run.newest, await self.run.storage.read_stored()
+        if stored is None or newest is None:
+            return None
+        return InstalledRelease(newest.number, stored.chart_name, stored.chart_version)
+
+    async def deployed_here(self) -> bool:
+        """Whether the revisions or the status prove that this resource has deployed the release. Raises KubeError."""
+        return self.run.ownership.deployed(await self.run.storage.look())
+
+    async def chart_crds(self) -> ChartCrds:
+        """Return the known CRDs in the crds/ folders of the installed chart. Raises KubeError."""
+        return await installed_crds(self.run.services, self.run.storage, self.run.spec.chart)
+
+    async def upgrade(self, *, take_ownership: bool = False) -> str:
+        """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
+        if self.plan.operation is Operation.DRY_RUN:
+            return self._note(await dry_run(self.run, take_ownership=take_ownership))
+        try:
+            return self._note(await install_or_upgrade(self.run, take_ownership=take_ownership))
+        except HelmError as error:
+            self._too_large = error.reason is Reason.RELEASE_TOO_LARGE
+            raise
+
+    async def resume(self) -> None:
+        """Continue to wait for what an earlier process deployed before it was stopped. Raises OperatorError."""
+        self._note(await resume(self.run, self.plan.awaiting))
+
+    async def uninstall(self) -> bool:
+        """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
+        outcome = await uninstall(self.run, UninstallOptions(before=self.before_uninstall))
+        self._note(outcome)
+        return outcome.changed
+
+    async def manifest(self) -> list[dict[str, Any]]:
+        """Return the objects that the chart renders, without changing anything. Raises OperatorError."""
+        return await manifest(self.run)
+
+    async def collect_evidence(self) -> Findings:
+        """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
+        if self._too_large:
+            # helm stores a release before it applies anything, so nothing of it is in the cluster.
+            return await largest_parts(lambda: render(self.run, take_ownership=True), redact=self.run.redactor)
+        return await self.run.evidence.collect()
+
+    def _note(self, outcome: Outcome) -> str:
+        self.run.journal.outcome = outcome
+        return outcome.message

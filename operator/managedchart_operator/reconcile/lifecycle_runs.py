@@ -1,0 +1,195 @@
+"""Runs a lifecycle as planned, and records the result.
+
+A failure is recorded with its evidence before it is remedied, so that a kill in between loses neither.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import Phase
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.kube.events import Events
+from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.explain import explain
+from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
+from managedchart_operator.reconcile.history import release_uninstalled, remember
+from managedchart_operator.reconcile.last_run import attempt_requested
+from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.operations.resume import resumed
+from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
+from managedchart_operator.reconcile.plan import Run
+from managedchart_operator.reconcile.release_status import release_status
+from managedchart_operator.reconcile.release_takeover import announce_takeover
+from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation
+from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
+from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
+from managedchart_operator.reconcile.retries import RetryPlan, RetryPolicy, outlook_message
+from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
+from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.times import delay_until, write_time
+
+_STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleRuns:
+    """Runs lifecycles; one for the whole operator. `probe` is the seconds between checks once retries are exhausted."""
+
+    events: Events
+    telemetry: Telemetry
+    remediation: Remediation
+    probe: float
+
+    async def run(self, work: ResourcePass, lifecycle: Lifecycle, plan: Run) -> float | None:
+        """Carry out the plan; returns the seconds until the next pass, or None. Raises KubeError."""
+        work = replace(work, release=resumed(work.release, plan))
+        retried = _begin(work, plan)
+        release = LifecycleRelease(work.release, plan)
+        work.phases.operation, work.phases.released = plan.operation, plan.released
+        try:
+            await self._announce(work, plan, retried=retried)
+            if plan.unlock is not None:
+                work.logger.info("taking over revision %d (%s)", plan.unlock.number, plan.unlock.status)
+                await unlock(work.release, plan.unlock)
+            await lifecycle.run(work.context(release))
+        except OperatorError as error:
+            return await self.failed(work, error, plan)
+        finally:
+            await work.release.evidence.close()
+            await post_warnings(work, self.events)
+        await self._succeeded(work, plan.operation)
+        return None
+
+    async def _announce(self, work: ResourcePass, plan: Run, *, retried: bool) -> None:
+        chart = work.chart
+        if plan.changed_outside:
+            message = f"{plan.because}; the operator restores it"
+            await self.events.post(chart, type="Warning", reason="ReleaseChanged", message=message)
+        if retried:
+            self.telemetry.retried()
+        elif plan.operation in _STARTED:
+            await self.events.post(chart, type="Normal", reason=f"{plan.operation.value}Started", message=plan.because)
+        if not retried:
+            await announce_takeover(work, plan.operation, self.events)
+
+    async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
+        status, run = work.recorder.status, work.release
+        done = work.journal.outcome or Outcome("")
+        if operation not in (Operation.SKIP, Operation.DRY_RUN):
+            status.release = await release_status(run, digest=work.digest)
+        release = status.release
+        match operation:
+            case Operation.SKIP:
+                success = Success(
+                    Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip", release
+                )
+            case Operation.UNINSTALL:
+                success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message, release)
+                release_uninstalled(status)
+            case Operation.DRY_RUN:
+                success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message, release)
+            case _:
+                message = deployed_message(release) if release else done.message
+                success = Success(Phase.READY, Reason.DEPLOYED, message, release, deployed=True)
+        if operation.deploys:
+            remember(status, run.newest, action=operation.value)
+        work.recorder.succeeded(success, digest=work.digest.text)
+        await work.recorder.writer.flush()
+        work.logger.info("%s: %s", success.reason.value, success.message)
+        if done.left and operation is Operation.UNINSTALL:
+            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.left)
+        await self.events.post(work.chart, type="Normal", reason=success.reason.value, message=success.message)
+
+    async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
+        """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
+        run, phases, status = work.release, work.phases, work.recorder.status
+        error = explain(error, phases.findings, redact=run.redactor)
+        await run.storage.observe()
+        made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
+        failed = made.number if made else unremedied(run, work.last)
+        remedy = await self._plan_remedy(work, plan, failed, made=made is not None)
+        retry = await self._retry(work, error, remedy, made=made is not None)
+        status.release = await release_status(run, digest=work.digest)
+        remember(status, run.newest if made else None, action=plan.operation.value)
+        taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
+        released: bool | None = False
+        if phases.released and not taken_back:
+            released = True if phases.deploys else None
+        failure = Failure(
+            error,
+            digest=work.digest.text,
+            release=status.release,
+            revision=failed,
+            phase=phases.failed_phase,
+            released=released,
+            findings=phases.findings,
+        )
+        news = work.recorder.failed(failure, retry, limit=work.spec.retry.limit)
+        await work.recorder.writer.flush()
+        work.logger.warning("%s: %s", error.reason.value, error.message)
+        if news:
+            await post_failure(self.events, work.chart, error, retry, limit=work.spec.retry.limit)
+        # The remedy reads what was just recorded.
+        again = await self.remediation.carry_out(work, remedy)
+        await post_warnings(work, self.events)
+        return delay_until(retry.at) if retry.at else again
+
+    async def _retry(self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool) -> RetryPlan:
+        """Return what follows the failure; `made` says whether the run made the newest revision."""
+        policy = RetryPolicy(
+            work.spec.retry,
+            self.probe,
+            taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
+            endless=work.chart.deleting,
+        )
+        rolled_back = made and remedy.remedy is Remedy.ROLL_BACK
+        disturbed = rolled_back and was_applied(work.release, work.phases.failed_phase, error)
+        disturbed = disturbed and await would_recur(error, work.release.objects)
+        failures = work.recorder.status.attempt.failures + 1
+        return policy.after(error, failures=failures, now=datetime.now(UTC), applied_and_rolled_back=disturbed)
+
+    async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
+        """Return the remedy for the revision that failed; nothing yet where that cannot be decided now.
+
+        `made` says whether it is the newest one, made by this run.
+        """
+        failed_phase = work.phases.failed_phase
+        try:
+            if made:
+                fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
+                await unlock_after_kill(work.release)
+                await mark_unready(work.release, failed_phase=failed_phase, fail_on_timeout=fail_on_timeout)
+            return await self.remediation.plan(work, failed=failed, phase=failed_phase)
+        except (KubeError, HelmError) as error:
+            work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
+            return NOTHING
+
+
+def _begin(work: ResourcePass, plan: Run) -> bool:
+    """Record that the run begins; returns whether the same input has failed before."""
+    work.logger.info("%s: %s", plan.operation.value, plan.because)
+    chart, status, last = work.chart, work.recorder.status, work.last
+    repeated = work.digest.matches(last.digest) and last.current and not attempt_requested(chart, status)
+    failures = last.failures if repeated else 0
+    work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
+    return failures > 0
+
+
+async def post_warnings(recording: Recording, events: Events) -> None:
+    """Post each warning so far as an Event, once."""
+    for reason, message in recording.journal.take_warnings():
+        await events.post(recording.chart, type="Warning", reason=reason, message=message)
+
+
+async def post_failure(
+    events: Events, chart: ManagedChart, error: OperatorError, plan: RetryPlan, *, limit: int
+) -> None:
+    """Report a failure in an Event: its message, its hint, and whether the operator has given up."""
+    at = write_time(plan.at) if plan.at else None
+    after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
+    message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)
+    await events.post(chart, type="Warning", reason=error.reason.value, message=message)

@@ -1,0 +1,82 @@
+"""Installs or upgrades a release with helm.
+
+The revision gets the labels that prove whose it is. helm ends once everything is applied, and the operator waits for the
+objects, unless hooks have to run after the wait (`who_waits`).
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from managedchart_operator.helm import command
+from managedchart_operator.helm.storage import (
+    ATTEMPT_LABEL,
+    DIGEST_LABEL,
+    HELM_WAITS,
+    OPERATOR_WAITS,
+    OWNER_LABEL,
+    UNINSTALLING,
+    WAIT_LABEL,
+    attempt_label,
+)
+from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
+from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.operations.readiness import until_ready, watched
+from managedchart_operator.reconcile.operations.unlock import unlock
+from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.taken_fields import noting_taken_fields
+from managedchart_operator.reconcile.who_waits import who_waits
+
+
+async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
+    """Install the release, or upgrade it. Raises OperatorError."""
+    inputs, chart = await run.sources.read(), await run.sources.fetch()
+    waits = who_waits(
+        wait=run.spec.wait,
+        late_hooks=chart.late_hooks,
+        ttl_jobs=chart.ttl_jobs,
+        values=inputs.values.text,
+    )
+    options = command.UpgradeOptions(
+        release=run.name,
+        namespace=run.namespace,
+        timeout=run.spec.timeout,
+        wait=waits.helm,
+        wait_for_jobs=waits.helm_for_jobs,
+        force_replace=run.spec.force_upgrade,
+        take_ownership=take_ownership,
+        create_namespace=await run.namespace_state.is_to_be_created(),
+        labels=_labels(run, inputs, operator_waits=waits.operator),
+    )
+    call = HelmCall(
+        command.upgrade(options, chart=chart.path),
+        deadline=options.deadline,
+        on_waiting=run.evidence.progress.helm_waits,
+    )
+    if run.newest is not None and run.newest.status == UNINSTALLING:
+        # The lifecycle continues after an uninstall that failed; helm would not upgrade a release that it half deleted.
+        await unlock(run, run.newest)
+    await watched(run, partial(_deploy, run, call, wait=waits.operator), mark_failed=waits.operator)
+    return Outcome(f"Deployed {chart.name} {chart.version}")
+
+
+async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
+    """Deploy with helm, and wait for the objects where helm does not. Raises OperatorError."""
+    async with noting_taken_fields(run.storage, run.objects, run.journal, verb="Upgrade", known=run.newest):
+        await run_helm(run, call)
+    if wait:
+        await until_ready(run)
+    else:
+        await run.storage.observe()
+        await delete_orphaned_objects(run.storage, run.objects)
+
+
+def _labels(run: ReleaseRun, inputs: Inputs, *, operator_waits: bool) -> Mapping[str, str]:
+    number = run.newest.number + 1 if run.newest else 1
+    return {
+        DIGEST_LABEL: inputs.digest.text,
+        OWNER_LABEL: run.ownership.uid,
+        ATTEMPT_LABEL: attempt_label(run.attempt, number=number),
+        WAIT_LABEL: OPERATOR_WAITS if operator_waits else HELM_WAITS,
+    }

@@ -1,0 +1,84 @@
+"""Records the phases of one run in the status as they happen; lifecycles call it."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import Phase, PhaseState, PhaseStatus
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.errors import OperatorError
+from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
+from managedchart_operator.reconcile.status_writer import StatusWriter
+from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.shortening import cut
+from managedchart_operator.times import write_time
+
+
+@dataclass(slots=True)
+class PhaseRecorder:
+    """Implements `lifecycle.context.Recorder`; the run reads `failed_phase`, `released` and `findings` at its end."""
+
+    chart: ManagedChart
+    writer: StatusWriter
+    telemetry: Telemetry
+    logger: logging.LoggerAdapter[logging.Logger]
+    journal: Journal
+    operation: Operation | None = None
+    """What the run does with the release; None while there is no run."""
+    released: bool = False
+    """Whether exec has succeeded, or had nothing to do."""
+    failed_phase: Phase | None = None
+    """The first phase that failed."""
+    findings: Findings = field(default_factory=Findings)
+    _began: float = 0.0
+
+    @property
+    def deploys(self) -> bool:
+        """Whether the run is to leave the release as the spec wants it."""
+        return self.operation is not None and self.operation.deploys
+
+    def phase_started(self, phase: Phase) -> None:
+        """A phase begins."""
+        self._began = time.monotonic()
+        status = self.writer.status
+        status.phase = Phase.DELETING if self.chart.deleting else phase
+        status.attempt.phase = phase.value
+        status.phases = [
+            *status.phases,
+            PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
+        ]
+        self.writer.touch()
+
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
+        """A phase has ended, with or without an error."""
+        seconds = time.monotonic() - self._began
+        status = self.writer.status
+        entry = status.phases[-1]
+        entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
+        entry.finished_at = write_time()
+        entry.duration_seconds = round(seconds, 3)
+        entry.message = cut(error.message, MESSAGE_LENGTH) if error else None
+        if error and self.failed_phase is None:
+            self.failed_phase = phase
+        if phase is Phase.EXEC and error is None:
+            self.released = True
+            if self.deploys:
+                # Now, not at the end of the run: the later phases may take long or fail, and the release stays deployed.
+                conditions = Conditions(status.conditions, generation=self.chart.generation, now=write_time())
+                conditions.released()
+                status.conditions = conditions.result()
+        self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
+        self.writer.touch()
+
+    def evidence(self, findings: Findings) -> None:
+        """Evidence about a failure of exec was found."""
+        self.findings = findings
+
+    def warn(self, reason: str, message: str) -> None:
+        """Log what does not stop the run, and note it for a Warning Event."""
+        self.logger.warning("%s", message)
+        self.journal.warn(reason, message)

@@ -1,0 +1,106 @@
+"""Keeps what the newest revision of a release renders, as far as evidence and waiting need it.
+
+These are outlines: the names of the objects, and the whole of the few kinds of which more is needed. They are kept when the
+revision is deleted, so that an uninstall still knows what to wait for.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.sources import Sources
+from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
+from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, needs_waiting
+
+# Kinds of which more than the metadata is needed: to wait for them, or to redact their values.
+_NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
+
+
+@dataclass(slots=True)
+class RenderedObjects:
+    """The objects of the newest revision that was read."""
+
+    storage: ReleaseStorage
+    sources: Sources
+    revision: Revision | None = None
+    """That revision; None until one was read."""
+    stored: StoredRelease | None = None
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    hooks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[dict[str, Any]]:
+        """The objects, hooks first."""
+        return [*self.hooks, *self.objects]
+
+    def redactor(self) -> Redactor:
+        """Return the redactor of the secrets of the run and of the revision."""
+        layers = self.sources.inputs.values.layers if self.sources.inputs else ()
+        return Redactor(secrets_in_values(*layers) | secrets_in_manifest(self.all))
+
+    async def read(self) -> None:
+        """Read the newest revision's objects, unless they are known. Raises KubeError, HelmError."""
+        newest, stored = await self._newest()
+        if (
+            newest is not None
+            and stored is not None
+            and (self.revision is None or newest.number != self.revision.number)
+        ):
+            await self._take(newest, stored)
+
+    async def remember(self, revision: Revision, stored: StoredRelease, left: Iterable[dict[str, Any]]) -> None:
+        """Keep what a revision renders before it is deleted, and what is `left` of earlier ones.
+
+        A manifest that cannot be read is ignored.
+        """
+        with contextlib.suppress(HelmError):
+            await self._take(revision, stored)
+        self.objects += left
+
+    async def waited_for(self, *, hooks: bool = False) -> list[dict[str, Any]]:
+        """Return outlines of the newest revision's objects that may not be ready at once, without keeping them.
+
+        Raises KubeError, HelmError.
+        """
+        newest, stored = await self._newest()
+        if newest is None or stored is None:
+            return []
+        manifests = [*(stored.hook_manifests if hooks else ()), stored.manifest]
+        try:
+            return await asyncio.to_thread(_waited_for, manifests)
+        except ManifestError as error:
+            raise _unreadable(newest, error) from error
+
+    async def _newest(self) -> tuple[Revision | None, StoredRelease | None]:
+        await self.storage.observe()
+        return self.storage.newest, await self.storage.read_stored()
+
+    async def _take(self, revision: Revision, stored: StoredRelease) -> None:
+        try:
+            hooks = await asyncio.to_thread(outline, *stored.hook_manifests, whole=_NEEDED_WHOLE)
+            objects = await asyncio.to_thread(outline, stored.manifest, whole=_NEEDED_WHOLE)
+        except ManifestError as error:
+            raise _unreadable(revision, error) from error
+        self.revision, self.stored, self.objects, self.hooks = revision, stored, objects, hooks
+
+
+def _waited_for(manifests: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the objects of manifests that need waiting, and no others."""
+    return [item for item in outline(*manifests, whole=KINDS_DECIDED_BY_SPEC) if needs_waiting(item)]
+
+
+def _unreadable(revision: Revision, error: ManifestError) -> HelmError:
+    return HelmError(
+        f"The manifest of revision {revision.number} cannot be read, so the operator cannot wait for its objects: {error}",
+        reason=Reason.HELM_FAILED,
+        transient=False,
+        hint="Split the chart, or set spec.wait: false to deploy it without waiting.",
+    )

@@ -1,0 +1,283 @@
+"""Records the result of a pass in the status, including `status.attempt` and the conditions.
+
+Each method is one state of a resource. `conditions` derives the conditions, `last_run` reads the attempt back, and
+`phase_recorder` records the phases. A run ends with `succeeded`, with `failed`, or with neither if the operator is stopped or a
+newer spec arrives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.status import (
+    AttemptStatus,
+    LastFailure,
+    ManagedChartStatus,
+    ObjectReference,
+    Outlook,
+    Phase,
+    ReleaseStatus,
+    RootCause,
+)
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.explain import bound
+from managedchart_operator.reconcile.plan import Run, Wait
+from managedchart_operator.reconcile.retries import RetryPlan, outlook_message
+from managedchart_operator.reconcile.status_writer import StatusWriter
+from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.shortening import cut
+from managedchart_operator.times import write_time
+
+# Kubernetes allows 32 KiB for a condition's message; a person reads the first lines, and up to three conditions have it.
+MESSAGE_LENGTH = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """How a run has succeeded."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    release: ReleaseStatus | None
+    deployed: bool = False
+    """Whether the release matches the spec, and its objects were seen ready if spec.wait is true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a run has failed. `digest` is that of its input, None if it could not be determined."""
+
+    error: OperatorError
+    digest: str | None
+    release: ReleaseStatus | None
+    revision: int | None = None
+    """The failed revision whose remedy is still to be done."""
+    phase: Phase | None = None
+    """The phase that failed, None before the first."""
+    released: bool | None = False
+    """Whether the release itself matches the spec; None if the run did not deploy."""
+    findings: Findings = field(default_factory=Findings)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRecorder:
+    """Records the passes over one resource."""
+
+    chart: ManagedChart
+    writer: StatusWriter
+    telemetry: Telemetry
+
+    @property
+    def status(self) -> ManagedChartStatus:
+        """The status that is being written."""
+        return self.writer.status
+
+    def begin(self, attempt: str, plan: Run, *, digest: str, failures: int) -> None:
+        """A run begins.
+
+        `attempt` is the random word in the labels of a revision that it makes, `digest` that of its input, `failures` how often
+        the same input has failed before.
+        """
+        status, last = self.status, self.status.attempt
+        status.observed_generation = self.chart.generation
+        status.attempt = AttemptStatus(
+            id=attempt,
+            digest=digest,
+            generation=self.chart.generation,
+            operation=plan.operation.value,
+            started_at=write_time(),
+            revision=last.revision,
+            proven=last.proven and not plan.deleted,
+            failed_revision=last.failed_revision,
+            failures=failures,
+            reason=last.reason if failures else None,
+            handled_requests=last.handled_requests,
+        )
+        if self.chart.deleting:
+            status.phase = Phase.DELETING
+        status.phases = []
+        conditions = self._conditions()
+        conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted)
+        self._apply(conditions)
+
+    async def remedy_begins(self, operation: str) -> None:
+        """A rollback or uninstall after a failed run begins: a restarted operator must know whose operation it finds.
+
+        Raises KubeError.
+        """
+        attempt = self.status.attempt
+        if (attempt.operation, attempt.ended_at) != (operation, None):
+            attempt.operation, attempt.ended_at = operation, None
+            await self.writer.flush()
+
+    async def remedied(self, outcome: str, *, limit: int, release: ReleaseStatus | None) -> None:
+        """The remedy has ended: `outcome` is a sentence about it, `limit` is spec.retry.limit. Raises KubeError."""
+        status, attempt = self.status, self.status.attempt
+        status.release = release
+        self._left(release, proven=False)
+        attempt.ended_at = write_time()
+        after = outlook_message(
+            attempt.outlook or Outlook.CHANGE, failures=attempt.failures, limit=limit, at=attempt.next_retry_at
+        )
+        conditions = self._conditions()
+        conditions.what_follows(cut(f"{outcome}. {after}", MESSAGE_LENGTH))
+        self._apply(conditions)
+        await self.writer.flush()
+
+    def in_sync(self) -> None:
+        """A new generation or a request changes nothing of what runs: acknowledge it."""
+        status = self.status
+        status.observed_generation = status.attempt.generation = self.chart.generation
+        status.attempt.handled_requests = dict(self.chart.requests)
+        status.attempt.outlook = status.attempt.next_retry_at = None
+        conditions = self._conditions()
+        conditions.in_sync(deployed_message(status.release))
+        self._apply(conditions)
+
+    def still_stalled(self, plan: RetryPlan, *, limit: int) -> None:
+        """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""
+        conditions = self._conditions()
+        conditions.what_follows(self._plan(plan, limit))
+        self._apply(conditions)
+
+    def waiting(self, wait: Wait, message: str) -> None:
+        """Another Helm operation is in progress; the result of the last run stays in the status."""
+        status = self.status
+        status.observed_generation = self.chart.generation
+        status.attempt.outlook = Outlook.WAIT
+        status.attempt.next_retry_at = _time_of(wait.until)
+        if self.chart.deleting:
+            status.phase = Phase.DELETING
+        conditions = self._conditions()
+        conditions.working(message, deleted=wait.deleted)
+        self._apply(conditions)
+
+    def succeeded(self, success: Success, *, digest: str) -> None:
+        """The run has succeeded; `digest` is that of its input."""
+        status, attempt = self.status, self.status.attempt
+        status.observed_generation = attempt.generation = self.chart.generation
+        status.phase = success.phase
+        status.release = success.release
+        status.last_failure = None
+        status.blockers = []
+        attempt.digest = digest
+        attempt.failures = 0
+        attempt.reason = attempt.outlook = attempt.next_retry_at = attempt.failed_revision = None
+        attempt.handled_requests = dict(self.chart.requests)
+        attempt.ended_at = write_time()
+        self._left(success.release, proven=success.deployed)
+        conditions = self._conditions()
+        conditions.succeeded(
+            success.reason,
+            success.message,
+            released=success.deployed,
+            validated=any(phase.name == Phase.VALIDATE for phase in status.phases),
+        )
+        self._apply(conditions)
+
+    def failed(self, failure: Failure, plan: RetryPlan, *, limit: int) -> bool:
+        """The run has failed; `plan` says what comes next, `limit` is spec.retry.limit.
+
+        Returns whether to report it: not if the previous attempt failed in the same way and another one follows.
+        """
+        status, attempt, error = self.status, self.status.attempt, failure.error
+        message = cut(error.message, MESSAGE_LENGTH)
+        known = status.last_failure if attempt.failures else None
+        repeated = known is not None and (known.reason, known.message) == (error.reason, message)
+        status.observed_generation = attempt.generation = self.chart.generation
+        status.phase = Phase.DELETING if self.chart.deleting else Phase.FAILED
+        status.release = failure.release
+        attempt.digest = failure.digest
+        attempt.phase = (failure.phase or Phase.PENDING).value
+        attempt.failed_revision = failure.revision
+        attempt.reason = error.reason.value
+        attempt.handled_requests = dict(self.chart.requests)
+        attempt.ended_at = write_time()
+        self._left(failure.release, proven=failure.released is True)
+        status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
+        status.last_failure = _last_failure(failure, message)
+        after = self._plan(plan, limit)
+        conditions = self._conditions()
+        conditions.failed(
+            error.reason,
+            message,
+            stalled=plan.stalled,
+            after=after,
+            released=failure.released,
+            validating=failure.phase is Phase.VALIDATE,
+        )
+        self._apply(conditions)
+        self.telemetry.failed(error.reason, attempt.phase)
+        return not repeated or plan.gave_up
+
+    def _left(self, release: ReleaseStatus | None, *, proven: bool) -> None:
+        """Record the newest revision. One that was seen ready before stays proven after a run that did not change it."""
+        attempt, revision = self.status.attempt, release.revision if release else None
+        attempt.proven = revision is not None and (proven or (attempt.proven and revision == attempt.revision))
+        attempt.revision = revision
+
+    def _plan(self, plan: RetryPlan, limit: int) -> str:
+        """Record what follows, and return a sentence about it."""
+        attempt = self.status.attempt
+        attempt.failures, attempt.outlook = plan.failures, plan.outlook
+        attempt.next_retry_at = write_time(plan.at) if plan.at else None
+        message = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=attempt.next_retry_at)
+        return cut(message, MESSAGE_LENGTH)
+
+    def _conditions(self) -> Conditions:
+        return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
+
+    def _apply(self, conditions: Conditions) -> None:
+        self.status.conditions = conditions.result()
+        self.telemetry.status_changed(self.chart.key, self.status)
+        self.writer.touch()
+
+
+def deployed_message(release: ReleaseStatus | None) -> str:
+    """Return a sentence about what is deployed."""
+    if release is None:
+        return "The release matches the spec"
+    return f"{release.chart} {release.chart_version} is deployed as revision {release.revision}"
+
+
+def _last_failure(failure: Failure, message: str) -> LastFailure:
+    error, findings = failure.error, failure.findings
+    cause = findings.cause if findings.cause and findings.cause.reason == error.reason else None
+    return bound(
+        LastFailure(
+            phase=(failure.phase or Phase.PENDING).value,
+            reason=error.reason.value,
+            message=message,
+            root_cause=RootCause(
+                kind=cause.subject.kind,
+                namespace=cause.subject.namespace,
+                name=cause.subject.name,
+                container=cause.container,
+            )
+            if cause
+            else None,
+            helm_error=cut(error.text, MESSAGE_LENGTH) if isinstance(error, HelmError) and error.text else None,
+            events=list(findings.events),
+            containers=list(findings.containers),
+            hint=error.hint,
+            incomplete=findings.incomplete,
+            revision=failure.revision,
+            time=write_time(),
+        )
+    )
+
+
+def _references(objects: Sequence[tuple[str, str, str, str]]) -> list[ObjectReference]:
+    return [
+        ObjectReference(api_version=version, kind=kind, namespace=namespace, name=name)
+        for version, kind, name, namespace in objects
+    ]
+
+
+def _time_of(seconds: float) -> str:
+    return write_time(datetime.fromtimestamp(seconds, UTC))

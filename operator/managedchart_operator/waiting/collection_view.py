@@ -1,0 +1,93 @@
+"""What one watch shows of the objects of a kind in one namespace: the readiness of each, and its resourceVersion.
+
+`until_ready` opens such a view for each collection that it waits for, and uses what is newer than its own reads.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.shared_watch import View
+from managedchart_operator.kube.watch import Change
+from managedchart_operator.waiting.kstatus import (
+    NOT_FOUND,
+    Readiness,
+    State,
+    job_result,
+    readiness,
+)
+
+# Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
+_DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What one watch can show: the objects of a kind in one namespace, or one cluster-wide object.
+
+    A cluster's CustomResourceDefinitions are many MiB, and a release has only a few of them.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, ref: ObjectRef) -> "Collection":
+        """Return the collection in which an object is watched."""
+        return cls(ref.api_version, ref.kind, ref.namespace, "" if ref.namespace else ref.name)
+
+    @property
+    def fields(self) -> str:
+        """The field selector of the watch."""
+        return f"metadata.name={self.name}" if self.name else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The readiness of an object in one resourceVersion."""
+
+    version: int
+    readiness: Readiness
+
+
+@dataclass(slots=True)
+class CollectionView(View):
+    """The readiness of each object that has changed after the resourceVersion `since`, by name."""
+
+    collection: Collection = field(kw_only=True)
+    since: int = 0
+    seen: dict[str, Seen] = field(default_factory=dict)
+    listed: int = 0
+    """The resourceVersion in which the collection was listed, or 0: an object that is not in `seen` did not exist then."""
+    error: KubeError | None = None
+
+    def take(self, change: Change) -> None:
+        """Record a change, and wake those who wait for one."""
+        if change.type == "Listed":
+            self.seen = {item["metadata"]["name"]: self._seen(item) for item in change.object["items"]}
+            self.listed = version_of(change.object)
+        else:
+            seen = self._deleted if change.type == "DELETED" else self._seen
+            self.seen[change.object["metadata"]["name"]] = seen(change.object)
+        self.notify()
+
+    def _seen(self, body: dict[str, Any]) -> Seen:
+        kind = self.collection
+        return Seen(version_of(body), readiness(body, api_version=kind.api_version, kind=kind.kind))
+
+    def _deleted(self, body: dict[str, Any]) -> Seen:
+        """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
+        kind = self.collection
+        ended = job_result(body, api_version=kind.api_version, kind=kind.kind)
+        is_job = (group_of(kind.api_version), kind.kind) == ("batch", "Job")
+        return Seen(version_of(body), ended or (_DELETED_EARLY if is_job else NOT_FOUND))
+
+
+def version_of(body: dict[str, Any]) -> int:
+    """Return the resourceVersion of an object or a list."""
+    # Comparable as a number since Kubernetes 1.35 (KEP-5504); before, in every known storage.
+    return int(body["metadata"].get("resourceVersion") or 0)

@@ -1,0 +1,305 @@
+"""Waits until the objects of a release are ready, for many releases at once.
+
+`helm --wait` takes a process, two lists and two watches for each release, and the memory of the waiting processes would bound
+how many installs run at once. Here helm ends when its objects are applied, and no process and no slot is held while pods start.
+`kstatus` decides whether an object is ready; the caller decides how long to wait, and what a failure means. Nothing from before
+the end of helm counts: each object is read once after that, and the watch must not show an older version. An object that was
+ready or has failed keeps that state when it is deleted. The watches of a kind are shared, and closed soon after their last use.
+
+Source: helm's `--wait`, https://helm.sh/docs/topics/advanced.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.discovery import group_of
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
+from managedchart_operator.kube.shared_watch import Views
+from managedchart_operator.kube.watch import changes
+from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
+from managedchart_operator.waiting.collection_view import Collection, CollectionView, Seen, version_of
+from managedchart_operator.waiting.ended_jobs import expires, result_of
+from managedchart_operator.waiting.kstatus import (
+    NOT_FOUND,
+    Readiness,
+    State,
+    readiness,
+)
+from managedchart_operator.waiting.proof import NotReady, UnreadyObject
+
+# The memory of a waiting run, mostly for the connections of its watches: measured 430 KiB with each release in a separate
+# namespace. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
+WAITING_BYTES = 1024 * 1024
+MOST_WAITING = 1000
+
+# With more objects of a kind than this in one namespace, the collection is listed once instead of each object read.
+_READ_SINGLY = 3
+# Pause before the next request to an API server that did not answer.
+_RETRY_SECONDS = 1.0
+# An API server that has just started refuses everybody for a moment; a permission that is missing for longer is missing.
+_FORBIDDEN_SECONDS = 10.0
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+_NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What the manifest shows about the objects to wait for."""
+
+    consumers: Consumers
+    expiring: frozenset[ObjectRef]
+    """Jobs that Kubernetes deletes once they have finished."""
+
+
+@dataclass(slots=True)
+class ReadyWait:
+    """One wait for the objects of one release. `states` shows the current readiness of each."""
+
+    states: dict[ObjectRef, Readiness]
+    _client: KubeClient
+    _objects: Objects
+    _views: Views[Collection, CollectionView]
+    _rendered: _Rendered
+    _since: datetime
+    _ends_early: bool
+    _versions: dict[ObjectRef, int] = field(default_factory=dict)
+    """The resourceVersion in which each was read: anything older does not count."""
+    _examined: set[ObjectRef] = field(default_factory=set)
+    _unconsumed: set[ObjectRef] = field(default_factory=set)
+    """Claims that no pod mounts; the wait ignores them."""
+
+    async def until_settled(self) -> None:
+        """Return when each object is ready or has failed. Raises KubeError if a retry cannot succeed."""
+        for ref in list(self.states):  # one after another: each kind is looked up once
+            await _patiently(partial(self._resolve, ref))
+        await self._read_all(self.states)
+        await self._examine()
+        if self._is_over():
+            return
+        waiting = self._waiting()
+        woken = asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            views = []
+            for collection, refs in _by_collection(waiting).items():
+                # Without a list first: a namespace may have thousands of other objects.
+                since = min(self._versions.get(ref, 0) for ref in refs)
+                view = await stack.enter_async_context(
+                    self._views.use(collection, partial(CollectionView, collection=collection, since=since))
+                )
+                stack.enter_context(view.wakes(woken))
+                views.append((view, refs))
+                # Another wait opened this view after a later read, so it does not show earlier changes.
+                await self._read_all(ref for ref in refs if self._versions.get(ref, 0) < view.since)
+            while True:
+                woken.clear()
+                for view, refs in views:
+                    self._take(view, refs)
+                await self._examine()
+                if self._is_over():
+                    return
+                await woken.wait()
+
+    async def within(self, seconds: float) -> NotReady | None:
+        """Wait for at most so many seconds; return None if all objects are ready, else which ones are not.
+
+        Raises KubeError if a retry cannot succeed.
+        """
+        timed_out = False
+        try:
+            async with asyncio.timeout(seconds):
+                await self.until_settled()
+        except TimeoutError:
+            timed_out = True
+        # If a failed Job ended the wait, the others could still have become ready, so they are not named.
+        named = _failed_jobs(self.states) if not timed_out and self._waiting() else self.states
+        unready = tuple(
+            UnreadyObject(ref, found)
+            for ref, found in self.states.items()
+            if ref in named and found.state is not State.CURRENT
+        )
+        return NotReady(unready, timed_out=timed_out) if unready else None
+
+    @property
+    def unready(self) -> frozenset[ObjectRef]:
+        """The objects that are not ready yet."""
+        return frozenset(ref for ref, found in self.states.items() if found.state is not State.CURRENT)
+
+    def _waiting(self) -> list[ObjectRef]:
+        return [ref for ref, state in self.states.items() if not state.settled]
+
+    def _is_over(self) -> bool:
+        return not self._waiting() or (self._ends_early and bool(_failed_jobs(self.states)))
+
+    async def _examine(self) -> None:
+        """Determine, once for each, the results of deleted Jobs and the claims that no pod mounts."""
+        async with asyncio.TaskGroup() as group:
+            for ref in self._waiting():
+                if ref in self._examined:
+                    continue
+                found = self.states[ref]
+                if found == NOT_FOUND and ref in self._rendered.expiring:
+                    self._examined.add(ref)
+                    group.create_task(self._read_job_result(ref))
+                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.mounts(ref):
+                    self._examined.add(ref)
+                    group.create_task(self._read_class(ref))
+
+    async def _read_job_result(self, job: ObjectRef) -> None:
+        self._set(job, await result_of(self._client, self._objects, job, since=self._since))
+
+    async def _read_class(self, claim: ObjectRef) -> None:
+        # A StorageClass that cannot be read may bind at once, so the wait includes the claim.
+        with contextlib.suppress(KubeError):
+            if await _patiently(partial(binds_late, self._objects, claim)):
+                self._unconsumed.add(claim)
+                self._set(claim, self.states[claim])
+
+    def _set(self, ref: ObjectRef, found: Readiness) -> None:
+        """Record the readiness of an object. One that was ready or has failed keeps that state when it is deleted."""
+        if found.state in (State.NOT_FOUND, State.TERMINATING) and self.states[ref].settled:
+            return
+        if found.state is State.IN_PROGRESS and ref in self._unconsumed:
+            found = _NO_CONSUMER
+        self.states[ref] = found
+
+    async def _resolve(self, ref: ObjectRef) -> None:
+        """Replace a reference by the one under which the API server serves the object."""
+        resolved = await self._objects.resolve(ref)
+        if resolved != ref:
+            self.states[resolved] = self.states.pop(ref)
+
+    async def _read_all(self, wanted: Iterable[ObjectRef]) -> None:
+        readings: list[Callable[[], Awaitable[None]]] = []
+        for collection, refs in _by_collection(wanted).items():
+            if len(refs) > _READ_SINGLY:
+                readings.append(partial(self._list, collection, refs))
+            else:
+                readings += [partial(self._read, ref) for ref in refs]
+        try:
+            # Not gather, which leaves the others running when one has failed.
+            async with asyncio.TaskGroup() as group:
+                for reading in readings:
+                    group.create_task(_patiently(reading))
+        except* KubeError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _read(self, ref: ObjectRef) -> None:
+        self._found(ref, await self._objects.get(ref))
+
+    async def _list(self, collection: Collection, refs: list[ObjectRef]) -> None:
+        items = await self._objects.list(collection.api_version, collection.kind, namespace=collection.namespace)
+        found = {item["metadata"]["name"]: item for item in items}
+        for ref in refs:
+            self._found(ref, found.get(ref.name))
+
+    def _found(self, ref: ObjectRef, body: dict[str, Any] | None) -> None:
+        if body is None:
+            self._set(ref, NOT_FOUND)
+            return
+        self._versions[ref] = version_of(body)
+        self._set(ref, readiness(body, api_version=ref.api_version, kind=ref.kind))
+
+    def _take(self, view: CollectionView, refs: Iterable[ObjectRef]) -> None:
+        if view.error is not None:
+            raise view.error
+        for ref in refs:
+            seen = view.seen.get(ref.name, Seen(view.listed, NOT_FOUND))
+            if seen.version and seen.version >= self._versions.get(ref, 0):
+                self._set(ref, seen.readiness)
+
+
+class ReadyWaits:
+    """All waits of one operator."""
+
+    def __init__(self, client: KubeClient, objects: Objects, *, at_once: int) -> None:
+        self.concurrency = asyncio.Semaphore(at_once)
+        """Held by each run that may wait, since memory bounds their number."""
+        self._client = client
+        self._objects = objects
+        self._views: Views[Collection, CollectionView] = Views(
+            lambda collection, view: [self._follow(collection, view)]
+        )
+
+    def of(
+        self,
+        rendered: Iterable[Mapping[str, Any]],
+        *,
+        namespace: str,
+        since: datetime = _ALWAYS,
+        ends_early: bool = True,
+    ) -> ReadyWait:
+        """Return a wait for objects of a release in a namespace; it has not started.
+
+        It uses apiVersion, kind and metadata of `rendered`, and the spec for KINDS_DECIDED_BY_SPEC. Events from before `since`
+        do not count. A wait with `ends_early` is over as soon as a Job has failed.
+        """
+        unknown = Readiness(State.IN_PROGRESS, "Not read yet")
+        waited_for = {reference(item, namespace): item for item in rendered}
+        known = _Rendered(
+            Consumers.of(waited_for.values(), namespace=namespace),
+            frozenset(ref for ref, item in waited_for.items() if expires(item)),
+        )
+        states = dict.fromkeys(waited_for, unknown)
+        return ReadyWait(states, self._client, self._objects, self._views, known, since, ends_early)
+
+    async def close(self) -> None:
+        """Close the watches that nobody uses."""
+        await self._views.close()
+
+    async def _follow(self, collection: Collection, view: CollectionView) -> None:
+        try:
+            path = await self._objects.collection_path(
+                collection.api_version, collection.kind, namespace=collection.namespace
+            )
+            async for change in changes(self._client, path, fields=collection.fields, since=view.since, patient=False):
+                view.take(change)
+        except KubeError as error:
+            view.error = error
+            view.notify()
+
+
+async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """Read until the API server answers. Raises KubeError if a retry cannot succeed."""
+    began = time.monotonic()
+    while True:
+        try:
+            return await read()
+        except KubeError as error:
+            lasting = error.reason is Reason.FORBIDDEN and time.monotonic() - began > _FORBIDDEN_SECONDS
+            if not error.transient or lasting:
+                raise
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+def waits_for(memory: int) -> int:
+    """Return how many runs may wait at once with so many bytes of memory."""
+    return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
+
+
+def _failed_jobs(states: Mapping[ObjectRef, Readiness]) -> list[ObjectRef]:
+    """Return the Jobs that have failed; everything else that can fail may recover."""
+    failed = [ref for ref, state in states.items() if state.state is State.FAILED]
+    return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
+
+
+def _is_claim(ref: ObjectRef) -> bool:
+    return (group_of(ref.api_version), ref.kind) == CLAIM
+
+
+def _by_collection(refs: Iterable[ObjectRef]) -> dict[Collection, list[ObjectRef]]:
+    found: defaultdict[Collection, list[ObjectRef]] = defaultdict(list)
+    for ref in refs:
+        found[Collection.of(ref)].append(ref)
+    return found

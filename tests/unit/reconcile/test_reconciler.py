@@ -1,0 +1,320 @@
+"""Passes over one resource from end to end, over fakes: what helm is asked to do, and what the status says then."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from managedchart_operator.errors import ValuesError
+from managedchart_operator.kube.namespaces import NamespaceState
+from managedchart_operator.lifecycle.base import Lifecycle, Payload
+from managedchart_operator.lifecycle.context import PhaseContext
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile import planner
+from unit.reconcile.fakes import chart, unavailable
+from unit.reconcile.world import World
+
+IN_APPS = {"chart": {"path": "/charts/web"}, "targetNamespace": "apps"}
+BROKEN = "Error: UPGRADE FAILED: something else\n"
+
+
+async def deployed(**spec: Any) -> World:
+    """A world in which the chart is deployed as revision 1."""
+    world = World()
+    world.put(spec)
+    await world.reconcile()
+    assert world.condition("Ready")["status"] == "True"
+    return world
+
+
+async def test_a_new_resource_is_installed() -> None:
+    world = await deployed()
+    assert world.helm.commands == ["upgrade"]
+    attempt = world.status["attempt"]
+    assert (attempt["operation"], attempt["digest"], attempt["revision"]) == ("Install", "digest-0", 1)
+    assert attempt["proven"]
+    assert attempt["endedAt"]
+    assert world.condition("Ready")["message"] == "web 1.0.0 is deployed as revision 1"
+    assert [reason for _, reason, _ in world.events.posted] == ["InstallStarted", "Deployed"]
+
+
+async def test_in_sync_costs_nothing() -> None:
+    """No helm process and no write, however often it is looked at."""
+    world = await deployed()
+    patches = len(world.api.patches)
+    for _ in range(3):
+        assert await world.reconcile() is None
+    assert world.helm.commands == ["upgrade"]
+    assert len(world.api.patches) == patches
+
+
+async def test_an_irrelevant_change_is_only_acknowledged() -> None:
+    world = await deployed()
+    world.put({"timeout": "7m"})
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.status["observedGeneration"] == world.status["attempt"]["generation"] == 2
+
+
+async def test_changed_values_are_deployed() -> None:
+    world = await deployed()
+    world.put({"values": {"a": 1}})
+    await world.reconcile()
+    assert world.secrets.statuses == ["superseded", "deployed"]
+    assert world.status["attempt"]["revision"] == 2
+
+
+async def test_a_release_deleted_by_hand_is_reinstalled() -> None:
+    world = await deployed()
+    world.secrets.secrets.clear()
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"] * 2
+    assert "outside the operator" in world.event_messages("ReleaseChanged")[0]
+
+
+# ---- failures
+
+
+async def test_a_failed_upgrade_is_rolled_back() -> None:
+    world = await deployed()
+    world.put({"values": {"a": 1}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
+    assert world.secrets.statuses == ["superseded", "superseded", "deployed"]
+    assert world.status["lastFailure"]["revision"] == 2
+    attempt = world.status["attempt"]
+    assert (attempt["failures"], attempt["failedRevision"], attempt["revision"]) == (1, 2, 3)
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
+    assert world.condition("Reconciling")["message"].startswith("Rolled back to revision 1. Attempt 1 failed; retrying")
+
+
+async def test_without_atomic_a_failed_upgrade_stays() -> None:
+    world = await deployed(atomic=False)
+    world.put({"values": {"a": 1}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    assert world.secrets.statuses == ["deployed", "failed"]
+
+
+async def test_a_failed_first_install_is_uninstalled() -> None:
+    world = World()
+    world.put()
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.event_messages("Uninstalled") == ["The failed first install was uninstalled"]
+
+
+async def test_a_revision_of_others_gets_no_remedy() -> None:
+    world = World()
+    world.secrets.add("deployed")
+    world.put()
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.secrets.statuses == ["deployed", "failed"]
+    assert "was not made by this resource" in world.event_messages("ReleaseLeft")[0]
+
+
+async def test_a_failure_is_retried_at_its_time() -> None:
+    world = World()
+    world.put({"atomic": False, "retry": {"backoff": "1h", "maxBackoff": "1h"}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    again = await world.reconcile()
+    assert again is not None
+    assert 3500 < again <= 3600
+    assert 3500 < (await world.reconcile() or 0) <= 3600
+    assert world.helm.commands == ["upgrade"]
+    world.put(requests={"managedchart.dev/retry": "now"})
+    assert await world.reconcile() is None
+    assert world.condition("Ready")["status"] == "True"
+    assert "lastFailure" not in world.status
+
+
+async def test_the_same_failure_is_one_event() -> None:
+    world = World()
+    world.put({"atomic": False, "retry": {"backoff": "1ms", "maxBackoff": "1ms", "limit": 5}})
+    world.helm.refusals["upgrade"] = [BROKEN, BROKEN]
+    await world.reconcile()
+    await asyncio.sleep(1.1)  # times in a status are whole seconds
+    await world.reconcile()
+    assert world.status["attempt"]["failures"] == 2
+    assert len(world.event_messages("HelmFailed")) == 1
+
+
+async def test_unreadable_inputs_fail_check_prerequisites() -> None:
+    world = World()
+    world.put()
+    world.inputs.failure = ValuesError("values file /a: no", reason=Reason.VALUES_INVALID)
+    assert await world.reconcile() is None
+    assert world.status["lastFailure"]["phase"] == "CheckPrerequisites"
+    assert world.condition("Stalled")["message"].startswith("Not retried automatically; change the spec")
+    assert world.helm.commands == []
+
+
+async def test_a_wrong_spec_names_its_field() -> None:
+    world = World()
+    world.put({"timeout": "soon"})
+    assert await world.reconcile() is None
+    assert world.condition("Stalled")["reason"] == "InvalidSpec"
+    assert "spec.timeout" in world.condition("Ready")["message"]
+    patches = len(world.api.patches)
+    assert await world.reconcile() is None
+    assert len(world.api.patches) == patches, "it stands in the status already"
+
+
+async def test_an_outage_keeps_the_recorded_failure() -> None:
+    """Why it failed, and when it may be retried, must outlast it."""
+    world = World()
+    world.put({"atomic": False, "retry": {"backoff": "1h", "maxBackoff": "1h"}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    before = dict(world.status)
+    world.secrets.failure = unavailable()
+    assert await world.reconcile() == 3600
+    assert world.status == before
+
+
+async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_: object) -> None:
+        raise KeyError("a")
+
+    monkeypatch.setattr(planner, "parse_spec", breaks)
+    world = World()
+    world.put()
+    again = await world.reconcile()
+    assert again is not None
+    assert world.condition("Ready")["reason"] == "InternalError"
+    assert world.condition("Ready")["message"] == "Unhandled error: KeyError: 'a'"
+
+
+async def test_a_release_of_another_managedchart_is_refused() -> None:
+    world = await deployed()
+    world.secrets.secrets[1]["metadata"]["labels"]["managedchart.dev/owner"] = "uid-other"
+    world.store.put(chart("other", namespace="other", uid="uid-other", spec={**IN_APPS, "releaseName": "web"}))
+    world.put({"values": {"a": 1}})
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.condition("Ready")["message"] == "The release apps/web belongs to ManagedChart other/other"
+
+
+# ---- stopped in between
+
+
+async def stopped(world: World) -> None:
+    """The operator is stopped in the middle of helm's upgrade."""
+    world.helm.killed_in = "upgrade"
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconcile()
+    world.helm.killed_in = None
+
+
+async def test_the_own_lock_is_taken_over_after_restart() -> None:
+    world = await deployed()
+    world.put({"values": {"a": 1}})
+    await stopped(world)
+    assert world.secrets.statuses == ["deployed", "pending-upgrade"]
+    await world.reconcile()
+    assert world.secrets.statuses == ["superseded", "failed", "deployed"]
+    assert world.condition("Ready")["status"] == "True"
+
+
+async def test_a_stopped_run_is_resumed_without_helm() -> None:
+    world = await deployed()
+    attempt = world.status["attempt"]
+    del attempt["endedAt"]
+    attempt |= {"digest": "digest-0", "phase": "PostExec"}
+    world.put()
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.status["attempt"]["operation"] == "Resume"
+    assert world.status["attempt"]["endedAt"]
+
+
+async def test_a_stopped_rollback_is_finished() -> None:
+    world = await deployed()
+    world.put({"values": {"a": 1}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    world.helm.killed_in = "rollback"
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconcile()
+    assert world.status["attempt"]["operation"] == "Rollback"
+    assert world.secrets.statuses[-1] == "pending-upgrade"
+    world.helm.killed_in = None
+    world.secrets.secrets.pop(3)
+    await world.reconcile()
+    assert world.helm.commands[-1] == "rollback"
+    assert world.secrets.statuses[-1] == "deployed"
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
+
+
+async def test_a_foreign_lock_is_waited_for() -> None:
+    world = await deployed()
+    world.secrets.add("pending-upgrade", {"modifiedAt": str(int(time.time()))})
+    world.put({"values": {"a": 1}})
+    again = await world.reconcile()
+    assert again is not None
+    assert 250 < again <= 300
+    assert world.helm.commands == ["upgrade"]
+    message = world.condition("Reconciling")["message"]
+    assert message.startswith("Another Helm operation is in progress (revision 2 is pending-upgrade).")
+    assert "kubectl -n apps annotate managedchart web" in message
+    world.put(requests={"managedchart.dev/force": "yes"})
+    await world.reconcile()
+    assert world.secrets.statuses == ["superseded", "failed", "deployed"]
+
+
+# ---- other actions
+
+
+async def test_destroy_uninstalls_once() -> None:
+    world = await deployed()
+    world.put({"action": "Destroy"})
+    await world.reconcile()
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.status["phase"] == "Destroyed"
+    assert "release" not in world.status
+
+
+async def test_skip_changes_nothing() -> None:
+    world = World()
+    world.put({"action": "Skip"})
+    await world.reconcile()
+    await world.reconcile()
+    assert world.helm.commands == []
+    assert world.condition("Ready")["message"] == "Nothing was changed, because spec.action is Skip"
+
+
+# ---- lifecycles
+
+
+class WithoutChecks(Lifecycle):
+    """A plug-in that has its own prerequisites and does not call `super()`."""
+
+    async def check_prerequisites(self, context: PhaseContext, payload: Payload) -> Payload:
+        return payload
+
+
+@pytest.mark.parametrize("missing", [True, False])
+async def test_create_namespace_works_without_check_prerequisites(
+    monkeypatch: pytest.MonkeyPatch, *, missing: bool
+) -> None:
+    """Only where it is missing: helm applies even a namespace that exists, and needs more permissions for that."""
+    monkeypatch.setattr(planner, "find_lifecycle", lambda _: WithoutChecks())
+    world = World(home="home")
+    world.cluster.namespace = NamespaceState.MISSING if missing else NamespaceState.ACTIVE
+    world.put({"createNamespace": True})
+    await world.reconcile()
+    assert ("--create-namespace" in world.helm.ran[0]) is missing
+
+
+async def test_a_missing_namespace_is_reported() -> None:
+    world = World(home="home")
+    world.cluster.namespace = NamespaceState.MISSING
+    world.put({"createNamespace": False})
+    await world.reconcile()
+    assert world.condition("Ready")["message"] == ("Namespace apps does not exist, and spec.createNamespace is false")
+    assert world.helm.commands == []

@@ -1,0 +1,91 @@
+"""Deletions of a resource from end to end, over fakes: which releases are uninstalled, and which stay."""
+
+from typing import Any
+
+import pytest
+
+from unit.reconcile.world import World
+
+BROKEN = "Error: something else\n"
+
+
+async def deployed(**spec: Any) -> World:
+    """A world in which the chart is deployed as revision 1, and the resource is being deleted."""
+    world = World()
+    world.put(spec)
+    await world.reconcile()
+    world.put(deleting=True)
+    return world
+
+
+async def test_a_deleted_resource_takes_its_release_along() -> None:
+    world = await deployed()
+    assert await world.reconcile() is None
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.resource is None
+
+
+async def test_orphan_leaves_the_release_as_it_was() -> None:
+    world = await deployed(deletionPolicy="Orphan")
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.secrets.statuses == ["deployed"]
+    assert world.resource is None
+
+
+async def test_a_release_of_others_stays_with_an_event() -> None:
+    world = World()
+    world.secrets.add("deployed")
+    world.put(deleting=True, finalizers=("managedchart.dev/release",))
+    await world.reconcile()
+    assert world.helm.commands == []
+    assert world.event_messages("ReleaseLeft") == [
+        "The release apps/web (revision 1, deployed) stays in the cluster, because this resource did not deploy it"
+    ]
+    assert world.resource is None
+
+
+async def test_a_resource_without_the_finalizer_is_ignored() -> None:
+    world = World()
+    world.put(deleting=True)
+    assert await world.reconcile() is None
+    assert world.resource is not None
+
+
+async def test_removing_the_operator_keeps_the_release() -> None:
+    world = await deployed()
+    world.keeps = "the CRD is being deleted"
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.resource is None
+
+
+async def test_a_failed_uninstall_keeps_the_finalizer() -> None:
+    world = await deployed(retry={"limit": 0, "backoff": "1h"})
+    world.helm.refusals["uninstall"] = [BROKEN]
+    assert (await world.reconcile() or 0) > 200
+    assert world.resource is not None
+    assert world.status["phase"] == "Deleting"
+    assert world.status["attempt"]["outlook"] == "Retry", "a removal never gives up"
+    world.put(deleting=True)
+    assert await world.reconcile() is None
+    assert world.resource is None
+
+
+async def test_an_unreadable_spec_does_not_block_the_deletion() -> None:
+    world = await deployed()
+    world.put({"timeout": "soon"}, deleting=True)
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.resource is None
+
+
+@pytest.mark.parametrize("policy", ["Uninstall", "Orphan"])
+async def test_a_pending_revision_does_not_block_the_deletion(policy: str) -> None:
+    """Neither the uninstall nor, where the release stays, the next Helm operation on it."""
+    world = await deployed(deletionPolicy=policy)
+    own = {key: value for key, value in world.secrets.secrets[1]["metadata"]["labels"].items() if "/" in key}
+    world.secrets.add("pending-upgrade", {**own, "managedchart.dev/attempt": "2.word"})
+    await world.reconcile()
+    assert world.resource is None
+    assert world.secrets.statuses == ([] if policy == "Uninstall" else ["deployed", "failed"])

@@ -1,0 +1,358 @@
+"""A small world for the reconciler: a helm that keeps its revisions in memory, and the API server's side of one resource.
+
+Helm does what it is told and nothing else: it makes revisions with the labels that it is given, and fails with the text that a
+test has put down for a command. No pods, no waiting: `spec.wait` is false in all of it.
+"""
+
+import asyncio
+import base64
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
+from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.charts.store import Chart
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.values import read_values
+from managedchart_operator.kube.namespaces import NamespaceState
+from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.releases import Listing
+from managedchart_operator.reconcile.digest import Digest
+from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
+from managedchart_operator.reconcile.operator_removal import OperatorRemoval
+from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.planner import Planner
+from managedchart_operator.reconcile.reconciler import Reconciler
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.remediation import Remediation
+from managedchart_operator.reconcile.removal import Removal
+from managedchart_operator.reconcile.services import Services
+from managedchart_operator.reconcile.sources import Sources
+from managedchart_operator.reconcile.store import Store
+from unit.reconcile.fakes import FakeApi, FakeEvents, FakeTelemetry, chart
+
+MADE = "2026-01-01T00:00:00Z"
+MANIFEST = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n"
+
+
+class FakeSecrets:
+    """The release Secrets of one release; the names of those that were rewritten."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[int, dict[str, Any]] = {}
+        self.failure: Exception | None = None
+
+    @property
+    def statuses(self) -> list[str]:
+        """Helm's statuses, oldest first."""
+        return [secret["metadata"]["labels"]["status"] for _, secret in sorted(self.secrets.items())]
+
+    def add(self, status: str, labels: Mapping[str, str] | None = None) -> None:
+        """Make the next revision."""
+        number = max(self.secrets, default=0) + 1
+        document = {
+            "name": "web",
+            "version": number,
+            "manifest": MANIFEST,
+            "hooks": [],
+            "info": {"status": status, "description": "Upgrade complete" if status == "deployed" else ""},
+            "chart": {"metadata": {"name": "web", "version": "1.0.0"}},
+            "apply_method": "ssa",
+        }
+        packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(document).encode()))).decode()
+        self.secrets[number] = {
+            "metadata": {
+                "name": f"sh.helm.release.v1.web.v{number}",
+                "namespace": "apps",
+                "resourceVersion": "1",
+                "creationTimestamp": MADE,
+                "labels": {"owner": "helm", "name": "web", "version": str(number), "status": status, **(labels or {})},
+            },
+            "data": {"release": packed},
+        }
+
+    def mark(self, status: str, *, of: str) -> None:
+        """Give the revisions of a status another one."""
+        for secret in self.secrets.values():
+            labels = secret["metadata"]["labels"]
+            labels["status"] = status if labels["status"] == of else labels["status"]
+
+    async def list_metadata(self, **_: str) -> Listing:
+        """As helm's label selector does."""
+        if self.failure is not None:
+            raise self.failure
+        return Listing([secret["metadata"] for secret in self.secrets.values()], "1")
+
+    async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
+        """One of them."""
+        assert namespace == "apps"
+        return next((found for found in self.secrets.values() if found["metadata"]["name"] == name), None)
+
+    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+        """Replace data and labels."""
+        secret["metadata"]["labels"], secret["data"] = labels, {"release": release}
+
+    async def delete(self, *, namespace: str, name: str) -> None:
+        """Of purged revisions."""
+        assert namespace == "apps"
+        self.secrets = {n: found for n, found in self.secrets.items() if found["metadata"]["name"] != name}
+
+
+class FakeHelm:
+    """A helm without objects. `refusals` are the texts with which a command fails, each once, oldest first."""
+
+    def __init__(self, secrets: FakeSecrets) -> None:
+        self.ran: list[list[str]] = []
+        self.refusals: dict[str, list[str]] = {}
+        self.killed_in: str | None = None
+        """The command that is killed: it leaves a pending revision, and the run is cancelled."""
+        self._secrets = secrets
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that ran."""
+        return [arguments[0] for arguments in self.ran]
+
+    def clear_discovery_cache(self) -> None:
+        """It remembers nothing."""
+
+    async def run(self, arguments: list[str], *, before: Any = None, **_: Any) -> HelmOutput:
+        """Do it, or fail."""
+        if before is not None:
+            await before()
+        command = arguments[0]
+        self.ran.append(arguments)
+        refusals = self.refusals.get(command) or []
+        refusal = refusals.pop(0) if refusals else ""
+        if "--dry-run=server" in arguments:
+            document = json.dumps({"manifest": MANIFEST}).encode()
+            return HelmOutput(document, refusal, 1 if refusal else 0)
+        if command == self.killed_in:
+            self._secrets.add("pending-upgrade", _labels(arguments))
+            raise asyncio.CancelledError
+        getattr(self, f"_{command}")(arguments, failed=bool(refusal))
+        return HelmOutput(b"", refusal, 1 if refusal else 0)
+
+    def _upgrade(self, arguments: list[str], *, failed: bool) -> None:
+        if not failed:
+            self._secrets.mark("superseded", of="deployed")
+        self._secrets.add("failed" if failed else "deployed", _labels(arguments))
+
+    def _rollback(self, arguments: list[str], *, failed: bool) -> None:
+        target = self._secrets.secrets[int(arguments[2])]["metadata"]["labels"]
+        if not failed:
+            self._secrets.mark("superseded", of="deployed")
+            self._secrets.mark("superseded", of="failed")
+        kept = {name: value for name, value in target.items() if name not in ("version", "status")}
+        self._secrets.add("failed" if failed else "deployed", kept)
+
+    def _uninstall(self, _: list[str], *, failed: bool) -> None:
+        if not failed:
+            self._secrets.secrets.clear()
+
+
+def _labels(arguments: list[str]) -> dict[str, str]:
+    given = next((text for text in arguments if str(text).startswith("--labels=")), "--labels=").partition("=")[2]
+    return dict(pair.split("=", 1) for pair in given.split(",") if pair)
+
+
+class FakeManagedCharts(FakeApi):
+    """The API server's side of the resource."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+
+    async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
+        """The answer has the object's metadata."""
+        answer, known = await super().patch_status(key, uid, patch), self._store.get(key)
+        return replace(answer, finalizers=known.finalizers) if answer and known else answer
+
+    async def add_finalizer(self, resource: ManagedChart) -> bool:
+        """It is there before anything is deployed."""
+        self._store.put(replace(resource, finalizers=(FINALIZER,), resource_version=resource.resource_version + 1))
+        return True
+
+    async def remove_finalizer(self, resource: ManagedChart) -> None:
+        """The object is gone then."""
+        self._store.remove(resource.key, uid=resource.uid)
+
+
+class FakeInputs:
+    """Values and digest as a test wants them; the digest is that of the spec's values."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+
+    async def read(self, spec: Any, *, chart_name: str) -> Inputs:
+        """Nothing is read from disk."""
+        assert chart_name == "web"
+        if self.failure is not None:
+            raise self.failure
+        values = read_values(files=[], yaml_files=[], values=spec.values, set_values=[])
+        return Inputs(values, Digest(f"digest-{spec.values.get('a', 0)}"))
+
+
+class FakeCluster:
+    """No objects but those that a test puts there, and namespaces that exist."""
+
+    def __init__(self) -> None:
+        self.namespace = NamespaceState.ACTIVE
+        self.objects: dict[str, dict[str, Any]] = {}
+
+    locate, locate_all, resolve = Objects.locate, Objects.locate_all, Objects.resolve
+
+    async def state(self, _: str) -> NamespaceState:
+        """How every namespace stands."""
+        return self.namespace
+
+    async def namespaced(self, *_: Any) -> bool:
+        """All kinds are."""
+        return True
+
+    async def served_version(self, api_version: str, _: str) -> str:
+        """All kinds are served."""
+        return api_version
+
+    async def get(self, ref: Any) -> dict[str, Any] | None:
+        """By name."""
+        return self.objects.get(ref.name)
+
+    async def list(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        """For the fields of other managers."""
+        return []
+
+    async def refused_for_a_moment(self, _: str) -> bool:
+        """Every refusal lasts."""
+        return False
+
+    async def collect(self, *_: Any, **__: Any) -> Findings:
+        """No evidence."""
+        return Findings()
+
+
+@dataclass
+class World:
+    """Everything around one ManagedChart `apps/web`."""
+
+    store: Store = field(default_factory=Store)
+    secrets: FakeSecrets = field(default_factory=FakeSecrets)
+    events: FakeEvents = field(default_factory=FakeEvents)
+    telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    inputs: FakeInputs = field(default_factory=FakeInputs)
+    keeps: str = ""
+    """Why the removal of the operator keeps the release."""
+    home: str = "apps"
+    """The namespace of the ManagedChart; its release is always in `apps`."""
+
+    def __post_init__(self) -> None:
+        self.helm, self.api = FakeHelm(self.secrets), FakeManagedCharts(self.store)
+
+    def put(self, spec: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Apply the resource: with its spec changed it has the next generation."""
+        known = self.resource
+        before = known.spec if known else {"chart": {"path": "/charts/web"}, "wait": False, "failFast": False}
+        generation = (known.generation if known else 0) + (0 if known and spec is None else 1)
+        version = (known.resource_version if known else 0) + 100
+        self.store.put(
+            chart(
+                namespace=self.home,
+                spec={**before, "targetNamespace": "apps", **(spec or {})},
+                status=dict(self.api.status),
+                **{
+                    "finalizers": known.finalizers if known else (),
+                    "generation": generation,
+                    "resource_version": version,
+                    **fields,
+                },
+            )
+        )
+        self.api.version = version
+
+    @property
+    def resource(self) -> ManagedChart | None:
+        """The resource as the operator knows it."""
+        return self.store.get(self._key)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status as the API server has it."""
+        return self.api.status
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """A condition, or {}."""
+        return next((item for item in self.status.get("conditions") or [] if item["type"] == kind), {})
+
+    def event_messages(self, reason: str) -> list[str]:
+        """The messages of the Events of a reason."""
+        return [message for _, known, message in self.events.posted if known == reason]
+
+    async def reconcile(self) -> float | None:
+        """One pass of an operator that has just started: nothing is remembered from the one before."""
+        return await self.reconciler().reconcile(self._key)
+
+    def reconciler(self) -> Reconciler:
+        """Put the real parts together over the fakes."""
+        services = cast("Any", self._services())
+        events, api, telemetry = cast("Any", self.events), cast("Any", self.api), self.telemetry
+        planner = Planner(self.store, services)
+        runs = LifecycleRuns(events, telemetry, Remediation(events), probe=600.0)
+        operator_removal = cast("Any", SimpleNamespace(why_kept=self._why_kept, check=self._check))
+        removal = Removal(planner, api, events, runs, operator_removal)
+        return Reconciler(self.store, api, events, telemetry, planner, runs, removal)
+
+    @property
+    def _key(self) -> Key:
+        return Key(self.home, "web")
+
+    async def release_run(self, spec: Mapping[str, Any] | None = None) -> ReleaseRun:
+        """A run over the release, of which the revisions are observed."""
+        model = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "wait": False, **(spec or {})})
+        services = self._services()
+        storage = ReleaseStorage(services.secrets, "apps", "web", Ownership("uid-web"))
+        await storage.observe()
+        return ReleaseRun.begin(
+            services, model, storage, Sources(services, model, "web"), Journal(), in_own_namespace=True
+        )
+
+    async def _why_kept(self, _: ManagedChart) -> str | None:
+        return self.keeps or None
+
+    async def _check(self, resource: ManagedChart) -> None:
+        await OperatorRemoval.check(cast("Any", SimpleNamespace(why_kept=self._why_kept)), resource)
+
+    def _services(self) -> Services:
+        cluster = cast("Any", self.cluster)
+        packaged = Chart(Path("/charts/web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
+
+        async def fetch(*_: Any, **__: Any) -> Chart:
+            return packaged
+
+        return Services(
+            helm=cast("Any", self.helm),
+            charts=cast("Any", SimpleNamespace(fetch=fetch)),
+            inputs=cast("Any", self.inputs),
+            secrets=cast("Any", self.secrets),
+            namespaces=cluster,
+            collector=cast("Any", SimpleNamespace(objects=cluster, collect=self.cluster.collect)),
+            watches=cast("Any", None),
+            waits=cast("Any", SimpleNamespace(concurrency=_Places())),
+        )
+
+
+class _Places:
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *_: object) -> None:
+        return None

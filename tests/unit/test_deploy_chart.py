@@ -1,0 +1,420 @@
+"""What the Helm chart in deploy/chart promises, rendered by the real helm."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from managedchart_operator import __version__
+from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.metrics import Metrics
+from managedchart_operator.app.settings import Settings
+
+CHART = REPOSITORY / "deploy" / "chart"
+APP = REPOSITORY / "operator" / "managedchart_operator" / "app"
+PAGE = REPOSITORY / "docs" / "install.md"
+NAME = "managedchart-operator"
+NAMESPACE = "managedchart-system"
+HELM_LABELS = {
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
+}
+# The container's port and its cache volume belong to them, so the chart sets them itself.
+FIXED_SETTINGS = {"MANAGEDCHART_HTTP_PORT", "MANAGEDCHART_CACHE_DIR"}
+MONITORING = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
+DIGEST = "sha256:" + "0" * 64
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+
+class HelmRefusalError(Exception):
+    """helm did not render the chart; its text is the message."""
+
+
+@pytest.fixture(scope="module")
+def render(helm_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Returns the objects that the chart renders with the given values."""
+    values_file = tmp_path_factory.mktemp("values") / "values.yaml"
+
+    def template(**values: Any) -> list[Manifest]:
+        values_file.write_text(yaml.safe_dump(values))
+        done = subprocess.run(
+            [helm_binary, "template", NAME, CHART, f"--namespace={NAMESPACE}", f"--values={values_file}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise HelmRefusalError(done.stderr)
+        return list(filter(None, yaml.safe_load_all(done.stdout)))
+
+    return template
+
+
+@pytest.fixture(scope="module")
+def defaults(render: Render) -> list[Manifest]:
+    return render()
+
+
+@pytest.fixture(scope="module")
+def schema() -> Manifest:
+    loaded: Manifest = json.loads((CHART / "values.schema.json").read_text())
+    return loaded
+
+
+def _one(objects: list[Manifest], kind: str, name: str = NAME) -> Manifest:
+    [found] = [item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def _pod(objects: list[Manifest]) -> Manifest:
+    spec: Manifest = _one(objects, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def _environment(objects: list[Manifest]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in _pod(objects)["containers"][0]["env"]}
+
+
+def _by_identity(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    return {(item["kind"], item["metadata"]["name"]): item for item in objects}
+
+
+def _is_hook(item: Manifest) -> bool:
+    return "helm.sh/hook" in item["metadata"].get("annotations", {})
+
+
+# ---- the same as kustomize
+
+
+def test_chart_renders_the_kustomize_base(render: Render, tools: Path) -> None:
+    """Except Helm's labels and the Namespace, which belongs to whoever installs the release into it; plus the CRD."""
+    folders = (REPOSITORY / "deploy", REPOSITORY / "crds")
+    built = [subprocess.check_output([tools / "kubectl", "kustomize", folder], text=True) for folder in folders]
+    base = _by_identity([item for text in built for item in yaml.safe_load_all(text)])
+    del base["Namespace", NAMESPACE]
+
+    rendered = _by_identity([item for item in render() if not _is_hook(item)])
+    for item in rendered.values():
+        if labels := item["metadata"].get("labels"):
+            item["metadata"]["labels"] = {name: value for name, value in labels.items() if name not in HELM_LABELS}
+
+    assert rendered == base
+
+
+def test_chart_has_the_committed_crd() -> None:
+    """Else: make crds."""
+    assert (CHART / "files" / "crd.yaml").read_text() == (REPOSITORY / "crds" / "managedchart.yaml").read_text()
+
+
+def test_crd_is_a_template_that_helm_keeps(defaults: list[Manifest]) -> None:
+    """In crds/ Helm would never upgrade it, and without the annotation an uninstall would delete every ManagedChart."""
+    crd = _one(defaults, "CustomResourceDefinition", "managedcharts.managedchart.dev")
+
+    assert not (CHART / "crds").exists()
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_chart_has_the_version_of_the_package() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+def test_helm_lint_has_nothing_to_say(helm_binary: str) -> None:
+    done = subprocess.run([helm_binary, "lint", "--strict", CHART], capture_output=True, text=True, check=True)
+
+    assert not re.findall(r"\[(?:INFO|WARNING|ERROR)\].*", done.stdout)
+
+
+# ---- values
+
+
+def test_every_value_has_a_default_and_a_schema(schema: Manifest) -> None:
+    """So values.yaml shows all there is. `global` is Helm's own, and settings have their defaults in the operator."""
+
+    def names(properties: Manifest, prefix: str = "") -> set[str]:
+        found = set()
+        for name, value in properties.items():
+            nested = value.get("properties", {}) if name != "settings" else {}
+            found |= names(nested, f"{prefix}{name}.") if nested else {prefix + name}
+        return found - {"global"}
+
+    def defaults(values: Manifest, like: Manifest, prefix: str = "") -> set[str]:
+        found = set()
+        for name, value in values.items():
+            nested = like[name].get("properties", {}) if name != "settings" else {}
+            found |= defaults(value, nested, f"{prefix}{name}.") if nested else {prefix + name}
+        return found
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert defaults(values, schema["properties"]) == names(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"replicas": 2}, "additional properties 'replicas' not allowed"),
+        ({"image": {"tags": "1"}}, "at '/image': additional properties 'tags' not allowed"),
+        ({"image": {"tag": 1.1}}, "at '/image/tag': got number, want string"),
+        ({"image": {"digest": "0.1.0"}}, "at '/image/digest'"),
+        ({"image": {"pullSecrets": ["registry"]}}, "at '/image/pullSecrets/0': got string, want object"),
+        ({"settings": {"MANAGEDCHART_LOGLEVEL": "INFO"}}, "'MANAGEDCHART_LOGLEVEL' not allowed"),
+        ({"settings": {"MANAGEDCHART_HTTP_PORT": 9090}}, "'MANAGEDCHART_HTTP_PORT' not allowed"),
+        ({"settings": {"MANAGEDCHART_LOG_LEVEL": "debug"}}, "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ({"settings": {"MANAGEDCHART_CHART_ROOTS": ["charts"]}}, "at '/settings/MANAGEDCHART_CHART_ROOTS/0'"),
+        ({"podAnnotations": {"a": 1}}, "at '/podAnnotations/a': got number, want string"),
+        ({"serviceMonitor": {"interval": "30"}}, "at '/serviceMonitor/interval'"),
+    ],
+    ids=str,
+)
+def test_wrong_values_are_refused(render: Render, values: Manifest, message: str) -> None:
+    """Before anything is installed, and with the name of the value."""
+    with pytest.raises(HelmRefusalError) as refused:
+        render(**values)
+
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ({}, f"managedchart-operator:{__version__}"),
+        ({"repository": "registry.example.com:5000/x", "tag": "2"}, "registry.example.com:5000/x:2"),
+        ({"tag": "2", "digest": DIGEST}, f"managedchart-operator@{DIGEST}"),
+    ],
+    ids=["default", "tag", "digest"],
+)
+def test_image_is_named_by_tag_or_digest(render: Render, image: Manifest, reference: str) -> None:
+    objects = render(image=image)
+
+    pods = [_pod(objects), _one(objects, "Pod", f"{NAME}-test")["spec"]]
+    assert {pod["containers"][0]["image"] for pod in pods} == {reference}
+
+
+def test_chart_knows_every_setting(schema: Manifest) -> None:
+    """And no other, except those that it sets itself."""
+    known = {f"MANAGEDCHART_{name.upper()}" for name in Settings.model_fields}
+
+    assert schema["properties"]["settings"]["properties"].keys() == known - FIXED_SETTINGS
+
+
+def test_settings_reach_the_operator_as_written(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists, large numbers and booleans too."""
+    objects = render(
+        settings={
+            "MANAGEDCHART_CHART_ROOTS": ["/charts", "/more charts"],
+            "MANAGEDCHART_HELM_PROCESSES": 2000000,
+            "MANAGEDCHART_PROBE_SECONDS": 0.5,
+            "MANAGEDCHART_UNINSTALL_WITH_CRD": True,
+            "MANAGEDCHART_LOG_LEVEL": "DEBUG",
+        }
+    )
+    for name in [name for name in os.environ if name.startswith("MANAGEDCHART_")]:
+        monkeypatch.delenv(name)
+    for name, value in _environment(objects).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+
+    assert [str(root) for root in settings.chart_roots] == ["/charts", "/more charts"]
+    assert settings.helm_processes == 2000000
+    assert settings.probe_seconds == 0.5
+    assert settings.uninstall_with_crd is True
+    assert settings.log_level == "DEBUG"
+
+
+def test_values_in_the_page_are_accepted(render: Render) -> None:
+    """And all of them have an effect on what is rendered."""
+    [example] = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    values = yaml.safe_load(example)
+
+    objects = render(**values)
+
+    assert {"ServiceMonitor", "PrometheusRule"} <= {item["kind"] for item in objects}
+    assert values["extraVolumes"][0] in _pod(objects)["volumes"]
+    assert _environment(objects)["MANAGEDCHART_LOG_LEVEL"] == "DEBUG"
+
+
+def test_every_option_of_the_pod_reaches_it(render: Render) -> None:
+    toleration = {"operator": "Exists"}
+    volume = {"name": "charts", "configMap": {"name": "charts"}}
+    mount = {"name": "charts", "mountPath": "/charts", "readOnly": True}
+    variable = {"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    objects = render(
+        image={"pullPolicy": "Always", "pullSecrets": [{"name": "registry"}]},
+        serviceAccount={"annotations": {"example.com/role": "charts"}},
+        service={"annotations": {"prometheus.io/scrape": "true"}},
+        extraEnv=[variable],
+        extraVolumes=[volume],
+        extraVolumeMounts=[mount],
+        resources={"limits": {"memory": "1Gi"}},
+        podAnnotations={"example.com/a": "1"},
+        podLabels={"example.com/b": "2"},
+        # What OpenShift needs: null takes a default away.
+        podSecurityContext={"runAsUser": None, "runAsGroup": None},
+        priorityClassName="system-cluster-critical",
+        hostNetwork=True,
+        dnsPolicy="Default",
+        nodeSelector={"kubernetes.io/os": "linux"},
+        tolerations=[toleration],
+        affinity=affinity,
+    )
+    template = _one(objects, "Deployment")["spec"]["template"]
+    pod, container = template["spec"], template["spec"]["containers"][0]
+
+    assert template["metadata"]["annotations"]["example.com/a"] == "1"
+    assert template["metadata"]["labels"]["example.com/b"] == "2"
+    assert container["imagePullPolicy"] == "Always"
+    assert container["env"][-1] == variable
+    assert container["volumeMounts"][-1] == mount
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+    assert pod["volumes"][-1] == volume
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod["priorityClassName"] == "system-cluster-critical"
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "Default")
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert (pod["tolerations"], pod["affinity"]) == ([toleration], affinity)
+    assert _one(objects, "ServiceAccount")["metadata"]["annotations"] == {"example.com/role": "charts"}
+    assert _one(objects, "Service")["metadata"]["annotations"] == {"prometheus.io/scrape": "true"}
+
+
+def test_chart_can_leave_the_crd_and_the_unbounded_role_out(render: Render, defaults: list[Manifest]) -> None:
+    objects = render(crds={"enabled": False}, rbac={"clusterAdmin": False})
+
+    left_out = _by_identity(defaults).keys() - _by_identity(objects).keys()
+    assert left_out == {
+        ("CustomResourceDefinition", "managedcharts.managedchart.dev"),
+        ("ClusterRole", f"{NAME}-charts"),
+        ("ClusterRoleBinding", f"{NAME}-charts"),
+    }
+
+
+def test_a_new_chart_version_alone_does_not_restart_the_operator(defaults: list[Manifest]) -> None:
+    """Each restart ends the Helm processes that run, so the pod carries no label of the chart."""
+    assert not HELM_LABELS & _one(defaults, "Deployment")["spec"]["template"]["metadata"]["labels"].keys()
+
+
+def test_a_subchart_is_rendered_too(helm_binary: str, tmp_path: Path) -> None:
+    """Helm adds `global` to the values of a subchart, which the schema must allow."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / NAME).symlink_to(CHART)
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 1.0.0\n")
+
+    done = subprocess.run(
+        [helm_binary, "template", tmp_path, "--set=global.team=a"], capture_output=True, text=True, check=True
+    )
+
+    assert "kind: Deployment" in done.stdout
+
+
+# ---- helm test
+
+
+@pytest.fixture
+def ready_pod(defaults: list[Manifest]) -> Manifest:
+    return _one(defaults, "Pod", f"{NAME}-test")
+
+
+def test_helm_test_pod_is_restricted_and_not_selected(ready_pod: Manifest, defaults: list[Manifest]) -> None:
+    """The namespace allows restricted pods only, and a pod that the Service selects could answer itself."""
+    [container] = ready_pod["spec"]["containers"]
+    selector = _one(defaults, "Service")["spec"]["selector"]
+
+    assert ready_pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert ready_pod["spec"]["securityContext"] == _pod(defaults)["securityContext"]
+    assert container["securityContext"] == _pod(defaults)["containers"][0]["securityContext"]
+    assert ready_pod["spec"]["automountServiceAccountToken"] is False
+    assert not selector.items() <= ready_pod["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("problem", [None, "ManagedCharts are not loaded yet"])
+async def test_helm_test_asks_whether_the_operator_is_ready(ready_pod: Manifest, problem: str | None) -> None:
+    *command, url = ready_pod["spec"]["containers"][0]["command"]
+    assert url == f"http://{NAME}.{NAMESPACE}.svc:8080/readyz"
+    server = HttpServer(host="127.0.0.1", port=0, metrics=Metrics(), healthy=lambda: None, ready=lambda: problem)
+    port = await server.start()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command[1:],
+            f"http://127.0.0.1:{port}/readyz",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+    finally:
+        await server.stop()
+
+    assert (process.returncode == 0) == (problem is None)
+    assert errors.decode().rpartition(": ")[2].strip() == (problem or "")
+
+
+# ---- monitoring
+
+
+def test_monitoring_is_off_by_default(defaults: list[Manifest]) -> None:
+    """Its kinds are unknown to a cluster without the Prometheus operator."""
+    assert not {"ServiceMonitor", "PrometheusRule"} & {item["kind"] for item in defaults}
+
+
+def test_service_monitor_scrapes_the_service(render: Render, defaults: list[Manifest]) -> None:
+    """And leaves the label `namespace` of the metrics as it is, for which the alerts are written."""
+    options = {"enabled": True, "labels": {"release": "prometheus"}, "interval": "30s", "scrapeTimeout": "10s"}
+    monitor = _one(render(serviceMonitor=options), "ServiceMonitor")
+    service = _one(defaults, "Service")
+
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"] == [
+        {"port": "http", "path": "/metrics", "honorLabels": True, "interval": "30s", "scrapeTimeout": "10s"}
+    ]
+    assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+
+
+def _alerts() -> list[Manifest]:
+    [group] = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    rules: list[Manifest] = group["rules"]
+    return rules
+
+
+def test_prometheus_rule_has_the_alerts(render: Render) -> None:
+    """With Prometheus' own templates, which Helm must not evaluate."""
+    rule = _one(render(**MONITORING), "PrometheusRule")
+
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    assert "{{ $labels.name }}" in str(rule["spec"])
+
+
+def test_page_lists_every_alert() -> None:
+    listed = re.findall(r"^\| `(ManagedChart\w+)` \| (\w+) \|", PAGE.read_text(), re.MULTILINE)
+
+    assert listed == [(alert["alert"], alert["labels"]["severity"]) for alert in _alerts()]
+
+
+@pytest.mark.parametrize("alert", _alerts(), ids=lambda alert: alert["alert"])
+def test_alerts_are_complete_and_name_metrics_that_exist(alert: Manifest) -> None:
+    source = "".join(path.read_text() for path in APP.glob("*.py"))
+    metrics = set(re.findall(r'"(managedchart_[a-z_]+)"', source))
+    named = set(re.findall(r"managedchart_[a-z_]+", alert["expr"]))
+
+    assert alert.keys() - {"for"} == {"alert", "expr", "labels", "annotations"}
+    assert alert["labels"]["severity"] in ("warning", "critical")
+    assert alert["annotations"].keys() == {"summary", "description"}
+    assert named
+    assert named <= metrics
