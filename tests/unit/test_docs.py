@@ -143,7 +143,7 @@ def test_the_manifests_of_the_gitops_page_name_the_resource() -> None:
 
     [checks] = [each["healthChecks"] for each in found if "healthChecks" in each]
     assert [(check["apiVersion"], check["kind"]) for check in checks] == [(f"{GROUP}/{VERSION}", KIND)]
-    [argo] = [each["data"] for each in found if each.get("kind") == "ConfigMap"]
+    [argo] = [each["data"] for each in found if "data" in each]
     assert argo.keys() == {f"resource.customizations.health.{GROUP}_{KIND}"}
 
 
