@@ -21,19 +21,25 @@ def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
         return status
     conditions = {condition.type: condition for condition in status.conditions}
     reconciling = conditions.get("Reconciling")
-    interrupted = reconciling is not None and reconciling.reason == Reason.PROGRESSING
+    progressing = reconciling is not None and reconciling.reason == Reason.PROGRESSING
+    known = status.attempt if status.attempt.id else AttemptStatus()
+    # A wait for another Helm operation is shown as progress too, and follows a run that has ended.
+    waiting = progressing and known.ended_at is not None
+    interrupted = progressing and not waiting
     attempt = AttemptStatus(
+        id=known.id,
+        operation=known.operation,
         digest=status.attempted_digest,
         generation=status.observed_generation,
         phase=_phase(status, interrupted=interrupted),
-        started_at=reconciling.last_transition_time if interrupted and reconciling else None,
-        ended_at=None if interrupted else _ended_at(status, conditions),
+        started_at=known.started_at or (reconciling.last_transition_time if interrupted and reconciling else None),
+        ended_at=None if interrupted else known.ended_at or _ended_at(status, conditions),
         revision=status.release.revision if status.release else None,
         proven=_is_true(conditions.get("Released")),
         failed_revision=status.last_failure.revision if status.last_failure else None,
         failures=status.failures,
         reason=status.last_failure.reason if status.last_failure else None,
-        outlook=None if interrupted else _outlook(status, stalled=_is_true(conditions.get("Stalled"))),
+        outlook=None if interrupted else _outlook(status, waiting=waiting, stalled=_is_true(conditions.get("Stalled"))),
         next_retry_at=status.next_retry_at,
         handled_requests=status.handled_requests or {},
     )
@@ -56,7 +62,9 @@ def _ended_at(status: ManagedChartStatus, conditions: dict[str, Condition]) -> s
     return max(times, default=None)
 
 
-def _outlook(status: ManagedChartStatus, *, stalled: bool) -> Outlook | None:
+def _outlook(status: ManagedChartStatus, *, waiting: bool, stalled: bool) -> Outlook | None:
+    if waiting:
+        return Outlook.WAIT
     if not status.failures:
         return None
     if status.next_retry_at is None:

@@ -23,8 +23,10 @@ class HelmCall:
 
     arguments: list[str]
     deadline: float
+    keep_stdout: bool = False
+    """Whether its standard output is needed."""
     dry_run: bool = False
-    """Whether it changes nothing; then its standard output is kept."""
+    """Whether nothing may be changed, so that no stored revision is rewritten either."""
     target: Revision | None = None
     """The revision that a rollback returns to."""
     on_waiting: Callable[[], None] | None = None
@@ -55,7 +57,7 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     output = await run.services.helm.run(
         [*call.arguments, *values],
         deadline=call.deadline,
-        keep_stdout=call.dry_run,
+        keep_stdout=call.keep_stdout,
         on_waiting=call.on_waiting,
         before=call.before,
     )

@@ -72,7 +72,7 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
         current=attempt.generation == chart.generation,
         operation=attempt.operation,
         phase=_phase(attempt),
-        interrupted=attempt.started_at is not None and ended_at is None and attempt.outlook is None,
+        interrupted=attempt.started_at is not None and ended_at is None and attempt.outlook in (None, Outlook.WAIT),
         ended_at=ended_at.timestamp() if ended_at else None,
         revision=attempt.revision,
         proven=attempt.proven,

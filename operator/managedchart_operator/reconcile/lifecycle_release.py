@@ -69,7 +69,7 @@ class LifecycleRelease:
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
-        if self.plan.operation is Operation.DRY_RUN:
+        if self._tries:
             return self._note(await dry_run(self.run, take_ownership=take_ownership))
         try:
             return self._note(await install_or_upgrade(self.run, take_ownership=take_ownership))
@@ -89,14 +89,21 @@ class LifecycleRelease:
 
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders, without changing anything. Raises OperatorError."""
-        return await manifest(self.run)
+        return await manifest(self.run, dry_run=self._tries)
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
         if self._too_large:
             # helm stores a release before it applies anything, so nothing of it is in the cluster.
-            return await largest_parts(lambda: render(self.run, take_ownership=True), redact=self.run.redactor)
+            return await largest_parts(
+                lambda: render(self.run, take_ownership=True, dry_run=self._tries), redact=self.run.redactor
+            )
         return await self.run.evidence.collect()
+
+    @property
+    def _tries(self) -> bool:
+        """Whether nothing may be changed."""
+        return self.plan.operation is Operation.DRY_RUN
 
     def _note(self, outcome: Outcome) -> str:
         self.run.journal.outcome = outcome

@@ -18,13 +18,13 @@ from managedchart_operator.reconcile.failure import newest_if_made, unremedied, 
 from managedchart_operator.reconcile.history import release_uninstalled, remember
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
-from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.release_takeover import announce_takeover
-from managedchart_operator.reconcile.remediation import RELEASE_LEFT, Remediation
+from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, RetryPolicy, outlook_message
@@ -93,7 +93,7 @@ class LifecycleRuns:
             case Operation.DRY_RUN:
                 success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message, release)
             case _:
-                message = deployed_message(release) if release else done.message
+                message = deployed_message(release) if release or not done.message else done.message
                 success = Success(Phase.READY, Reason.DEPLOYED, message, release, deployed=True)
         if operation.deploys:
             remember(status, run.newest, action=operation.value)
@@ -116,16 +116,13 @@ class LifecycleRuns:
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
-        released: bool | None = False
-        if phases.released and not taken_back:
-            released = True if phases.deploys else None
         failure = Failure(
             error,
             digest=work.digest.text,
             release=status.release,
             revision=failed,
             phase=phases.failed_phase,
-            released=released,
+            released=False if taken_back else phases.released_after_failure,
             findings=phases.findings,
         )
         news = work.recorder.failed(failure, retry, limit=work.spec.retry.limit)

@@ -41,6 +41,13 @@ class PhaseRecorder:
         """Whether the run is to leave the release as the spec wants it."""
         return self.operation is not None and self.operation.deploys
 
+    @property
+    def released_after_failure(self) -> bool | None:
+        """Whether the release matches the spec although the run has failed; None if the run does not deploy."""
+        if not self.released:
+            return False
+        return True if self.deploys else None
+
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""
         self._began = time.monotonic()

@@ -1,6 +1,6 @@
 """What a pass over one resource is going to do.
 
-`decide` makes the plan, except `Check`, which the planner makes; the reconciler carries it out.
+`decide` makes the plan, and the reconciler carries it out.
 """
 
 from dataclasses import dataclass
@@ -54,9 +54,4 @@ class Run:
         return self.operation is Operation.RESUME and self.awaiting is None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Only check again later: the retries are exhausted, and the workloads are still unhealthy."""
-
-
-Plan = InSync | Hold | Wait | Check | Run
+Plan = InSync | Hold | Wait | Run

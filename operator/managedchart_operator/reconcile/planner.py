@@ -13,16 +13,14 @@ from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, decide
 from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
-from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.last_run import attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec
-from managedchart_operator.reconcile.plan import Check, Plan, Run
+from managedchart_operator.reconcile.plan import Plan
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.store import Store, release_owner
@@ -53,8 +51,6 @@ class Planner:
         lifecycle = find_lifecycle(spec.lifecycle.name)
         work = replace(work, digest=await _digest(work))
         plan = decide(desired(work), await observed(work))
-        if isinstance(plan, Run) and await _is_still_unhealthy(work):
-            plan = Check()
         return Planned(work, plan, lifecycle)
 
     async def observe(self, recording: Recording, spec: ManagedChartSpec) -> ResourcePass:
@@ -130,15 +126,3 @@ async def _digest(work: ResourcePass) -> Digest:
         except OperatorError:
             pass
     return digest_without_inputs(work.spec)
-
-
-async def _is_still_unhealthy(work: ResourcePass) -> bool:
-    """Whether the retries ended with unhealthy workloads, nothing has changed since, and they still are."""
-    last = work.last
-    if last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
-        return False
-    if not work.digest.matches(last.digest) or not last.current:
-        return False
-    if attempt_requested(work.chart, work.recorder.status):
-        return False
-    return not await is_healthy(work.release.evidence.rendered, work.release.objects)

@@ -15,21 +15,23 @@ from typing import Any, TypeVar
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FINALIZER, FORCE_ANNOTATION, Key, ManagedChart
+from managedchart_operator.api.status import Outlook
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
+from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.last_run import handled
+from managedchart_operator.reconcile.last_run import attempt_requested, handled
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_failure, post_warnings
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
-from managedchart_operator.reconcile.plan import Check, Hold, InSync, Run, Wait
+from managedchart_operator.reconcile.plan import Hold, InSync, Run, Wait
 from managedchart_operator.reconcile.planner import Planned, Planner
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import RetryPolicy
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
 from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store
@@ -128,7 +130,7 @@ class Reconciler:
                 return Done(again if until is None else delay_until(until))
             case Wait() as wait:
                 return await self._wait(work, wait)
-            case Check():
+            case Run() if await _is_still_unhealthy(work):
                 return await self._check_again(work)
             case Run() as run:
                 return Done(await self.runs.run(work, planned.lifecycle, run))
@@ -186,8 +188,9 @@ class Reconciler:
         current = attempt.generation == chart.generation
         failing = current and attempt.failures > 0
         known = status.last_failure.message if failing and status.last_failure else None
-        if (attempt.reason, known) == (error.reason, error.message) and not (error.transient or chart.deleting):
-            return None  # the status says so already
+        said = attempt.outlook is Outlook.CHANGE and (attempt.reason, known) == (error.reason, error.message)
+        if said and not (error.transient or chart.deleting):
+            return None
         retry = spec_for_removal(chart).retry
         if failing and error.transient and attempt.digest and not chart.deleting:
             # Keep what the status says about the failure and its retry, although the API server does not answer.
@@ -195,7 +198,16 @@ class Reconciler:
             return seconds(retry.backoff if error.reason is Reason.API_UNAVAILABLE else retry.max_backoff)
         policy = RetryPolicy(retry, self.runs.probe, endless=error.transient)
         plan = policy.after(error, failures=attempt.failures + 1 if current else 1, now=datetime.now(UTC))
-        news = recorder.failed(Failure(error, digest=None, release=status.release), plan, limit=retry.limit)
+        phases = recording.phases
+        failure = Failure(
+            error,
+            digest=None,
+            release=status.release,
+            phase=phases.failed_phase,
+            released=phases.released_after_failure,
+            findings=phases.findings,
+        )
+        news = recorder.failed(failure, plan, limit=retry.limit)
         logger.warning("%s: %s", error.reason.value, error.message)
         try:
             await recorder.writer.flush()
@@ -205,3 +217,15 @@ class Reconciler:
             if news:
                 await post_failure(self.events, chart, error, plan, limit=retry.limit)
         return delay_until(plan.at) if plan.at else None
+
+
+async def _is_still_unhealthy(work: ResourcePass) -> bool:
+    """Whether the retries ended with unhealthy workloads, nothing has changed since, and they still are."""
+    last = work.last
+    if last.interrupted or last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
+        return False
+    if not work.digest.matches(last.digest) or not last.current:
+        return False
+    if attempt_requested(work.chart, work.recorder.status):
+        return False
+    return not await is_healthy(work.release.evidence.rendered, work.release.objects)

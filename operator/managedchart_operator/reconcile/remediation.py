@@ -17,7 +17,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.failure import AFTER_EXEC
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
-from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.rollback import rollback, spare_from_rollback
 from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, spare_from_uninstall, uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock_after_kill
@@ -30,8 +30,6 @@ from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
 from managedchart_operator.reconcile.volume_claims import volume_claims
 from managedchart_operator.shortening import cut
 
-RELEASE_LEFT = "ReleaseLeft"
-"""Reason of the Event that says why a release stays as it is."""
 ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is in progress."""
 # Leaves room for the rest of the message of a condition.

@@ -22,6 +22,7 @@ from managedchart_operator.api.status import (
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
 from managedchart_operator.reconcile.explain import bound
@@ -84,6 +85,9 @@ class StatusRecorder:
         the same input has failed before.
         """
         status, last = self.status, self.status.attempt
+        installs = (
+            plan.operation is Operation.INSTALL
+        )  # what an earlier release of this name has proven says nothing about it
         status.observed_generation = self.chart.generation
         status.attempt = AttemptStatus(
             id=attempt,
@@ -91,8 +95,8 @@ class StatusRecorder:
             generation=self.chart.generation,
             operation=plan.operation.value,
             started_at=write_time(),
-            revision=last.revision,
-            proven=last.proven and not plan.deleted,
+            revision=None if installs else last.revision,
+            proven=last.proven and not plan.deleted and not installs,
             failed_revision=last.failed_revision,
             failures=failures,
             reason=last.reason if failures else None,
@@ -149,6 +153,7 @@ class StatusRecorder:
         """Another Helm operation is in progress; the result of the last run stays in the status."""
         status = self.status
         status.observed_generation = self.chart.generation
+        status.attempt.generation = self.chart.generation
         status.attempt.outlook = Outlook.WAIT
         status.attempt.next_retry_at = _time_of(wait.until)
         if self.chart.deleting:
@@ -216,10 +221,10 @@ class StatusRecorder:
         return not repeated or plan.gave_up
 
     def _left(self, release: ReleaseStatus | None, *, proven: bool) -> None:
-        """Record the newest revision. One that was seen ready before stays proven after a run that did not change it."""
-        attempt, revision = self.status.attempt, release.revision if release else None
-        attempt.proven = revision is not None and (proven or (attempt.proven and revision == attempt.revision))
-        attempt.revision = revision
+        """Record the newest revision, and whether this run has seen its objects ready."""
+        attempt = self.status.attempt
+        attempt.revision = release.revision if release else None
+        attempt.proven = release is not None and proven
 
     def _plan(self, plan: RetryPlan, limit: int) -> str:
         """Record what follows, and return a sentence about it."""

@@ -100,6 +100,22 @@ def test_a_killed_wait_is_resumed() -> None:
     assert (plan.operation, plan.awaiting) == (Operation.RESUME, AwaitingReadiness(fail_on_timeout=True))
 
 
+ATTEMPT = {"id": "word", "operation": "Upgrade", "startedAt": BEGAN}
+
+
+def test_the_attempt_of_a_killed_run_is_kept() -> None:
+    """Its labels are in the revision that it made, and a rollback is finished."""
+    last = last_run_of(chart(), carried({**KILLED, "attempt": {**ATTEMPT, "operation": "Rollback"}}))
+    assert (last.attempt, last.operation, last.interrupted, last.ended_at) == ("word", "Rollback", True, None)
+
+
+def test_a_wait_for_another_operation_is_no_interrupted_run() -> None:
+    """It was shown as progress too, but the run before it had ended."""
+    status = carried({**KILLED, "attempt": {**ATTEMPT, "endedAt": ENDED}})
+    last = last_run_of(chart(), status)
+    assert (last.interrupted, last.waited, status.attempt.ended_at) == (False, True, ENDED)
+
+
 def test_the_failed_revision_still_gets_its_remedy() -> None:
     last = last_run_of(chart(), carried(WAITS))
     assert (last.failed_revision, last.reason, last.phase) == (3, "ImagePull", "Exec")

@@ -55,6 +55,14 @@ async def test_a_dry_run_changes_no_stored_revision() -> None:
     assert world.helm.commands == ["upgrade"]
 
 
+async def test_rendering_for_a_deployment_repairs_the_stored_revision() -> None:
+    """A lifecycle asks for the rendered objects before it deploys."""
+    world = refusing(UNKNOWN)
+    call = HelmCall([*UPGRADE, "--dry-run=server"], deadline=10, keep_stdout=True)
+    await run_helm(await world.release_run(), call)
+    assert world.helm.commands == ["upgrade", "upgrade"]
+
+
 async def test_any_other_error_is_raised_at_once() -> None:
     world = refusing("Error: UPGRADE FAILED: something else\n")
     run = await world.release_run()

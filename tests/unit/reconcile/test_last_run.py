@@ -37,6 +37,13 @@ def test_a_stopped_remedy_is_not_an_interrupted_run() -> None:
     assert (rolling_back.interrupted, rolling_back.ended_at) == (False, None)
 
 
+def test_a_run_stays_interrupted_while_the_operator_waits() -> None:
+    """For another Helm operation that began after the operator was stopped."""
+    stopped = last_run(phase="Exec", outlook=Outlook.WAIT)
+    assert (stopped.interrupted, stopped.waited) == (True, True)
+    assert not last_run(phase="Exec", outlook=Outlook.WAIT, ended_at=ENDED).interrupted
+
+
 def test_a_run_that_ended_without_failures_succeeded() -> None:
     assert last_run(ended_at=ENDED).succeeded
     assert not last_run(ended_at=ENDED, failures=1, outlook=Outlook.CHANGE).succeeded

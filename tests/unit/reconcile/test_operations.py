@@ -18,13 +18,13 @@ from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallB
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.helm.stored_release import decode
-from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.operations.dry_run import manifest
 from managedchart_operator.reconcile.operations.rollback import rollback
-from managedchart_operator.reconcile.operations.uninstall import uninstall
+from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
@@ -211,7 +211,7 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.rendered_objects", rendered)
     monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.render", render)
-    assert await manifest(release_over(FakeSecrets())) == []
+    assert await manifest(release_over(FakeSecrets()), dry_run=False) == []
     assert read != [threading.main_thread()]
     assert len(read) == 1
 
@@ -244,6 +244,16 @@ async def test_helm_tries_what_the_operator_cannot_read(text: str) -> None:
     assert helm.runs == 1
     assert "sh.helm.release.v1.web.v2 cannot be read" in raised.value.left
     assert release.newest is not None
+
+
+async def test_spared_objects_are_named_although_more_is_left() -> None:
+    secrets = UnreadableSecrets()
+    run = release_over(secrets, helm=HelmThatSays("", secrets), objects=NoObjects())
+    with pytest.raises(ObjectsLeftError):
+        await uninstall(run, UninstallOptions(spare=(ObjectRef("v1", "ConfigMap", "old", "apps"),)))
+    [(reason, message)] = run.journal.take_warnings()
+    assert reason == "ReleaseLeft"
+    assert message.startswith("Uninstalled, except what existed before the release: ConfigMap")
 
 
 async def test_what_helm_can_read_is_uninstalled() -> None:

@@ -190,6 +190,30 @@ async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPat
     assert world.condition("Ready")["message"] == "Unhandled error: KeyError: 'a'"
 
 
+async def test_a_defect_in_a_run_names_its_phase() -> None:
+    world = World()
+    world.put({"wait": False})
+
+    async def run(*_: Any, **__: Any) -> None:
+        raise KeyError("a")
+
+    world.helm.run = run  # type: ignore[method-assign, assignment]
+    await world.reconcile()
+    failure = world.status["lastFailure"]
+    assert (failure["reason"], failure["phase"]) == ("InternalError", "Exec")
+
+
+async def test_the_same_message_is_recorded_once_retries_are_over() -> None:
+    """A pending retry of the same error must not stay announced when nothing retries it."""
+    world = World()
+    world.put({"timeout": "soon"})
+    await world.reconcile()
+    world.status["attempt"] |= {"outlook": "Retry", "nextRetryAt": "2026-01-01T00:00:00Z"}
+    world.put()
+    assert await world.reconcile() is None
+    assert world.status["attempt"]["outlook"] == "Change"
+
+
 async def test_a_release_of_another_managedchart_is_refused() -> None:
     world = await deployed()
     world.secrets.secrets[1]["metadata"]["labels"]["managedchart.dev/owner"] = "uid-other"

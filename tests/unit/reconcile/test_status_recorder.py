@@ -308,17 +308,28 @@ async def test_released_stays_true_after_a_failed_resume() -> None:
     assert conditions(await written(second, api))["Released"] == "True"
 
 
-async def test_an_untouched_revision_stays_proven() -> None:
+async def test_a_run_that_deployed_nothing_proves_nothing() -> None:
+    """Its objects may have become unready since the run that saw them ready."""
     api = FakeApi()
     first = recording_of(chart(), api)
     succeed(first)
     second = await next_run(first, api)
     begin(second, Operation.UPGRADE)
+    assert (await written(second, api))["attempt"]["proven"], "until the run has ended"
     fail(second, REFUSED, release=RELEASE)
-    assert (await written(second, api))["attempt"]["proven"]
-    third = await next_run(second, api)
-    fail(third, release=RELEASE.model_copy(update={"revision": 2}))
-    assert not (await written(third, api))["attempt"]["proven"]
+    assert not (await written(second, api))["attempt"]["proven"]
+
+
+async def test_an_install_starts_without_proof() -> None:
+    """The revision of an earlier release of this name may have the same number."""
+    api = FakeApi()
+    first = recording_of(chart(), api)
+    succeed(first)
+    second = await next_run(first, api)
+    begin(second, Operation.INSTALL)
+    attempt = (await written(second, api))["attempt"]
+    assert not attempt["proven"]
+    assert "revision" not in attempt
 
 
 @pytest.mark.parametrize("operation", [Operation.UNINSTALL, Operation.SKIP, Operation.DRY_RUN])
@@ -336,10 +347,11 @@ async def test_waiting_keeps_the_last_result() -> None:
     api = FakeApi()
     recording = recording_of(chart(), api)
     succeed(recording)
-    waiting = await next_run(recording, api)
+    waiting = await next_run(recording, api, generation=2)
     waiting.recorder.waiting(WAIT, "Another Helm operation works on revision 2")
     status = await written(waiting, api)
     assert (status["phase"], status["attempt"]["outlook"]) == ("Ready", "Wait")
+    assert status["attempt"]["generation"] == status["observedGeneration"] == 2
     assert status["attempt"]["nextRetryAt"] == write_time(NOW + timedelta(minutes=1))
     assert conditions(status) == {"Ready": "True", "Reconciling": "True", "Released": "True"}
 

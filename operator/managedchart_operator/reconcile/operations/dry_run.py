@@ -14,19 +14,23 @@ from managedchart_operator.reconcile.release_run import ReleaseRun
 async def dry_run(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
     """Return the result of a deployment without doing it. Raises OperatorError as the deployment would."""
     chart = await run.sources.fetch()
-    output = await render(run, take_ownership=take_ownership)
+    output = await render(run, take_ownership=take_ownership, dry_run=True)
     rendered = await asyncio.to_thread(rendered_objects, output)
     found = await validate(rendered, run.objects, namespace=run.namespace)
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
 
 
-async def manifest(run: ReleaseRun) -> list[dict[str, Any]]:
+async def manifest(run: ReleaseRun, *, dry_run: bool) -> list[dict[str, Any]]:
     """Return the objects that the chart renders, without hooks. Raises OperatorError."""
-    return await asyncio.to_thread(rendered_objects, await render(run, take_ownership=True))
+    return await asyncio.to_thread(rendered_objects, await render(run, take_ownership=True, dry_run=dry_run))
 
 
-async def render(run: ReleaseRun, *, take_ownership: bool) -> HelmOutput:
-    """Render the chart with helm as the next upgrade would. Raises OperatorError."""
+async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> HelmOutput:
+    """Render the chart with helm as the next upgrade would.
+
+    `dry_run` says whether the run only tries the deployment; otherwise a stored revision that stops helm is repaired. Raises
+    OperatorError.
+    """
     await run.sources.read()
     chart = await run.sources.fetch()
     options = command.UpgradeOptions(
@@ -39,5 +43,6 @@ async def render(run: ReleaseRun, *, take_ownership: bool) -> HelmOutput:
         take_ownership=take_ownership,
         dry_run=True,
     )
-    call = HelmCall(command.upgrade(options, chart=chart.path), deadline=options.deadline, dry_run=True)
+    arguments = command.upgrade(options, chart=chart.path)
+    call = HelmCall(arguments, deadline=options.deadline, keep_stdout=True, dry_run=dry_run)
     return await run_helm(run, call)

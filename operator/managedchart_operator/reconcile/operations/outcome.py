@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from managedchart_operator.kube.objects import ObjectRef
 
+RELEASE_LEFT = "ReleaseLeft"
+"""Reason of the Event that says what of a release stays in the cluster, and why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

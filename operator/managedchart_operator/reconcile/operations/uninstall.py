@@ -16,7 +16,7 @@ from managedchart_operator.reconcile.adopted import adopted_by_failed, spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.leaving_objects import LeavingObjects
-from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.orphaned_hooks import delete_orphaned_hooks
 from managedchart_operator.reconcile.orphaned_objects import Older, delete_objects_of, delete_orphaned_objects
 from managedchart_operator.reconcile.own_revisions import why_it_stays
@@ -55,7 +55,12 @@ async def uninstall(run: ReleaseRun, options: UninstallOptions = UninstallOption
         stays = why_it_stays(run.storage)
         return Outcome(stays, left=stays, changed=False)
     spare = options.spare if options.spare is not None else await _adopted_unless_deployed(run)
-    await _uninstall(run, options.before)
+    try:
+        await _uninstall(run, options.before)
+    except ObjectsLeftError:
+        if spare:
+            run.journal.warn(RELEASE_LEFT, f"Uninstalled{spared(spare)}")
+        raise
     run.storage.revisions = ()
     return Outcome(f"Uninstalled{spared(spare)}", spared=spare)
 
