@@ -148,7 +148,7 @@ def test_force_takes_over_a_lock_immediately(
         )
         told = condition_of(chart, "Reconciling")["message"]
         assert "to take it over now: kubectl -n" in told
-        command = told.rpartition("at once after: ")[2]
+        command = told.rpartition("to take it over now: ")[2]
         kubectl = f"{cluster.kubectl_path} --kubeconfig={cluster.kubeconfig}"
         subprocess.run(["bash", "-c", command.replace("kubectl", kubectl, 1)], check=True, capture_output=True)
         cluster.wait(secrets, "sh.helm.release.v1.web.v3", lambda found: found, what="there")
