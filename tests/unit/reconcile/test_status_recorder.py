@@ -67,7 +67,7 @@ def fail(
         "digest": "d1",
         "release": None,
         "phase": phases.failed_phase,
-        "released": (True if phases.deploys else None) if phases.released else False,
+        "released": phases.released_after_failure,
         "findings": phases.findings,
     }
     return recording.recorder.failed(Failure(error, **{**known, **fields}), plan, limit=5)
@@ -296,12 +296,18 @@ async def test_released_is_true_despite_a_failed_validation(
     assert TIMEOUT.message not in released["message"]
 
 
-async def test_released_stays_true_after_a_failed_resume() -> None:
+async def after_success(operation: Operation) -> tuple[Recording, FakeApi]:
+    """A run that begins after one that has deployed revision 1."""
     api = FakeApi()
     first = recording_of(chart(), api)
     succeed(first)
     second = await next_run(first, api)
-    begin(second, Operation.RESUME)
+    begin(second, operation)
+    return second, api
+
+
+async def test_released_stays_true_after_a_failed_resume() -> None:
+    second, api = await after_success(Operation.RESUME)
     second.phases.phase_started(Phase.CHECK_PREREQUISITES)
     second.phases.phase_ended(Phase.CHECK_PREREQUISITES, error=TIMEOUT)
     fail(second)
@@ -310,11 +316,7 @@ async def test_released_stays_true_after_a_failed_resume() -> None:
 
 async def test_a_run_that_deployed_nothing_proves_nothing() -> None:
     """Its objects may have become unready since the run that saw them ready."""
-    api = FakeApi()
-    first = recording_of(chart(), api)
-    succeed(first)
-    second = await next_run(first, api)
-    begin(second, Operation.UPGRADE)
+    second, api = await after_success(Operation.UPGRADE)
     assert (await written(second, api))["attempt"]["proven"], "until the run has ended"
     fail(second, REFUSED, release=RELEASE)
     assert not (await written(second, api))["attempt"]["proven"]
@@ -322,11 +324,7 @@ async def test_a_run_that_deployed_nothing_proves_nothing() -> None:
 
 async def test_an_install_starts_without_proof() -> None:
     """The revision of an earlier release of this name may have the same number."""
-    api = FakeApi()
-    first = recording_of(chart(), api)
-    succeed(first)
-    second = await next_run(first, api)
-    begin(second, Operation.INSTALL)
+    second, api = await after_success(Operation.INSTALL)
     attempt = (await written(second, api))["attempt"]
     assert not attempt["proven"]
     assert "revision" not in attempt
