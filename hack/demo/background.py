@@ -21,7 +21,7 @@ from places import ROOT
 
 sys.path.append(str(ROOT / "hack" / "devcluster"))
 
-from controlplane import processes
+from controlplane import files, processes
 
 # The operator imports the Kubernetes client, which takes seconds; a busy machine needs many times that.
 READY_SECONDS = 90.0
@@ -75,7 +75,7 @@ def ensure(name: str, make: Callable[[int], Program], *, folder: Path) -> tuple[
             why = f"did not become ready within {READY_SECONDS:.0f} s" if process.alive else "ended at once"
             raise DemoError(f"{name} {why}; the end of {folder / f'{name}.log'}:\n{processes.end_of_log(folder, name)}")
         time.sleep(0.05)  # a port of another process cannot be waited on
-    state.write_text(json.dumps({"port": port, "fingerprint": program.fingerprint}))
+    files.replace(state, json.dumps({"port": port, "fingerprint": program.fingerprint}))
     return port, True
 
 

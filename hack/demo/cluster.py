@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from background import DemoError, all_alive
-from controlplane import folders
+from controlplane import files, folders
 from controlplane.errors import exit_in_words
 from places import ROOT
 
@@ -99,10 +99,7 @@ class Cluster:
         config["users"] = [{"name": _ACCOUNT, "user": {"token": token.strip()}}]
         for entry in config["contexts"]:
             entry["context"]["user"] = _ACCOUNT
-        unfinished = self.operator_kubeconfig.with_suffix(".new")
-        unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(config, indent=2))
-        unfinished.replace(self.operator_kubeconfig)
+        files.replace(self.operator_kubeconfig, json.dumps(config, indent=2))
 
 
 def bring_up(folder: Path) -> tuple[Cluster, bool]:

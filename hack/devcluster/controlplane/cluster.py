@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import api, folders, kubeconfig, processes
+from . import api, files, folders, kubeconfig, processes
 from .components import Layout, Ports, commands, write_configuration
 from .errors import ClusterStateError, ComponentError, PortTakenError
 from .processes import Process
@@ -149,7 +149,7 @@ def _start(layout: Layout, deadline: float) -> None:
     wait("etcd", lambda: api.healthy(layout, ports.etcd, "/health", tls=False))
     start("kube-apiserver")
     wait("kube-apiserver", lambda: _ready(layout))
-    kubeconfig.write_private(layout.kubeconfig, kubeconfig.render(layout))
+    files.replace(layout.kubeconfig, kubeconfig.render(layout))
     start("kube-controller-manager", "kube-scheduler", "kwok")
     wait("the node", lambda: _created(layout, "/api/v1/nodes", _node(layout)))
     wait("the StorageClass", lambda: _created(layout, "/apis/storage.k8s.io/v1/storageclasses", _STORAGE_CLASS))

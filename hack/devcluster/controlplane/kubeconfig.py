@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import folders
+from . import files, folders
 from .components import Layout
 from .errors import DevclusterError
 
@@ -50,15 +50,6 @@ users:
 """
 
 
-def write_private(file: Path, text: str) -> None:
-    """Replace `file` by one rename, readable for its owner only: it holds a token."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    unfinished.touch(mode=0o600)
-    unfinished.write_text(text)
-    unfinished.replace(file)
-
-
 def merge(layout: Layout, file: Path) -> None:
     """Add the cluster to `file` and make it the current context; the file need not exist or may be empty."""
     with _alone():
@@ -72,7 +63,7 @@ def _merge(layout: Layout, file: Path) -> None:
         text = _kubectl(layout, ["view", "--raw", "--flatten"], paths)
     else:
         text = layout.kubeconfig.read_text()
-    write_private(file, text)
+    files.replace(file, text)
 
 
 def remove(layout: Layout, file: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import files
 from .errors import ComponentError
 
 LOG_LINES = 20
@@ -81,12 +82,12 @@ def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[
 def record(name: str, pid: int, folder: Path) -> Process:
     """Write the pid file of a running process."""
     process = Process(name, pid, _birth(pid))
-    (folder / f"{name}.pid").write_text(json.dumps({"pid": process.pid, "birth": process.birth}))
+    files.replace(folder / f"{name}.pid", json.dumps({"pid": process.pid, "birth": process.birth}))
     return process
 
 
 def recorded(folder: Path) -> list[Process]:
-    """Every process that has a pid file in `folder`, alive or not. A half-written file counts as no process."""
+    """Every process that has a pid file in `folder`, alive or not. A file that is none of ours counts as no process."""
     found = []
     for file in sorted(folder.glob("*.pid")):
         with contextlib.suppress(ValueError, KeyError, FileNotFoundError):
