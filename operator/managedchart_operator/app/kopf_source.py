@@ -22,7 +22,7 @@ import kopf
 
 from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
 from managedchart_operator.app.kopf_session import KopfSessions
-from managedchart_operator.kube.managedcharts import PAGE
+from managedchart_operator.kube.client import PAGE
 
 # A worker of kopf has nothing to wait for after an event, because the handler only hands over. A burst of changes to one
 # object still meets the same worker.

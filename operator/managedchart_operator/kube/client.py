@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -32,6 +32,9 @@ REQUEST_SECONDS = 30.0
 # connection (a TLS handshake costs both sides more CPU than a request). The API server allows 400 in-flight requests by
 # default.
 REQUESTS = 32
+# Bounds the memory that a list takes in the API server and here; there may be many thousands of resources and release Secrets.
+PAGE = 500
+_CONNECT_SECONDS = 10
 
 JSON_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -105,42 +108,45 @@ class KubeClient:
 
         A `patient` request may be delayed by an admission webhook that does not answer, so it does not count towards REQUESTS.
         """
-        async with contextlib.nullcontext() if patient else self._under_way:
-            response = await self._send(
-                method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
-            )
-            try:
-                raw = await response.read()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise _no_answer(method, path, error) from error
-            finally:
-                response.release()
-        if response.status >= 300:
-            raise error_of(response.status, raw, method=method, path=path)
+        headers = {"Accept": accept, "Content-Type": content_type}
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
+        async with (
+            contextlib.nullcontext() if patient else self._under_way,
+            self._answer(method, path, query=query, body=body, headers=headers, limits=limits) as response,
+        ):
+            raw = await response.read()
         if response.content_type == JSON_TYPE:
             return await _decoded(raw, method, path)
         return raw.decode(errors="replace")
+
+    async def pages(
+        self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON_TYPE
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield a collection in lists of at most PAGE objects. Raises KubeError."""
+        query = {**(query or {}), "limit": str(PAGE)}
+        while True:
+            page = await self.request("GET", path, query=query, accept=accept)
+            yield page
+            if not (more := page["metadata"].get("continue")):
+                return
+            query["continue"] = more
 
     async def stream(
         self, path: str, *, query: Mapping[str, str], accept: str = JSON_TYPE, timeout: float
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a watch until the server ends it, or is silent for `timeout` seconds. Raises KubeError."""
-        response = await self._send(
-            "GET",
+        async with self._answer(
+            "WATCH",
             path,
             query={**query, "watch": "true"},
             body=None,
-            content_type=JSON_TYPE,
-            accept=accept,
-            timeout=timeout,
-        )
-        try:
-            if response.status >= 300:
-                raise error_of(response.status, await response.read(), method="WATCH", path=path)
+            headers={"Accept": accept, "Content-Type": JSON_TYPE},
+            limits=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS),
+        ) as response:
             async for line in lines(response.content, silence=timeout):
                 event = await _decoded(line, "WATCH", path)
                 if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-                    raise _unreadable("WATCH", path, "it is not an event")
+                    raise unreadable("WATCH", path, "it is not an event")
                 if event.get("type") == "ERROR":
                     status = event["object"]
                     code = status.get("code")
@@ -148,37 +154,44 @@ class KubeClient:
                         code if isinstance(code, int) else 500, json.dumps(status).encode(), method="WATCH", path=path
                     )
                 yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _no_answer("WATCH", path, error) from error
-        finally:
-            response.close()
 
-    async def _send(
+    @contextlib.asynccontextmanager
+    async def _answer(
         self,
         method: str,
         path: str,
         *,
         query: Mapping[str, str] | None,
         body: Any,
-        content_type: str,
-        accept: str,
-        timeout: float,
-    ) -> aiohttp.ClientResponse:
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "managedchart-operator"}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        headers: dict[str, str],
+        limits: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request, and read its answer in the block. Raises KubeError for a refusal and a lost connection."""
+        headers["User-Agent"] = "managedchart-operator"
+        verb = "GET" if method == "WATCH" else method
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         self.requests_total += 1
-        limits = aiohttp.ClientTimeout(
-            total=timeout if query is None or "watch" not in query else None, sock_connect=10
-        )
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         try:
-            answer = await self._api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=limits
-            )
+            answer = await self._api.rest_client.request(verb, url, headers=headers, body=body, _request_timeout=limits)
+            response: aiohttp.ClientResponse = answer.response
+            with contextlib.closing(response):
+                if response.status >= 300:
+                    raise error_of(response.status, await response.read(), method=method, path=path)
+                yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _no_answer(method, path, error) from error
-        response: aiohttp.ClientResponse = answer.response
-        return response
+            why = str(error) or type(error).__name__
+            raise _unavailable(f"The API server does not answer ({method} {path}: {why})") from error
+
+
+async def unless_missing(answer: Awaitable[Any]) -> Any:
+    """Return the answer to a request, or None if what it asks for does not exist. Raises KubeError."""
+    try:
+        return await answer
+    except KubeError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def _proxy_for(host: str) -> str | None:
@@ -216,27 +229,16 @@ async def _decoded(raw: bytes, method: str, path: str) -> Any:
     try:
         return await read_json(raw)
     except UNREADABLE as error:
-        raise _unreadable(method, path, str(error) or type(error).__name__) from error
+        raise unreadable(method, path, str(error) or type(error).__name__) from error
 
 
-def _unreadable(method: str, path: str, why: str) -> KubeError:
-    """Return the error for an answer that is not JSON. It is transient: the answer was cut off, or a proxy answered."""
-    return KubeError(
-        f"The answer of the API server cannot be read ({method} {path}: {why})",
-        reason=Reason.API_UNAVAILABLE,
-        transient=True,
-        status=0,
-    )
+def unreadable(method: str, path: str, why: str) -> KubeError:
+    """Return the error for an answer of a wrong form. It is transient: the answer was cut off, or a proxy answered."""
+    return _unavailable(f"The answer of the API server cannot be read ({method} {path}: {why})")
 
 
-def _no_answer(method: str, path: str, error: Exception) -> KubeError:
-    why = str(error) or type(error).__name__
-    return KubeError(
-        f"The API server does not answer ({method} {path}: {why})",
-        reason=Reason.API_UNAVAILABLE,
-        transient=True,
-        status=0,
-    )
+def _unavailable(message: str) -> KubeError:
+    return KubeError(message, reason=Reason.API_UNAVAILABLE, transient=True, status=0)
 
 
 def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:

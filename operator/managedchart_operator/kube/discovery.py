@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.client import KubeClient, unless_missing
 from managedchart_operator.reasons import Reason
 
 # Kinds that Kubernetes has moved to another group: one object, served by both groups as long as both existed.
@@ -68,24 +68,15 @@ class Discovery:
                     return version
         return None
 
-    def forget(self, api_version: str, kind: str) -> None:
-        """Look a kind up again before its next use."""
-        self._kinds.pop((api_version, kind), None)
-
     def forget_if_unserved(self, api_version: str, kind: str, error: KubeError) -> None:
         """Look a kind up again if a 404 is about the kind and not about an object."""
         if error.answer.strip() in _NOT_SERVED:
-            self.forget(api_version, kind)
+            self._kinds.pop((api_version, kind), None)
 
     async def _discover(self, api_version: str) -> None:
         if any(map(segment_problem, api_version.split("/"))):
             return  # no group or version can have such a name
-        try:
-            answer = await self._client.request("GET", root(api_version))
-        except KubeError as error:
-            if error.status != 404:
-                raise
-            answer = {}
+        answer = await unless_missing(self._client.request("GET", root(api_version))) or {}
         found = {
             (api_version, resource["kind"]): Kind(resource["name"], resource["namespaced"])
             for resource in answer.get("resources", [])
@@ -97,12 +88,7 @@ class Discovery:
 
     async def _versions(self, group: str) -> tuple[str, ...]:
         """Return the apiVersions of a group, the one that the API server prefers first."""
-        try:
-            answer = await self._client.request("GET", f"/apis/{group}")
-        except KubeError as error:
-            if error.status != 404:
-                raise
-            return ()
+        answer = await unless_missing(self._client.request("GET", f"/apis/{group}")) or {}
         versions = [version["groupVersion"] for version in answer.get("versions", [])]
         preferred = (answer.get("preferredVersion") or {}).get("groupVersion")
         return tuple(sorted(versions, key=lambda version: version != preferred))

@@ -9,11 +9,9 @@ from typing import Any
 
 from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, Key, ManagedChart
 from managedchart_operator.errors import KubeError, StartupError
-from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient
+from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient, unless_missing
 from managedchart_operator.kube.definition import APPLY_CRD
 
-# Pages bound the API server's answer, and the operator's memory, with thousands of resources.
-PAGE = 500
 # A status write delays the end of a run; it is retried, so it need not wait for long.
 STATUS_SECONDS = 10.0
 
@@ -42,23 +40,14 @@ class ManagedCharts:
 
     async def read(self, key: Key) -> ManagedChart | None:
         """Return the current object, or None. Raises KubeError."""
-        try:
-            return ManagedChart.from_body(await self._client.request("GET", _path(key)))
-        except KubeError as error:
-            if error.status == 404:
-                return None
-            raise
+        found = await unless_missing(self._client.request("GET", _path(key)))
+        return found and ManagedChart.from_body(found)
 
     async def list_all(self) -> AsyncIterator[ManagedChart]:
         """Yield all ManagedCharts of the cluster, read in pages. Raises KubeError."""
-        query = {"limit": str(PAGE)}
-        while True:
-            answer = await self._client.request("GET", f"/apis/{API_VERSION}/{PLURAL}", query=query)
-            for item in answer.get("items") or []:
+        async for page in self._client.pages(f"/apis/{API_VERSION}/{PLURAL}"):
+            for item in page.get("items") or []:
                 yield ManagedChart.from_body(item)
-            if not (more := answer["metadata"].get("continue")):
-                return
-            query["continue"] = more
 
     async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
         """Merge a patch into the status and return the object's metadata.

@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.client import KubeClient, unless_missing
 
 
 class NamespaceState(StrEnum):
@@ -22,11 +21,8 @@ class Namespaces:
 
     async def state(self, name: str) -> NamespaceState:
         """Return the state of the namespace. Raises KubeError."""
-        try:
-            found = await self._client.request("GET", f"/api/v1/namespaces/{name}")
-        except KubeError as error:
-            if error.status == 404:
-                return NamespaceState.MISSING
-            raise
+        found = await unless_missing(self._client.request("GET", f"/api/v1/namespaces/{name}"))
+        if found is None:
+            return NamespaceState.MISSING
         phase = (found.get("status") or {}).get("phase")
         return NamespaceState.TERMINATING if phase == "Terminating" else NamespaceState.ACTIVE

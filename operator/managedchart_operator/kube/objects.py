@@ -44,32 +44,14 @@ class Objects:
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""
-        path = await self._object_path(ref)  # not within the try: a missing kind is a 404 too
-        if path is None:
-            return None
-        try:
-            found: dict[str, Any] = await self._client.request("GET", path)
-        except KubeError as error:
-            if error.status == 404:
-                self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
-                return None
-            raise
+        found: dict[str, Any] | None = await self._request("GET", ref)
         return found
 
     async def merge_patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch (RFC 7386) into the object and return it; None if it does not exist. Raises KubeError."""
-        path = await self._object_path(ref)
-        if path is None:
-            return None
-        try:
-            found: dict[str, Any] = await self._client.request(
-                "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=MERGE_PATCH
-            )
-        except KubeError as error:
-            if error.status == 404:
-                self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
-                return None
-            raise
+        found: dict[str, Any] | None = await self._request(
+            "PATCH", ref, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=MERGE_PATCH
+        )
         return found
 
     async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any]) -> None:
@@ -88,17 +70,7 @@ class Objects:
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False if it does not exist. Raises KubeError."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
-        path = await self._object_path(ref)
-        if path is None:
-            return False
-        try:
-            await self._client.request("DELETE", path, body=body)
-        except KubeError as error:
-            if error.status == 404:
-                self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
-                return False
-            raise
-        return True
+        return await self._request("DELETE", ref, body=body) is not None
 
     async def list(
         self,
@@ -179,10 +151,19 @@ class Objects:
         """Return the URL path of a kind's collection. Raises KubeError (KIND_MISSING)."""
         return await self._path(ObjectRef(api_version, kind, "", namespace))
 
-    async def _object_path(self, ref: ObjectRef) -> str | None:
-        """Return the URL path of an object; None if no object can have its name. Raises KubeError (KIND_MISSING)."""
+    async def _request(self, method: str, ref: ObjectRef, **options: Any) -> Any:
+        """Return the answer to a request for an object; None if it does not exist. Raises KubeError (KIND_MISSING)."""
         await self._discovery.kind(ref.api_version, ref.kind)
-        return await self._path(ref) if ref.name and not _problem(ref) else None
+        if not ref.name or _problem(ref):
+            return None  # no object can have such a name
+        path = await self._path(ref)  # not within the try: a missing kind is a 404 too
+        try:
+            return await self._client.request(method, path, **options)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
+            return None
 
     async def _path(self, ref: ObjectRef) -> str:
         """Return the URL path of an object, or of a collection for one without a name. Raises KubeError."""

@@ -8,7 +8,7 @@ Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, nam
 from typing import Any, NamedTuple
 
 from managedchart_operator.errors import KubeError, StartupError
-from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient
+from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient, unless_missing
 
 OWNER_SELECTOR = "owner=helm"
 SECRETS_PATH = "/api/v1/secrets"
@@ -48,21 +48,12 @@ class ReleaseSecrets:
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         """Return one Secret, or None. Raises KubeError."""
-        try:
-            secret: dict[str, Any] = await self._client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        except KubeError as error:
-            if error.status == 404:
-                return None
-            raise
+        secret: dict[str, Any] | None = await unless_missing(self._client.request("GET", _path(namespace, name)))
         return secret
 
     async def delete(self, *, namespace: str, name: str) -> None:
         """Delete one Secret, if it exists. Raises KubeError."""
-        try:
-            await self._client.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        except KubeError as error:
-            if error.status != 404:
-                raise
+        await unless_missing(self._client.request("DELETE", _path(namespace, name)))
 
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Put new release data and labels into a Secret.
@@ -74,9 +65,9 @@ class ReleaseSecrets:
             "metadata": {"resourceVersion": meta["resourceVersion"], "labels": labels},
             "data": {"release": release},
         }
-        await self._client.request(
-            "PATCH",
-            f"/api/v1/namespaces/{meta['namespace']}/secrets/{meta['name']}",
-            body=body,
-            content_type=MERGE_PATCH,
-        )
+        path = _path(meta["namespace"], meta["name"])
+        await self._client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+
+def _path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/secrets/{name}"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, NamedTuple
 
 from managedchart_operator.errors import UNREADABLE, KubeError
-from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient
+from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient, unreadable
 from managedchart_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 # The server ends a watch after this time, so that a connection that died silently is noticed; bookmarks come each minute.
 WATCH_SECONDS = 300
 SILENCE_SECONDS = 90
-# Bounds the memory that a list takes in the API server and here; a cluster may have many thousands of release Secrets.
-PAGE = 500
 # Delays between retries while the API server cannot be reached: short at first, never more than a few seconds.
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -38,17 +36,15 @@ async def _list(
 ) -> tuple[list[dict[str, Any]], str]:
     """Return a collection and its resourceVersion; read in pages. Raises KubeError."""
     items: list[dict[str, Any]] = []
-    query = {**selectors, "limit": str(PAGE)}
-    while True:
-        page = await client.request("GET", path, query=query, accept=accept)
-        with _readable(path):
+    version = ""
+    with _readable(path):
+        async for page in client.pages(path, query=selectors, accept=accept):
             for item in page.get("items") or ():
                 # They are half of the metadata of a release Secret.
                 item["metadata"].pop("managedFields", None)
                 items.append(item)
-            if not (more := page["metadata"].get("continue")):
-                return items, page["metadata"]["resourceVersion"]
-        query["continue"] = more
+            version = page["metadata"]["resourceVersion"]
+    return items, version
 
 
 @contextlib.contextmanager
@@ -57,12 +53,7 @@ def _readable(path: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise KubeError(
-            f"The answer of the API server cannot be read (WATCH {path}: {type(error).__name__})",
-            reason=Reason.API_UNAVAILABLE,
-            transient=True,
-            status=0,
-        ) from error
+        raise unreadable("WATCH", path, type(error).__name__) from error
 
 
 async def _watch(
