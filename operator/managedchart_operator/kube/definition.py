@@ -14,7 +14,7 @@ from managedchart_operator.api.crd import SCHEMA_DIGEST, root
 from managedchart_operator.api.resource import DEFINITION, KIND, VERSION
 from managedchart_operator.api.schema_fit import digest_of, misfit
 from managedchart_operator.errors import KubeError, StartupError
-from managedchart_operator.kube.client import METADATA, KubeClient
+from managedchart_operator.kube.client import METADATA, KubeClient, unless_missing
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +71,22 @@ class Definition:
         """Return the state of the CRD; None if it does not exist. Raises KubeError."""
         try:
             # Only the metadata: the schemas are a hundred times larger.
-            meta = (await self._client.request("GET", _PATH, accept=METADATA))["metadata"]
+            found = await unless_missing(self._client.request("GET", _PATH, accept=METADATA))
         except KubeError as error:
-            if error.status == 404:
-                return None
-            if error.status == 403:
-                raise _forbidden(error) from error
-            raise
-        return DefinitionState(meta["creationTimestamp"], "deletionTimestamp" in meta)
+            if error.status != 403:
+                raise
+            raise KubeError(
+                f"The operator may not get the CRD {DEFINITION}, so it cannot know whether this {KIND} is only being deleted"
+                f" because its CRD is, and leaves the release unchanged: {error.answer or error.message}",
+                reason=error.reason,
+                transient=True,
+                status=error.status,
+                hint="Grant the permission; the deletion then continues: kubectl apply -f deploy/rbac.yaml",
+                answer=error.answer,
+            ) from error
+        if found is None:
+            return None
+        return DefinitionState(found["metadata"]["creationTimestamp"], "deletionTimestamp" in found["metadata"])
 
 
 def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -88,15 +96,3 @@ def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
             schema: Mapping[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {}
             return schema
     return {}
-
-
-def _forbidden(error: KubeError) -> KubeError:
-    return KubeError(
-        f"The operator may not get the CRD {DEFINITION}, so it cannot know whether this {KIND} is only being deleted because"
-        f" its CRD is, and leaves the release unchanged: {error.answer or error.message}",
-        reason=error.reason,
-        transient=True,
-        status=error.status,
-        hint="Grant the permission; the deletion then continues: kubectl apply -f deploy/rbac.yaml",
-        answer=error.answer,
-    )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from managedchart_operator.api.resource import API_VERSION, KIND, ManagedChart
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Events:
             },
             "type": type,
             "reason": reason,
-            "message": message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…",
+            "message": cut(message, MESSAGE_LENGTH),
             "source": {"component": COMPONENT},
             "reportingComponent": COMPONENT,
             "firstTimestamp": now,
@@ -63,15 +64,13 @@ class Events:
 def last_seen(event: Mapping[str, Any]) -> datetime | None:
     """Return when an Event was last seen; writers use different fields for it. None if no field has a time."""
     series = event.get("series") or {}
-    for text in (
+    texts = (
         series.get("lastObservedTime"),
         event.get("lastTimestamp"),
         event.get("eventTime"),
         event.get("firstTimestamp"),
-    ):
-        if (seen := read_time(text)) is not None:
-            return seen
-    return None
+    )
+    return next((seen for text in texts if (seen := read_time(text)) is not None), None)
 
 
 def is_older(event: Mapping[str, Any], since: datetime) -> bool:

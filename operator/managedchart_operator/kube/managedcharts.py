@@ -41,7 +41,7 @@ class ManagedCharts:
     async def read(self, key: Key) -> ManagedChart | None:
         """Return the current object, or None. Raises KubeError."""
         found = await unless_missing(self._client.request("GET", _path(key)))
-        return found and ManagedChart.from_body(found)
+        return None if found is None else ManagedChart.from_body(found)
 
     async def list_all(self) -> AsyncIterator[ManagedChart]:
         """Yield all ManagedCharts of the cluster, read in pages. Raises KubeError."""

@@ -15,7 +15,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
 from managedchart_operator.kube.discovery import Discovery, not_served, quoted, root, segment_problem
 from managedchart_operator.kube.field_owners import HELM
-from managedchart_operator.kube.permissions import is_temporary_refusal
+from managedchart_operator.kube.whoami import is_temporary_refusal
 from managedchart_operator.reasons import Reason
 
 FIELD_MANAGER = "managedchart-operator"
@@ -64,7 +64,7 @@ class Objects:
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
     async def refused_for_a_moment(self, text: str) -> bool:
-        """Whether the operator has the permission that an error text reports as missing; see `permissions`."""
+        """Whether the operator has the permission that an error text reports as missing; see `whoami`."""
         return await is_temporary_refusal(self._client, text)
 
     async def delete(self, ref: ObjectRef) -> bool:

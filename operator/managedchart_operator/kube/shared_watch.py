@@ -11,18 +11,18 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+# Releases in quick succession share one watch; this is longer than the time between two helm processes.
+LINGER_SECONDS = 2.0
+
 
 @dataclass(slots=True)
 class View:
-    """Something that changes; `version` grows with each change."""
+    """Something that changes."""
 
-    users: int = 0
-    version: int = 0
     _wakers: set[asyncio.Event] = field(default_factory=set)
 
     def notify(self) -> None:
-        """Count a change, and wake those who wait for one."""
-        self.version += 1
+        """Wake those who wait for a change."""
         for waker in self._wakers:
             waker.set()
 
@@ -35,18 +35,6 @@ class View:
         finally:
             self._wakers.discard(waker)
 
-    async def wait_for_change(self, seen: int) -> int:
-        """Return the version once it differs from `seen`."""
-        waker = asyncio.Event()
-        with self.wakes(waker):
-            while self.version == seen:
-                waker.clear()
-                await waker.wait()
-        return self.version
-
-
-# Releases in quick succession share one watch; this is longer than the time between two helm processes.
-LINGER_SECONDS = 2.0
 
 Key = TypeVar("Key", bound=Hashable)
 AView = TypeVar("AView", bound=View)
@@ -54,16 +42,12 @@ AView = TypeVar("AView", bound=View)
 
 @dataclass(slots=True, eq=False)
 class _Open(Generic[AView]):
-    """A view with its watches, and the task that closes it after its last use."""
+    """A view with its users and watches, and the task that closes it after its last use."""
 
     view: AView
     watches: list[asyncio.Task[None]]
+    users: int = 0
     end: asyncio.Task[None] | None = None
-
-    @property
-    def broken(self) -> bool:
-        """Whether a watch has ended, so that the view no longer shows all changes."""
-        return any(watch.done() for watch in self.watches)
 
 
 class Views(Generic[Key, AView]):
@@ -86,17 +70,19 @@ class Views(Generic[Key, AView]):
     async def use(self, key: Key, make: Callable[[], AView]) -> AsyncIterator[AView]:
         """Keep a view open while the block runs: the open one, or a new one if there is none or it is broken."""
         found = self._open.get(key)
-        if found is None or found.broken:
-            found = self._open[key] = self._make(key, make())
+        if found is None or any(watch.done() for watch in found.watches):
+            view = make()
+            watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
+            found = self._open[key] = _Open(view, watches)
         if found.end is not None:
             found.end.cancel()
             found.end = None
-        found.view.users += 1
+        found.users += 1
         try:
             yield found.view
         finally:
-            found.view.users -= 1
-            if found.view.users == 0:
+            found.users -= 1
+            if found.users == 0:
                 found.end = asyncio.create_task(self._end(key, found), name=f"end of the watch of {key}")
 
     async def close(self) -> None:
@@ -105,10 +91,6 @@ class Views(Generic[Key, AView]):
             if found.end is not None:
                 found.end.cancel()
                 await self._close(key, found)
-
-    def _make(self, key: Key, view: AView) -> _Open[AView]:
-        watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
-        return _Open(view, watches)
 
     async def _end(self, key: Key, found: _Open[AView]) -> None:
         await asyncio.sleep(self._linger)

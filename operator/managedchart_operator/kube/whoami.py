@@ -1,25 +1,28 @@
-"""Asks the API server for the namespace of the operator's ServiceAccount."""
+"""Asks the API server about the operator itself: the namespace of its ServiceAccount, and its permissions.
+
+Every authenticated user may ask (ClusterRole system:basic-user).
+"""
 
 import logging
+import re
 
+from managedchart_operator.api_refusals import MISSING_PERMISSION
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import KubeClient
 
 logger = logging.getLogger(__name__)
 
-_PATH = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 async def own_namespace(client: KubeClient) -> str | None:
     """Return the namespace of the operator's ServiceAccount; None if it runs as another kind of user.
 
-    Every authenticated user may ask (ClusterRole system:basic-user). If that permission was removed, this logs it and returns
-    None. Raises StartupError.
+    If the permission to ask was removed, this logs it and returns None. Raises StartupError.
     """
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
-        answer = await client.request("POST", _PATH, body=body)
+        answer = await client.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
     except KubeError as error:
         if error.status not in (403, 404):
             raise StartupError(f"Cannot read the operator's own identity: {error.message}") from error
@@ -31,3 +34,26 @@ async def own_namespace(client: KubeClient) -> str | None:
         return None
     user: str = answer["status"]["userInfo"]["username"]
     return user.removeprefix(_SERVICE_ACCOUNT).split(":")[0] if user.startswith(_SERVICE_ACCOUNT) else None
+
+
+async def is_temporary_refusal(client: KubeClient, text: str) -> bool:
+    """Whether the operator has the permission that an error text reports as missing, so that a retry may succeed.
+
+    An API server that has just started refuses everybody with the same message until it has read its roles. Until then it also
+    refuses this check. If it does not answer, the refusal counts as temporary. False where the text is not about a permission.
+    """
+    if (refused := re.search(MISSING_PERMISSION, text)) is None:
+        return False
+    resource, _, subresource = refused["resource"].partition("/")
+    wanted = {"verb": refused["verb"], "group": refused["group"], "resource": resource}
+    wanted |= {"subresource": subresource, "namespace": refused["namespace"] or ""}
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}},
+    }
+    try:
+        answer = await client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+    except KubeError:
+        return True
+    return bool(answer["status"]["allowed"])

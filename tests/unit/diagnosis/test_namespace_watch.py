@@ -28,34 +28,44 @@ def event(uid: str, reason: str, kind: str = "Warning", *, version: int = 1) -> 
     return {"metadata": meta, "reason": reason, "type": kind, "involvedObject": subject}
 
 
+class CountedView(NamespaceView):
+    """Counts how often the runs are woken."""
+
+    changes = 0
+
+    def notify(self) -> None:
+        self.changes += 1
+        super().notify()
+
+
 def test_only_changes_of_trouble_wake_the_runs() -> None:
     """In a namespace of hundreds of releases most changes are of no concern to anybody."""
-    view = NamespaceView()
+    view = CountedView()
     view.see_pod(pod("a"))
     view.see_pod(pod("a", running={}))
     view.see_event(event("e", "Pulled", "Normal"))
-    assert view.version == 0
+    assert view.changes == 0
     view.see_pod(pod("a", **IMAGE))
-    assert (view.version, list(view.troubled)) == (1, ["a"])
+    assert (view.changes, list(view.troubled)) == (1, ["a"])
     view.see_pod(pod("a", **IMAGE))
-    assert view.version == 1, "the same again"
+    assert view.changes == 1, "the same again"
     view.see_pod(pod("a", running={}))
-    assert (view.version, list(view.troubled)) == (2, [])
+    assert (view.changes, list(view.troubled)) == (2, [])
     view.see_event(event("f", "FailedCreate"))
-    assert (view.version, list(view.refused)) == (3, ["controller-f"])
+    assert (view.changes, list(view.refused)) == (3, ["controller-f"])
     view.see_event(event("g", "SuccessfulCreate", "Normal"))
-    assert view.version == 3, "nobody had refused it"
+    assert view.changes == 3, "nobody had refused it"
     view.see_event(event("f", "SuccessfulCreate", "Normal", version=2))
-    assert (view.version, list(view.refused)) == (4, [])
+    assert (view.changes, list(view.refused)) == (4, [])
 
 
 def test_a_deleted_pod_is_kept_but_not_in_trouble() -> None:
     """Else the run that follows, and replaces it, would look into it at each change."""
-    view = NamespaceView()
+    view = CountedView()
     view.see_pod(pod("a", **IMAGE))
     view.see_pod_deleted("a")
     view.see_pod_deleted("unknown")
-    assert (view.version, list(view.troubled), list(view.pods), view.existing) == (2, [], ["a"], [])
+    assert (view.changes, list(view.troubled), list(view.pods), view.existing) == (2, [], ["a"], [])
 
 
 async def test_a_pod_deleted_during_a_watch_gap_is_noticed(api: FakeApiServer, client: KubeClient) -> None:
@@ -73,9 +83,12 @@ async def test_a_pod_deleted_during_a_watch_gap_is_noticed(api: FakeApiServer, c
     api.answers["GET", "/api/v1/namespaces/apps/pods"] = answer
     watches = NamespaceWatches(client)
     async with watches.use("apps") as view:
-        version = await asyncio.wait_for(view.wait_for_change(0), 5)
-        assert list(view.troubled) == ["bad"]
-        await asyncio.wait_for(view.wait_for_change(version), 5)
+        woken = asyncio.Event()
+        with view.wakes(woken):
+            await asyncio.wait_for(woken.wait(), 5)
+            assert list(view.troubled) == ["bad"]
+            woken.clear()
+            await asyncio.wait_for(woken.wait(), 5)
         assert (list(view.troubled), list(view.pods), view.existing) == ([], ["starting", "bad"], [])
     await watches.close()
 

@@ -6,7 +6,7 @@ import pytest
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.permissions import is_temporary_refusal
+from managedchart_operator.kube.whoami import is_temporary_refusal
 
 REVIEW = ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
 # Recorded from Helm 4.3.1 while an API server was starting.
