@@ -15,7 +15,7 @@ import yaml
 
 from conftest import REPOSITORY
 from managedchart_operator import __version__
-from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.http import serving
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 
@@ -347,9 +347,8 @@ def test_helm_test_pod_is_restricted_and_not_selected(ready_pod: Manifest, defau
 async def test_helm_test_asks_whether_the_operator_is_ready(ready_pod: Manifest, problem: str | None) -> None:
     *command, url = ready_pod["spec"]["containers"][0]["command"]
     assert url == f"http://{NAME}.{NAMESPACE}.svc:8080/readyz"
-    server = HttpServer(host="127.0.0.1", port=0, metrics=Metrics(), healthy=lambda: None, ready=lambda: problem)
-    port = await server.start()
-    try:
+    server = serving(host="127.0.0.1", port=0, metrics=Metrics(), healthy=lambda: None, ready=lambda: problem)
+    async with server as port:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *command[1:],
@@ -358,8 +357,6 @@ async def test_helm_test_asks_whether_the_operator_is_ready(ready_pod: Manifest,
             stderr=asyncio.subprocess.PIPE,
         )
         _, errors = await process.communicate()
-    finally:
-        await server.stop()
 
     assert (process.returncode == 0) == (problem is None)
     assert errors.decode().rpartition(": ")[2].strip() == (problem or "")

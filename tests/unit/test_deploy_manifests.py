@@ -13,7 +13,7 @@ import yaml
 
 from managedchart_operator import __version__
 from managedchart_operator.api.resource import DEFINITION
-from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.http import serving
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.helm.slots import MIB, RESERVED_BYTES, processes_for
@@ -165,16 +165,13 @@ async def test_each_probe_has_a_served_path(container: dict[str, Any], settings:
     asked = container[probe]["httpGet"]
     [port] = [port["containerPort"] for port in container["ports"] if port["name"] == asked["port"]]
     assert port == settings.http_port
-    server = HttpServer(host="127.0.0.1", port=0, metrics=Metrics(), healthy=lambda: None, ready=lambda: None)
-    free_port = await server.start()
-    try:
-        async with (
-            aiohttp.ClientSession() as client,
-            client.get(f"http://127.0.0.1:{free_port}{asked['path']}") as answer,
-        ):
-            assert answer.status == 200
-    finally:
-        await server.stop()
+    server = serving(host="127.0.0.1", port=0, metrics=Metrics(), healthy=lambda: None, ready=lambda: None)
+    async with (
+        server as free_port,
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{free_port}{asked['path']}") as answer,
+    ):
+        assert answer.status == 200
 
 
 def test_liveness_and_readiness_differ(container: dict[str, Any]) -> None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.app.cache_folder import helm_home
-from managedchart_operator.app.chart_events import ChartEvents
-from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.charts.confinement import ChartRoots
@@ -51,11 +49,9 @@ class Parts:
     client: KubeClient
     store: Store
     scheduler: Scheduler
-    events: ChartEvents
     releases: ReleaseWatch
     services: Services
     metrics: Metrics
-    lag: LoopLag
 
 
 async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> Parts:
@@ -80,11 +76,9 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
         client=client,
         store=store,
         scheduler=scheduler,
-        events=ChartEvents(store, scheduler, forget=metrics.forget),
         releases=releases,
         services=services,
         metrics=metrics,
-        lag=LoopLag(),
     )
     _export_readings(parts)
     return parts
@@ -123,11 +117,6 @@ def _export_readings(parts: Parts) -> None:
     observe("managedchart_helm_applying", "helm processes rendering or applying now.", lambda: helm.slots.applying)
     observe("managedchart_helm_processes_started_total", "helm processes started.", lambda: helm.started)
     observe("managedchart_helm_cpu_seconds_total", "CPU time of the helm processes that have ended.", _helm_cpu_seconds)
-    observe(
-        "managedchart_loop_lag_max_seconds",
-        "Longest delay of the event loop since the start.",
-        lambda: parts.lag.max_seconds,
-    )
     observe("managedchart_api_requests_total", "Requests to the API server.", lambda: parts.client.requests_total)
     observe("managedchart_resources", "ManagedCharts known.", lambda: len(parts.store))
     observe("managedchart_reconciles_running", "Resources being reconciled now.", lambda: parts.scheduler.active)

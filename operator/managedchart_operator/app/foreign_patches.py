@@ -1,7 +1,7 @@
 """Patches the code of other packages at run time; nothing else in the operator does.
 
 A patch writes an attribute that its owner does not document as a setting. Each one names the versions that it was written
-for, and tests/unit/app/test_foreign_patches.py fails when that code no longer has what is patched. `apply` is called once,
+for, and tests/unit/app/test_foreign_patches.py fails when that code no longer has what is patched. Each is called once,
 before the first connection; nothing patches at import.
 
 These use documented interfaces and are not patches: kopf's custom session and aiohttp's response class in it
@@ -14,12 +14,7 @@ TLS_BUFFER_BYTES = 32 * 1024
 """What asyncio allocates to read into, for each TLS connection: two TLS records (RFC 8446)."""
 
 
-def apply() -> None:
-    """Patch what this process uses."""
-    _shrink_tls_buffers()
-
-
-def _shrink_tls_buffers() -> None:
+def shrink_tls_buffers() -> None:
     """Let each TLS connection take 32 KiB to read into.
 
     asyncio's 256 KiB were two thirds of the memory of a release that the operator waits for, whose three watches receive a

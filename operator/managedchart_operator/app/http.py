@@ -4,7 +4,8 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 from aiohttp import web
@@ -13,46 +14,37 @@ from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.errors import StartupError
 
 
-class HttpServer:
-    """Serves the three paths until `stop`."""
-
-    def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        metrics: Metrics,
-        healthy: Callable[[], str | None],
-        ready: Callable[[], str | None],
-    ) -> None:
-        app = web.Application()
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", partial(_answer, healthy))
-        app.router.add_get("/readyz", partial(_answer, ready))
-        self._render = metrics.render
-        self._runner = web.AppRunner(app, access_log=None)
-        self._host, self._port = host, port
-
-    async def start(self) -> int:
-        """Listen, and return the port. Raises StartupError when the address cannot be used."""
-        await self._runner.setup()
+@asynccontextmanager
+async def serving(
+    *,
+    host: str,
+    port: int,
+    metrics: Metrics,
+    healthy: Callable[[], str | None],
+    ready: Callable[[], str | None],
+) -> AsyncIterator[int]:
+    """Serve the three paths while the block runs; yields the port. Raises StartupError when the address cannot be used."""
+    app = web.Application()
+    app.router.add_get("/metrics", partial(_metrics, metrics))
+    app.router.add_get("/healthz", partial(_answer, healthy))
+    app.router.add_get("/readyz", partial(_answer, ready))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            await self.stop()
             raise StartupError(
-                f"Cannot listen on {self._host}:{self._port}: {os.strerror(error.errno or 0)}",
+                f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}",
                 hint="Set MANAGEDCHART_HTTP_HOST and MANAGEDCHART_HTTP_PORT to a free address; port 0 picks a free port.",
             ) from error
-        port: int = self._runner.addresses[0][1]
-        return port
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
-    async def stop(self) -> None:
-        """Stop listening."""
-        await self._runner.cleanup()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+async def _metrics(metrics: Metrics, _: web.Request) -> web.Response:
+    return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 async def _answer(look: Callable[[], str | None], _: web.Request) -> web.Response:

@@ -13,7 +13,8 @@ watch over it (tests/unit/app/test_kopf_session.py), and fail with a kopf that r
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -30,34 +31,29 @@ if TYPE_CHECKING:
 _PAUSE_SECONDS = 1.0
 
 
-class KopfSessions:
-    """Makes one session for each login of kopf.
+def sessions() -> Callable[[kopf.ConnectionInfo], kopf.AiohttpSession]:
+    """Return a function that makes the session for a login of kopf; kopf closes it. Call it on the event loop.
 
     kopf compares credentials to recognise those that were refused, so equal ones get the same session.
     """
+    return lru_cache(maxsize=1)(_session)
 
-    def __init__(self) -> None:
-        self._made: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
 
-    def of(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
-        """Return the session; kopf closes it. Call this on the event loop."""
-        if self._made is None or self._made[0] != info:
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-                headers=info.as_http_headers(),
-                proxy=info.proxy_url,
-                trust_env=info.trust_env,
-                response_class=_Response,
-            )
-            made = kopf.AiohttpSession(
-                server=info.server,
-                default_namespace=info.default_namespace,
-                priority=info.priority,
-                expiration=info.expiration,
-                aiohttp_session=session,
-            )
-            self._made = info, made
-        return self._made[1]
+def _session(info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        trust_env=info.trust_env,
+        response_class=_Response,
+    )
+    return kopf.AiohttpSession(
+        server=info.server,
+        default_namespace=info.default_namespace,
+        priority=info.priority,
+        expiration=info.expiration,
+        aiohttp_session=session,
+    )
 
 
 class _Response(aiohttp.ClientResponse):

@@ -4,8 +4,7 @@ kopf is used for one list and watch of all ManagedCharts that survives disconnec
 of start and end. It is not used for:
 
 - its change handlers (create, update, delete): they run one after another for an object, cannot be cancelled, and write
-  annotations. The event handler is enough for a level-triggered operator, and only hands over what it saw
-  (`chart_events` decides what it means);
+  annotations. The event handler is enough for a level-triggered operator, and only hands over what it saw;
 - finalizers, retries and timers: `reconcile` has its own;
 - Events: `kube.events` writes them, also while kopf is shutting down;
 - its comparison of objects (`NoDiffs`).
@@ -15,13 +14,12 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import kopf
 
 from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
-from managedchart_operator.app.kopf_session import KopfSessions
+from managedchart_operator.app.kopf_session import sessions
 from managedchart_operator.kube.client import PAGE
 
 # A worker of kopf has nothing to wait for after an event, because the handler only hands over. A burst of changes to one
@@ -32,23 +30,51 @@ _REQUEST_SECONDS = 60
 _CONNECT_SECONDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """What kopf calls: `started` before the first event, `stopping` after the last one."""
-
-    started: Callable[[], Awaitable[None]]
-    seen: Callable[[ManagedChart], None]
-    deleted: Callable[[ManagedChart], None]
-    stopping: Callable[[], Awaitable[None]]
-
-
-async def watch(handlers: Handlers, *, host: str, identity: str) -> None:
+async def watch(
+    *,
+    started: Callable[[], Awaitable[None]],
+    seen: Callable[[ManagedChart], None],
+    deleted: Callable[[ManagedChart], None],
+    stopping: Callable[[], Awaitable[None]],
+    host: str,
+    identity: str,
+) -> None:
     """Report all ManagedCharts and their changes until a signal ends the process.
 
-    `host` is the URL of the API server in a pod. Raises what ends kopf, such as a refusal of its watch.
+    kopf calls `started` before the first event, and `stopping` after the last one. `host` is the URL of the API server in a
+    pod. Raises what ends kopf, such as a refusal of its watch.
     """
+    registry = kopf.OperatorRegistry()
+    session_of = sessions()
+
+    @kopf.on.login(registry=registry)
+    async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        if os.environ.get("KUBECONFIG"):
+            found = await asyncio.to_thread(kopf.login_with_kubeconfig, **kwargs)
+        else:
+            found = await asyncio.to_thread(kopf.login_with_service_account, **kwargs)
+            # kopf uses a DNS name; the address in the environment, which client-go uses, works before DNS does.
+            found = found and dataclasses.replace(found, server=host)
+        return None if found is None else session_of(found)
+
+    @kopf.on.startup(registry=registry)
+    async def _startup(**_: Any) -> None:
+        await started()
+
+    @kopf.on.cleanup(registry=registry)
+    async def _cleanup(**_: Any) -> None:
+        await stopping()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def _event(event: Any, **_: Any) -> None:
+        chart = ManagedChart.from_body(event["object"])
+        if event["type"] == "DELETED":
+            deleted(chart)
+        else:
+            seen(chart)
+
     await kopf.operator(
-        registry=_registry(handlers, host),
+        registry=registry,
         settings=_settings(),
         clusterwide=True,
         standalone=True,
@@ -74,39 +100,6 @@ class NoDiffs(kopf.DiffBaseStorage):
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
         """Store nothing."""
-
-
-def _registry(handlers: Handlers, host: str) -> kopf.OperatorRegistry:
-    registry = kopf.OperatorRegistry()
-    sessions = KopfSessions()
-
-    @kopf.on.login(registry=registry)
-    async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
-        if os.environ.get("KUBECONFIG"):
-            found = await asyncio.to_thread(kopf.login_with_kubeconfig, **kwargs)
-        else:
-            found = await asyncio.to_thread(kopf.login_with_service_account, **kwargs)
-            # kopf uses a DNS name; the address in the environment, which client-go uses, works before DNS does.
-            found = found and dataclasses.replace(found, server=host)
-        return None if found is None else sessions.of(found)
-
-    @kopf.on.startup(registry=registry)
-    async def _startup(**_: Any) -> None:
-        await handlers.started()
-
-    @kopf.on.cleanup(registry=registry)
-    async def _cleanup(**_: Any) -> None:
-        await handlers.stopping()
-
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def _event(event: Any, **_: Any) -> None:
-        chart = ManagedChart.from_body(event["object"])
-        if event["type"] == "DELETED":
-            handlers.deleted(chart)
-        else:
-            handlers.seen(chart)
-
-    return registry
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -1,24 +1,24 @@
 """The form of the log: one line per record, as JSON or for people.
 
 Only the form is decided here; callers redact helm's output before they log it, and never log a value of a chart. A defect
-that recurs with each attempt on a resource is logged with one traceback.
+that recurs with each attempt on a resource is logged with one traceback, and what the API server refuses kopf with none.
 """
 
 import logging
 import sys
-from collections import OrderedDict
-from types import TracebackType
+import traceback
 from typing import Literal
 
+import kopf
+from kopf._cogs.clients.errors import APIError  # kopf raises it but does not export it
 from pythonjsonlogger.json import JsonFormatter
-
-from managedchart_operator.app.watch_end import RefusalsInOneLine
 
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
     """Send all logs to stderr in one form; kopf's own only from warnings up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OneTraceback())
+    handler.addFilter(RefusalsInOneLine())
     if form == "json":
         handler.setFormatter(
             JsonFormatter(
@@ -28,7 +28,6 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
         )
     else:
         handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(where)s%(message)s", datefmt="%H:%M:%S"))
-    handler.addFilter(RefusalsInOneLine())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -45,6 +44,17 @@ class _TextFormatter(logging.Formatter):
         return super().format(record)
 
 
+class RefusalsInOneLine(logging.Filter):
+    """Removes the traceback when kopf logs a refusal by the API server; the message says what was refused."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        refusals = (APIError, kopf.LoginError)
+        if record.name.startswith("kopf") and record.exc_info and isinstance(record.exc_info[1], refusals):
+            record.exc_info = record.exc_text = None
+        return True
+
+
 # Defects times affected resources. Beyond this many, repeated tracebacks are the smaller problem.
 _REMEMBERED = 1024
 
@@ -54,7 +64,8 @@ class OneTraceback(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._logged: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._logged: dict[tuple[object, ...], None] = {}
+        """The defects, the one that was logged last at the end."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
@@ -62,30 +73,15 @@ class OneTraceback(logging.Filter):
         kind, error, trace = record.exc_info or (None, None, None)
         if kind is None:
             return True
-        defect = (
-            getattr(record, "namespace", None),
-            getattr(record, "name_", None),
-            record.getMessage(),
-            kind,
-            _place(trace),
-        )
+        message = record.getMessage()
+        resource = (getattr(record, "namespace", None), getattr(record, "name_", None))
+        place = tuple((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace))[-1:]
+        defect = (resource, message, kind, place)
         if defect in self._logged:
-            record.msg, record.args = (
-                f"{record.getMessage()}: {kind.__name__}: {error} (traceback logged before)",
-                (),
-            )
+            del self._logged[defect]
+            record.msg, record.args = f"{message}: {kind.__name__}: {error} (traceback logged before)", ()
             record.exc_info = record.exc_text = None
+        elif len(self._logged) == _REMEMBERED:
+            del self._logged[next(iter(self._logged))]
         self._logged[defect] = None
-        self._logged.move_to_end(defect)
-        if len(self._logged) > _REMEMBERED:
-            self._logged.popitem(last=False)
         return True
-
-
-def _place(trace: TracebackType | None) -> tuple[str, int] | None:
-    """Return where an exception was raised."""
-    if trace is None:
-        return None
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename, trace.tb_lineno

@@ -4,9 +4,10 @@
 label with a resource's name, and the series of a deleted resource disappear.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -17,6 +18,8 @@ from managedchart_operator.reasons import Reason
 
 # From a phase that does nothing to a slow DaemonSet on a large cluster.
 _PHASE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800)
+# The largest error of the measured loop lag. Ten wake-ups a second cost less than a thousandth of a core.
+_INTERVAL_SECONDS = 0.1
 
 
 class Metrics:
@@ -45,12 +48,26 @@ class Metrics:
             registry=self.registry,
         )
         self._retries = Counter("managedchart_retries_total", "Runs that retried a failed one.", registry=self.registry)
+        self._lag = Gauge(
+            "managedchart_loop_lag_max_seconds",
+            "Longest delay of the event loop since the start.",
+            registry=self.registry,
+        )
         self._states = _States()
         self.registry.register(self._states)
 
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Export a value that is read at each scrape; a counter where the name ends with _total, else a gauge."""
         self.registry.register(_Reading(name, text, value))
+
+    async def measure_loop_lag(self) -> None:
+        """Measure how late the event loop is, which shows whether something blocks it and so every resource."""
+        loop, longest = asyncio.get_running_loop(), 0.0
+        while True:
+            due = loop.time() + _INTERVAL_SECONDS
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            longest = max(longest, loop.time() - due)
+            self._lag.set(longest)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

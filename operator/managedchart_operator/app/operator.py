@@ -12,11 +12,12 @@ import os
 from pathlib import Path
 
 from managedchart_operator import __version__
+from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.app import cache_folder, foreign_patches, kopf_source
 from managedchart_operator.app.assembly import Parts, assemble
-from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.http import serving
 from managedchart_operator.app.settings import Settings
-from managedchart_operator.app.watch_end import check_still_served
+from managedchart_operator.errors import StartupError, WatchEndedError
 from managedchart_operator.helm.binary import check_version
 from managedchart_operator.helm.runner import end_orphans
 from managedchart_operator.kube.client import KubeClient
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Run the operator until a signal ends it. Raises StartupError if it cannot start, WatchEndedError if the watch ends."""
     helm_version = await check_version(settings.helm_binary)
-    foreign_patches.apply()
+    foreign_patches.shrink_tls_buffers()
     kubeconfig = os.environ.get("KUBECONFIG")
     client = await KubeClient.connect(kubeconfig=Path(kubeconfig) if kubeconfig else None)
     async with contextlib.AsyncExitStack() as stack:
@@ -44,15 +45,15 @@ async def run(settings: Settings) -> None:
         identity = stack.enter_context(cache_folder.locked(settings.cache_dir))
         await end_orphans(identity)
         operator = Operator(await assemble(settings, client=client, identity=identity))
-        server = HttpServer(
-            host=settings.http_host,
-            port=settings.http_port,
-            metrics=operator.parts.metrics,
-            healthy=operator.unhealthy,
-            ready=operator.unready,
+        port = await stack.enter_async_context(
+            serving(
+                host=settings.http_host,
+                port=settings.http_port,
+                metrics=operator.parts.metrics,
+                healthy=operator.unhealthy,
+                ready=operator.unready,
+            )
         )
-        port = await server.start()
-        stack.push_async_callback(server.stop)
         async for chart in api.list_all():
             operator.parts.store.put(chart)
         logger.info(
@@ -65,14 +66,36 @@ async def run(settings: Settings) -> None:
             port,
         )
         try:
-            await kopf_source.watch(operator.handlers(), host=client.host, identity=COMPONENT)
+            await kopf_source.watch(
+                started=operator.start,
+                seen=operator.seen,
+                deleted=operator.deleted,
+                stopping=operator.stop,
+                host=client.host,
+                identity=COMPONENT,
+            )
         except Exception:
             await check_still_served(api)
             raise
 
 
+async def check_still_served(api: ManagedCharts) -> None:
+    """Raise WatchEndedError when the API server no longer lets the operator list ManagedCharts.
+
+    That happens when the CRD is deleted, and when the operator loses its permissions or its ServiceAccount, for example while
+    it is removed. Neither is a defect, so the process ends with one sentence. Kubernetes restarts the container, which works
+    again once everything is installed again.
+    """
+    try:
+        await api.check_installed()
+    except StartupError as error:
+        raise WatchEndedError(f"ManagedCharts can no longer be watched: {error.message}", hint=error.hint) from error
+
+
 class Operator:
-    """The running parts: what starts with kopf's watch and ends after it, and the answers to the health checks."""
+    """The running parts: what starts with kopf's watch and ends after it, what a change of a ManagedChart leads to, and the
+    answers to the health checks.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
@@ -80,18 +103,33 @@ class Operator:
         self._release_watch: asyncio.Task[None] | None = None
         self._lag_meter: asyncio.Task[None] | None = None
 
-    def handlers(self) -> kopf_source.Handlers:
-        """Return what kopf's watch calls."""
-        events = self.parts.events
-        return kopf_source.Handlers(started=self.start, seen=events.seen, deleted=events.deleted, stopping=self.stop)
-
     async def start(self) -> None:
         """Watch the releases, and reconcile every ManagedChart that was listed before."""
         self._release_watch = asyncio.create_task(self._watch_releases(), name="watch of releases")
-        self._lag_meter = asyncio.create_task(self.parts.lag.measure(), name="loop lag")
+        self._lag_meter = asyncio.create_task(self.parts.metrics.measure_loop_lag(), name="loop lag")
         for key in self.parts.store:
             self.parts.scheduler.request(key)
         self._loaded = True
+
+    def seen(self, chart: ManagedChart) -> None:
+        """Handle a ManagedChart that was listed, created or changed. Most changes are the operator's own writes.
+
+        A running run ends if its input is out of date.
+        """
+        known = self.parts.store.get(chart.key)
+        self.parts.store.put(chart)
+        if known is None:
+            self.parts.scheduler.request(chart.key)
+        elif (known.uid, known.generation, known.deleting) != (chart.uid, chart.generation, chart.deleting):
+            self.parts.scheduler.request(chart.key, interrupt=True)
+        elif known.requests != chart.requests:
+            self.parts.scheduler.request(chart.key)
+
+    def deleted(self, chart: ManagedChart) -> None:
+        """Remove a deleted ManagedChart, and reconcile the others that claim its release."""
+        self.parts.metrics.forget(chart.key)
+        for key in self.parts.store.remove(chart.key, uid=chart.uid):
+            self.parts.scheduler.request(key)
 
     async def stop(self) -> None:
         """End all runs, with SIGTERM first for helm processes."""

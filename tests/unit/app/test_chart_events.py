@@ -1,11 +1,14 @@
 """What a change of a ManagedChart asks for."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from managedchart_operator.api.resource import Key, ManagedChart
-from managedchart_operator.app.chart_events import ChartEvents, Meaning, meaning_of
+from managedchart_operator.app.assembly import Parts
+from managedchart_operator.app.operator import Operator
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store
 
@@ -23,29 +26,6 @@ WEB = ManagedChart(
 )
 
 
-@pytest.mark.parametrize(
-    ("known", "seen", "meaning"),
-    [
-        pytest.param(None, WEB, Meaning.RECONCILE, id="new"),
-        pytest.param(WEB, WEB, Meaning.NOTHING, id="listed again"),
-        pytest.param(WEB, replace(WEB, status={"phase": "Ready"}), Meaning.NOTHING, id="status"),
-        pytest.param(WEB, replace(WEB, finalizers=("managedchart.dev/release",)), Meaning.NOTHING, id="finalizer"),
-        pytest.param(WEB, replace(WEB, generation=3), Meaning.INTERRUPT, id="spec"),
-        pytest.param(WEB, replace(WEB, deleting=True), Meaning.INTERRUPT, id="deletion"),
-        pytest.param(WEB, replace(WEB, uid="u-2"), Meaning.INTERRUPT, id="another object of the name"),
-        pytest.param(WEB, replace(WEB, requests={"managedchart.dev/retry": "1"}), Meaning.RECONCILE, id="annotation"),
-        pytest.param(
-            WEB,
-            replace(WEB, generation=3, requests={"managedchart.dev/retry": "1"}),
-            Meaning.INTERRUPT,
-            id="spec and annotation",
-        ),
-    ],
-)
-def test_what_a_change_means(known: ManagedChart | None, seen: ManagedChart, meaning: Meaning) -> None:
-    assert meaning_of(known, seen) is meaning
-
-
 class RecordingScheduler(Scheduler):
     """Remembers what was asked for."""
 
@@ -57,19 +37,50 @@ class RecordingScheduler(Scheduler):
 
 
 class Bench:
-    """The events with a real store."""
+    """An operator with a real store."""
 
     def __init__(self) -> None:
         self.store, self.scheduler = Store(), RecordingScheduler()
         self.forgotten: list[Key] = []
-        self.events = ChartEvents(self.store, self.scheduler, forget=self.forgotten.append)
+        metrics = SimpleNamespace(forget=self.forgotten.append)
+        parts = SimpleNamespace(store=self.store, scheduler=self.scheduler, metrics=metrics)
+        self.operator = Operator(cast("Parts", parts))
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "interrupts"),
+    [
+        pytest.param(None, WEB, [False], id="new"),
+        pytest.param(WEB, WEB, [], id="listed again"),
+        pytest.param(WEB, replace(WEB, status={"phase": "Ready"}), [], id="status"),
+        pytest.param(WEB, replace(WEB, finalizers=("managedchart.dev/release",)), [], id="finalizer"),
+        pytest.param(WEB, replace(WEB, generation=3), [True], id="spec"),
+        pytest.param(WEB, replace(WEB, deleting=True), [True], id="deletion"),
+        pytest.param(WEB, replace(WEB, uid="u-2"), [True], id="another object of the name"),
+        pytest.param(WEB, replace(WEB, requests={"managedchart.dev/retry": "1"}), [False], id="annotation"),
+        pytest.param(
+            WEB,
+            replace(WEB, generation=3, requests={"managedchart.dev/retry": "1"}),
+            [True],
+            id="spec and annotation",
+        ),
+    ],
+)
+def test_what_a_change_means(known: ManagedChart | None, seen: ManagedChart, interrupts: list[bool]) -> None:
+    """Nothing, a pass, or a pass that interrupts the one under way."""
+    bench = Bench()
+    if known is not None:
+        bench.operator.seen(known)
+        bench.scheduler.asked.clear()
+    bench.operator.seen(seen)
+    assert bench.scheduler.asked == [(seen.key, interrupt) for interrupt in interrupts]
 
 
 def test_what_was_seen_is_kept() -> None:
     bench = Bench()
-    bench.events.seen(WEB)
-    bench.events.seen(replace(WEB, resource_version=6, status={"phase": "Ready"}))
-    bench.events.seen(replace(WEB, resource_version=7, generation=3))
+    bench.operator.seen(WEB)
+    bench.operator.seen(replace(WEB, resource_version=6, status={"phase": "Ready"}))
+    bench.operator.seen(replace(WEB, resource_version=7, generation=3))
     known = bench.store.get(WEB.key)
     assert known is not None
     assert (known.generation, known.resource_version) == (3, 7)
@@ -79,10 +90,10 @@ def test_what_was_seen_is_kept() -> None:
 def test_a_deletion_requests_the_next_claimant() -> None:
     other = replace(WEB, key=Key("apps", "other"), uid="u-2")
     bench = Bench()
-    bench.events.seen(WEB)
-    bench.events.seen(other)
+    bench.operator.seen(WEB)
+    bench.operator.seen(other)
     bench.scheduler.asked.clear()
-    bench.events.deleted(WEB)
+    bench.operator.deleted(WEB)
     assert bench.store.get(WEB.key) is None
     assert bench.scheduler.asked == [(other.key, False)]
     assert bench.forgotten == [WEB.key]
@@ -90,6 +101,6 @@ def test_a_deletion_requests_the_next_claimant() -> None:
 
 def test_a_late_deletion_removes_no_newer_object() -> None:
     bench = Bench()
-    bench.events.seen(replace(WEB, uid="u-2", resource_version=9))
-    bench.events.deleted(WEB)
+    bench.operator.seen(replace(WEB, uid="u-2", resource_version=9))
+    bench.operator.deleted(WEB)
     assert bench.store.get(WEB.key) is not None

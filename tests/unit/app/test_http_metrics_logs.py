@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
@@ -13,9 +14,8 @@ from managedchart_operator import __version__
 from managedchart_operator.api.resource import Key
 from managedchart_operator.api.status import Condition, ManagedChartStatus
 from managedchart_operator.app.cli import main
-from managedchart_operator.app.http import HttpServer
+from managedchart_operator.app.http import serving
 from managedchart_operator.app.logs import configure
-from managedchart_operator.app.loop_lag import LoopLag
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.errors import StartupError
 from managedchart_operator.reasons import Reason
@@ -38,10 +38,12 @@ class Served:
         self.metrics = Metrics()
         self.sick: str | None = None
         self.unready: str | None = "the resources are not loaded yet"
-        self.server = HttpServer(
+        self.port = 0
+
+    def serving(self) -> AbstractAsyncContextManager[int]:
+        return serving(
             host="127.0.0.1", port=0, metrics=self.metrics, healthy=lambda: self.sick, ready=lambda: self.unready
         )
-        self.port = 0
 
     async def get(self, path: str) -> tuple[int, str]:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}{path}") as answer:
@@ -51,9 +53,8 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     found = Served()
-    found.port = await found.server.start()
-    yield found
-    await found.server.stop()
+    async with found.serving() as found.port:
+        yield found
 
 
 async def test_health_and_readiness_say_why_not(served: Served) -> None:
@@ -66,9 +67,10 @@ async def test_health_and_readiness_say_why_not(served: Served) -> None:
 
 
 async def test_a_taken_port_ends_the_start(served: Served) -> None:
-    second = HttpServer(host="127.0.0.1", port=served.port, metrics=Metrics(), healthy=lambda: None, ready=lambda: None)
+    second = serving(host="127.0.0.1", port=served.port, metrics=Metrics(), healthy=lambda: None, ready=lambda: None)
     with pytest.raises(StartupError, match="Address already in use"):
-        await second.start()
+        async with second:
+            pass
 
 
 async def test_metrics_count_runs_and_show_states(served: Served) -> None:
@@ -185,8 +187,8 @@ def test_the_metrics_page_lists_every_metric() -> None:
 
 
 async def test_a_blocked_loop_shows_as_loop_lag() -> None:
-    lag = LoopLag()
-    task = asyncio.create_task(lag.measure())
+    metrics = Metrics()
+    task = asyncio.create_task(metrics.measure_loop_lag())
     await asyncio.sleep(0)  # the meter is at its first wait now
     busy_until = asyncio.get_running_loop().time() + 0.3
     while asyncio.get_running_loop().time() < busy_until:
@@ -194,4 +196,6 @@ async def test_a_blocked_loop_shows_as_loop_lag() -> None:
     await asyncio.sleep(0.01)  # one round of the loop, in which the meter, long due, takes its reading
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert lag.max_seconds >= 0.15
+    longest = metrics.registry.get_sample_value("managedchart_loop_lag_max_seconds")
+    assert longest is not None
+    assert longest >= 0.15

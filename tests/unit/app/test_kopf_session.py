@@ -18,7 +18,7 @@ from kopf._cogs.structs.references import Resource
 
 from harness.api_server import FakeApiServer
 from managedchart_operator.app import kopf_session
-from managedchart_operator.app.kopf_session import KopfSessions
+from managedchart_operator.app.kopf_session import sessions
 
 PATH = "/apis/managedchart.dev/v1alpha1/managedcharts"
 RESOURCE = Resource(
@@ -37,7 +37,7 @@ async def api() -> AsyncIterator[FakeApiServer]:
 
 @asynccontextmanager
 async def session(api: FakeApiServer) -> AsyncIterator[kopf.AiohttpSession]:
-    made = KopfSessions().of(kopf.ConnectionInfo(server=api.url, token="the-token"))
+    made = sessions()(kopf.ConnectionInfo(server=api.url, token="the-token"))
     try:
         yield made
     finally:
@@ -126,19 +126,19 @@ async def test_a_truncated_answer_is_requested_again(api: FakeApiServer, monkeyp
 
 async def test_refused_credentials_are_not_retried() -> None:
     """kopf knows them by comparing what it has logged in with: for equal ones it must get what it had."""
-    sessions = KopfSessions()
+    session_of = sessions()
     old, new = (kopf.ConnectionInfo(server="https://api.example", token=token) for token in ("old", "new"))
-    refused = sessions.of(old)
+    refused = session_of(old)
     vault = Vault({"login": refused})
     key = VaultKey("login")
     waiting = asyncio.create_task(vault.invalidate(key, refused))
     await vault.wait_for_emptiness()
-    again = sessions.of(kopf.ConnectionInfo(server="https://api.example", token="old"))
+    again = session_of(kopf.ConnectionInfo(server="https://api.example", token="old"))
     assert again == refused
     await vault.populate({"login": again})
     await waiting
     assert vault.is_empty()
-    renewed = sessions.of(new)
+    renewed = session_of(new)
     assert renewed != refused
     await vault.populate({"login": renewed})
     assert not vault.is_empty()

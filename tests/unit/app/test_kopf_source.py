@@ -10,7 +10,7 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer
 from managedchart_operator.api.resource import ManagedChart
-from managedchart_operator.app.kopf_source import Handlers, NoDiffs, watch
+from managedchart_operator.app.kopf_source import NoDiffs, watch
 
 PATH = "/apis/managedchart.dev/v1alpha1/managedcharts"
 
@@ -49,8 +49,15 @@ class Log:
         self.calls: list[str] = []
         self.complete = asyncio.Event()
 
-    def handlers(self) -> Handlers:
-        return Handlers(started=self.started, seen=self.seen, deleted=self.deleted, stopping=self.stopping)
+    async def watch(self, host: str) -> None:
+        await watch(
+            started=self.started,
+            seen=self.seen,
+            deleted=self.deleted,
+            stopping=self.stopping,
+            host=host,
+            identity="test",
+        )
 
     async def started(self) -> None:
         await asyncio.sleep(0.05)  # long enough for an event to come first, if kopf did not wait
@@ -81,7 +88,7 @@ async def test_kopf_hands_over_what_it_sees(
     api.answers["GET", "/apis/managedchart.dev/v1alpha1"] = (200, resources("managedcharts", "ManagedChart"))
     api.answers["GET", PATH] = charts
     log = Log()
-    running = asyncio.create_task(watch(log.handlers(), host=api.url, identity="test"))
+    running = asyncio.create_task(log.watch(api.url))
     async with asyncio.timeout(20):
         await log.complete.wait()
     running.cancel()

@@ -7,7 +7,8 @@ import pytest
 from kopf._cogs.clients.errors import APINotFoundError
 
 from harness.api_server import FakeApiServer, refusal
-from managedchart_operator.app.watch_end import RefusalsInOneLine, check_still_served
+from managedchart_operator.app.logs import RefusalsInOneLine
+from managedchart_operator.app.operator import check_still_served
 from managedchart_operator.errors import WatchEndedError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.managedcharts import ManagedCharts
