@@ -13,7 +13,8 @@ makes the API server fill in the defaults inside it).
 from inspect import cleandoc, isclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -32,6 +33,14 @@ _DROPPED = frozenset({"title", "$defs"})
 
 class SchemaError(ValueError):
     """A structural schema cannot express a part of a model; the message names the place and the keyword."""
+
+
+class ApiModel(BaseModel):
+    """A part of a ManagedChart: camelCase on the wire, frozen, without unknown fields (a misspelt one is an error)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from managedchart_operator.api.base import ApiModel
 from managedchart_operator.api.duration import Duration
-from managedchart_operator.api.schema import cel_string, matches, rules
+from managedchart_operator.api.schema import ApiModel, cel_string, matches, rules
 
 # Helm refuses longer release names: name + ".v" + revision must fit in a label (helm.sh, "Release names").
 RELEASE_NAME_LENGTH = 53

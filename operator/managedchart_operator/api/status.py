@@ -7,16 +7,15 @@ conditions, and one writer for each object writes the status. Reading tolerates 
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
+
+from managedchart_operator.api.schema import ApiModel
 
 
-class StatusModel(BaseModel):
+class StatusModel(ApiModel):
     """A part of the status; unknown fields are ignored, so that an older operator can read a newer one's status."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=False)
 
 
 class Phase(StrEnum):

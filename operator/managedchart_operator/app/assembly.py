@@ -85,7 +85,14 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
 
 
 def _services(settings: Settings, *, client: KubeClient, objects: Objects, events: Events, identity: str) -> Services:
-    helm = _helm(settings, identity=identity)
+    helm = HelmRunner(
+        binary=settings.helm_binary,
+        environment=environment(helm_home(settings.cache_dir)),
+        slots=HelmSlots(
+            processes=settings.helm_processes, applies=settings.apply_slots, free_memory=Limits().free_memory
+        ),
+        identity=identity,
+    )
     roots = ChartRoots(settings.chart_roots)
     charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     return Services(
@@ -97,16 +104,6 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, event
         collector=Collector(objects, events, Logs(client)),
         watches=NamespaceWatches(client),
         waits=ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES)),
-    )
-
-
-def _helm(settings: Settings, *, identity: str) -> HelmRunner:
-    slots = HelmSlots(processes=settings.helm_processes, applies=settings.apply_slots, free_memory=Limits().free_memory)
-    return HelmRunner(
-        binary=settings.helm_binary,
-        environment=environment(helm_home(settings.cache_dir)),
-        slots=slots,
-        identity=identity,
     )
 
 

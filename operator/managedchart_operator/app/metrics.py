@@ -22,7 +22,7 @@ _PHASE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800)
 _INTERVAL_SECONDS = 0.1
 
 
-class Metrics:
+class Metrics(Collector):
     """Implements `reconcile.telemetry.Telemetry` with Prometheus metrics of its own registry."""
 
     def __init__(self) -> None:
@@ -53,12 +53,14 @@ class Metrics:
             "Longest delay of the event loop since the start.",
             registry=self.registry,
         )
-        self._states = _States()
-        self.registry.register(self._states)
+        self._readings: list[tuple[str, str, Callable[[], float]]] = []
+        # The gauges of each resource are made at each scrape; keeping two per resource would take 3 KB of memory.
+        self._states: dict[Key, tuple[bool, bool]] = {}
+        self.registry.register(self)
 
     def observe(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Export a value that is read at each scrape; a counter where the name ends with _total, else a gauge."""
-        self.registry.register(_Reading(name, text, value))
+        self._readings.append((name, text, value))
 
     async def measure_loop_lag(self) -> None:
         """Measure how late the event loop is, which shows whether something blocks it and so every resource."""
@@ -92,33 +94,21 @@ class Metrics:
     def status_changed(self, key: Key, status: ManagedChartStatus) -> None:
         """Set the gauges of a resource."""
         true = {condition.type for condition in status.conditions if condition.status == "True"}
-        self._states.of[key] = ("Ready" in true, "Stalled" in true)
+        self._states[key] = ("Ready" in true, "Stalled" in true)
 
     def forget(self, key: Key) -> None:
         """Drop the series of a deleted resource."""
-        self._states.of.pop(key, None)
-
-
-class _States(Collector):
-    """The gauges of each resource, made at each scrape; keeping two per resource would take 3 KB of memory."""
-
-    def __init__(self) -> None:
-        self.of: dict[Key, tuple[bool, bool]] = {}
+        self._states.pop(key, None)
 
     def collect(self) -> Iterable[Metric]:
+        """Yield what is read at each scrape."""
+        for name, text, value in self._readings:
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(name, text, value=value())
         labels = ["namespace", "name"]
         ready = GaugeMetricFamily("managedchart_ready", "1 if the resource is Ready, else 0.", labels=labels)
         stalled = GaugeMetricFamily("managedchart_stalled", "1 if the resource is Stalled, else 0.", labels=labels)
-        for key, (is_ready, is_stalled) in list(self.of.items()):
+        for key, (is_ready, is_stalled) in list(self._states.items()):
             ready.add_metric([key.namespace, key.name], is_ready)
             stalled.add_metric([key.namespace, key.name], is_stalled)
         yield from (ready, stalled)
-
-
-class _Reading(Collector):
-    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
-        self._name, self._text, self._value = name, text, value
-
-    def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily if self._name.endswith("_total") else GaugeMetricFamily
-        yield family(self._name, self._text, value=self._value())

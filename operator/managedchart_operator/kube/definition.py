@@ -6,9 +6,7 @@ Its schema is read once, when the operator starts; a CRD that is replaced while 
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from managedchart_operator.api.crd import SCHEMA_DIGEST, root
 from managedchart_operator.api.resource import DEFINITION, KIND, VERSION
@@ -51,7 +49,9 @@ class Definition:
         if "deletionTimestamp" in found["metadata"]:
             return
         needed = root()
-        if lack := misfit(needed, _schema(found)):
+        versions = {version["name"]: version for version in found["spec"]["versions"]}
+        schema = versions.get(VERSION, {}).get("schema") or {}
+        if lack := misfit(needed, schema.get("openAPIV3Schema") or {}):
             raise StartupError(
                 f"The CRD {DEFINITION} is older than this operator or was edited: {lack}, so the API server would drop"
                 " or refuse a part of what the operator writes",
@@ -87,12 +87,3 @@ class Definition:
         if found is None:
             return None
         return DefinitionState(found["metadata"]["creationTimestamp"], "deletionTimestamp" in found["metadata"])
-
-
-def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of the version that the operator uses; an empty one if the CRD has none."""
-    for version in definition["spec"]["versions"]:
-        if version["name"] == VERSION:
-            schema: Mapping[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-            return schema
-    return {}

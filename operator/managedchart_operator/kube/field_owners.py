@@ -97,22 +97,16 @@ def _entries(metadata: Mapping[str, Any]) -> Iterator[tuple[Manager, Mapping[str
         yield Manager(entry.get("manager") or "", entry.get("subresource") or ""), entry.get("fieldsV1") or {}
 
 
-def _leaves(fields: Mapping[str, Any]) -> Iterator[Path]:
+def _leaves(fields: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
     """Yield the path of each field without inner fields; paths end at _DEEPEST levels."""
-    path: list[str] = []
-    levels = [iter(fields.items())]
-    while levels:
-        step, inner = next(levels[-1], ("", {}))
-        if not step:
-            levels.pop()
-            path = path[:-1]
-        elif step != ".":  # several managers may own the mere existence of an item or mapping; that is never a conflict
-            path.append(step)
-            if inner.keys() - {"."} and len(path) < _DEEPEST:
-                levels.append(iter(inner.items()))
-            else:
-                yield tuple(path)
-                path.pop()
+    for step, inner in fields.items():
+        if step == ".":
+            continue  # several managers may own the mere existence of an item or mapping; that is never a conflict
+        path = (*above, step)
+        if inner.keys() - {"."} and len(path) < _DEEPEST:
+            yield from _leaves(inner, path)
+        else:
+            yield path
 
 
 def _has(fields: Mapping[str, Any], path: Path) -> bool:
