@@ -1,12 +1,15 @@
-"""Builds the parts of the operator and connects them; nothing here runs.
+"""The operator: builds its parts, connects them, and runs them between kopf's start and end.
 
-Each part that takes more than its constructor has a function. `operator` starts and stops what is in `Parts`.
+kopf reports every change of a ManagedChart (`kopf_source`), most of which are the operator's own writes of the status and the
+finalizer; `Operator.seen` decides which of them ask for a pass. `operator` checks before what must be there.
 """
 
+import asyncio
 import resource
 from dataclasses import dataclass
 from functools import partial
 
+from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.app.cache_folder import helm_home
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
@@ -26,7 +29,8 @@ from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, ReleaseSecrets
+from managedchart_operator.kube.watch import changes
 from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
@@ -42,9 +46,9 @@ from managedchart_operator.reconcile.store import Store
 from managedchart_operator.waiting.until_ready import ReadyWaits, waits_for
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What `operator` starts, stops or reads."""
+@dataclass(slots=True)
+class Operator:
+    """The parts of a running operator. kopf calls `start`, `seen`, `deleted` and `stop`."""
 
     client: KubeClient
     store: Store
@@ -52,10 +56,70 @@ class Parts:
     releases: ReleaseWatch
     services: Services
     metrics: Metrics
+    _loaded: bool = False
+    _release_watch: asyncio.Task[None] | None = None
+    _lag_meter: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Watch the releases, and reconcile every ManagedChart that was listed before."""
+        self._release_watch = asyncio.create_task(self._watch_releases(), name="watch of releases")
+        self._lag_meter = asyncio.create_task(self.metrics.measure_loop_lag(), name="loop lag")
+        for key in self.store:
+            self.scheduler.request(key)
+        self._loaded = True
+
+    def seen(self, chart: ManagedChart) -> None:
+        """Handle a ManagedChart that was listed, created or changed; a run whose input is out of date is interrupted."""
+        known = self.store.get(chart.key)
+        self.store.put(chart)
+        if known is None:
+            self.scheduler.request(chart.key)
+        elif (known.uid, known.generation, known.deleting) != (chart.uid, chart.generation, chart.deleting):
+            self.scheduler.request(chart.key, interrupt=True)
+        elif known.requests != chart.requests:
+            self.scheduler.request(chart.key)
+
+    def deleted(self, chart: ManagedChart) -> None:
+        """Remove a deleted ManagedChart, and reconcile the others that claim its release."""
+        self.metrics.forget(chart.key)
+        for key in self.store.remove(chart.key, uid=chart.uid):
+            self.scheduler.request(key)
+
+    async def stop(self) -> None:
+        """End all runs, with SIGTERM first for helm processes."""
+        tasks = [task for task in (self._release_watch, self._lag_meter) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.scheduler.drain()
+        await self.services.close()
+
+    def unhealthy(self) -> str | None:
+        """Return why a restart would help, or None."""
+        watch = self._release_watch
+        if watch and watch.done() and not watch.cancelled():
+            return f"The watch of releases has ended: {watch.exception()}"
+        return None
+
+    def unready(self) -> str | None:
+        """Return why nothing can be reconciled yet, or None."""
+        return None if self._loaded else "The ManagedCharts are not loaded yet"
+
+    async def _watch_releases(self) -> None:
+        """Follow the metadata of all release Secrets until cancelled."""
+        releases = self.releases
+        async for change in changes(self.client, SECRETS_PATH, labels=OWNER_SELECTOR, metadata_only=True):
+            match change.type:
+                case "Listed":
+                    releases.listed(change.object["items"])
+                case "DELETED":
+                    releases.removed(change.object["metadata"])
+                case _:
+                    releases.changed(change.object["metadata"])
 
 
-async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> Parts:
-    """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
+async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> Operator:
+    """Build all operator. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
     services = _services(settings, client=client, objects=objects, events=events, identity=identity)
@@ -72,16 +136,9 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     scheduler = Scheduler(reconciler.reconcile)
     releases = ReleaseWatch(store, scheduler)
     scheduler.when_idle(releases.run_ended)
-    parts = Parts(
-        client=client,
-        store=store,
-        scheduler=scheduler,
-        releases=releases,
-        services=services,
-        metrics=metrics,
-    )
-    _export_readings(parts)
-    return parts
+    operator = Operator(client, store, scheduler, releases, services, metrics)
+    _export_readings(operator)
+    return operator
 
 
 def _services(settings: Settings, *, client: KubeClient, objects: Objects, events: Events, identity: str) -> Services:
@@ -107,16 +164,16 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, event
     )
 
 
-def _export_readings(parts: Parts) -> None:
+def _export_readings(operator: Operator) -> None:
     """Export the metrics that are read from the parts at each scrape."""
-    observe, helm = parts.metrics.observe, parts.services.helm
+    observe, helm = operator.metrics.observe, operator.services.helm
     observe("managedchart_helm_processes", "helm processes running now.", lambda: helm.slots.running)
     observe("managedchart_helm_applying", "helm processes rendering or applying now.", lambda: helm.slots.applying)
     observe("managedchart_helm_processes_started_total", "helm processes started.", lambda: helm.started)
     observe("managedchart_helm_cpu_seconds_total", "CPU time of the helm processes that have ended.", _helm_cpu_seconds)
-    observe("managedchart_api_requests_total", "Requests to the API server.", lambda: parts.client.requests_total)
-    observe("managedchart_resources", "ManagedCharts known.", lambda: len(parts.store))
-    observe("managedchart_reconciles_running", "Resources being reconciled now.", lambda: parts.scheduler.active)
+    observe("managedchart_api_requests_total", "Requests to the API server.", lambda: operator.client.requests_total)
+    observe("managedchart_resources", "ManagedCharts known.", lambda: len(operator.store))
+    observe("managedchart_reconciles_running", "Resources being reconciled now.", lambda: operator.scheduler.active)
 
 
 def _helm_cpu_seconds() -> float:

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from managedchart_operator.api.resource import Key, ManagedChart
-from managedchart_operator.app.assembly import Parts
-from managedchart_operator.app.operator import Operator
+from managedchart_operator.app.assembly import Operator
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store
 
@@ -42,9 +41,8 @@ class Bench:
     def __init__(self) -> None:
         self.store, self.scheduler = Store(), RecordingScheduler()
         self.forgotten: list[Key] = []
-        metrics = SimpleNamespace(forget=self.forgotten.append)
-        parts = SimpleNamespace(store=self.store, scheduler=self.scheduler, metrics=metrics)
-        self.operator = Operator(cast("Parts", parts))
+        unused, metrics = cast("Any", None), cast("Any", SimpleNamespace(forget=self.forgotten.append))
+        self.operator = Operator(unused, self.store, self.scheduler, unused, unused, metrics)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer
 from managedchart_operator.api.resource import ManagedChart
-from managedchart_operator.app.assembly import Parts, assemble
-from managedchart_operator.app.operator import Operator
+from managedchart_operator.app.assembly import Operator, assemble
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.kube.client import KubeClient
 
@@ -27,7 +26,7 @@ async def secrets(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.fixture
-async def parts(client: KubeClient, api: FakeApiServer, tmp_path: Path) -> Parts:
+async def operator(client: KubeClient, api: FakeApiServer, tmp_path: Path) -> Operator:
     api.answers[SECRETS] = secrets
     api.answers[WHO] = (201, {"status": {"userInfo": {"username": "kubernetes-admin"}}})
     return await assemble(Settings(cache_dir=tmp_path), client=client, identity="test")
@@ -38,32 +37,30 @@ def chart(name: str) -> ManagedChart:
     return ManagedChart.from_body({"metadata": meta, "spec": {}})
 
 
-async def test_it_is_ready_once_all_are_requested(parts: Parts) -> None:
-    parts.store.put(chart("web"))
-    operator = Operator(parts)
+async def test_it_is_ready_once_all_are_requested(operator: Operator) -> None:
+    operator.store.put(chart("web"))
     assert operator.unready() == "The ManagedCharts are not loaded yet"
     await operator.start()
     assert operator.unready() is None
     assert operator.unhealthy() is None
-    assert parts.scheduler.running(chart("web").key)
+    assert operator.scheduler.running(chart("web").key)
     await operator.stop()
-    assert parts.scheduler.active == 0
+    assert operator.scheduler.active == 0
 
 
-async def test_a_stopping_operator_is_not_unhealthy(parts: Parts) -> None:
+async def test_a_stopping_operator_is_not_unhealthy(operator: Operator) -> None:
     """A restart would not help; and the answer to a health check must not be an error."""
-    operator = Operator(parts)
     await operator.start()
     await operator.stop()
     assert operator.unhealthy() is None
 
 
-async def test_an_ended_release_watch_is_unhealthy(parts: Parts) -> None:
+async def test_an_ended_release_watch_is_unhealthy(operator: Operator) -> None:
     class Broken:
         def listed(self, _: Any) -> None:
             raise ValueError("a defect")
 
-    operator = Operator(replace(parts, releases=cast("Any", Broken())))
+    operator = replace(operator, releases=cast("Any", Broken()))
     await operator.start()
     async with asyncio.timeout(10):
         while operator.unhealthy() is None:  # noqa: ASYNC110 -- a health check has no event to wait for
@@ -72,9 +69,9 @@ async def test_an_ended_release_watch_is_unhealthy(parts: Parts) -> None:
     await operator.stop()
 
 
-async def test_every_reading_is_exported(parts: Parts) -> None:
-    parts.store.put(chart("web"))
-    text = parts.metrics.render().decode()
+async def test_every_reading_is_exported(operator: Operator) -> None:
+    operator.store.put(chart("web"))
+    text = operator.metrics.render().decode()
     assert "managedchart_resources 1.0" in text
     assert "managedchart_helm_processes 0.0" in text
-    assert f"managedchart_api_requests_total {parts.client.requests_total:.1f}" in text
+    assert f"managedchart_api_requests_total {operator.client.requests_total:.1f}" in text
