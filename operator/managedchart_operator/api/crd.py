@@ -56,9 +56,9 @@ def definition() -> dict[str, Any]:
                 "kind": resource.KIND,
                 "listKind": f"{resource.KIND}List",
                 "plural": resource.PLURAL,
-                "singular": resource.SINGULAR,
-                "shortNames": [resource.SHORT_NAME],
-                "categories": [resource.CATEGORY],
+                "singular": resource.KIND.lower(),
+                "shortNames": ["mc"],
+                "categories": ["helm"],
             },
             "scope": "Namespaced",
             "versions": [

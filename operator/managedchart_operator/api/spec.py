@@ -40,16 +40,13 @@ VERSION_WITH_REMOTE = "version goes with repository or oci only"
 PLAIN_HTTP_WITH_OCI = "plainHTTP goes with oci only"
 NOT_A_PACKAGE = "contents must be a packaged chart (.tgz) in base64, as `base64 -w0 chart.tgz` prints it"
 NOT_A_POD_PATH = 'write the path from the root and without "..", like /charts/podinfo'
-_IMMUTABLE = (
-    "{0} cannot be changed: delete the ManagedChart and create it again (deletionPolicy: Orphan keeps the release)"
-)
 
 
 def _immutable(field: str) -> tuple[str, str]:
     """Return the rule that an optional field keeps its value, or stays absent."""
     return (
         f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        _IMMUTABLE.format(field),
+        f"{field} cannot be changed: delete the ManagedChart and create it again (deletionPolicy: Orphan keeps the release)",
     )
 
 

@@ -1,31 +1,27 @@
-"""The HTTP session through which kopf reads ManagedCharts.
+"""The HTTP session through which kopf reads ManagedCharts, without what is nested too deep.
 
 kopf parses each page of a list and each line of a watch as a whole, with Python's json, and ends with the first error.
-So one resource that is nested deeper than json can read would end the operator, and every restart of it. This session
-removes what is nested too deep (`nesting`) before kopf sees it. The resource still arrives, with its metadata and with a
-spec that the reconciler refuses by name.
+So one resource that is nested deeper than json can read would end the operator, and every restart of it. Through this session
+it still arrives, with its metadata and with a spec that the reconciler refuses by name.
 
-It patches nothing. A custom session is part of kopf's documented interface (`kopf.AiohttpSession`), and a class of
-responses is part of aiohttp's (`response_class`); kopf's lists, watches, retries and logins stay its own. It does rely on
-how kopf 1.45 reads: a page by `response.json()` and a watch by `response.content.iter_chunked()`. Tests run kopf's own
-watch over it (tests/unit/app/test_kopf_session.py), and fail with a kopf that reads in another way.
+A custom session is part of kopf's documented interface (`kopf.AiohttpSession`), and a class of responses is part of aiohttp's
+(`response_class`). It does rely on how kopf 1.45 reads: a page by `response.json()` and a watch by
+`response.content.iter_chunked()`. Tests run kopf's own watch over it, and fail with a kopf that reads in another way.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import kopf
+from aiohttp.connector import Connection
 
 from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.kube.client import lines
 from managedchart_operator.nesting import read_json, shallow_json
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
 
 # kopf restarts its watch immediately after a truncated answer.
 _PAUSE_SECONDS = 1.0
@@ -59,7 +55,7 @@ def _session(info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
 class _Response(aiohttp.ClientResponse):
     """A response that kopf's parser can always read."""
 
-    async def start(self, connection: "Connection") -> aiohttp.ClientResponse:
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Begin to read the answer."""
         await super().start(connection)
         self.content = _Lines(self.content)  # type: ignore[assignment]

@@ -1,13 +1,8 @@
 """Runs kopf, which reports the ManagedCharts; no other module does.
 
 kopf is used for one list and watch of all ManagedCharts that survives disconnections, the login, the signals, and the order
-of start and end. It is not used for:
-
-- its change handlers (create, update, delete): they run one after another for an object, cannot be cancelled, and write
-  annotations. The event handler is enough for a level-triggered operator, and only hands over what it saw;
-- finalizers, retries and timers: `reconcile` has its own;
-- Events: `kube.events` writes them, also while kopf is shutting down;
-- its comparison of objects (`NoDiffs`).
+of start and end. docs/architecture.md says why its change handlers, finalizers and retries are not used. Its Events are not
+either: `kube.events` writes them, also while kopf is shutting down.
 """
 
 import asyncio

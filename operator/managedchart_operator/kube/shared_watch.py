@@ -42,12 +42,12 @@ AView = TypeVar("AView", bound=View)
 
 @dataclass(slots=True, eq=False)
 class _Open(Generic[AView]):
-    """A view with its users and watches, and the task that closes it after its last use."""
+    """A view with its users and watches, and the timer that closes it after its last use."""
 
     view: AView
     watches: list[asyncio.Task[None]]
     users: int = 0
-    end: asyncio.Task[None] | None = None
+    end: asyncio.TimerHandle | None = None
 
 
 class Views(Generic[Key, AView]):
@@ -83,23 +83,19 @@ class Views(Generic[Key, AView]):
         finally:
             found.users -= 1
             if found.users == 0:
-                found.end = asyncio.create_task(self._end(key, found), name=f"end of the watch of {key}")
+                found.end = asyncio.get_running_loop().call_later(self._linger, self._close, key, found)
 
     async def close(self) -> None:
         """Close the views without users."""
-        for key, found in list(self._open.items()):
-            if found.end is not None:
-                found.end.cancel()
-                await self._close(key, found)
+        unused = [(key, found) for key, found in self._open.items() if found.end is not None]
+        for key, found in unused:
+            self._close(key, found)
+        await asyncio.gather(*(watch for _, found in unused for watch in found.watches), return_exceptions=True)
 
-    async def _end(self, key: Key, found: _Open[AView]) -> None:
-        await asyncio.sleep(self._linger)
-        found.end = None  # from here on it must not be cancelled
-        await self._close(key, found)
-
-    async def _close(self, key: Key, found: _Open[AView]) -> None:
+    def _close(self, key: Key, found: _Open[AView]) -> None:
+        if found.end is not None:
+            found.end.cancel()
         if self._open.get(key) is found:
             del self._open[key]
         for watch in found.watches:
             watch.cancel()
-        await asyncio.gather(*found.watches, return_exceptions=True)

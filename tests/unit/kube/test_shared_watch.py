@@ -76,10 +76,11 @@ async def test_each_use_restarts_the_linger_time() -> None:
     watched = Watched(linger=60)
     async with watched.use("a"):
         pass
-    first_end = {task for task in asyncio.all_tasks() if "end of" in task.get_name()}
+    first_end = watched.views._open["a"].end
+    assert first_end is not None
     async with watched.use("a"):
-        pass
-    await asyncio.wait(first_end)
+        await asyncio.sleep(0)
+    assert first_end.cancelled()
     assert watched.open == {"a"}
     await watched.views.close()
     assert watched.opened == ["a"]
