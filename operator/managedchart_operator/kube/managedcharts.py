@@ -80,36 +80,29 @@ class ManagedCharts:
         await self._change_finalizers(chart, lambda names: [name for name in names if name != FINALIZER])
 
     async def _change_finalizers(self, chart: ManagedChart, change: Callable[[list[str]], list[str]]) -> bool:
+        path = "/metadata/finalizers"
         names = list(chart.finalizers)
-        while True:
-            wanted = change(names)
-            if wanted == names:
-                return True
+        while (wanted := change(names)) != names:
             # `test` makes the API server answer 422 if the list has changed since it was read.
-            test = {"op": "test", "path": "/metadata/finalizers", "value": names or None}
-            uid = {"op": "test", "path": "/metadata/uid", "value": chart.uid}
-            if wanted:
-                step: dict[str, Any] = {"op": "add", "path": "/metadata/finalizers", "value": wanted}
-            else:
-                step = {"op": "remove", "path": "/metadata/finalizers"}
+            steps: list[dict[str, Any]] = [{"op": "test", "path": "/metadata/uid", "value": chart.uid}]
+            if names:
+                steps.append({"op": "test", "path": path, "value": names})
+            steps.append({"op": "add", "path": path, "value": wanted} if wanted else {"op": "remove", "path": path})
             try:
                 await self._client.request(
-                    "PATCH",
-                    _path(chart.key),
-                    body=[uid, *([test] if names else []), step],
-                    content_type=JSON_PATCH,
-                    accept=METADATA,
+                    "PATCH", _path(chart.key), body=steps, content_type=JSON_PATCH, accept=METADATA
                 )
             except KubeError as error:
                 if error.status == 404:
                     return False
                 if error.status not in (409, 422):
                     raise
-                now = await self.read(chart.key)
-                if now is None or now.uid != chart.uid:
-                    return False
-                if now.deleting and FINALIZER not in now.finalizers:
-                    return False  # an object that is being deleted accepts no new finalizer
-                names = list(now.finalizers)
             else:
                 return True
+            now = await self.read(chart.key)
+            if now is None or now.uid != chart.uid:
+                return False
+            if now.deleting and FINALIZER not in now.finalizers:
+                return False  # an object that is being deleted accepts no new finalizer
+            names = list(now.finalizers)
+        return True

@@ -56,28 +56,6 @@ def _readable(path: str) -> Iterator[None]:
         raise unreadable("WATCH", path, type(error).__name__) from error
 
 
-async def _watch(
-    client: KubeClient, path: str, selectors: dict[str, str], version: str, *, accept: str
-) -> AsyncIterator[Change]:
-    """Yield each change after a resourceVersion. Raises KubeError when the watch is lost."""
-    while True:
-        version_before = version
-        query = {
-            **selectors,
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(WATCH_SECONDS),
-        }
-        async for event in client.stream(path, query=query, accept=accept, timeout=SILENCE_SECONDS):
-            with _readable(path):
-                version = event["object"]["metadata"]["resourceVersion"]
-            if event["type"] != "BOOKMARK":
-                yield Change(event["type"], event["object"])
-        if version == version_before:
-            # Ended without an event: the server is stopping or overloaded, so pause before the next watch.
-            await asyncio.sleep(_RETRY_SECONDS[0])
-
-
 async def changes(
     client: KubeClient,
     path: str,
@@ -95,19 +73,30 @@ async def changes(
     Raises KubeError only if a retry cannot succeed (no such collection); without `patient` also for a missing permission.
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+    accept, accept_list = (METADATA, METADATA_LIST) if metadata_only else (JSON_TYPE, JSON_TYPE)
     version, failures = str(since or ""), 0
     while True:
         try:
             if not version:
-                accept = METADATA_LIST if metadata_only else JSON_TYPE
-                items, version = await _list(client, path, selectors, accept=accept)
+                items, version = await _list(client, path, selectors, accept=accept_list)
                 failures = 0
                 yield Change("Listed", {"items": items, "metadata": {"resourceVersion": version}})
                 del items
-            async for change in _watch(
-                client, path, selectors, version, accept=METADATA if metadata_only else JSON_TYPE
-            ):
-                yield change
+            version_before = version
+            query = {
+                **selectors,
+                "resourceVersion": version,
+                "allowWatchBookmarks": "true",
+                "timeoutSeconds": str(WATCH_SECONDS),
+            }
+            async for event in client.stream(path, query=query, accept=accept, timeout=SILENCE_SECONDS):
+                with _readable(path):
+                    version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    yield Change(event["type"], event["object"])
+            if version == version_before:
+                # Ended without an event: the server is stopping or overloaded, so pause before the next watch.
+                await asyncio.sleep(_RETRY_SECONDS[0])
         except KubeError as error:
             if not error.transient and error.status != 410:
                 raise
