@@ -1,9 +1,7 @@
 """The CustomResourceDefinition: names, columns and the schema of the models.
 
 `python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file, and a test compares it with the
-models. Everything about a field comes from its model (`schema`), everything about the resource's names from `resource`; this
-module only chooses what `kubectl get` shows. Nothing here talks to an API server: `kube.definition` reads the CRD of a cluster,
-and `schema_fit` compares the two.
+models. Everything about a field comes from its model (`schema`); this module only chooses what `kubectl get` shows.
 """
 
 import sys

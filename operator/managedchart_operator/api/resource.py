@@ -1,7 +1,6 @@
 """The resource as a whole: its names in the API, and a compact view of one object.
 
 `ManagedChart` holds only what a reconciliation needs (no managedFields), because the operator may hold thousands of them.
-Nothing here does I/O.
 """
 
 import hashlib

@@ -1,12 +1,8 @@
 """Whether a CRD in a cluster can store everything that this operator's models have.
 
-The API server drops, without an error, whatever a CRD's schema does not list. An operator on an older CRD would lose a
-part of its own status that way, so at its start it compares the schema that it was built for (`crd`) with the one in the
-cluster. Each field must exist there, with its type and all its values; the cluster's schema may have more, because the CRD
-is upgraded before the operator.
-
-The digest only shows that two schemas differ. It proves nothing about the schema in the cluster, because somebody who
-edits a CRD by hand leaves the annotation unchanged.
+The API server drops, without an error, whatever a CRD's schema does not list, so `kube.definition` compares the two at start.
+Each field must exist there, with its type and all its values; the cluster's schema may have more, because the CRD is upgraded
+before the operator. The digest only shows that two schemas differ: who edits a CRD by hand leaves the annotation unchanged.
 """
 
 import hashlib

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api.resource import ManagedChart
-from managedchart_operator.app.cache_folder import helm_home
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.charts.confinement import ChartRoots
@@ -144,7 +143,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
 def _services(settings: Settings, *, client: KubeClient, objects: Objects, events: Events, identity: str) -> Services:
     helm = HelmRunner(
         binary=settings.helm_binary,
-        environment=environment(helm_home(settings.cache_dir)),
+        environment=environment(settings.helm_home),
         slots=HelmSlots(
             processes=settings.helm_processes, applies=settings.apply_slots, free_memory=Limits().free_memory
         ),

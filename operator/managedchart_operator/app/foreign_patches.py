@@ -3,9 +3,6 @@
 A patch writes an attribute that its owner does not document as a setting. Each one names the versions that it was written
 for, and tests/unit/app/test_foreign_patches.py fails when that code no longer has what is patched. Each is called once,
 before the first connection; nothing patches at import.
-
-These use documented interfaces and are not patches: kopf's custom session and aiohttp's response class in it
-(`kopf_session`), and kopf's storage of differences (`kopf_source`).
 """
 
 from asyncio.sslproto import SSLProtocol

@@ -6,12 +6,14 @@ process of this operator is left.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from managedchart_operator import __version__
-from managedchart_operator.app import cache_folder, foreign_patches, kopf_source
+from managedchart_operator.app import foreign_patches, kopf_source
 from managedchart_operator.app.assembly import assemble
 from managedchart_operator.app.http import serving
 from managedchart_operator.app.settings import Settings
@@ -39,7 +41,7 @@ async def run(settings: Settings) -> None:
         await api.check_installed()
         await ReleaseSecrets(client).check_permissions()
         await Definition(client).check_schema()
-        identity = stack.enter_context(cache_folder.locked(settings.cache_dir))
+        identity = stack.enter_context(_locked(settings))
         await end_orphans(identity)
         operator = await assemble(settings, client=client, identity=identity)
         port = await stack.enter_async_context(
@@ -80,10 +82,36 @@ async def check_still_served(api: ManagedCharts) -> None:
     """Raise WatchEndedError when the API server no longer lets the operator list ManagedCharts.
 
     That happens when the CRD is deleted, and when the operator loses its permissions or its ServiceAccount, for example while
-    it is removed. Neither is a defect, so the process ends with one sentence. Kubernetes restarts the container, which works
-    again once everything is installed again.
+    it is removed. Neither is a defect, so the process ends with one sentence; the restarted container works again once
+    everything is installed again.
     """
     try:
         await api.check_installed()
     except StartupError as error:
         raise WatchEndedError(f"ManagedCharts can no longer be watched: {error.message}", hint=error.hint) from error
+
+
+@contextlib.contextmanager
+def _locked(settings: Settings) -> Iterator[str]:
+    """Lock the cache folder, so that one operator at a time uses it; yields the identity that marks its helm processes.
+
+    The kernel releases the lock when the process ends, so a killed operator leaves nothing to clean up. Raises StartupError.
+    """
+    folder = settings.cache_dir
+    try:
+        settings.helm_home.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise StartupError(
+            f"The cache folder {folder} cannot be written: {error.strerror or error}",
+            hint="Set MANAGEDCHART_CACHE_DIR to a folder that this user can write.",
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartupError(
+                f"Another operator uses the cache folder {folder}",
+                hint="Stop it, or set MANAGEDCHART_CACHE_DIR to another folder.",
+            ) from error
+        yield str(folder.resolve())

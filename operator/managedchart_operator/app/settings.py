@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     """json writes one object per line for log collectors, text one line for people."""
 
+    @property
+    def helm_home(self) -> Path:
+        """The folder that helm uses as its home."""
+        return self.cache_dir / "helm"
+
 
 def unknown_variables(names: Iterable[str]) -> list[str]:
     """Return a message for each variable with the prefix that is not a setting: most likely it is misspelt.

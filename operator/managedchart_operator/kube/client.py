@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -209,20 +210,17 @@ def _check_present(kubeconfig: Path) -> None:
 
 
 async def lines(content: aiohttp.StreamReader, *, silence: float | None = None) -> AsyncIterator[bytes]:
-    """Split a stream into lines of any length; aiohttp's own line reader refuses long ones.
+    """Yield the lines of a stream, of any length, without empty ones and an incomplete last one.
 
-    An incomplete last line is left out. Raises TimeoutError after `silence` seconds without data.
+    Raises TimeoutError after `silence` seconds without a line.
     """
-    rest = b""
     while True:
         async with asyncio.timeout(silence):
-            chunk = await content.readany()
-        if not chunk:
+            line = await content.readline(max_line_length=sys.maxsize)
+        if not line.endswith(b"\n"):
             return
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line.strip():
-                yield line
+        if line.strip():
+            yield line
 
 
 async def _decoded(raw: bytes, method: str, path: str) -> Any:

@@ -1,9 +1,8 @@
 """Which kinds the API server serves, under which apiVersion, and whether their objects live in a namespace.
 
 `Objects` asks here before each request. A kind is looked up by discovery and remembered until the API server no longer serves
-it: a CustomResourceDefinition can be installed, changed or deleted at any time. A kind that is not served is an error, since
-whoever names a kind expects it. Names come from manifests, so each part of a path is quoted, and an impossible name never
-becomes the path of something else.
+it: a CustomResourceDefinition can be installed, changed or deleted at any time. Names come from manifests, so each part of a
+path is quoted, and an impossible name never becomes the path of something else.
 """
 
 from dataclasses import dataclass

@@ -198,10 +198,7 @@ async def _served(objects: Objects, api_version: str, kind: str) -> tuple[str, b
 
 
 def _problem(ref: ObjectRef) -> str:
-    """Return why no such object can exist, in the words of client-go, which helm uses; "" if it can.
-
-    Source: k8s.io/apimachinery pkg/api/validation/path, IsValidPathSegmentName.
-    """
+    """Return why no such object can exist, in the words of client-go, which helm uses; "" if it can."""
     for what, name in (("resource name", ref.name), ("namespace", ref.namespace)):
         if name and (problem := segment_problem(name)):
             return f'invalid {what} "{name}": [{problem}]'

@@ -1,8 +1,7 @@
 """Views of what watches have shown so far, shared by all runs that need them.
 
 Many releases in one namespace cost one watch, not one each. This opens views, counts their users and wakes them; the users
-decide what is watched and what is kept of it. A view without users closes its watches after `linger` seconds. A view with a
-broken watch gets no new users.
+decide what is watched and what is kept of it. A view with a broken watch gets no new users.
 """
 
 import asyncio
