@@ -55,7 +55,6 @@ class Operator:
     releases: ReleaseWatch
     services: Services
     metrics: Metrics
-    _loaded: bool = False
     _release_watch: asyncio.Task[None] | None = None
     _lag_meter: asyncio.Task[None] | None = None
 
@@ -65,7 +64,6 @@ class Operator:
         self._lag_meter = asyncio.create_task(self.metrics.measure_loop_lag(), name="loop lag")
         for key in self.store:
             self.scheduler.request(key)
-        self._loaded = True
 
     def seen(self, chart: ManagedChart) -> None:
         """Handle a ManagedChart that was listed, created or changed; a run whose input is out of date is interrupted."""
@@ -102,7 +100,7 @@ class Operator:
 
     def unready(self) -> str | None:
         """Return why nothing can be reconciled yet, or None."""
-        return None if self._loaded else "The ManagedCharts are not loaded yet"
+        return None if self._release_watch else "The ManagedCharts are not loaded yet"
 
     async def _watch_releases(self) -> None:
         """Follow the metadata of all release Secrets until cancelled."""

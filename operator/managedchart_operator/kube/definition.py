@@ -8,9 +8,8 @@ Its schema is read once, when the operator starts; a CRD that is replaced while 
 import logging
 from dataclasses import dataclass
 
-from managedchart_operator.api.crd import SCHEMA_DIGEST, root
+from managedchart_operator.api.crd import SCHEMA_DIGEST, digest_of, misfit, root
 from managedchart_operator.api.resource import DEFINITION, KIND, VERSION
-from managedchart_operator.api.schema_fit import digest_of, misfit
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import METADATA, KubeClient, unless_missing
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.api.crd import SCHEMA_DIGEST, definition, root
-from managedchart_operator.api.schema_fit import digest_of, misfit
+from managedchart_operator.api.crd import SCHEMA_DIGEST, definition, digest_of, misfit, root
 
 
 def schema() -> dict[str, Any]:
