@@ -110,10 +110,9 @@ class KubeClient:
         A `patient` request may be delayed by an admission webhook that does not answer, so it does not count towards REQUESTS.
         """
         headers = {"Accept": accept, "Content-Type": content_type}
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
         async with (
             contextlib.nullcontext() if patient else self._under_way,
-            self._answer(method, path, query=query, body=body, headers=headers, limits=limits) as response,
+            self._answer(method, path, query, headers, body=body, total=timeout) as response,
         ):
             raw = await response.read()
         if response.content_type == JSON_TYPE:
@@ -136,14 +135,7 @@ class KubeClient:
         self, path: str, *, query: Mapping[str, str], accept: str = JSON_TYPE, timeout: float
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a watch until the server ends it, or is silent for `timeout` seconds. Raises KubeError."""
-        async with self._answer(
-            "WATCH",
-            path,
-            query={**query, "watch": "true"},
-            body=None,
-            headers={"Accept": accept, "Content-Type": JSON_TYPE},
-            limits=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS),
-        ) as response:
+        async with self._answer("WATCH", path, {**query, "watch": "true"}, {"Accept": accept}) as response:
             async for line in lines(response.content, silence=timeout):
                 event = await _decoded(line, "WATCH", path)
                 if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
@@ -161,14 +153,15 @@ class KubeClient:
         self,
         method: str,
         path: str,
-        *,
         query: Mapping[str, str] | None,
-        body: Any,
         headers: dict[str, str],
-        limits: aiohttp.ClientTimeout,
+        *,
+        body: Any = None,
+        total: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, and read its answer in the block. Raises KubeError for a refusal and a lost connection."""
         headers["User-Agent"] = "managedchart-operator"
+        limits = aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS)
         verb = "GET" if method == "WATCH" else method
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         self.requests_total += 1
