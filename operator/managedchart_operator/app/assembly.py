@@ -116,7 +116,7 @@ class Operator:
 
 
 async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> Operator:
-    """Build all operator. `identity` marks the helm processes of this operator. Raises StartupError."""
+    """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
     services = _services(settings, client=client, objects=objects, events=events, identity=identity)

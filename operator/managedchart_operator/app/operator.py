@@ -20,9 +20,8 @@ from managedchart_operator.app.settings import Settings
 from managedchart_operator.errors import StartupError, WatchEndedError
 from managedchart_operator.helm.binary import check_version
 from managedchart_operator.helm.runner import end_orphans
-from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.client import OPERATOR, KubeClient
 from managedchart_operator.kube.definition import Definition
-from managedchart_operator.kube.events import COMPONENT
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.releases import ReleaseSecrets
 
@@ -71,7 +70,7 @@ async def run(settings: Settings) -> None:
                 deleted=operator.deleted,
                 stopping=operator.stop,
                 host=client.host,
-                identity=COMPONENT,
+                identity=OPERATOR,
             )
         except Exception:
             await check_still_served(api)

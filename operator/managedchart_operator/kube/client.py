@@ -36,6 +36,8 @@ REQUESTS = 32
 # Bounds the memory that a list takes in the API server and here; there may be many thousands of resources and release Secrets.
 PAGE = 500
 _CONNECT_SECONDS = 10
+OPERATOR = "managedchart-operator"
+"""The name under which the operator sends requests, writes Events and sets fields, such as the marks of an adopted object."""
 
 JSON_TYPE = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -160,7 +162,7 @@ class KubeClient:
         total: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, and read its answer in the block. Raises KubeError for a refusal and a lost connection."""
-        headers["User-Agent"] = "managedchart-operator"
+        headers["User-Agent"] = OPERATOR
         limits = aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS)
         verb = "GET" if method == "WATCH" else method
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from managedchart_operator.api.resource import API_VERSION, KIND, ManagedChart
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.client import OPERATOR, KubeClient
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 # The API server refuses longer messages (core/v1 Event validation).
 MESSAGE_LENGTH = 1024
-COMPONENT = "managedchart-operator"
 
 
 class Events:
@@ -42,8 +41,8 @@ class Events:
             "type": type,
             "reason": reason,
             "message": cut(message, MESSAGE_LENGTH),
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
+            "source": {"component": OPERATOR},
+            "reportingComponent": OPERATOR,
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,

@@ -12,14 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
+from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, OPERATOR, KubeClient
 from managedchart_operator.kube.discovery import Discovery, not_served, quoted, root, segment_problem
 from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.whoami import is_temporary_refusal
 from managedchart_operator.reasons import Reason
-
-FIELD_MANAGER = "managedchart-operator"
-"""The manager of the fields that the operator itself writes, such as the marks of an adopted object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Objects:
     async def merge_patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch (RFC 7386) into the object and return it; None if it does not exist. Raises KubeError."""
         found: dict[str, Any] | None = await self._request(
-            "PATCH", ref, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=MERGE_PATCH
+            "PATCH", ref, query={"fieldManager": OPERATOR}, body=patch, content_type=MERGE_PATCH
         )
         return found
 
