@@ -62,17 +62,6 @@ def _is_package(contents: str) -> bool:
 
 # Strict, as the API server is: "yes" is not true, and "5" is not 5.
 Flag = Annotated[bool, Field(strict=True)]
-Name = Annotated[
-    str,
-    Field(
-        pattern=_DNS_LABEL,
-        min_length=1,
-        max_length=63,
-        json_schema_extra=matches(
-            _DNS_LABEL, 'write a namespace in lower case letters, digits and "-", like cert-manager'
-        ),
-    ),
-]
 PodPath = Annotated[
     str,
     Field(
@@ -226,7 +215,15 @@ class ManagedChartSpec(ApiModel):
         ),
     )
     """Name of the Helm release; default the resource's own name. Cannot be changed."""
-    target_namespace: Name | None = None
+    target_namespace: str | None = Field(
+        default=None,
+        pattern=_DNS_LABEL,
+        min_length=1,
+        max_length=63,
+        json_schema_extra=matches(
+            _DNS_LABEL, 'write a namespace in lower case letters, digits and "-", like cert-manager'
+        ),
+    )
     """Namespace of the release; default the resource's own namespace. Cannot be changed."""
     create_namespace: Flag = True
     """Create the target namespace when it does not exist."""
