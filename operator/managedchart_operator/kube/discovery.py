@@ -81,9 +81,8 @@ class Discovery:
             for resource in answer.get("resources", [])
             if "/" not in resource["name"]
         }
-        for key in [key for key in self._kinds if key[0] == api_version and key not in found]:
-            del self._kinds[key]
-        self._kinds.update(found)
+        others = {key: kind for key, kind in self._kinds.items() if key[0] != api_version}
+        self._kinds = others | found
 
     async def _versions(self, group: str) -> tuple[str, ...]:
         """Return the apiVersions of a group, the one that the API server prefers first."""

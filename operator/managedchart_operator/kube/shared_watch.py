@@ -49,21 +49,16 @@ class _Open(Generic[AView]):
     end: asyncio.TimerHandle | None = None
 
 
+@dataclass(slots=True)
 class Views(Generic[Key, AView]):
     """Opens a view for its first user and closes it some time after its last.
 
     `follow` returns the watches that run while a view is open; without a user it stays open for `linger` seconds.
     """
 
-    def __init__(
-        self,
-        follow: Callable[[Key, AView], Sequence[Coroutine[Any, Any, None]]],
-        *,
-        linger: float = LINGER_SECONDS,
-    ) -> None:
-        self._follow = follow
-        self._linger = linger
-        self._open: dict[Key, _Open[AView]] = {}
+    follow: Callable[[Key, AView], Sequence[Coroutine[Any, Any, None]]]
+    linger: float = LINGER_SECONDS
+    _open: dict[Key, _Open[AView]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def use(self, key: Key, make: Callable[[], AView]) -> AsyncIterator[AView]:
@@ -71,7 +66,7 @@ class Views(Generic[Key, AView]):
         found = self._open.get(key)
         if found is None or any(watch.done() for watch in found.watches):
             view = make()
-            watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self._follow(key, view)]
+            watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self.follow(key, view)]
             found = self._open[key] = _Open(view, watches)
         if found.end is not None:
             found.end.cancel()
@@ -82,7 +77,7 @@ class Views(Generic[Key, AView]):
         finally:
             found.users -= 1
             if found.users == 0:
-                found.end = asyncio.get_running_loop().call_later(self._linger, self._close, key, found)
+                found.end = asyncio.get_running_loop().call_later(self.linger, self._close, key, found)
 
     async def close(self) -> None:
         """Close the views without users."""
