@@ -1,4 +1,4 @@
-"""Serves /metrics, /healthz and /readyz, with what `operator` and `metrics` know.
+"""Serves /metrics, /healthz and /readyz, with what `assembly` and `metrics` know.
 
 /healthz fails only for what a restart of the pod repairs. /readyz fails until the ManagedCharts are loaded.
 """
