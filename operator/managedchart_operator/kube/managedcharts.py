@@ -65,11 +65,15 @@ class ManagedCharts:
                 timeout=STATUS_SECONDS,
             )
         except KubeError as error:
-            # For a different uid the answer is 409, or 422 for "field is immutable".
-            if error.status == 404 or (error.status in (409, 422) and "uid" in error.message):
+            if error.status == 404 or (error.status in (409, 422) and await self._replaced(key, uid)):
                 return None
             raise
         return ManagedChart.from_body(answer)
+
+    async def _replaced(self, key: Key, uid: str) -> bool:
+        """Whether the object was deleted: a patch with a different uid is refused like any other conflict or invalid field."""
+        now = await self.read(key)
+        return now is None or now.uid != uid
 
     async def add_finalizer(self, chart: ManagedChart) -> bool:
         """Add the operator's finalizer; False if the object was deleted or is being deleted. Raises KubeError."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from managedchart_operator.errors import UNREADABLE, KubeError
@@ -74,12 +75,11 @@ async def changes(
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
     accept, accept_list = (METADATA, METADATA_LIST) if metadata_only else (JSON_TYPE, JSON_TYPE)
-    version, failures = str(since or ""), 0
+    version, retries = str(since or ""), _Retries(path, patient)
     while True:
         try:
             if not version:
                 items, version = await _list(client, path, selectors, accept=accept_list)
-                failures = 0
                 yield Change("Listed", {"items": items, "metadata": {"resourceVersion": version}})
                 del items
             version_before = version
@@ -90,20 +90,41 @@ async def changes(
                 "timeoutSeconds": str(WATCH_SECONDS),
             }
             async for event in client.stream(path, query=query, accept=accept, timeout=SILENCE_SECONDS):
+                retries.succeeded()
                 with _readable(path):
                     version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     yield Change(event["type"], event["object"])
+            retries.succeeded()
             if version == version_before:
                 # Ended without an event: the server is stopping or overloaded, so pause before the next watch.
                 await asyncio.sleep(_RETRY_SECONDS[0])
         except KubeError as error:
             if not error.transient and error.status != 410:
                 raise
-            if error.reason is Reason.FORBIDDEN and not patient and failures == len(_RETRY_SECONDS):
-                raise  # not an API server that has just started and refuses everybody for a moment
-            if error.reason is Reason.FORBIDDEN and failures == 0:
-                logger.warning("cannot watch %s yet: %s", path, error.message)
-            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+            await retries.after(error)
             version = ""
-            failures += 1
+
+
+@dataclass
+class _Retries:
+    """The failures in a row of one collection: a list that is followed by a refused watch does not end the row."""
+
+    path: str
+    patient: bool
+    failures: int = 0
+    warned: bool = False
+
+    def succeeded(self) -> None:
+        self.failures, self.warned = 0, False
+
+    async def after(self, error: KubeError) -> None:
+        """Wait, longer each time; without patience raise a missing permission."""
+        if error.reason is Reason.FORBIDDEN:
+            if not self.patient and self.failures >= len(_RETRY_SECONDS):
+                raise error  # not an API server that has just started and refuses everybody for a moment
+            if not self.warned:
+                logger.warning("cannot watch %s yet: %s", self.path, error.message)
+            self.warned = True
+        await asyncio.sleep(_RETRY_SECONDS[min(self.failures, len(_RETRY_SECONDS) - 1)])
+        self.failures += 1

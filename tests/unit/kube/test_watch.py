@@ -49,15 +49,17 @@ def refusing(status: int) -> Callable[[], web.Response]:
     return lambda: web.json_response(refusal("no", status), status=status)
 
 
-async def collect(client: KubeClient, *, since: int = 0) -> list[Change]:
-    """All changes until the end of the script, where the server refuses the watch."""
+async def collect(
+    client: KubeClient, *, since: int = 0, patient: bool = True, until: str = "the test is over"
+) -> list[Change]:
+    """All changes until an error ends them; at the end of the script the server refuses the watch."""
     found: list[Change] = []
 
     async def follow() -> None:
-        async for change in changes(client, PATH, labels="owner=helm", since=since):
+        async for change in changes(client, PATH, labels="owner=helm", since=since, patient=patient):
             found.append(change)  # noqa: PERF401 -- the error at the end would lose a comprehension's list
 
-    with pytest.raises(KubeError, match="the test is over"):
+    with pytest.raises(KubeError, match=until):
         await follow()
     return found
 
@@ -128,6 +130,29 @@ async def test_without_patience_a_missing_permission_is_raised(
     with pytest.raises(KubeError) as refused:
         await anext(impatient)
     assert refused.value.status == 403
+
+
+async def test_a_watch_that_is_forbidden_slows_down_although_lists_are_allowed(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.01, 0.01))
+    api.answers["GET", PATH] = Script(*[listing(5), refusing(403)] * 3)
+    found = await collect(client, patient=False, until="returned 403")
+    assert [change.type for change in found] == ["Listed"] * 3
+    assert caplog.text.count("cannot watch") == 1
+
+
+async def test_other_errors_before_it_do_not_hide_a_missing_permission(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.01, 0.01))
+    api.answers["GET", PATH] = Script(*[refusing(500)] * 3, refusing(403))
+    with pytest.raises(KubeError, match="no") as refused:
+        await anext(changes(client, PATH, patient=False))
+    assert refused.value.status == 403
+    api.answers["GET", PATH] = Script(*[refusing(500)] * 3, refusing(403))
+    assert await collect(client) == []
+    assert caplog.text.count("cannot watch") == 1
 
 
 @pytest.mark.parametrize("status", [410, 500, 429, 401, 403])
