@@ -29,10 +29,8 @@ IN_USE_SECONDS = 600.0
 class ChartCache:
     """Charts on disk by the sha256 of their content, as `sha256-<hex>` (folders) and `sha256-<hex>.tgz`."""
 
-    def __init__(self, directory: Path, *, max_charts: int = MAX_CHARTS, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory / "charts"
-        self._max_charts = max_charts
-        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._ready = False
 
@@ -90,7 +88,7 @@ class ChartCache:
             total = 0
             for count, (used, size, path) in enumerate(sorted(entries, reverse=True), start=1):
                 total += size
-                if (count > self._max_charts or total > self._max_bytes) and used < oldest_in_use:
+                if (count > MAX_CHARTS or total > MAX_BYTES) and used < oldest_in_use:
                     _remove(path)
 
 

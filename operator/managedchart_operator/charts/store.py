@@ -14,23 +14,17 @@ import time
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import semver
 
 from managedchart_operator.api.spec import ChartSource
-from managedchart_operator.charts.cache import MAX_BYTES, MAX_CHARTS, ChartCache
+from managedchart_operator.charts.cache import ChartCache
 from managedchart_operator.charts.confinement import ChartRoots
-from managedchart_operator.charts.local import (
-    Identified,
-    cache_archive,
-    identify_archive,
-    identify_path,
-    obtain_path,
-)
+from managedchart_operator.charts.local import ChartContent, Identified, LocalChart, cache_archive, identify_archive
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.charts.single_flight import SingleFlight
 
@@ -40,7 +34,6 @@ CONSTRAINT_SECONDS = 300.0
 # A few kB each. With more charts than this, some are identified again.
 MAX_REMEMBERED = 2048
 
-_PATH = "spec.chart.path"
 _CONTENTS = "spec.chart.contents"
 
 Key = TypeVar("Key", bound=Hashable)
@@ -48,11 +41,8 @@ Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
 
 
-class Pull(Protocol):
-    """Runs `helm pull`."""
-
-    async def __call__(self, source: ChartSource, destination: Path) -> None:
-        """Put one packaged chart into the folder `destination`. Raises HelmError."""
+Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
+"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +69,12 @@ class ChartStore:
     repositories and registries.
     """
 
-    def __init__(
-        self,
-        *,
-        roots: ChartRoots,
-        cache_dir: Path,
-        pull: Pull,
-        max_charts: int = MAX_CHARTS,
-        max_bytes: int = MAX_BYTES,
-    ) -> None:
+    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull) -> None:
         self._roots = roots
-        self._cache = ChartCache(cache_dir, max_charts=max_charts, max_bytes=max_bytes)
+        self._cache = ChartCache(cache_dir)
         self._pull = pull
         self._paths: _Recent[str, Identified] = _Recent()
-        self._archives: _Recent[str, Identified] = _Recent()
+        self._archives: _Recent[str, ChartContent] = _Recent()
         self._pulled: _Recent[Reference, _Pulled] = _Recent()
         self._pulls: SingleFlight[Reference, Chart] = SingleFlight()
         self._copies: SingleFlight[str, Chart] = SingleFlight()
@@ -104,10 +86,10 @@ class ChartStore:
         reference. Raises ChartError as `fetch` does for path and contents.
         """
         if source.path is not None:
-            known = self._paths.get(source.path)
-            found = await asyncio.to_thread(identify_path, source.path, self._roots, field=_PATH, known=known)
-            self._paths.put(source.path, found)
-            return found.digest
+            path, known = source.path, self._paths.get(source.path)
+            found = await asyncio.to_thread(lambda: LocalChart(path, self._roots).identify(known))
+            self._paths.put(path, found)
+            return found.content.digest
         if source.contents is not None:
             return (await self._decode(source.contents))[1].digest
         reference = {"repository": source.repository, "name": source.name, "oci": source.oci, "version": source.version}
@@ -135,11 +117,11 @@ class ChartStore:
 
     async def _from_path(self, path: str) -> Chart:
         known = self._paths.get(path)
-        found, copy = await asyncio.to_thread(obtain_path, path, self._roots, self._cache, field=_PATH, known=known)
+        found, copy = await asyncio.to_thread(lambda: LocalChart(path, self._roots).obtain(known, self._cache))
         self._paths.put(path, found)
-        return _chart(found, copy)
+        return _chart(found.content, copy)
 
-    async def _decode(self, contents: str) -> tuple[bytes, Identified]:
+    async def _decode(self, contents: str) -> tuple[bytes, ChartContent]:
         try:
             data = b64decode("".join(contents.split()), validate=True)
         except Base64Error as error:
@@ -164,19 +146,20 @@ class ChartStore:
         self._pulled.put(reference, _Pulled(found, until))
         return _chart(found, path)
 
-    def _take(self, destination: Path, origin: str) -> tuple[Identified, Path]:
+    def _take(self, destination: Path, origin: str) -> tuple[ChartContent, Path]:
         archives = list(destination.glob("*.tgz"))
         if len(archives) != 1:
             raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
-        found = identify_archive(archives[0].read_bytes(), origin=origin)
-        return found, self._cache.find(found.cache_name) or self._cache.add(archives[0], found.cache_name)
+        data = archives[0].read_bytes()
+        found = identify_archive(data, origin=origin)
+        return found, cache_archive(data, found, self._cache)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pulled:
     """The chart that a reference resolved to, and until when (monotonic clock) that is valid."""
 
-    found: Identified
+    found: ChartContent
     until: float
 
 
@@ -198,16 +181,16 @@ class _Recent(Generic[Key, Value]):
             self._values.popitem(last=False)
 
 
-def _chart(found: Identified, path: Path) -> Chart:
-    metadata = found.metadata
+def _chart(content: ChartContent, path: Path) -> Chart:
+    metadata = content.metadata
     return Chart(
         path=path,
         name=metadata.name,
         version=metadata.version,
         app_version=metadata.app_version,
-        digest=found.digest,
-        late_hooks=found.late_hooks,
-        ttl_jobs=found.ttl_jobs,
+        digest=content.digest,
+        late_hooks=content.late_hooks,
+        ttl_jobs=content.ttl_jobs,
     )
 
 

@@ -103,8 +103,7 @@ def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
                 raise YamlError(f"this must be a mapping (key: value), but is {describe(value)}", line)
             result = merge(result, value)
     except YamlError as problem:
-        where = "" if problem.line is None else f", line {problem.line}"
-        raise ValuesError(f"{origin}{where}: {problem.problem}", reason=Reason.VALUES_INVALID, hint=_HINT) from problem
+        raise ValuesError(problem.at(origin), reason=Reason.VALUES_INVALID, hint=_HINT) from problem
     return result
 
 

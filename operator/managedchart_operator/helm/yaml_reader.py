@@ -50,6 +50,11 @@ class YamlError(Exception):
         self.problem = problem
         self.line = line
 
+    def at(self, origin: str) -> str:
+        """Return the problem after its place: the name of the text, and the line where it is known."""
+        where = "" if self.line is None else f", line {self.line}"
+        return f"{origin}{where}: {self.problem}"
+
 
 @dataclass(slots=True)
 class Budget:
