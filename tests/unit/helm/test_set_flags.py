@@ -13,7 +13,7 @@ from managedchart_operator.api.spec import SetValue
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.memory_files import FileArgument
 from managedchart_operator.helm.set_flags import MAX_TEXTS, SetFlags, set_flags
-from managedchart_operator.helm.values import encode
+from managedchart_operator.helm.values import encode, merged
 from managedchart_operator.reasons import Reason
 
 Ask = Callable[..., dict[str, Any]]
@@ -29,7 +29,7 @@ BATCH = 90
 
 
 def flags(entries: Entries, *below: dict[str, Any]) -> SetFlags:
-    return set_flags([SetValue(key=key, value=value) for key, value in entries], below)
+    return set_flags([SetValue(key=key, value=value) for key, value in entries], merged(below))
 
 
 def outcome(*entries: tuple[str, str], below: dict[str, Any] | None = None) -> dict[str, Any]:

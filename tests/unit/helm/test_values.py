@@ -11,8 +11,7 @@ from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm import yaml_reader
 from managedchart_operator.helm.memory_files import FileArgument
-from managedchart_operator.helm.merging import merge
-from managedchart_operator.helm.values import Values, encode, load_mapping, read_values
+from managedchart_operator.helm.values import Values, encode, load_mapping, merge, read_values
 from managedchart_operator.reasons import Reason
 
 
