@@ -1,15 +1,17 @@
 """Objects that did not become ready, and the messages about them.
 
-`unready_in` reads them from helm's error text; the operator's own wait knows them. Both get the same reason and message, since
-it makes no difference to a person who waited.
+`unready_in` reads them from helm's error text; the operator's own wait knows them, and makes its error by `not_ready`. Both get
+the same reason and message, since it makes no difference to a person who waited.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
 from managedchart_operator.reasons import Reason
-from managedchart_operator.shortening import listed
+from managedchart_operator.shortening import cut_middle, listed, one_line
 
 _IN_TEXT = re.compile(
     r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) (?:not ready|still exists)\. "
@@ -64,3 +66,25 @@ def list_unready(objects: Iterable[Unready]) -> str:
 def unready_in(text: str) -> list[Unready]:
     """Return the objects in helm's error text that did not become ready."""
     return [Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text)]
+
+
+def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
+    """Return the error of a wait that ended with objects that are not ready; `timed_out` says whether the time was up.
+
+    Its `text` has helm's wording, for people who compare the two; nothing parses it.
+    """
+    failure = TIMED_OUT if timed_out else NEVER_READY
+    if any(each.is_failed_job for each in objects):
+        failure = JOB_FAILED
+    lines = [
+        f"resource {each.kind}/{each.namespace}/{each.name} not ready. status: {each.status}, message: {each.message}"
+        for each in objects
+    ]
+    if timed_out:
+        lines.append("context deadline exceeded")
+    return HelmError(
+        one_line(failure.message(objects), MAX_MESSAGE),
+        reason=failure.reason,
+        transient=True,
+        text=cut_middle("\n".join(lines).strip(), MAX_TEXT),
+    )
