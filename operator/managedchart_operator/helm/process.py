@@ -36,7 +36,7 @@ _STDOUT, _STDERR = 1, 2
 
 
 class HelmProcess(asyncio.SubprocessProtocol):
-    """A process in its own group. Make it with `start`; `end` must follow, whatever happens in between."""
+    """A process in its own group. Make it with `start`; `finish` must follow, or `end`, whatever happens in between."""
 
     def __init__(self, *, keep_stdout: bool, on_line: Callable[[bytes], None] | None) -> None:
         self._on_line = on_line
@@ -95,9 +95,13 @@ class HelmProcess(asyncio.SubprocessProtocol):
         assert code is not None  # noqa: S101 -- a caller's defect
         return code
 
-    async def wait(self) -> None:
-        """Return when helm itself has ended; `end` reads the rest of its output."""
-        await self._ended.wait()
+    async def finish(self, deadline: float, *, grace: float | None = None) -> None:
+        """Wait until helm itself has ended, and `end` it in any case. Raises TimeoutError after `deadline` seconds."""
+        try:
+            async with asyncio.timeout(deadline):
+                await self._ended.wait()
+        finally:
+            await self.end(grace=grace)
 
     async def end(self, *, grace: float | None = None) -> None:
         """End helm and its group: SIGTERM, the grace, SIGKILL. Waits until they have ended even when cancelled again."""
