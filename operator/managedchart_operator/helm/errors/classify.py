@@ -13,14 +13,14 @@ chart, the values or the operator's settings can help.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
-from managedchart_operator.helm.errors.row import Match, Row
-from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, more_refused
+from managedchart_operator.helm.errors.row import Row
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, more
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -36,9 +36,8 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     error = in_order(error_part(text))
     if exit_code < 0:
         return _killed(error, exit_code=exit_code, command=command)
-    for row in _rows_for(command):
-        if found := row.pattern.search(error):
-            return _explained(row, Match.read(found), text=error, exit_code=exit_code)
+    if known := _from_table(error, exit_code=exit_code, command=command):
+        return known
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
     return HelmError(
@@ -81,13 +80,8 @@ def refused(objects: Sequence[Refused]) -> HelmError:
     wording, for people who compare the two; nothing parses it.
     """
     text = "\n".join(each.line for each in objects)
-    more = more_refused(len(objects) - 1)
-    for row in _rows_for("upgrade"):
-        for each in objects:
-            if found := row.pattern.search(each.answer):
-                return _explained(row, Match(found, subject=str(each), hook="", more=more), text=text)
-    return HelmError(
-        one_line(f"The API server refuses {objects[0]}: {objects[0].answer}{more}", MAX_MESSAGE),
+    return _from_table(text, exit_code=1, command="upgrade") or HelmError(
+        one_line(f"The API server refuses {objects[0]}: {objects[0].answer}{more(text)}", MAX_MESSAGE),
         reason=Reason.HELM_FAILED,
         transient=True,
         text=cut_middle(text, MAX_TEXT),
@@ -102,19 +96,21 @@ def blames_storage(error: HelmError, *, command: str) -> bool:
     return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
 
 
-def _rows_for(command: str) -> Iterator[Row]:
-    return (row for row in TABLE if not row.commands or command in row.commands)
-
-
-def _explained(row: Row, found: Match, *, text: str, exit_code: int = 1) -> HelmError:
-    return HelmError(
-        one_line(row.message(found), MAX_MESSAGE),
-        reason=row.reason,
-        transient=row.transient,
-        text=cut_middle(text, MAX_TEXT),
-        exit_code=exit_code,
-        hint=row.hint,
-    )
+def _from_table(text: str, *, exit_code: int, command: str) -> HelmError | None:
+    """Return the error of the first row that matches."""
+    for row in TABLE:
+        if row.commands and command not in row.commands:
+            continue
+        if found := row.pattern.search(text):
+            return HelmError(
+                one_line(row.message(found), MAX_MESSAGE),
+                reason=row.reason,
+                transient=row.transient,
+                text=cut_middle(text, MAX_TEXT),
+                exit_code=exit_code,
+                hint=row.hint,
+            )
+    return None
 
 
 def _killed(error: str, *, exit_code: int, command: str) -> HelmError:

@@ -7,8 +7,9 @@ object, in which hook, how many more. `classify` explains what a row means and i
 import re
 from collections.abc import Callable
 
-from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow
+from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow, line_of
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Match, Row, row
+from managedchart_operator.helm.errors.text import in_hook, more, subject
 from managedchart_operator.helm.errors.unready import (
     JOB_FAILED,
     NEVER_READY,
@@ -46,8 +47,8 @@ def _hook(what: str) -> Callable[[Match], str]:
     """Return a function that names the hook and the state of its Job."""
 
     def message(found: Match) -> str:
-        phase = found.groups.get("phase") or "delete"
-        return f"The {phase} hook {what}: {list_unready(unready_in(found.string)) or one_line(found.line, 400)}"
+        phase = found.groupdict().get("phase") or "delete"
+        return f"The {phase} hook {what}: {list_unready(unready_in(found.string)) or one_line(line_of(found), 400)}"
 
     return message
 
@@ -67,7 +68,7 @@ def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
     return row(
         pattern,
         failure.reason,
-        lambda found: failure.message(unready_in(found.string), unknown=found.line),
+        lambda found: failure.message(unready_in(found.string), unknown=line_of(found)),
         transient=True,
     )
 
@@ -82,7 +83,8 @@ def _within_helm(refusal: RefusalRow) -> Row:
     """Return the row of a refusal, with what helm adds to it."""
 
     def message(found: Match) -> str:
-        return found.hook + refusal.message(found.found, found.subject) + found.more
+        line = line_of(found)
+        return in_hook(line) + refusal.message(found, subject(line)) + more(found.string)
 
     return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint)
 
@@ -125,7 +127,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         r"exists and cannot be imported into the current release: invalid ownership metadata;(?P<why>[^\n]*)"
         r"|cannot be owned",
         Reason.OBJECT_OWNED,
-        lambda found: f"{found.subject} already exists and belongs to {_owner(found)}",
+        lambda found: f"{subject(line_of(found))} already exists and belongs to {_owner(found)}",
         hint=_ADOPT,
     ),
     # An upgrade builds what it renders and the installed revision; other commands build stored revisions only.
@@ -204,7 +206,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         Reason.API_UNAVAILABLE,
         lambda found: (
             "The Kubernetes API server could not be reached or did not answer: "
-            + one_line(found.groups["why"] or found.line, 500)
+            + one_line(found["why"] or line_of(found), 500)
         ),
         transient=True,
     ),

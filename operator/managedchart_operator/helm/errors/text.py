@@ -106,12 +106,7 @@ def more(text: str) -> str:
     count = len(
         re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
     )
-    return more_refused(count - 1)
-
-
-def more_refused(count: int) -> str:
-    """Say how many more objects were refused, as the end of a sentence about one; "" for none."""
-    return f" ({count} more refused; see helmError)" if count > 0 else ""
+    return f" ({count - 1} more refused; see helmError)" if count > 1 else ""
 
 
 def _unquoted(quoted: str) -> str:
