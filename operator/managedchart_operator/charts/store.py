@@ -14,10 +14,10 @@ import time
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import semver
 
@@ -26,7 +26,6 @@ from managedchart_operator.charts.cache import ChartCache
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.local import ChartContent, Identified, LocalChart, cache_archive, identify_archive
 from managedchart_operator.charts.metadata import invalid
-from managedchart_operator.charts.single_flight import SingleFlight
 
 # A constraint (6.x) may match another version later: new versions are noticed within this time, and many resources with the
 # same constraint cost one request to the repository.
@@ -161,6 +160,44 @@ class _Pulled:
 
     found: ChartContent
     until: float
+
+
+@dataclass(slots=True)
+class _Flight(Generic[Value]):
+    task: asyncio.Task[Value]
+    waiting: int = 0
+
+
+class SingleFlight(Generic[Key, Value]):
+    """Runs a piece of work once for all callers that ask for it at the same time.
+
+    Cancelling one caller does not affect the others; cancelling the last one cancels the work, and waits for its end. Nothing
+    is remembered after the work has ended.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[Key, _Flight[Value]] = {}
+
+    async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """Join the work for this key, or start it. Raises what the work raises, to every caller."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = _Flight(asyncio.create_task(work(), name=f"single flight {key}"))
+            self._flights[key] = flight
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+                if not flight.task.done():
+                    flight.task.cancel()
+                    await asyncio.wait([flight.task])
+                if not flight.task.cancelled():
+                    # Retrieved, or asyncio would log that nobody retrieved the error.
+                    flight.task.exception()
 
 
 class _Recent(Generic[Key, Value]):
