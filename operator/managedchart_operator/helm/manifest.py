@@ -11,6 +11,7 @@ import re
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
+from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
 from managedchart_operator.helm.yaml_scalars import as_json_number
 
@@ -66,9 +67,7 @@ def _read(manifests: Iterable[str], *, whole: Container[str] | None) -> list[dic
                 found += _objects(_read_one(document, first_line, budget, whole))
     except YamlError as error:
         raise ManifestError(error.problem if error.line is None else f"line {error.line}: {error.problem}") from None
-    except MemoryError:
-        raise ManifestError("not enough memory to read it") from None
-    except (ValueError, OverflowError, RecursionError) as error:
+    except UNREADABLE as error:
         # The error's own text is left out: a UnicodeError quotes the manifest.
         raise ManifestError(f"it is not readable YAML ({type(error).__name__})") from None
     return found

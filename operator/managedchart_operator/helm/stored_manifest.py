@@ -21,7 +21,7 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RESOURCE_POLICY
-from managedchart_operator.helm.stored_release import decode, packed
+from managedchart_operator.helm.stored_release import decode, packed, secret_name
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
 from managedchart_operator.reasons import Reason
 
@@ -102,9 +102,8 @@ def with_manifest(secret: Mapping[str, Any], edit: Editor, *, hooks: bool) -> st
     data = packed(document)
     # The outer base64 encoding is the API's own and does not count.
     if len(data) // 4 * 3 > _SECRET_BYTES:
-        name = (secret.get("metadata") or {}).get("name", "?")
         raise HelmError(
-            f"The release Secret {name} has no room for the changed manifest",
+            f"The release Secret {secret_name(secret)} has no room for the changed manifest",
             reason=Reason.RELEASE_TOO_LARGE,
             transient=False,
             hint="Make the values smaller, or leave files out of the chart (.helmignore).",
@@ -133,19 +132,12 @@ def _named(document: str) -> list[Rendered]:
         objects = outline(document)
     except ManifestError:
         return []
-    return [
-        Rendered(
-            item.get("apiVersion") or "",
-            item["kind"],
-            _meta(item).get("name") or "",
-            _meta(item).get("namespace") or "",
-        )
-        for item in objects
-    ]
-
-
-def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    return item.get("metadata") or {}
+    named = []
+    for item in objects:
+        metadata = item.get("metadata") or {}
+        name, namespace = metadata.get("name") or "", metadata.get("namespace") or ""
+        named.append(Rendered(item.get("apiVersion") or "", item["kind"], name, namespace))
+    return named
 
 
 def _rewritten(document: str, edit: Editor) -> str:

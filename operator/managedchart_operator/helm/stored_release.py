@@ -144,12 +144,8 @@ class StoredRelease:
         hooks = self.document.get("hooks") or []
         return [hook.get("manifest") or "" for hook in hooks if _SELF_DELETING & set(hook.get("delete_policies") or ())]
 
-    def hooks_before(self, operation: str) -> int:
-        """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""
-        return self.hooks_at(f"pre-{operation}")
-
     def hooks_at(self, event: str) -> int:
-        """Return how many hooks run at an event, like `post-delete`."""
+        """Return how many hooks run at an event, like `pre-install` or `post-delete`."""
         return sum(event in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
 
     @property
@@ -180,7 +176,17 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
     except (*UNREADABLE, zlib.error) as error:
-        raise _unreadable(secret, str(error) or type(error).__name__) from error
+        raise HelmError(
+            f"The release Secret {secret_name(secret)} cannot be read: {str(error) or type(error).__name__}",
+            reason=Reason.HELM_FAILED,
+            transient=False,
+            hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
+        ) from error
+
+
+def secret_name(secret: Mapping[str, Any]) -> str:
+    """Return the name of a Secret, for messages."""
+    return str((secret.get("metadata") or {}).get("name", "?"))
 
 
 def read_document(text: bytes) -> dict[str, Any]:
@@ -200,16 +206,6 @@ def read_document(text: bytes) -> dict[str, Any]:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
     return document
-
-
-def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
-    name = (secret.get("metadata") or {}).get("name", "?")
-    return HelmError(
-        f"The release Secret {name} cannot be read: {why}",
-        reason=Reason.HELM_FAILED,
-        transient=False,
-        hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
-    )
 
 
 def _decompressed(packed: bytes) -> bytes:
