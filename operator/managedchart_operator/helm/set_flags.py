@@ -11,15 +11,15 @@ Texts go into memory files, so they do not appear among helm's arguments. A list
 places, and one --set-file an index.
 
 helm applies all --set before all --set-file (measured with 4.3.1), each kind in its order, but of two entries of spec.set the
-later one wins. So a text that a later number, boolean, null or list replaces is left out, or becomes a null where it has to
-hide what is below. Before helm starts, the entries are also applied to the values of the sources: helm's own message does not
-say which entry goes into a text or a number.
+later one wins. So a text that a later entry replaces becomes a null, which hides what is below like the text. Before helm
+starts, the entries are also applied to the values of the sources: helm's own message does not say which entry goes into a text
+or a number.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator import nesting
@@ -63,16 +63,6 @@ class _InvalidError(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """One flag: `text` is a scalar or a list as --set reads it, or, with `is_file`, the content for --set-file."""
-
-    steps: Steps
-    text: str
-    is_file: bool
-    origin: str
-
-
 def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags:
     """Return the flags for the entries; `below` are the merged values of the sources.
 
@@ -80,7 +70,7 @@ def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags
     """
     names: set[str] = set()
     outcome: Any = below
-    writes: list[_Write] = []
+    writes: list[tuple[Steps, Scalar | list[Scalar], str]] = []
     for index, entry in enumerate(entries):
         origin = f"spec.set[{index}]"
         try:
@@ -96,10 +86,21 @@ def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags
                 hint=r"Write it as for helm's --set: image.tag, hosts[0].name, and a\.b for a name with a dot.",
             ) from invalid
         names.add(str(steps[0]))
-        writes += _writes(steps, value, origin)
-    if sum(write.is_file for write in writes) > MAX_TEXTS:
+        writes.append((steps, value, origin))
+        if isinstance(value, list):
+            writes += [((*steps, place), item, origin) for place, item in enumerate(value) if isinstance(item, str)]
+    if sum(isinstance(value, str) for _, value, _ in writes) > MAX_TEXTS:
         raise _too_much(f"{MAX_TEXTS} texts")
-    return SetFlags(_arguments(_without_overridden(writes)), {name: outcome[name] for name in names})
+    sets: list[str] = []
+    files: list[FileArgument] = []
+    for steps, value, origin in writes:
+        if isinstance(value, str) and _at(steps, outcome) == value:
+            files.append(FileArgument(f"--set-file={_spelled(steps)}", value.encode(), origin))
+        else:
+            sets.append(f"--set={_spelled(steps)}={_written(value)}")
+    if sum(len(text.encode()) for text in (*sets, *(file.option for file in files))) > MAX_BYTES:
+        raise _too_much(f"{MAX_BYTES >> 20} MiB of keys and numbers")
+    return SetFlags([*sets, *files], {name: outcome[name] for name in names})
 
 
 def _too_much(what: str) -> ValuesError:
@@ -218,56 +219,23 @@ def _put(target: Any, steps: Steps, value: Any, *, walked: str = "") -> Any:
     return result
 
 
-def _writes(steps: Steps, value: Scalar | list[Scalar], origin: str) -> Iterable[_Write]:
-    if isinstance(value, str):
-        yield _Write(steps, value, is_file=True, origin=origin)
-        return
-    if not isinstance(value, list):
-        yield _Write(steps, json.dumps(value), is_file=False, origin=origin)
-        return
-    written = (json.dumps(None if isinstance(item, str) else item) for item in value)
-    yield _Write(steps, f"{{{','.join(written)}}}", is_file=False, origin=origin)
-    for index, item in enumerate(value):
-        if isinstance(item, str):
-            yield _Write((*steps, index), item, is_file=True, origin=origin)
+def _at(steps: Steps, values: Any) -> Any:
+    """Return the value to which the steps lead; None if there is none."""
+    for step in steps:
+        if isinstance(values, list) and isinstance(step, int) and step < len(values):
+            values = values[step]
+        elif isinstance(values, dict):
+            values = values.get(step)
+        else:
+            return None
+    return values
 
 
-def _without_overridden(writes: Sequence[_Write]) -> list[_Write]:
-    """Return writes that give in helm's order, every --set before every --set-file, what these give in their own order."""
-    replaced: set[Steps] = set()
-    """Places that a later --set writes as a whole."""
-    mappings: set[Steps] = set()
-    """Places that a later --set makes a mapping, since it writes to a name inside."""
-    kept: list[_Write] = []
-    for write in reversed(writes):
-        steps = write.steps
-        if write.is_file:
-            inside = [steps[:length] for length in range(1, len(steps))]
-            # helm replaces an item of a list, whatever it is, by the mapping.
-            if any(place in mappings and isinstance(steps[len(place)], int) for place in inside):
-                continue
-            if any(place in replaced for place in (*inside, steps)):
-                continue
-        if write.is_file and steps not in mappings:
-            kept.append(write)
-            continue
-        replaced.add(steps)
-        mappings.update(steps[:length] for length in range(1, len(steps)) if isinstance(steps[length], str))
-        kept.append(replace(write, text="null", is_file=False) if write.is_file else write)
-    return kept[::-1]
-
-
-def _arguments(writes: Sequence[_Write]) -> list[Argument]:
-    files = [
-        FileArgument(f"--set-file={_spelled(write.steps)}", write.text.encode(), write.origin)
-        for write in writes
-        if write.is_file
-    ]
-    others = [f"--set={_spelled(write.steps)}={write.text}" for write in writes if not write.is_file]
-    size = sum(len(argument.encode()) for argument in (*others, *(file.option for file in files)))
-    if size > MAX_BYTES:
-        raise _too_much(f"{MAX_BYTES >> 20} MiB of keys and numbers")
-    return [*others, *files]
+def _written(value: Scalar | list[Scalar]) -> str:
+    """Write a value as --set reads it, with null in place of texts."""
+    if isinstance(value, list):
+        return f"{{{','.join(map(_written, value))}}}"
+    return json.dumps(None if isinstance(value, str) else value)
 
 
 def _spelled(steps: Steps) -> str:

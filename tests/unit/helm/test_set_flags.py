@@ -111,9 +111,10 @@ def test_helm_reads_written_keys_the_same() -> None:
     assert spelled(*entries) == [r"--set=a\.b.c\=d[1]=1", "--set=e={null}", r"--set=f\\\,\[=1", "--set-file=e[0]=<x>"]
 
 
-def test_an_entry_that_is_overridden_does_not_reach_helm() -> None:
-    assert spelled(("a.b", "old"), ("a", "5")) == ["--set=a=5"]
-    assert spelled(("a", "old"), ("a", "5")) == ["--set=a=5"]
+def test_a_text_that_is_overridden_does_not_reach_helm() -> None:
+    assert spelled(("a.b", "old"), ("a", "5")) == ["--set=a.b=null", "--set=a=5"]
+    assert spelled(("a", "old"), ("a", "5")) == ["--set=a=null", "--set=a=5"]
+    assert spelled(("a", "old"), ("a", "new")) == ["--set=a=null", "--set-file=a=<new>"]
 
 
 def test_an_argument_does_not_show_its_text() -> None:

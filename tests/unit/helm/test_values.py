@@ -112,7 +112,6 @@ def test_each_source_is_a_file_with_its_origin() -> None:
         ("--values", "spec.yamlFilesContent[1] (i2.yaml)"),
         ("--values", "spec.values"),
         ("--set-file=s", "spec.set[0]"),
-        ("--set-file=t", "spec.set[1]"),
         ("--set-file=t", "spec.set[2]"),
     ]
 
