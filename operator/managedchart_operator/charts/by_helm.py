@@ -22,14 +22,7 @@ _SHOW_SECONDS = 30.0
 
 async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:
     """Fetch a packaged chart from a repository or registry into a folder. Raises HelmError."""
-    arguments = command.pull(
-        source.oci or source.name or "",
-        destination=destination,
-        repository=source.repository,
-        version=source.version,
-        plain_http=bool(source.plain_http),
-    )
-    await _run(helm, arguments, deadline=PULL_SECONDS)
+    await _run(helm, command.pull(source, destination=destination), deadline=PULL_SECONDS)
 
 
 async def chart_crds(helm: HelmRunner, chart: Path) -> set[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from managedchart_operator.api.duration import seconds
+from managedchart_operator.api.spec import ChartSource
 
 # Without the second flag helm counts a release as deployed although its Job has failed (measured).
 _WAIT = ("--wait=watcher", "--wait-for-jobs")
@@ -136,16 +137,14 @@ def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, w
     ]
 
 
-def pull(
-    reference: str, *, destination: Path, repository: str | None, version: str | None, plain_http: bool
-) -> list[str]:
-    """Return the arguments that fetch a packaged chart into a folder."""
-    arguments = ["pull", reference, f"--destination={destination}"]
-    if repository:
-        arguments.append(f"--repo={repository}")
-    if version:
-        arguments.append(f"--version={version}")
-    if plain_http:
+def pull(source: ChartSource, *, destination: Path) -> list[str]:
+    """Return the arguments that fetch a packaged chart from a repository or registry into a folder."""
+    arguments = ["pull", source.oci or source.name or "", f"--destination={destination}"]
+    if source.repository:
+        arguments.append(f"--repo={source.repository}")
+    if source.version:
+        arguments.append(f"--version={source.version}")
+    if source.plain_http:
         arguments.append("--plain-http")
     return arguments
 

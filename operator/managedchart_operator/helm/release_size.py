@@ -23,7 +23,6 @@ SHOWN = 3
 _MIN_SHARE = 0.01
 _BEFORE_SOURCE = re.compile(r"^(?=---\n# Source: )", re.MULTILINE)
 _SOURCE = re.compile(r"---\n# Source: (.+)\n")
-VALUES = "the values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def parts_of(document: Mapping[str, Any]) -> list[Part]:
         sizes[f"{name}/{file.get('name')}"] += _base64(file.get("data") or "")
     sizes[f"{name}/values.yaml"] += _json(chart.get("values"))
     sizes[f"{name}/values.schema.json"] += _base64(chart.get("schema") or "")
-    sizes[VALUES] += _json(document.get("config"))
+    sizes["the values"] += _json(document.get("config"))
     return [Part(name, size) for name, size in sizes.most_common() if size > 0]
 
 

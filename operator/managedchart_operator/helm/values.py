@@ -83,11 +83,10 @@ def read_values(
 
     `files` are pairs of a path, for messages, and the content. Raises ValuesError that names the file or the field.
     """
-    sources = [_read_source(content, origin=f"values file {path}") for path, content in files]
+    texts = [(f"values file {path}", content) for path, content in files]
     for index, file in enumerate(yaml_files):
-        sources.append(
-            _read_source(file.yaml_content.encode(), origin=f"spec.yamlFilesContent[{index}] ({file.filename})")
-        )
+        texts.append((f"spec.yamlFilesContent[{index}] ({file.filename})", file.yaml_content.encode()))
+    sources = [Source(origin, content, load_mapping(content, origin=origin)) for origin, content in texts]
     if values:
         sources.append(Source("spec.values", encode(values), values))
     return Values(tuple(sources), set_flags(set_values, merged(source.values for source in sources)))
@@ -126,10 +125,6 @@ def encode(values: Mapping[str, Any]) -> bytes:
         raise ValuesError(
             f"The values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
         ) from error
-
-
-def _read_source(content: bytes, *, origin: str) -> Source:
-    return Source(origin, content, load_mapping(content, origin=origin))
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
