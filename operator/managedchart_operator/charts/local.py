@@ -169,11 +169,7 @@ class LocalChart:
 
 
 def list_folder(folder: Path, roots: ChartRoots, *, origin: str) -> tuple[FileState, ...]:
-    """List the files of a chart, links followed, sorted by name.
-
-    Raises ChartError: PATH_NOT_ALLOWED for a link that leads out of the roots, CHART_INVALID for what helm cannot load,
-    CHART_SOURCE_UNAVAILABLE (transient) for what cannot be read.
-    """
+    """List the files of a chart, links followed, sorted by name. Raises ChartError, like `LocalChart`."""
     found: list[FileState] = []
     size = 0
     with _file_errors(origin):

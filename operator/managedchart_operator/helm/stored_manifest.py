@@ -13,7 +13,6 @@ document, not on the items of a list (4.3.1, pkg/action/resource_policy.go).
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -22,7 +21,7 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RESOURCE_POLICY
 from managedchart_operator.helm.stored_release import decode, packed, secret_name
-from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
+from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_documents
 from managedchart_operator.reasons import Reason
 
 _KEEP = "keep"
@@ -30,7 +29,7 @@ _KEEP = "keep"
 _EDITED_NODES = 100_000
 # The API server's limit for all data of a Secret (MaxSecretSize in its pkg/apis/core).
 _SECRET_BYTES = 1024 * 1024
-_SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?\r?$", re.MULTILINE)
+_BEFORE_SEPARATOR = re.compile(r"^(?=---(?:[ \t][^\n]*)?\r?$)", re.MULTILINE)
 # The separator and the comments above an object, like helm's `# Source: chart/templates/file.yaml`.
 _HEAD = re.compile(r"(?:---[ \t]*(?:#[^\n]*)?\r?\n)?(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
 _TEXT = "tag:yaml.org,2002:str"
@@ -119,12 +118,9 @@ def _changed_hook(hook: dict[str, Any], edit: Editor) -> dict[str, Any] | None:
     return {**hook, "manifest": after} if after.strip() else None
 
 
-def _documents(manifest: str) -> Iterator[str]:
+def _documents(manifest: str) -> list[str]:
     """Split a manifest before each separator; lines of a text within a document are indented."""
-    bounds = [0, *(mark.start() for mark in _SEPARATOR.finditer(manifest)), len(manifest)]
-    for start, end in pairwise(bounds):
-        if end > start:
-            yield manifest[start:end]
+    return [text for text in _BEFORE_SEPARATOR.split(manifest) if text]
 
 
 def _named(document: str) -> list[Rendered]:
@@ -166,8 +162,8 @@ def _composed(document: str) -> yaml.Node | None:
     try:
         # The limit is checked before the nodes are built, which take 250 times the memory of the text.
         data = document.encode()
-        for first_line, part in split(data):
-            read_document(part, first_line, Budget(bytes=len(data), nodes=_EDITED_NODES))
+        for _ in read_documents(data, Budget(bytes=len(data), nodes=_EDITED_NODES)):
+            pass
         node: yaml.Node | None = yaml.compose(document, Loader=yaml.CSafeLoader)
     except (YamlError, yaml.YAMLError, RecursionError):
         return None
