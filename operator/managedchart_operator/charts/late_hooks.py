@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from io import BytesIO
 
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.helm.stored_release import unzipped
 
 # Hooks that do not run after the wait of an install or an upgrade.
 _EARLY = frozenset(
@@ -83,11 +84,7 @@ def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -
     if depth > _NESTED:
         return True
     try:
-        stream = zlib.decompressobj(wbits=31)
-        unpacked = stream.decompress(data, _UNPACKED_BYTES)
-        if not stream.eof:
-            return True  # the rest was not unpacked
-        with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
+        with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES))) as archive:
             return any(file_has(name, text, test, depth=depth) for name, text in _files(archive))
     except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
         return True

@@ -174,7 +174,7 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     """
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
+        return StoredRelease(read_document(unzipped(packed, _DOCUMENT_BYTES) if packed[:2] == b"\x1f\x8b" else packed))
     except (*UNREADABLE, zlib.error) as error:
         raise HelmError(
             f"The release Secret {secret_name(secret)} cannot be read: {str(error) or type(error).__name__}",
@@ -208,14 +208,12 @@ def read_document(text: bytes) -> dict[str, Any]:
     return document
 
 
-def _decompressed(packed: bytes) -> bytes:
-    """Decompress gzip. Raises ValueError or zlib.error if it is invalid, too large or cut off."""
+def unzipped(packed: bytes, limit: int) -> bytes:
+    """Decompress gzip. Raises ValueError or zlib.error if it is invalid, larger than the limit or cut off."""
     stream = zlib.decompressobj(wbits=31)
-    unpacked = stream.decompress(packed, _DOCUMENT_BYTES)
+    unpacked = stream.decompress(packed, limit)
     if not stream.eof:
-        raise ValueError(
-            "it is cut off" if len(unpacked) < _DOCUMENT_BYTES else f"it is larger than {_DOCUMENT_BYTES} bytes"
-        )
+        raise ValueError("it is cut off" if len(unpacked) < limit else f"it is larger than {limit} bytes")
     return unpacked
 
 
