@@ -74,9 +74,9 @@ class ChartStore:
         self._pull = pull
         self._paths: _Recent[str, Identified] = _Recent()
         self._archives: _Recent[str, ChartContent] = _Recent()
-        self._pulled: _Recent[Reference, _Pulled] = _Recent()
-        self._pulls: SingleFlight[Reference, Chart] = SingleFlight()
-        self._copies: SingleFlight[str, Chart] = SingleFlight()
+        # With the monotonic time until which a reference stands for this chart.
+        self._pulled: _Recent[Reference, tuple[ChartContent, float]] = _Recent()
+        self._fetches: SingleFlight[str | Reference, Chart] = SingleFlight()
 
     async def fingerprint(self, source: ChartSource) -> str:
         """Return what identifies the chart in an input's digest (hex), without network or helm.
@@ -102,17 +102,17 @@ class ChartStore:
         """
         if source.path is not None:
             path = source.path
-            return await self._copies.run(path, lambda: self._from_path(path))
+            return await self._fetches.run(path, lambda: self._from_path(path))
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(cache_archive, data, found, self._cache))
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
-        if pulled is not None and time.monotonic() < pulled.until:
-            path_in_cache = await asyncio.to_thread(self._cache.find, pulled.found.cache_name)
-            if path_in_cache is not None:
-                return _chart(pulled.found, path_in_cache)
-        return await self._pulls.run(reference, lambda: self._from_remote(source, reference))
+        if pulled is not None and time.monotonic() < pulled[1]:
+            copy = await asyncio.to_thread(self._cache.find, pulled[0].cache_name)
+            if copy is not None:
+                return _chart(pulled[0], copy)
+        return await self._fetches.run(reference, lambda: self._from_remote(source, reference))
 
     async def _from_path(self, path: str) -> Chart:
         known = self._paths.get(path)
@@ -142,7 +142,7 @@ class ChartStore:
         finally:
             await asyncio.shield(asyncio.to_thread(workspace.__exit__, None, None, None))
         until = math.inf if _is_exact(source.version) else asked_at + CONSTRAINT_SECONDS
-        self._pulled.put(reference, _Pulled(found, until))
+        self._pulled.put(reference, (found, until))
         return _chart(found, path)
 
     def _take(self, destination: Path, origin: str) -> tuple[ChartContent, Path]:
@@ -152,14 +152,6 @@ class ChartStore:
         data = archives[0].read_bytes()
         found = identify_archive(data, origin=origin)
         return found, cache_archive(data, found, self._cache)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pulled:
-    """The chart that a reference resolved to, and until when (monotonic clock) that is valid."""
-
-    found: ChartContent
-    until: float
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ memory.limit_in_bytes).
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,8 +96,5 @@ def _read(file: Path) -> str:
 
 
 def _field(file: Path, name: str) -> int:
-    for line in _read(file).splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == name:
-            return int(words[1])
-    return 0
+    found = re.search(rf"^{name}\s+(\d+)", _read(file), re.MULTILINE)
+    return int(found[1]) if found else 0
