@@ -20,18 +20,8 @@ from managedchart_operator.helm.stored_release import unzipped
 
 # Hooks that do not run after the wait of an install or an upgrade.
 _EARLY = frozenset(
-    {
-        b"crd-install",
-        b"pre-install",
-        b"pre-upgrade",
-        b"pre-delete",
-        b"post-delete",
-        b"pre-rollback",
-        b"post-rollback",
-        b"test",
-        b"test-success",
-        b"test-failure",
-    }
+    b"crd-install pre-install pre-upgrade pre-delete post-delete pre-rollback post-rollback "
+    b"test test-success test-failure".split()
 )
 # The annotation in any form: as a key of YAML or JSON with its value after it on the line, or in any other way.
 _ANNOTATION = re.compile(rb"helm\.sh/hook(?![\w-])(?:[\"']?\s*:[ \t]*(?P<value>[^\r\n]*))?")

@@ -2,8 +2,7 @@
 
 It replaces `asyncio.subprocess`, whose Process.wait() also waits until the pipes are closed (Python 3.11, measured), so a
 grandchild that holds a pipe hides that helm has ended. Here helm's own exit counts, whoever still holds its pipes. After `end`
-neither helm nor anything of its process group runs, and the operator's ends of the pipes are closed. Slots and deadlines are
-`runner`'s.
+neither helm nor anything of its process group runs, and the operator's ends of the pipes are closed.
 """
 
 import asyncio

@@ -98,17 +98,15 @@ def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
     Empty documents count as {}; later documents override earlier ones. Raises ValuesError (VALUES_INVALID) that names the
     origin, the line and the problem, but never quotes the text, which may hold secrets.
     """
-    result: dict[str, Any] = {}
+    documents = []
     try:
         for line, value in read_documents(data):
-            if value is None:
-                continue
-            if not isinstance(value, dict):
+            if not isinstance(value, dict | None):
                 raise YamlError(f"this must be a mapping (key: value), but is {describe(value)}", line)
-            result = merge(result, value)
+            documents.append(value or {})
     except YamlError as problem:
         raise ValuesError(problem.at(origin), reason=Reason.VALUES_INVALID, hint=_HINT) from problem
-    return result
+    return merged(documents)
 
 
 def encode(values: Mapping[str, Any]) -> bytes:
