@@ -10,14 +10,7 @@ from collections.abc import Callable
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow, line_of
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Match, Row, row
 from managedchart_operator.helm.errors.text import in_hook, more, subject
-from managedchart_operator.helm.errors.unready import (
-    JOB_FAILED,
-    NEVER_READY,
-    TIMED_OUT,
-    WaitFailure,
-    list_unready,
-    unready_in,
-)
+from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, listed_in
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import one_line
 
@@ -48,7 +41,7 @@ def _hook(what: str) -> Callable[[Match], str]:
 
     def message(found: Match) -> str:
         phase = found.groupdict().get("phase") or "delete"
-        return f"The {phase} hook {what}: {list_unready(unready_in(found.string)) or one_line(line_of(found), 400)}"
+        return f"The {phase} hook {what}: {listed_in(found.string) or one_line(line_of(found), 400)}"
 
     return message
 
@@ -68,7 +61,7 @@ def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
     return row(
         pattern,
         failure.reason,
-        lambda found: failure.message(unready_in(found.string), unknown=line_of(found)),
+        lambda found: failure.sentence.format(list=listed_in(found.string) or line_of(found)),
         transient=True,
     )
 
@@ -162,7 +155,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
     row(
         r"still exists\. status: ",
         Reason.UNINSTALL_BLOCKED,
-        lambda found: f"Not deleted within the timeout: {list_unready(unready_in(found.string))}",
+        lambda found: f"Not deleted within the timeout: {listed_in(found.string)}",
         transient=True,
         hint="Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name: "
         "kubectl -n NAMESPACE get KIND NAME -o yaml",

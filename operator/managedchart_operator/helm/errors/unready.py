@@ -1,6 +1,6 @@
 """Objects that did not become ready, and the messages about them.
 
-`unready_in` reads them from helm's error text; the operator's own wait knows them, and makes its error by `not_ready`. Both get
+`listed_in` reads them from helm's error text; the operator's own wait knows them, and makes its error by `not_ready`. Both get
 the same reason and message, since it makes no difference to a person who waited.
 """
 
@@ -48,24 +48,19 @@ class WaitFailure:
     reason: Reason
     sentence: str
 
-    def message(self, objects: Iterable[Unready], *, unknown: str = "") -> str:
-        """Return the message about the objects; `unknown` replaces the list where none is known."""
-        return self.sentence.format(list=list_unready(objects) or unknown)
-
 
 JOB_FAILED = WaitFailure(Reason.JOB_BACKOFF_LIMIT, "A Job of the release failed: {list}")
 TIMED_OUT = WaitFailure(Reason.TIMEOUT, "Not ready within the timeout: {list}")
 NEVER_READY = WaitFailure(Reason.TIMEOUT, "Failed to become ready: {list}")
 
 
-def list_unready(objects: Iterable[Unready]) -> str:
-    """Name the first few objects, each with its status, and count the others."""
+def listed_in(text: str) -> str:
+    """Name the first few objects in helm's error text that did not become ready, and count the others; "" for none."""
+    return _listed(Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text))
+
+
+def _listed(objects: Iterable[Unready]) -> str:
     return listed(dict.fromkeys(map(str, objects)))
-
-
-def unready_in(text: str) -> list[Unready]:
-    """Return the objects in helm's error text that did not become ready."""
-    return [Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text)]
 
 
 def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
@@ -83,7 +78,7 @@ def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
     if timed_out:
         lines.append("context deadline exceeded")
     return HelmError(
-        one_line(failure.message(objects), MAX_MESSAGE),
+        one_line(failure.sentence.format(list=_listed(objects)), MAX_MESSAGE),
         reason=failure.reason,
         transient=True,
         text=cut_middle("\n".join(lines).strip(), MAX_TEXT),
