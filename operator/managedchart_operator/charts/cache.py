@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from managedchart_operator.errors import ChartError
@@ -50,11 +50,10 @@ class ChartCache:
         path = self._directory / name
         with _disk_errors():
             self._prepare()
-            try:
+            with suppress(FileNotFoundError):
                 os.utime(path)
-            except FileNotFoundError:
-                return None
-        return path
+                return path
+        return None
 
     def add(self, source: Path, name: str) -> Path:
         """Move a finished file or folder from a workspace into the cache, which may have the same content already."""

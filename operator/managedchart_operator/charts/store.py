@@ -38,19 +38,13 @@ _CONTENTS = "spec.chart.contents"
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
-
-
 Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
 """Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart on local disk that helm can read.
-
-    `digest` is the sha256 of its content in hex, `late_hooks` says whether it may have hooks that run after an install or an
-    upgrade, `ttl_jobs` whether it may have Jobs that Kubernetes deletes once they have finished.
-    """
+    """A chart on local disk that helm can read. The fields mean what they mean in its `ChartContent`."""
 
     path: Path
     name: str

@@ -67,9 +67,8 @@ class HelmRunner:
         on_waiting: Callable[[], None] | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
-        """Run helm and return its output, whatever its exit code.
+        """Run helm and return its output, whatever its exit code; in its stderr, origins replace the paths of memory files.
 
-        In its stderr the paths of memory files are replaced by their origins.
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
         helm begins to wait, for a hook or for the release's objects. `before` is awaited once helm has its slot; if it raises,

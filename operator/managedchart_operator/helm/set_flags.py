@@ -37,7 +37,10 @@ MAX_BYTES = 1024 * 1024
 MAX_INDEX = 65536
 MAX_LEVELS = 30
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+# Python refuses to convert more digits than some thousands.
+_INTEGER = re.compile(r"0|(?!0)[+-]?[0-9]{1,4000}")
+# A character, with the backslash that escapes it.
+_TOKEN = re.compile(r"\\.?|.", re.DOTALL)
 _INDEX = re.compile(r"\+?[0-9]+")
 _SPECIAL = re.compile(r"[\\.\[=,]")
 
@@ -159,17 +162,11 @@ def _parse_value(value: str) -> Scalar | list[Scalar]:
 def _until(text: str, position: int, stops: str) -> tuple[str, str, int]:
     """Return the text up to one of the stops, the stop ("" at the end), and the position after it."""
     found: list[str] = []
-    while position < len(text):
-        character = text[position]
-        position += 1
-        if character in stops:
-            return "".join(found), character, position
-        if character == "\\":
-            found.append(text[position : position + 1])
-            position += 1
-        else:
-            found.append(character)
-    return "".join(found), "", position
+    for token in _TOKEN.finditer(text, position):
+        if token[0] in stops:
+            return "".join(found), token[0], token.end()
+        found.append(token[0].removeprefix("\\"))
+    return "".join(found), "", len(text)
 
 
 def _index(text: str) -> int:
@@ -186,12 +183,8 @@ def _typed(text: str) -> Scalar:
         return folded == "true"
     if folded == "null":
         return None
-    if text == "0":
-        return 0
-    if not text.startswith("0") and len(text) <= 4096 and _INTEGER.fullmatch(text):
-        number = int(text)
-        if -(2**63) <= number < 2**63:
-            return number
+    if _INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
+        return int(text)
     return text
 
 

@@ -19,6 +19,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }
+_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
 _NOT_FINITE = re.compile(r"\.(nan|NaN|NAN)|[-+]?\.(inf|Inf|INF)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 # Go's ParseInt with base 0: prefixes 0x, 0o and 0b, and a bare leading zero for octal. 2**64 has 20 decimal digits, and Python
@@ -53,19 +54,7 @@ def resolve(text: str) -> Any:
 
 def describe(value: object) -> str:
     """Name the type of a value, as part of a sentence."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case _:
-            return "a mapping"
+    return _TYPES.get(type(value), "a mapping")
 
 
 def as_string(value: object) -> str | None:

@@ -35,11 +35,6 @@ class Unready:
         message, _, _ = self.message.partition("\n")
         return f"{self.kind} {where} ({message.strip() or self.status})"
 
-    @property
-    def is_failed_job(self) -> bool:
-        """Whether it is a Job that has failed, which never becomes ready."""
-        return self.kind == "Job" and self.status == "Failed"
-
 
 @dataclass(frozen=True, slots=True)
 class WaitFailure:
@@ -69,7 +64,7 @@ def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
     Its `text` has helm's wording, for people who compare the two; nothing parses it.
     """
     failure = TIMED_OUT if timed_out else NEVER_READY
-    if any(each.is_failed_job for each in objects):
+    if any(each.kind == "Job" and each.status == "Failed" for each in objects):  # it never becomes ready
         failure = JOB_FAILED
     lines = [
         f"resource {each.kind}/{each.namespace}/{each.name} not ready. status: {each.status}, message: {each.message}"
