@@ -8,8 +8,7 @@ import pytest
 from harness.api_server import refusal
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, refusal_of
 from managedchart_operator.diagnosis.causes import cause_of_failed_create
-from managedchart_operator.helm.errors.classify import TABLE, classify
-from managedchart_operator.helm.errors.from_facts import Refused, refused
+from managedchart_operator.helm.errors.classify import TABLE, Refused, classify, refused
 from managedchart_operator.kube.client import error_of
 from managedchart_operator.reasons import Reason
 from unit.diagnosis.pod_bodies import REPLICA_SET, event

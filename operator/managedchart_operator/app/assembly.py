@@ -12,8 +12,8 @@ from functools import partial
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
+from managedchart_operator.charts.by_helm import pull
 from managedchart_operator.charts.confinement import ChartRoots
-from managedchart_operator.charts.pull import pull
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from managedchart_operator.errors import ChartError
@@ -29,10 +29,8 @@ IN_USE_SECONDS = 600.0
 class ChartCache:
     """Charts on disk by the sha256 of their content, as `sha256-<hex>` (folders) and `sha256-<hex>.tgz`."""
 
-    def __init__(self, directory: Path, *, max_charts: int = MAX_CHARTS, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory / "charts"
-        self._max_charts = max_charts
-        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._ready = False
 
@@ -52,11 +50,10 @@ class ChartCache:
         path = self._directory / name
         with _disk_errors():
             self._prepare()
-            try:
+            with suppress(FileNotFoundError):
                 os.utime(path)
-            except FileNotFoundError:
-                return None
-        return path
+                return path
+        return None
 
     def add(self, source: Path, name: str) -> Path:
         """Move a finished file or folder from a workspace into the cache, which may have the same content already."""
@@ -90,14 +87,12 @@ class ChartCache:
             total = 0
             for count, (used, size, path) in enumerate(sorted(entries, reverse=True), start=1):
                 total += size
-                if (count > self._max_charts or total > self._max_bytes) and used < oldest_in_use:
+                if (count > MAX_CHARTS or total > MAX_BYTES) and used < oldest_in_use:
                     _remove(path)
 
 
 def _size(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def _remove(path: Path) -> None:

@@ -56,7 +56,7 @@ class ChartRoots:
         try:
             return self.real(path)
         except OutsideError as error:
-            raise ChartError(self._refusal(path, field), reason=Reason.PATH_NOT_ALLOWED, hint=self._hint()) from error
+            raise self._refused(ChartError, path, field) from error
 
     def real(self, path: str | Path) -> Path:
         """Return the path with all symbolic links resolved. Raises OutsideError if it is relative or not below a root."""
@@ -91,7 +91,7 @@ class ChartRoots:
             with self.open(path) as file:
                 data = read_up_to(file, MAX_VALUES_FILE_BYTES + 1)
         except OutsideError as error:
-            raise ValuesError(self._refusal(path, field), reason=Reason.PATH_NOT_ALLOWED, hint=self._hint()) from error
+            raise self._refused(ValuesError, path, field) from error
         except OSError as error:
             raise _unavailable(path, chart, error.strerror or str(error)) from error
         if len(data) > MAX_VALUES_FILE_BYTES:
@@ -101,15 +101,14 @@ class ChartRoots:
     def _contain(self, real: str) -> bool:
         return any(os.path.commonpath((real, root)) == root for root in map(os.path.realpath, self._roots))
 
-    def _refusal(self, path: str, field: str) -> str:
+    def _refused(self, error: type[ChartError | ValuesError], path: str, field: str) -> ChartError | ValuesError:
+        problem = f"is not below one of the operator's chart roots ({self})"
         if not Path(path).is_absolute():
-            return f"{field}: {path!r} is not an absolute path; charts and values files are read from below {self}"
-        return f"{field}: {path!r} is not below one of the operator's chart roots ({self})"
-
-    def _hint(self) -> str:
-        return (
+            problem = f"is not an absolute path; charts and values files are read from below {self}"
+        hint = (
             f"Put the file below one of the operator's chart roots ({self}); symbolic links must not lead out of them."
         )
+        return error(f"{field}: {path!r} {problem}", reason=Reason.PATH_NOT_ALLOWED, hint=hint)
 
 
 def _unavailable(path: str, chart: str, why: str) -> ValuesError:

@@ -16,21 +16,12 @@ from collections.abc import Callable, Iterable
 from io import BytesIO
 
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.helm.stored_release import unzipped
 
 # Hooks that do not run after the wait of an install or an upgrade.
 _EARLY = frozenset(
-    {
-        b"crd-install",
-        b"pre-install",
-        b"pre-upgrade",
-        b"pre-delete",
-        b"post-delete",
-        b"pre-rollback",
-        b"post-rollback",
-        b"test",
-        b"test-success",
-        b"test-failure",
-    }
+    b"crd-install pre-install pre-upgrade pre-delete post-delete pre-rollback post-rollback "
+    b"test test-success test-failure".split()
 )
 # The annotation in any form: as a key of YAML or JSON with its value after it on the line, or in any other way.
 _ANNOTATION = re.compile(rb"helm\.sh/hook(?![\w-])(?:[\"']?\s*:[ \t]*(?P<value>[^\r\n]*))?")
@@ -83,11 +74,7 @@ def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -
     if depth > _NESTED:
         return True
     try:
-        stream = zlib.decompressobj(wbits=31)
-        unpacked = stream.decompress(data, _UNPACKED_BYTES)
-        if not stream.eof:
-            return True  # the rest was not unpacked
-        with tarfile.open(fileobj=BytesIO(unpacked)) as archive:
+        with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES))) as archive:
             return any(file_has(name, text, test, depth=depth) for name, text in _files(archive))
     except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
         return True

@@ -1,157 +1,275 @@
-"""Charts that need no network: files of the operator's pod, and archives as bytes.
+"""Charts that need no network: folders and archives of the operator's pod, and archives as bytes.
 
-These are blocking functions for threads, without state; `store` remembers what they find. The digest of an `Identified` is that
-of the same bytes from which its metadata was read.
+These are blocking functions for threads; `store` remembers what they find. `confinement` decides what may be read. Listing the
+files of a folder is a cheap way to see whether it has changed; its digest and its copy contain exactly the bytes that were read
+after that. helm follows links in a chart's folder, so it only reads the copy, which has none and does not change.
+
+Every file of a folder is part of the chart, except the folders of version control; helm applies .helmignore.
 """
 
 import hashlib
+import os
+import stat
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from managedchart_operator.charts.archive import read_archive_metadata
 from managedchart_operator.charts.cache import ChartCache
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
-from managedchart_operator.charts.folder import FolderEntry, list_folder, outside, read_folder, unreadable
-from managedchart_operator.charts.late_hooks import archive_has, text_has_late_hooks, text_has_ttl_jobs
-from managedchart_operator.charts.metadata import ChartMetadata, invalid
+from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks, text_has_ttl_jobs
+from managedchart_operator.charts.metadata import (
+    MAX_CHART_BYTES,
+    ChartMetadata,
+    invalid,
+    parse_chart_yaml,
+    read_archive_metadata,
+)
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
 # The release Secret contains the chart too, in 1 MiB compressed: a larger one could never be installed.
 MAX_ARCHIVE_BYTES = 20 * 1024 * 1024
+# The largest public charts have some 1,000 files; links to folders could multiply them without limit.
+MAX_ENTRIES = 10_000
 # A file that changed so recently may change again, unnoticed, within the same tick of its file system's clock.
 SETTLED_SECONDS = 1.0
+# Charts do not use these; they are large and change with every fetch.
+_VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr"})
 
 
 @dataclass(frozen=True, slots=True)
-class Identified:
-    """What a chart is, and the state of its files when that was read."""
+class ChartContent:
+    """What a chart is. `digest` is the sha256 of its content in hex: of an archive's bytes, or of names and bytes of files."""
 
     digest: str
     metadata: ChartMetadata
-    archive: bool
+    is_archive: bool
     late_hooks: bool
     """Whether it may have hooks that run after an install or an upgrade."""
     ttl_jobs: bool
     """Whether it may have Jobs that Kubernetes deletes once they have finished."""
-    entries: tuple[FolderEntry, ...] = ()
-    settled: bool = False
-    """Whether equal entries prove that nothing has changed."""
 
     @property
     def cache_name(self) -> str:
         """Name of the chart's entry in the cache."""
-        return f"sha256-{self.digest}" + (".tgz" if self.archive else "")
+        return f"sha256-{self.digest}" + (".tgz" if self.is_archive else "")
 
 
-def identify_archive(data: bytes, *, origin: str) -> Identified:
+def identify_archive(data: bytes, *, origin: str) -> ChartContent:
     """Identify a packaged chart. Raises ChartError (CHART_INVALID)."""
     if len(data) > MAX_ARCHIVE_BYTES:
         raise invalid(f"{origin}: it is larger than {MAX_ARCHIVE_BYTES >> 20} MiB")
-    metadata = read_archive_metadata(BytesIO(data), origin=origin)
-    return Identified(
+    return ChartContent(
         digest=hashlib.sha256(data).hexdigest(),
-        metadata=metadata,
-        archive=True,
+        metadata=read_archive_metadata(BytesIO(data), origin=origin),
+        is_archive=True,
         late_hooks=archive_has(data, text_has_late_hooks),
         ttl_jobs=archive_has(data, text_has_ttl_jobs),
     )
 
 
-def cache_archive(data: bytes, identified: Identified, cache: ChartCache) -> Path:
+def cache_archive(data: bytes, content: ChartContent, cache: ChartCache) -> Path:
     """Return a packaged chart's path in the cache, and add it if it is not there."""
-    if present := cache.find(identified.cache_name):
+    if present := cache.find(content.cache_name):
         return present
     with cache.workspace() as workspace:
         file = workspace / "chart.tgz"
         file.write_bytes(data)
-        return cache.add(file, identified.cache_name)
+        return cache.add(file, content.cache_name)
 
 
-def identify_path(path: str, roots: ChartRoots, *, field: str, known: Identified | None) -> Identified:
-    """Identify the chart at a path; only lists its files if `known` is still valid. Raises ChartError."""
-    return _LocalChart(path, roots, field).identify(known)
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file of the chart: its name within the chart, and the state of its inode. Equal states mean an unchanged file."""
+
+    name: str
+    path: str
+    mtime_ns: int
+    ctime_ns: int
+    size: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, name: str, path: str, status: os.stat_result) -> "FileState":
+        """Return the state of a file: the parts of its status that change with its content."""
+        return cls(name, path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
 
 
-def obtain_path(
-    path: str, roots: ChartRoots, cache: ChartCache, *, field: str, known: Identified | None
-) -> tuple[Identified, Path]:
-    """Identify the chart at a path and copy it into the cache. Raises ChartError."""
-    chart = _LocalChart(path, roots, field)
-    identified = chart.identify(known)
-    if present := cache.find(identified.cache_name):
-        return identified, present
-    # Read again: the files may have changed since, and what is copied counts.
-    return chart.copy(cache)
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The content at a path, and the files in which it was read; None where a change of them may go unnoticed."""
+
+    content: ChartContent
+    files: tuple[FileState, ...] | None
 
 
-class _LocalChart:
-    """A folder or a .tgz below the roots, in its current state."""
+class LocalChart:
+    """The folder or the .tgz that spec.chart.path names, in its current state.
 
-    def __init__(self, path: str, roots: ChartRoots, field: str) -> None:
+    Raises ChartError: PATH_NOT_ALLOWED for what is outside the roots, CHART_NOT_FOUND (transient), CHART_INVALID for what helm
+    cannot load, CHART_SOURCE_UNAVAILABLE (transient) for what cannot be read.
+    """
+
+    def __init__(self, path: str, roots: ChartRoots) -> None:
         self._roots = roots
-        self._origin = f"{field} {path}"
-        self._path = roots.resolve(path, field=field)
-        try:
+        self._origin = f"spec.chart.path {path}"
+        self._path = roots.resolve(path, field="spec.chart.path")
+        with _file_errors(self._origin):
             self._is_folder = self._path.is_dir()
-            self._entries = self._list()
-        except FileNotFoundError as error:
-            raise ChartError(
-                f"{field}: there is no chart at {path}",
-                reason=Reason.CHART_NOT_FOUND,
-                transient=True,
-                hint="Mount the chart into the operator's pod; check the volume, its mountPath and spec.chart.path.",
-            ) from error
-        except OSError as error:
-            raise unreadable(self._origin, error) from error
+            try:
+                self._files = self._list()
+            except FileNotFoundError as error:
+                raise ChartError(
+                    f"spec.chart.path: there is no chart at {path}",
+                    reason=Reason.CHART_NOT_FOUND,
+                    transient=True,
+                    hint="Mount the chart into the operator's pod; check the volume, its mountPath and spec.chart.path.",
+                ) from error
 
     def identify(self, known: Identified | None) -> Identified:
-        if known is not None and known.settled and known.entries == self._entries:
+        """Identify the chart, without reading it if `known` is still valid."""
+        if known is not None and known.files == self._files:
             return known
         if self._is_folder:
-            return self._identified(*read_folder(self._entries, self._roots, origin=self._origin))
-        return self._archive()[1]
+            return self._identified(read_folder(self._files, self._roots, origin=self._origin))
+        return self._identified(identify_archive(self._data(), origin=self._origin))
 
-    def copy(self, cache: ChartCache) -> tuple[Identified, Path]:
+    def obtain(self, known: Identified | None, cache: ChartCache) -> tuple[Identified, Path]:
+        """Identify the chart and copy it into the cache."""
+        identified = self.identify(known)
+        if present := cache.find(identified.content.cache_name):
+            return identified, present
+        # Read again: the files may have changed since, and what is copied counts.
         if not self._is_folder:
-            data, identified = self._archive()
-            return identified, cache_archive(data, identified, cache)
+            data = self._data()
+            content = identify_archive(data, origin=self._origin)
+            return self._identified(content), cache_archive(data, content, cache)
         with cache.workspace() as workspace:
             folder = workspace / "chart"
             folder.mkdir()
-            identified = self._identified(*read_folder(self._entries, self._roots, origin=self._origin, copy_to=folder))
-            return identified, cache.add(folder, identified.cache_name)
+            content = read_folder(self._files, self._roots, origin=self._origin, copy_to=folder)
+            return self._identified(content), cache.add(folder, content.cache_name)
 
-    def _list(self) -> tuple[FolderEntry, ...]:
+    def _list(self) -> tuple[FileState, ...]:
         if self._is_folder:
             return list_folder(self._path, self._roots, origin=self._origin)
-        return (FolderEntry.of(self._path.name, str(self._path), self._path.stat()),)
+        return (FileState.of(self._path.name, str(self._path), self._path.stat()),)
 
-    def _archive(self) -> tuple[bytes, Identified]:
-        try:
-            with self._roots.open(self._path) as file:
-                data = read_up_to(file, MAX_ARCHIVE_BYTES + 1)
-        except OutsideError as error:
-            raise outside(f"{self._origin} leads out of the operator's chart roots") from error
-        except IrregularFileError as error:
-            raise invalid(f"{self._origin} is neither a file nor a folder") from error
-        except OSError as error:
-            raise unreadable(self._origin, error) from error
-        found = identify_archive(data, origin=self._origin)
-        return data, self._identified(
-            found.digest, found.metadata, late_hooks=found.late_hooks, ttl_jobs=found.ttl_jobs
-        )
+    def _data(self) -> bytes:
+        with _file_errors(self._origin), self._roots.open(self._path) as file:
+            return read_up_to(file, MAX_ARCHIVE_BYTES + 1)
 
-    def _identified(self, digest: str, metadata: ChartMetadata, late_hooks: bool, ttl_jobs: bool) -> Identified:
-        newest = max(entry.ctime_ns for entry in self._entries) / 1e9
-        return Identified(
-            digest=digest,
-            metadata=metadata,
-            archive=not self._is_folder,
-            late_hooks=late_hooks,
-            ttl_jobs=ttl_jobs,
-            entries=self._entries,
-            settled=newest < time.time() - SETTLED_SECONDS,
-        )
+    def _identified(self, content: ChartContent) -> Identified:
+        newest = max(file.ctime_ns for file in self._files) / 1e9
+        return Identified(content, self._files if newest < time.time() - SETTLED_SECONDS else None)
+
+
+def list_folder(folder: Path, roots: ChartRoots, *, origin: str) -> tuple[FileState, ...]:
+    """List the files of a chart, links followed, sorted by name. Raises ChartError, like `LocalChart`."""
+    found: list[FileState] = []
+    size = 0
+    with _file_errors(origin):
+        for count, entry in enumerate(_walk(str(folder), "", roots, origin, ancestors=()), start=1):
+            if entry is not None:
+                size += entry.size
+                found.append(entry)
+            if count > MAX_ENTRIES or size > MAX_CHART_BYTES:
+                limit = f"{MAX_ENTRIES} files or {MAX_CHART_BYTES >> 20} MiB"
+                raise invalid(f"{origin}: more than {limit}; name a folder that contains only the chart")
+    return tuple(sorted(found, key=lambda entry: entry.name))
+
+
+def read_folder(
+    entries: Sequence[FileState], roots: ChartRoots, *, origin: str, copy_to: Path | None = None
+) -> ChartContent:
+    """Read the listed files.
+
+    With `copy_to`, an existing empty folder, the files are copied there. Raises ChartError as `list_folder` does.
+    """
+    digest = hashlib.sha256()
+    chart_yaml: bytes | None = None
+    late_hooks = ttl_jobs = False
+    left = MAX_CHART_BYTES
+    for entry in entries:
+        with _file_errors(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
+            data = read_up_to(file, left + 1)
+        left -= len(data)
+        if left < 0:
+            raise invalid(f"{origin}: more than {MAX_CHART_BYTES >> 20} MiB")
+        name = os.fsencode(entry.name)
+        # With the lengths: otherwise bytes could move from one file to the next unnoticed.
+        digest.update(b"%d %d " % (len(name), len(data)) + name)
+        digest.update(data)
+        late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
+        ttl_jobs = ttl_jobs or file_has(entry.name, data, text_has_ttl_jobs)
+        if entry.name == "Chart.yaml":
+            chart_yaml = data
+        if copy_to is not None:
+            target = copy_to / entry.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+    if chart_yaml is None:
+        raise invalid(f"{origin}: the folder contains no chart: Chart.yaml is missing")
+    return ChartContent(
+        digest=digest.hexdigest(),
+        metadata=parse_chart_yaml(chart_yaml, origin=origin),
+        is_archive=False,
+        late_hooks=late_hooks,
+        ttl_jobs=ttl_jobs,
+    )
+
+
+def _walk(
+    folder: str, prefix: str, roots: ChartRoots, origin: str, *, ancestors: tuple[tuple[int, int], ...]
+) -> Iterator[FileState | None]:
+    """Yield each file below a folder, and None for each folder, so that the caller can count both."""
+    here = Path(folder).stat()
+    identity = (here.st_dev, here.st_ino)
+    if identity in ancestors:
+        raise invalid(f"{origin}: {prefix.rstrip('/')} is a link to a folder that contains it")
+    yield None
+    with os.scandir(folder) as children:
+        for child in children:
+            if child.name in _VERSION_CONTROL:
+                continue
+            name, path = prefix + child.name, child.path
+            status = child.stat(follow_symlinks=False)
+            if child.is_symlink():
+                with _file_errors(f"{origin}: the link {name}"):
+                    path = str(roots.real(path))
+                if not Path(path).exists():
+                    raise invalid(f"{origin}: the link {name} is broken")
+                status = Path(path).stat()
+            if stat.S_ISDIR(status.st_mode):
+                yield from _walk(path, f"{name}/", roots, origin, ancestors=(*ancestors, identity))
+            elif stat.S_ISREG(status.st_mode):
+                yield FileState.of(name, path, status)
+            else:
+                raise invalid(f"{origin}: {name} is neither a file nor a folder")
+
+
+@contextmanager
+def _file_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OutsideError as error:
+        # It is not said where to.
+        raise ChartError(
+            f"{what} leads out of the operator's chart roots",
+            reason=Reason.PATH_NOT_ALLOWED,
+            hint="Replace the link by its target; links must stay below the operator's chart roots.",
+        ) from error
+    except IrregularFileError as error:
+        raise invalid(f"{what} is neither a file nor a folder") from error
+    except RecursionError as error:
+        raise invalid(f"{what}: its folders are nested too deep") from error
+    except OSError as error:
+        # Transient, since that may pass without a change of the spec.
+        why = error.strerror or str(error)
+        raise ChartError(
+            f"{what} cannot be read: {why}", reason=Reason.CHART_SOURCE_UNAVAILABLE, transient=True
+        ) from error

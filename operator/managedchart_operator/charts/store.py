@@ -14,25 +14,18 @@ import time
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import semver
 
 from managedchart_operator.api.spec import ChartSource
-from managedchart_operator.charts.cache import MAX_BYTES, MAX_CHARTS, ChartCache
+from managedchart_operator.charts.cache import ChartCache
 from managedchart_operator.charts.confinement import ChartRoots
-from managedchart_operator.charts.local import (
-    Identified,
-    cache_archive,
-    identify_archive,
-    identify_path,
-    obtain_path,
-)
+from managedchart_operator.charts.local import ChartContent, Identified, LocalChart, cache_archive, identify_archive
 from managedchart_operator.charts.metadata import invalid
-from managedchart_operator.charts.single_flight import SingleFlight
 
 # A constraint (6.x) may match another version later: new versions are noticed within this time, and many resources with the
 # same constraint cost one request to the repository.
@@ -40,28 +33,18 @@ CONSTRAINT_SECONDS = 300.0
 # A few kB each. With more charts than this, some are identified again.
 MAX_REMEMBERED = 2048
 
-_PATH = "spec.chart.path"
 _CONTENTS = "spec.chart.contents"
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
-
-
-class Pull(Protocol):
-    """Runs `helm pull`."""
-
-    async def __call__(self, source: ChartSource, destination: Path) -> None:
-        """Put one packaged chart into the folder `destination`. Raises HelmError."""
+Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
+"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart on local disk that helm can read.
-
-    `digest` is the sha256 of its content in hex, `late_hooks` says whether it may have hooks that run after an install or an
-    upgrade, `ttl_jobs` whether it may have Jobs that Kubernetes deletes once they have finished.
-    """
+    """A chart on local disk that helm can read. The fields mean what they mean in its `ChartContent`."""
 
     path: Path
     name: str
@@ -79,23 +62,15 @@ class ChartStore:
     repositories and registries.
     """
 
-    def __init__(
-        self,
-        *,
-        roots: ChartRoots,
-        cache_dir: Path,
-        pull: Pull,
-        max_charts: int = MAX_CHARTS,
-        max_bytes: int = MAX_BYTES,
-    ) -> None:
+    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull) -> None:
         self._roots = roots
-        self._cache = ChartCache(cache_dir, max_charts=max_charts, max_bytes=max_bytes)
+        self._cache = ChartCache(cache_dir)
         self._pull = pull
         self._paths: _Recent[str, Identified] = _Recent()
-        self._archives: _Recent[str, Identified] = _Recent()
-        self._pulled: _Recent[Reference, _Pulled] = _Recent()
-        self._pulls: SingleFlight[Reference, Chart] = SingleFlight()
-        self._copies: SingleFlight[str, Chart] = SingleFlight()
+        self._archives: _Recent[str, ChartContent] = _Recent()
+        # With the monotonic time until which a reference stands for this chart.
+        self._pulled: _Recent[Reference, tuple[ChartContent, float]] = _Recent()
+        self._fetches: SingleFlight[str | Reference, Chart] = SingleFlight()
 
     async def fingerprint(self, source: ChartSource) -> str:
         """Return what identifies the chart in an input's digest (hex), without network or helm.
@@ -104,10 +79,10 @@ class ChartStore:
         reference. Raises ChartError as `fetch` does for path and contents.
         """
         if source.path is not None:
-            known = self._paths.get(source.path)
-            found = await asyncio.to_thread(identify_path, source.path, self._roots, field=_PATH, known=known)
-            self._paths.put(source.path, found)
-            return found.digest
+            path, known = source.path, self._paths.get(source.path)
+            found = await asyncio.to_thread(lambda: LocalChart(path, self._roots).identify(known))
+            self._paths.put(path, found)
+            return found.content.digest
         if source.contents is not None:
             return (await self._decode(source.contents))[1].digest
         reference = {"repository": source.repository, "name": source.name, "oci": source.oci, "version": source.version}
@@ -121,25 +96,25 @@ class ChartStore:
         """
         if source.path is not None:
             path = source.path
-            return await self._copies.run(path, lambda: self._from_path(path))
+            return await self._fetches.run(path, lambda: self._from_path(path))
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(cache_archive, data, found, self._cache))
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
-        if pulled is not None and time.monotonic() < pulled.until:
-            path_in_cache = await asyncio.to_thread(self._cache.find, pulled.found.cache_name)
-            if path_in_cache is not None:
-                return _chart(pulled.found, path_in_cache)
-        return await self._pulls.run(reference, lambda: self._from_remote(source, reference))
+        if pulled is not None and time.monotonic() < pulled[1]:
+            copy = await asyncio.to_thread(self._cache.find, pulled[0].cache_name)
+            if copy is not None:
+                return _chart(pulled[0], copy)
+        return await self._fetches.run(reference, lambda: self._from_remote(source, reference))
 
     async def _from_path(self, path: str) -> Chart:
         known = self._paths.get(path)
-        found, copy = await asyncio.to_thread(obtain_path, path, self._roots, self._cache, field=_PATH, known=known)
+        found, copy = await asyncio.to_thread(lambda: LocalChart(path, self._roots).obtain(known, self._cache))
         self._paths.put(path, found)
-        return _chart(found, copy)
+        return _chart(found.content, copy)
 
-    async def _decode(self, contents: str) -> tuple[bytes, Identified]:
+    async def _decode(self, contents: str) -> tuple[bytes, ChartContent]:
         try:
             data = b64decode("".join(contents.split()), validate=True)
         except Base64Error as error:
@@ -161,23 +136,54 @@ class ChartStore:
         finally:
             await asyncio.shield(asyncio.to_thread(workspace.__exit__, None, None, None))
         until = math.inf if _is_exact(source.version) else asked_at + CONSTRAINT_SECONDS
-        self._pulled.put(reference, _Pulled(found, until))
+        self._pulled.put(reference, (found, until))
         return _chart(found, path)
 
-    def _take(self, destination: Path, origin: str) -> tuple[Identified, Path]:
+    def _take(self, destination: Path, origin: str) -> tuple[ChartContent, Path]:
         archives = list(destination.glob("*.tgz"))
         if len(archives) != 1:
             raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
-        found = identify_archive(archives[0].read_bytes(), origin=origin)
-        return found, self._cache.find(found.cache_name) or self._cache.add(archives[0], found.cache_name)
+        data = archives[0].read_bytes()
+        found = identify_archive(data, origin=origin)
+        return found, cache_archive(data, found, self._cache)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pulled:
-    """The chart that a reference resolved to, and until when (monotonic clock) that is valid."""
+@dataclass(slots=True)
+class _Flight(Generic[Value]):
+    task: asyncio.Task[Value]
+    waiting: int = 0
 
-    found: Identified
-    until: float
+
+class SingleFlight(Generic[Key, Value]):
+    """Runs a piece of work once for all callers that ask for it at the same time.
+
+    Cancelling one caller does not affect the others; cancelling the last one cancels the work, and waits for its end. Nothing
+    is remembered after the work has ended.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[Key, _Flight[Value]] = {}
+
+    async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """Join the work for this key, or start it. Raises what the work raises, to every caller."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = _Flight(asyncio.create_task(work(), name=f"single flight {key}"))
+            self._flights[key] = flight
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+                if not flight.task.done():
+                    flight.task.cancel()
+                    await asyncio.wait([flight.task])
+                if not flight.task.cancelled():
+                    # Retrieved, or asyncio would log that nobody retrieved the error.
+                    flight.task.exception()
 
 
 class _Recent(Generic[Key, Value]):
@@ -198,16 +204,16 @@ class _Recent(Generic[Key, Value]):
             self._values.popitem(last=False)
 
 
-def _chart(found: Identified, path: Path) -> Chart:
-    metadata = found.metadata
+def _chart(content: ChartContent, path: Path) -> Chart:
+    metadata = content.metadata
     return Chart(
         path=path,
         name=metadata.name,
         version=metadata.version,
         app_version=metadata.app_version,
-        digest=found.digest,
-        late_hooks=found.late_hooks,
-        ttl_jobs=found.ttl_jobs,
+        digest=content.digest,
+        late_hooks=content.late_hooks,
+        ttl_jobs=content.ttl_jobs,
     )
 
 

@@ -64,15 +64,21 @@ async def check_version(binary: str) -> str:
             hint="Set MANAGEDCHART_HELM_BINARY to the path of helm, or put helm on PATH.",
         )
     try:
-        exit_code, stdout = await _ask_version(path)
+        process = await HelmProcess.start(
+            [path, "version", "--template={{.Version}}"],
+            environment={"PATH": os.environ.get("PATH", os.defpath)},
+            keep_stdout=True,
+        )
+        # It has nothing to finish, so it needs no grace.
+        await process.finish(_VERSION_SECONDS, grace=0)
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {_VERSION_SECONDS:.0f} s"
         raise StartupError(f"Helm cannot be run ({path}): {why}") from error
-    text = stdout.decode(errors="replace").strip()
+    text = process.stdout.decode(errors="replace").strip()
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
-    if exit_code != 0 or not found:
+    if process.exit_code != 0 or not found:
         raise StartupError(
-            f"Could not determine the version of helm ({path}): exit code {exit_code}, output {text[:80]!r}"
+            f"Could not determine the version of helm ({path}): exit code {process.exit_code}, output {text[:80]!r}"
         )
     version = tuple(map(int, found.groups()))
     if version < OLDEST_VERSION:
@@ -81,19 +87,3 @@ async def check_version(binary: str) -> str:
     if version[0] >= NEXT_MAJOR:
         raise StartupError(f"Helm {text} has a major version that this operator does not support ({path}): use Helm 4")
     return text
-
-
-async def _ask_version(path: str) -> tuple[int, bytes]:
-    """Return the exit code and the output of `helm version`. Raises OSError, TimeoutError; the process has ended then."""
-    process = await HelmProcess.start(
-        [path, "version", "--template={{.Version}}"],
-        environment={"PATH": os.environ.get("PATH", os.defpath)},
-        keep_stdout=True,
-    )
-    try:
-        async with asyncio.timeout(_VERSION_SECONDS):
-            await process.wait()
-    finally:
-        # It has nothing to finish, so it needs no grace.
-        await process.end(grace=0)
-    return process.exit_code, process.stdout

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from managedchart_operator.api.duration import seconds
+from managedchart_operator.api.spec import ChartSource
 
 # Without the second flag helm counts a release as deployed although its Job has failed (measured).
 _WAIT = ("--wait=watcher", "--wait-for-jobs")
@@ -37,6 +38,13 @@ class ReleaseOptions:
     wait_for_jobs: bool = True
     """Whether helm waits for Jobs too. False where some are deleted after their end: helm would count those as failed."""
     force_replace: bool = False
+
+    @property
+    def wait_arguments(self) -> tuple[str, ...]:
+        """The arguments by which helm waits, or does not."""
+        if not self.wait:
+            return ()
+        return _WAIT if self.wait_for_jobs else _WAIT_WITHOUT_JOBS
 
     @property
     def deadline(self) -> float:
@@ -74,7 +82,7 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         # The progress on stderr shows when everything is applied and only the wait is left.
         "--debug",
         "--hide-notes",
-        *_apply_method(options, dry_run=options.dry_run),
+        *_apply_method(options),
     ]
     if options.labels:
         arguments.append("--labels=" + ",".join(f"{key}={value}" for key, value in options.labels.items()))
@@ -85,8 +93,8 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
     if options.dry_run:
         # The output includes Secrets, since they too are validated and adopted; only the operator reads it.
         arguments += ["--dry-run=server", "--output=json"]
-    elif options.wait:
-        arguments += _WAIT if options.wait_for_jobs else _WAIT_WITHOUT_JOBS
+    else:
+        arguments += options.wait_arguments
     return arguments
 
 
@@ -96,7 +104,7 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str, by_ser
     `by_server` says that server-side apply was used for that revision: helm refuses --force-conflicts for any other.
     """
     method = ["--force-conflicts"] if by_server else []
-    arguments = [
+    return [
         "rollback",
         options.release,
         str(revision),
@@ -107,10 +115,8 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str, by_ser
         "--debug",
         # helm applies the good revision in the same way as the first time, which it has stored (--server-side=auto).
         *(_REPLACE if options.force_replace else method),
+        *options.wait_arguments,
     ]
-    if options.wait:
-        arguments += _WAIT if options.wait_for_jobs else _WAIT_WITHOUT_JOBS
-    return arguments
 
 
 def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, wait: bool) -> list[str]:
@@ -131,16 +137,14 @@ def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, w
     ]
 
 
-def pull(
-    reference: str, *, destination: Path, repository: str | None, version: str | None, plain_http: bool
-) -> list[str]:
-    """Return the arguments that fetch a packaged chart into a folder."""
-    arguments = ["pull", reference, f"--destination={destination}"]
-    if repository:
-        arguments.append(f"--repo={repository}")
-    if version:
-        arguments.append(f"--version={version}")
-    if plain_http:
+def pull(source: ChartSource, *, destination: Path) -> list[str]:
+    """Return the arguments that fetch a packaged chart from a repository or registry into a folder."""
+    arguments = ["pull", source.oci or source.name or "", f"--destination={destination}"]
+    if source.repository:
+        arguments.append(f"--repo={source.repository}")
+    if source.version:
+        arguments.append(f"--version={source.version}")
+    if source.plain_http:
         arguments.append("--plain-http")
     return arguments
 
@@ -150,12 +154,12 @@ def show_crds(chart: Path) -> list[str]:
     return ["show", "crds", str(chart)]
 
 
-def _apply_method(options: UpgradeOptions, *, dry_run: bool) -> list[str]:
+def _apply_method(options: UpgradeOptions) -> list[str]:
     if options.force_replace:
         return list(_REPLACE)
     # Without the second flag every upgrade fails once another manager has changed a field that the chart sets.
     method = ["--server-side=true", "--force-conflicts"]
-    if not dry_run:
+    if not options.dry_run:
         # Under server-side apply the API server itself refuses wrong fields (fieldValidation=Strict), so only a dry run needs
         # helm's own check, which costs more than half of its CPU time.
         method.append("--disable-openapi-validation")

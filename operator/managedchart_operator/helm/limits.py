@@ -9,6 +9,7 @@ memory.limit_in_bytes).
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from pathlib import Path
 
 # Version 1 writes "no limit" as the number of all pages that a signed integer can count.
 _UNLIMITED = 2**62
+# The files with the limit and the use, and the field of memory.stat with the page cache that the kernel would drop first.
+_MEMORY_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_MEMORY_V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,10 @@ class Limits:
     root: Path = Path("/")
 
     @cached_property
-    def _memory_folders(self) -> list[tuple[Path, bool]]:
-        """The groups that may have a memory limit; the kernel's root group has none."""
-        names = {True: "memory.max", False: "memory.limit_in_bytes"}
-        return [(folder, v2) for folder, v2 in self._groups("memory") if (folder / names[v2]).exists()]
+    def _memory_files(self) -> list[tuple[Path, tuple[str, str, str]]]:
+        """The groups that may have a memory limit, with the names of their files; the kernel's root group has none."""
+        groups = [(folder, _MEMORY_V2 if v2 else _MEMORY_V1) for folder, v2 in self._groups("memory")]
+        return [(folder, names) for folder, names in groups if (folder / names[0]).exists()]
 
     def cpus(self) -> float:
         """Return how many CPUs the process may use: 0.5 for a limit of 500m; without a limit, those that it may run on."""
@@ -55,13 +59,10 @@ class Limits:
 
     def _memory_groups(self) -> Iterator[tuple[int, int]]:
         """Yield the limit and the working set, in bytes, of each group that has a limit."""
-        for folder, v2 in self._memory_folders:
-            limit = _read(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))
-            if not limit.isdigit() or int(limit) >= _UNLIMITED:
-                continue
-            used = _read(folder / ("memory.current" if v2 else "memory.usage_in_bytes"))
-            cache = _field(folder / "memory.stat", "inactive_file" if v2 else "total_inactive_file")
-            yield int(limit), int(used or 0) - cache
+        for folder, (maximum, current, cache) in self._memory_files:
+            limit = _read(folder / maximum)
+            if limit.isdigit() and int(limit) < _UNLIMITED:
+                yield int(limit), int(_read(folder / current) or 0) - _field(folder / "memory.stat", cache)
 
     def _machine(self, name: str) -> int:
         return _field(self.root / "proc/meminfo", f"{name}:") * 1024
@@ -95,8 +96,5 @@ def _read(file: Path) -> str:
 
 
 def _field(file: Path, name: str) -> int:
-    for line in _read(file).splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == name:
-            return int(words[1])
-    return 0
+    found = re.search(rf"^{name}\s+(\d+)", _read(file), re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -8,10 +8,10 @@ Source: k8s.io/apimachinery (util/yaml, unstructured), k8s.io/cli-runtime (Flatt
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
-from functools import partial
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
+from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
 from managedchart_operator.helm.yaml_scalars import as_json_number
 
@@ -31,7 +31,7 @@ def parse_manifest(*manifests: str) -> list[dict[str, Any]]:
 
     Do not change the objects: they may share parts. To be called in a thread. Raises ManifestError.
     """
-    return _read(manifests)
+    return _read(manifests, whole=None)
 
 
 def outline(*manifests: str, whole: Container[str] = ()) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def outline(*manifests: str, whole: Container[str] = ()) -> list[dict[str, Any]]
     The 4.5 MB of the Prometheus operator's CustomResourceDefinitions take 50 ms instead of 300. To be called in a thread.
     Raises ManifestError.
     """
-    return _read(manifests, partial(_read_outline, whole=whole))
+    return _read(manifests, whole=whole)
 
 
 def as_sent(value: Any) -> Any:
@@ -50,15 +50,13 @@ def as_sent(value: Any) -> Any:
             return {key: as_sent(item) for key, item in value.items()}
         case list():
             return [as_sent(item) for item in value]
-        case bool():
-            return value
-        case int() | float():
+        case int() | float() if not isinstance(value, bool):
             return as_json_number(value)
         case _:
             return value
 
 
-def _read(manifests: Iterable[str], read: Callable[[bytes, int, Budget], Any] = read_document) -> list[dict[str, Any]]:
+def _read(manifests: Iterable[str], *, whole: Container[str] | None) -> list[dict[str, Any]]:
     budget = Budget()
     found: list[dict[str, Any]] = []
     try:
@@ -66,12 +64,10 @@ def _read(manifests: Iterable[str], read: Callable[[bytes, int, Budget], Any] = 
             data = manifest.encode()
             budget.spend(bytes=len(data))
             for first_line, document in split(data):
-                found += _objects(read(document, first_line, budget))
+                found += _objects(_read_one(document, first_line, budget, whole))
     except YamlError as error:
         raise ManifestError(error.problem if error.line is None else f"line {error.line}: {error.problem}") from None
-    except MemoryError:
-        raise ManifestError("not enough memory to read it") from None
-    except (ValueError, OverflowError, RecursionError) as error:
+    except UNREADABLE as error:
         # The error's own text is left out: a UnicodeError quotes the manifest.
         raise ManifestError(f"it is not readable YAML ({type(error).__name__})") from None
     return found
@@ -105,9 +101,9 @@ def _is_object(document: dict[str, Any]) -> bool:
     return all(isinstance(text or "", str) for text in texts) and all(isinstance(each or {}, dict) for each in mappings)
 
 
-def _read_outline(document: bytes, first_line: int, budget: Budget, *, whole: Container[str]) -> Any:
-    """Read only the part of a document that names its object, where that is enough."""
-    head = _head(document, whole=whole)
+def _read_one(document: bytes, first_line: int, budget: Budget, whole: Container[str] | None) -> Any:
+    """Read a document; with `whole` only the part of it that names its object, where that is enough."""
+    head = None if whole is None else _head(document, whole=whole)
     if head is not None:
         try:
             return read_document(head, first_line, budget)

@@ -2,8 +2,7 @@
 
 It replaces `asyncio.subprocess`, whose Process.wait() also waits until the pipes are closed (Python 3.11, measured), so a
 grandchild that holds a pipe hides that helm has ended. Here helm's own exit counts, whoever still holds its pipes. After `end`
-neither helm nor anything of its process group runs, and the operator's ends of the pipes are closed. Slots and deadlines are
-`runner`'s.
+neither helm nor anything of its process group runs, and the operator's ends of the pipes are closed.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ _STDOUT, _STDERR = 1, 2
 
 
 class HelmProcess(asyncio.SubprocessProtocol):
-    """A process in its own group. Make it with `start`; `end` must follow, whatever happens in between."""
+    """A process in its own group. Make it with `start`; `finish` must follow, or `end`, whatever happens in between."""
 
     def __init__(self, *, keep_stdout: bool, on_line: Callable[[bytes], None] | None) -> None:
         self._on_line = on_line
@@ -95,9 +94,13 @@ class HelmProcess(asyncio.SubprocessProtocol):
         assert code is not None  # noqa: S101 -- a caller's defect
         return code
 
-    async def wait(self) -> None:
-        """Return when helm itself has ended; `end` reads the rest of its output."""
-        await self._ended.wait()
+    async def finish(self, deadline: float, *, grace: float | None = None) -> None:
+        """Wait until helm itself has ended, and `end` it in any case. Raises TimeoutError after `deadline` seconds."""
+        try:
+            async with asyncio.timeout(deadline):
+                await self._ended.wait()
+        finally:
+            await self.end(grace=grace)
 
     async def end(self, *, grace: float | None = None) -> None:
         """End helm and its group: SIGTERM, the grace, SIGKILL. Waits until they have ended even when cancelled again."""

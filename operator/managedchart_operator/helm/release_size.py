@@ -10,9 +10,8 @@ render to, but not their files.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from managedchart_operator.errors import UNREADABLE
@@ -22,8 +21,8 @@ from managedchart_operator.helm.stored_release import read_document
 SHOWN = 3
 # Removing a part that is smaller than this share of the biggest does not help.
 _MIN_SHARE = 0.01
-_SOURCE = re.compile(r"^---\n# Source: (.+)\n", re.MULTILINE)
-VALUES = "the values"
+_BEFORE_SOURCE = re.compile(r"^(?=---\n# Source: )", re.MULTILINE)
+_SOURCE = re.compile(r"---\n# Source: (.+)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +42,18 @@ def parts_of(document: Mapping[str, Any]) -> list[Part]:
     `document` is helm's JSON of a release, as `helm upgrade --dry-run --output=json` prints it.
     """
     sizes: Counter[str] = Counter()
-    manifest: str = document.get("manifest") or ""
-    found = list(_SOURCE.finditer(manifest))
-    for source, end in pairwise([*((mark[1], mark.start()) for mark in found), ("", len(manifest))]):
-        sizes[source[0]] += _text(manifest[source[1] : end[1]])
+    for text in _BEFORE_SOURCE.split(document.get("manifest") or ""):
+        if source := _SOURCE.match(text):
+            sizes[source[1]] += _text(text)
     for hook in document.get("hooks") or ():
         sizes[hook.get("path") or ""] += _text(hook.get("manifest") or "")
     chart: Mapping[str, Any] = document.get("chart") or {}
     name = (chart.get("metadata") or {}).get("name") or "chart"
-    for file in _files(chart):
+    for file in (*(chart.get("templates") or ()), *(chart.get("files") or ())):
         sizes[f"{name}/{file.get('name')}"] += _base64(file.get("data") or "")
     sizes[f"{name}/values.yaml"] += _json(chart.get("values"))
     sizes[f"{name}/values.schema.json"] += _base64(chart.get("schema") or "")
-    sizes[VALUES] += _json(document.get("config"))
+    sizes["the values"] += _json(document.get("config"))
     return [Part(name, size) for name, size in sizes.most_common() if size > 0]
 
 
@@ -78,11 +76,6 @@ def format_size(size: int) -> str:
     # Rounded to KiB first, so that no size reads 1024 KiB.
     kib = round(size / 1024)
     return f"{kib} KiB" if kib < 1024 else f"{size / 1024 / 1024:.1f} MiB"
-
-
-def _files(chart: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    yield from chart.get("templates") or ()
-    yield from chart.get("files") or ()
 
 
 def _text(text: str) -> int:

@@ -67,9 +67,8 @@ class HelmRunner:
         on_waiting: Callable[[], None] | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> HelmOutput:
-        """Run helm and return its output, whatever its exit code.
+        """Run helm and return its output, whatever its exit code; in its stderr, origins replace the paths of memory files.
 
-        In its stderr the paths of memory files are replaced by their origins.
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
         helm begins to wait, for a hook or for the release's objects. `before` is awaited once helm has its slot; if it raises,
@@ -78,14 +77,38 @@ class HelmRunner:
         """
         async with self.slots.process(applies=applies) as applied:
 
-            def waiting() -> None:
-                applied()
-                if on_waiting:
-                    on_waiting()
+            def on_line(line: bytes) -> None:
+                if any(mark in line for mark in _WAITING_MARKS):
+                    applied()
+                    if on_waiting:
+                        on_waiting()
 
             if before:
                 await before()
-            return await self._run(arguments, deadline=deadline, keep_stdout=keep_stdout, waiting=waiting)
+            try:
+                with memory_files(arguments) as files:
+                    process = await HelmProcess.start(
+                        [self.binary, *files.arguments],
+                        environment={**self.environment, _MARKER: self.identity},
+                        pass_fds=tuple(files.origins),
+                        keep_stdout=keep_stdout,
+                        on_line=on_line,
+                    )
+            except OSError as error:
+                # Transient: too many processes, or too little memory. That helm exists was checked at the start.
+                raise HelmError(
+                    f"Helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
+                ) from error
+            self.started += 1
+            try:
+                await process.finish(deadline)
+            except TimeoutError as error:
+                raise HelmError(
+                    f"Helm {arguments[0]} did not finish within {deadline:.0f} s and was stopped",
+                    reason=Reason.TIMEOUT,
+                    transient=True,
+                ) from error
+            return HelmOutput(process.stdout, files.with_origins(process.stderr), process.exit_code)
 
     def clear_discovery_cache(self) -> None:
         """Make the next helm process ask the API server which kinds it serves; blocks for some milliseconds.
@@ -95,47 +118,6 @@ class HelmRunner:
         """
         if folder := self.environment.get("KUBECACHEDIR"):
             shutil.rmtree(folder, ignore_errors=True)
-
-    async def _run(
-        self,
-        arguments: Sequence[Argument],
-        *,
-        deadline: float,
-        keep_stdout: bool,
-        waiting: Callable[[], None],
-    ) -> HelmOutput:
-        def line(text: bytes) -> None:
-            if any(mark in text for mark in _WAITING_MARKS):
-                waiting()
-
-        self.started += 1
-        try:
-            with memory_files(arguments) as files:
-                process = await HelmProcess.start(
-                    [self.binary, *files.arguments],
-                    environment={**self.environment, _MARKER: self.identity},
-                    pass_fds=tuple(files.origins),
-                    keep_stdout=keep_stdout,
-                    on_line=line,
-                )
-        except OSError as error:
-            self.started -= 1
-            # Transient: too many processes, or too little memory. That helm exists was checked at the start.
-            raise HelmError(
-                f"Helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
-            ) from error
-        try:
-            async with asyncio.timeout(deadline):
-                await process.wait()
-        except TimeoutError as error:
-            raise HelmError(
-                f"Helm {arguments[0]} did not finish within {deadline:.0f} s and was stopped",
-                reason=Reason.TIMEOUT,
-                transient=True,
-            ) from error
-        finally:
-            await process.end()
-        return HelmOutput(process.stdout, files.with_origins(process.stderr), process.exit_code)
 
 
 def _orphans(identity: str) -> dict[int, int]:

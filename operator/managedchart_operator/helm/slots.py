@@ -7,7 +7,6 @@ that only waits for its objects holds no apply slot.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
 
@@ -32,24 +31,19 @@ def applies_for(cpus: float) -> int:
     return max(2, round(2 * cpus))
 
 
-@dataclass(slots=True)
 class HelmSlots:
-    """How many helm processes may exist (bounded by memory) and how many may apply at once (bounded by CPU)."""
+    """How many helm processes may exist (bounded by memory) and how many may apply at once (bounded by CPU).
 
-    processes: int
-    applies: int
-    free_memory: Callable[[], int]
-    """Returns the bytes of memory that are free."""
-    running: int = 0
-    applying: int = 0
-    _processes: asyncio.Semaphore = field(init=False)
-    _applies: asyncio.Semaphore = field(init=False)
-    _admission: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    `free_memory` returns the bytes of memory that are free.
+    """
 
-    def __post_init__(self) -> None:
-        self._processes = asyncio.Semaphore(self.processes)
-        self._applies = asyncio.Semaphore(self.applies)
+    def __init__(self, *, processes: int, applies: int, free_memory: Callable[[], int]) -> None:
+        self.running = self.applying = 0
+        self._free_memory = free_memory
+        self._processes = asyncio.Semaphore(processes)
+        self._applies = asyncio.Semaphore(applies)
+        self._admission = asyncio.Lock()
+        self._ended = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def process(self, *, applies: bool) -> AsyncIterator[Callable[[], None]]:
@@ -71,7 +65,7 @@ class HelmSlots:
     async def _admit(self) -> None:
         """Wait until there is memory for one more process, and for those that may still grow."""
         async with self._admission:
-            while self.running and self.free_memory() < max(self.applying, 1) * APPLYING_BYTES:
+            while self.running and self._free_memory() < max(self.applying, 1) * APPLYING_BYTES:
                 self._ended.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), _POLL_SECONDS)

@@ -13,7 +13,6 @@ document, not on the items of a list (4.3.1, pkg/action/resource_policy.go).
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -21,8 +20,8 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RESOURCE_POLICY
-from managedchart_operator.helm.stored_release import decode, packed
-from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document, split
+from managedchart_operator.helm.stored_release import decode, packed, secret_name
+from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_documents
 from managedchart_operator.reasons import Reason
 
 _KEEP = "keep"
@@ -30,7 +29,7 @@ _KEEP = "keep"
 _EDITED_NODES = 100_000
 # The API server's limit for all data of a Secret (MaxSecretSize in its pkg/apis/core).
 _SECRET_BYTES = 1024 * 1024
-_SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?\r?$", re.MULTILINE)
+_BEFORE_SEPARATOR = re.compile(r"^(?=---(?:[ \t][^\n]*)?\r?$)", re.MULTILINE)
 # The separator and the comments above an object, like helm's `# Source: chart/templates/file.yaml`.
 _HEAD = re.compile(r"(?:---[ \t]*(?:#[^\n]*)?\r?\n)?(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
 _TEXT = "tag:yaml.org,2002:str"
@@ -102,9 +101,8 @@ def with_manifest(secret: Mapping[str, Any], edit: Editor, *, hooks: bool) -> st
     data = packed(document)
     # The outer base64 encoding is the API's own and does not count.
     if len(data) // 4 * 3 > _SECRET_BYTES:
-        name = (secret.get("metadata") or {}).get("name", "?")
         raise HelmError(
-            f"The release Secret {name} has no room for the changed manifest",
+            f"The release Secret {secret_name(secret)} has no room for the changed manifest",
             reason=Reason.RELEASE_TOO_LARGE,
             transient=False,
             hint="Make the values smaller, or leave files out of the chart (.helmignore).",
@@ -120,12 +118,9 @@ def _changed_hook(hook: dict[str, Any], edit: Editor) -> dict[str, Any] | None:
     return {**hook, "manifest": after} if after.strip() else None
 
 
-def _documents(manifest: str) -> Iterator[str]:
+def _documents(manifest: str) -> list[str]:
     """Split a manifest before each separator; lines of a text within a document are indented."""
-    bounds = [0, *(mark.start() for mark in _SEPARATOR.finditer(manifest)), len(manifest)]
-    for start, end in pairwise(bounds):
-        if end > start:
-            yield manifest[start:end]
+    return [text for text in _BEFORE_SEPARATOR.split(manifest) if text]
 
 
 def _named(document: str) -> list[Rendered]:
@@ -133,81 +128,12 @@ def _named(document: str) -> list[Rendered]:
         objects = outline(document)
     except ManifestError:
         return []
-    return [
-        Rendered(
-            item.get("apiVersion") or "",
-            item["kind"],
-            _meta(item).get("name") or "",
-            _meta(item).get("namespace") or "",
-        )
-        for item in objects
-    ]
-
-
-def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    return item.get("metadata") or {}
-
-
-def _read(document: str) -> "list[_Object]":
-    """Return the objects of a document as YAML nodes; none where it is too large or nested too deep."""
-    try:
-        # The limit is checked before the nodes are built, which take 250 times the memory of the text.
-        data = document.encode()
-        for first_line, part in split(data):
-            read_document(part, first_line, Budget(bytes=len(data), nodes=_EDITED_NODES))
-        return list(_objects(yaml.compose(document, Loader=yaml.CSafeLoader)))
-    except (YamlError, yaml.YAMLError, RecursionError):
-        return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    node: yaml.MappingNode
-    in_list: bool
-
-    def edited(self, change: Edit | None) -> yaml.MappingNode | None:
-        """Return the node with the edit applied; None to drop it."""
-        match change:
-            case None:
-                return self.node
-            case Drop():
-                return None
-            case Move(api_version):
-                return _with(self.node, "apiVersion", api_version)
-            case Keep():
-                metadata = _mapping(self.node, "metadata")
-                annotations = _with(_mapping(metadata, "annotations"), RESOURCE_POLICY, _KEEP)
-                return _with(self.node, "metadata", _with(metadata, "annotations", annotations))
-
-    def has(self, change: Edit | None) -> bool:
-        """Whether the edit would change nothing."""
-        match change:
-            case None:
-                return True
-            case Drop():
-                return False
-            case Move(api_version):
-                return _text(self.node, "apiVersion") == api_version
-            case Keep():
-                policy = _text(_mapping(_mapping(self.node, "metadata"), "annotations"), RESOURCE_POLICY)
-                return policy.strip().lower() == _KEEP and not self.in_list
-
-
-def _objects(
-    node: yaml.Node | None, api_version: str = "", kind: str = "", *, in_list: bool = False
-) -> Iterator[_Object]:
-    """Yield the objects of a document, split as in `manifest`."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    if in_list and not _text(node, "kind") and not _text(node, "apiVersion"):
-        node = _with(_with(node, "kind", kind), "apiVersion", api_version)
-    items = _value(node, "items")
-    if isinstance(items, yaml.SequenceNode):
-        kind = _text(node, "kind").removesuffix("List")
-        for item in items.value:
-            yield from _objects(item, _text(node, "apiVersion"), kind, in_list=True)
-    elif _text(node, "kind"):
-        yield _Object(node, in_list)
+    named = []
+    for item in objects:
+        metadata = item.get("metadata") or {}
+        name, namespace = metadata.get("name") or "", metadata.get("namespace") or ""
+        named.append(Rendered(item.get("apiVersion") or "", item["kind"], name, namespace))
+    return named
 
 
 def _rewritten(document: str, edit: Editor) -> str:
@@ -216,23 +142,63 @@ def _rewritten(document: str, edit: Editor) -> str:
         return document
     if all(isinstance(change, Drop) for change in changes):
         return ""
-    objects = _read(document)
+    root = _composed(document)
+    objects = list(_objects(root))
     if len(objects) != len(changes):
         return document  # the two readers disagree: leave it, and helm reports what it cannot build
-    if all(found.has(change) for found, change in zip(objects, changes, strict=True)):
+    edited = [_edited(node, change) for node, change in zip(objects, changes, strict=True)]
+    if edited == [root]:
         return document
-    found_head = _HEAD.match(document)
-    head = found_head[0] if found_head else ""
-    parts = []
-    for found, change in zip(objects, changes, strict=True):
-        node = found.edited(change)
-        if node is not None:
-            try:
-                parts.append(head + _serialized(node))
-            except RecursionError:
-                return document
-            head = head if head.startswith("---") else f"---\n{head}"
-    return "".join(parts)
+    head = found[0] if (found := _HEAD.match(document)) else ""
+    following = head if head.startswith("---") else f"---\n{head}"
+    try:
+        return head + following.join(_serialized(node) for node in edited if node is not None)
+    except RecursionError:
+        return document
+
+
+def _composed(document: str) -> yaml.Node | None:
+    """Return a document as YAML nodes; None where it is too large or nested too deep."""
+    try:
+        # The limit is checked before the nodes are built, which take 250 times the memory of the text.
+        data = document.encode()
+        for _ in read_documents(data, Budget(bytes=len(data), nodes=_EDITED_NODES)):
+            pass
+        node: yaml.Node | None = yaml.compose(document, Loader=yaml.CSafeLoader)
+    except (YamlError, yaml.YAMLError, RecursionError):
+        return None
+    return node
+
+
+def _objects(node: yaml.Node | None, api_version: str = "", kind: str = "") -> Iterator[yaml.MappingNode]:
+    """Yield the objects of a document, split as in `manifest`; an item of a list may be without a kind."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    if kind and not _text(node, "kind") and not _text(node, "apiVersion"):
+        node = _with(_with(node, "kind", kind), "apiVersion", api_version)
+    items = _value(node, "items")
+    if isinstance(items, yaml.SequenceNode):
+        kind = _text(node, "kind").removesuffix("List")
+        for item in items.value:
+            yield from _objects(item, _text(node, "apiVersion"), kind)
+    elif _text(node, "kind"):
+        yield node
+
+
+def _edited(node: yaml.MappingNode, change: Edit | None) -> yaml.MappingNode | None:
+    """Return the node with the edit applied, the same one where it changes nothing; None to drop it."""
+    match change:
+        case Drop():
+            return None
+        case Move(api_version):
+            return _with(node, "apiVersion", api_version)
+        case Keep():
+            metadata = _mapping(node, "metadata")
+            annotations = _mapping(metadata, "annotations")
+            if _text(annotations, RESOURCE_POLICY).strip().lower() != _KEEP:
+                annotations = _with(annotations, RESOURCE_POLICY, _KEEP)
+                return _with(node, "metadata", _with(metadata, "annotations", annotations))
+    return node
 
 
 def _serialized(node: yaml.Node) -> str:

@@ -9,7 +9,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -144,12 +144,8 @@ class StoredRelease:
         hooks = self.document.get("hooks") or []
         return [hook.get("manifest") or "" for hook in hooks if _SELF_DELETING & set(hook.get("delete_policies") or ())]
 
-    def hooks_before(self, operation: str) -> int:
-        """Return how many hooks run before the objects of an `install` or `upgrade` are applied."""
-        return self.hooks_at(f"pre-{operation}")
-
     def hooks_at(self, event: str) -> int:
-        """Return how many hooks run at an event, like `post-delete`."""
+        """Return how many hooks run at an event, like `pre-install` or `post-delete`."""
         return sum(event in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
 
     @property
@@ -178,9 +174,19 @@ def decode(secret: Mapping[str, Any]) -> StoredRelease:
     """
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        return StoredRelease(read_document(_decompressed(packed) if packed[:2] == b"\x1f\x8b" else packed))
+        return StoredRelease(read_document(unzipped(packed, _DOCUMENT_BYTES) if packed[:2] == b"\x1f\x8b" else packed))
     except (*UNREADABLE, zlib.error) as error:
-        raise _unreadable(secret, str(error) or type(error).__name__) from error
+        raise HelmError(
+            f"The release Secret {secret_name(secret)} cannot be read: {str(error) or type(error).__name__}",
+            reason=Reason.HELM_FAILED,
+            transient=False,
+            hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
+        ) from error
+
+
+def secret_name(secret: Mapping[str, Any]) -> str:
+    """Return the name of a Secret, for messages."""
+    return str((secret.get("metadata") or {}).get("name", "?"))
 
 
 def read_document(text: bytes) -> dict[str, Any]:
@@ -202,43 +208,27 @@ def read_document(text: bytes) -> dict[str, Any]:
     return document
 
 
-def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
-    name = (secret.get("metadata") or {}).get("name", "?")
-    return HelmError(
-        f"The release Secret {name} cannot be read: {why}",
-        reason=Reason.HELM_FAILED,
-        transient=False,
-        hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
-    )
-
-
-def _decompressed(packed: bytes) -> bytes:
-    """Decompress gzip. Raises ValueError or zlib.error if it is invalid, too large or cut off."""
+def unzipped(packed: bytes, limit: int) -> bytes:
+    """Decompress gzip. Raises ValueError or zlib.error if it is invalid, larger than the limit or cut off."""
     stream = zlib.decompressobj(wbits=31)
-    unpacked = stream.decompress(packed, _DOCUMENT_BYTES)
+    unpacked = stream.decompress(packed, limit)
     if not stream.eof:
-        raise ValueError(
-            "it is cut off" if len(unpacked) < _DOCUMENT_BYTES else f"it is larger than {_DOCUMENT_BYTES} bytes"
-        )
+        raise ValueError("it is cut off" if len(unpacked) < limit else f"it is larger than {limit} bytes")
     return unpacked
 
 
 def _check_values(document: bytes) -> None:
     """Raise ValueError for JSON with more values than a release has; counts the characters that separate and open them."""
-    if _separators(document, 0, len(document)) <= _DOCUMENT_VALUES:
+    if _separators([document]) <= _DOCUMENT_VALUES:
         return  # even with those within texts
-    count = end = 0
-    for text in _JSON_TEXT.finditer(document):
-        count += _separators(document, end, text.start())
-        end = text.end()
-        if count > _DOCUMENT_VALUES:
-            break
-    if count + _separators(document, end, len(document)) > _DOCUMENT_VALUES:
+    # A release with more texts than this has more values than the limit: each is a value, or the key of one.
+    parts = _JSON_TEXT.split(document, maxsplit=2 * _DOCUMENT_VALUES)
+    if _separators(parts) > _DOCUMENT_VALUES:
         raise ValueError(f"it has more than {_DOCUMENT_VALUES} values")
 
 
-def _separators(document: bytes, start: int, end: int) -> int:
-    return sum(document.count(separator, start, end) for separator in _SEPARATORS)
+def _separators(parts: Iterable[bytes]) -> int:
+    return sum(part.count(separator) for part in parts for separator in _SEPARATORS)
 
 
 def with_status(

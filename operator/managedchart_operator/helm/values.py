@@ -3,20 +3,21 @@
 helm reads, types and merges the sources; the order is, weakest first, values files, inline YAML files, values, set. Each source
 is read here too, by helm's rules (`yaml_reader`): a broken one is reported with its field or file, its line and a remedy before
 helm starts, and the operator needs to know what to redact and which values a release has lost. `charts.confinement` opens the
-files; the chart's own defaults are left to helm.
+files; the chart's own defaults are left to helm. Where values are compared or merged here, it is as helm merges them: mappings
+entry by entry, everything else as a whole.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.memory_files import Argument, FileArgument
-from managedchart_operator.helm.merging import merge, merged
 from managedchart_operator.helm.set_flags import SetFlags, set_flags
 from managedchart_operator.helm.yaml_reader import YamlError, read_documents
 from managedchart_operator.helm.yaml_scalars import describe
@@ -25,6 +26,10 @@ from managedchart_operator.reasons import Reason
 # helm reads JSON as YAML, which it almost is: go-yaml refuses these characters in a string, or folds them into a space, unless
 # they are escaped.
 _NOT_PLAIN_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+# Enough to find a value; keys may have any length and any depth.
+_LONGEST_KEY = 64
+_DEEPEST = 32
 
 # A stalled resource is reconciled again when its spec changes, but not when a file does.
 _HINT = f"Correct it; after a change of a file, set the annotation {RETRY_ANNOTATION} to a new value."
@@ -78,14 +83,13 @@ def read_values(
 
     `files` are pairs of a path, for messages, and the content. Raises ValuesError that names the file or the field.
     """
-    sources = [_read_source(content, origin=f"values file {path}") for path, content in files]
+    texts = [(f"values file {path}", content) for path, content in files]
     for index, file in enumerate(yaml_files):
-        sources.append(
-            _read_source(file.yaml_content.encode(), origin=f"spec.yamlFilesContent[{index}] ({file.filename})")
-        )
+        texts.append((f"spec.yamlFilesContent[{index}] ({file.filename})", file.yaml_content.encode()))
+    sources = [Source(origin, content, load_mapping(content, origin=origin)) for origin, content in texts]
     if values:
         sources.append(Source("spec.values", encode(values), values))
-    return Values(tuple(sources), set_flags(set_values, [source.values for source in sources]))
+    return Values(tuple(sources), set_flags(set_values, merged(source.values for source in sources)))
 
 
 def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
@@ -94,18 +98,15 @@ def load_mapping(data: bytes, *, origin: str) -> dict[str, Any]:
     Empty documents count as {}; later documents override earlier ones. Raises ValuesError (VALUES_INVALID) that names the
     origin, the line and the problem, but never quotes the text, which may hold secrets.
     """
-    result: dict[str, Any] = {}
+    documents = []
     try:
         for line, value in read_documents(data):
-            if value is None:
-                continue
-            if not isinstance(value, dict):
+            if not isinstance(value, dict | None):
                 raise YamlError(f"this must be a mapping (key: value), but is {describe(value)}", line)
-            result = merge(result, value)
+            documents.append(value or {})
     except YamlError as problem:
-        where = "" if problem.line is None else f", line {problem.line}"
-        raise ValuesError(f"{origin}{where}: {problem.problem}", reason=Reason.VALUES_INVALID, hint=_HINT) from problem
-    return result
+        raise ValuesError(problem.at(origin), reason=Reason.VALUES_INVALID, hint=_HINT) from problem
+    return merged(documents)
 
 
 def encode(values: Mapping[str, Any]) -> bytes:
@@ -124,5 +125,41 @@ def encode(values: Mapping[str, Any]) -> bytes:
         ) from error
 
 
-def _read_source(content: bytes, *, origin: str) -> Source:
-    return Source(origin, content, load_mapping(content, origin=origin))
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings; neither is changed. A None stays: helm deletes the chart's default."""
+    result = dict(base)
+    for key, value in override.items():
+        present = result.get(key)
+        result[key] = merge(present, value) if isinstance(value, dict) and isinstance(present, dict) else value
+    return result
+
+
+def merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge mappings, the weakest first."""
+    return reduce(merge, layers, {})
+
+
+def lost_values(before: Mapping[str, Any], now: Mapping[str, Any], *, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the paths of the values of `before` that `now` lacks or sets to something else, in alphabetical order.
+
+    Compares what users have set (`helm get values`), not the charts' defaults. A mapping that is missing entirely is one path;
+    one without entries sets nothing. Paths are written as `--set` reads them, long keys cut. They are all that leaves this
+    function, since the values may be secrets.
+    """
+    for key, value in sorted(before.items()):
+        here = (*path, _escaped(key))
+        other = now.get(key)
+        if isinstance(value, dict) and isinstance(other, dict) and len(here) < _DEEPEST:
+            yield from lost_values(value, other, path=here)
+        elif value != {} if key not in now else not _same(value, other):
+            yield ".".join(here)
+
+
+def _same(one: Any, other: Any) -> bool:
+    # In Python True equals 1, which templates print differently.
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
+
+
+def _escaped(key: str) -> str:
+    cut = key if len(key) <= _LONGEST_KEY else f"{key[: _LONGEST_KEY - 1]}…"
+    return cut.replace("\\", "\\\\").replace(".", "\\.")

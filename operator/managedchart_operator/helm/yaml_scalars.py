@@ -14,21 +14,18 @@ import struct
 from decimal import Decimal
 from typing import Any
 
-TAG = "tag:yaml.org,2002:"
-MISMATCH = object()
-"""`tagged` returns it for a value that does not fit the tag."""
-
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }
+_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
 _NOT_FINITE = re.compile(r"\.(nan|NaN|NAN)|[-+]?\.(inf|Inf|INF)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-# Go's ParseInt with base 0: prefixes 0x, 0o and 0b, and a bare leading zero for octal.
-_INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+)|(0|[1-9][0-9]*))")
-# 2**64 has 20 decimal digits. Python refuses to read thousands of them.
-_MOST_DIGITS = 20
+# Go's ParseInt with base 0: prefixes 0x, 0o and 0b, and a bare leading zero for octal. 2**64 has 20 decimal digits, and Python
+# refuses to read thousands of them.
+_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]{0,19})")
+_BARE_OCTAL = re.compile(r"^([-+]?0)(?=[0-7])")
 _SEPARATED = re.compile(r"(?<=[0-9])_(?=[0-9])")
 # From here on Go writes JSON numbers with an exponent.
 _EXPONENT_FROM = 1e21
@@ -44,17 +41,10 @@ def resolve(text: str) -> Any:
         return text
     # In a number that begins with a point, underscores must be between digits; elsewhere they may be anywhere.
     plain = _SEPARATED.sub("", text) if text[0] == "." else text.replace("_", "")
-    if matched := _INTEGER.fullmatch(plain):
-        sign, hexadecimal, octal, binary, decimal = matched.groups()
-        bases = (
-            (hexadecimal, 16),
-            (octal, 8),
-            (binary, 2),
-            (decimal if decimal and len(decimal) <= _MOST_DIGITS else "", 10),
-        )
-        number = next((int(digits, base) for digits, base in bases if digits), 2**64)
-        if number < 2**63 or (not sign and number < 2**64) or (sign == "-" and number == 2**63):
-            return -number if sign == "-" else number
+    if _INTEGER.fullmatch(plain):
+        number = int(_BARE_OCTAL.sub(r"\1o", plain), base=0)
+        if -(2**63) <= number < (2**63 if plain[0] == "+" else 2**64):
+            return number
     if _FLOAT.fullmatch(plain):
         value = float(plain)
         # Go refuses numbers that are out of range, so the scalar stays a string.
@@ -62,34 +52,9 @@ def resolve(text: str) -> Any:
     return text
 
 
-def tagged(tag: str, value: Any) -> Any:
-    """Convert a resolved value to its tag (bool, int, float or null); MISMATCH where it does not fit."""
-    match tag, value:
-        case "float", int() if not isinstance(value, bool):
-            return float(value)
-        case ("bool", bool()) | ("float", float()) | ("null", None):
-            return value
-        case "int", int() if not isinstance(value, bool):
-            return value
-        case _:
-            return MISMATCH
-
-
 def describe(value: object) -> str:
     """Name the type of a value, as part of a sentence."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case _:
-            return "a mapping"
+    return _TYPES.get(type(value), "a mapping")
 
 
 def as_string(value: object) -> str | None:
@@ -132,12 +97,8 @@ def _go_float(value: float) -> str:
         text = f"{single:.{precision}e}"
         if _single(float(text)) == single:
             break
-    mantissa, exponent = text.split("e")
-    if -4 <= int(exponent) < 6:
-        digits = len(mantissa.lstrip("-").replace(".", ""))
-        places = max(0, digits - 1 - int(exponent))
-        return f"{float(text):.{places}f}"
-    return text
+    exponent = int(text.rpartition("e")[2])
+    return f"{Decimal(text):f}" if -4 <= exponent < 6 else text
 
 
 def _single(value: float) -> float:

@@ -7,7 +7,7 @@ asked while a release is removed, so a chart that cannot be fetched makes the an
 import asyncio
 
 from managedchart_operator.api.spec import ChartSource
-from managedchart_operator.charts.crds import chart_crds, crd_names
+from managedchart_operator.charts.by_helm import chart_crds, crd_names
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError

@@ -52,4 +52,4 @@ class Progress:
         if revision is None or stored is None:
             return False
         operation = "install" if revision.number == 1 else "upgrade"
-        return self._helm_waits > stored.hooks_before(operation)
+        return self._helm_waits > stored.hooks_at(f"pre-{operation}")

@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Any
 
 from managedchart_operator.errors import HelmError, KubeError
-from managedchart_operator.helm.lost_values import lost_values
 from managedchart_operator.helm.storage import UNINSTALLED
-from managedchart_operator.helm.values import Values
+from managedchart_operator.helm.values import Values, lost_values
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.resource_pass import ResourcePass

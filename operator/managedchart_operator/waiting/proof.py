@@ -7,8 +7,7 @@ helm ends when the objects are applied; the operator waits for them afterwards. 
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.errors.from_facts import not_ready
-from managedchart_operator.helm.errors.unready import Unready
+from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.waiting.kstatus import Readiness
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from managedchart_operator.charts.archive import read_archive_metadata
-from managedchart_operator.charts.metadata import ChartMetadata, parse_chart_yaml
+from managedchart_operator.charts.metadata import ChartMetadata, parse_chart_yaml, read_archive_metadata
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import CHARTS
 from managedchart_operator.charts.confinement import ChartRoots
-from managedchart_operator.charts.folder import list_folder, read_folder
+from managedchart_operator.charts.local import list_folder, read_folder
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
@@ -22,7 +22,7 @@ def chart(tmp_path: Path) -> Path:
 
 def digest(chart: Path) -> str:
     roots = ChartRoots([chart.parent])
-    return read_folder(list_folder(chart, roots, origin="web"), roots, origin="web")[0]
+    return read_folder(list_folder(chart, roots, origin="web"), roots, origin="web").digest
 
 
 def refused(chart: Path, reason: Reason = Reason.CHART_INVALID) -> str:
@@ -73,9 +73,9 @@ def test_links_below_the_roots_are_followed(chart: Path) -> None:
     assert {"templates/common/extra.yaml", "NOTES"} <= {entry.name for entry in entries}
     copy = chart.parent.parent / "copy"
     copy.mkdir()
-    found, metadata, *_ = read_folder(entries, roots, origin="web", copy_to=copy)
-    assert digest(copy) == found
-    assert metadata.version == "1.2.3"
+    found = read_folder(entries, roots, origin="web", copy_to=copy)
+    assert digest(copy) == found.digest
+    assert found.metadata.version == "1.2.3"
     assert not any(path.is_symlink() for path in copy.rglob("*"))
 
 

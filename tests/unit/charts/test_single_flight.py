@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from managedchart_operator.charts.single_flight import SingleFlight
+from managedchart_operator.charts.store import SingleFlight
 
 
 class Work:

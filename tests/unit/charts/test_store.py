@@ -8,7 +8,6 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -64,8 +63,8 @@ async def repository(chart: Path, tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def make_store(chart: Path, repository: Repository, tmp_path: Path) -> Callable[..., ChartStore]:
-    def make(**options: Any) -> ChartStore:
-        return ChartStore(roots=ChartRoots([chart.parent]), cache_dir=tmp_path / "cache", pull=repository, **options)
+    def make() -> ChartStore:
+        return ChartStore(roots=ChartRoots([chart.parent]), cache_dir=tmp_path / "cache", pull=repository)
 
     return make
 
@@ -267,7 +266,8 @@ async def test_the_cache_keeps_the_most_recently_used(
     make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "IN_USE_SECONDS", 0)
-    store = make_store(max_charts=2)
+    monkeypatch.setattr(cache, "MAX_CHARTS", 2)
+    store = make_store()
     found = []
     for number in range(3):
         (chart / "values.yaml").write_text(f"replicas: {number}\n")
@@ -283,7 +283,8 @@ async def test_the_cache_is_bounded_in_bytes(
     make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "IN_USE_SECONDS", 0)
-    store = make_store(max_bytes=1)
+    monkeypatch.setattr(cache, "MAX_BYTES", 1)
+    store = make_store()
     first = await store.fetch(by_path(chart))
     await asyncio.sleep(0.02)
     (chart / "values.yaml").write_text("replicas: 2\n")
@@ -291,9 +292,11 @@ async def test_the_cache_is_bounded_in_bytes(
     assert not first.path.exists()
 
 
-async def test_a_recently_fetched_chart_is_not_evicted(make_store: Callable[..., ChartStore], chart: Path) -> None:
+async def test_a_recently_fetched_chart_is_not_evicted(
+    store: ChartStore, chart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its helm process may still wait for a slot."""
-    store = make_store(max_charts=1)
+    monkeypatch.setattr(cache, "MAX_CHARTS", 1)
     first = await store.fetch(by_path(chart))
     (chart / "values.yaml").write_text("replicas: 2\n")
     second = await store.fetch(by_path(chart))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.helm import command
 from managedchart_operator.helm.command import APPLY_ALLOWANCE_SECONDS, ReleaseOptions, UpgradeOptions
 
@@ -120,16 +121,13 @@ def test_uninstall_without_wait_keeps_the_revisions() -> None:
 
 
 def test_pull_from_a_repository() -> None:
-    arguments = command.pull(
-        "podinfo", destination=Path("/d"), repository="https://host/charts", version=">=1.2 <2", plain_http=False
-    )
+    source = ChartSource(name="podinfo", repository="https://host/charts", version=">=1.2 <2")
+    arguments = command.pull(source, destination=Path("/d"))
     assert arguments == ["pull", "podinfo", "--destination=/d", "--repo=https://host/charts", "--version=>=1.2 <2"]
 
 
 def test_pull_from_a_registry() -> None:
-    arguments = command.pull(
-        "oci://host/podinfo", destination=Path("/d"), repository=None, version=None, plain_http=True
-    )
+    arguments = command.pull(ChartSource(oci="oci://host/podinfo", plain_http=True), destination=Path("/d"))
     assert arguments == ["pull", "oci://host/podinfo", "--destination=/d", "--plain-http"]
 
 

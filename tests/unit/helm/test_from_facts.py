@@ -3,10 +3,9 @@
 import pytest
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.errors.classify import classify
-from managedchart_operator.helm.errors.from_facts import Refused, not_ready, refused
+from managedchart_operator.helm.errors.classify import Refused, classify, refused
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
-from managedchart_operator.helm.errors.unready import Unready
+from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.reasons import Reason
 
 WEB = Unready("Deployment", "apps", "web", "InProgress", "Available: 0/1")

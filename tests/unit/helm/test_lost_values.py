@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.helm.lost_values import lost_values
+from managedchart_operator.helm.values import lost_values
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.chart_files import write_chart
-from managedchart_operator.helm.release_size import VALUES, Part, format_size, name_biggest, parts_of
+from managedchart_operator.helm.release_size import Part, format_size, name_biggest, parts_of
 
 CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: "{{ repeat 5000 "x" }}"}\n'
 HOOK = (
@@ -72,7 +72,7 @@ def test_the_charts_own_files_count(sizes: dict[str, int]) -> None:
 
 
 def test_the_values_count(sizes: dict[str, int]) -> None:
-    assert sizes[VALUES] == len('{"more":""}') + 300
+    assert sizes["the values"] == len('{"more":""}') + 300
 
 
 def test_a_source_comment_within_a_text_is_ignored() -> None:

@@ -13,7 +13,7 @@ from managedchart_operator.api.spec import SetValue
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.memory_files import FileArgument
 from managedchart_operator.helm.set_flags import MAX_TEXTS, SetFlags, set_flags
-from managedchart_operator.helm.values import encode
+from managedchart_operator.helm.values import encode, merged
 from managedchart_operator.reasons import Reason
 
 Ask = Callable[..., dict[str, Any]]
@@ -29,7 +29,7 @@ BATCH = 90
 
 
 def flags(entries: Entries, *below: dict[str, Any]) -> SetFlags:
-    return set_flags([SetValue(key=key, value=value) for key, value in entries], below)
+    return set_flags([SetValue(key=key, value=value) for key, value in entries], merged(below))
 
 
 def outcome(*entries: tuple[str, str], below: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -111,9 +111,10 @@ def test_helm_reads_written_keys_the_same() -> None:
     assert spelled(*entries) == [r"--set=a\.b.c\=d[1]=1", "--set=e={null}", r"--set=f\\\,\[=1", "--set-file=e[0]=<x>"]
 
 
-def test_an_entry_that_is_overridden_does_not_reach_helm() -> None:
-    assert spelled(("a.b", "old"), ("a", "5")) == ["--set=a=5"]
-    assert spelled(("a", "old"), ("a", "5")) == ["--set=a=5"]
+def test_a_text_that_is_overridden_does_not_reach_helm() -> None:
+    assert spelled(("a.b", "old"), ("a", "5")) == ["--set=a.b=null", "--set=a=5"]
+    assert spelled(("a", "old"), ("a", "5")) == ["--set=a=null", "--set=a=5"]
+    assert spelled(("a", "old"), ("a", "new")) == ["--set=a=null", "--set-file=a=<new>"]
 
 
 def test_an_argument_does_not_show_its_text() -> None:

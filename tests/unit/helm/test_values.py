@@ -11,8 +11,7 @@ from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm import yaml_reader
 from managedchart_operator.helm.memory_files import FileArgument
-from managedchart_operator.helm.merging import merge
-from managedchart_operator.helm.values import Values, encode, load_mapping, read_values
+from managedchart_operator.helm.values import Values, encode, load_mapping, merge, read_values
 from managedchart_operator.reasons import Reason
 
 
@@ -113,7 +112,6 @@ def test_each_source_is_a_file_with_its_origin() -> None:
         ("--values", "spec.yamlFilesContent[1] (i2.yaml)"),
         ("--values", "spec.values"),
         ("--set-file=s", "spec.set[0]"),
-        ("--set-file=t", "spec.set[1]"),
         ("--set-file=t", "spec.set[2]"),
     ]
 

@@ -3,10 +3,12 @@
 `classify` explains what a row means and in which order they are tried.
 """
 
-from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
-from managedchart_operator.helm.errors.wording import host, schema, template
+import re
+from functools import partial
+
+from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Match, Row, row
 from managedchart_operator.reasons import Reason
-from managedchart_operator.shortening import one_line
+from managedchart_operator.shortening import listed, one_line
 
 _TEMPLATE = "Set the value that the template needs, in the type that it expects; the chart's values.yaml shows both."
 _VERSION = "Correct spec.chart.version. A version that is published later is found automatically."
@@ -18,96 +20,119 @@ _LOGIN = (
     "below a chart root of the operator (spec.chart.path), or mirror the chart to a server without a login."
 )
 
+
+def _host(found: Match) -> str:
+    """Return where the chart was pulled from: the address of a registry, the URL of a repository."""
+    urls = re.findall(r"(?:https?|oci)://[^\s\"]+", found.string)
+    if not urls:
+        return "The chart's source"
+    return re.sub(r"(/v2/.*|/index\.yaml)?:?$", "", urls[-1])
+
+
+def _schema(found: Match) -> str:
+    """List the values that the chart's schema refuses, each with its path."""
+    chart, problems = "", []
+    for line in found["rest"].splitlines():
+        if problem := re.match(r"- at '(.*?)': (.*)", line.strip()):
+            path = problem[1].strip("/").replace("/", ".") or "the top level"
+            problems.append(f"{f'{chart}: ' if chart else ''}{path}: {problem[2]}")
+        elif line.strip().endswith(":"):
+            chart = line.strip()[:-1]
+        elif line.strip():
+            problems.append(f"{chart}: its values.schema.json cannot be used: {line.strip()}")
+    return f"The chart's schema refuses the values: {listed(problems)}"
+
+
+def _template(found: Match) -> str:
+    """Name the innermost place and its problem; helm lists the includes from the outermost inwards."""
+    text = found.string
+    places = re.findall(r"^(?:Error: )?(\S+?:\d+(?::\d+)?)$", text, re.MULTILINE)
+    expressions = re.findall(r"at <(.+?)>:$", text, re.MULTILINE)
+    problem = text.strip().splitlines()[-1].strip()
+    expression = f" ({expressions[-1]})" if expressions else ""
+    return f"Template {places[-1] if places else found['place']}{expression}: {problem}"
+
+
+_pull_row = partial(row, commands=("pull",))
+
 CHART_ROWS: tuple[Row, ...] = (
     # -- fetching a chart: `helm pull` only, because other commands' errors look alike
-    row(
+    _pull_row(
         r"x509: (?P<why>[^\n]+)",
         Reason.CERTIFICATE_NOT_TRUSTED,
-        lambda found: f"The TLS certificate of {host(found)} is not trusted: {found['why']}",
+        lambda found: f"The TLS certificate of {_host(found)} is not trusted: {found['why']}",
         hint=TRUST,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"first record does not look like a TLS handshake|server gave HTTP response to HTTPS client",
         Reason.CHART_SOURCE_UNAVAILABLE,
-        lambda found: f"{host(found)} does not speak TLS",
+        lambda found: f"{_host(found)} does not speak TLS",
         hint=_HTTPS,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"(?:status code |: )(?P<code>401|403)\b|basic credential not found|(?i:unauthorized|access denied|denied:)",
         Reason.CHART_SOURCE_UNAUTHORIZED,
-        lambda found: f"{host(found)} refuses access to the chart ({found['code'] or 'login required'})",
+        lambda found: f"{_host(found)} refuses access to the chart ({found['code'] or 'login required'})",
         hint=_LOGIN,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r'chart "(?P<chart>[^"]+)" version "(?P<version>[^"]+)" not found in (?P<where>\S+)',
         Reason.CHART_VERSION_NOT_FOUND,
         "The repository {where} has no version of chart {chart} that matches {version}",
         transient=True,
         hint=_VERSION,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r'chart "(?P<chart>[^"]+)" not found in (?P<where>\S+)',
         Reason.CHART_NOT_FOUND,
         "The repository {where} has no chart {chart} with a stable version",
         hint="Set spec.chart.version to a range like >=0.0.0-0 if the chart has only pre-releases.",
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"could not locate a version matching provided version string (?P<version>[^\n]+)",
         Reason.CHART_VERSION_NOT_FOUND,
         "The registry has no version of the chart that matches {version}",
         transient=True,
         hint=_VERSION,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"source: (?P<reference>\S+): not found|unable to locate any tags in provided repository: (?P<other>\S+)",
         Reason.CHART_VERSION_NOT_FOUND,
         lambda found: f"The registry has no chart {found['reference'] or found['other']}",
         transient=True,
         hint=_VERSION,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"/v2/(?P<chart>\S+)/tags/list\": response status code 404",
         Reason.CHART_NOT_FOUND,
-        lambda found: f"The registry {host(found)} has no chart {found['chart']}",
+        lambda found: f"The registry {_host(found)} has no chart {found['chart']}",
         transient=True,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"(?P<url>https?://\S+?)\"? ?:? ?(?:response status code )?404\b",
         Reason.CHART_NOT_FOUND,
         "{url} does not exist (404)",
         hint="Check the address: the repository's index.yaml, or the chart in the registry, was not found.",
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r"(?:status code |: )(?P<code>429|5\d\d)\b",
         Reason.CHART_SOURCE_UNAVAILABLE,
-        lambda found: f"{host(found)} cannot serve the chart at the moment (status {found['code']})",
+        lambda found: f"{_host(found)} cannot serve the chart at the moment (status {found['code']})",
         transient=True,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         rf"(?P<why>dial tcp[^\n]+|{UNREACHABLE})",
         Reason.CHART_SOURCE_UNAVAILABLE,
-        lambda found: f"{host(found)} cannot be reached: {found['why'].removeprefix(': ')}",
+        lambda found: f"{_host(found)} cannot be reached: {found['why'].removeprefix(': ')}",
         transient=True,
         hint=_DOWN,
-        commands=("pull",),
     ),
-    row(
+    _pull_row(
         r'looks like "(?P<url>[^"]+)" is not a valid chart repository or cannot be reached: (?P<why>[^\n]+)',
         Reason.CHART_SOURCE_UNAVAILABLE,
         "{url} is not a chart repository: its index.yaml cannot be read ({why})",
         transient=True,
         hint="Check the address: a login or maintenance page in place of index.yaml causes this error too.",
-        commands=("pull",),
     ),
     # -- the chart itself
     row(
@@ -149,7 +174,7 @@ CHART_ROWS: tuple[Row, ...] = (
     row(
         r"values don't meet the specifications of the schema\(s\) in the following chart\(s\):(?P<rest>.*)",
         Reason.VALUES_REFUSED,
-        schema,
+        _schema,
         hint="Correct these values; the chart's values.schema.json says what it accepts.",
     ),
     row(
@@ -175,7 +200,7 @@ CHART_ROWS: tuple[Row, ...] = (
         "Template {place} ({expression}): {why}",
         hint=_TEMPLATE,
     ),
-    row(r"(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, template, hint=_TEMPLATE),
+    row(r"(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, _template, hint=_TEMPLATE),
     row(
         r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
         Reason.TEMPLATE_ERROR,

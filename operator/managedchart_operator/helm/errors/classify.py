@@ -4,8 +4,8 @@ An error has a reason that alerts can rely on, a sentence that names the object,
 The rows match texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded again
 (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so rows for texts
 that wrap other errors (webhooks, hooks) come before the rows for what they wrap. A message has at most 1,024 characters. A text
-that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts. Errors that the
-operator finds without helm are made in `from_facts`.
+that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts. `refused` makes
+the same errors of what the API server refuses in the operator's dry run.
 
 An error is transient if a retry may succeed without a change of the spec: an outage, a CRD, namespace or permission that is
 created later, a version that is published after the commit that names it. It is terminal if only a change of the spec, the
@@ -13,13 +13,14 @@ chart, the values or the operator's settings can help.
 """
 
 import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
-from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
-from managedchart_operator.helm.errors.wording import Match
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, more
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -35,18 +36,8 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     error = in_order(error_part(text))
     if exit_code < 0:
         return _killed(error, exit_code=exit_code, command=command)
-    for row in TABLE:
-        if row.commands and command not in row.commands:
-            continue
-        if found := row.pattern.search(error):
-            return HelmError(
-                one_line(row.message(Match.read(found)), MAX_MESSAGE),
-                reason=row.reason,
-                transient=row.transient,
-                text=cut_middle(error, MAX_TEXT),
-                exit_code=exit_code,
-                hint=row.hint,
-            )
+    if known := _from_table(error, exit_code=exit_code, command=command):
+        return known
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
     return HelmError(
@@ -58,12 +49,68 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An object that the API server refuses to apply, and its answer."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    """Empty for cluster-wide kinds."""
+    name: str
+    answer: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    @property
+    def line(self) -> str:
+        """The line that helm would write about it."""
+        version = self.api_version if "/" in self.api_version else f"/{self.api_version}"
+        what = f"{self.namespace}/{self.name} {version}, Kind={self.kind}"
+        if self.answer.startswith("Apply failed with"):
+            return f"conflict occurred while applying object {what}: {self.answer}"
+        return f"server-side apply failed for object {what}: {self.answer}"
+
+
+def refused(objects: Sequence[Refused]) -> HelmError:
+    """Return the error of an upgrade of which the API server refuses these objects, at least one.
+
+    The first row of the table that matches any of the answers decides, as for helm's text. The error's `text` has helm's
+    wording, for people who compare the two; nothing parses it.
+    """
+    text = "\n".join(each.line for each in objects)
+    return _from_table(text, exit_code=1, command="upgrade") or HelmError(
+        one_line(f"The API server refuses {objects[0]}: {objects[0].answer}{more(text)}", MAX_MESSAGE),
+        reason=Reason.HELM_FAILED,
+        transient=True,
+        text=cut_middle(text, MAX_TEXT),
+    )
+
+
 def blames_storage(error: HelmError, *, command: str) -> bool:
     """Whether helm could not build a stored object, because the cluster does not serve its kind.
 
     An upgrade also builds what it renders, and its text says which of the two failed; other commands build stored objects only.
     """
     return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
+
+
+def _from_table(text: str, *, exit_code: int, command: str) -> HelmError | None:
+    """Return the error of the first row that matches."""
+    for row in TABLE:
+        if row.commands and command not in row.commands:
+            continue
+        if found := row.pattern.search(text):
+            return HelmError(
+                one_line(row.message(found), MAX_MESSAGE),
+                reason=row.reason,
+                transient=row.transient,
+                text=cut_middle(text, MAX_TEXT),
+                exit_code=exit_code,
+                hint=row.hint,
+            )
+    return None
 
 
 def _killed(error: str, *, exit_code: int, command: str) -> HelmError:

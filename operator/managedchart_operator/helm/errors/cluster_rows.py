@@ -4,11 +4,15 @@ The rows for the API server's refusals come from `api_refusals`, which others us
 object, in which hook, how many more. `classify` explains what a row means and in which order they are tried.
 """
 
-from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow
-from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
-from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, unready_in
-from managedchart_operator.helm.errors.wording import Match, api, hook_failed, hook_timeout, owner, waited
+import re
+from collections.abc import Callable
+
+from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow, line_of
+from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Match, Row, row
+from managedchart_operator.helm.errors.text import in_hook, more, subject
+from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, listed_in
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import one_line
 
 _ADOPT = (
     "To let the release take over the object, label it app.kubernetes.io/managed-by=Helm and annotate it with "
@@ -22,6 +26,30 @@ _UNKNOWN_KIND = (
 )
 
 
+def _owner(found: Match) -> str:
+    """Name the owner of an object that the release cannot take over."""
+    release = re.search(r'release-name" must equal "[^"]+": current value is "([^"]+)"', found.string)
+    namespace = re.search(r'release-namespace" must equal "[^"]+": current value is "([^"]+)"', found.string)
+    if release or namespace:
+        name = f"the release {release[1]}" if release else "a release of this name"
+        return name + (f" in namespace {namespace[1]}" if namespace else "")
+    return "no release"
+
+
+def _hook(what: str) -> Callable[[Match], str]:
+    """Return a function that names the hook and the state of its Job."""
+
+    def message(found: Match) -> str:
+        phase = found.groupdict().get("phase") or "delete"
+        return f"The {phase} hook {what}: {listed_in(found.string) or one_line(line_of(found), 400)}"
+
+    return message
+
+
+_hook_failed = _hook("failed")
+_hook_timeout = _hook("did not finish within the timeout")
+
+
 def _stored_kind(found: Match) -> str:
     """Name the stored object of a kind that the cluster no longer serves."""
     what = f"{found['kind']} {found['name']}" if found["name"] else f"a {found['kind']}"
@@ -33,7 +61,7 @@ def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
     return row(
         pattern,
         failure.reason,
-        lambda found: failure.message(unready_in(found.string), unknown=found.line),
+        lambda found: failure.sentence.format(list=listed_in(found.string) or line_of(found)),
         transient=True,
     )
 
@@ -48,7 +76,8 @@ def _within_helm(refusal: RefusalRow) -> Row:
     """Return the row of a refusal, with what helm adds to it."""
 
     def message(found: Match) -> str:
-        return found.hook + refusal.message(found.found, found.subject) + found.more
+        line = line_of(found)
+        return in_hook(line) + refusal.message(found, subject(line)) + more(found.string)
 
     return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint)
 
@@ -91,7 +120,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         r"exists and cannot be imported into the current release: invalid ownership metadata;(?P<why>[^\n]*)"
         r"|cannot be owned",
         Reason.OBJECT_OWNED,
-        lambda found: f"{found.subject} already exists and belongs to {owner(found)}",
+        lambda found: f"{subject(line_of(found))} already exists and belongs to {_owner(found)}",
         hint=_ADOPT,
     ),
     # An upgrade builds what it renders and the installed revision; other commands build stored revisions only.
@@ -126,7 +155,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
     row(
         r"still exists\. status: ",
         Reason.UNINSTALL_BLOCKED,
-        waited("Not deleted within the timeout: {list}"),
+        lambda found: f"Not deleted within the timeout: {listed_in(found.string)}",
         transient=True,
         hint="Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name: "
         "kubectl -n NAMESPACE get KIND NAME -o yaml",
@@ -135,25 +164,25 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource .*not ready.*|.*timed out.*)"
         r"(?:context deadline exceeded|timed out)",
         Reason.HOOK_TIMEOUT,
-        hook_timeout,
+        _hook_timeout,
         transient=True,
         hint=_HOOK_LOGS,
     ),
     row(
         r"not ready\. status: .*context deadline exceeded",
         Reason.HOOK_TIMEOUT,
-        hook_timeout,
+        _hook_timeout,
         transient=True,
         commands=("uninstall",),
     ),
     row(
         r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource |job |pod |failed to deploy)",
         Reason.HOOK_FAILED,
-        hook_failed,
+        _hook_failed,
         transient=True,
         hint=_HOOK_LOGS,
     ),
-    row(r"not ready\. status: Failed", Reason.HOOK_FAILED, hook_failed, transient=True, commands=("uninstall",)),
+    row(r"not ready\. status: Failed", Reason.HOOK_FAILED, _hook_failed, transient=True, commands=("uninstall",)),
     _wait_failed(r"resource Job/\S+ not ready\. status: Failed|BackoffLimitExceeded|job \S+ failed", JOB_FAILED),
     _wait_failed(r"not ready\. status: .*context deadline exceeded", TIMED_OUT),
     _wait_failed(r"not ready\. status: ", NEVER_READY),
@@ -168,7 +197,10 @@ CLUSTER_ROWS: tuple[Row, ...] = (
     row(
         rf"kubernetes cluster unreachable(?:: (?P<why>[^\n]+))?|the server could not find the requested resource|{UNREACHABLE}",
         Reason.API_UNAVAILABLE,
-        lambda found: f"The Kubernetes API server could not be reached or did not answer: {api(found)}",
+        lambda found: (
+            "The Kubernetes API server could not be reached or did not answer: "
+            + one_line(found["why"] or line_of(found), 500)
+        ),
         transient=True,
     ),
     row(

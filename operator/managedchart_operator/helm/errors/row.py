@@ -1,10 +1,13 @@
-"""Defines a row of the error table; the rows are in `chart_rows` and `cluster_rows`, their order is in `classify`."""
+"""Defines a row of the error table.
+
+The rows are in `chart_rows` and `cluster_rows`, with the functions for messages that need more than filling in a name; their
+order is in `classify`.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from managedchart_operator.helm.errors.wording import Match
 from managedchart_operator.reasons import Reason
 
 # What Go's network code reports when the other side cannot be reached.
@@ -14,6 +17,9 @@ UNREACHABLE = (
     r"http2: client connection lost|context deadline exceeded|temporary failure"
 )
 TRUST = "Use a certificate signed by an authority that the operator's pod trusts, or add that authority there (SSL_CERT_FILE)."
+
+
+Match = re.Match[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,5 @@ def row(
 ) -> Row:
     """Make a row; `message` may be a text with the pattern's named groups in braces."""
     compiled = re.compile(pattern, re.DOTALL | re.MULTILINE)
-    if isinstance(message, str):
-        sentence = message
-        return Row(compiled, reason, transient, lambda found: sentence.format(**found.groups), hint, commands)
-    return Row(compiled, reason, transient, message, hint, commands)
+    sentence = message if callable(message) else lambda found: message.format(**found.groupdict(default=""))
+    return Row(compiled, reason, transient, sentence, hint, commands)

@@ -58,23 +58,18 @@ def in_order(text: str) -> str:
     ordered: list[str] = []
     for refusals, lines in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(_REFUSAL)):
         block = [_UNKNOWN_NAMES.sub(_sorted_names, line) for line in lines]
-        try:
-            ordered += _sorted_refusals(block) if refusals else block
-        except RecursionError:  # a schema of very many levels, each indented more than the one before
-            ordered += block
+        ordered += _sorted_refusals(block) if refusals else block
     return "\n".join(ordered)
 
 
 def _sorted_refusals(lines: list[str]) -> list[str]:
     """Sort lines; those that are indented more stay below the line that they explain, and are sorted among themselves."""
-    blocks: list[list[str]] = []
+    chains: list[list[str]] = []
+    chain: list[str] = []
     for line in lines:
-        if not blocks or _indent(line) <= _indent(blocks[0][0]):
-            blocks.append([line])
-        else:
-            blocks[-1].append(line)
-    parts = sorted([block[0], *_sorted_refusals(block[1:])] for block in blocks)
-    return [line for part in parts for line in part]
+        chain = [*(above for above in chain if _indent(above) < _indent(line)), line]
+        chains.append(chain)
+    return [chain[-1] for chain in sorted(chains)]
 
 
 def _sorted_names(found: re.Match[str]) -> str:
@@ -106,12 +101,7 @@ def more(text: str) -> str:
     count = len(
         re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
     )
-    return more_refused(count - 1)
-
-
-def more_refused(count: int) -> str:
-    """Say how many more objects were refused, as the end of a sentence about one; "" for none."""
-    return f" ({count} more refused; see helmError)" if count > 0 else ""
+    return f" ({count - 1} more refused; see helmError)" if count > 1 else ""
 
 
 def _unquoted(quoted: str) -> str:

@@ -1,15 +1,17 @@
 """Objects that did not become ready, and the messages about them.
 
-`unready_in` reads them from helm's error text; the operator's own wait knows them. Both get the same reason and message, since
-it makes no difference to a person who waited.
+`listed_in` reads them from helm's error text; the operator's own wait knows them, and makes its error by `not_ready`. Both get
+the same reason and message, since it makes no difference to a person who waited.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
 from managedchart_operator.reasons import Reason
-from managedchart_operator.shortening import listed
+from managedchart_operator.shortening import cut_middle, listed, one_line
 
 _IN_TEXT = re.compile(
     r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) (?:not ready|still exists)\. "
@@ -33,11 +35,6 @@ class Unready:
         message, _, _ = self.message.partition("\n")
         return f"{self.kind} {where} ({message.strip() or self.status})"
 
-    @property
-    def is_failed_job(self) -> bool:
-        """Whether it is a Job that has failed, which never becomes ready."""
-        return self.kind == "Job" and self.status == "Failed"
-
 
 @dataclass(frozen=True, slots=True)
 class WaitFailure:
@@ -46,21 +43,38 @@ class WaitFailure:
     reason: Reason
     sentence: str
 
-    def message(self, objects: Iterable[Unready], *, unknown: str = "") -> str:
-        """Return the message about the objects; `unknown` replaces the list where none is known."""
-        return self.sentence.format(list=list_unready(objects) or unknown)
-
 
 JOB_FAILED = WaitFailure(Reason.JOB_BACKOFF_LIMIT, "A Job of the release failed: {list}")
 TIMED_OUT = WaitFailure(Reason.TIMEOUT, "Not ready within the timeout: {list}")
 NEVER_READY = WaitFailure(Reason.TIMEOUT, "Failed to become ready: {list}")
 
 
-def list_unready(objects: Iterable[Unready]) -> str:
-    """Name the first few objects, each with its status, and count the others."""
+def listed_in(text: str) -> str:
+    """Name the first few objects in helm's error text that did not become ready, and count the others; "" for none."""
+    return _listed(Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text))
+
+
+def _listed(objects: Iterable[Unready]) -> str:
     return listed(dict.fromkeys(map(str, objects)))
 
 
-def unready_in(text: str) -> list[Unready]:
-    """Return the objects in helm's error text that did not become ready."""
-    return [Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text)]
+def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
+    """Return the error of a wait that ended with objects that are not ready; `timed_out` says whether the time was up.
+
+    Its `text` has helm's wording, for people who compare the two; nothing parses it.
+    """
+    failure = TIMED_OUT if timed_out else NEVER_READY
+    if any(each.kind == "Job" and each.status == "Failed" for each in objects):  # it never becomes ready
+        failure = JOB_FAILED
+    lines = [
+        f"resource {each.kind}/{each.namespace}/{each.name} not ready. status: {each.status}, message: {each.message}"
+        for each in objects
+    ]
+    if timed_out:
+        lines.append("context deadline exceeded")
+    return HelmError(
+        one_line(failure.sentence.format(list=_listed(objects)), MAX_MESSAGE),
+        reason=failure.reason,
+        transient=True,
+        text=cut_middle("\n".join(lines).strip(), MAX_TEXT),
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.chart_files import chart_files, package_chart, write_chart
-from managedchart_operator.charts.crds import chart_crds
+from managedchart_operator.charts.by_helm import chart_crds
 from managedchart_operator.errors import ChartError, HelmError
 from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.helm.slots import HelmSlots

@@ -1,0 +1,54 @@
+"""What helm itself does with a chart before it is installed: it downloads packages, and lists the CRDs in crds/ folders.
+
+helm reads the chart in a process with limits, because the chart is untrusted. Nothing is applied, so no apply slot is needed.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.helm import command
+from managedchart_operator.helm.errors.classify import classify
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.runner import HelmRunner
+
+# A pull is one download; a chart is at most a few MiB.
+PULL_SECONDS = 120.0
+# helm loads and prints the CRDs of the largest public chart (kube-prometheus-stack, 4.5 MB) within 0.2 s.
+_SHOW_SECONDS = 30.0
+
+
+async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:
+    """Fetch a packaged chart from a repository or registry into a folder. Raises HelmError."""
+    await _run(helm, command.pull(source, destination=destination), deadline=PULL_SECONDS)
+
+
+async def chart_crds(helm: HelmRunner, chart: Path) -> set[str]:
+    """Return the names of the CRDs in the crds/ folders of a chart and its subcharts, even of those disabled by values.
+
+    helm installs these without its ownership marks and does not uninstall them, so the cluster does not show which release
+    brought them. `chart` is a folder or an archive of the cache. Raises HelmError, ChartError.
+    """
+    output = await _run(helm, command.show_crds(chart), deadline=_SHOW_SECONDS)
+    try:
+        return await asyncio.to_thread(crd_names, output.decode())
+    except (ManifestError, UnicodeDecodeError) as error:
+        raise invalid(f"the chart's crds/ cannot be read: {error}") from error
+
+
+def crd_names(*manifests: str) -> set[str]:
+    """Return the names of the CRDs in YAML documents. Takes 50 ms for 4.5 MB. Raises ManifestError."""
+    return {
+        str((item.get("metadata") or {}).get("name"))
+        for item in outline(*manifests)
+        if item["kind"] == "CustomResourceDefinition"
+    }
+
+
+async def _run(helm: HelmRunner, arguments: Sequence[str], *, deadline: float) -> bytes:
+    output = await helm.run(arguments, deadline=deadline, keep_stdout=True, applies=False)
+    if output.exit_code != 0:
+        raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
+    return output.stdout
