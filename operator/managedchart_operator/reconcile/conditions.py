@@ -94,13 +94,11 @@ class Conditions:
     def _set(self, kind: str, status: str, reason: Reason, message: str) -> None:
         known = self._by_type.get(kind)
         since = known.last_transition_time if known is not None and known.status == status else self._now
-        self._by_type[kind] = Condition.model_validate(
-            {
-                "type": kind,
-                "status": status,
-                "reason": reason.value,
-                "message": message,
-                "observedGeneration": self._generation,
-                "lastTransitionTime": since,
-            }
+        self._by_type[kind] = Condition(
+            type=kind,
+            status=status,
+            reason=reason.value,
+            message=message,
+            observed_generation=self._generation,
+            last_transition_time=since,
         )

@@ -8,7 +8,7 @@ older operator and is compared by its rules (`digest_v1`), so that a new operato
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -64,7 +64,7 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
         "chart": chart,
         "sources": [hashlib.sha256(source.content).hexdigest() for source in values.sources],
         "set": [[entry.key, entry.value] for entry in spec.set],
-        "spec": _not_default(spec, ignored=IGNORED | FROM_INPUTS),
+        "spec": spec.model_dump(mode="json", by_alias=True, exclude={*IGNORED, *FROM_INPUTS}, exclude_defaults=True),
     }
     return Digest(_hashed(document), cache(lambda: digest_v1.digest_of(spec, chart=chart, values=values.merged())))
 
@@ -73,18 +73,8 @@ def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
     """Return a digest of the spec alone, where its inputs cannot be read or are not needed (Destroy, Skip)."""
     # Whether a rollback is followed by a retry changes nothing here.
     unretried = spec.model_copy(update={"retry": spec.retry.model_copy(update={"after_rollback": False})})
-    document = {"unread": _not_default(unretried, ignored=frozenset())}
+    document = {"unread": unretried.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
     return Digest(_hashed(document), cache(lambda: digest_v1.digest_without_inputs(spec)))
-
-
-def _not_default(spec: ManagedChartSpec, *, ignored: Sequence[str] | frozenset[str]) -> dict[str, Any]:
-    """Return the fields that are not ignored, without those and without parts of those that equal their default."""
-    changed = {
-        name
-        for name, known in type(spec).model_fields.items()
-        if name not in ignored and getattr(spec, name) != known.get_default(call_default_factory=True)
-    }
-    return spec.model_dump(mode="json", by_alias=True, include=changed, exclude_defaults=True)
 
 
 def _hashed(document: dict[str, Any]) -> str:

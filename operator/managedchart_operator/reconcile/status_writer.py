@@ -8,7 +8,7 @@ unchanged status is not written. `status_recorder` and `phase_recorder` decide w
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -38,8 +38,10 @@ class StatusWriter:
         self._chart = chart
         self._api = api
         self._on_written = written
-        self._stored: dict[str, Any] = chart.status
-        self._known = {key: value for key, value in chart.status.items() if key in _dump_keys()}
+        known = {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
+        self._stored = {key: value for key, value in chart.status.items() if key in known}
+        self._foreign = {key: value for key, value in chart.status.items() if key not in known}
+        """Fields of a newer operator, which are left alone."""
         self._writing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._abandoned = False
@@ -92,12 +94,14 @@ class StatusWriter:
             await self._write_all()
 
     async def _write_all(self) -> None:
-        while patch := difference(self._known, wanted := _dump(self.status)):
+        while patch := difference(self._stored, wanted := self._dump()):
             answer = await self._api.patch_status(self._chart.key, self._chart.uid, patch)
-            self._known = wanted
+            self._stored = wanted
             if answer is not None:
-                self._stored = merged(self._stored, patch)
-                self._on_written(replace(answer, status=self._stored))
+                self._on_written(replace(answer, status={**self._foreign, **wanted}))
+
+    def _dump(self) -> dict[str, Any]:
+        return self.status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def read_status(chart: ManagedChart) -> ManagedChartStatus:
@@ -114,29 +118,6 @@ def read_status(chart: ManagedChart) -> ManagedChartStatus:
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         logger.warning("cannot write %s yet: %s", task.get_name(), error)
-
-
-def _dump(status: ManagedChartStatus) -> dict[str, Any]:
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def _dump_keys() -> set[str]:
-    """Return the wire names of the known fields; fields of a newer operator are left alone."""
-    return {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
-
-
-def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with a merge patch (RFC 7386) applied."""
-    result = dict(document)
-    for key, value in patch.items():
-        known = result.get(key)
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict):
-            result[key] = merged(known if isinstance(known, dict) else {}, value)
-        else:
-            result[key] = value
-    return result
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
