@@ -76,8 +76,7 @@ class PhaseRecorder:
             if self.deploys:
                 # Now, not at the end of the run: the later phases may take long or fail, and the release stays deployed.
                 conditions = Conditions(status.conditions, generation=self.chart.generation, now=write_time())
-                conditions.released()
-                status.conditions = conditions.result()
+                status.conditions = conditions.released()
         self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
         self.writer.touch()
 

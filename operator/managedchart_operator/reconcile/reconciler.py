@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from managedchart_operator.api.duration import seconds
-from managedchart_operator.api.resource import FINALIZER, FORCE_ANNOTATION, Key, ManagedChart
+from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.status import Outlook
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
@@ -37,7 +37,7 @@ from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store
 from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.redaction import Redactor
-from managedchart_operator.times import delay_until, write_time
+from managedchart_operator.times import delay_until
 
 _base_logger = logging.getLogger(__name__)
 
@@ -155,14 +155,7 @@ class Reconciler:
             return seconds(work.spec.retry.max_backoff) if error.transient else None
 
     async def _wait(self, recording: Recording, wait: Wait) -> Done:
-        key = recording.chart.key
-        until = write_time(datetime.fromtimestamp(wait.until, UTC))
-        message = (
-            f"{wait.because}. The operator takes over its lock at {until} unless that operation ends first; to take it over"
-            f" now: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
-            f' {FORCE_ANNOTATION}="$(date)"'
-        )
-        recording.recorder.waiting(wait, message)
+        recording.recorder.waiting(wait)
         await recording.recorder.writer.flush()
         return Done(delay_until(wait.until))
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.resource import FORCE_ANNOTATION, ManagedChart
 from managedchart_operator.api.status import (
     AttemptStatus,
+    Condition,
     LastFailure,
     ManagedChartStatus,
     ObjectReference,
@@ -85,9 +86,8 @@ class StatusRecorder:
         the same input has failed before.
         """
         status, last = self.status, self.status.attempt
-        installs = (
-            plan.operation is Operation.INSTALL
-        )  # what an earlier release of this name has proven says nothing about it
+        # What an earlier release of this name has proven says nothing about a new one.
+        installs = plan.operation is Operation.INSTALL
         status.observed_generation = self.chart.generation
         status.attempt = AttemptStatus(
             id=attempt,
@@ -105,9 +105,7 @@ class StatusRecorder:
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
-        conditions = self._conditions()
-        conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted)
-        self._apply(conditions)
+        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted))
 
     async def remedy_begins(self, operation: str) -> None:
         """A rollback or uninstall after a failed run begins: a restarted operator must know whose operation it finds.
@@ -128,9 +126,7 @@ class StatusRecorder:
         after = outlook_message(
             attempt.outlook or Outlook.CHANGE, failures=attempt.failures, limit=limit, at=attempt.next_retry_at
         )
-        conditions = self._conditions()
-        conditions.what_follows(cut(f"{outcome}. {after}", MESSAGE_LENGTH))
-        self._apply(conditions)
+        self._apply(self._conditions.what_follows(cut(f"{outcome}. {after}", MESSAGE_LENGTH)))
         await self.writer.flush()
 
     def in_sync(self) -> None:
@@ -139,28 +135,26 @@ class StatusRecorder:
         status.observed_generation = status.attempt.generation = self.chart.generation
         status.attempt.handled_requests = dict(self.chart.requests)
         status.attempt.outlook = status.attempt.next_retry_at = None
-        conditions = self._conditions()
-        conditions.in_sync(deployed_message(status.release))
-        self._apply(conditions)
+        self._apply(self._conditions.in_sync(deployed_message(status.release)))
 
     def still_stalled(self, plan: RetryPlan, *, limit: int) -> None:
         """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""
-        conditions = self._conditions()
-        conditions.what_follows(self._plan(plan, limit))
-        self._apply(conditions)
+        self._apply(self._conditions.what_follows(self._plan(plan, limit)))
 
-    def waiting(self, wait: Wait, message: str) -> None:
+    def waiting(self, wait: Wait) -> None:
         """Another Helm operation is in progress; the result of the last run stays in the status."""
-        status = self.status
-        status.observed_generation = self.chart.generation
-        status.attempt.generation = self.chart.generation
-        status.attempt.outlook = Outlook.WAIT
-        status.attempt.next_retry_at = _time_of(wait.until)
+        key, status = self.chart.key, self.status
+        until = write_time(datetime.fromtimestamp(wait.until, UTC))
+        message = (
+            f"{wait.because}. The operator takes over its lock at {until} unless that operation ends first; to take it over"
+            f" now: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
+            f' {FORCE_ANNOTATION}="$(date)"'
+        )
+        status.observed_generation = status.attempt.generation = self.chart.generation
+        status.attempt.outlook, status.attempt.next_retry_at = Outlook.WAIT, until
         if self.chart.deleting:
             status.phase = Phase.DELETING
-        conditions = self._conditions()
-        conditions.working(message, deleted=wait.deleted)
-        self._apply(conditions)
+        self._apply(self._conditions.working(message, deleted=wait.deleted))
 
     def succeeded(self, success: Success, *, digest: str) -> None:
         """The run has succeeded; `digest` is that of its input."""
@@ -176,14 +170,10 @@ class StatusRecorder:
         attempt.handled_requests = dict(self.chart.requests)
         attempt.ended_at = write_time()
         self._left(success.release, proven=success.deployed)
-        conditions = self._conditions()
-        conditions.succeeded(
-            success.reason,
-            success.message,
-            released=success.deployed,
-            validated=any(phase.name == Phase.VALIDATE for phase in status.phases),
+        validated = any(phase.name == Phase.VALIDATE for phase in status.phases)
+        self._apply(
+            self._conditions.succeeded(success.reason, success.message, released=success.deployed, validated=validated)
         )
-        self._apply(conditions)
 
     def failed(self, failure: Failure, plan: RetryPlan, *, limit: int) -> bool:
         """The run has failed; `plan` says what comes next, `limit` is spec.retry.limit.
@@ -206,17 +196,16 @@ class StatusRecorder:
         self._left(failure.release, proven=failure.released is True)
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
-        after = self._plan(plan, limit)
-        conditions = self._conditions()
-        conditions.failed(
-            error.reason,
-            message,
-            stalled=plan.stalled,
-            after=after,
-            released=failure.released,
-            validating=failure.phase is Phase.VALIDATE,
+        self._apply(
+            self._conditions.failed(
+                error.reason,
+                message,
+                stalled=plan.stalled,
+                after=self._plan(plan, limit),
+                released=failure.released,
+                validating=failure.phase is Phase.VALIDATE,
+            )
         )
-        self._apply(conditions)
         self.telemetry.failed(error.reason, attempt.phase)
         return not repeated or plan.gave_up
 
@@ -234,11 +223,12 @@ class StatusRecorder:
         message = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=attempt.next_retry_at)
         return cut(message, MESSAGE_LENGTH)
 
+    @property
     def _conditions(self) -> Conditions:
         return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
 
-    def _apply(self, conditions: Conditions) -> None:
-        self.status.conditions = conditions.result()
+    def _apply(self, conditions: list[Condition]) -> None:
+        self.status.conditions = conditions
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
 
@@ -282,7 +272,3 @@ def _references(objects: Sequence[tuple[str, str, str, str]]) -> list[ObjectRefe
         ObjectReference(api_version=version, kind=kind, namespace=namespace, name=name)
         for version, kind, name, namespace in objects
     ]
-
-
-def _time_of(seconds: float) -> str:
-    return write_time(datetime.fromtimestamp(seconds, UTC))

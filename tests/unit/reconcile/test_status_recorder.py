@@ -346,7 +346,7 @@ async def test_waiting_keeps_the_last_result() -> None:
     recording = recording_of(chart(), api)
     succeed(recording)
     waiting = await next_run(recording, api, generation=2)
-    waiting.recorder.waiting(WAIT, "Another Helm operation works on revision 2")
+    waiting.recorder.waiting(WAIT)
     status = await written(waiting, api)
     assert (status["phase"], status["attempt"]["outlook"]) == ("Ready", "Wait")
     assert status["attempt"]["generation"] == status["observedGeneration"] == 2
@@ -361,7 +361,7 @@ async def test_in_sync_after_waiting_is_ready(*, deleted: bool) -> None:
     recording = recording_of(chart(), api)
     succeed(recording)
     waiting = await next_run(recording, api)
-    waiting.recorder.waiting(replace(WAIT, deleted=deleted), "Another Helm operation is in progress")
+    waiting.recorder.waiting(replace(WAIT, deleted=deleted))
     again = await next_run(waiting, api, generation=2)
     again.recorder.in_sync()
     status = await written(again, api)
