@@ -27,7 +27,7 @@ from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import RetryPlan, RetryPolicy, outlook_message
+from managedchart_operator.reconcile.retries import RetryPlan, after_failure, outlook_message
 from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
 from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.times import delay_until, write_time
@@ -137,17 +137,19 @@ class LifecycleRuns:
 
     async def _retry(self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool) -> RetryPlan:
         """Return what follows the failure; `made` says whether the run made the newest revision."""
-        policy = RetryPolicy(
-            work.spec.retry,
-            self.probe,
-            taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
-            endless=work.chart.deleting,
-        )
         rolled_back = made and remedy.remedy is Remedy.ROLL_BACK
         disturbed = rolled_back and was_applied(work.release, work.phases.failed_phase, error)
         disturbed = disturbed and await would_recur(error, work.release.objects)
-        failures = work.recorder.status.attempt.failures + 1
-        return policy.after(error, failures=failures, now=datetime.now(UTC), applied_and_rolled_back=disturbed)
+        return after_failure(
+            error,
+            work.spec.retry,
+            failures=work.recorder.status.attempt.failures + 1,
+            now=datetime.now(UTC),
+            probe=self.probe,
+            taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
+            applied_and_rolled_back=disturbed,
+            endless=work.chart.deleting,
+        )
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
         """Return the remedy for the revision that failed; nothing yet where that cannot be decided now.

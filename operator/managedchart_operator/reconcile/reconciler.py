@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from managedchart_operator.reconcile.plan import Hold, InSync, Run, Wait
 from managedchart_operator.reconcile.planner import Planned, Planner
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
 from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store
@@ -161,11 +161,10 @@ class Reconciler:
 
     async def _check_again(self, work: ResourcePass) -> Done:
         """Record that nothing has changed for a resource whose retries are exhausted."""
-        policy = RetryPolicy(work.spec.retry, self.runs.probe)
-        plan = policy.still_given_up(failures=work.last.failures, now=datetime.now(UTC))
-        work.recorder.still_stalled(plan, limit=work.spec.retry.limit)
+        again = datetime.now(UTC) + timedelta(seconds=self.runs.probe)
+        work.recorder.still_stalled(RetryPlan(Outlook.CHECK, work.last.failures, again), limit=work.spec.retry.limit)
         await work.recorder.writer.flush()
-        return Done(delay_until(plan.at) if plan.at else None)
+        return Done(self.runs.probe)
 
     # ---- deletion, and errors that no phase caused
 
@@ -189,8 +188,14 @@ class Reconciler:
             # Keep what the status says about the failure and its retry, although the API server does not answer.
             logger.warning("%s: %s", error.reason.value, error.message)
             return seconds(retry.backoff if error.reason is Reason.API_UNAVAILABLE else retry.max_backoff)
-        policy = RetryPolicy(retry, self.runs.probe, endless=error.transient)
-        plan = policy.after(error, failures=attempt.failures + 1 if current else 1, now=datetime.now(UTC))
+        plan = after_failure(
+            error,
+            retry,
+            failures=attempt.failures + 1 if current else 1,
+            now=datetime.now(UTC),
+            probe=self.runs.probe,
+            endless=error.transient,
+        )
         phases = recording.phases
         failure = Failure(
             error,

@@ -41,44 +41,36 @@ class RetryPlan:
         return self.outlook is not Outlook.RETRY
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How failures are retried. `probe` is the seconds between checks of a resource whose retries are used up."""
+def after_failure(
+    error: OperatorError,
+    retry: Retry,
+    *,
+    failures: int,
+    now: datetime,
+    probe: float,
+    taken_back: bool = True,
+    applied_and_rolled_back: bool = False,
+    endless: bool = False,
+) -> RetryPlan:
+    """Return what follows the failure that makes it `failures` in a row.
 
-    retry: Retry
-    probe: float
-    taken_back: bool = True
-    """Whether nothing is left in the cluster that could heal: atomic rolls back or uninstalls what failed."""
-    endless: bool = False
-    """For removals: they never give up."""
-
-    def after(
-        self, error: OperatorError, *, failures: int, now: datetime, applied_and_rolled_back: bool = False
-    ) -> RetryPlan:
-        """Return what follows the failure that makes it `failures` in a row.
-
-        `applied_and_rolled_back` says that it has disturbed what runs, as the same attempt would again.
-        """
-        if not error.transient and not self.endless:
-            return RetryPlan(Outlook.CHANGE, failures)
-        if applied_and_rolled_back and not self.retry.after_rollback:
-            return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, gave_up=True)
-        if failures > self.retry.limit and not self.endless:
-            return self._given_up(error, failures=failures, now=now)
-        delay = back_off(self.retry, failures)
-        if error.reason is Reason.INTERNAL_ERROR:
-            delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
-        return RetryPlan(Outlook.RETRY, failures, now + timedelta(seconds=delay))
-
-    def still_given_up(self, *, failures: int, now: datetime) -> RetryPlan:
-        """Return what follows a check that showed no change."""
-        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=self.probe))
-
-    def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> RetryPlan:
-        news = failures == self.retry.limit + 1
-        if error.reason in WORKLOAD_REASONS and self.taken_back:
-            return RetryPlan(Outlook.CHANGE, failures, gave_up=news)
-        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=self.probe), gave_up=news)
+    `probe` is the seconds between checks of a resource whose retries are used up. `taken_back` says that nothing is left in the
+    cluster that could heal: atomic rolls back or uninstalls what failed. `applied_and_rolled_back` says that the failure has
+    disturbed what runs, as the same attempt would again. `endless` is for removals: they never give up.
+    """
+    if not error.transient and not endless:
+        return RetryPlan(Outlook.CHANGE, failures)
+    if applied_and_rolled_back and not retry.after_rollback:
+        return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, gave_up=True)
+    if failures > retry.limit and not endless:
+        gave_up = failures == retry.limit + 1
+        if error.reason in WORKLOAD_REASONS and taken_back:
+            return RetryPlan(Outlook.CHANGE, failures, gave_up=gave_up)
+        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=probe), gave_up=gave_up)
+    delay = back_off(retry, failures)
+    if error.reason is Reason.INTERNAL_ERROR:
+        delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
+    return RetryPlan(Outlook.RETRY, failures, now + timedelta(seconds=delay))
 
 
 def back_off(retry: Retry, failures: int) -> float:
@@ -88,7 +80,8 @@ def back_off(retry: Retry, failures: int) -> float:
 
 def outlook_message(outlook: Outlook, *, failures: int, limit: int, at: str | None) -> str:
     """Say for a person what follows; `at` is an RFC 3339 time, `limit` the spec's."""
-    gave_up = f"Gave up after {_attempts(failures)} (spec.retry.limit {limit})"
+    attempts = "1 attempt" if failures == 1 else f"{failures} attempts"
+    gave_up = f"Gave up after {attempts} (spec.retry.limit {limit})"
     match outlook:
         case Outlook.RETRY:
             return f"Attempt {failures} failed; retrying at {at}"
@@ -109,7 +102,3 @@ def outlook_message(outlook: Outlook, *, failures: int, limit: int, at: str | No
 
 def _doubled(failures: int) -> float:
     return 2.0 ** max(min(failures - 1, 30), 0)
-
-
-def _attempts(number: int) -> str:
-    return "1 attempt" if number == 1 else f"{number} attempts"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, RetryPolicy, outlook_message
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure, outlook_message
 from managedchart_operator.times import write_time
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,8 +27,16 @@ def after(
     disturbed: bool = False,
     endless: bool = False,
 ) -> RetryPlan:
-    policy = RetryPolicy(retry or Retry(), probe=PROBE, taken_back=taken_back, endless=endless)
-    return policy.after(error, failures=failures, now=NOW, applied_and_rolled_back=disturbed)
+    return after_failure(
+        error,
+        retry or Retry(),
+        failures=failures,
+        now=NOW,
+        probe=PROBE,
+        taken_back=taken_back,
+        applied_and_rolled_back=disturbed,
+        endless=endless,
+    )
 
 
 def test_the_wait_doubles_up_to_its_limit() -> None:
