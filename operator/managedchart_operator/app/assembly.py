@@ -33,7 +33,6 @@ from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
-from managedchart_operator.reconcile.planner import Planner
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.remediation import Remediation
@@ -63,7 +62,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
     services = _services(settings, client=client, objects=objects, events=events, identity=identity)
-    api, planner = ManagedCharts(client), Planner(store, services)
+    api = ManagedCharts(client)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
         Definition(client),
@@ -71,8 +70,8 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
         own_namespace=await own_namespace(client),
         uninstall_with_crd=settings.uninstall_with_crd,
     )
-    removal = Removal(planner, api, events, runs, operator_removal)
-    reconciler = Reconciler(store, api, events, metrics, planner, runs, removal)
+    removal = Removal(services, api, events, runs, operator_removal)
+    reconciler = Reconciler(store, services, api, events, metrics, runs, removal)
     scheduler = Scheduler(reconciler.reconcile)
     releases = ReleaseWatch(store, scheduler)
     scheduler.when_idle(releases.run_ended)

@@ -95,11 +95,6 @@ def attempt_requested(chart: ManagedChart, status: ManagedChartStatus) -> bool:
     return any(requested(chart, status, name) for name in (RETRY_ANNOTATION, FORCE_ANNOTATION))
 
 
-def handled(chart: ManagedChart, status: ManagedChartStatus) -> bool:
-    """Whether every request by annotation was handled."""
-    return all(_handled(status, name) == token for name, token in chart.requests.items())
-
-
 def _handled(status: ManagedChartStatus, annotation: str) -> str | None:
     """Return the handled token; an older operator stored the whole value of the annotation."""
     known = status.attempt.handled_requests.get(annotation)

@@ -13,15 +13,14 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
 from managedchart_operator.reconcile.history import release_uninstalled, remember
-from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
-from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import Remediation
@@ -171,9 +170,7 @@ class LifecycleRuns:
 def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
-    chart, status, last = work.chart, work.recorder.status, work.last
-    repeated = work.digest.matches(last.digest) and last.current and not attempt_requested(chart, status)
-    failures = last.failures if repeated else 0
+    failures = work.last.failures if work.repeats_last_input else 0
     work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
     return failures > 0
 

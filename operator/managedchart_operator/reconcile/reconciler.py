@@ -1,40 +1,46 @@
 """Brings one ManagedChart to the state that its spec asks for: one call is one pass over one object.
 
-The planner observes and decides, `lifecycle_runs` and `removal` carry the plan out and record the result, and the scheduler
-starts the next pass. A pass knows only what it reads from the cluster, so a restarted operator continues where the last one
-stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
+`resource_pass` observes, `decide` decides, `lifecycle_runs` and `removal` carry the plan out and record the result, and the
+scheduler starts the next pass. A pass knows only what it reads from the cluster, so a restarted operator continues where the
+last one stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
+from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Outlook
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
+from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.last_run import attempt_requested, handled
+from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_failure, post_warnings
-from managedchart_operator.reconcile.parse import spec_for_removal
+from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
-from managedchart_operator.reconcile.plan import Hold, InSync, Run, Wait
-from managedchart_operator.reconcile.planner import Planned, Planner
+from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.removal import Removal
-from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
+from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
+from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.store import Store
+from managedchart_operator.reconcile.store import Store, release_owner
 from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.redaction import Redactor
 from managedchart_operator.times import delay_until
@@ -48,10 +54,10 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A pass is over; `again` is the seconds until the next one, None for not without a change."""
-
-    again: float | None = None
+class _Planned:
+    work: ResourcePass
+    plan: Plan
+    lifecycle: Lifecycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,10 @@ class Reconciler:
     """Reconciles ManagedCharts; one for the whole operator."""
 
     store: Store
+    services: Services
     api: ManagedCharts
     events: Events
     telemetry: Telemetry
-    planner: Planner
     runs: LifecycleRuns
     removal: Removal
     planning: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
@@ -75,12 +81,12 @@ class Reconciler:
             if chart is None:
                 return None
             recording = self._open(chart)
-            planned = Done() if chart.deleting else await self._guard(recording, self._plan(recording))
+            planned = None if chart.deleting else await self._guard(recording, self._plan(recording))
         if chart.deleting:
-            return (await self._guard(recording, self._remove(recording))).again
-        if isinstance(planned, Done):
-            return planned.again
-        return (await self._guard(recording, self._carry_out(planned))).again
+            return await self._guard(recording, self._remove(recording))
+        if not isinstance(planned, _Planned):
+            return planned
+        return await self._guard(recording, self._carry_out(planned))
 
     def _open(self, chart: ManagedChart) -> Recording:
         logger = logging.LoggerAdapter(
@@ -91,12 +97,12 @@ class Reconciler:
         phases = PhaseRecorder(chart, writer, self.telemetry, logger, journal)
         return Recording(chart, StatusRecorder(chart, writer, self.telemetry), phases, journal, logger)
 
-    async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | Done:
-        """Do a part of a pass, and record an error that ends it in the status."""
+    async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | float | None:
+        """Do a part of a pass; an error that ends it is recorded in the status, and decides when the next one follows."""
         try:
             return await work
         except OperatorError as error:
-            return Done(await self._record_error(recording, error))
+            return await self._record_error(recording, error)
         except Exception as error:
             recording.logger.exception("unhandled error during reconciliation")
             wrapped = OperatorError(
@@ -104,47 +110,62 @@ class Reconciler:
                 transient=True,
                 hint="Report this defect of the operator, with the traceback from its log.",
             )
-            return Done(await self._record_error(recording, wrapped))
+            return await self._record_error(recording, wrapped)
         finally:
             await recording.recorder.writer.close()
 
     # ---- towards the spec
 
-    async def _plan(self, recording: Recording) -> Planned | Done:
+    async def _plan(self, recording: Recording) -> _Planned | None:
         chart = recording.chart
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
-            return Done()  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
-        planned = await self.planner.plan(recording)
-        self.telemetry.reconciled(type(planned.plan).__name__)
-        return planned
+            return None  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
+        spec = parse_spec(chart)
+        work = await observe(recording, spec, self.services)
+        self._check_owner(chart, work.release)
+        lifecycle = find_lifecycle(spec.lifecycle.name)
+        work = replace(work, digest=await _digest(work))
+        plan = decide(work.desired(), await work.observed())
+        self.telemetry.reconciled(type(plan).__name__)
+        return _Planned(work, plan, lifecycle)
 
-    async def _carry_out(self, planned: Planned) -> Done:
+    def _check_owner(self, chart: ManagedChart, release: ReleaseRun) -> None:
+        claimants = self.store.claimants((release.namespace, release.name))
+        owner = release_owner(claimants, label_owner=release.newest.owner if release.newest else None)
+        if owner is not None and owner.uid != chart.uid:
+            raise SpecError(
+                f"The release {release.namespace}/{release.name} belongs to ManagedChart {owner.key}",
+                reason=Reason.RELEASE_OWNED,
+                hint="Set another spec.releaseName or spec.targetNamespace, or delete the other ManagedChart.",
+            )
+
+    async def _carry_out(self, planned: _Planned) -> float | None:
         work = planned.work
         match planned.plan:
             case InSync():
-                return await self._acknowledge(work)
+                await self._acknowledge(work)
+                return None
             case Hold(until):
                 self.telemetry.status_changed(work.chart.key, work.recorder.status)
                 again = await self._finish_remedy(work)
                 await post_warnings(work, self.events)
-                return Done(again if until is None else delay_until(until))
+                return again if until is None else delay_until(until)
             case Wait() as wait:
                 return await self._wait(work, wait)
             case Run() if await _is_still_unhealthy(work):
                 return await self._check_again(work)
             case Run() as run:
-                return Done(await self.runs.run(work, planned.lifecycle, run))
+                return await self.runs.run(work, planned.lifecycle, run)
 
-    async def _acknowledge(self, work: ResourcePass) -> Done:
+    async def _acknowledge(self, work: ResourcePass) -> None:
         """Write the status only to acknowledge a request, or a new generation that changes nothing of what runs."""
         chart, status = work.chart, work.recorder.status
         settled = status.observed_generation == chart.generation and work.last.current and not work.last.waited
-        if settled and handled(chart, status):
+        if settled and not attempt_requested(chart, status):
             self.telemetry.status_changed(chart.key, status)
-            return Done()
+            return
         work.recorder.in_sync()
         await work.recorder.writer.flush()
-        return Done()
 
     async def _finish_remedy(self, work: ResourcePass) -> float | None:
         """Finish the remedy for an earlier failure; returns the seconds until the next try, or None."""
@@ -154,23 +175,23 @@ class Reconciler:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
             return seconds(work.spec.retry.max_backoff) if error.transient else None
 
-    async def _wait(self, recording: Recording, wait: Wait) -> Done:
+    async def _wait(self, recording: Recording, wait: Wait) -> float:
         recording.recorder.waiting(wait)
         await recording.recorder.writer.flush()
-        return Done(delay_until(wait.until))
+        return delay_until(wait.until)
 
-    async def _check_again(self, work: ResourcePass) -> Done:
+    async def _check_again(self, work: ResourcePass) -> float:
         """Record that nothing has changed for a resource whose retries are exhausted."""
         again = datetime.now(UTC) + timedelta(seconds=self.runs.probe)
         work.recorder.still_stalled(RetryPlan(Outlook.CHECK, work.last.failures, again), limit=work.spec.retry.limit)
         await work.recorder.writer.flush()
-        return Done(self.runs.probe)
+        return self.runs.probe
 
     # ---- deletion, and errors that no phase caused
 
-    async def _remove(self, recording: Recording) -> Done:
+    async def _remove(self, recording: Recording) -> float | None:
         again = await self.removal.remove(recording)
-        return await self._wait(recording, again) if isinstance(again, Wait) else Done(again)
+        return await self._wait(recording, again) if isinstance(again, Wait) else again
 
     async def _record_error(self, recording: Recording, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
@@ -222,8 +243,12 @@ async def _is_still_unhealthy(work: ResourcePass) -> bool:
     last = work.last
     if last.interrupted or last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
         return False
-    if not work.digest.matches(last.digest) or not last.current:
-        return False
-    if attempt_requested(work.chart, work.recorder.status):
-        return False
-    return not await is_healthy(work.release.evidence.rendered, work.release.objects)
+    return work.repeats_last_input and not await is_healthy(work.release.evidence.rendered, work.release.objects)
+
+
+async def _digest(work: ResourcePass) -> Digest:
+    """Return the digest of the input, or a stand-in where it cannot be read: check_prerequisites reports that error."""
+    if work.spec.action is Action.DEPLOY:
+        with contextlib.suppress(OperatorError):
+            return (await work.release.sources.read()).digest
+    return digest_without_inputs(work.spec)

@@ -15,7 +15,7 @@ from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
-from managedchart_operator.reconcile.decide import wait_for_lock
+from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.digest import digest_without_inputs
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
@@ -23,10 +23,9 @@ from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.own_revisions import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.parse import spec_for_removal
-from managedchart_operator.reconcile.plan import Run, Wait
-from managedchart_operator.reconcile.planner import Planner, desired, observed
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
+from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
+from managedchart_operator.reconcile.services import Services
 
 _PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")
 
@@ -35,7 +34,7 @@ _PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")
 class Removal:
     """Removes resources; one for the whole operator."""
 
-    planner: Planner
+    services: Services
     api: ManagedCharts
     events: Events
     runs: LifecycleRuns
@@ -50,9 +49,9 @@ class Removal:
         if FINALIZER not in chart.finalizers:
             return None
         spec = spec_for_removal(chart)
-        work = replace(await self.planner.observe(recording, spec), digest=digest_without_inputs(spec))
+        work = replace(await observe(recording, spec, self.services), digest=digest_without_inputs(spec))
         run = work.release
-        lock = wait_for_lock(desired(work), await observed(work))
+        lock = wait_for_lock(work.desired(), await work.observed())
         kept: str | None = None
         own = is_to_be_removed(run)
         left = run.newest is not None and not own

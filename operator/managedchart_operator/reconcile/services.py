@@ -1,6 +1,7 @@
 """The parts of the operator that a pass over a resource uses; `app.assembly` builds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
@@ -24,6 +25,8 @@ class Services:
     collector: Collector
     watches: NamespaceWatches
     waits: ReadyWaits
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When this operator started."""
 
     async def close(self) -> None:
         """Close the watches that are still open."""

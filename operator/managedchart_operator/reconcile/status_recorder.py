@@ -26,8 +26,8 @@ from managedchart_operator.errors import HelmError, OperatorError, UninstallBloc
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.explain import bound
-from managedchart_operator.reconcile.plan import Run, Wait
 from managedchart_operator.reconcile.retries import RetryPlan, outlook_message
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.telemetry import Telemetry

@@ -11,7 +11,7 @@ from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile import planner
+from managedchart_operator.reconcile import reconciler
 from unit.reconcile.fakes import chart, unavailable
 from unit.reconcile.world import World
 
@@ -181,7 +181,7 @@ async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPat
     def breaks(_: object) -> None:
         raise KeyError("a")
 
-    monkeypatch.setattr(planner, "parse_spec", breaks)
+    monkeypatch.setattr(reconciler, "parse_spec", breaks)
     world = World()
     world.put()
     again = await world.reconcile()
@@ -327,7 +327,7 @@ async def test_create_namespace_works_without_check_prerequisites(
     monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
     """Only where it is missing: helm applies even a namespace that exists, and needs more permissions for that."""
-    monkeypatch.setattr(planner, "find_lifecycle", lambda _: WithoutChecks())
+    monkeypatch.setattr(reconciler, "find_lifecycle", lambda _: WithoutChecks())
     world = World(home="home")
     world.cluster.namespace = NamespaceState.MISSING if missing else NamespaceState.ACTIVE
     world.put({"createNamespace": True})

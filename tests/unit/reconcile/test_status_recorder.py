@@ -15,11 +15,10 @@ from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError, ValuesError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.decide import Desired, Observed, decide
+from managedchart_operator.reconcile.decide import Desired, Hold, Observed, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, Plan, Run, Wait
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.retries import RetryPlan
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, Success

@@ -29,7 +29,6 @@ from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.planner import Planner
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -305,11 +304,10 @@ class World:
         """Put the real parts together over the fakes."""
         services = cast("Any", self._services())
         events, api, telemetry = cast("Any", self.events), cast("Any", self.api), self.telemetry
-        planner = Planner(self.store, services)
         runs = LifecycleRuns(events, telemetry, Remediation(events), probe=600.0)
         operator_removal = cast("Any", SimpleNamespace(why_kept=self._why_kept, check=self._check))
-        removal = Removal(planner, api, events, runs, operator_removal)
-        return Reconciler(self.store, api, events, telemetry, planner, runs, removal)
+        removal = Removal(services, api, events, runs, operator_removal)
+        return Reconciler(self.store, services, api, events, telemetry, runs, removal)
 
     @property
     def _key(self) -> Key:
