@@ -30,7 +30,6 @@ from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.kube.whoami import own_namespace
-from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.reconciler import Reconciler
@@ -92,11 +91,10 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
 def _services(settings: Settings, *, client: KubeClient, objects: Objects, events: Events, identity: str) -> Services:
     helm = _helm(settings, identity=identity)
     roots = ChartRoots(settings.chart_roots)
-    charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     return Services(
         helm=helm,
-        charts=charts,
-        inputs=InputReader(charts, roots),
+        charts=ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm)),
+        roots=roots,
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),
         collector=Collector(objects, events, Logs(client)),

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.releases import ReleaseSecrets
-from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.waiting.until_ready import ReadyWaits
 
 
@@ -19,7 +19,7 @@ class Services:
 
     helm: HelmRunner
     charts: ChartStore
-    inputs: InputReader
+    roots: ChartRoots
     secrets: ReleaseSecrets
     namespaces: Namespaces
     collector: Collector

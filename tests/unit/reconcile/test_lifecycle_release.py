@@ -82,4 +82,4 @@ async def test_the_labels_prove_who_made_a_revision() -> None:
     labels = world.secrets.secrets[1]["metadata"]["labels"]
     assert labels["managedchart.dev/owner"] == "uid-web"
     assert labels["managedchart.dev/attempt"] == f"1.{run.attempt}"
-    assert labels["managedchart.dev/digest"] == "digest-0"
+    assert labels["managedchart.dev/digest"] == (await run.sources.read()).digest.text

@@ -19,12 +19,12 @@ from managedchart_operator.helm.storage import (
     attempt_label,
 )
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.readiness import until_ready, watched
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.sources import Inputs
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 from managedchart_operator.reconcile.who_waits import who_waits
 
