@@ -26,19 +26,20 @@ def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
     # A wait for another Helm operation is shown as progress too, and follows a run that has ended.
     waiting = progressing and known.ended_at is not None
     interrupted = progressing and not waiting
+    failure = status.last_failure
     attempt = AttemptStatus(
         id=known.id,
         operation=known.operation,
         digest=status.attempted_digest,
         generation=status.observed_generation,
-        phase=_phase(status, interrupted=interrupted),
+        phase=status.phase.value if interrupted or failure is None else failure.phase,
         started_at=known.started_at or (reconciling.last_transition_time if interrupted and reconciling else None),
         ended_at=None if interrupted else known.ended_at or _ended_at(status, conditions),
         revision=status.release.revision if status.release else None,
         proven=_is_true(conditions.get("Released")),
-        failed_revision=status.last_failure.revision if status.last_failure else None,
+        failed_revision=failure.revision if failure else None,
         failures=status.failures,
-        reason=status.last_failure.reason if status.last_failure else None,
+        reason=failure.reason if failure else None,
         outlook=None if interrupted else _outlook(status, waiting=waiting, stalled=_is_true(conditions.get("Stalled"))),
         next_retry_at=status.next_retry_at,
         handled_requests=status.handled_requests or {},
@@ -46,12 +47,6 @@ def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
     blockers = [found for text in status.blocked_by or () if (found := _reference(text)) is not None]
     earlier = dict.fromkeys(EarlierStatus.model_fields)
     return status.model_copy(update={**earlier, "attempt": attempt, "blockers": blockers})
-
-
-def _phase(status: ManagedChartStatus, *, interrupted: bool) -> str | None:
-    if interrupted or status.last_failure is None:
-        return status.phase.value
-    return status.last_failure.phase
 
 
 def _ended_at(status: ManagedChartStatus, conditions: dict[str, Condition]) -> str | None:

@@ -6,7 +6,6 @@ A failure is recorded with its evidence before it is remedied, so that a kill in
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
@@ -124,11 +123,7 @@ class LifecycleRuns:
             released=False if taken_back else phases.released_after_failure,
             findings=phases.findings,
         )
-        news = work.recorder.failed(failure, retry, limit=work.spec.retry.limit)
-        await work.recorder.writer.flush()
-        work.logger.warning("%s: %s", error.reason.value, error.message)
-        if news:
-            await post_failure(self.events, work.chart, error, retry, limit=work.spec.retry.limit)
+        await record_failure(work, failure, retry, limit=work.spec.retry.limit, events=self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
         await post_warnings(work, self.events)
@@ -181,11 +176,19 @@ async def post_warnings(recording: Recording, events: Events) -> None:
         await events.post(recording.chart, type="Warning", reason=reason, message=message)
 
 
-async def post_failure(
-    events: Events, chart: ManagedChart, error: OperatorError, plan: RetryPlan, *, limit: int
+async def record_failure(
+    recording: Recording, failure: Failure, plan: RetryPlan, *, limit: int, events: Events
 ) -> None:
-    """Report a failure in an Event: its message, its hint, and whether the operator has given up."""
-    at = write_time(plan.at) if plan.at else None
-    after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
-    message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)
-    await events.post(chart, type="Warning", reason=error.reason.value, message=message)
+    """Put a failure into the status and the log; an Event says what is new: message, hint, and that the operator gives up.
+
+    Raises KubeError.
+    """
+    error = failure.error
+    news = recording.recorder.failed(failure, plan, limit=limit)
+    recording.logger.warning("%s: %s", error.reason.value, error.message)
+    await recording.recorder.writer.flush()
+    if news:
+        at = write_time(plan.at) if plan.at else None
+        after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
+        message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)
+        await events.post(recording.chart, type="Warning", reason=error.reason.value, message=message)

@@ -4,16 +4,12 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import Phase, PhaseState, PhaseStatus
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.conditions import Conditions
 from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
-from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, StatusRecorder
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
 
@@ -22,9 +18,7 @@ from managedchart_operator.times import write_time
 class PhaseRecorder:
     """Implements `lifecycle.context.Recorder`; the run reads `failed_phase`, `released` and `findings` at its end."""
 
-    chart: ManagedChart
-    writer: StatusWriter
-    telemetry: Telemetry
+    recorder: StatusRecorder
     logger: logging.LoggerAdapter[logging.Logger]
     journal: Journal
     operation: Operation | None = None
@@ -51,19 +45,19 @@ class PhaseRecorder:
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""
         self._began = time.monotonic()
-        status = self.writer.status
-        status.phase = Phase.DELETING if self.chart.deleting else phase
+        status = self.recorder.status
+        status.phase = Phase.DELETING if self.recorder.chart.deleting else phase
         status.attempt.phase = phase.value
         status.phases = [
             *status.phases,
             PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
         ]
-        self.writer.touch()
+        self.recorder.writer.touch()
 
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
         """A phase has ended, with or without an error."""
         seconds = time.monotonic() - self._began
-        status = self.writer.status
+        status = self.recorder.status
         entry = status.phases[-1]
         entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
         entry.finished_at = write_time()
@@ -75,10 +69,9 @@ class PhaseRecorder:
             self.released = True
             if self.deploys:
                 # Now, not at the end of the run: the later phases may take long or fail, and the release stays deployed.
-                conditions = Conditions(status.conditions, generation=self.chart.generation, now=write_time())
-                status.conditions = conditions.released()
-        self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
-        self.writer.touch()
+                self.recorder.released()
+        self.recorder.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
+        self.recorder.writer.touch()
 
     def evidence(self, findings: Findings) -> None:
         """Evidence about a failure of exec was found."""

@@ -30,7 +30,7 @@ from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import attempt_requested
-from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_failure, post_warnings
+from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -93,9 +93,8 @@ class Reconciler:
             _base_logger, {"namespace": chart.key.namespace, "name_": chart.key.name, "generation": chart.generation}
         )
         writer = StatusWriter(chart, self.api, written=self.store.put_status)
-        journal = Journal()
-        phases = PhaseRecorder(chart, writer, self.telemetry, logger, journal)
-        return Recording(chart, StatusRecorder(chart, writer, self.telemetry), phases, journal, logger)
+        recorder, journal = StatusRecorder(chart, writer, self.telemetry), Journal()
+        return Recording(chart, recorder, PhaseRecorder(recorder, logger, journal), journal, logger)
 
     async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | float | None:
         """Do a part of a pass; an error that ends it is recorded in the status, and decides when the next one follows."""
@@ -226,15 +225,10 @@ class Reconciler:
             released=phases.released_after_failure,
             findings=phases.findings,
         )
-        news = recorder.failed(failure, plan, limit=retry.limit)
-        logger.warning("%s: %s", error.reason.value, error.message)
         try:
-            await recorder.writer.flush()
+            await record_failure(recording, failure, plan, limit=retry.limit, events=self.events)
         except KubeError as second:
             logger.warning("cannot write the status: %s", second.message)
-        else:
-            if news:
-                await post_failure(self.events, chart, error, plan, limit=retry.limit)
         return delay_until(plan.at) if plan.at else None
 
 

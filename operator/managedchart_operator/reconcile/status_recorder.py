@@ -107,6 +107,10 @@ class StatusRecorder:
         status.phases = []
         self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted))
 
+    def released(self) -> None:
+        """Exec has succeeded, so the release matches the spec; what follows may take long or fail."""
+        self._apply(self._conditions.released())
+
     async def remedy_begins(self, operation: str) -> None:
         """A rollback or uninstall after a failed run begins: a restarted operator must know whose operation it finds.
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.reconcile.carry_over import carry_over
@@ -72,14 +73,10 @@ class StatusWriter:
         The next run starts from what this one wrote, so the answer must have arrived.
         """
         self._hurry.set()
-        cancelled: asyncio.CancelledError | None = None
-        while self._writing is not None and not self._writing.done():
-            try:
-                await asyncio.wait([self._writing])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled:
-            raise cancelled
+        if self._writing is not None:
+            _, cancelled = await finish_before_cancel(asyncio.wait([self._writing]))
+            if cancelled:
+                raise cancelled
 
     async def abandon(self) -> None:
         """Return when no write is in progress, and start no more: the object is about to be deleted."""

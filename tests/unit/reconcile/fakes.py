@@ -155,9 +155,9 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
 
 def recording_of(resource: ManagedChart, api: FakeApi, telemetry: Telemetry | None = None) -> Recording:
     """Where a pass over a resource is recorded."""
-    writer, metrics, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
-    phases = PhaseRecorder(resource, writer, metrics, LOGGER, journal)
-    return Recording(resource, StatusRecorder(resource, writer, metrics), phases, journal, LOGGER)
+    recorder = StatusRecorder(resource, writer_of(resource, api), telemetry or FakeTelemetry())
+    journal = Journal()
+    return Recording(resource, recorder, PhaseRecorder(recorder, LOGGER, journal), journal, LOGGER)
 
 
 class FakeEvents:
