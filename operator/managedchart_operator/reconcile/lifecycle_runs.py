@@ -25,10 +25,10 @@ from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import RetryPlan, after_failure, outlook_message
+from managedchart_operator.reconcile.retries import RetryPlan, after_failure
 from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
 from managedchart_operator.reconcile.telemetry import Telemetry
-from managedchart_operator.times import delay_until, write_time
+from managedchart_operator.times import delay_until
 
 _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)
 
@@ -123,7 +123,7 @@ class LifecycleRuns:
             released=False if taken_back else phases.released_after_failure,
             findings=phases.findings,
         )
-        await record_failure(work, failure, retry, limit=work.spec.retry.limit, events=self.events)
+        await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
         await post_warnings(work, self.events)
@@ -176,19 +176,16 @@ async def post_warnings(recording: Recording, events: Events) -> None:
         await events.post(recording.chart, type="Warning", reason=reason, message=message)
 
 
-async def record_failure(
-    recording: Recording, failure: Failure, plan: RetryPlan, *, limit: int, events: Events
-) -> None:
+async def record_failure(recording: Recording, failure: Failure, plan: RetryPlan, events: Events) -> None:
     """Put a failure into the status and the log; an Event says what is new: message, hint, and that the operator gives up.
 
     Raises KubeError.
     """
     error = failure.error
-    news = recording.recorder.failed(failure, plan, limit=limit)
+    news = recording.recorder.failed(failure, plan)
     recording.logger.warning("%s: %s", error.reason.value, error.message)
     await recording.recorder.writer.flush()
     if news:
-        at = write_time(plan.at) if plan.at else None
-        after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
-        message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)
+        hint, after = f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""
+        message = " ".join(part for part in (error.message, hint, after) if part)
         await events.post(recording.chart, type="Warning", reason=error.reason.value, message=message)

@@ -182,7 +182,7 @@ class Reconciler:
     async def _check_again(self, work: ResourcePass) -> float:
         """Record that nothing has changed for a resource whose retries are exhausted."""
         again = datetime.now(UTC) + timedelta(seconds=self.runs.probe)
-        work.recorder.still_stalled(RetryPlan(Outlook.CHECK, work.last.failures, again), limit=work.spec.retry.limit)
+        work.recorder.still_stalled(RetryPlan(Outlook.CHECK, work.last.failures, work.spec.retry.limit, again))
         await work.recorder.writer.flush()
         return self.runs.probe
 
@@ -226,7 +226,7 @@ class Reconciler:
             findings=phases.findings,
         )
         try:
-            await record_failure(recording, failure, plan, limit=retry.limit, events=self.events)
+            await record_failure(recording, failure, plan, self.events)
         except KubeError as second:
             logger.warning("cannot write the status: %s", second.message)
         return delay_until(plan.at) if plan.at else None

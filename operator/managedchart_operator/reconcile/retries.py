@@ -13,6 +13,7 @@ from managedchart_operator.api.status import Outlook
 from managedchart_operator.diagnosis.cause_table import CAUSES
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.times import write_time
 
 _TOKEN = f"set the annotation {RETRY_ANNOTATION} to a new value"
 
@@ -27,10 +28,14 @@ WORKLOAD_REASONS = frozenset(row.reason for row in CAUSES if row.workload)
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """What follows a failure. `at` is when, None for never without a change; `failures` is how often it has failed in a row."""
+    """What follows a failure. `at` is when, None for never without a change.
+
+    `failures` is how often it has failed in a row, `limit` is spec.retry.limit.
+    """
 
     outlook: Outlook
     failures: int
+    limit: int
     at: datetime | None = None
     gave_up: bool = False
     """Whether this is the failure with which the retries are used up."""
@@ -39,6 +44,29 @@ class RetryPlan:
     def stalled(self) -> bool:
         """Whether nothing is attempted any more unless something changes."""
         return self.outlook is not Outlook.RETRY
+
+    @property
+    def message(self) -> str:
+        """A sentence about it for a person."""
+        attempts = "1 attempt" if self.failures == 1 else f"{self.failures} attempts"
+        gave_up = f"Gave up after {attempts} (spec.retry.limit {self.limit})"
+        at = write_time(self.at) if self.at else None
+        match self.outlook:
+            case Outlook.RETRY:
+                return f"Attempt {self.failures} failed; retrying at {at}"
+            case Outlook.CHECK:
+                return f"{gave_up}; checking again at {at}"
+            case Outlook.CHANGE if self.failures > self.limit:
+                return f"{gave_up}; change the spec or {_TOKEN}"
+            case Outlook.CHANGE:
+                return f"Not retried automatically; change the spec or {_TOKEN}"
+            case Outlook.KEEP_ROLLED_BACK:
+                return (
+                    "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
+                    f" spec.retry.afterRollback to true, or {_TOKEN}"
+                )
+            case Outlook.WAIT:
+                return f"Waiting for another Helm operation until {at}"
 
 
 def after_failure(
@@ -59,45 +87,23 @@ def after_failure(
     disturbed what runs, as the same attempt would again. `endless` is for removals: they never give up.
     """
     if not error.transient and not endless:
-        return RetryPlan(Outlook.CHANGE, failures)
+        return RetryPlan(Outlook.CHANGE, failures, retry.limit)
     if applied_and_rolled_back and not retry.after_rollback:
-        return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, gave_up=True)
+        return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, retry.limit, gave_up=True)
     if failures > retry.limit and not endless:
         gave_up = failures == retry.limit + 1
         if error.reason in WORKLOAD_REASONS and taken_back:
-            return RetryPlan(Outlook.CHANGE, failures, gave_up=gave_up)
-        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=probe), gave_up=gave_up)
+            return RetryPlan(Outlook.CHANGE, failures, retry.limit, gave_up=gave_up)
+        return RetryPlan(Outlook.CHECK, failures, retry.limit, now + timedelta(seconds=probe), gave_up=gave_up)
     delay = back_off(retry, failures)
     if error.reason is Reason.INTERNAL_ERROR:
         delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
-    return RetryPlan(Outlook.RETRY, failures, now + timedelta(seconds=delay))
+    return RetryPlan(Outlook.RETRY, failures, retry.limit, now + timedelta(seconds=delay))
 
 
 def back_off(retry: Retry, failures: int) -> float:
     """Return the seconds to wait after so many failures in a row: doubled each time, up to the most that the spec allows."""
     return min(seconds(retry.backoff) * _doubled(failures), seconds(retry.max_backoff))
-
-
-def outlook_message(outlook: Outlook, *, failures: int, limit: int, at: str | None) -> str:
-    """Say for a person what follows; `at` is an RFC 3339 time, `limit` the spec's."""
-    attempts = "1 attempt" if failures == 1 else f"{failures} attempts"
-    gave_up = f"Gave up after {attempts} (spec.retry.limit {limit})"
-    match outlook:
-        case Outlook.RETRY:
-            return f"Attempt {failures} failed; retrying at {at}"
-        case Outlook.CHECK:
-            return f"{gave_up}; checking again at {at}"
-        case Outlook.CHANGE if failures > limit:
-            return f"{gave_up}; change the spec or {_TOKEN}"
-        case Outlook.CHANGE:
-            return f"Not retried automatically; change the spec or {_TOKEN}"
-        case Outlook.KEEP_ROLLED_BACK:
-            return (
-                "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
-                f" spec.retry.afterRollback to true, or {_TOKEN}"
-            )
-        case Outlook.WAIT:
-            return f"Waiting for another Helm operation until {at}"
 
 
 def _doubled(failures: int) -> float:

@@ -28,11 +28,11 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
 from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.explain import bound
-from managedchart_operator.reconcile.retries import RetryPlan, outlook_message
+from managedchart_operator.reconcile.retries import RetryPlan
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.shortening import cut
-from managedchart_operator.times import write_time
+from managedchart_operator.times import read_time, write_time
 
 # Kubernetes allows 32 KiB for a condition's message; a person reads the first lines, and up to three conditions have it.
 MESSAGE_LENGTH = 2048
@@ -123,14 +123,11 @@ class StatusRecorder:
 
     async def remedied(self, outcome: str, *, limit: int, release: ReleaseStatus | None) -> None:
         """The remedy has ended: `outcome` is a sentence about it, `limit` is spec.retry.limit. Raises KubeError."""
-        status, attempt = self.status, self.status.attempt
-        status.release = release
-        self._left(release, proven=False)
-        attempt.ended_at = write_time()
-        after = outlook_message(
-            attempt.outlook or Outlook.CHANGE, failures=attempt.failures, limit=limit, at=attempt.next_retry_at
-        )
-        self._apply(self._conditions.what_follows(cut(f"{outcome}. {after}", MESSAGE_LENGTH)))
+        attempt = self.status.attempt
+        self._ended(release, proven=False)
+        retry_at = read_time(attempt.next_retry_at)
+        plan = RetryPlan(attempt.outlook or Outlook.CHANGE, attempt.failures, limit, retry_at)
+        self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
         await self.writer.flush()
 
     def in_sync(self) -> None:
@@ -141,9 +138,10 @@ class StatusRecorder:
         status.attempt.outlook = status.attempt.next_retry_at = None
         self._apply(self._conditions.in_sync(deployed_message(status.release)))
 
-    def still_stalled(self, plan: RetryPlan, *, limit: int) -> None:
+    def still_stalled(self, plan: RetryPlan) -> None:
         """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""
-        self._apply(self._conditions.what_follows(self._plan(plan, limit)))
+        self._plan(plan)
+        self._apply(self._conditions.what_follows(plan.message))
 
     def waiting(self, wait: Wait) -> None:
         """Another Helm operation is in progress; the result of the last run stays in the status."""
@@ -165,22 +163,20 @@ class StatusRecorder:
         status, attempt = self.status, self.status.attempt
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = success.phase
-        status.release = success.release
         status.last_failure = None
         status.blockers = []
         attempt.digest = digest
         attempt.failures = 0
         attempt.reason = attempt.outlook = attempt.next_retry_at = attempt.failed_revision = None
         attempt.handled_requests = dict(self.chart.requests)
-        attempt.ended_at = write_time()
-        self._left(success.release, proven=success.deployed)
+        self._ended(success.release, proven=success.deployed)
         validated = any(phase.name == Phase.VALIDATE for phase in status.phases)
         self._apply(
             self._conditions.succeeded(success.reason, success.message, released=success.deployed, validated=validated)
         )
 
-    def failed(self, failure: Failure, plan: RetryPlan, *, limit: int) -> bool:
-        """The run has failed; `plan` says what comes next, `limit` is spec.retry.limit.
+    def failed(self, failure: Failure, plan: RetryPlan) -> bool:
+        """The run has failed; `plan` says what comes next.
 
         Returns whether to report it: not if the previous attempt failed in the same way and another one follows.
         """
@@ -190,14 +186,13 @@ class StatusRecorder:
         repeated = known is not None and (known.reason, known.message) == (error.reason, message)
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = Phase.DELETING if self.chart.deleting else Phase.FAILED
-        status.release = failure.release
         attempt.digest = failure.digest
         attempt.phase = (failure.phase or Phase.PENDING).value
         attempt.failed_revision = failure.revision
         attempt.reason = error.reason.value
         attempt.handled_requests = dict(self.chart.requests)
-        attempt.ended_at = write_time()
-        self._left(failure.release, proven=failure.released is True)
+        self._ended(failure.release, proven=failure.released is True)
+        self._plan(plan)
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
         self._apply(
@@ -205,7 +200,7 @@ class StatusRecorder:
                 error.reason,
                 message,
                 stalled=plan.stalled,
-                after=self._plan(plan, limit),
+                after=plan.message,
                 released=failure.released,
                 validating=failure.phase is Phase.VALIDATE,
             )
@@ -213,19 +208,18 @@ class StatusRecorder:
         self.telemetry.failed(error.reason, attempt.phase)
         return not repeated or plan.gave_up
 
-    def _left(self, release: ReleaseStatus | None, *, proven: bool) -> None:
-        """Record the newest revision, and whether this run has seen its objects ready."""
+    def _ended(self, release: ReleaseStatus | None, *, proven: bool) -> None:
+        """Record the release as it is now, and whether the objects of its newest revision were seen ready."""
         attempt = self.status.attempt
+        self.status.release = release
         attempt.revision = release.revision if release else None
         attempt.proven = release is not None and proven
+        attempt.ended_at = write_time()
 
-    def _plan(self, plan: RetryPlan, limit: int) -> str:
-        """Record what follows, and return a sentence about it."""
+    def _plan(self, plan: RetryPlan) -> None:
         attempt = self.status.attempt
         attempt.failures, attempt.outlook = plan.failures, plan.outlook
         attempt.next_retry_at = write_time(plan.at) if plan.at else None
-        message = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=attempt.next_retry_at)
-        return cut(message, MESSAGE_LENGTH)
 
     @property
     def _conditions(self) -> Conditions:

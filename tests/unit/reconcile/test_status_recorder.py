@@ -60,7 +60,7 @@ def fail(
     """The run fails; without `retry_at` it was given up."""
     failures = recording.recorder.status.attempt.failures + 1
     outlook = Outlook.CHANGE if retry_at is None else Outlook.RETRY
-    plan = RetryPlan(outlook, failures, retry_at, gave_up=retry_at is None)
+    plan = RetryPlan(outlook, failures, 5, retry_at, gave_up=retry_at is None)
     phases = recording.phases
     known: dict[str, Any] = {
         "digest": "d1",
@@ -69,7 +69,7 @@ def fail(
         "released": phases.released_after_failure,
         "findings": phases.findings,
     }
-    return recording.recorder.failed(Failure(error, **{**known, **fields}), plan, limit=5)
+    return recording.recorder.failed(Failure(error, **{**known, **fields}), plan)
 
 
 async def written(recording: Recording, api: FakeApi) -> dict[str, Any]:
