@@ -20,7 +20,7 @@ _PHASE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800)
 
 
 class Metrics:
-    """Implements `reconcile.telemetry.Telemetry` with Prometheus metrics of its own registry."""
+    """Implements `reconcile.services.Telemetry` with Prometheus metrics of its own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

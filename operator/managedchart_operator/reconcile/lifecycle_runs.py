@@ -26,8 +26,8 @@ from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure
+from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
-from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.times import delay_until
 
 _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)

@@ -8,7 +8,7 @@ from managedchart_operator.api.status import Phase, PhaseState, PhaseStatus
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, StatusRecorder
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time

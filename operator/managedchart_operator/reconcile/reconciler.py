@@ -28,20 +28,19 @@ from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait
 from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.health import is_healthy
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
-from managedchart_operator.reconcile.services import Services
+from managedchart_operator.reconcile.services import Services, Telemetry
 from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
-from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.redaction import Redactor
 from managedchart_operator.times import delay_until
 

@@ -11,9 +11,9 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile.decide import Desired, Observed
 from managedchart_operator.reconcile.digest import Digest
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
@@ -22,8 +22,6 @@ from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
-
-Logger = logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Recording:
     recorder: StatusRecorder
     phases: PhaseRecorder
     journal: Journal
-    logger: Logger
+    logger: logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(frozen=True, slots=True)

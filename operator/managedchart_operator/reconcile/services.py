@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
+from managedchart_operator.api.resource import Key
+from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
@@ -10,7 +13,27 @@ from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.until_ready import ReadyWaits
+
+
+class Telemetry(Protocol):
+    """Receives counts and durations; `app.metrics` exports them to Prometheus."""
+
+    def reconciled(self, verdict: str) -> None:
+        """A pass has a plan."""
+
+    def retried(self) -> None:
+        """A run retries what failed before."""
+
+    def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
+        """A phase has ended."""
+
+    def failed(self, reason: Reason, phase: str) -> None:
+        """A run has failed."""
+
+    def status_changed(self, key: Key, status: ManagedChartStatus) -> None:
+        """The conditions of a resource may have changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from managedchart_operator.reconcile.conditions import Conditions
 from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.explain import bound
 from managedchart_operator.reconcile.retries import RetryPlan
+from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 

@@ -11,12 +11,12 @@ from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.resource_pass import Recording
+from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.telemetry import Telemetry
 
 LOGGER = logging.LoggerAdapter(logging.getLogger("test"), {})
 

@@ -22,8 +22,8 @@ from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.reconciler import Reconciler
