@@ -56,14 +56,8 @@ class Conditions:
         """A run has succeeded. `released` says whether the release now matches the spec; else the run did not deploy."""
         self._remove(RECONCILING, STALLED)
         self._set(READY, "True", reason, message)
-        if released:
-            self._set(RELEASED, "True", reason, message)
-        else:
-            self._remove(RELEASED)
-        if validated:
-            self._set(VALIDATED, "True", reason, "The validate phase has passed")
-        else:
-            self._remove(VALIDATED)
+        self._set(RELEASED, "True" if released else None, reason, message)
+        self._set(VALIDATED, "True" if validated else None, reason, "The validate phase has passed")
         return self._result()
 
     def failed(
@@ -75,24 +69,21 @@ class Conditions:
         deploying anything.
         """
         self._set(READY, "False", reason, message)
-        if stalled:
-            self._remove(RECONCILING)
-            self._set(STALLED, "True", reason, after)
-        else:
-            self._remove(STALLED)
-            self._set(RECONCILING, "True", Reason.RETRY_SCHEDULED, after)
-        if released is None:
-            self._remove(RELEASED)
-        elif released:
+        self._set(RECONCILING, None if stalled else "True", Reason.RETRY_SCHEDULED, after)
+        self._set(STALLED, "True" if stalled else None, reason, after)
+        if released:
             self.released()
         else:
-            self._set(RELEASED, "False", reason, message)
+            self._set(RELEASED, None if released is None else "False", reason, message)
         if validating:
             self._set(VALIDATED, "False", reason, message)
         return self._result()
 
-    def _set(self, kind: str, status: str, reason: Reason, message: str) -> None:
-        known = self._by_type.get(kind)
+    def _set(self, kind: str, status: str | None, reason: Reason, message: str) -> None:
+        """Set a condition; None removes it."""
+        known = self._by_type.pop(kind, None)
+        if status is None:
+            return
         since = known.last_transition_time if known is not None and known.status == status else self._now
         self._by_type[kind] = Condition(
             type=kind,

@@ -15,7 +15,6 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
-from managedchart_operator.reconcile.history import release_uninstalled, remember
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
@@ -27,7 +26,13 @@ from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure
 from managedchart_operator.reconcile.services import Telemetry
-from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
+from managedchart_operator.reconcile.status_recorder import (
+    Failure,
+    Success,
+    deployed_message,
+    release_uninstalled,
+    remember,
+)
 from managedchart_operator.times import delay_until
 
 _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)

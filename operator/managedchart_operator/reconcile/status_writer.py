@@ -19,7 +19,7 @@ from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
-from managedchart_operator.reconcile.carry_over import carry_over
+from managedchart_operator.reconcile.earlier_operators import carry_over
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,7 @@ class StatusWriter:
 
     async def _write_soon(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
-                await self._hurry.wait()
+            await asyncio.wait_for(self._hurry.wait(), GATHER_SECONDS)
         if not self._abandoned:
             await self._write_all()
 

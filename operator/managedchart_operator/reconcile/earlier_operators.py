@@ -1,9 +1,15 @@
-"""Reads a status written by an earlier operator, so that an upgrade of the operator deploys nothing.
+"""What operators of 0.1 have stored: their statuses and their digests, so that an upgrade of the operator deploys nothing.
 
-Operators before `status.attempt` (0.1) kept what decides the next run in top-level fields of the status and in conditions. Only
-this module reads those; the next write of the status removes them.
+Before `status.attempt` they kept what decides the next run in top-level fields of the status and in conditions; the next write
+of the status removes these. Their digests have no version; statuses and labels of releases have them until the next run. Do not
+change how they are computed when the model of the spec changes: the fields, and their order, are those of that time.
 """
 
+import hashlib
+import json
+from typing import Any
+
+from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.api.status import (
     AttemptStatus,
     Condition,
@@ -13,6 +19,30 @@ from managedchart_operator.api.status import (
     Outlook,
 )
 from managedchart_operator.reasons import Reason
+
+_HEX_DIGITS = 40
+_FIELDS: dict[str, Any] = {
+    "chart": {"path", "repository", "name", "version", "oci", "plain_http", "contents"},
+    "release_name": True,
+    "target_namespace": True,
+    "create_namespace": True,
+    "action": True,
+    "deletion_policy": True,
+    "atomic": True,
+    "wait": True,
+    "timeout": True,
+    "fail_fast": True,
+    "fail_fast_grace": True,
+    "force_upgrade": True,
+    "dry_run": True,
+    "last_breaking_version_requiring_restart": True,
+    "values_files": True,
+    "yaml_files_content": {"__all__": {"filename", "yaml_content"}},
+    "values": True,
+    "set": {"__all__": {"key", "value"}},
+    "lifecycle": {"name"},
+    "retry": {"limit", "backoff", "max_backoff"},
+}
 
 
 def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
@@ -77,3 +107,25 @@ def _reference(text: str) -> ObjectReference | None:
         case [api_version, kind, namespace, name]:
             return ObjectReference(api_version=api_version, kind=kind, namespace=namespace, name=name)
     return None
+
+
+def version_1_digest(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:
+    """Return the digest over the chart's fingerprint, the merged values, and the options that change what is applied."""
+    document = {
+        "chart": chart,
+        "values": values,
+        "action": spec.action,
+        "dryRun": spec.dry_run,
+        "wait": spec.wait,
+        "forceUpgrade": spec.force_upgrade,
+        "breaking": spec.last_breaking_version_requiring_restart,
+        "lifecycle": spec.lifecycle.name,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]
+
+
+def version_1_digest_without_inputs(spec: ManagedChartSpec) -> str:
+    """Return the digest of the spec alone, where its inputs could not be read or were not needed."""
+    text = spec.model_dump_json(by_alias=True, include=_FIELDS)
+    return hashlib.sha256(f"unread {text}".encode()).hexdigest()[:_HEX_DIGITS]
