@@ -7,7 +7,6 @@ from pydantic import Field
 
 from managedchart_operator.api.spec import ChartSource, LifecycleRef, ManagedChartSpec
 from managedchart_operator.helm.values import Values, read_values
-from managedchart_operator.reconcile.earlier_operators import version_1_digest_without_inputs
 from managedchart_operator.reconcile.digest import (
     FROM_INPUTS,
     IGNORED,
@@ -15,6 +14,7 @@ from managedchart_operator.reconcile.digest import (
     digest_of,
     digest_without_inputs,
 )
+from managedchart_operator.reconcile.earlier_operators import version_1_digest_without_inputs
 
 CHART = {"path": "/charts/web"}
 FINGERPRINT = "f" * 64
