@@ -53,13 +53,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    work: ResourcePass
-    plan: Plan
-    lifecycle: Lifecycle
-
-
-@dataclass(frozen=True, slots=True)
 class Reconciler:
     """Reconciles ManagedCharts; one for the whole operator."""
 
@@ -83,9 +76,9 @@ class Reconciler:
             planned = None if chart.deleting else await self._guard(recording, self._plan(recording))
         if chart.deleting:
             return await self._guard(recording, self._remove(recording))
-        if not isinstance(planned, _Planned):
+        if not isinstance(planned, tuple):
             return planned
-        return await self._guard(recording, self._carry_out(planned))
+        return await self._guard(recording, self._carry_out(*planned))
 
     def _open(self, chart: ManagedChart) -> Recording:
         logger = logging.LoggerAdapter(
@@ -114,7 +107,7 @@ class Reconciler:
 
     # ---- towards the spec
 
-    async def _plan(self, recording: Recording) -> _Planned | None:
+    async def _plan(self, recording: Recording) -> tuple[ResourcePass, Plan, Lifecycle] | None:
         chart = recording.chart
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
             return None  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
@@ -125,7 +118,7 @@ class Reconciler:
         work = replace(work, digest=await _digest(work))
         plan = decide(work.desired(), await work.observed())
         self.telemetry.reconciled(type(plan).__name__)
-        return _Planned(work, plan, lifecycle)
+        return work, plan, lifecycle
 
     def _check_owner(self, chart: ManagedChart, release: ReleaseRun) -> None:
         claimants = self.store.claimants((release.namespace, release.name))
@@ -137,9 +130,8 @@ class Reconciler:
                 hint="Set another spec.releaseName or spec.targetNamespace, or delete the other ManagedChart.",
             )
 
-    async def _carry_out(self, planned: _Planned) -> float | None:
-        work = planned.work
-        match planned.plan:
+    async def _carry_out(self, work: ResourcePass, plan: Plan, lifecycle: Lifecycle) -> float | None:
+        match plan:
             case InSync():
                 await self._acknowledge(work)
                 return None
@@ -153,7 +145,7 @@ class Reconciler:
             case Run() if await _is_still_unhealthy(work):
                 return await self._check_again(work)
             case Run() as run:
-                return await self.runs.run(work, planned.lifecycle, run)
+                return await self.runs.run(work, lifecycle, run)
 
     async def _acknowledge(self, work: ResourcePass) -> None:
         """Write the status only to acknowledge a request, or a new generation that changes nothing of what runs."""
