@@ -84,20 +84,17 @@ class LifecycleRuns:
         done = work.journal.outcome or Outcome("")
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
-        release = status.release
         match operation:
             case Operation.SKIP:
-                success = Success(
-                    Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip", release
-                )
+                success = Success(Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip")
             case Operation.UNINSTALL:
-                success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message, release)
+                success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message)
                 release_uninstalled(status)
             case Operation.DRY_RUN:
-                success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message, release)
+                success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message)
             case _:
-                message = deployed_message(release) if release or not done.message else done.message
-                success = Success(Phase.READY, Reason.DEPLOYED, message, release, deployed=True)
+                message = deployed_message(status.release) if status.release or not done.message else done.message
+                success = Success(Phase.READY, Reason.DEPLOYED, message, deployed=True)
         if operation.deploys:
             remember(status, run.newest, action=operation.value)
         work.recorder.succeeded(success, digest=work.digest.text)
@@ -119,15 +116,7 @@ class LifecycleRuns:
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
-        failure = Failure(
-            error,
-            digest=work.digest.text,
-            release=status.release,
-            revision=failed,
-            phase=phases.failed_phase,
-            released=False if taken_back else phases.released_after_failure,
-            findings=phases.findings,
-        )
+        failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)

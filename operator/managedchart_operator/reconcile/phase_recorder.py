@@ -9,7 +9,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.operations.outcome import Journal
-from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, StatusRecorder
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, StatusRecorder
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
 
@@ -35,12 +35,14 @@ class PhaseRecorder:
         """Whether the run is to leave the release as the spec wants it."""
         return self.operation is not None and self.operation.deploys
 
-    @property
-    def released_after_failure(self) -> bool | None:
-        """Whether the release matches the spec although the run has failed; None if the run does not deploy."""
-        if not self.released:
-            return False
-        return True if self.deploys else None
+    def failure(
+        self, error: OperatorError, *, digest: str | None = None, revision: int | None = None, taken_back: bool = False
+    ) -> Failure:
+        """Return how the run has failed; `taken_back` says that the remedy leaves nothing of what the run has released."""
+        released: bool | None = self.released and not taken_back
+        if released and not self.deploys:
+            released = None  # there is nothing that the spec wants to be released
+        return Failure(error, digest, revision, self.failed_phase, released, self.findings)
 
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""

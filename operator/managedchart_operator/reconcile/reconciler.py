@@ -38,7 +38,7 @@ from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
 from managedchart_operator.reconcile.services import Services, Telemetry
-from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder
+from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
 from managedchart_operator.redaction import Redactor
@@ -207,17 +207,8 @@ class Reconciler:
             probe=self.runs.probe,
             endless=error.transient,
         )
-        phases = recording.phases
-        failure = Failure(
-            error,
-            digest=None,
-            release=status.release,
-            phase=phases.failed_phase,
-            released=phases.released_after_failure,
-            findings=phases.findings,
-        )
         try:
-            await record_failure(recording, failure, plan, self.events)
+            await record_failure(recording, recording.phases.failure(error), plan, self.events)
         except KubeError as second:
             logger.warning("cannot write the status: %s", second.message)
         return delay_until(plan.at) if plan.at else None

@@ -6,7 +6,7 @@ newer spec arrives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import FORCE_ANNOTATION, ManagedChart
@@ -44,30 +44,31 @@ MESSAGE_LENGTH = 2048
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """How a run has succeeded."""
+    """How a run has succeeded; `status.release` has the release by then."""
 
     phase: Phase
     reason: Reason
     message: str
-    release: ReleaseStatus | None
     deployed: bool = False
     """Whether the release matches the spec, and its objects were seen ready if spec.wait is true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a run has failed. `digest` is that of its input, None if it could not be determined."""
+    """How a run has failed; `status.release` has the release by then.
+
+    `digest` is that of its input, None if it could not be determined.
+    """
 
     error: OperatorError
     digest: str | None
-    release: ReleaseStatus | None
-    revision: int | None = None
+    revision: int | None
     """The failed revision whose remedy is still to be done."""
-    phase: Phase | None = None
+    phase: Phase | None
     """The phase that failed, None before the first."""
-    released: bool | None = False
+    released: bool | None
     """Whether the release itself matches the spec; None if the run did not deploy."""
-    findings: Findings = field(default_factory=Findings)
+    findings: Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ class StatusRecorder:
     async def remedied(self, outcome: str, *, limit: int, release: ReleaseStatus | None) -> None:
         """The remedy has ended: `outcome` is a sentence about it, `limit` is spec.retry.limit. Raises KubeError."""
         attempt = self.status.attempt
-        self._ended(release, proven=False)
+        self.status.release = release
+        self._ended(proven=False)
         retry_at = read_time(attempt.next_retry_at)
         plan = RetryPlan(attempt.outlook or Outlook.CHANGE, attempt.failures, limit, retry_at)
         self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
@@ -173,7 +175,7 @@ class StatusRecorder:
         attempt.failures = 0
         attempt.reason = attempt.outlook = attempt.next_retry_at = attempt.failed_revision = None
         attempt.handled_requests = dict(self.chart.requests)
-        self._ended(success.release, proven=success.deployed)
+        self._ended(proven=success.deployed)
         validated = any(phase.name == Phase.VALIDATE for phase in status.phases)
         self._apply(
             self._conditions.succeeded(success.reason, success.message, released=success.deployed, validated=validated)
@@ -195,7 +197,7 @@ class StatusRecorder:
         attempt.failed_revision = failure.revision
         attempt.reason = error.reason.value
         attempt.handled_requests = dict(self.chart.requests)
-        self._ended(failure.release, proven=failure.released is True)
+        self._ended(proven=failure.released is True)
         self._plan(plan)
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
@@ -212,10 +214,9 @@ class StatusRecorder:
         self.telemetry.failed(error.reason, attempt.phase)
         return not repeated or plan.gave_up
 
-    def _ended(self, release: ReleaseStatus | None, *, proven: bool) -> None:
-        """Record the release as it is now, and whether the objects of its newest revision were seen ready."""
-        attempt = self.status.attempt
-        self.status.release = release
+    def _ended(self, *, proven: bool) -> None:
+        """Record the newest revision, and whether its objects were seen ready."""
+        attempt, release = self.status.attempt, self.status.release
         attempt.revision = release.revision if release else None
         attempt.proven = release is not None and proven
         attempt.ended_at = write_time()

@@ -21,7 +21,7 @@ from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.retries import RetryPlan
-from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, Success
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Success
 from managedchart_operator.times import write_time
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recording_of
 
@@ -35,7 +35,7 @@ TIMEOUT = HelmError(
     text="context deadline exceeded",
     hint="Look at them.",
 )
-DEPLOYED = Success(Phase.READY, Reason.DEPLOYED, "web is deployed", RELEASE, deployed=True)
+DEPLOYED = Success(Phase.READY, Reason.DEPLOYED, "web is deployed", deployed=True)
 WAIT = Wait(NOW.timestamp() + 60, "Another Helm operation is in progress")
 
 
@@ -47,6 +47,7 @@ def begin(recording: Recording, operation: Operation, *, attempt: str = "one", f
 
 
 def succeed(recording: Recording, **fields: Any) -> None:
+    recording.recorder.status.release = RELEASE
     recording.recorder.succeeded(replace(DEPLOYED, **fields), digest="d1")
 
 
@@ -55,21 +56,15 @@ def fail(
     error: OperatorError = TIMEOUT,
     *,
     retry_at: datetime | None = NOW,
+    release: ReleaseStatus | None = None,
     **fields: Any,
 ) -> bool:
     """The run fails; without `retry_at` it was given up."""
     failures = recording.recorder.status.attempt.failures + 1
     outlook = Outlook.CHANGE if retry_at is None else Outlook.RETRY
     plan = RetryPlan(outlook, failures, 5, retry_at, gave_up=retry_at is None)
-    phases = recording.phases
-    known: dict[str, Any] = {
-        "digest": "d1",
-        "release": None,
-        "phase": phases.failed_phase,
-        "released": phases.released_after_failure,
-        "findings": phases.findings,
-    }
-    return recording.recorder.failed(Failure(error, **{**known, **fields}), plan)
+    recording.recorder.status.release = release
+    return recording.recorder.failed(replace(recording.phases.failure(error, digest="d1"), **fields), plan)
 
 
 async def written(recording: Recording, api: FakeApi) -> dict[str, Any]:
