@@ -92,8 +92,7 @@ class Lifecycle:
 
     async def run(self, context: PhaseContext) -> Payload:
         """Run the phases in order. Raises the OperatorError of the phase that failed."""
-        payload: Payload = {}
-        payload = await _phase(context, Phase.CHECK_PREREQUISITES, self.check_prerequisites, payload)
+        payload = await _phase(context, Phase.CHECK_PREREQUISITES, self.check_prerequisites, {})
         payload = await _phase(context, Phase.PRE_EXEC, self.pre_exec, payload)
         try:
             payload = await _phase(context, Phase.EXEC, self.exec, payload)

@@ -97,10 +97,8 @@ def _why_kept(context: PhaseContext, crd: Mapping[str, Any], installed: ChartCrd
     known = _belongs(context, crd, installed)
     if not known and installed.incomplete is None:
         return None
-    release = context.release
-    if why := why_foreign(crd, name=release.name, namespace=release.namespace):
-        return why
-    return None if known else f"it is unknown whether the installed chart has them: {installed.incomplete}"
+    unknown = None if known else f"it is unknown whether the installed chart has them: {installed.incomplete}"
+    return why_foreign(crd, name=context.release.name, namespace=context.release.namespace) or unknown
 
 
 def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> str | None:

@@ -81,7 +81,7 @@ class LifecycleRuns:
 
     async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
         status, run = work.recorder.status, work.release
-        done = work.journal.outcome or Outcome("")
+        done = work.phases.journal.outcome or Outcome("")
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
         match operation:
@@ -166,7 +166,7 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
 
 async def post_warnings(recording: Recording, events: Events) -> None:
     """Post each warning so far as an Event, once."""
-    for reason, message in recording.journal.take_warnings():
+    for reason, message in recording.phases.journal.take_warnings():
         await events.post(recording.chart, type="Warning", reason=reason, message=message)
 
 

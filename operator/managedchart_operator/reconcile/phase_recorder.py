@@ -20,7 +20,7 @@ class PhaseRecorder:
 
     recorder: StatusRecorder
     logger: logging.LoggerAdapter[logging.Logger]
-    journal: Journal
+    journal: Journal = field(default_factory=Journal)
     operation: Operation | None = None
     """What the run does with the release; None while there is no run."""
     released: bool = False

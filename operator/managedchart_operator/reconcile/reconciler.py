@@ -30,7 +30,6 @@ from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
-from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -85,8 +84,8 @@ class Reconciler:
             _base_logger, {"namespace": chart.key.namespace, "name_": chart.key.name, "generation": chart.generation}
         )
         writer = StatusWriter(chart, self.api, written=self.store.put_status)
-        recorder, journal = StatusRecorder(chart, writer, self.telemetry), Journal()
-        return Recording(chart, recorder, PhaseRecorder(recorder, logger, journal), journal, logger)
+        recorder = StatusRecorder(chart, writer, self.telemetry)
+        return Recording(chart, recorder, PhaseRecorder(recorder, logger), logger)
 
     async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | float | None:
         """Do a part of a pass; an error that ends it is recorded in the status, and decides when the next one follows."""

@@ -89,7 +89,7 @@ class Removal:
         finally:
             await run.evidence.close()
             await post_warnings(work, self.events)
-        if (done := work.journal.outcome) is not None and done.spared:
+        if (done := work.phases.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
         return None
 

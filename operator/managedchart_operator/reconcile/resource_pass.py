@@ -13,7 +13,6 @@ from managedchart_operator.reconcile.decide import Desired, Observed
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
-from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
@@ -31,7 +30,6 @@ class Recording:
     chart: ManagedChart
     recorder: StatusRecorder
     phases: PhaseRecorder
-    journal: Journal
     logger: logging.LoggerAdapter[logging.Logger]
 
 
@@ -103,7 +101,7 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         spec,
         storage,
         Sources(services, spec, storage.name, refresh=attempt_requested(chart, status)),
-        recording.journal,
+        recording.phases.journal,
         in_own_namespace=chart.release_namespace == chart.key.namespace,
         earlier_blockers=tuple(
             ObjectRef(each.api_version, each.kind, each.name, each.namespace) for each in status.blockers
@@ -113,7 +111,6 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         chart=chart,
         recorder=recording.recorder,
         phases=recording.phases,
-        journal=recording.journal,
         logger=recording.logger,
         spec=spec,
         last=last_run_of(chart, status, started=services.started),

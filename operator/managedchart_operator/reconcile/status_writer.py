@@ -51,7 +51,7 @@ class StatusWriter:
         """Write the status soon, since it may have changed."""
         if self._writing is None or self._writing.done():
             self._hurry.clear()
-            self._writing = asyncio.create_task(self._write_soon(), name=f"status {self._chart.key}")
+            self._writing = asyncio.create_task(self._write(), name=f"status {self._chart.key}")
             self._writing.add_done_callback(_log_failure)
 
     async def flush(self) -> None:
@@ -83,14 +83,10 @@ class StatusWriter:
         self._abandoned = True
         await self.close()
 
-    async def _write_soon(self) -> None:
+    async def _write(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), GATHER_SECONDS)
-        if not self._abandoned:
-            await self._write_all()
-
-    async def _write_all(self) -> None:
-        while patch := difference(self._stored, wanted := self._dump()):
+        while not self._abandoned and (patch := difference(self._stored, wanted := self._dump())):
             answer = await self._api.patch_status(self._chart.key, self._chart.uid, patch)
             self._stored = wanted
             if answer is not None:

@@ -11,7 +11,6 @@ from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.services import Telemetry
@@ -156,8 +155,7 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
 def recording_of(resource: ManagedChart, api: FakeApi, telemetry: Telemetry | None = None) -> Recording:
     """Where a pass over a resource is recorded."""
     recorder = StatusRecorder(resource, writer_of(resource, api), telemetry or FakeTelemetry())
-    journal = Journal()
-    return Recording(resource, recorder, PhaseRecorder(recorder, LOGGER, journal), journal, LOGGER)
+    return Recording(resource, recorder, PhaseRecorder(recorder, LOGGER), LOGGER)
 
 
 class FakeEvents:

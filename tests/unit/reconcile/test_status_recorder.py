@@ -423,8 +423,8 @@ async def test_a_huge_error_is_shortened() -> None:
 async def test_warnings_wait_for_their_events(caplog: pytest.LogCaptureFixture) -> None:
     recording = recording_of(chart(), FakeApi())
     recording.phases.warn("UninstallFailed", "went on all the same")
-    assert recording.journal.take_warnings() == [("UninstallFailed", "went on all the same")]
-    assert recording.journal.take_warnings() == []
+    assert recording.phases.journal.take_warnings() == [("UninstallFailed", "went on all the same")]
+    assert recording.phases.journal.take_warnings() == []
     assert "went on all the same" in caplog.text
 
 
