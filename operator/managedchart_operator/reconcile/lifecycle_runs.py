@@ -28,7 +28,6 @@ from managedchart_operator.reconcile.retries import RetryPlan, after_failure
 from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_recorder import (
     Failure,
-    Success,
     deployed_message,
     release_uninstalled,
     remember,
@@ -84,25 +83,27 @@ class LifecycleRuns:
         done = work.phases.journal.outcome or Outcome("")
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
+        message = done.message
         match operation:
             case Operation.SKIP:
-                success = Success(Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip")
+                phase, reason = Phase.SKIPPED, Reason.SKIPPED
+                message = "Nothing was changed, because spec.action is Skip"
             case Operation.UNINSTALL:
-                success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message)
+                phase, reason = Phase.DESTROYED, Reason.DESTROYED
                 release_uninstalled(status)
             case Operation.DRY_RUN:
-                success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message)
+                phase, reason = Phase.READY, Reason.DRY_RUN_SUCCEEDED
             case _:
-                message = deployed_message(status.release) if status.release or not done.message else done.message
-                success = Success(Phase.READY, Reason.DEPLOYED, message, deployed=True)
-        if operation.deploys:
-            remember(status, run.newest, action=operation.value)
-        work.recorder.succeeded(success, digest=work.digest.text)
+                phase, reason = Phase.READY, Reason.DEPLOYED
+                if status.release or not message:
+                    message = deployed_message(status.release)
+                remember(status, run.newest, action=operation.value)
+        work.recorder.succeeded(phase, reason, message, digest=work.digest.text, deployed=operation.deploys)
         await work.recorder.writer.flush()
-        work.logger.info("%s: %s", success.reason.value, success.message)
+        work.logger.info("%s: %s", reason.value, message)
         if done.left and operation is Operation.UNINSTALL:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.left)
-        await self.events.post(work.chart, type="Normal", reason=success.reason.value, message=success.message)
+        await self.events.post(work.chart, type="Normal", reason=reason.value, message=message)
 
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""

@@ -43,17 +43,6 @@ MESSAGE_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Success:
-    """How a run has succeeded; `status.release` has the release by then."""
-
-    phase: Phase
-    reason: Reason
-    message: str
-    deployed: bool = False
-    """Whether the release matches the spec, and its objects were seen ready if spec.wait is true."""
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """How a run has failed; `status.release` has the release by then.
 
@@ -164,22 +153,23 @@ class StatusRecorder:
             status.phase = Phase.DELETING
         self._apply(self._conditions.working(message, deleted=wait.deleted))
 
-    def succeeded(self, success: Success, *, digest: str) -> None:
-        """The run has succeeded; `digest` is that of its input."""
+    def succeeded(self, phase: Phase, reason: Reason, message: str, *, digest: str, deployed: bool) -> None:
+        """The run has succeeded; `digest` is that of its input, and `status.release` has the release by then.
+
+        `deployed` says that the release matches the spec, and that its objects were seen ready if spec.wait is true.
+        """
         status, attempt = self.status, self.status.attempt
         status.observed_generation = attempt.generation = self.chart.generation
-        status.phase = success.phase
+        status.phase = phase
         status.last_failure = None
         status.blockers = []
         attempt.digest = digest
         attempt.failures = 0
         attempt.reason = attempt.outlook = attempt.next_retry_at = attempt.failed_revision = None
         attempt.handled_requests = dict(self.chart.requests)
-        self._ended(proven=success.deployed)
-        validated = any(phase.name == Phase.VALIDATE for phase in status.phases)
-        self._apply(
-            self._conditions.succeeded(success.reason, success.message, released=success.deployed, validated=validated)
-        )
+        self._ended(proven=deployed)
+        validated = any(each.name == Phase.VALIDATE for each in status.phases)
+        self._apply(self._conditions.succeeded(reason, message, released=deployed, validated=validated))
 
     def failed(self, failure: Failure, plan: RetryPlan) -> bool:
         """The run has failed; `plan` says what comes next.

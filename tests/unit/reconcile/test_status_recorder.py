@@ -21,7 +21,7 @@ from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.retries import RetryPlan
-from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Success
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
 from managedchart_operator.times import write_time
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recording_of
 
@@ -35,7 +35,7 @@ TIMEOUT = HelmError(
     text="context deadline exceeded",
     hint="Look at them.",
 )
-DEPLOYED = Success(Phase.READY, Reason.DEPLOYED, "web is deployed", deployed=True)
+DEPLOYED = "web is deployed"
 WAIT = Wait(NOW.timestamp() + 60, "Another Helm operation is in progress")
 
 
@@ -46,9 +46,9 @@ def begin(recording: Recording, operation: Operation, *, attempt: str = "one", f
     recording.phases.operation, recording.phases.released = plan.operation, plan.released
 
 
-def succeed(recording: Recording, **fields: Any) -> None:
+def succeed(recording: Recording) -> None:
     recording.recorder.status.release = RELEASE
-    recording.recorder.succeeded(replace(DEPLOYED, **fields), digest="d1")
+    recording.recorder.succeeded(Phase.READY, Reason.DEPLOYED, DEPLOYED, digest="d1", deployed=True)
 
 
 def fail(
@@ -364,7 +364,7 @@ async def test_in_sync_after_waiting_is_ready(*, deleted: bool) -> None:
     assert "Reconciling" not in conditions(status)
     assert {item["observedGeneration"] for item in status["conditions"]} == {2}
     [ready] = [item["message"] for item in status["conditions"] if item["type"] == "Ready"]
-    assert ready == ("web 1.2.3 is deployed as revision 1" if deleted else DEPLOYED.message)
+    assert ready == ("web 1.2.3 is deployed as revision 1" if deleted else DEPLOYED)
 
 
 # ---- killed in between
