@@ -5,7 +5,7 @@ the CRDs of a chart's crds/ folder, so the lifecycle then deletes those that the
 of their kinds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +59,8 @@ class PrometheusOperator(Lifecycle):
                 await context.cluster.delete(ObjectRef(_API_VERSION, _KIND, name))
                 context.logger.info("deleted CRD %s", name)
         for why, names in kept.items():
-            context.recorder.warn(CRDS_LEFT, _sentence(names, why))
+            advice = "delete those that nobody uses: kubectl delete crd NAME"
+            context.recorder.warn(CRDS_LEFT, f"CRDs kept because {why}: {', '.join(names)}; {advice}")
         return payload
 
 
@@ -126,7 +127,3 @@ def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> st
 
 def _wrote_all(entry: Mapping[str, Any]) -> bool:
     return "f:group" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-
-
-def _sentence(names: Iterable[str], why: str) -> str:
-    return f"CRDs kept because {why}: {', '.join(names)}; delete those that nobody uses: kubectl delete crd NAME"

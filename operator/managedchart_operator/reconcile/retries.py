@@ -56,17 +56,13 @@ class RetryPlan:
                 return f"Attempt {self.failures} failed; retrying at {at}"
             case Outlook.CHECK:
                 return f"{gave_up}; checking again at {at}"
-            case Outlook.CHANGE if self.failures > self.limit:
-                return f"{gave_up}; change the spec or {_TOKEN}"
-            case Outlook.CHANGE:
-                return f"Not retried automatically; change the spec or {_TOKEN}"
             case Outlook.KEEP_ROLLED_BACK:
                 return (
                     "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
                     f" spec.retry.afterRollback to true, or {_TOKEN}"
                 )
-            case Outlook.WAIT:
-                return f"Waiting for another Helm operation until {at}"
+        begins = gave_up if self.failures > self.limit else "Not retried automatically"
+        return f"{begins}; change the spec or {_TOKEN}"
 
 
 def after_failure(
