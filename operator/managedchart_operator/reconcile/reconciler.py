@@ -6,17 +6,15 @@ last one stopped. Every error ends in the status. A cancelled pass is not a fail
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
-from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Outlook
 from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
 from managedchart_operator.kube.events import Events
@@ -25,7 +23,6 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
-from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.last_run import attempt_requested
@@ -114,7 +111,6 @@ class Reconciler:
         work = await observe(recording, spec, self.services)
         self._check_owner(chart, work.release)
         lifecycle = find_lifecycle(spec.lifecycle.name)
-        work = replace(work, digest=await _digest(work))
         plan = decide(work.desired(), await work.observed())
         self.telemetry.reconciled(type(plan).__name__)
         return work, plan, lifecycle
@@ -219,11 +215,3 @@ async def _is_still_unhealthy(work: ResourcePass) -> bool:
     if last.interrupted or last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
         return False
     return work.repeats_last_input and not await is_healthy(work.release.evidence.rendered, work.release.objects)
-
-
-async def _digest(work: ResourcePass) -> Digest:
-    """Return the digest of the input, or a stand-in where it cannot be read: check_prerequisites reports that error."""
-    if work.spec.action is Action.DEPLOY:
-        with contextlib.suppress(OperatorError):
-            return (await work.release.sources.read()).digest
-    return digest_without_inputs(work.spec)

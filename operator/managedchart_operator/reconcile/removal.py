@@ -3,7 +3,7 @@
 Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api.resource import FINALIZER
@@ -16,7 +16,6 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
-from managedchart_operator.reconcile.digest import digest_without_inputs
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
@@ -49,7 +48,7 @@ class Removal:
         if FINALIZER not in chart.finalizers:
             return None
         spec = spec_for_removal(chart)
-        work = replace(await observe(recording, spec, self.services), digest=digest_without_inputs(spec))
+        work = await observe(recording, spec, self.services)
         run = work.release
         lock = wait_for_lock(work.desired(), await work.observed())
         kept: str | None = None

@@ -1,5 +1,6 @@
 """What one pass over one resource works with, and what it observes."""
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,10 +8,11 @@ from datetime import UTC, datetime
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
+from managedchart_operator.errors import OperatorError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile.decide import Desired, Observed
-from managedchart_operator.reconcile.digest import Digest
+from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.own_revisions import rollback_is_own
@@ -40,7 +42,7 @@ class ResourcePass(Recording):
     spec: ManagedChartSpec
     last: LastRun
     release: ReleaseRun
-    digest: Digest = Digest("")  # noqa: RUF009 -- frozen
+    digest: Digest
     """Digest of the input of this pass."""
 
     @property
@@ -115,4 +117,13 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         spec=spec,
         last=last_run_of(chart, status, started=services.started),
         release=release,
+        digest=await _digest(chart, spec, release),
     )
+
+
+async def _digest(chart: ManagedChart, spec: ManagedChartSpec, release: ReleaseRun) -> Digest:
+    """Return the digest of the input, or a stand-in where it cannot be read: check_prerequisites reports that error."""
+    if spec.action is Action.DEPLOY and not chart.deleting:
+        with contextlib.suppress(OperatorError):
+            return (await release.sources.read()).digest
+    return digest_without_inputs(spec)
