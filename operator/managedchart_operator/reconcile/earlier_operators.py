@@ -74,7 +74,12 @@ def carry_over(status: ManagedChartStatus) -> ManagedChartStatus:
         next_retry_at=status.next_retry_at,
         handled_requests=status.handled_requests or {},
     )
-    blockers = [found for text in status.blocked_by or () if (found := _reference(text)) is not None]
+    # Others may have written the status, so what has another form is left out.
+    references = [text.split("|") for text in status.blocked_by or () if text.count("|") == 3]
+    blockers = [
+        ObjectReference(api_version=version, kind=kind, namespace=namespace, name=name)
+        for version, kind, namespace, name in references
+    ]
     earlier = dict.fromkeys(EarlierStatus.model_fields)
     return status.model_copy(update={**earlier, "attempt": attempt, "blockers": blockers})
 
@@ -99,14 +104,6 @@ def _outlook(status: ManagedChartStatus, *, waiting: bool, stalled: bool) -> Out
 
 def _is_true(condition: Condition | None) -> bool:
     return condition is not None and condition.status == "True"
-
-
-def _reference(text: str) -> ObjectReference | None:
-    """Read `apiVersion|kind|namespace|name`; None for anything else, since others may have written the status."""
-    match text.split("|"):
-        case [api_version, kind, namespace, name]:
-            return ObjectReference(api_version=api_version, kind=kind, namespace=namespace, name=name)
-    return None
 
 
 def version_1_digest(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:
