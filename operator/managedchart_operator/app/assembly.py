@@ -31,10 +31,8 @@ from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, ReleaseSecrets
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.kube.whoami import own_namespace
-from managedchart_operator.reconcile.inputs import InputReader
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
-from managedchart_operator.reconcile.planner import Planner
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.remediation import Remediation
@@ -120,7 +118,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
     services = _services(settings, client=client, objects=objects, events=events, identity=identity)
-    api, planner = ManagedCharts(client), Planner(store, services)
+    api = ManagedCharts(client)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
         Definition(client),
@@ -128,8 +126,8 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
         own_namespace=await own_namespace(client),
         uninstall_with_crd=settings.uninstall_with_crd,
     )
-    removal = Removal(planner, api, events, runs, operator_removal)
-    reconciler = Reconciler(store, api, events, metrics, planner, runs, removal)
+    removal = Removal(services, api, events, runs, operator_removal)
+    reconciler = Reconciler(store, services, api, events, metrics, runs, removal)
     scheduler = Scheduler(reconciler.reconcile)
     releases = ReleaseWatch(store, scheduler)
     scheduler.when_idle(releases.run_ended)
@@ -148,11 +146,10 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, event
         identity=identity,
     )
     roots = ChartRoots(settings.chart_roots)
-    charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
     return Services(
         helm=helm,
-        charts=charts,
-        inputs=InputReader(charts, roots),
+        charts=ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm)),
+        roots=roots,
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),
         collector=Collector(objects, events, Logs(client)),

@@ -23,7 +23,7 @@ _INTERVAL_SECONDS = 0.1
 
 
 class Metrics(Collector):
-    """Implements `reconcile.telemetry.Telemetry` with Prometheus metrics of its own registry."""
+    """Implements `reconcile.services.Telemetry` with Prometheus metrics of its own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

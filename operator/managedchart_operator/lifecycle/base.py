@@ -8,11 +8,12 @@ starts the run from the beginning. The recorder writes the status.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import semver
+
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import LifecycleError, OperatorError
 from managedchart_operator.lifecycle.context import Operation, PhaseContext
-from managedchart_operator.lifecycle.versions import crosses
 
 Payload = Mapping[str, Any]
 """What one phase of a run passes to the next: each phase gets the payload that the one before returned."""
@@ -91,8 +92,7 @@ class Lifecycle:
 
     async def run(self, context: PhaseContext) -> Payload:
         """Run the phases in order. Raises the OperatorError of the phase that failed."""
-        payload: Payload = {}
-        payload = await _phase(context, Phase.CHECK_PREREQUISITES, self.check_prerequisites, payload)
+        payload = await _phase(context, Phase.CHECK_PREREQUISITES, self.check_prerequisites, {})
         payload = await _phase(context, Phase.PRE_EXEC, self.pre_exec, payload)
         try:
             payload = await _phase(context, Phase.EXEC, self.exec, payload)
@@ -103,11 +103,13 @@ class Lifecycle:
             raise
 
     async def _explain(self, context: PhaseContext, payload: Payload, error: OperatorError) -> None:
-        async def explain(context: PhaseContext, payload: Payload) -> Payload:
-            return await self.on_deploy_failure(context, payload, error)
-
         try:
-            await _phase(context, Phase.ON_DEPLOY_FAILURE, explain, payload)
+            await _phase(
+                context,
+                Phase.ON_DEPLOY_FAILURE,
+                lambda context, payload: self.on_deploy_failure(context, payload, error),
+                payload,
+            )
         except OperatorError as second:
             # The status shows this one at its phase; the run fails with the first error.
             context.logger.warning("phase on_deploy_failure failed: %s", second.message)
@@ -122,9 +124,8 @@ async def _phase(
     except OperatorError as error:
         context.recorder.phase_ended(phase, error=error)
         raise
-    except (
-        Exception
-    ) as error:  # a defect of a plug-in must neither look like a defect of the chart nor end the operator
+    except Exception as error:
+        # A defect of a plug-in must neither look like a defect of the chart nor end the operator.
         wrapped = OperatorError(
             f"Unhandled error in phase {phase.value}: {type(error).__name__}: {error}",
             # A network error that nobody caught may pass, and a corrected plug-in comes with a restart, not with a new spec.
@@ -136,3 +137,23 @@ async def _phase(
         raise wrapped from error
     context.recorder.phase_ended(phase)
     return result
+
+
+def crosses(*, installed: str, breaking: str, new: str) -> bool:
+    """Whether going from `installed` to `new` passes the `breaking` version: installed < breaking <= new.
+
+    A downgrade, or an upgrade that stays below it, does not: an uninstall would destroy without need.
+    Raises LifecycleError for what is not a version.
+    """
+    return _version(installed) < _version(breaking) <= _version(new)
+
+
+def _version(text: str) -> semver.Version:
+    """Read a version as Helm does: Semantic Versioning 2, but a leading v and missing parts are allowed."""
+    try:
+        return semver.Version.parse(text.removeprefix("v"), optional_minor_and_patch=True)
+    except ValueError as error:
+        raise LifecycleError(
+            f'"{text}" is not a semantic version, so it cannot be compared with lastBreakingVersionRequiringRestart',
+            transient=False,
+        ) from error

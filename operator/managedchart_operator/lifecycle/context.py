@@ -4,7 +4,6 @@ The reconciler implements the Protocols. A context belongs to one run of one res
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.api.status import Phase
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import Objects
 
 
 class Operation(StrEnum):
@@ -99,31 +98,6 @@ class Release(Protocol):
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
 
 
-class Cluster(Protocol):
-    """Objects of the cluster, whatever their kind."""
-
-    async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
-        """Return the object, or None."""
-
-    async def list(self, api_version: str, kind: str, *, metadata_only: bool = False) -> list[dict[str, Any]]:
-        """Return the objects of a kind in all namespaces."""
-
-    async def try_apply(self, ref: ObjectRef, body: dict[str, Any]) -> None:
-        """Let the API server validate an apply as helm makes it, as a dry run. Raises KubeError with the server's `answer`."""
-
-    async def merge_patch(self, ref: ObjectRef, patch: dict[str, Any]) -> dict[str, Any] | None:
-        """Merge a patch into the object and return it; None if it does not exist."""
-
-    async def delete(self, ref: ObjectRef) -> bool:
-        """Delete the object; False if it does not exist."""
-
-    async def namespaced(self, api_version: str, kind: str) -> bool:
-        """Whether objects of this kind live in a namespace."""
-
-    async def locate(self, rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
-        """Return where a rendered object is, in the default namespace if it names none. Raises KubeError."""
-
-
 class Recorder(Protocol):
     """Records what happens, for the status, the Events and the metrics."""
 
@@ -148,6 +122,6 @@ class PhaseContext:
     action: Action
     operation: Operation
     release: Release
-    cluster: Cluster
+    cluster: Objects
     recorder: Recorder
     logger: logging.LoggerAdapter[logging.Logger]

@@ -2,19 +2,19 @@
 
 Deploy: a failed uninstall before a breaking version is only a warning; the upgrade decides. Destroy: Helm does not uninstall
 the CRDs of a chart's crds/ folder, so the lifecycle then deletes those that the release installed, and with them every object
-of their kinds. `crd_origin` decides which CRDs the release may delete.
+of their kinds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from managedchart_operator.errors import OperatorError
-from managedchart_operator.helm.ownership import is_marked
+from managedchart_operator.helm.ownership import is_kept, is_marked, other_release
+from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import ChartCrds, PhaseContext
-from managedchart_operator.lifecycle.crd_origin import why_foreign
 
 GROUP = "monitoring.coreos.com"
 CRDS = frozenset(
@@ -59,7 +59,8 @@ class PrometheusOperator(Lifecycle):
                 await context.cluster.delete(ObjectRef(_API_VERSION, _KIND, name))
                 context.logger.info("deleted CRD %s", name)
         for why, names in kept.items():
-            context.recorder.warn(CRDS_LEFT, _sentence(names, why))
+            advice = "delete those that nobody uses: kubectl delete crd NAME"
+            context.recorder.warn(CRDS_LEFT, f"CRDs kept because {why}: {', '.join(names)}; {advice}")
         return payload
 
 
@@ -97,11 +98,32 @@ def _why_kept(context: PhaseContext, crd: Mapping[str, Any], installed: ChartCrd
     known = _belongs(context, crd, installed)
     if not known and installed.incomplete is None:
         return None
-    release = context.release
-    if why := why_foreign(crd, name=release.name, namespace=release.namespace):
-        return why
-    return None if known else f"it is unknown whether the installed chart has them: {installed.incomplete}"
+    unknown = None if known else f"it is unknown whether the installed chart has them: {installed.incomplete}"
+    return why_foreign(crd, name=context.release.name, namespace=context.release.namespace) or unknown
 
 
-def _sentence(names: Iterable[str], why: str) -> str:
-    return f"CRDs kept because {why}: {', '.join(names)}; delete those that nobody uses: kubectl delete crd NAME"
+def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> str | None:
+    """Return why the release must not delete a CRD; None if it may.
+
+    It may if the CRD has the release's marks, or has none and helm created it: helm does not mark what it installs from crds/.
+    There the field managers decide. Whoever wrote a whole CRD owns `spec.group`, which never changes afterwards, and for the
+    creator the time of that entry is the time of creation. helm 4 also applies crds/ over an existing CRD, so ownership of
+    fields alone proves nothing. A CRD without field managers counts as helm's.
+    Source: Kubernetes documentation, "Server-Side Apply", field management.
+    """
+    if other := other_release(metadata, name=name, namespace=namespace):
+        return f"they carry the marks of the release {other}"
+    if is_kept(metadata):
+        return "their annotation helm.sh/resource-policy is keep"
+    if is_marked(metadata, name=name, namespace=namespace):
+        return None
+    writers = [entry for entry in metadata.get("managedFields") or [] if _wrote_all(entry)]
+    creators = {entry.get("manager") for entry in writers if entry.get("time") == metadata.get("creationTimestamp")}
+    others = sorted({str(entry.get("manager")) for entry in writers} - {HELM})
+    if not others or creators == {HELM}:
+        return None
+    return f"{' and '.join(others)} applied them, and nothing proves that Helm created them"
+
+
+def _wrote_all(entry: Mapping[str, Any]) -> bool:
+    return "f:group" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})

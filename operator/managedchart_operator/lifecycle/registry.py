@@ -37,15 +37,15 @@ def find_lifecycle(name: str) -> Lifecycle:
         found = plugins[name].load()
         lifecycle = found() if isinstance(found, type) and issubclass(found, Lifecycle) else None
     except Exception as error:  # an error at import must not end the operator
-        raise SpecError(
-            f'spec.lifecycle.name: the lifecycle "{name}" cannot be loaded: {type(error).__name__}: {error}',
-            reason=Reason.LIFECYCLE_UNKNOWN,
-            hint="Correct the package of the lifecycle, and restart the operator.",
-        ) from error
+        raise _broken(f'the lifecycle "{name}" cannot be loaded: {type(error).__name__}: {error}') from error
     if lifecycle is None:
-        raise SpecError(
-            f'spec.lifecycle.name: the entry point "{name}" is not a subclass of Lifecycle',
-            reason=Reason.LIFECYCLE_UNKNOWN,
-            hint="Correct the package of the lifecycle, and restart the operator.",
-        )
+        raise _broken(f'the entry point "{name}" is not a subclass of Lifecycle')
     return lifecycle
+
+
+def _broken(problem: str) -> SpecError:
+    return SpecError(
+        f"spec.lifecycle.name: {problem}",
+        reason=Reason.LIFECYCLE_UNKNOWN,
+        hint="Correct the package of the lifecycle, and restart the operator.",
+    )

@@ -14,93 +14,89 @@ _ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED)
 
 
 class Conditions:
-    """Changes a list of conditions; each method is one state of a resource."""
+    """Changes conditions; each public method is one state of a resource, and returns its conditions in a fixed order."""
 
     def __init__(self, conditions: list[Condition], *, generation: int, now: str) -> None:
         self._by_type = {condition.type: condition for condition in conditions}
         self._generation = generation
         self._now = now
 
-    def result(self) -> list[Condition]:
-        """Return the conditions in a fixed order."""
-        return [self._by_type[kind] for kind in _ORDER if kind in self._by_type]
-
-    def working(self, message: str, *, deleted: bool = False) -> None:
+    def working(self, message: str, *, deleted: bool = False) -> list[Condition]:
         """A run has begun; `deleted` says that the release is known to be deleted."""
         self._set(RECONCILING, "True", Reason.PROGRESSING, message)
-        self._by_type.pop(STALLED, None)
+        self._remove(STALLED)
         if deleted:
-            self._by_type.pop(RELEASED, None)
+            self._remove(RELEASED)
         if deleted or READY not in self._by_type:
             self._set(READY, "Unknown", Reason.PROGRESSING, message)
+        return self._result()
 
-    def released(self) -> None:
+    def released(self) -> list[Condition]:
         """The release matches the spec; what follows exec may still fail."""
         self._set(RELEASED, "True", Reason.DEPLOYED, "The release matches the spec")
+        return self._result()
 
-    def in_sync(self, message: str) -> None:
+    def in_sync(self, message: str) -> list[Condition]:
         """A new generation changes nothing. `message` says what is deployed, where Ready has to become True again."""
-        self._by_type.pop(RECONCILING, None)
-        self._by_type.pop(STALLED, None)
-        for kind, known in list(self._by_type.items()):
+        self._remove(RECONCILING, STALLED)
+        for kind, known in self._by_type.items():
             self._by_type[kind] = known.model_copy(update={"observed_generation": self._generation})
         if (ready := self._by_type.get(READY)) is None or ready.status != "True":
             self._set(READY, "True", Reason.DEPLOYED, message)
+        return self._result()
 
-    def what_follows(self, message: str) -> None:
+    def what_follows(self, message: str) -> list[Condition]:
         """The message about what follows the failure has changed."""
         for kind in (RECONCILING, STALLED):
             if known := self._by_type.get(kind):
                 self._by_type[kind] = known.model_copy(update={"message": message})
+        return self._result()
 
-    def succeeded(self, reason: Reason, message: str, *, released: bool, validated: bool) -> None:
+    def succeeded(self, reason: Reason, message: str, *, released: bool, validated: bool) -> list[Condition]:
         """A run has succeeded. `released` says whether the release now matches the spec; else the run did not deploy."""
-        self._by_type.pop(RECONCILING, None)
-        self._by_type.pop(STALLED, None)
+        self._remove(RECONCILING, STALLED)
         self._set(READY, "True", reason, message)
-        if released:
-            self._set(RELEASED, "True", reason, message)
-        else:
-            self._by_type.pop(RELEASED, None)
-        if validated:
-            self._set(VALIDATED, "True", reason, "The validate phase has passed")
-        else:
-            self._by_type.pop(VALIDATED, None)
+        self._set(RELEASED, "True" if released else None, reason, message)
+        self._set(VALIDATED, "True" if validated else None, reason, "The validate phase has passed")
+        return self._result()
 
     def failed(
         self, reason: Reason, message: str, *, stalled: bool, after: str, released: bool | None, validating: bool
-    ) -> None:
+    ) -> list[Condition]:
         """A run has failed. `after` says what happens next.
 
         `released` says whether the release itself matches the spec, whatever else failed; None where exec succeeded without
         deploying anything.
         """
         self._set(READY, "False", reason, message)
-        if stalled:
-            self._by_type.pop(RECONCILING, None)
-            self._set(STALLED, "True", reason, after)
-        else:
-            self._by_type.pop(STALLED, None)
-            self._set(RECONCILING, "True", Reason.RETRY_SCHEDULED, after)
-        if released is None:
-            self._by_type.pop(RELEASED, None)
-        elif released:
+        self._set(RECONCILING, None if stalled else "True", Reason.RETRY_SCHEDULED, after)
+        self._set(STALLED, "True" if stalled else None, reason, after)
+        if released:
             self.released()
         else:
-            self._set(RELEASED, "False", reason, message)
+            self._set(RELEASED, None if released is None else "False", reason, message)
         if validating:
             self._set(VALIDATED, "False", reason, message)
+        return self._result()
 
-    def _set(self, kind: str, status: str, reason: Reason, message: str) -> None:
-        known = self._by_type.get(kind)
+    def _set(self, kind: str, status: str | None, reason: Reason, message: str) -> None:
+        """Set a condition; None removes it."""
+        known = self._by_type.pop(kind, None)
+        if status is None:
+            return
         since = known.last_transition_time if known is not None and known.status == status else self._now
-        self._by_type[kind] = Condition.model_validate(
-            {
-                "type": kind,
-                "status": status,
-                "reason": reason.value,
-                "message": message,
-                "observedGeneration": self._generation,
-                "lastTransitionTime": since,
-            }
+        self._by_type[kind] = Condition(
+            type=kind,
+            status=status,
+            reason=reason.value,
+            message=message,
+            observed_generation=self._generation,
+            last_transition_time=since,
         )
+
+    def _remove(self, *kinds: str) -> None:
+        for kind in kinds:
+            self._by_type.pop(kind, None)
+
+    def _result(self) -> list[Condition]:
+        return [self._by_type[kind] for kind in _ORDER if kind in self._by_type]

@@ -15,11 +15,57 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
 from managedchart_operator.waiting.proof import AwaitingReadiness
 
 # How long another client's Helm operation may lock a release at least: helm's own default of --timeout.
 FOREIGN_LOCK_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class InSync:
+    """Do nothing: the release matches the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Do nothing yet, since the same input has failed. `until` is when to retry, None for not without a change."""
+
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for another Helm operation; its lock is taken over at `until`. `because` begins a sentence."""
+
+    until: float
+    because: str
+    deleted: bool = False
+    """Whether that operation uninstalls the release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run the lifecycle. `because` is a sentence for Events and logs."""
+
+    operation: Operation
+    because: str
+    unlock: Revision | None = None
+    """A revision to mark failed first: no Helm operation works on it any more, and it is pending or was never seen ready."""
+    awaiting: AwaitingReadiness | None = None
+    """For `RESUME`: the wait for the release's objects, if it is not over."""
+    continues: bool = False
+    """For `RESUME`: whether the run continues the one that made the revision, so that its failure is the revision's."""
+    changed_outside: bool = False
+    deleted: bool = False
+    """Whether the release is known to be deleted or being deleted."""
+
+    @property
+    def released(self) -> bool:
+        """Whether the release matches the spec already."""
+        return self.operation is Operation.RESUME and self.awaiting is None
+
+
+Plan = InSync | Hold | Wait | Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +153,9 @@ class Observed:
 
 def decide(desired: Desired, observed: Observed) -> Plan:
     """Return what to do now. The rules are in order of precedence."""
-    last, newest = observed.last, observed.newest
+    last = observed.last
     handled = desired.digest.matches(last.digest) and last.succeeded and not observed.force_requested
-    held = _held(desired, observed)
+    held = _held(desired, observed)  # never where it is handled: only failures are held
     if desired.action is Action.SKIP:
         return InSync() if handled else held or Run(Operation.SKIP, "spec.action is Skip")
     if desired.dry_run and desired.action is Action.DEPLOY:
@@ -118,55 +164,51 @@ def decide(desired: Desired, observed: Observed) -> Plan:
     if desired.action is Action.DESTROY and not observed.ownership.owns(observed.revisions):
         # There is nothing to uninstall, or it stays: locks do not matter.
         return InSync() if handled else held or Run(Operation.UNINSTALL, "spec.action is Destroy")
-    if wait := wait_for_lock(desired, observed):
-        return wait
+    if waits_or_holds := wait_for_lock(desired, observed) or held:
+        return waits_or_holds
     if desired.action is Action.DESTROY:
-        return held or Run(Operation.UNINSTALL, "spec.action is Destroy")
-    unlock = newest if newest is not None and (newest.pending or newest.status == UNINSTALLING) else None
-    return _decide_deploy(desired, observed, handled=handled, held=held, unlock=unlock)
+        return Run(Operation.UNINSTALL, "spec.action is Destroy")
+    return _decide_deploy(desired, observed, handled=handled)
 
 
 def wait_for_lock(desired: Desired, observed: Observed) -> Wait | None:
-    """Return the wait for another Helm operation, or None where there is none."""
+    """Return the wait for another Helm operation; None where there is none, or it must have ended, or by force."""
     newest = observed.newest
-    if newest is None or (free_at := _free_at(desired, observed)) <= observed.now:
+    if newest is None or newest.modified_at is None or observed.force_requested:
         return None
-    deleted = newest.status == UNINSTALLING
-    doing = "is uninstalling the release" if deleted else "is in progress"
+    uninstalling = newest.status == UNINSTALLING
+    is_own = observed.uninstall_is_own(desired) if uninstalling else observed.newest_is_own
+    free_at = newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
+    if is_own or not (newest.pending or uninstalling) or free_at <= observed.now:
+        return None
+    doing = "is uninstalling the release" if uninstalling else "is in progress"
     because = f"Another Helm operation {doing} (revision {newest.number} is {newest.status})"
-    return Wait(free_at, because, deleted=deleted)
+    return Wait(free_at, because, deleted=uninstalling)
 
 
-def _decide_deploy(
-    desired: Desired, observed: Observed, *, handled: bool, held: Hold | None, unlock: Revision | None
-) -> Plan:
+def _decide_deploy(desired: Desired, observed: Observed, *, handled: bool) -> Run | InSync:
     last, newest = observed.last, observed.newest
     if newest is None:
         was_there = handled and last.revision is not None
         why = "The release was deleted outside the operator" if was_there else "The release does not exist"
-        return held or Run(Operation.INSTALL, why, changed_outside=was_there, deleted=was_there)
+        return Run(Operation.INSTALL, why, changed_outside=was_there, deleted=was_there)
     if newest.status == UNINSTALLING:
         why = f"An uninstall of revision {newest.number} was interrupted"
-        return held or Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=handled, deleted=True)
+        return Run(Operation.UPGRADE, why, unlock=newest, changed_outside=handled, deleted=True)
     wanted = newest.status == DEPLOYED and desired.digest.matches(newest.digest) and not observed.force_requested
     if wanted and observed.newest_is_own:
-        if newest.number == last.revision and handled:
-            return InSync()
-        if newest.number == last.revision:
-            return held or _resume(observed, "The release is deployed, but the run did not end")
-        return held or _resume(observed, f"Revision {newest.number} was deployed before the operator restarted")
-    if observed.newest_may_fail:
-        unlock = newest  # otherwise it would count as the good one to roll back to
-    if held:
-        return held
+        if newest.number != last.revision:
+            return _resume(observed, f"Revision {newest.number} was deployed before the operator restarted")
+        return InSync() if handled else _resume(observed, "The release is deployed, but the run did not end")
+    # One that may fail would otherwise count as the good one to roll back to.
+    unlock = newest if newest.pending or observed.newest_may_fail else None
     if handled:
         change = f"was marked {newest.status}" if newest.number == last.revision else f"({newest.status}) was created"
         why = f"Revision {newest.number} {change} outside the operator"
         deleted = newest.status == UNINSTALLED
         return Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True, deleted=deleted)
-    return Run(
-        Operation.UPGRADE, "The spec, the chart or the values changed, or the last attempt failed", unlock=unlock
-    )
+    why = "The spec, the chart or the values changed, or the last attempt failed"
+    return Run(Operation.UPGRADE, why, unlock=unlock)
 
 
 def _held(desired: Desired, observed: Observed) -> Hold | None:
@@ -178,17 +220,6 @@ def _held(desired: Desired, observed: Observed) -> Hold | None:
     if last.retry_at is not None and last.retry_at <= observed.now:
         return None
     return Hold(last.retry_at)
-
-
-def _free_at(desired: Desired, observed: Observed) -> float:
-    """Return when the release is free: at once by force or without another Helm operation, else when that must have ended."""
-    newest = observed.newest
-    if newest is None or observed.force_requested or newest.modified_at is None:
-        return 0.0
-    is_own = observed.uninstall_is_own(desired) if newest.status == UNINSTALLING else observed.newest_is_own
-    if is_own or not (newest.pending or newest.status == UNINSTALLING):
-        return 0.0
-    return newest.modified_at + max(FOREIGN_LOCK_SECONDS, desired.timeout)
 
 
 def _resume(observed: Observed, because: str) -> Run:

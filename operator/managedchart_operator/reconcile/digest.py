@@ -3,19 +3,19 @@
 Equal digests mean that a new run would do the same. A digest covers the whole spec except the fields of `IGNORED`, so that a
 new field that is missing from both lists deploys again instead of never. Fields that equal their default are left out, so that
 a new field with a default changes no digest. A digest starts with the version of these rules. One without a version is of an
-older operator and is compared by its rules (`digest_v1`), so that a new operator deploys nothing automatically.
+older operator and is compared by its rules (`earlier_operators`), so that a new operator deploys nothing automatically.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.helm.values import Values
-from managedchart_operator.reconcile import digest_v1
+from managedchart_operator.reconcile.earlier_operators import version_1_digest, version_1_digest_without_inputs
 
 VERSION = 2
 # 160 bits: nobody gets two inputs with the same digest, by chance or on purpose, and it fits into a label (63 characters).
@@ -64,27 +64,17 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
         "chart": chart,
         "sources": [hashlib.sha256(source.content).hexdigest() for source in values.sources],
         "set": [[entry.key, entry.value] for entry in spec.set],
-        "spec": _not_default(spec, ignored=IGNORED | FROM_INPUTS),
+        "spec": spec.model_dump(mode="json", by_alias=True, exclude={*IGNORED, *FROM_INPUTS}, exclude_defaults=True),
     }
-    return Digest(_hashed(document), cache(lambda: digest_v1.digest_of(spec, chart=chart, values=values.merged())))
+    return Digest(_hashed(document), cache(lambda: version_1_digest(spec, chart=chart, values=values.merged())))
 
 
 def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
     """Return a digest of the spec alone, where its inputs cannot be read or are not needed (Destroy, Skip)."""
     # Whether a rollback is followed by a retry changes nothing here.
     unretried = spec.model_copy(update={"retry": spec.retry.model_copy(update={"after_rollback": False})})
-    document = {"unread": _not_default(unretried, ignored=frozenset())}
-    return Digest(_hashed(document), cache(lambda: digest_v1.digest_without_inputs(spec)))
-
-
-def _not_default(spec: ManagedChartSpec, *, ignored: Sequence[str] | frozenset[str]) -> dict[str, Any]:
-    """Return the fields that are not ignored, without those and without parts of those that equal their default."""
-    changed = {
-        name
-        for name, known in type(spec).model_fields.items()
-        if name not in ignored and getattr(spec, name) != known.get_default(call_default_factory=True)
-    }
-    return spec.model_dump(mode="json", by_alias=True, include=changed, exclude_defaults=True)
+    document = {"unread": unretried.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    return Digest(_hashed(document), cache(lambda: version_1_digest_without_inputs(spec)))
 
 
 def _hashed(document: dict[str, Any]) -> str:

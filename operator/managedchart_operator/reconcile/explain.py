@@ -1,7 +1,7 @@
 """Joins the error that a run raised with the evidence of why.
 
-Boundary: pure. Invariants: an error that names its cause itself keeps it; only one that merely says "it took too long" or "it
-failed" gets its reason and its sentence from the evidence, and helm's own text is kept beside it.
+An error that names its cause itself keeps it; only one that merely says "it took too long" or "it failed" gets its reason and
+its sentence from the evidence, and helm's own text is kept beside it.
 """
 
 import json
@@ -28,17 +28,11 @@ def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str],
         reason, message, hint = cause.reason, redact(cause.message), cause.hint and redact(cause.hint)
     if not isinstance(error, HelmError):
         return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
-    text = error.text or error.message
+    text = redact(error.text or error.message)
     if isinstance(error, UninstallBlockedError):
-        return UninstallBlockedError(message, objects=error.objects, text=redact(text), hint=hint or "")
-    return HelmError(
-        message,
-        reason=reason,
-        transient=error.transient,
-        text=redact(text),
-        exit_code=error.exit_code,
-        hint=hint,
-    )
+        return UninstallBlockedError(message, objects=error.objects, text=text, hint=hint or "")
+    code, transient = error.exit_code, error.transient
+    return HelmError(message, reason=reason, transient=transient, text=text, exit_code=code, hint=hint)
 
 
 def bound(failure: LastFailure) -> LastFailure:

@@ -7,40 +7,35 @@ remembers nothing, so a restarted operator knows as much as the one before.
 from dataclasses import dataclass
 from datetime import datetime
 
-from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart, request_token
-from managedchart_operator.api.status import AttemptStatus, ManagedChartStatus, Outlook, Phase
+from managedchart_operator.api.resource import ManagedChart, request_token
+from managedchart_operator.api.status import ManagedChartStatus, Outlook, Phase
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
 
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The last run, according to the status. Times in seconds since the epoch."""
+    """The last run, according to the status. Times in seconds since the epoch.
+
+    Fields without a description are those of `AttemptStatus`.
+    """
 
     attempt: str | None = None
     """The random word in the labels of the revision that it made; None where the status does not say."""
     digest: str | None = None
-    """Digest of its input."""
     current: bool = True
     """Whether it was for the present generation of the spec."""
     operation: str | None = None
-    """What it did with the release."""
     phase: Phase | None = None
-    """The phase that it had reached."""
     interrupted: bool = False
     """Whether it neither succeeded nor failed: the operator was stopped, or a request interrupted the run."""
     ended_at: float | None = None
     """When it ended; None also until the remedy of its failure has ended."""
     revision: int | None = None
-    """The newest revision when a run last ended."""
     proven: bool = False
-    """Whether the objects of that revision were seen ready."""
     failed_revision: int | None = None
-    """The revision that failed."""
     failures: int = 0
-    """How often its input has failed in a row."""
     reason: str | None = None
-    """The reason of the last of them."""
     retry_at: float | None = None
     """When to retry; None with failures means not without a change."""
     waited: bool = False
@@ -71,7 +66,7 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
         digest=attempt.digest,
         current=attempt.generation == chart.generation,
         operation=attempt.operation,
-        phase=_phase(attempt),
+        phase=next((phase for phase in Phase if phase.value == attempt.phase), None),
         interrupted=attempt.started_at is not None and ended_at is None and attempt.outlook in (None, Outlook.WAIT),
         ended_at=ended_at.timestamp() if ended_at else None,
         revision=attempt.revision,
@@ -86,25 +81,11 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
 
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:
     """Whether the annotation has a token that was not handled yet."""
-    token = chart.requests.get(annotation)
-    return token is not None and _handled(status, annotation) != token
+    token, handled = chart.requests.get(annotation), status.attempt.handled_requests.get(annotation)
+    # An older operator stored the whole value of the annotation.
+    return token is not None and (handled is None or request_token(handled) != token)
 
 
 def attempt_requested(chart: ManagedChart, status: ManagedChartStatus) -> bool:
     """Whether an annotation asks for another attempt, which fetches the chart again too."""
-    return any(requested(chart, status, name) for name in (RETRY_ANNOTATION, FORCE_ANNOTATION))
-
-
-def handled(chart: ManagedChart, status: ManagedChartStatus) -> bool:
-    """Whether every request by annotation was handled."""
-    return all(_handled(status, name) == token for name, token in chart.requests.items())
-
-
-def _handled(status: ManagedChartStatus, annotation: str) -> str | None:
-    """Return the handled token; an older operator stored the whole value of the annotation."""
-    known = status.attempt.handled_requests.get(annotation)
-    return known and request_token(known)
-
-
-def _phase(attempt: AttemptStatus) -> Phase | None:
-    return next((phase for phase in Phase if phase.value == attempt.phase), None)
+    return any(requested(chart, status, name) for name in chart.requests)

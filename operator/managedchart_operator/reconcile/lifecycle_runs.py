@@ -6,31 +6,33 @@ A failure is recorded with its evidence before it is remedied, so that a kill in
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
-from managedchart_operator.reconcile.history import release_uninstalled, remember
-from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
-from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import RetryPlan, RetryPolicy, outlook_message
-from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
-from managedchart_operator.reconcile.telemetry import Telemetry
-from managedchart_operator.times import delay_until, write_time
+from managedchart_operator.reconcile.retries import RetryPlan, after_failure
+from managedchart_operator.reconcile.services import Telemetry
+from managedchart_operator.reconcile.status_recorder import (
+    Failure,
+    deployed_message,
+    release_uninstalled,
+    remember,
+)
+from managedchart_operator.times import delay_until
 
 _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)
 
@@ -78,31 +80,30 @@ class LifecycleRuns:
 
     async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
         status, run = work.recorder.status, work.release
-        done = work.journal.outcome or Outcome("")
+        done = work.phases.journal.outcome or Outcome("")
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
-        release = status.release
+        message = done.message
         match operation:
             case Operation.SKIP:
-                success = Success(
-                    Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip", release
-                )
+                phase, reason = Phase.SKIPPED, Reason.SKIPPED
+                message = "Nothing was changed, because spec.action is Skip"
             case Operation.UNINSTALL:
-                success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message, release)
+                phase, reason = Phase.DESTROYED, Reason.DESTROYED
                 release_uninstalled(status)
             case Operation.DRY_RUN:
-                success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message, release)
+                phase, reason = Phase.READY, Reason.DRY_RUN_SUCCEEDED
             case _:
-                message = deployed_message(release) if release or not done.message else done.message
-                success = Success(Phase.READY, Reason.DEPLOYED, message, release, deployed=True)
-        if operation.deploys:
-            remember(status, run.newest, action=operation.value)
-        work.recorder.succeeded(success, digest=work.digest.text)
+                phase, reason = Phase.READY, Reason.DEPLOYED
+                if status.release or not message:
+                    message = deployed_message(status.release)
+                remember(status, run.newest, action=operation.value)
+        work.recorder.succeeded(phase, reason, message, digest=work.digest.text, deployed=operation.deploys)
         await work.recorder.writer.flush()
-        work.logger.info("%s: %s", success.reason.value, success.message)
+        work.logger.info("%s: %s", reason.value, message)
         if done.left and operation is Operation.UNINSTALL:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.left)
-        await self.events.post(work.chart, type="Normal", reason=success.reason.value, message=success.message)
+        await self.events.post(work.chart, type="Normal", reason=reason.value, message=message)
 
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
@@ -116,20 +117,8 @@ class LifecycleRuns:
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
-        failure = Failure(
-            error,
-            digest=work.digest.text,
-            release=status.release,
-            revision=failed,
-            phase=phases.failed_phase,
-            released=False if taken_back else phases.released_after_failure,
-            findings=phases.findings,
-        )
-        news = work.recorder.failed(failure, retry, limit=work.spec.retry.limit)
-        await work.recorder.writer.flush()
-        work.logger.warning("%s: %s", error.reason.value, error.message)
-        if news:
-            await post_failure(self.events, work.chart, error, retry, limit=work.spec.retry.limit)
+        failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
+        await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
         await post_warnings(work, self.events)
@@ -137,17 +126,19 @@ class LifecycleRuns:
 
     async def _retry(self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool) -> RetryPlan:
         """Return what follows the failure; `made` says whether the run made the newest revision."""
-        policy = RetryPolicy(
-            work.spec.retry,
-            self.probe,
-            taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
-            endless=work.chart.deleting,
-        )
         rolled_back = made and remedy.remedy is Remedy.ROLL_BACK
         disturbed = rolled_back and was_applied(work.release, work.phases.failed_phase, error)
         disturbed = disturbed and await would_recur(error, work.release.objects)
-        failures = work.recorder.status.attempt.failures + 1
-        return policy.after(error, failures=failures, now=datetime.now(UTC), applied_and_rolled_back=disturbed)
+        return after_failure(
+            error,
+            work.spec.retry,
+            failures=work.recorder.status.attempt.failures + 1,
+            now=datetime.now(UTC),
+            probe=self.probe,
+            taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
+            applied_and_rolled_back=disturbed,
+            endless=work.chart.deleting,
+        )
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
         """Return the remedy for the revision that failed; nothing yet where that cannot be decided now.
@@ -169,24 +160,27 @@ class LifecycleRuns:
 def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
-    chart, status, last = work.chart, work.recorder.status, work.last
-    repeated = work.digest.matches(last.digest) and last.current and not attempt_requested(chart, status)
-    failures = last.failures if repeated else 0
+    failures = work.last.failures if work.repeats_last_input else 0
     work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
     return failures > 0
 
 
 async def post_warnings(recording: Recording, events: Events) -> None:
     """Post each warning so far as an Event, once."""
-    for reason, message in recording.journal.take_warnings():
+    for reason, message in recording.phases.journal.take_warnings():
         await events.post(recording.chart, type="Warning", reason=reason, message=message)
 
 
-async def post_failure(
-    events: Events, chart: ManagedChart, error: OperatorError, plan: RetryPlan, *, limit: int
-) -> None:
-    """Report a failure in an Event: its message, its hint, and whether the operator has given up."""
-    at = write_time(plan.at) if plan.at else None
-    after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
-    message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)
-    await events.post(chart, type="Warning", reason=error.reason.value, message=message)
+async def record_failure(recording: Recording, failure: Failure, plan: RetryPlan, events: Events) -> None:
+    """Put a failure into the status and the log; an Event says what is new: message, hint, and that the operator gives up.
+
+    Raises KubeError.
+    """
+    error = failure.error
+    news = recording.recorder.failed(failure, plan)
+    recording.logger.warning("%s: %s", error.reason.value, error.message)
+    await recording.recorder.writer.flush()
+    if news:
+        hint, after = f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""
+        message = " ".join(part for part in (error.message, hint, after) if part)
+        await events.post(recording.chart, type="Warning", reason=error.reason.value, message=message)

@@ -5,10 +5,8 @@ Fields that the operator does not know are left out: they come from a newer CRD,
 """
 
 import contextlib
-import copy
 import logging
 from dataclasses import replace
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -31,26 +29,18 @@ def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
     try:
         return ManagedChartSpec.model_validate(chart.spec)
     except ValidationError as error:
-        unknown = [item["loc"] for item in error.errors(include_url=False) if item["type"] == "extra_forbidden"]
-        problems = "; ".join(
-            f"spec.{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False)
-        )
-        if not unknown:
-            raise SpecError(problems, hint="Correct the named fields; see docs/fields.md.") from error
-    fields = ", ".join(f"spec.{'.'.join(map(str, place))}" for place in unknown)
-    logger.warning("%s: this operator is older than the CRD and does not know %s", chart.key, fields)
-    return parse_spec(replace(chart, spec=_without(chart.spec, unknown)))
+        if unknown := [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]:
+            fields = ", ".join(_field(place) for place in unknown)
+            logger.warning("%s: this operator is older than the CRD and does not know %s", chart.key, fields)
+    try:
+        return ManagedChartSpec.model_validate(chart.spec, extra="ignore")
+    except ValidationError as error:
+        problems = [f"{_field(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
+        raise SpecError("; ".join(problems), hint="Correct the named fields; see docs/fields.md.") from error
 
 
-def _without(spec: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:
-    known = copy.deepcopy(spec)
-    for *path, name in places:
-        holder: Any = known
-        for step in path:
-            holder = holder[step]
-        del holder[name]
-    return known
+def _field(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, ("spec", *place)))
 
 
 def spec_for_removal(chart: ManagedChart) -> ManagedChartSpec:

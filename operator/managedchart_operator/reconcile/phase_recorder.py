@@ -4,16 +4,12 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import Phase, PhaseState, PhaseStatus
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.conditions import Conditions
-from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
-from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.reconcile.operations.outcome import Journal
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, StatusRecorder
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
 
@@ -22,11 +18,9 @@ from managedchart_operator.times import write_time
 class PhaseRecorder:
     """Implements `lifecycle.context.Recorder`; the run reads `failed_phase`, `released` and `findings` at its end."""
 
-    chart: ManagedChart
-    writer: StatusWriter
-    telemetry: Telemetry
+    recorder: StatusRecorder
     logger: logging.LoggerAdapter[logging.Logger]
-    journal: Journal
+    journal: Journal = field(default_factory=Journal)
     operation: Operation | None = None
     """What the run does with the release; None while there is no run."""
     released: bool = False
@@ -41,29 +35,31 @@ class PhaseRecorder:
         """Whether the run is to leave the release as the spec wants it."""
         return self.operation is not None and self.operation.deploys
 
-    @property
-    def released_after_failure(self) -> bool | None:
-        """Whether the release matches the spec although the run has failed; None if the run does not deploy."""
-        if not self.released:
-            return False
-        return True if self.deploys else None
+    def failure(
+        self, error: OperatorError, *, digest: str | None = None, revision: int | None = None, taken_back: bool = False
+    ) -> Failure:
+        """Return how the run has failed; `taken_back` says that the remedy leaves nothing of what the run has released."""
+        released: bool | None = self.released and not taken_back
+        if released and not self.deploys:
+            released = None  # there is nothing that the spec wants to be released
+        return Failure(error, digest, revision, self.failed_phase, released, self.findings)
 
     def phase_started(self, phase: Phase) -> None:
         """A phase begins."""
         self._began = time.monotonic()
-        status = self.writer.status
-        status.phase = Phase.DELETING if self.chart.deleting else phase
+        status = self.recorder.status
+        status.phase = Phase.DELETING if self.recorder.chart.deleting else phase
         status.attempt.phase = phase.value
         status.phases = [
             *status.phases,
             PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
         ]
-        self.writer.touch()
+        self.recorder.writer.touch()
 
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
         """A phase has ended, with or without an error."""
         seconds = time.monotonic() - self._began
-        status = self.writer.status
+        status = self.recorder.status
         entry = status.phases[-1]
         entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
         entry.finished_at = write_time()
@@ -75,11 +71,9 @@ class PhaseRecorder:
             self.released = True
             if self.deploys:
                 # Now, not at the end of the run: the later phases may take long or fail, and the release stays deployed.
-                conditions = Conditions(status.conditions, generation=self.chart.generation, now=write_time())
-                conditions.released()
-                status.conditions = conditions.result()
-        self.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
-        self.writer.touch()
+                self.recorder.released()
+        self.recorder.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
+        self.recorder.writer.touch()
 
     def evidence(self, findings: Findings) -> None:
         """Evidence about a failure of exec was found."""

@@ -1,43 +1,44 @@
 """Brings one ManagedChart to the state that its spec asks for: one call is one pass over one object.
 
-The planner observes and decides, `lifecycle_runs` and `removal` carry the plan out and record the result, and the scheduler
-starts the next pass. A pass knows only what it reads from the cluster, so a restarted operator continues where the last one
-stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
+`resource_pass` observes, `decide` decides, `lifecycle_runs` and `removal` carry the plan out and record the result, and the
+scheduler starts the next pass. A pass knows only what it reads from the cluster, so a restarted operator continues where the
+last one stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from managedchart_operator.api.duration import seconds
-from managedchart_operator.api.resource import FINALIZER, FORCE_ANNOTATION, Key, ManagedChart
+from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.status import Outlook
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.health import is_healthy
-from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.last_run import attempt_requested, handled
-from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_failure, post_warnings
-from managedchart_operator.reconcile.parse import spec_for_removal
+from managedchart_operator.reconcile.last_run import attempt_requested
+from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
+from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
-from managedchart_operator.reconcile.plan import Hold, InSync, Run, Wait
-from managedchart_operator.reconcile.planner import Planned, Planner
+from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.removal import Removal
-from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
-from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder
+from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
+from managedchart_operator.reconcile.services import Services, Telemetry
+from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.store import Store
-from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.reconcile.store import Store, release_owner
 from managedchart_operator.redaction import Redactor
-from managedchart_operator.times import delay_until, write_time
+from managedchart_operator.times import delay_until
 
 _base_logger = logging.getLogger(__name__)
 
@@ -48,21 +49,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A pass is over; `again` is the seconds until the next one, None for not without a change."""
-
-    again: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Reconciler:
     """Reconciles ManagedCharts; one for the whole operator."""
 
     store: Store
+    services: Services
     api: ManagedCharts
     events: Events
     telemetry: Telemetry
-    planner: Planner
     runs: LifecycleRuns
     removal: Removal
     planning: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
@@ -75,28 +69,27 @@ class Reconciler:
             if chart is None:
                 return None
             recording = self._open(chart)
-            planned = Done() if chart.deleting else await self._guard(recording, self._plan(recording))
+            planned = None if chart.deleting else await self._guard(recording, self._plan(recording))
         if chart.deleting:
-            return (await self._guard(recording, self._remove(recording))).again
-        if isinstance(planned, Done):
-            return planned.again
-        return (await self._guard(recording, self._carry_out(planned))).again
+            return await self._guard(recording, self._remove(recording))
+        if not isinstance(planned, tuple):
+            return planned
+        return await self._guard(recording, self._carry_out(*planned))
 
     def _open(self, chart: ManagedChart) -> Recording:
         logger = logging.LoggerAdapter(
             _base_logger, {"namespace": chart.key.namespace, "name_": chart.key.name, "generation": chart.generation}
         )
         writer = StatusWriter(chart, self.api, written=self.store.put_status)
-        journal = Journal()
-        phases = PhaseRecorder(chart, writer, self.telemetry, logger, journal)
-        return Recording(chart, StatusRecorder(chart, writer, self.telemetry), phases, journal, logger)
+        recorder = StatusRecorder(chart, writer, self.telemetry)
+        return Recording(chart, recorder, PhaseRecorder(recorder, logger), logger)
 
-    async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | Done:
-        """Do a part of a pass, and record an error that ends it in the status."""
+    async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | float | None:
+        """Do a part of a pass; an error that ends it is recorded in the status, and decides when the next one follows."""
         try:
             return await work
         except OperatorError as error:
-            return Done(await self._record_error(recording, error))
+            return await self._record_error(recording, error)
         except Exception as error:
             recording.logger.exception("unhandled error during reconciliation")
             wrapped = OperatorError(
@@ -104,47 +97,60 @@ class Reconciler:
                 transient=True,
                 hint="Report this defect of the operator, with the traceback from its log.",
             )
-            return Done(await self._record_error(recording, wrapped))
+            return await self._record_error(recording, wrapped)
         finally:
             await recording.recorder.writer.close()
 
     # ---- towards the spec
 
-    async def _plan(self, recording: Recording) -> Planned | Done:
+    async def _plan(self, recording: Recording) -> tuple[ResourcePass, Plan, Lifecycle] | None:
         chart = recording.chart
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
-            return Done()  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
-        planned = await self.planner.plan(recording)
-        self.telemetry.reconciled(type(planned.plan).__name__)
-        return planned
+            return None  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
+        spec = parse_spec(chart)
+        work = await observe(recording, spec, self.services)
+        self._check_owner(chart, work.release)
+        lifecycle = find_lifecycle(spec.lifecycle.name)
+        plan = decide(work.desired(), await work.observed())
+        self.telemetry.reconciled(type(plan).__name__)
+        return work, plan, lifecycle
 
-    async def _carry_out(self, planned: Planned) -> Done:
-        work = planned.work
-        match planned.plan:
+    def _check_owner(self, chart: ManagedChart, release: ReleaseRun) -> None:
+        claimants = self.store.claimants((release.namespace, release.name))
+        owner = release_owner(claimants, label_owner=release.newest.owner if release.newest else None)
+        if owner is not None and owner.uid != chart.uid:
+            raise SpecError(
+                f"The release {release.namespace}/{release.name} belongs to ManagedChart {owner.key}",
+                reason=Reason.RELEASE_OWNED,
+                hint="Set another spec.releaseName or spec.targetNamespace, or delete the other ManagedChart.",
+            )
+
+    async def _carry_out(self, work: ResourcePass, plan: Plan, lifecycle: Lifecycle) -> float | None:
+        match plan:
             case InSync():
-                return await self._acknowledge(work)
+                await self._acknowledge(work)
+                return None
             case Hold(until):
                 self.telemetry.status_changed(work.chart.key, work.recorder.status)
                 again = await self._finish_remedy(work)
                 await post_warnings(work, self.events)
-                return Done(again if until is None else delay_until(until))
+                return again if until is None else delay_until(until)
             case Wait() as wait:
                 return await self._wait(work, wait)
             case Run() if await _is_still_unhealthy(work):
                 return await self._check_again(work)
             case Run() as run:
-                return Done(await self.runs.run(work, planned.lifecycle, run))
+                return await self.runs.run(work, lifecycle, run)
 
-    async def _acknowledge(self, work: ResourcePass) -> Done:
+    async def _acknowledge(self, work: ResourcePass) -> None:
         """Write the status only to acknowledge a request, or a new generation that changes nothing of what runs."""
         chart, status = work.chart, work.recorder.status
         settled = status.observed_generation == chart.generation and work.last.current and not work.last.waited
-        if settled and handled(chart, status):
+        if settled and not attempt_requested(chart, status):
             self.telemetry.status_changed(chart.key, status)
-            return Done()
+            return
         work.recorder.in_sync()
         await work.recorder.writer.flush()
-        return Done()
 
     async def _finish_remedy(self, work: ResourcePass) -> float | None:
         """Finish the remedy for an earlier failure; returns the seconds until the next try, or None."""
@@ -154,31 +160,23 @@ class Reconciler:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
             return seconds(work.spec.retry.max_backoff) if error.transient else None
 
-    async def _wait(self, recording: Recording, wait: Wait) -> Done:
-        key = recording.chart.key
-        until = write_time(datetime.fromtimestamp(wait.until, UTC))
-        message = (
-            f"{wait.because}. The operator takes over its lock at {until} unless that operation ends first; to take it over"
-            f" now: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
-            f' {FORCE_ANNOTATION}="$(date)"'
-        )
-        recording.recorder.waiting(wait, message)
+    async def _wait(self, recording: Recording, wait: Wait) -> float:
+        recording.recorder.waiting(wait)
         await recording.recorder.writer.flush()
-        return Done(delay_until(wait.until))
+        return delay_until(wait.until)
 
-    async def _check_again(self, work: ResourcePass) -> Done:
+    async def _check_again(self, work: ResourcePass) -> float:
         """Record that nothing has changed for a resource whose retries are exhausted."""
-        policy = RetryPolicy(work.spec.retry, self.runs.probe)
-        plan = policy.still_given_up(failures=work.last.failures, now=datetime.now(UTC))
-        work.recorder.still_stalled(plan, limit=work.spec.retry.limit)
+        again = datetime.now(UTC) + timedelta(seconds=self.runs.probe)
+        work.recorder.still_stalled(RetryPlan(Outlook.CHECK, work.last.failures, work.spec.retry.limit, again))
         await work.recorder.writer.flush()
-        return Done(delay_until(plan.at) if plan.at else None)
+        return self.runs.probe
 
     # ---- deletion, and errors that no phase caused
 
-    async def _remove(self, recording: Recording) -> Done:
+    async def _remove(self, recording: Recording) -> float | None:
         again = await self.removal.remove(recording)
-        return await self._wait(recording, again) if isinstance(again, Wait) else Done(again)
+        return await self._wait(recording, again) if isinstance(again, Wait) else again
 
     async def _record_error(self, recording: Recording, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
@@ -196,26 +194,18 @@ class Reconciler:
             # Keep what the status says about the failure and its retry, although the API server does not answer.
             logger.warning("%s: %s", error.reason.value, error.message)
             return seconds(retry.backoff if error.reason is Reason.API_UNAVAILABLE else retry.max_backoff)
-        policy = RetryPolicy(retry, self.runs.probe, endless=error.transient)
-        plan = policy.after(error, failures=attempt.failures + 1 if current else 1, now=datetime.now(UTC))
-        phases = recording.phases
-        failure = Failure(
+        plan = after_failure(
             error,
-            digest=None,
-            release=status.release,
-            phase=phases.failed_phase,
-            released=phases.released_after_failure,
-            findings=phases.findings,
+            retry,
+            failures=attempt.failures + 1 if current else 1,
+            now=datetime.now(UTC),
+            probe=self.runs.probe,
+            endless=error.transient,
         )
-        news = recorder.failed(failure, plan, limit=retry.limit)
-        logger.warning("%s: %s", error.reason.value, error.message)
         try:
-            await recorder.writer.flush()
+            await record_failure(recording, recording.phases.failure(error), plan, self.events)
         except KubeError as second:
             logger.warning("cannot write the status: %s", second.message)
-        else:
-            if news:
-                await post_failure(self.events, chart, error, plan, limit=retry.limit)
         return delay_until(plan.at) if plan.at else None
 
 
@@ -224,8 +214,4 @@ async def _is_still_unhealthy(work: ResourcePass) -> bool:
     last = work.last
     if last.interrupted or last.failures <= work.spec.retry.limit or last.reason not in WORKLOAD_REASONS:
         return False
-    if not work.digest.matches(last.digest) or not last.current:
-        return False
-    if attempt_requested(work.chart, work.recorder.status):
-        return False
-    return not await is_healthy(work.release.evidence.rendered, work.release.objects)
+    return work.repeats_last_input and not await is_healthy(work.release.evidence.rendered, work.release.objects)

@@ -9,7 +9,7 @@ from typing import Self
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.rendered import RenderedObjects

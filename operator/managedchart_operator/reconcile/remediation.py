@@ -16,7 +16,6 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.failure import AFTER_EXEC
-from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.rollback import rollback, spare_from_rollback
 from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, spare_from_uninstall, uninstall
@@ -27,6 +26,7 @@ from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
+from managedchart_operator.reconcile.status_recorder import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.reconcile.volume_claims import volume_claims
 from managedchart_operator.shortening import cut
 

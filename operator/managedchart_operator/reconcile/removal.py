@@ -3,7 +3,7 @@
 Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api.resource import FINALIZER
@@ -15,18 +15,16 @@ from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
-from managedchart_operator.reconcile.decide import wait_for_lock
-from managedchart_operator.reconcile.digest import digest_without_inputs
+from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.own_revisions import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.parse import spec_for_removal
-from managedchart_operator.reconcile.plan import Run, Wait
-from managedchart_operator.reconcile.planner import Planner, desired, observed
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
+from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
+from managedchart_operator.reconcile.services import Services
 
 _PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")
 
@@ -35,7 +33,7 @@ _PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")
 class Removal:
     """Removes resources; one for the whole operator."""
 
-    planner: Planner
+    services: Services
     api: ManagedCharts
     events: Events
     runs: LifecycleRuns
@@ -50,9 +48,9 @@ class Removal:
         if FINALIZER not in chart.finalizers:
             return None
         spec = spec_for_removal(chart)
-        work = replace(await self.planner.observe(recording, spec), digest=digest_without_inputs(spec))
+        work = await observe(recording, spec, self.services)
         run = work.release
-        lock = wait_for_lock(desired(work), await observed(work))
+        lock = wait_for_lock(work.desired(), await work.observed())
         kept: str | None = None
         own = is_to_be_removed(run)
         left = run.newest is not None and not own
@@ -90,7 +88,7 @@ class Removal:
         finally:
             await run.evidence.close()
             await post_warnings(work, self.events)
-        if (done := work.journal.outcome) is not None and done.spared:
+        if (done := work.phases.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
         return None
 

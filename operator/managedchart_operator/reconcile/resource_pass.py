@@ -1,20 +1,28 @@
-"""What one pass over one resource works with."""
+"""What one pass over one resource works with, and what it observes."""
 
+import contextlib
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.duration import seconds
+from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
+from managedchart_operator.errors import OperatorError
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
-from managedchart_operator.reconcile.digest import Digest
-from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.last_run import LastRun
+from managedchart_operator.reconcile.decide import Desired, Observed
+from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
+from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.own_revisions import rollback_is_own
+from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.services import Services
+from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
-
-Logger = logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +32,7 @@ class Recording:
     chart: ManagedChart
     recorder: StatusRecorder
     phases: PhaseRecorder
-    journal: Journal
-    logger: Logger
+    logger: logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +42,88 @@ class ResourcePass(Recording):
     spec: ManagedChartSpec
     last: LastRun
     release: ReleaseRun
-    digest: Digest = Digest("")  # noqa: RUF009 -- frozen
+    digest: Digest
     """Digest of the input of this pass."""
+
+    @property
+    def action(self) -> Action:
+        """The action of the spec, or Destroy while the ManagedChart is being deleted."""
+        return Action.DESTROY if self.chart.deleting else self.spec.action
+
+    @property
+    def repeats_last_input(self) -> bool:
+        """Whether the last run had the same input, and no annotation asks for another attempt."""
+        same = self.last.current and self.digest.matches(self.last.digest)
+        return same and not attempt_requested(self.chart, self.recorder.status)
 
     def context(self, release: LifecycleRelease) -> PhaseContext:
         """Return the context of the lifecycle's phases."""
         return PhaseContext(
             spec=self.spec,
-            action=Action.DESTROY if self.chart.deleting else self.spec.action,
+            action=self.action,
             operation=release.plan.operation,
             release=release,
             cluster=self.release.objects,
             recorder=self.phases,
             logger=self.logger,
         )
+
+    def desired(self) -> Desired:
+        """Return what the spec wants."""
+        return Desired(
+            self.action,
+            self.digest,
+            dry_run=self.spec.dry_run,
+            timeout=seconds(self.spec.timeout),
+            reinstalls=self.spec.last_breaking_version_requiring_restart is not None,
+        )
+
+    async def observed(self) -> Observed:
+        """Return what the decision depends on. Raises KubeError, HelmError."""
+        status, storage = self.recorder.status, self.release.storage
+        return Observed(
+            storage.ownership,
+            now=datetime.now(UTC).timestamp(),
+            revisions=storage.revisions,
+            last=self.last,
+            rollback_is_own=await rollback_is_own(storage),
+            retry_requested=requested(self.chart, status, RETRY_ANNOTATION),
+            force_requested=requested(self.chart, status, FORCE_ANNOTATION),
+        )
+
+
+async def observe(recording: Recording, spec: ManagedChartSpec, services: Services) -> ResourcePass:
+    """Begin a pass by observing the release of a resource. Raises KubeError."""
+    chart, status = recording.chart, recording.recorder.status
+    ownership = Ownership.of(chart.uid, status)
+    storage = ReleaseStorage(services.secrets, chart.release_namespace, chart.release_name, ownership)
+    await storage.observe()
+    release = ReleaseRun.begin(
+        services,
+        spec,
+        storage,
+        Sources(services, spec, storage.name, refresh=attempt_requested(chart, status)),
+        recording.phases.journal,
+        in_own_namespace=chart.release_namespace == chart.key.namespace,
+        earlier_blockers=tuple(
+            ObjectRef(each.api_version, each.kind, each.name, each.namespace) for each in status.blockers
+        ),
+    )
+    return ResourcePass(
+        chart=chart,
+        recorder=recording.recorder,
+        phases=recording.phases,
+        logger=recording.logger,
+        spec=spec,
+        last=last_run_of(chart, status, started=services.started),
+        release=release,
+        digest=await _digest(chart, spec, release),
+    )
+
+
+async def _digest(chart: ManagedChart, spec: ManagedChartSpec, release: ReleaseRun) -> Digest:
+    """Return the digest of the input, or a stand-in where it cannot be read: check_prerequisites reports that error."""
+    if spec.action is Action.DEPLOY and not chart.deleting:
+        with contextlib.suppress(OperatorError):
+            return (await release.sources.read()).digest
+    return digest_without_inputs(spec)

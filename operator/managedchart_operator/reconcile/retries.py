@@ -13,6 +13,7 @@ from managedchart_operator.api.status import Outlook
 from managedchart_operator.diagnosis.cause_table import CAUSES
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.times import write_time
 
 _TOKEN = f"set the annotation {RETRY_ANNOTATION} to a new value"
 
@@ -27,10 +28,14 @@ WORKLOAD_REASONS = frozenset(row.reason for row in CAUSES if row.workload)
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """What follows a failure. `at` is when, None for never without a change; `failures` is how often it has failed in a row."""
+    """What follows a failure. `at` is when, None for never without a change.
+
+    `failures` is how often it has failed in a row, `limit` is spec.retry.limit.
+    """
 
     outlook: Outlook
     failures: int
+    limit: int
     at: datetime | None = None
     gave_up: bool = False
     """Whether this is the failure with which the retries are used up."""
@@ -40,45 +45,56 @@ class RetryPlan:
         """Whether nothing is attempted any more unless something changes."""
         return self.outlook is not Outlook.RETRY
 
+    @property
+    def message(self) -> str:
+        """A sentence about it for a person."""
+        attempts = "1 attempt" if self.failures == 1 else f"{self.failures} attempts"
+        gave_up = f"Gave up after {attempts} (spec.retry.limit {self.limit})"
+        at = write_time(self.at) if self.at else None
+        match self.outlook:
+            case Outlook.RETRY:
+                return f"Attempt {self.failures} failed; retrying at {at}"
+            case Outlook.CHECK:
+                return f"{gave_up}; checking again at {at}"
+            case Outlook.KEEP_ROLLED_BACK:
+                return (
+                    "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
+                    f" spec.retry.afterRollback to true, or {_TOKEN}"
+                )
+        begins = gave_up if self.failures > self.limit else "Not retried automatically"
+        return f"{begins}; change the spec or {_TOKEN}"
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How failures are retried. `probe` is the seconds between checks of a resource whose retries are used up."""
 
-    retry: Retry
-    probe: float
-    taken_back: bool = True
-    """Whether nothing is left in the cluster that could heal: atomic rolls back or uninstalls what failed."""
-    endless: bool = False
-    """For removals: they never give up."""
+def after_failure(
+    error: OperatorError,
+    retry: Retry,
+    *,
+    failures: int,
+    now: datetime,
+    probe: float,
+    taken_back: bool = True,
+    applied_and_rolled_back: bool = False,
+    endless: bool = False,
+) -> RetryPlan:
+    """Return what follows the failure that makes it `failures` in a row.
 
-    def after(
-        self, error: OperatorError, *, failures: int, now: datetime, applied_and_rolled_back: bool = False
-    ) -> RetryPlan:
-        """Return what follows the failure that makes it `failures` in a row.
-
-        `applied_and_rolled_back` says that it has disturbed what runs, as the same attempt would again.
-        """
-        if not error.transient and not self.endless:
-            return RetryPlan(Outlook.CHANGE, failures)
-        if applied_and_rolled_back and not self.retry.after_rollback:
-            return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, gave_up=True)
-        if failures > self.retry.limit and not self.endless:
-            return self._given_up(error, failures=failures, now=now)
-        delay = back_off(self.retry, failures)
-        if error.reason is Reason.INTERNAL_ERROR:
-            delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
-        return RetryPlan(Outlook.RETRY, failures, now + timedelta(seconds=delay))
-
-    def still_given_up(self, *, failures: int, now: datetime) -> RetryPlan:
-        """Return what follows a check that showed no change."""
-        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=self.probe))
-
-    def _given_up(self, error: OperatorError, *, failures: int, now: datetime) -> RetryPlan:
-        news = failures == self.retry.limit + 1
-        if error.reason in WORKLOAD_REASONS and self.taken_back:
-            return RetryPlan(Outlook.CHANGE, failures, gave_up=news)
-        return RetryPlan(Outlook.CHECK, failures, now + timedelta(seconds=self.probe), gave_up=news)
+    `probe` is the seconds between checks of a resource whose retries are used up. `taken_back` says that nothing is left in the
+    cluster that could heal: atomic rolls back or uninstalls what failed. `applied_and_rolled_back` says that the failure has
+    disturbed what runs, as the same attempt would again. `endless` is for removals: they never give up.
+    """
+    if not error.transient and not endless:
+        return RetryPlan(Outlook.CHANGE, failures, retry.limit)
+    if applied_and_rolled_back and not retry.after_rollback:
+        return RetryPlan(Outlook.KEEP_ROLLED_BACK, failures, retry.limit, gave_up=True)
+    if failures > retry.limit and not endless:
+        gave_up = failures == retry.limit + 1
+        if error.reason in WORKLOAD_REASONS and taken_back:
+            return RetryPlan(Outlook.CHANGE, failures, retry.limit, gave_up=gave_up)
+        return RetryPlan(Outlook.CHECK, failures, retry.limit, now + timedelta(seconds=probe), gave_up=gave_up)
+    delay = back_off(retry, failures)
+    if error.reason is Reason.INTERNAL_ERROR:
+        delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
+    return RetryPlan(Outlook.RETRY, failures, retry.limit, now + timedelta(seconds=delay))
 
 
 def back_off(retry: Retry, failures: int) -> float:
@@ -86,30 +102,5 @@ def back_off(retry: Retry, failures: int) -> float:
     return min(seconds(retry.backoff) * _doubled(failures), seconds(retry.max_backoff))
 
 
-def outlook_message(outlook: Outlook, *, failures: int, limit: int, at: str | None) -> str:
-    """Say for a person what follows; `at` is an RFC 3339 time, `limit` the spec's."""
-    gave_up = f"Gave up after {_attempts(failures)} (spec.retry.limit {limit})"
-    match outlook:
-        case Outlook.RETRY:
-            return f"Attempt {failures} failed; retrying at {at}"
-        case Outlook.CHECK:
-            return f"{gave_up}; checking again at {at}"
-        case Outlook.CHANGE if failures > limit:
-            return f"{gave_up}; change the spec or {_TOKEN}"
-        case Outlook.CHANGE:
-            return f"Not retried automatically; change the spec or {_TOKEN}"
-        case Outlook.KEEP_ROLLED_BACK:
-            return (
-                "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
-                f" spec.retry.afterRollback to true, or {_TOKEN}"
-            )
-        case Outlook.WAIT:
-            return f"Waiting for another Helm operation until {at}"
-
-
 def _doubled(failures: int) -> float:
     return 2.0 ** max(min(failures - 1, 30), 0)
-
-
-def _attempts(number: int) -> str:
-    return "1 attempt" if number == 1 else f"{number} attempts"

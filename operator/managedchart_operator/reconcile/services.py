@@ -1,15 +1,39 @@
 """The parts of the operator that a pass over a resource uses; `app.assembly` builds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
 
+from managedchart_operator.api.resource import Key
+from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.releases import ReleaseSecrets
-from managedchart_operator.reconcile.inputs import InputReader
+from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.until_ready import ReadyWaits
+
+
+class Telemetry(Protocol):
+    """Receives counts and durations; `app.metrics` exports them to Prometheus."""
+
+    def reconciled(self, verdict: str) -> None:
+        """A pass has a plan."""
+
+    def retried(self) -> None:
+        """A run retries what failed before."""
+
+    def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
+        """A phase has ended."""
+
+    def failed(self, reason: Reason, phase: str) -> None:
+        """A run has failed."""
+
+    def status_changed(self, key: Key, status: ManagedChartStatus) -> None:
+        """The conditions of a resource may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +42,14 @@ class Services:
 
     helm: HelmRunner
     charts: ChartStore
-    inputs: InputReader
+    roots: ChartRoots
     secrets: ReleaseSecrets
     namespaces: Namespaces
     collector: Collector
     watches: NamespaceWatches
     waits: ReadyWaits
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When this operator started."""
 
     async def close(self) -> None:
         """Close the watches that are still open."""

@@ -1,16 +1,29 @@
-"""Reads the chart and the values of one run, each once, when it is first needed."""
+"""Reads what one run deploys: its chart, its values, and the digest of everything that decides what runs."""
 
+import asyncio
 from dataclasses import dataclass
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.store import Chart
-from managedchart_operator.reconcile.inputs import Inputs
+from managedchart_operator.helm.values import Values, read_values
+from managedchart_operator.reconcile.digest import Digest, digest_of
 from managedchart_operator.reconcile.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of a run, which are read without network access and without a helm process."""
+
+    values: Values
+    digest: Digest
 
 
 @dataclass(slots=True)
 class Sources:
-    """What one run deploys. With `refresh` the chart is fetched again even if the cache has it."""
+    """Reads the inputs and the chart of one run, each once, when it is first needed.
+
+    With `refresh` the chart is fetched again even if the cache has it.
+    """
 
     services: Services
     spec: ManagedChartSpec
@@ -21,9 +34,9 @@ class Sources:
     chart: Chart | None = None
 
     async def read(self) -> Inputs:
-        """Return the chart's identity and all values. Raises ChartError, ValuesError."""
+        """Return all values as helm takes them, and the digest. Raises ChartError, ValuesError."""
         if self.inputs is None:
-            self.inputs = await self.services.inputs.read(self.spec, chart_name=self.release)
+            self.inputs = await self._read()
         return self.inputs
 
     async def fetch(self) -> Chart:
@@ -31,3 +44,15 @@ class Sources:
         if self.chart is None:
             self.chart = await self.services.charts.fetch(self.spec.chart, refresh=self.refresh)
         return self.chart
+
+    async def _read(self) -> Inputs:
+        spec, files = self.spec, []
+        for index, path in enumerate(spec.values_files):
+            field = f"spec.valuesFiles[{index}]"
+            read = self.services.roots.read_values_file
+            files.append((path, await asyncio.to_thread(read, path, chart=self.release, field=field)))
+        values = await asyncio.to_thread(
+            read_values, files=files, yaml_files=spec.yaml_files_content, values=spec.values, set_values=spec.set
+        )
+        fingerprint = await self.services.charts.fingerprint(spec.chart)
+        return Inputs(values, digest_of(spec, chart=fingerprint, values=values))

@@ -6,63 +6,58 @@ newer spec arrives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from managedchart_operator.api.resource import ManagedChart
+from managedchart_operator.api.resource import FORCE_ANNOTATION, ManagedChart
 from managedchart_operator.api.status import (
     AttemptStatus,
+    Condition,
     LastFailure,
     ManagedChartStatus,
     ObjectReference,
     Outlook,
     Phase,
     ReleaseStatus,
+    RevisionRecord,
     RootCause,
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.explain import bound
-from managedchart_operator.reconcile.plan import Run, Wait
-from managedchart_operator.reconcile.retries import RetryPlan, outlook_message
+from managedchart_operator.reconcile.retries import RetryPlan
+from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.telemetry import Telemetry
 from managedchart_operator.shortening import cut
-from managedchart_operator.times import write_time
+from managedchart_operator.times import read_time, write_time
 
+# Enough to compare; helm itself keeps ten.
+HISTORY = 5
 # Kubernetes allows 32 KiB for a condition's message; a person reads the first lines, and up to three conditions have it.
 MESSAGE_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Success:
-    """How a run has succeeded."""
-
-    phase: Phase
-    reason: Reason
-    message: str
-    release: ReleaseStatus | None
-    deployed: bool = False
-    """Whether the release matches the spec, and its objects were seen ready if spec.wait is true."""
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
-    """How a run has failed. `digest` is that of its input, None if it could not be determined."""
+    """How a run has failed; `status.release` has the release by then.
+
+    `digest` is that of its input, None if it could not be determined.
+    """
 
     error: OperatorError
     digest: str | None
-    release: ReleaseStatus | None
-    revision: int | None = None
+    revision: int | None
     """The failed revision whose remedy is still to be done."""
-    phase: Phase | None = None
+    phase: Phase | None
     """The phase that failed, None before the first."""
-    released: bool | None = False
+    released: bool | None
     """Whether the release itself matches the spec; None if the run did not deploy."""
-    findings: Findings = field(default_factory=Findings)
+    findings: Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +80,8 @@ class StatusRecorder:
         the same input has failed before.
         """
         status, last = self.status, self.status.attempt
-        installs = (
-            plan.operation is Operation.INSTALL
-        )  # what an earlier release of this name has proven says nothing about it
+        # What an earlier release of this name has proven says nothing about a new one.
+        installs = plan.operation is Operation.INSTALL
         status.observed_generation = self.chart.generation
         status.attempt = AttemptStatus(
             id=attempt,
@@ -105,9 +99,11 @@ class StatusRecorder:
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
-        conditions = self._conditions()
-        conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted)
-        self._apply(conditions)
+        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted))
+
+    def released(self) -> None:
+        """Exec has succeeded, so the release matches the spec; what follows may take long or fail."""
+        self._apply(self._conditions.released())
 
     async def remedy_begins(self, operation: str) -> None:
         """A rollback or uninstall after a failed run begins: a restarted operator must know whose operation it finds.
@@ -121,16 +117,12 @@ class StatusRecorder:
 
     async def remedied(self, outcome: str, *, limit: int, release: ReleaseStatus | None) -> None:
         """The remedy has ended: `outcome` is a sentence about it, `limit` is spec.retry.limit. Raises KubeError."""
-        status, attempt = self.status, self.status.attempt
-        status.release = release
-        self._left(release, proven=False)
-        attempt.ended_at = write_time()
-        after = outlook_message(
-            attempt.outlook or Outlook.CHANGE, failures=attempt.failures, limit=limit, at=attempt.next_retry_at
-        )
-        conditions = self._conditions()
-        conditions.what_follows(cut(f"{outcome}. {after}", MESSAGE_LENGTH))
-        self._apply(conditions)
+        attempt = self.status.attempt
+        self.status.release = release
+        self._ended(proven=False)
+        retry_at = read_time(attempt.next_retry_at)
+        plan = RetryPlan(attempt.outlook or Outlook.CHANGE, attempt.failures, limit, retry_at)
+        self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
         await self.writer.flush()
 
     def in_sync(self) -> None:
@@ -139,54 +131,48 @@ class StatusRecorder:
         status.observed_generation = status.attempt.generation = self.chart.generation
         status.attempt.handled_requests = dict(self.chart.requests)
         status.attempt.outlook = status.attempt.next_retry_at = None
-        conditions = self._conditions()
-        conditions.in_sync(deployed_message(status.release))
-        self._apply(conditions)
+        self._apply(self._conditions.in_sync(deployed_message(status.release)))
 
-    def still_stalled(self, plan: RetryPlan, *, limit: int) -> None:
+    def still_stalled(self, plan: RetryPlan) -> None:
         """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""
-        conditions = self._conditions()
-        conditions.what_follows(self._plan(plan, limit))
-        self._apply(conditions)
+        self._plan(plan)
+        self._apply(self._conditions.what_follows(plan.message))
 
-    def waiting(self, wait: Wait, message: str) -> None:
+    def waiting(self, wait: Wait) -> None:
         """Another Helm operation is in progress; the result of the last run stays in the status."""
-        status = self.status
-        status.observed_generation = self.chart.generation
-        status.attempt.generation = self.chart.generation
-        status.attempt.outlook = Outlook.WAIT
-        status.attempt.next_retry_at = _time_of(wait.until)
+        key, status = self.chart.key, self.status
+        until = write_time(datetime.fromtimestamp(wait.until, UTC))
+        message = (
+            f"{wait.because}. The operator takes over its lock at {until} unless that operation ends first; to take it over"
+            f" now: kubectl -n {key.namespace} annotate managedchart {key.name} --overwrite"
+            f' {FORCE_ANNOTATION}="$(date)"'
+        )
+        status.observed_generation = status.attempt.generation = self.chart.generation
+        status.attempt.outlook, status.attempt.next_retry_at = Outlook.WAIT, until
         if self.chart.deleting:
             status.phase = Phase.DELETING
-        conditions = self._conditions()
-        conditions.working(message, deleted=wait.deleted)
-        self._apply(conditions)
+        self._apply(self._conditions.working(message, deleted=wait.deleted))
 
-    def succeeded(self, success: Success, *, digest: str) -> None:
-        """The run has succeeded; `digest` is that of its input."""
+    def succeeded(self, phase: Phase, reason: Reason, message: str, *, digest: str, deployed: bool) -> None:
+        """The run has succeeded; `digest` is that of its input, and `status.release` has the release by then.
+
+        `deployed` says that the release matches the spec, and that its objects were seen ready if spec.wait is true.
+        """
         status, attempt = self.status, self.status.attempt
         status.observed_generation = attempt.generation = self.chart.generation
-        status.phase = success.phase
-        status.release = success.release
+        status.phase = phase
         status.last_failure = None
         status.blockers = []
         attempt.digest = digest
         attempt.failures = 0
         attempt.reason = attempt.outlook = attempt.next_retry_at = attempt.failed_revision = None
         attempt.handled_requests = dict(self.chart.requests)
-        attempt.ended_at = write_time()
-        self._left(success.release, proven=success.deployed)
-        conditions = self._conditions()
-        conditions.succeeded(
-            success.reason,
-            success.message,
-            released=success.deployed,
-            validated=any(phase.name == Phase.VALIDATE for phase in status.phases),
-        )
-        self._apply(conditions)
+        self._ended(proven=deployed)
+        validated = any(each.name == Phase.VALIDATE for each in status.phases)
+        self._apply(self._conditions.succeeded(reason, message, released=deployed, validated=validated))
 
-    def failed(self, failure: Failure, plan: RetryPlan, *, limit: int) -> bool:
-        """The run has failed; `plan` says what comes next, `limit` is spec.retry.limit.
+    def failed(self, failure: Failure, plan: RetryPlan) -> bool:
+        """The run has failed; `plan` says what comes next.
 
         Returns whether to report it: not if the previous attempt failed in the same way and another one follows.
         """
@@ -196,51 +182,84 @@ class StatusRecorder:
         repeated = known is not None and (known.reason, known.message) == (error.reason, message)
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = Phase.DELETING if self.chart.deleting else Phase.FAILED
-        status.release = failure.release
         attempt.digest = failure.digest
         attempt.phase = (failure.phase or Phase.PENDING).value
         attempt.failed_revision = failure.revision
         attempt.reason = error.reason.value
         attempt.handled_requests = dict(self.chart.requests)
-        attempt.ended_at = write_time()
-        self._left(failure.release, proven=failure.released is True)
+        self._ended(proven=failure.released is True)
+        self._plan(plan)
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
-        after = self._plan(plan, limit)
-        conditions = self._conditions()
-        conditions.failed(
-            error.reason,
-            message,
-            stalled=plan.stalled,
-            after=after,
-            released=failure.released,
-            validating=failure.phase is Phase.VALIDATE,
+        self._apply(
+            self._conditions.failed(
+                error.reason,
+                message,
+                stalled=plan.stalled,
+                after=plan.message,
+                released=failure.released,
+                validating=failure.phase is Phase.VALIDATE,
+            )
         )
-        self._apply(conditions)
         self.telemetry.failed(error.reason, attempt.phase)
         return not repeated or plan.gave_up
 
-    def _left(self, release: ReleaseStatus | None, *, proven: bool) -> None:
-        """Record the newest revision, and whether this run has seen its objects ready."""
-        attempt = self.status.attempt
+    def _ended(self, *, proven: bool) -> None:
+        """Record the newest revision, and whether its objects were seen ready."""
+        attempt, release = self.status.attempt, self.status.release
         attempt.revision = release.revision if release else None
         attempt.proven = release is not None and proven
+        attempt.ended_at = write_time()
 
-    def _plan(self, plan: RetryPlan, limit: int) -> str:
-        """Record what follows, and return a sentence about it."""
+    def _plan(self, plan: RetryPlan) -> None:
         attempt = self.status.attempt
         attempt.failures, attempt.outlook = plan.failures, plan.outlook
         attempt.next_retry_at = write_time(plan.at) if plan.at else None
-        message = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=attempt.next_retry_at)
-        return cut(message, MESSAGE_LENGTH)
 
+    @property
     def _conditions(self) -> Conditions:
         return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
 
-    def _apply(self, conditions: Conditions) -> None:
-        self.status.conditions = conditions.result()
+    def _apply(self, conditions: list[Condition]) -> None:
+        self.status.conditions = conditions
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
+
+
+def remember(status: ManagedChartStatus, revision: Revision | None, *, action: str) -> None:
+    """Put a revision and its outcome first in the history, which proves what this resource has deployed.
+
+    Its chart is that of `status.release`.
+    """
+    if revision is None:
+        return
+    known = {record.revision: record for record in status.history}
+    if action == Operation.RESUME and revision.number in known:
+        action = known[revision.number].action  # the operation that made it
+    record = RevisionRecord(
+        revision=revision.number,
+        action=action,
+        outcome=revision.status,
+        chart_version=status.release.chart_version if status.release else None,
+        digest=revision.digest,
+        time=write_time(),
+    )
+    others = [other for other in status.history if other.revision != revision.number]
+    status.history = [record, *others][:HISTORY]
+
+
+def turned_out_failed(status: ManagedChartStatus, revision: int) -> None:
+    """Record that a revision which was deployed when its run ended has been marked failed."""
+    for record in status.history:
+        if record.revision == revision:
+            record.outcome = FAILED
+
+
+def release_uninstalled(status: ManagedChartStatus) -> None:
+    """Record that the release is deleted: its revisions prove nothing about a later release of that name."""
+    for record in status.history:
+        if record.outcome == DEPLOYED:
+            record.outcome = UNINSTALLED
 
 
 def deployed_message(release: ReleaseStatus | None) -> str:
@@ -282,7 +301,3 @@ def _references(objects: Sequence[tuple[str, str, str, str]]) -> list[ObjectRefe
         ObjectReference(api_version=version, kind=kind, namespace=namespace, name=name)
         for version, kind, name, namespace in objects
     ]
-
-
-def _time_of(seconds: float) -> str:
-    return write_time(datetime.fromtimestamp(seconds, UTC))

@@ -8,7 +8,7 @@ unchanged status is not written. `status_recorder` and `phase_recorder` decide w
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
-from managedchart_operator.reconcile.carry_over import carry_over
+from managedchart_operator.reconcile.earlier_operators import carry_over
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ class StatusWriter:
         self._chart = chart
         self._api = api
         self._on_written = written
-        self._stored: dict[str, Any] = chart.status
-        self._known = {key: value for key, value in chart.status.items() if key in _dump_keys()}
+        known = {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
+        self._stored = {key: value for key, value in chart.status.items() if key in known}
+        self._foreign = {key: value for key, value in chart.status.items() if key not in known}
+        """Fields of a newer operator, which are left alone."""
         self._writing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._abandoned = False
@@ -48,7 +51,7 @@ class StatusWriter:
         """Write the status soon, since it may have changed."""
         if self._writing is None or self._writing.done():
             self._hurry.clear()
-            self._writing = asyncio.create_task(self._write_soon(), name=f"status {self._chart.key}")
+            self._writing = asyncio.create_task(self._write(), name=f"status {self._chart.key}")
             self._writing.add_done_callback(_log_failure)
 
     async def flush(self) -> None:
@@ -70,34 +73,27 @@ class StatusWriter:
         The next run starts from what this one wrote, so the answer must have arrived.
         """
         self._hurry.set()
-        cancelled: asyncio.CancelledError | None = None
-        while self._writing is not None and not self._writing.done():
-            try:
-                await asyncio.wait([self._writing])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled:
-            raise cancelled
+        if self._writing is not None:
+            _, cancelled = await finish_before_cancel(asyncio.wait([self._writing]))
+            if cancelled:
+                raise cancelled
 
     async def abandon(self) -> None:
         """Return when no write is in progress, and start no more: the object is about to be deleted."""
         self._abandoned = True
         await self.close()
 
-    async def _write_soon(self) -> None:
+    async def _write(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
-                await self._hurry.wait()
-        if not self._abandoned:
-            await self._write_all()
-
-    async def _write_all(self) -> None:
-        while patch := difference(self._known, wanted := _dump(self.status)):
+            await asyncio.wait_for(self._hurry.wait(), GATHER_SECONDS)
+        while not self._abandoned and (patch := difference(self._stored, wanted := self._dump())):
             answer = await self._api.patch_status(self._chart.key, self._chart.uid, patch)
-            self._known = wanted
+            self._stored = wanted
             if answer is not None:
-                self._stored = merged(self._stored, patch)
-                self._on_written(replace(answer, status=self._stored))
+                self._on_written(replace(answer, status={**self._foreign, **wanted}))
+
+    def _dump(self) -> dict[str, Any]:
+        return self.status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def read_status(chart: ManagedChart) -> ManagedChartStatus:
@@ -114,29 +110,6 @@ def read_status(chart: ManagedChart) -> ManagedChartStatus:
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         logger.warning("cannot write %s yet: %s", task.get_name(), error)
-
-
-def _dump(status: ManagedChartStatus) -> dict[str, Any]:
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def _dump_keys() -> set[str]:
-    """Return the wire names of the known fields; fields of a newer operator are left alone."""
-    return {field.alias or name for name, field in ManagedChartStatus.model_fields.items()}
-
-
-def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with a merge patch (RFC 7386) applied."""
-    result = dict(document)
-    for key, value in patch.items():
-        known = result.get(key)
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict):
-            result[key] = merged(known if isinstance(known, dict) else {}, value)
-        else:
-            result[key] = value
-    return result
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

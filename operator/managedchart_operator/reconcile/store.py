@@ -15,6 +15,8 @@ from managedchart_operator.api.resource import Key, ManagedChart
 Target = tuple[str, str]
 """Namespace and name of a release."""
 
+_PACKED = [field.name for field in fields(ManagedChart) if field.name != "key"]
+
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
@@ -27,27 +29,12 @@ class _Packed:
 
     @classmethod
     def of(cls, chart: ManagedChart) -> Self:
-        values = [getattr(chart, field.name) for field in fields(chart) if field.name != "key"]
-        text = json.dumps(values, separators=(",", ":")).encode()
+        text = json.dumps([getattr(chart, name) for name in _PACKED], separators=(",", ":")).encode()
         return cls(chart.uid, chart.resource_version, target_of(chart), text)
 
     def unpack(self, key: Key) -> ManagedChart:
-        uid, version, generation, created, deleting, finalizers, requests, spec, status, requested = json.loads(
-            self.text
-        )
-        return ManagedChart(
-            key=key,
-            uid=uid,
-            resource_version=version,
-            generation=generation,
-            created=created,
-            deleting=deleting,
-            finalizers=tuple(finalizers),
-            requests=requests,
-            spec=spec,
-            status=status,
-            deletion_requested=requested,
-        )
+        values = dict(zip(_PACKED, json.loads(self.text), strict=True))
+        return ManagedChart(key=key, **{**values, "finalizers": tuple(values["finalizers"])})
 
 
 class Store:
@@ -124,7 +111,5 @@ def target_of(chart: ManagedChart) -> Target:
 
 def release_owner(claimants: list[ManagedChart], *, label_owner: str | None) -> ManagedChart | None:
     """Return the claimant that owns the release: the one that deployed it, else the oldest."""
-    for chart in claimants:
-        if chart.uid == label_owner:
-            return chart
-    return claimants[0] if claimants else None
+    oldest = claimants[0] if claimants else None
+    return next((chart for chart in claimants if chart.uid == label_owner), oldest)

@@ -25,7 +25,7 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.shortening import cut
 

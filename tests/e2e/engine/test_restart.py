@@ -13,7 +13,7 @@ from harness.operator_process import OperatorProcess
 from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
-from managedchart_operator.reconcile import digest_v1
+from managedchart_operator.reconcile.earlier_operators import version_1_digest
 
 RAW = {"path": str(CHARTS / "raw")}
 WEB = {"path": str(CHARTS / "web")}
@@ -79,7 +79,7 @@ def test_a_digest_of_an_older_operator_starts_no_helm(
     charts = ChartStore(roots=ChartRoots([CHARTS]), cache_dir=tmp_path, pull=_no_pull)
     spec = ManagedChartSpec.model_validate({"chart": WEB, **fields})
     chart = asyncio.run(charts.fingerprint(spec.chart))
-    old = digest_v1.digest_of(spec, chart=chart, values=merged)
+    old = version_1_digest(spec, chart=chart, values=merged)
     label = f"managedchart.dev/digest={old}"
     own_cluster.kubectl("label", "secret", "sh.helm.release.v1.web.v1", label, "--overwrite", f"--namespace={own_ns}")
     status = json.dumps({"status": {"attempt": {"digest": old}, "release": {"digest": old}}})

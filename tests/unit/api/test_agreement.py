@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from managedchart_operator.api.spec import _SEMVER, ChartSource, ManagedChartSpec
-from managedchart_operator.lifecycle.versions import crosses
+from managedchart_operator.lifecycle.base import crosses
 from unit.api.cases import ACCEPTED, PATH, REFUSED, Case
 
 

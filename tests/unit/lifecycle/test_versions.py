@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.errors import LifecycleError
-from managedchart_operator.lifecycle.versions import crosses
+from managedchart_operator.lifecycle.base import crosses
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.resource_pass import Recording
+from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.telemetry import Telemetry
 
 LOGGER = logging.LoggerAdapter(logging.getLogger("test"), {})
 
@@ -155,9 +154,8 @@ def writer_of(resource: ManagedChart, api: FakeApi, written: list[ManagedChart] 
 
 def recording_of(resource: ManagedChart, api: FakeApi, telemetry: Telemetry | None = None) -> Recording:
     """Where a pass over a resource is recorded."""
-    writer, metrics, journal = writer_of(resource, api), telemetry or FakeTelemetry(), Journal()
-    phases = PhaseRecorder(resource, writer, metrics, LOGGER, journal)
-    return Recording(resource, StatusRecorder(resource, writer, metrics), phases, journal, LOGGER)
+    recorder = StatusRecorder(resource, writer_of(resource, api), telemetry or FakeTelemetry())
+    return Recording(resource, recorder, PhaseRecorder(recorder, LOGGER), LOGGER)
 
 
 class FakeEvents:

@@ -8,12 +8,11 @@ from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import EarlierStatus, ManagedChartStatus, Outlook
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.carry_over import carry_over
-from managedchart_operator.reconcile.decide import Desired, Observed, decide
+from managedchart_operator.reconcile.decide import Desired, Hold, InSync, Observed, Plan, Run, decide
 from managedchart_operator.reconcile.digest import Digest
+from managedchart_operator.reconcile.earlier_operators import carry_over
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run
 from managedchart_operator.waiting.proof import AwaitingReadiness
 from unit.reconcile.fakes import FakeApi, chart, recording_of
 

@@ -12,7 +12,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.conditions import Conditions
 
 Outcome = Literal["InProgress", "Failed", "Current"]
-Step = Callable[[Conditions], None]
+Step = Callable[[Conditions], list[Condition]]
 
 
 def kstatus(conditions: Sequence[Condition], *, generation: int, observed: int) -> Outcome:
@@ -25,30 +25,32 @@ def kstatus(conditions: Sequence[Condition], *, generation: int, observed: int) 
     return "Current" if status.get("Ready", "True") == "True" else "InProgress"
 
 
-def working(conditions: Conditions) -> None:
-    conditions.working("Upgrade: the input has changed")
+def working(conditions: Conditions) -> list[Condition]:
+    return conditions.working("Upgrade: the input has changed")
 
 
-def succeeded(conditions: Conditions) -> None:
-    conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
+def succeeded(conditions: Conditions) -> list[Condition]:
+    return conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
 
 
-def skipped(conditions: Conditions) -> None:
-    conditions.succeeded(Reason.SKIPPED, "nothing was changed", released=False, validated=False)
+def skipped(conditions: Conditions) -> list[Condition]:
+    return conditions.succeeded(Reason.SKIPPED, "nothing was changed", released=False, validated=False)
 
 
-def retrying(conditions: Conditions) -> None:
-    conditions.failed(
+def retrying(conditions: Conditions) -> list[Condition]:
+    return conditions.failed(
         Reason.TIMEOUT, "no pods", stalled=False, after="attempt 1 failed", released=False, validating=False
     )
 
 
-def stalled(conditions: Conditions) -> None:
-    conditions.failed(Reason.VALUES_INVALID, "bad", stalled=True, after="useless", released=False, validating=False)
+def stalled(conditions: Conditions) -> list[Condition]:
+    return conditions.failed(
+        Reason.VALUES_INVALID, "bad", stalled=True, after="useless", released=False, validating=False
+    )
 
 
-def not_validated(conditions: Conditions) -> None:
-    conditions.failed(
+def not_validated(conditions: Conditions) -> list[Condition]:
+    return conditions.failed(
         Reason.LIFECYCLE_FAILED, "no answer", stalled=True, after="gave up", released=True, validating=True
     )
 
@@ -68,9 +70,7 @@ def after(*taken: Step) -> list[Condition]:
     """The conditions after these steps, one a second, each of the next generation."""
     known: list[Condition] = []
     for number, step in enumerate(taken, start=1):
-        conditions = Conditions(known, generation=number, now=f"2026-01-01T00:00:{number:02d}Z")
-        step(conditions)
-        known = conditions.result()
+        known = step(Conditions(known, generation=number, now=f"2026-01-01T00:00:{number:02d}Z"))
     return known
 
 
@@ -160,8 +160,8 @@ def test_ready_is_unknown_after_the_release_was_deleted() -> None:
     """What was Ready does not exist any more; the end of the run shows whether it does again."""
     conditions = Conditions([], generation=1, now="2026-01-01T00:00:00Z")
     conditions.succeeded(Reason.DEPLOYED, "deployed", released=True, validated=True)
-    conditions.working("installs it again", deleted=True)
-    found = {condition.type: condition.status for condition in conditions.result()}
+    changed = conditions.working("installs it again", deleted=True)
+    found = {condition.type: condition.status for condition in changed}
     assert found["Ready"] == "Unknown"
     assert "Released" not in found
     assert found["Reconciling"] == "True"

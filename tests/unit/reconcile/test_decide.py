@@ -10,11 +10,20 @@ from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase
 from managedchart_operator.helm.storage import PENDING, Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.decide import FOREIGN_LOCK_SECONDS, Desired, Observed, decide
+from managedchart_operator.reconcile.decide import (
+    FOREIGN_LOCK_SECONDS,
+    Desired,
+    Hold,
+    InSync,
+    Observed,
+    Plan,
+    Run,
+    Wait,
+    decide,
+)
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
 from managedchart_operator.waiting.proof import AwaitingReadiness
 
 NOW = 1_000_000.0

@@ -4,7 +4,8 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.errors import ChartError, ValuesError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.inputs import InputReader, Inputs
+from managedchart_operator.reconcile.sources import Inputs, Sources
 
 
 async def no_pull(source: ChartSource, destination: Path) -> None:
@@ -21,7 +22,7 @@ async def no_pull(source: ChartSource, destination: Path) -> None:
 
 
 class Reader:
-    """An InputReader over a folder of its own, with one chart in it."""
+    """Reads inputs from a folder of its own, with one chart in it."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "charts"
@@ -30,7 +31,8 @@ class Reader:
         (self.chart / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
         (self.chart / "values.yaml").write_text("a: 1\n")
         roots = ChartRoots([self.root])
-        self._reader = InputReader(ChartStore(roots=roots, cache_dir=folder / "cache", pull=no_pull), roots)
+        charts = ChartStore(roots=roots, cache_dir=folder / "cache", pull=no_pull)
+        self._services = cast("Any", SimpleNamespace(charts=charts, roots=roots))
 
     def file(self, name: str, text: str) -> str:
         path = self.root / name
@@ -39,7 +41,7 @@ class Reader:
 
     async def read(self, **spec: Any) -> Inputs:
         spec.setdefault("chart", {"path": str(self.chart)})
-        return await self._reader.read(ManagedChartSpec.model_validate(spec), chart_name="web")
+        return await Sources(self._services, ManagedChartSpec.model_validate(spec), "web").read()
 
 
 @pytest.fixture

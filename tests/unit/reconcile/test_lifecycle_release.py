@@ -6,10 +6,10 @@ import pytest
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.lifecycle.context import InstalledRelease, Operation
+from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.outcome import Outcome
-from managedchart_operator.reconcile.plan import Run
 from unit.reconcile.world import World
 
 OURS = {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word"}
@@ -82,4 +82,4 @@ async def test_the_labels_prove_who_made_a_revision() -> None:
     labels = world.secrets.secrets[1]["metadata"]["labels"]
     assert labels["managedchart.dev/owner"] == "uid-web"
     assert labels["managedchart.dev/attempt"] == f"1.{run.attempt}"
-    assert labels["managedchart.dev/digest"] == "digest-0"
+    assert labels["managedchart.dev/digest"] == (await run.sources.read()).digest.text

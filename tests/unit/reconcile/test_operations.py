@@ -21,8 +21,8 @@ from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile import release_storage
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.operations.dry_run import manifest
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock

@@ -11,7 +11,7 @@ from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile import planner
+from managedchart_operator.reconcile import reconciler
 from unit.reconcile.fakes import chart, unavailable
 from unit.reconcile.world import World
 
@@ -31,8 +31,9 @@ async def deployed(**spec: Any) -> World:
 async def test_a_new_resource_is_installed() -> None:
     world = await deployed()
     assert world.helm.commands == ["upgrade"]
-    attempt = world.status["attempt"]
-    assert (attempt["operation"], attempt["digest"], attempt["revision"]) == ("Install", "digest-0", 1)
+    attempt, labels = world.status["attempt"], world.secrets.secrets[1]["metadata"]["labels"]
+    assert (attempt["operation"], attempt["revision"]) == ("Install", 1)
+    assert attempt["digest"] == labels["managedchart.dev/digest"]
     assert attempt["proven"]
     assert attempt["endedAt"]
     assert world.condition("Ready")["message"] == "web 1.0.0 is deployed as revision 1"
@@ -147,7 +148,7 @@ async def test_the_same_failure_is_one_event() -> None:
 async def test_unreadable_inputs_fail_check_prerequisites() -> None:
     world = World()
     world.put()
-    world.inputs.failure = ValuesError("values file /a: no", reason=Reason.VALUES_INVALID)
+    world.charts.failure = ValuesError("values file /a: no", reason=Reason.VALUES_INVALID)
     assert await world.reconcile() is None
     assert world.status["lastFailure"]["phase"] == "CheckPrerequisites"
     assert world.condition("Stalled")["message"].startswith("Not retried automatically; change the spec")
@@ -181,7 +182,7 @@ async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPat
     def breaks(_: object) -> None:
         raise KeyError("a")
 
-    monkeypatch.setattr(planner, "parse_spec", breaks)
+    monkeypatch.setattr(reconciler, "parse_spec", breaks)
     world = World()
     world.put()
     again = await world.reconcile()
@@ -249,7 +250,7 @@ async def test_a_stopped_run_is_resumed_without_helm() -> None:
     world = await deployed()
     attempt = world.status["attempt"]
     del attempt["endedAt"]
-    attempt |= {"digest": "digest-0", "phase": "PostExec"}
+    attempt |= {"phase": "PostExec"}
     world.put()
     await world.reconcile()
     assert world.helm.commands == ["upgrade"]
@@ -327,7 +328,7 @@ async def test_create_namespace_works_without_check_prerequisites(
     monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
     """Only where it is missing: helm applies even a namespace that exists, and needs more permissions for that."""
-    monkeypatch.setattr(planner, "find_lifecycle", lambda _: WithoutChecks())
+    monkeypatch.setattr(reconciler, "find_lifecycle", lambda _: WithoutChecks())
     world = World(home="home")
     world.cluster.namespace = NamespaceState.MISSING if missing else NamespaceState.ACTIVE
     world.put({"createNamespace": True})

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, RetryPolicy, outlook_message
-from managedchart_operator.times import write_time
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROBE = 600.0
@@ -27,8 +26,16 @@ def after(
     disturbed: bool = False,
     endless: bool = False,
 ) -> RetryPlan:
-    policy = RetryPolicy(retry or Retry(), probe=PROBE, taken_back=taken_back, endless=endless)
-    return policy.after(error, failures=failures, now=NOW, applied_and_rolled_back=disturbed)
+    return after_failure(
+        error,
+        retry or Retry(),
+        failures=failures,
+        now=NOW,
+        probe=PROBE,
+        taken_back=taken_back,
+        applied_and_rolled_back=disturbed,
+        endless=endless,
+    )
 
 
 def test_the_wait_doubles_up_to_its_limit() -> None:
@@ -37,23 +44,16 @@ def test_the_wait_doubles_up_to_its_limit() -> None:
     assert waits == [NOW + timedelta(seconds=seconds) for seconds in (10, 20, 40, 60, 60)]
 
 
-def message(plan: RetryPlan, *, limit: int = 5) -> str:
-    """The plan as a person reads it."""
-    return outlook_message(
-        plan.outlook, failures=plan.failures, limit=limit, at=write_time(plan.at) if plan.at else None
-    )
-
-
 def test_the_message_says_when_it_goes_on() -> None:
     plan = after(2)
-    assert message(plan) == "Attempt 2 failed; retrying at 2026-01-01T00:00:20Z"
+    assert plan.message == "Attempt 2 failed; retrying at 2026-01-01T00:00:20Z"
     assert (plan.stalled, plan.gave_up) == (False, False)
 
 
 def test_what_cannot_heal_is_not_tried_again() -> None:
     plan = after(1, error=WILL_NOT)
     assert (plan.at, plan.stalled, plan.gave_up) == (None, True, False)
-    assert message(plan) == (
+    assert plan.message == (
         "Not retried automatically; change the spec or set the annotation managedchart.dev/retry to a new value"
     )
 
@@ -62,8 +62,8 @@ def test_a_rolled_back_upgrade_is_not_retried_automatically() -> None:
     """Each attempt would disturb what runs; the message names both ways to have another one."""
     plan = after(1, disturbed=True)
     assert (plan.at, plan.stalled, plan.gave_up) == (None, True, True)
-    assert "spec.retry.afterRollback to true" in message(plan)
-    assert "managedchart.dev/retry" in message(plan)
+    assert "spec.retry.afterRollback to true" in plan.message
+    assert "managedchart.dev/retry" in plan.message
 
 
 def test_after_rollback_retries_as_any_other_failure() -> None:
@@ -80,7 +80,7 @@ def test_retries_end_after_the_limit(limit: int) -> None:
     assert [plan.stalled for plan in plans] == [False] * limit + [True]
     assert plans[-1].gave_up
     attempts = "1 attempt" if limit == 0 else f"{limit + 1} attempts"
-    assert message(plans[-1], limit=limit).startswith(f"Gave up after {attempts} (spec.retry.limit {limit}); ")
+    assert plans[-1].message.startswith(f"Gave up after {attempts} (spec.retry.limit {limit}); ")
 
 
 @pytest.mark.parametrize("reason", sorted(WORKLOAD_REASONS))
@@ -95,7 +95,7 @@ def test_what_was_given_up_is_looked_at_when_its_cause_may_go() -> None:
     """An API server or a registry that comes back ends a stall without anybody's help."""
     plan = after(6)
     assert (plan.at, plan.stalled, plan.gave_up) == (NOW + timedelta(seconds=PROBE), True, True)
-    assert message(plan).endswith("; checking again at 2026-01-01T00:10:00Z")
+    assert plan.message.endswith("; checking again at 2026-01-01T00:10:00Z")
 
 
 @pytest.mark.parametrize("error", [MAY_HEAL, WILL_NOT])

@@ -15,14 +15,13 @@ from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError, ValuesError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.decide import Desired, Observed, decide
+from managedchart_operator.reconcile.decide import Desired, Hold, Observed, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, Plan, Run, Wait
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.retries import RetryPlan
-from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, Success
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
 from managedchart_operator.times import write_time
 from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recording_of
 
@@ -36,7 +35,7 @@ TIMEOUT = HelmError(
     text="context deadline exceeded",
     hint="Look at them.",
 )
-DEPLOYED = Success(Phase.READY, Reason.DEPLOYED, "web is deployed", RELEASE, deployed=True)
+DEPLOYED = "web is deployed"
 WAIT = Wait(NOW.timestamp() + 60, "Another Helm operation is in progress")
 
 
@@ -47,8 +46,9 @@ def begin(recording: Recording, operation: Operation, *, attempt: str = "one", f
     recording.phases.operation, recording.phases.released = plan.operation, plan.released
 
 
-def succeed(recording: Recording, **fields: Any) -> None:
-    recording.recorder.succeeded(replace(DEPLOYED, **fields), digest="d1")
+def succeed(recording: Recording) -> None:
+    recording.recorder.status.release = RELEASE
+    recording.recorder.succeeded(Phase.READY, Reason.DEPLOYED, DEPLOYED, digest="d1", deployed=True)
 
 
 def fail(
@@ -56,21 +56,15 @@ def fail(
     error: OperatorError = TIMEOUT,
     *,
     retry_at: datetime | None = NOW,
+    release: ReleaseStatus | None = None,
     **fields: Any,
 ) -> bool:
     """The run fails; without `retry_at` it was given up."""
     failures = recording.recorder.status.attempt.failures + 1
     outlook = Outlook.CHANGE if retry_at is None else Outlook.RETRY
-    plan = RetryPlan(outlook, failures, retry_at, gave_up=retry_at is None)
-    phases = recording.phases
-    known: dict[str, Any] = {
-        "digest": "d1",
-        "release": None,
-        "phase": phases.failed_phase,
-        "released": phases.released_after_failure,
-        "findings": phases.findings,
-    }
-    return recording.recorder.failed(Failure(error, **{**known, **fields}), plan, limit=5)
+    plan = RetryPlan(outlook, failures, 5, retry_at, gave_up=retry_at is None)
+    recording.recorder.status.release = release
+    return recording.recorder.failed(replace(recording.phases.failure(error, digest="d1"), **fields), plan)
 
 
 async def written(recording: Recording, api: FakeApi) -> dict[str, Any]:
@@ -346,7 +340,7 @@ async def test_waiting_keeps_the_last_result() -> None:
     recording = recording_of(chart(), api)
     succeed(recording)
     waiting = await next_run(recording, api, generation=2)
-    waiting.recorder.waiting(WAIT, "Another Helm operation works on revision 2")
+    waiting.recorder.waiting(WAIT)
     status = await written(waiting, api)
     assert (status["phase"], status["attempt"]["outlook"]) == ("Ready", "Wait")
     assert status["attempt"]["generation"] == status["observedGeneration"] == 2
@@ -361,7 +355,7 @@ async def test_in_sync_after_waiting_is_ready(*, deleted: bool) -> None:
     recording = recording_of(chart(), api)
     succeed(recording)
     waiting = await next_run(recording, api)
-    waiting.recorder.waiting(replace(WAIT, deleted=deleted), "Another Helm operation is in progress")
+    waiting.recorder.waiting(replace(WAIT, deleted=deleted))
     again = await next_run(waiting, api, generation=2)
     again.recorder.in_sync()
     status = await written(again, api)
@@ -370,7 +364,7 @@ async def test_in_sync_after_waiting_is_ready(*, deleted: bool) -> None:
     assert "Reconciling" not in conditions(status)
     assert {item["observedGeneration"] for item in status["conditions"]} == {2}
     [ready] = [item["message"] for item in status["conditions"] if item["type"] == "Ready"]
-    assert ready == ("web 1.2.3 is deployed as revision 1" if deleted else DEPLOYED.message)
+    assert ready == ("web 1.2.3 is deployed as revision 1" if deleted else DEPLOYED)
 
 
 # ---- killed in between
@@ -429,8 +423,8 @@ async def test_a_huge_error_is_shortened() -> None:
 async def test_warnings_wait_for_their_events(caplog: pytest.LogCaptureFixture) -> None:
     recording = recording_of(chart(), FakeApi())
     recording.phases.warn("UninstallFailed", "went on all the same")
-    assert recording.journal.take_warnings() == [("UninstallFailed", "went on all the same")]
-    assert recording.journal.take_warnings() == []
+    assert recording.phases.journal.take_warnings() == [("UninstallFailed", "went on all the same")]
+    assert recording.phases.journal.take_warnings() == []
     assert "went on all the same" in caplog.text
 
 

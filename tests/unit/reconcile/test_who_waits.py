@@ -2,7 +2,7 @@
 
 import pytest
 
-from managedchart_operator.reconcile.who_waits import WhoWaits, who_waits
+from managedchart_operator.reconcile.operations.install_or_upgrade import WhoWaits, who_waits
 
 NOBODY = WhoWaits(helm=False, helm_for_jobs=False, operator=False)
 OPERATOR = WhoWaits(helm=False, helm_for_jobs=False, operator=True)

@@ -19,17 +19,13 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.helm.runner import HelmOutput
-from managedchart_operator.helm.values import read_values
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
-from managedchart_operator.reconcile.digest import Digest
-from managedchart_operator.reconcile.inputs import Inputs
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.planner import Planner
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -187,19 +183,21 @@ class FakeManagedCharts(FakeApi):
         self._store.remove(resource.key, uid=resource.uid)
 
 
-class FakeInputs:
-    """Values and digest as a test wants them; the digest is that of the spec's values."""
+class FakeCharts:
+    """One chart, that is in the cache; `failure` is raised when it is identified."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
 
-    async def read(self, spec: Any, *, chart_name: str) -> Inputs:
-        """Nothing is read from disk."""
-        assert chart_name == "web"
+    async def fingerprint(self, _: Any) -> str:
+        """Always the same chart."""
         if self.failure is not None:
             raise self.failure
-        values = read_values(files=[], yaml_files=[], values=spec.values, set_values=[])
-        return Inputs(values, Digest(f"digest-{spec.values.get('a', 0)}"))
+        return "fingerprint"
+
+    async def fetch(self, *_: Any, **__: Any) -> Chart:
+        """It needs no network."""
+        return Chart(Path("/charts/web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
 
 
 class FakeCluster:
@@ -249,7 +247,7 @@ class World:
     events: FakeEvents = field(default_factory=FakeEvents)
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     cluster: FakeCluster = field(default_factory=FakeCluster)
-    inputs: FakeInputs = field(default_factory=FakeInputs)
+    charts: FakeCharts = field(default_factory=FakeCharts)
     keeps: str = ""
     """Why the removal of the operator keeps the release."""
     home: str = "apps"
@@ -305,11 +303,10 @@ class World:
         """Put the real parts together over the fakes."""
         services = cast("Any", self._services())
         events, api, telemetry = cast("Any", self.events), cast("Any", self.api), self.telemetry
-        planner = Planner(self.store, services)
         runs = LifecycleRuns(events, telemetry, Remediation(events), probe=600.0)
         operator_removal = cast("Any", SimpleNamespace(why_kept=self._why_kept, check=self._check))
-        removal = Removal(planner, api, events, runs, operator_removal)
-        return Reconciler(self.store, api, events, telemetry, planner, runs, removal)
+        removal = Removal(services, api, events, runs, operator_removal)
+        return Reconciler(self.store, services, api, events, telemetry, runs, removal)
 
     @property
     def _key(self) -> Key:
@@ -333,15 +330,10 @@ class World:
 
     def _services(self) -> Services:
         cluster = cast("Any", self.cluster)
-        packaged = Chart(Path("/charts/web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
-
-        async def fetch(*_: Any, **__: Any) -> Chart:
-            return packaged
-
         return Services(
             helm=cast("Any", self.helm),
-            charts=cast("Any", SimpleNamespace(fetch=fetch)),
-            inputs=cast("Any", self.inputs),
+            charts=cast("Any", self.charts),
+            roots=cast("Any", None),
             secrets=cast("Any", self.secrets),
             namespaces=cluster,
             collector=cast("Any", SimpleNamespace(objects=cluster, collect=self.cluster.collect)),

@@ -1,12 +1,14 @@
 """Installs or upgrades a release with helm.
 
 The revision gets the labels that prove whose it is. helm ends once everything is applied, and the operator waits for the
-objects, unless hooks have to run after the wait (`who_waits`).
+objects, unless hooks have to run after the wait.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
+from managedchart_operator.charts.late_hooks import text_has_late_hooks, text_has_ttl_jobs
 from managedchart_operator.helm import command
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
@@ -19,14 +21,13 @@ from managedchart_operator.helm.storage import (
     attempt_label,
 )
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.readiness import until_ready, watched
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.sources import Inputs
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
-from managedchart_operator.reconcile.who_waits import who_waits
 
 
 async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
@@ -80,3 +81,26 @@ def _labels(run: ReleaseRun, inputs: Inputs, *, operator_waits: bool) -> Mapping
         ATTEMPT_LABEL: attempt_label(run.attempt, number=number),
         WAIT_LABEL: OPERATOR_WAITS if operator_waits else HELM_WAITS,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class WhoWaits:
+    """Who waits for the objects; both may, one after the other. `helm_for_jobs` says whether helm waits for Jobs too."""
+
+    helm: bool
+    helm_for_jobs: bool
+    operator: bool
+
+
+def who_waits(*, wait: bool, late_hooks: bool, ttl_jobs: bool, values: bytes) -> WhoWaits:
+    """Return who waits. `wait` is spec.wait; the hooks and Jobs may be in the chart or in the `values`.
+
+    The operator does, without a process, unless hooks have to run after the wait, since only helm runs those. helm treats a Job
+    that its ttlSecondsAfterFinished deleted as never ready, so then the operator waits for the Jobs after helm.
+    """
+    if not wait:
+        return WhoWaits(helm=False, helm_for_jobs=False, operator=False)
+    if not (late_hooks or text_has_late_hooks(values)):
+        return WhoWaits(helm=False, helm_for_jobs=False, operator=True)
+    vanish = ttl_jobs or text_has_ttl_jobs(values)
+    return WhoWaits(helm=True, helm_for_jobs=not vanish, operator=vanish)

@@ -1,6 +1,6 @@
-"""The result of an operation that did not fail."""
+"""What a run reports in addition to its error: the result of its operation, and warnings that stop nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from managedchart_operator.kube.objects import ObjectRef
 
@@ -19,3 +19,22 @@ class Outcome:
     """The objects that were left because they existed before the release."""
     changed: bool = True
     """Whether anything was changed in the cluster."""
+
+
+@dataclass(slots=True)
+class Journal:
+    """Written by the operations and the lifecycle of one run, read by the reconciler."""
+
+    outcome: Outcome | None = None
+    """The result of the last operation of exec."""
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """Reason and message of each warning that was not posted yet."""
+
+    def warn(self, reason: str, message: str) -> None:
+        """Add a warning."""
+        self.warnings.append((reason, message))
+
+    def take_warnings(self) -> list[tuple[str, str]]:
+        """Return the warnings since the last call."""
+        taken, self.warnings = self.warnings, []
+        return taken
