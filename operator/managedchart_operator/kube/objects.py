@@ -13,7 +13,7 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, KubeClient
-from managedchart_operator.kube.discovery import Discovery, not_served, quoted, root, segment_problem
+from managedchart_operator.kube.discovery import Discovery, group_of, not_served, quoted, root, segment_problem
 from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.permissions import is_temporary_refusal
 from managedchart_operator.reasons import Reason
@@ -33,6 +33,11 @@ class ObjectRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    @property
+    def group_kind(self) -> tuple[str, str]:
+        """API group ("" for the core) and kind."""
+        return group_of(self.api_version), self.kind
 
 
 class Objects:

@@ -15,8 +15,7 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
-from managedchart_operator.waiting.proof import AwaitingReadiness
+from managedchart_operator.reconcile.plan import AwaitingReadiness, Hold, InSync, Plan, Run, Wait
 
 # How long another client's Helm operation may lock a release at least: helm's own default of --timeout.
 FOREIGN_LOCK_SECONDS = 300.0

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.waiting.proof import AwaitingReadiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,14 @@ class Wait:
     because: str
     deleted: bool = False
     """Whether that operation uninstalls the release."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingReadiness:
+    """The newest revision is applied, and its objects have not been seen ready yet."""
+
+    fail_on_timeout: bool
+    """Whether the revision counts as failed if they do not become ready in time."""
 
 
 @dataclass(frozen=True, slots=True)

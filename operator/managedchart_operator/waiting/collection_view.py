@@ -4,50 +4,18 @@
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.discovery import group_of
-from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.shared_watch import View
 from managedchart_operator.kube.watch import Change
-from managedchart_operator.waiting.kstatus import (
-    NOT_FOUND,
-    Readiness,
-    State,
-    job_result,
-    readiness,
-)
+from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
 
 # Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
 _DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What one watch can show: the objects of a kind in one namespace, or one cluster-wide object.
-
-    A cluster's CustomResourceDefinitions are many MiB, and a release has only a few of them.
-    """
-
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-
-    @classmethod
-    def of(cls, ref: ObjectRef) -> "Collection":
-        """Return the collection in which an object is watched."""
-        return cls(ref.api_version, ref.kind, ref.namespace, "" if ref.namespace else ref.name)
-
-    @property
-    def fields(self) -> str:
-        """The field selector of the watch."""
-        return f"metadata.name={self.name}" if self.name else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """The readiness of an object in one resourceVersion."""
 
     version: int
@@ -58,7 +26,7 @@ class Seen:
 class CollectionView(View):
     """The readiness of each object that has changed after the resourceVersion `since`, by name."""
 
-    collection: Collection = field(kw_only=True)
+    kind: tuple[str, str] = field(kw_only=True)
     since: int = 0
     seen: dict[str, Seen] = field(default_factory=dict)
     listed: int = 0
@@ -76,15 +44,12 @@ class CollectionView(View):
         self.notify()
 
     def _seen(self, body: dict[str, Any]) -> Seen:
-        kind = self.collection
-        return Seen(version_of(body), readiness(body, api_version=kind.api_version, kind=kind.kind))
+        return Seen(version_of(body), readiness(body, self.kind))
 
     def _deleted(self, body: dict[str, Any]) -> Seen:
         """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
-        kind = self.collection
-        ended = job_result(body, api_version=kind.api_version, kind=kind.kind)
-        is_job = (group_of(kind.api_version), kind.kind) == ("batch", "Job")
-        return Seen(version_of(body), ended or (_DELETED_EARLY if is_job else NOT_FOUND))
+        gone = _DELETED_EARLY if self.kind == JOB else NOT_FOUND
+        return Seen(version_of(body), job_result(body, self.kind) or gone)
 
 
 def version_of(body: dict[str, Any]) -> int:

@@ -52,6 +52,11 @@ class Parts:
         return number_or(self.status.get(field), default)
 
     @property
+    def is_observed(self) -> bool:
+        """Whether the controller has seen the present spec, so that the status is about it."""
+        return number_or(self.status.get("observedGeneration"), 0) >= number_or(self.meta.get("generation"), 0)
+
+    @property
     def conditions(self) -> list[Condition]:
         """The conditions of the status, without items that are not conditions."""
         texts = ("type", "status", "reason", "message")

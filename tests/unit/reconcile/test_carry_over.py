@@ -13,8 +13,7 @@ from managedchart_operator.reconcile.decide import Desired, Observed, decide
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run
-from managedchart_operator.waiting.proof import AwaitingReadiness
+from managedchart_operator.reconcile.plan import AwaitingReadiness, Hold, InSync, Plan, Run
 from unit.reconcile.fakes import FakeApi, chart, recording_of
 
 BEGAN, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z"

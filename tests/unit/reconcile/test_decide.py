@@ -14,8 +14,7 @@ from managedchart_operator.reconcile.decide import FOREIGN_LOCK_SECONDS, Desired
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.plan import Hold, InSync, Plan, Run, Wait
-from managedchart_operator.waiting.proof import AwaitingReadiness
+from managedchart_operator.reconcile.plan import AwaitingReadiness, Hold, InSync, Plan, Run, Wait
 
 NOW = 1_000_000.0
 UID = "uid-1"

@@ -6,8 +6,7 @@ import pytest
 
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.operations.resume import resume, resumed
-from managedchart_operator.reconcile.plan import Run
-from managedchart_operator.waiting.proof import AwaitingReadiness
+from managedchart_operator.reconcile.plan import AwaitingReadiness, Run
 from unit.reconcile.world import World
 
 OURS = {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word", "modifiedAt": "1767225600"}

@@ -6,9 +6,8 @@ from functools import partial
 
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.readiness import until_ready, watched
-from managedchart_operator.reconcile.plan import Run
+from managedchart_operator.reconcile.plan import AwaitingReadiness, Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.waiting.proof import AwaitingReadiness
 
 
 async def resume(run: ReleaseRun, awaiting: AwaitingReadiness | None) -> Outcome:
