@@ -2,7 +2,7 @@
 
 A new cause needs one row here, its rule in `causes`, its reason in `reasons` and its line in docs/failures.md. Others derive
 from the table which containers are evidence (`shows_trouble`), what ends the wait for the release (`fatal_signs`,
-`fatal_refusal`), which failures cannot heal after a rollback (`reconcile.retries`), and which errors are only symptoms
+`is_fatal_refusal`), which failures cannot heal after a rollback (`reconcile.retries`), and which errors are only symptoms
 (`reconcile.explain`).
 """
 
@@ -23,24 +23,24 @@ Sign = Callable[[Container], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal:
-    """When a cause means that waiting cannot succeed. `sign` is None if refused pods show it, not a container."""
+    """When a container shows that waiting cannot succeed."""
 
-    sign: Sign | None
+    sign: Sign
     after_grace: bool
     """Whether it must persist for spec.failFastGrace first; otherwise it counts immediately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CauseRow:
-    """One cause. No field has a default, so that no row can forget one."""
+    """One cause. Its consequences have no defaults, so that no row can forget one."""
 
     reason: Reason
-    rule: Rule | None
+    rule: Rule | None = None
     """Finds it in the evidence; None where only the wait, or helm, reports it."""
-    sign: Sign | None
+    sign: Sign | None = None
     """Whether a container shows it; None where none can."""
-    fatal: Fatal | None
-    """When it ends the wait before its timeout; None for never."""
+    fatal: Fatal | None = None
+    """When a container that shows it ends the wait before its timeout; None for never."""
     workload: bool
     """Whether it is about workloads that were applied. After a rollback nothing of them is left that could heal, so a retry
     would fail again."""
@@ -53,15 +53,22 @@ def _crashes_for_good(container: Container) -> bool:
     return container.crashing and container.state != "running" and container.restarts >= FATAL_RESTARTS
 
 
-def _not_created(reason: Reason, *, workload: bool) -> CauseRow:
-    """Return the row for pods that the API server refuses; `refusals` decides whether the refusal may still end."""
-    fatal = Fatal(sign=None, after_grace=True)
-    rule = causes.not_created(reason)
-    return CauseRow(reason=reason, rule=rule, sign=None, fatal=fatal, workload=workload, is_symptom=False)
-
+# Why the API server may refuse pods, and whether that is about the workloads; the others can heal independently of the
+# release. Each ends the wait once it has persisted for the grace; `refusals` decides whether it may still end.
+_NOT_CREATED = {
+    Reason.QUOTA_EXCEEDED: True,
+    Reason.ADMISSION_REFUSED: True,
+    Reason.OBJECT_INVALID: True,
+    Reason.WEBHOOK_UNAVAILABLE: False,
+    Reason.FORBIDDEN: False,
+    Reason.NAMESPACE_TERMINATING: False,
+    Reason.NAMESPACE_NOT_FOUND: False,
+    Reason.OBJECT_OWNED: False,
+    Reason.API_UNAVAILABLE: False,
+}
 
 CAUSES: tuple[CauseRow, ...] = (
-    CauseRow(reason=Reason.HOOK_FAILED, rule=causes.hook_failed, sign=None, fatal=None, workload=True, is_symptom=True),
+    CauseRow(reason=Reason.HOOK_FAILED, rule=causes.hook_failed, workload=True, is_symptom=True),
     CauseRow(
         reason=Reason.IMAGE_PULL,
         rule=causes.image_pull,
@@ -86,9 +93,7 @@ CAUSES: tuple[CauseRow, ...] = (
         workload=True,
         is_symptom=False,
     ),
-    CauseRow(
-        reason=Reason.JOB_BACKOFF_LIMIT, rule=causes.job_failed, sign=None, fatal=None, workload=True, is_symptom=True
-    ),
+    CauseRow(reason=Reason.JOB_BACKOFF_LIMIT, rule=causes.job_failed, workload=True, is_symptom=True),
     CauseRow(
         reason=Reason.CONTAINER_CONFIG,
         rule=causes.container_config,
@@ -97,34 +102,17 @@ CAUSES: tuple[CauseRow, ...] = (
         workload=True,
         is_symptom=False,
     ),
-    _not_created(Reason.QUOTA_EXCEEDED, workload=True),
-    _not_created(Reason.ADMISSION_REFUSED, workload=True),
-    _not_created(Reason.OBJECT_INVALID, workload=True),
-    # These can heal independently of the release.
-    _not_created(Reason.WEBHOOK_UNAVAILABLE, workload=False),
-    _not_created(Reason.FORBIDDEN, workload=False),
-    _not_created(Reason.NAMESPACE_TERMINATING, workload=False),
-    _not_created(Reason.NAMESPACE_NOT_FOUND, workload=False),
-    _not_created(Reason.OBJECT_OWNED, workload=False),
-    _not_created(Reason.API_UNAVAILABLE, workload=False),
-    CauseRow(
-        reason=Reason.VOLUME_UNBOUND, rule=causes.volume_unbound, sign=None, fatal=None, workload=True, is_symptom=False
+    *(
+        CauseRow(reason=reason, rule=causes.not_created(reason), workload=workload, is_symptom=False)
+        for reason, workload in _NOT_CREATED.items()
     ),
-    CauseRow(
-        reason=Reason.UNSCHEDULABLE, rule=causes.unschedulable, sign=None, fatal=None, workload=True, is_symptom=False
-    ),
-    CauseRow(
-        reason=Reason.READINESS_PROBE,
-        rule=causes.readiness_probe,
-        sign=None,
-        fatal=None,
-        workload=True,
-        is_symptom=False,
-    ),
+    CauseRow(reason=Reason.VOLUME_UNBOUND, rule=causes.volume_unbound, workload=True, is_symptom=False),
+    CauseRow(reason=Reason.UNSCHEDULABLE, rule=causes.unschedulable, workload=True, is_symptom=False),
+    CauseRow(reason=Reason.READINESS_PROBE, rule=causes.readiness_probe, workload=True, is_symptom=False),
     # Reported by the wait or by helm.
-    CauseRow(reason=Reason.TIMEOUT, rule=None, sign=None, fatal=None, workload=True, is_symptom=True),
-    CauseRow(reason=Reason.HOOK_TIMEOUT, rule=None, sign=None, fatal=None, workload=True, is_symptom=True),
-    CauseRow(reason=Reason.HELM_FAILED, rule=None, sign=None, fatal=None, workload=False, is_symptom=True),
+    CauseRow(reason=Reason.TIMEOUT, workload=True, is_symptom=True),
+    CauseRow(reason=Reason.HOOK_TIMEOUT, workload=True, is_symptom=True),
+    CauseRow(reason=Reason.HELM_FAILED, workload=False, is_symptom=True),
 )
 """Ordered so that a cause comes before what it explains: an image that cannot be pulled explains a pod that is not ready."""
 
@@ -144,12 +132,12 @@ def shows_trouble(container: Container) -> bool:
 
 def fatal_signs(container: Container) -> list[Fatal]:
     """Return the fatal causes that a container shows."""
-    return [row.fatal for row in CAUSES if row.fatal and row.fatal.sign and row.fatal.sign(container)]
+    return [row.fatal for row in CAUSES if row.fatal and row.fatal.sign(container)]
 
 
-def fatal_refusal(reason: Reason) -> Fatal | None:
-    """Return when pods that the API server refuses for this reason end the wait; None for never."""
-    return next((row.fatal for row in CAUSES if row.reason is reason and row.fatal and row.fatal.sign is None), None)
+def is_fatal_refusal(reason: Reason) -> bool:
+    """Whether pods that the API server refuses for this reason end the wait, after the grace."""
+    return reason in _NOT_CREATED
 
 
 def may_become_ready(pod: Pod) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from managedchart_operator.api_refusals import Refusal, refusal_of
 from managedchart_operator.diagnosis.events import RunEvent
-from managedchart_operator.diagnosis.exit_codes import explain_exit_code
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import Container, Pod
 from managedchart_operator.reasons import Reason
@@ -92,7 +91,7 @@ def crash_loop(evidence: Evidence) -> Cause | None:
     for pod, container in evidence.containers:
         if container.crashing and pod.uid not in evidence.hook_pods and not pod.of_job:
             code = container.exit_code
-            meaning = f": exit code {code}, {explain_exit_code(code)}" if code is not None else ""
+            meaning = f": exit code {code}, {container.meaning}" if code is not None else ""
             return Cause(
                 Reason.CRASH_LOOP,
                 f"Container {container.name} in {pod.identity} keeps crashing ({container.restarts} restarts){meaning}",
@@ -127,15 +126,17 @@ def _ended_badly(pod: Pod) -> list[Container]:
 def _failed_work(pod: Pod, ended: list[Container], reason: Reason, what: str) -> Cause:
     jobs = [owner.identities(pod.namespace)[0] for owner in pod.owners if owner.kind == "Job"]
     failed = f"{jobs[0]} failed in {pod.identity}" if jobs else f"{pod.identity} failed"
-    how = ""
-    if ended and (code := ended[0].exit_code) is not None:
-        meaning = explain_exit_code(code, out_of_memory=ended[0].out_of_memory)
-        how = f": container {ended[0].name} ended with exit code {code}, {meaning}"
+    container = ended[0] if ended else None
+    how = (
+        f": container {container.name} ended with exit code {container.exit_code}, {container.meaning}"
+        if container
+        else ""
+    )
     return Cause(
         reason,
         f"{what}{failed}{how}",
         pod.identity,
-        ended[0].name if ended else None,
+        container.name if container else None,
         f"Read its log: kubectl -n {pod.namespace} logs {pod.name}",
     )
 

@@ -1,13 +1,14 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
-It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen; `cause_table` decides
-which cause that shows. What cannot be read is reported in the result, not raised. Every text is redacted. Pods of an earlier
-revision do not count.
+It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen, since pods may be deleted
+by now; `cause_table` decides which cause that shows. What cannot be read is reported in the result, not raised. Every text is
+redacted. Pods of an earlier revision do not count.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,20 +17,21 @@ from managedchart_operator.api.status import FailedContainer, FailureEvent
 from managedchart_operator.diagnosis.cause_table import find_cause, shows_trouble
 from managedchart_operator.diagnosis.causes import Cause, Evidence
 from managedchart_operator.diagnosis.events import select
-from managedchart_operator.diagnosis.exit_codes import explain_exit_code
-from managedchart_operator.diagnosis.lineage import Lineage, root_or_none
-from managedchart_operator.diagnosis.namespace_look import look
+from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import (
+    MAX_NAMESPACES,
+    Member,
     ReleaseObjects,
-    cluster_wide_kinds,
-    identities,
+    Rendered,
+    member_of,
     namespaces_of,
     owned_by,
     owner_among,
 )
-from managedchart_operator.diagnosis.pods import Container, Pod
+from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
+from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
@@ -38,6 +40,10 @@ from managedchart_operator.kube.objects import Objects
 COLLECT_SECONDS = 5.0
 # As many as fit into the status next to the events; further failing containers usually show the same.
 MAX_CONTAINERS = 5
+# What controllers create for a chart's objects, in the namespace of their owner.
+_OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
+# Where Kubernetes keeps the events about cluster-wide objects.
+_OF_CLUSTER_WIDE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,33 @@ class Subject:
         return [*self.hooks, *self.rendered]
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What was found in the namespaces, and a sentence for each that could not be read."""
+
+    events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By UID of the event."""
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """By UID, including deleted ones."""
+    owned: list[Member] = field(default_factory=list)
+    """What a controller may have created."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """By namespace."""
+
+    @property
+    def members(self) -> list[Member]:
+        """Everything that may belong to the release."""
+        return self.owned + [Member(pod.uid, pod.namespace, pod.owners) for pod in self.pods.values()]
+
+    @contextlib.contextmanager
+    def reading(self, namespace: str) -> Iterator[None]:
+        """Report a namespace that cannot be read; the others still count."""
+        try:
+            yield
+        except KubeError as error:
+            self.missing[namespace] = f"The evidence in namespace {namespace} could not be read: {error.message}"
+
+
 @dataclass(frozen=True, slots=True)
 class Collector:
     """Collects the evidence of failed runs."""
@@ -90,22 +123,12 @@ class Collector:
     async def _collect(
         self, subject: Subject, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
     ) -> Findings:
-        cluster_wide = await cluster_wide_kinds(self.objects, subject.objects)
-        rendered, hooks = (
-            identities(items, namespace=subject.namespace, cluster_wide=cluster_wide)
-            for items in (subject.objects, subject.hooks)
-        )
-        seen = await look(
-            self.objects,
-            self.events,
-            namespaces_of(subject.objects, namespace=subject.namespace),
-            views=views,
-            cluster_wide=bool(cluster_wide),
-        )
-        family = owned_by(rendered, seen.members)
-        lineage = Lineage(self.objects, rendered, subject.since)
+        rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
+        seen = await self._look(subject, views, cluster_wide=any(not each.namespace for each in rendered.objects))
+        family = owned_by(rendered.objects, seen.members)
+        lineage = Lineage(self.objects, rendered.objects, subject.since)
         current_pods, foreign = await self._sort_pods(lineage, family, seen.pods.values())
-        current = ReleaseObjects(rendered, family.owned - foreign)
+        current = ReleaseObjects(rendered.objects, family.owned - foreign)
         found = [
             replace(event, message=redact(event.message))
             for event in select(seen.events.values(), current, since=subject.since)
@@ -116,7 +139,7 @@ class Collector:
             hook_pods=frozenset(
                 pod.uid
                 for pod in current_pods
-                if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
+                if pod.identity in rendered.hooks or owner_among(rendered.hooks, pod.owners, pod.namespace)
             ),
             refused=frozenset(refusal.controller for refusal in Creations.of(seen.events.values()).refused.values()),
         )
@@ -128,6 +151,41 @@ class Collector:
             incomplete=redact("; ".join(seen.missing.values())) or None,
         )
 
+    async def _look(self, subject: Subject, views: Mapping[str, NamespaceView], *, cluster_wide: bool) -> _Seen:
+        """Read up to MAX_NAMESPACES; `cluster_wide` says whether events about cluster-wide objects are needed too."""
+        seen = _Seen()
+        for view in views.values():
+            seen.pods.update(view.pods)
+            seen.events.update(view.events)
+        namespaces = namespaces_of(subject.objects, namespace=subject.namespace)
+        looked, left_out = namespaces[:MAX_NAMESPACES], namespaces[MAX_NAMESPACES:]
+        elsewhere = [_OF_CLUSTER_WIDE] if cluster_wide and _OF_CLUSTER_WIDE not in looked else []
+        await asyncio.gather(
+            *(self._read_events(seen, namespace) for namespace in [*looked, *elsewhere]),
+            *(self._read_pods(seen, namespace) for namespace in looked),
+            *(self._read_owned(seen, namespace, *kind) for namespace in looked for kind in _OWNED_KINDS),
+        )
+        if left_out:
+            seen.missing[left_out[0]] = (
+                f"Only {MAX_NAMESPACES} of the {len(namespaces)} namespaces of the release were read, "
+                f"not {left_out[0]}{' and others' if len(left_out) > 1 else ''}"
+            )
+        return seen
+
+    async def _read_events(self, seen: _Seen, namespace: str) -> None:
+        with seen.reading(namespace):
+            seen.events.update((event["metadata"]["uid"], event) for event in await self.events.list(namespace))
+
+    async def _read_pods(self, seen: _Seen, namespace: str) -> None:
+        with seen.reading(namespace):
+            pods = read_pods(await self.objects.list("v1", "Pod", namespace=namespace))
+            seen.pods.update((pod.uid, pod) for pod in pods)
+
+    async def _read_owned(self, seen: _Seen, namespace: str, api_version: str, kind: str) -> None:
+        with seen.reading(namespace):
+            found = await self.objects.list(api_version, kind, namespace=namespace, metadata_only=True)
+            seen.owned += map(member_of, found)
+
     async def _sort_pods(
         self, lineage: Lineage, family: ReleaseObjects, pods: Iterable[Pod]
     ) -> tuple[list[Pod], set[str]]:
@@ -136,7 +194,10 @@ class Collector:
         foreign: set[str] = set()
         for pod in pods:
             if pod.uid in family.owned or pod.identity in family.rendered:
-                if await root_or_none(lineage, pod) is not None:
+                root = None
+                with contextlib.suppress(KubeError):
+                    root = await lineage.root_of(pod)
+                if root is not None:
                     current.append(pod)
                 else:
                     foreign.add(pod.uid)
@@ -150,11 +211,8 @@ class Collector:
 
         wanted = [each for each in evidence.containers if shows_trouble(each[1]) or is_the_cause(*each)]
         wanted.sort(key=lambda each: not is_the_cause(*each))
-        return list(
-            await asyncio.gather(
-                *(self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
-            )
-        )
+        reading = (self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
+        return await asyncio.gather(*reading)
 
     async def _container(
         self, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
@@ -165,15 +223,14 @@ class Collector:
             log = await tail(previous=False)
             if container.restarts:
                 previous = await tail(previous=True)
-        code = container.exit_code
         return FailedContainer(
             pod=pod.identity.name_from(home),
             name=container.name,
             state=container.state,
             reason=container.reason or container.last_reason or None,
             message=redact(container.message)[:512] or None,
-            exit_code=code,
-            meaning=explain_exit_code(code, out_of_memory=container.out_of_memory) if code is not None else None,
+            exit_code=container.exit_code,
+            meaning=container.meaning,
             restarts=container.restarts,
             log=redact(log) if log else None,
             previous_log=redact(previous) if previous else None,

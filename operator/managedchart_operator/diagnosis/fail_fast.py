@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from managedchart_operator.diagnosis.cause_table import fatal_refusal, fatal_signs, find_cause
+from managedchart_operator.diagnosis.cause_table import fatal_signs, find_cause, is_fatal_refusal
 from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
+from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, Rendered
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.diagnosis.refusals import RefusedCreation, lacks_pods, may_end
 from managedchart_operator.errors import KubeError
@@ -32,35 +32,12 @@ _RECHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """The objects of the revision that is being deployed, including its `hooks`."""
-
-    objects: frozenset[Identity]
-    hooks: frozenset[Identity]
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """A pod in trouble."""
-
-    view: NamespaceView
-    pod: Pod
-
-    @property
-    def uid(self) -> str:
-        return self.pod.uid
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A controller that could not create its last pod."""
+class _Suspicion:
+    """A pod in trouble, or a controller that could not create its last pod."""
 
     view: NamespaceView
     uid: str
-    refusal: RefusedCreation
-
-
-_Suspicion = _Trouble | _Refused
+    about: Pod | RefusedCreation
 
 
 @dataclass(slots=True)
@@ -115,18 +92,17 @@ class FailFast:
                     present.add(key)
                     signs = signs if self._persisted(key) else []
                 if signs:
-                    yield _Trouble(view, pod)
+                    yield _Suspicion(view, pod.uid, pod)
 
     def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
         for uid, refusal in view.refused.items():
             if uid in self._foreign or is_older(refusal.event, self.since):
                 continue
-            fatal = fatal_refusal(refusal.why.reason)
-            if fatal is None or self._is_ignored(refusal, uid, view):
+            if not is_fatal_refusal(refusal.why.reason) or self._is_ignored(refusal, uid, view):
                 continue
             present.add(uid)
-            if self._persisted(uid) or not fatal.after_grace:
-                yield _Refused(view, uid, refusal)
+            if self._persisted(uid):
+                yield _Suspicion(view, uid, refusal)
 
     def _is_ignored(self, refusal: RefusedCreation, uid: str, view: NamespaceView) -> bool:
         """Whether the controller must be refused again before that counts.
@@ -150,47 +126,38 @@ class FailFast:
             return None
         lineage = self.lineage_of(rendered.objects)
         for suspicion in suspicions:
+            about, view = suspicion.about, suspicion.view
             # An object that cannot be read must not end the wait; the others may still.
             with contextlib.suppress(KubeError):
-                root = await _root(suspicion, lineage)
-                if root is None and await _is_foreign(suspicion, lineage):
+                subject = about if isinstance(about, Pod) else about.controller
+                root = await lineage.root_of(subject)
+                if root is None and await lineage.is_foreign(subject):
                     self._foreign.add(suspicion.uid)
                 if root is None or not (self.applied() or root in rendered.hooks):
                     continue
-                if cause := await self._cause(suspicion, lineage, hook=root in rendered.hooks):
+                if isinstance(about, RefusedCreation):
+                    cause = await self._cause_of_refusal(about, suspicion.uid, view, lineage)
+                else:
+                    cause = self._cause_in(about, view, hook=root in rendered.hooks)
+                if cause:
                     return cause
         return None
 
-    async def _cause(self, suspicion: _Suspicion, lineage: Lineage, *, hook: bool) -> Cause | None:
-        if isinstance(suspicion, _Refused):
-            return await self._cause_of_refusal(suspicion, lineage)
-        pod = suspicion.pod
-        events = select(
-            suspicion.view.events.values(), ReleaseObjects(frozenset(), frozenset({pod.uid})), since=self.since
-        )
-        return find_cause(Evidence([pod], events, frozenset({pod.uid} if hook else ())))
+    def _cause_in(self, pod: Pod, view: NamespaceView, *, hook: bool) -> Cause | None:
+        uids = frozenset({pod.uid})
+        events = select(view.events.values(), ReleaseObjects(frozenset(), uids), since=self.since)
+        return find_cause(Evidence([pod], events, uids if hook else frozenset()))
 
-    async def _cause_of_refusal(self, suspicion: _Refused, lineage: Lineage) -> Cause | None:
-        refusal, nearby = suspicion.refusal, suspicion.view.existing
+    async def _cause_of_refusal(
+        self, refusal: RefusedCreation, uid: str, view: NamespaceView, lineage: Lineage
+    ) -> Cause | None:
         controller = await lineage.read(refusal.controller)
-        everywhere = [pod for view in self.views.values() for pod in view.existing]
+        everywhere = [pod for each in self.views.values() for pod in each.existing]
         if not lacks_pods(refusal.controller.group_kind, controller) or await may_end(
-            refusal, nearby=nearby, everywhere=everywhere, lineage=lineage
+            refusal, nearby=view.existing, everywhere=everywhere, lineage=lineage
         ):
-            self._ignored[suspicion.uid] = refusal.version
+            self._ignored[uid] = refusal.version
             return None
         objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
         found = select([refusal.event], objects, since=self.since)
         return cause_of_failed_create(found[0]) if found else None
-
-
-async def _root(suspicion: _Suspicion, lineage: Lineage) -> Identity | None:
-    if isinstance(suspicion, _Trouble):
-        return await lineage.root_of(suspicion.pod)
-    return await lineage.root_of_controller(suspicion.refusal.controller)
-
-
-async def _is_foreign(suspicion: _Suspicion, lineage: Lineage) -> bool:
-    if isinstance(suspicion, _Trouble):
-        return await lineage.is_foreign(suspicion.pod)
-    return await lineage.is_foreign_controller(suspicion.refusal.controller)

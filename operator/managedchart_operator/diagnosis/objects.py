@@ -6,14 +6,15 @@ or a kind of the same name in another API group, never belongs to the release. E
 Source: Kubernetes documentation, "Owners and Dependents": an owner is in the namespace of what it owns, or cluster-wide.
 """
 
+import contextlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.discovery import group_of
-from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.waiting.kstatus import needs_waiting
 
 # How many namespaces of a release are watched and read, including its own. Each costs two connections while the operator waits
@@ -78,6 +79,30 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """The objects that a revision renders, including its `hooks`."""
+
+    objects: frozenset[Identity]
+    hooks: frozenset[Identity]
+
+    @classmethod
+    async def of(
+        cls,
+        objects: Objects,
+        rendered: Sequence[Mapping[str, Any]],
+        hooks: Sequence[Mapping[str, Any]],
+        *,
+        namespace: str,
+    ) -> Self:
+        """Identify the objects of a release in a namespace; `rendered` includes the `hooks`."""
+        cluster_wide = await cluster_wide_kinds(objects, rendered)
+        return cls(
+            identities(rendered, namespace=namespace, cluster_wide=cluster_wide),
+            identities(hooks, namespace=namespace, cluster_wide=cluster_wide),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseObjects:
     """The objects of a release: the rendered ones by identity, and those that they own by UID."""
 
@@ -112,15 +137,11 @@ def identities(
     A kind that is not in `cluster_wide` counts as namespaced, as most are. If that is wrong, evidence is missed; with the
     opposite default, an object of another release could be treated as this release's.
     """
-    found = set()
-    for item in rendered:
-        meta = item.get("metadata") or {}
-        if not meta.get("name"):
-            continue
-        kind = (group_of(str(item.get("apiVersion") or "")), item["kind"])
-        where = "" if kind in cluster_wide else _namespace_of(item, namespace)
-        found.add(Identity(*kind, where, str(meta["name"])))
-    return frozenset(found)
+    return frozenset(
+        Identity(*ref.group_kind, "" if ref.group_kind in cluster_wide else ref.namespace, ref.name)
+        for ref in (reference(item, namespace) for item in rendered)
+        if ref.name
+    )
 
 
 def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> list[str]:
@@ -128,7 +149,7 @@ def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> l
 
     Only objects that need waiting count: many charts put a RoleBinding into kube-system, which never shows anything.
     """
-    named = (_namespace_of(item, namespace) for item in rendered if needs_waiting(item))
+    named = (reference(item, namespace).namespace for item in rendered if needs_waiting(item))
     # No namespace has any other name, and the name becomes part of a URL.
     return list(dict.fromkeys([namespace, *filter(_NAMESPACE.fullmatch, named)]))
 
@@ -138,24 +159,19 @@ async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, A
 
     Only kinds that need waiting count: a ClusterRole owns nothing and has no events.
     """
-    kinds = {(str(item.get("apiVersion") or ""), str(item["kind"])) for item in rendered if needs_waiting(item)}
+    refs = (reference(item, "") for item in rendered if needs_waiting(item))
     found = set()
-    for api_version, kind in sorted(kinds):
-        try:
-            if not await objects.namespaced(api_version, kind):
-                found.add((group_of(api_version), kind))
-        except KubeError:
-            continue  # the kind counts as namespaced: see `identities`
+    for ref in {(ref.api_version, ref.kind): ref for ref in refs}.values():
+        with contextlib.suppress(KubeError):  # the kind counts as namespaced: see `identities`
+            if not await objects.namespaced(ref.api_version, ref.kind):
+                found.add(ref.group_kind)
     return frozenset(found)
 
 
 def owner_among(candidates: Collection[Identity], owners: Iterable[Owner], namespace: str) -> Identity | None:
     """Return the candidate that is among the owners of an object in a namespace, or None."""
-    for owner in owners:
-        for identity in owner.identities(namespace):
-            if identity in candidates:
-                return identity
-    return None
+    found = (identity for owner in owners for identity in owner.identities(namespace) if identity in candidates)
+    return next(found, None)
 
 
 def member_of(found: Mapping[str, Any]) -> Member:
@@ -179,7 +195,3 @@ def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> Rele
                 owned.add(member.uid)
                 grown = True
     return ReleaseObjects(rendered, frozenset(owned))
-
-
-def _namespace_of(item: Mapping[str, Any], namespace: str) -> str:
-    return str((item.get("metadata") or {}).get("namespace") or namespace)

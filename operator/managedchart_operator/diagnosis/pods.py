@@ -26,6 +26,19 @@ IMAGE_REASONS = frozenset(
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 CRASH_REASON = "CrashLoopBackOff"
 OOM_REASON = "OOMKilled"
+# Conventions of bash and Docker: 128 + number of the signal; 126 and 127 when the command could not be run.
+_EXIT_CODES = {
+    0: "the program ended successfully although it should keep running",
+    1: "the program failed with an error of its own",
+    2: "the program was called with wrong arguments, or failed with an error of its own",
+    126: "the command exists but cannot be executed (permissions, or not a program)",
+    127: "the command was not found in the image",
+    130: "the program was interrupted (SIGINT)",
+    134: "the program aborted itself (SIGABRT)",
+    137: "the program was killed (SIGKILL): out of memory, or it did not stop in time",
+    139: "the program crashed on a memory access (SIGSEGV)",
+    143: "the program was asked to stop (SIGTERM)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,17 @@ class Container:
     def out_of_memory(self) -> bool:
         """Whether the kernel killed it because it ran out of memory."""
         return OOM_REASON in (self.reason, self.last_reason)
+
+    @property
+    def meaning(self) -> str | None:
+        """What its exit code means, as part of a sentence."""
+        if self.exit_code is None:
+            return None
+        if self.out_of_memory:
+            return "the program was killed because it used more memory than its limit allows"
+        if self.exit_code > 128:
+            return _EXIT_CODES.get(self.exit_code, f"the program was ended by signal {self.exit_code - 128}")
+        return _EXIT_CODES.get(self.exit_code, _EXIT_CODES[1])
 
     @property
     def image_unavailable(self) -> bool:

@@ -19,6 +19,8 @@ from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.kstatus import JOB, job_result
+from managedchart_operator.waiting.status_fields import Parts, mapping
 
 _FAILED, _SUCCEEDED = "FailedCreate", "SuccessfulCreate"
 
@@ -110,48 +112,42 @@ def lacks_pods(kind: GroupKind, controller: Mapping[str, Any] | None) -> bool:
     """
     if controller is None:
         return False
-    spec, status = controller.get("spec") or {}, controller.get("status") or {}
-    if status.get("observedGeneration", 0) < controller["metadata"].get("generation", 0) and kind != ("batch", "Job"):
-        return False  # a Job's status has no observedGeneration
-    present, wanted = int(status.get("replicas") or 0), int(spec.get("replicas", 1))
+    parts = Parts.of(controller)
+    if kind == JOB:  # whose status has no observedGeneration
+        ended = job_result(controller, kind) is not None
+        return not ended and parts.count("active") < _wanted_by_job(parts)
+    if not parts.is_observed:
+        return False
+    present, wanted = parts.count("replicas"), parts.wanted()
     match kind:
         case ("apps", "ReplicaSet") | ("", "ReplicationController"):
             return present < wanted
         case ("apps", "StatefulSet"):
             # Unless it is parallel, the next pod is only created when the existing ones are ready.
-            parallel = spec.get("podManagementPolicy") == "Parallel"
-            return present < wanted and (parallel or int(status.get("readyReplicas") or 0) == present)
+            parallel = parts.spec.get("podManagementPolicy") == "Parallel"
+            return present < wanted and (parallel or parts.count("readyReplicas") == present)
         case ("apps", "DaemonSet"):
-            field_name = "currentNumberScheduled"
-            if (spec.get("updateStrategy") or {}).get("type") != "OnDelete":
-                field_name = (
-                    "updatedNumberScheduled"  # with maxSurge, new pods are created before the old ones are deleted
-                )
-            return int(status.get(field_name) or 0) < int(status.get("desiredNumberScheduled") or 0)
-        case ("batch", "Job"):
-            return int(status.get("active") or 0) < _wanted_by_job(spec, status)
+            on_delete = mapping(parts.spec.get("updateStrategy")).get("type") == "OnDelete"
+            # With maxSurge, new pods are created before the old ones are deleted.
+            present = parts.count("currentNumberScheduled" if on_delete else "updatedNumberScheduled")
+            return present < parts.count("desiredNumberScheduled")
         case _:
             return False
 
 
-def _wanted_by_job(spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:
-    ended = any(
-        condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-        for condition in status.get("conditions") or ()
-    )
-    if ended or spec.get("suspend"):
+def _wanted_by_job(parts: Parts) -> int:
+    if parts.spec.get("suspend"):
         return 0
-    parallelism, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded") or 0)
-    if spec.get("completions") is None:
+    parallelism, succeeded = parts.wanted("parallelism"), parts.count("succeeded")
+    if parts.spec.get("completions") is None:
         return 0 if succeeded else parallelism  # a work queue is done when one pod has succeeded
-    return min(parallelism, int(spec["completions"]) - succeeded)
+    return min(parallelism, parts.wanted("completions") - succeeded)
 
 
 def _has_fresh_pods(controller: Mapping[str, Any] | None) -> bool:
     """Whether pods of a controller are ready but not yet available (minReadySeconds)."""
-    status = (controller or {}).get("status") or {}
-    pairs = (("readyReplicas", "availableReplicas"), ("numberReady", "numberAvailable"))
-    return any(int(status.get(ready) or 0) > int(status.get(available) or 0) for ready, available in pairs)
+    count = Parts.of(controller or {}).count
+    return count("readyReplicas") > count("availableReplicas") or count("numberReady") > count("numberAvailable")
 
 
 async def may_end(
