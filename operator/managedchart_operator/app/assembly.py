@@ -62,7 +62,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
-    services = _services(settings, client=client, objects=objects, events=events, identity=identity)
+    services = _services(settings, client=client, objects=objects, identity=identity)
     api, planner = ManagedCharts(client), Planner(store, services)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
@@ -90,7 +90,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     return parts
 
 
-def _services(settings: Settings, *, client: KubeClient, objects: Objects, events: Events, identity: str) -> Services:
+def _services(settings: Settings, *, client: KubeClient, objects: Objects, identity: str) -> Services:
     helm = _helm(settings, identity=identity)
     roots = ChartRoots(settings.chart_roots)
     charts = ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm))
@@ -100,7 +100,7 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, event
         inputs=InputReader(charts, roots),
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),
-        collector=Collector(objects, events, Logs(client)),
+        collector=Collector(objects, Logs(client)),
         watches=NamespaceWatches(client),
         waits=ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES)),
     )

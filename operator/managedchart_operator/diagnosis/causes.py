@@ -60,14 +60,9 @@ def image_pull(evidence: Evidence) -> Cause | None:
     for pod, container in evidence.containers:
         if container.image_unavailable:
             detail = evidence.text_of(pod, "Failed", contains="image") or container.message or container.reason
-            return Cause(
-                Reason.IMAGE_PULL,
-                f"The image of container {container.name} in {pod.identity} cannot be pulled: {detail}",
-                pod.identity,
-                container.name,
-                "Check the image's name and tag, and the pull secrets: "
-                f"kubectl -n {pod.namespace} describe pod {pod.name}",
-            )
+            message = f"The image of container {container.name} in {pod.identity} cannot be pulled: {detail}"
+            hint = f"Check the image's name and tag, and the pull secrets: {_describe(pod)}"
+            return Cause(Reason.IMAGE_PULL, message, pod.identity, container.name, hint)
     return None
 
 
@@ -75,14 +70,10 @@ def out_of_memory(evidence: Evidence) -> Cause | None:
     """A container was killed because it ran out of memory."""
     for pod, container in evidence.containers:
         if container.out_of_memory and not container.ready:
-            return Cause(
-                Reason.OOM_KILLED,
-                f"Container {container.name} in {pod.identity} was OOM-killed (exit code {container.exit_code}, "
-                f"{container.restarts} restarts)",
-                pod.identity,
-                container.name,
-                "Raise resources.limits.memory of the container, or reduce its memory use.",
-            )
+            numbers = f"exit code {container.exit_code}, {container.restarts} restarts"
+            message = f"Container {container.name} in {pod.identity} was OOM-killed ({numbers})"
+            hint = "Raise resources.limits.memory of the container, or reduce its memory use."
+            return Cause(Reason.OOM_KILLED, message, pod.identity, container.name, hint)
     return None
 
 
@@ -92,22 +83,18 @@ def crash_loop(evidence: Evidence) -> Cause | None:
         if container.crashing and pod.uid not in evidence.hook_pods and not pod.of_job:
             code = container.exit_code
             meaning = f": exit code {code}, {container.meaning}" if code is not None else ""
-            return Cause(
-                Reason.CRASH_LOOP,
-                f"Container {container.name} in {pod.identity} keeps crashing ({container.restarts} restarts){meaning}",
-                pod.identity,
-                container.name,
-                f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {container.name} --previous",
-            )
+            restarts = f"{container.restarts} restarts"
+            message = f"Container {container.name} in {pod.identity} keeps crashing ({restarts}){meaning}"
+            hint = f"{_read_log(pod, container)} --previous"
+            return Cause(Reason.CRASH_LOOP, message, pod.identity, container.name, hint)
     return None
 
 
 def hook_failed(evidence: Evidence) -> Cause | None:
     """A pod of a hook failed."""
     for pod in evidence.pods:
-        ended = _ended_badly(pod)
-        if pod.uid in evidence.hook_pods and (pod.phase == "Failed" or ended):
-            return _failed_work(pod, ended, Reason.HOOK_FAILED, "Hook ")
+        if pod.uid in evidence.hook_pods and (pod.phase == "Failed" or _ended_badly(pod)):
+            return _failed_work(pod, Reason.HOOK_FAILED, "Hook ")
     return None
 
 
@@ -115,43 +102,31 @@ def job_failed(evidence: Evidence) -> Cause | None:
     """A pod of a Job failed."""
     for pod in evidence.pods:
         if pod.of_job and pod.uid not in evidence.hook_pods and pod.phase == "Failed":
-            return _failed_work(pod, _ended_badly(pod), Reason.JOB_BACKOFF_LIMIT, "")
+            return _failed_work(pod, Reason.JOB_BACKOFF_LIMIT, "")
     return None
 
 
-def _ended_badly(pod: Pod) -> list[Container]:
-    return [container for container in pod.containers if container.exit_code not in (None, 0)]
+def _ended_badly(pod: Pod) -> Container | None:
+    return next((container for container in pod.containers if container.exit_code not in (None, 0)), None)
 
 
-def _failed_work(pod: Pod, ended: list[Container], reason: Reason, what: str) -> Cause:
+def _failed_work(pod: Pod, reason: Reason, what: str) -> Cause:
     jobs = [owner.identities(pod.namespace)[0] for owner in pod.owners if owner.kind == "Job"]
-    failed = f"{jobs[0]} failed in {pod.identity}" if jobs else f"{pod.identity} failed"
-    container = ended[0] if ended else None
-    how = (
-        f": container {container.name} ended with exit code {container.exit_code}, {container.meaning}"
-        if container
-        else ""
-    )
-    return Cause(
-        reason,
-        f"{what}{failed}{how}",
-        pod.identity,
-        container.name if container else None,
-        f"Read its log: kubectl -n {pod.namespace} logs {pod.name}",
-    )
+    message = f"{what}{jobs[0]} failed in {pod.identity}" if jobs else f"{what}{pod.identity} failed"
+    if (ended := _ended_badly(pod)) is None:
+        return Cause(reason, message, pod.identity, hint=_read_log(pod))
+    message += f": container {ended.name} ended with exit code {ended.exit_code}, {ended.meaning}"
+    return Cause(reason, message, pod.identity, ended.name, _read_log(pod))
 
 
 def container_config(evidence: Evidence) -> Cause | None:
     """A container refers to a ConfigMap or Secret that does not exist."""
     for pod, container in evidence.containers:
         if container.misconfigured:
-            return Cause(
-                Reason.CONTAINER_CONFIG,
-                f"Container {container.name} in {pod.identity} cannot be started: {container.message or container.reason}",
-                pod.identity,
-                container.name,
-                "Create the ConfigMap or Secret that it refers to, or correct the reference in the values.",
-            )
+            detail = container.message or container.reason
+            message = f"Container {container.name} in {pod.identity} cannot be started: {detail}"
+            hint = "Create the ConfigMap or Secret that it refers to, or correct the reference in the values."
+            return Cause(Reason.CONTAINER_CONFIG, message, pod.identity, container.name, hint)
     return None
 
 
@@ -173,7 +148,7 @@ def cause_of_failed_create(event: RunEvent) -> Cause:
     """Return why a controller cannot create its pods, from its FailedCreate event."""
     refusal = refused_creation(event.message, namespace=event.subject.namespace)
     message = f"{event.subject} cannot create its pods: {event.message}"
-    return Cause(refusal.reason, message, event.subject, None, refusal.hint or _UNKNOWN_REFUSAL)
+    return Cause(refusal.reason, message, event.subject, hint=refusal.hint or _UNKNOWN_REFUSAL)
 
 
 def refused_creation(text: str, *, namespace: str) -> Refusal:
@@ -194,27 +169,17 @@ def volume_unbound(evidence: Evidence) -> Cause | None:
 
 
 def _unbound(text: str, subject: Identity) -> Cause:
-    return Cause(
-        Reason.VOLUME_UNBOUND,
-        f"{subject} waits for a volume: {text}",
-        subject,
-        None,
-        f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc",
-    )
+    hint = f"See which claim is not bound and why: kubectl -n {subject.namespace} describe pvc"
+    return Cause(Reason.VOLUME_UNBOUND, f"{subject} waits for a volume: {text}", subject, hint=hint)
 
 
 def unschedulable(evidence: Evidence) -> Cause | None:
     """No node fits a pod."""
     for pod in evidence.pods:
         if pod.unschedulable:
-            return Cause(
-                Reason.UNSCHEDULABLE,
-                f"{pod.identity} cannot be scheduled: {pod.unschedulable}",
-                pod.identity,
-                None,
-                "Lower the requests, or add nodes that fit the pod: "
-                f"kubectl -n {pod.namespace} describe pod {pod.name}",
-            )
+            message = f"{pod.identity} cannot be scheduled: {pod.unschedulable}"
+            hint = f"Lower the requests, or add nodes that fit the pod: {_describe(pod)}"
+            return Cause(Reason.UNSCHEDULABLE, message, pod.identity, hint=hint)
     return None
 
 
@@ -225,13 +190,17 @@ def readiness_probe(evidence: Evidence) -> Cause | None:
             continue
         waiting = next((c for c in pod.containers if not c.ready and not c.init), None)
         probe = evidence.text_of(pod, "Unhealthy")
-        if waiting is None or probe is None:
-            continue
-        return Cause(
-            Reason.READINESS_PROBE,
-            f"Container {waiting.name} in {pod.identity} is running but not passing its readiness probe: {probe}",
-            pod.identity,
-            waiting.name,
-            f"Read its log: kubectl -n {pod.namespace} logs {pod.name} -c {waiting.name}",
-        )
+        if waiting is not None and probe is not None:
+            failing = f"is running but not passing its readiness probe: {probe}"
+            message = f"Container {waiting.name} in {pod.identity} {failing}"
+            return Cause(Reason.READINESS_PROBE, message, pod.identity, waiting.name, _read_log(pod, waiting))
     return None
+
+
+def _describe(pod: Pod) -> str:
+    return f"kubectl -n {pod.namespace} describe pod {pod.name}"
+
+
+def _read_log(pod: Pod, container: Container | None = None) -> str:
+    of_container = f" -c {container.name}" if container else ""
+    return f"Read its log: kubectl -n {pod.namespace} logs {pod.name}{of_container}"

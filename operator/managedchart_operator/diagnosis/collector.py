@@ -32,7 +32,6 @@ from managedchart_operator.diagnosis.objects import (
 from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
 
@@ -106,7 +105,6 @@ class Collector:
     """Collects the evidence of failed runs."""
 
     objects: Objects
-    events: Events
     logs: Logs
 
     async def collect(
@@ -174,7 +172,8 @@ class Collector:
 
     async def _read_events(self, seen: _Seen, namespace: str) -> None:
         with seen.reading(namespace):
-            seen.events.update((event["metadata"]["uid"], event) for event in await self.events.list(namespace))
+            events = await self.objects.list("v1", "Event", namespace=namespace)
+            seen.events.update((event["metadata"]["uid"], event) for event in events)
 
     async def _read_pods(self, seen: _Seen, namespace: str) -> None:
         with seen.reading(namespace):
