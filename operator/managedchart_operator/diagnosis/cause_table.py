@@ -1,9 +1,8 @@
 """Lists every cause that keeps a release from becoming ready: one row a cause, with its consequences.
 
 A new cause needs one row here, its rule in `causes`, its reason in `reasons` and its line in docs/failures.md. Others derive
-from the table which containers are evidence (`shows_trouble`), what ends the wait for the release (`fatal_signs`,
-`is_fatal_refusal`), which failures cannot heal after a rollback (`reconcile.retries`), and which errors are only symptoms
-(`reconcile.explain`).
+from the table which containers are evidence (`shows_trouble`), what ends the wait for the release (`fail_fast`), which failures
+cannot heal after a rollback (`reconcile.retries`), and which errors are only symptoms (`reconcile.explain`).
 """
 
 from collections.abc import Callable
@@ -22,15 +21,6 @@ Sign = Callable[[Container], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fatal:
-    """When a container shows that waiting cannot succeed."""
-
-    sign: Sign
-    after_grace: bool
-    """Whether it must persist for spec.failFastGrace first; otherwise it counts immediately."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CauseRow:
     """One cause. Its consequences have no defaults, so that no row can forget one."""
 
@@ -39,8 +29,10 @@ class CauseRow:
     """Finds it in the evidence; None where only the wait, or helm, reports it."""
     sign: Sign | None = None
     """Whether a container shows it; None where none can."""
-    fatal: Fatal | None = None
-    """When a container that shows it ends the wait before its timeout; None for never."""
+    fatal: Sign | None = None
+    """Whether a container shows that waiting cannot succeed; None where none can."""
+    fatal_after_grace: Sign | None = None
+    """The same where it must persist for spec.failFastGrace first."""
     workload: bool
     """Whether it is about workloads that were applied. After a rollback nothing of them is left that could heal, so a retry
     would fail again."""
@@ -73,7 +65,7 @@ CAUSES: tuple[CauseRow, ...] = (
         reason=Reason.IMAGE_PULL,
         rule=causes.image_pull,
         sign=lambda container: container.image_unavailable,
-        fatal=Fatal(sign=lambda container: container.image_unavailable, after_grace=True),
+        fatal_after_grace=lambda container: container.image_unavailable,
         workload=True,
         is_symptom=False,
     ),
@@ -81,7 +73,7 @@ CAUSES: tuple[CauseRow, ...] = (
         reason=Reason.OOM_KILLED,
         rule=causes.out_of_memory,
         sign=lambda container: container.out_of_memory,
-        fatal=Fatal(sign=lambda container: container.out_of_memory and _crashes_for_good(container), after_grace=False),
+        fatal=lambda container: container.out_of_memory and _crashes_for_good(container),
         workload=True,
         is_symptom=False,
     ),
@@ -89,7 +81,7 @@ CAUSES: tuple[CauseRow, ...] = (
         reason=Reason.CRASH_LOOP,
         rule=causes.crash_loop,
         sign=lambda container: container.crashing,
-        fatal=Fatal(sign=_crashes_for_good, after_grace=False),
+        fatal=_crashes_for_good,
         workload=True,
         is_symptom=False,
     ),
@@ -130,9 +122,14 @@ def shows_trouble(container: Container) -> bool:
     return any(row.sign(container) for row in CAUSES if row.sign)
 
 
-def fatal_signs(container: Container) -> list[Fatal]:
-    """Return the fatal causes that a container shows."""
-    return [row.fatal for row in CAUSES if row.fatal and row.fatal.sign(container)]
+def is_fatal(container: Container) -> bool:
+    """Whether a container shows a cause that ends the wait immediately."""
+    return any(row.fatal(container) for row in CAUSES if row.fatal)
+
+
+def is_fatal_after_grace(container: Container) -> bool:
+    """Whether a container shows a cause that ends the wait once it has persisted for the grace."""
+    return any(row.fatal_after_grace(container) for row in CAUSES if row.fatal_after_grace)
 
 
 def is_fatal_refusal(reason: Reason) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from managedchart_operator.diagnosis.cause_table import fatal_signs, find_cause, is_fatal_refusal
+from managedchart_operator.diagnosis.cause_table import find_cause, is_fatal, is_fatal_after_grace, is_fatal_refusal
 from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
@@ -87,12 +87,12 @@ class FailFast:
                 continue
             for container in pod.containers:
                 key = f"{pod.uid}/{container.name}"
-                signs = fatal_signs(container)
-                if signs and all(sign.after_grace for sign in signs):
-                    present.add(key)
-                    signs = signs if self._persisted(key) else []
-                if signs:
+                if is_fatal(container):
                     yield _Suspicion(view, pod.uid, pod)
+                elif is_fatal_after_grace(container):
+                    present.add(key)
+                    if self._persisted(key):
+                        yield _Suspicion(view, pod.uid, pod)
 
     def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
         for uid, refusal in view.refused.items():

@@ -49,35 +49,24 @@ async def find_halted(
 
 def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Cause | None:
     parts, command = Parts.of(found), f"kubectl -n {ref.namespace}"
+    reason = Reason.TIMEOUT
     match ref.group_kind:
         case ("", _) if parts.status.get("phase") == "Pending":
-            return _cause(
-                Reason.VOLUME_UNBOUND,
-                f"{ref} waits for a volume: {words}",
-                ref,
+            reason, message = Reason.VOLUME_UNBOUND, f"{ref} waits for a volume: {words}"
+            hint = (
                 "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
-                f"{command} describe pvc {ref.name}",
+                f"{command} describe pvc {ref.name}"
             )
         case ("batch", _) if parts.spec.get("suspend") is True and not job_result(found, ref.group_kind):
+            message = f"{ref} is suspended, so it does not run"
             patch = f"""{command} patch job {ref.name} -p '{{"spec": {{"suspend": false}}}}'"""
-            return _cause(
-                Reason.TIMEOUT,
-                f"{ref} is suspended, so it does not run",
-                ref,
-                f"Resume it, or set spec.wait: false: {patch}",
-            )
+            hint = f"Resume it, or set spec.wait: false: {patch}"
         case ("apps", _) if parts.spec.get("paused") is True:
-            return _cause(
-                Reason.TIMEOUT,
-                f"{ref} is paused, so its pods are not replaced",
-                ref,
-                f"Resume it: {command} rollout resume deployment {ref.name}",
-            )
-    return None
-
-
-def _cause(reason: Reason, message: str, ref: ObjectRef, hint: str) -> Cause:
-    return Cause(reason, message, _identity(ref), None, hint)
+            message = f"{ref} is paused, so its pods are not replaced"
+            hint = f"Resume it: {command} rollout resume deployment {ref.name}"
+        case _:
+            return None
+    return Cause(reason, message, _identity(ref), hint=hint)
 
 
 def _identity(ref: ObjectRef) -> Identity:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
-from managedchart_operator.diagnosis.cause_table import fatal_signs
+from managedchart_operator.diagnosis.cause_table import is_fatal, is_fatal_after_grace
 from managedchart_operator.diagnosis.pods import Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations, RefusedCreation
 from managedchart_operator.errors import KubeError
@@ -67,7 +67,7 @@ class NamespaceView(View):
             self.last_change = time.monotonic()
         self.pods[pod.uid] = pod
         self.deleted.discard(pod.uid)
-        if any(map(fatal_signs, pod.containers)):
+        if any(is_fatal(container) or is_fatal_after_grace(container) for container in pod.containers):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
             self.notify()

@@ -18,6 +18,7 @@ from managedchart_operator.diagnosis.causes import refused_creation
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of
 from managedchart_operator.diagnosis.pods import Pod
+from managedchart_operator.kube.objects import version_of
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.kstatus import JOB, job_result
 from managedchart_operator.waiting.status_fields import Parts, mapping
@@ -41,7 +42,7 @@ class RefusedCreation:
     @property
     def version(self) -> int:
         """A number that grows with every later refusal."""
-        return _version(self.event)
+        return version_of(self.event)
 
     @property
     def by_webhook(self) -> bool:
@@ -77,8 +78,8 @@ class Creations:
             return False
         controller = _controller_uid(event)
         known = self._newest.get(controller)
-        if known is not None and _version(known) >= _version(event):
-            return False  # a list is not sorted by time, and repeats known events
+        if known is not None and version_of(known) >= version_of(event):
+            return False  # a list is not sorted, and repeats known events; their times have whole seconds
         self._newest[controller] = event
         if failed:
             why = refused_creation(event.get("message") or "", namespace=subject_of(event).namespace)
@@ -97,11 +98,6 @@ class Creations:
 
 def _controller_uid(event: Mapping[str, Any]) -> str:
     return str((event.get("involvedObject") or {}).get("uid") or "")
-
-
-def _version(event: Mapping[str, Any]) -> int:
-    """Return a number that orders events: it grows with each change, while times have whole seconds."""
-    return int(event["metadata"].get("resourceVersion") or 0)
 
 
 def lacks_pods(kind: GroupKind, controller: Mapping[str, Any] | None) -> bool:

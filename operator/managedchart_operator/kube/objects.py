@@ -210,6 +210,12 @@ def reference(rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
     )
 
 
+def version_of(body: Mapping[str, Any]) -> int:
+    """Return the resourceVersion of an object or a list as a number, which grows with each change."""
+    # Comparable since Kubernetes 1.35 (KEP-5504); before, in every known storage.
+    return int(body["metadata"].get("resourceVersion") or 0)
+
+
 async def _served(objects: Objects, api_version: str, kind: str) -> tuple[str, bool] | None:
     """Return under which apiVersion a kind is served, and whether its objects live in a namespace. Raises KubeError."""
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.objects import version_of
 from managedchart_operator.kube.shared_watch import View
 from managedchart_operator.kube.watch import Change
 from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
@@ -50,9 +51,3 @@ class CollectionView(View):
         """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
         gone = _DELETED_EARLY if self.kind == JOB else NOT_FOUND
         return Seen(version_of(body), job_result(body, self.kind) or gone)
-
-
-def version_of(body: dict[str, Any]) -> int:
-    """Return the resourceVersion of an object or a list."""
-    # Comparable as a number since Kubernetes 1.35 (KEP-5504); before, in every known storage.
-    return int(body["metadata"].get("resourceVersion") or 0)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from managedchart_operator.kube.objects import reference
-from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number, number_or
+from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number_or
 
 
 class State(StrEnum):
@@ -87,7 +87,10 @@ def readiness(found: Mapping[str, Any], kind: tuple[str, str]) -> Readiness:
     parts = Parts.of(found)
     if parts.meta.get("deletionTimestamp"):
         return Readiness(State.TERMINATING, "Resource scheduled for deletion")
-    generation, seen = number(parts.meta.get("generation")), number(parts.status.get("observedGeneration"))
+    generation, seen = (
+        number_or(parts.meta.get("generation"), None),
+        number_or(parts.status.get("observedGeneration"), None),
+    )
     if generation is not None and seen is not None and seen != generation:
         return _waiting(f"{kind[1]} generation is {generation}, but latest observed generation is {seen}")
     for condition in parts.conditions:
@@ -144,9 +147,9 @@ def _stateful_set(parts: Parts) -> Readiness:
 
 
 def _daemon_set(parts: Parts) -> Readiness:
-    if number(parts.meta.get("generation")) is None:
+    if number_or(parts.meta.get("generation"), None) is None:
         return _waiting("DaemonSet metadata.generation not found")
-    if number(parts.status.get("observedGeneration")) is None:
+    if number_or(parts.status.get("observedGeneration"), None) is None:
         return _waiting("DaemonSet status.observedGeneration not found")
     wanted = parts.count("desiredNumberScheduled", -1)
     if wanted == -1:

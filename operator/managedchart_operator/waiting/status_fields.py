@@ -8,10 +8,12 @@ are ignored. Nothing here raises.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 # Longer than any generation or count of pods, and short enough for Python to read.
 _DIGITS = re.compile(r"[0-9]{1,18}")
+
+Default = TypeVar("Default", int, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,11 @@ def mappings(values: Any) -> Iterator[Mapping[str, Any]]:
     return (value for value in values if isinstance(value, dict)) if isinstance(values, list) else iter(())
 
 
-def number(value: Any) -> int | None:
-    """Return a whole number, also if it is written as text; None for anything else."""
+def number_or(value: Any, default: Default) -> int | Default:
+    """Return a whole number, also if it is written as text; the default for anything else."""
     match value:
         case bool():
-            return None
+            return default
         case int():
             return value
         case float() if value.is_integer():
@@ -90,13 +92,7 @@ def number(value: Any) -> int | None:
         case str() if _DIGITS.fullmatch(value):
             return int(value)
         case _:
-            return None
-
-
-def number_or(value: Any, default: int) -> int:
-    """Return a whole number, or the default for anything else."""
-    found = number(value)
-    return default if found is None else found
+            return default
 
 
 def _text(value: Any) -> str:

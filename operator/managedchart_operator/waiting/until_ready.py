@@ -23,12 +23,12 @@ from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.errors.from_facts import not_ready
 from managedchart_operator.helm.errors.unready import Unready
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.objects import ObjectRef, Objects, reference
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference, version_of
 from managedchart_operator.kube.shared_watch import Views
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
-from managedchart_operator.waiting.collection_view import CollectionView, Seen, version_of
+from managedchart_operator.waiting.collection_view import CollectionView, Seen
 from managedchart_operator.waiting.ended_jobs import expires, result_of
 from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, readiness
 

@@ -8,8 +8,9 @@ from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE
 from managedchart_operator.diagnosis.cause_table import (
     CAUSES,
     CauseRow,
-    fatal_signs,
     find_cause,
+    is_fatal,
+    is_fatal_after_grace,
     is_fatal_refusal,
     may_become_ready,
     shows_trouble,
@@ -65,7 +66,7 @@ def test_every_row_is_complete(row: CauseRow) -> None:
     assert [each.reason for each in CAUSES].count(row.reason) == 1
     if row.rule is None:
         assert row.is_symptom
-        assert (row.sign, row.fatal) == (None, None)
+        assert (row.sign, row.fatal, row.fatal_after_grace) == (None, None, None)
         return
     evidence = evidence_of(row.reason)
     cause = row.rule(evidence)
@@ -75,10 +76,10 @@ def test_every_row_is_complete(row: CauseRow) -> None:
     containers = [container for each in evidence.pods for container in each.containers]
     if row.sign:
         assert any(map(row.sign, containers))
-    if row.fatal:
+    if fatal := row.fatal or row.fatal_after_grace:
         assert row.sign
-        assert any(map(row.fatal.sign, containers))
-        assert all(row.sign(container) for container in containers if row.fatal.sign(container))
+        assert any(map(fatal, containers))
+        assert all(row.sign(container) for container in containers if fatal(container))
     assert ("cannot create its pods" in cause.message) is is_fatal_refusal(row.reason)
 
 
@@ -142,5 +143,5 @@ def test_a_container_shows_its_causes(body: dict[str, Any], *, trouble: bool, fa
     found = read_pod(body)
     [container] = found.containers
     assert shows_trouble(container) is trouble
-    assert bool(fatal_signs(container)) is fatal
+    assert (is_fatal(container) or is_fatal_after_grace(container)) is fatal
     assert may_become_ready(found) is coming
