@@ -60,17 +60,12 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The release that the evidence is about: its namespace, what it renders, its hooks, and when the run began."""
+    """The release that the evidence is about: its namespace, what it renders, its hooks among that, and when the run began."""
 
     namespace: str
-    rendered: Sequence[dict[str, Any]]
+    objects: Sequence[dict[str, Any]]
     hooks: Sequence[dict[str, Any]]
     since: datetime
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """Hooks and rendered objects."""
-        return [*self.hooks, *self.rendered]
 
 
 @dataclass(slots=True)

@@ -31,13 +31,8 @@ from managedchart_operator.kube.events import is_older
 _RECHECK_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspicion:
-    """A pod in trouble, or a controller that could not create its last pod."""
-
-    view: NamespaceView
-    uid: str
-    about: Pod | RefusedCreation
+_Suspicion = tuple[Pod | RefusedCreation, NamespaceView]
+"""A pod in trouble, or a controller that could not create its last pod, and where it was seen."""
 
 
 @dataclass(slots=True)
@@ -87,24 +82,19 @@ class FailFast:
                 continue
             for container in pod.containers:
                 key = f"{pod.uid}/{container.name}"
-                if is_fatal(container):
-                    yield _Suspicion(view, pod.uid, pod)
-                elif is_fatal_after_grace(container):
-                    present.add(key)
-                    if self._persisted(key):
-                        yield _Suspicion(view, pod.uid, pod)
+                if is_fatal(container) or (is_fatal_after_grace(container) and self._persisted(key, present)):
+                    yield pod, view
 
     def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
-        for uid, refusal in view.refused.items():
-            if uid in self._foreign or is_older(refusal.event, self.since):
+        for refusal in view.refused.values():
+            if refusal.uid in self._foreign or is_older(refusal.event, self.since):
                 continue
-            if not is_fatal_refusal(refusal.why.reason) or self._is_ignored(refusal, uid, view):
+            if not is_fatal_refusal(refusal.why.reason) or self._is_ignored(refusal, view):
                 continue
-            present.add(uid)
-            if self._persisted(uid):
-                yield _Suspicion(view, uid, refusal)
+            if self._persisted(refusal.uid, present):
+                yield refusal, view
 
-    def _is_ignored(self, refusal: RefusedCreation, uid: str, view: NamespaceView) -> bool:
+    def _is_ignored(self, refusal: RefusedCreation, view: NamespaceView) -> bool:
         """Whether the controller must be refused again before that counts.
 
         It waits twice as long after each refusal, so its next attempt may succeed although nothing seems to change any more.
@@ -112,33 +102,33 @@ class FailFast:
         """
         views = self.views.values() if refusal.by_webhook else (view,)
         if refusal.depends_on_pods and refusal.seen < max(each.last_change for each in views) + self.grace:
-            self._ignored[uid] = refusal.version
-        return refusal.version <= self._ignored.get(uid, -1)
+            self._ignored[refusal.uid] = refusal.version
+        return refusal.version <= self._ignored.get(refusal.uid, -1)
 
-    def _persisted(self, key: str) -> bool:
-        """Whether something has been seen for the whole grace without interruption."""
+    def _persisted(self, key: str, present: set[str]) -> bool:
+        """Whether something that is `present` has been seen for the whole grace without interruption."""
+        present.add(key)
         now = time.monotonic()
         return now - self._first_seen.setdefault(key, now) >= self.grace
 
-    async def _judge(self, suspicions: list[_Suspicion]) -> Cause | None:
+    async def _judge(self, suspicions: Iterable[_Suspicion]) -> Cause | None:
         rendered = await self.rendered()
         if rendered is None:
             return None
         lineage = self.lineage_of(rendered.objects)
-        for suspicion in suspicions:
-            about, view = suspicion.about, suspicion.view
+        for suspect, view in suspicions:
             # An object that cannot be read must not end the wait; the others may still.
             with contextlib.suppress(KubeError):
-                subject = about if isinstance(about, Pod) else about.controller
+                subject = suspect if isinstance(suspect, Pod) else suspect.controller
                 root = await lineage.root_of(subject)
                 if root is None and await lineage.is_foreign(subject):
-                    self._foreign.add(suspicion.uid)
+                    self._foreign.add(suspect.uid)
                 if root is None or not (self.applied() or root in rendered.hooks):
                     continue
-                if isinstance(about, RefusedCreation):
-                    cause = await self._cause_of_refusal(about, suspicion.uid, view, lineage)
+                if isinstance(suspect, Pod):
+                    cause = self._cause_in(suspect, view, hook=root in rendered.hooks)
                 else:
-                    cause = self._cause_in(about, view, hook=root in rendered.hooks)
+                    cause = await self._cause_of_refusal(suspect, view, lineage)
                 if cause:
                     return cause
         return None
@@ -148,15 +138,13 @@ class FailFast:
         events = select(view.events.values(), ReleaseObjects(frozenset(), uids), since=self.since)
         return find_cause(Evidence([pod], events, uids if hook else frozenset()))
 
-    async def _cause_of_refusal(
-        self, refusal: RefusedCreation, uid: str, view: NamespaceView, lineage: Lineage
-    ) -> Cause | None:
+    async def _cause_of_refusal(self, refusal: RefusedCreation, view: NamespaceView, lineage: Lineage) -> Cause | None:
         controller = await lineage.read(refusal.controller)
         everywhere = [pod for each in self.views.values() for pod in each.existing]
         if not lacks_pods(refusal.controller.group_kind, controller) or await may_end(
             refusal, nearby=view.existing, everywhere=everywhere, lineage=lineage
         ):
-            self._ignored[uid] = refusal.version
+            self._ignored[refusal.uid] = refusal.version
             return None
         objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
         found = select([refusal.event], objects, since=self.since)

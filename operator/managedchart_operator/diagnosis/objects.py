@@ -25,6 +25,8 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 GroupKind = tuple[str, str]
 """API group ("" for the core) and kind."""
+Body = Mapping[str, Any]
+"""An object as a chart renders it, or as the API server has it."""
 
 
 class Identity(NamedTuple):
@@ -64,10 +66,8 @@ class Owner(NamedTuple):
 
     def identities(self, namespace: str) -> tuple[Identity, Identity]:
         """Return the two possible owners of an object in a namespace: one in the same namespace, and a cluster-wide one."""
-        return (
-            Identity(self.group, self.kind, namespace, self.name),
-            Identity(self.group, self.kind, "", self.name),
-        )
+        near = Identity(self.group, self.kind, namespace, self.name)
+        return near, near._replace(namespace="")
 
 
 class Member(NamedTuple):
@@ -86,14 +86,7 @@ class Rendered:
     hooks: frozenset[Identity]
 
     @classmethod
-    async def of(
-        cls,
-        objects: Objects,
-        rendered: Sequence[Mapping[str, Any]],
-        hooks: Sequence[Mapping[str, Any]],
-        *,
-        namespace: str,
-    ) -> Self:
+    async def of(cls, objects: Objects, rendered: Sequence[Body], hooks: Sequence[Body], *, namespace: str) -> Self:
         """Identify the objects of a release in a namespace; `rendered` includes the `hooks`."""
         cluster_wide = await cluster_wide_kinds(objects, rendered)
         return cls(
@@ -110,7 +103,7 @@ class ReleaseObjects:
     owned: frozenset[str]
 
 
-def owners_of(meta: Mapping[str, Any]) -> tuple[Owner, ...]:
+def owners_of(meta: Body) -> tuple[Owner, ...]:
     """Return the owners that an object's metadata names."""
     return tuple(
         Owner(group_of(owner.get("apiVersion") or ""), owner["kind"], owner["name"], owner["uid"])
@@ -118,7 +111,7 @@ def owners_of(meta: Mapping[str, Any]) -> tuple[Owner, ...]:
     )
 
 
-def subject_of(event: Mapping[str, Any]) -> Identity:
+def subject_of(event: Body) -> Identity:
     """Return the object that an event is about. Missing parts are empty."""
     subject = event.get("involvedObject") or {}
     return Identity(
@@ -130,7 +123,7 @@ def subject_of(event: Mapping[str, Any]) -> Identity:
 
 
 def identities(
-    rendered: Iterable[Mapping[str, Any]], *, namespace: str, cluster_wide: Collection[GroupKind] = ()
+    rendered: Iterable[Body], *, namespace: str, cluster_wide: Collection[GroupKind] = ()
 ) -> frozenset[Identity]:
     """Return the objects that a release in a namespace renders; those without a name are left out.
 
@@ -144,7 +137,7 @@ def identities(
     )
 
 
-def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> list[str]:
+def namespaces_of(rendered: Iterable[Body], *, namespace: str) -> list[str]:
     """Return the namespaces that can show why a release is not ready: its own first, then in the manifest's order.
 
     Only objects that need waiting count: many charts put a RoleBinding into kube-system, which never shows anything.
@@ -154,7 +147,7 @@ def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> l
     return list(dict.fromkeys([namespace, *filter(_NAMESPACE.fullmatch, named)]))
 
 
-async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, Any]]) -> frozenset[GroupKind]:
+async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Body]) -> frozenset[GroupKind]:
     """Return which of the rendered kinds have no namespace, as far as the API server answers.
 
     Only kinds that need waiting count: a ClusterRole owns nothing and has no events.
@@ -174,7 +167,7 @@ def owner_among(candidates: Collection[Identity], owners: Iterable[Owner], names
     return next(found, None)
 
 
-def member_of(found: Mapping[str, Any]) -> Member:
+def member_of(found: Body) -> Member:
     """Read a member from an object; its metadata is enough."""
     meta = found["metadata"]
     return Member(meta["uid"], meta.get("namespace") or "", owners_of(meta))
@@ -183,15 +176,11 @@ def member_of(found: Mapping[str, Any]) -> Member:
 def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> ReleaseObjects:
     """Follow owner references down from the rendered objects."""
     owned: set[str] = set()
-    grown = True
-    while grown:
-        grown = False
-        for member in members:
-            if member.uid in owned:
-                continue
-            if any(owner.uid in owned for owner in member.owners) or owner_among(
-                rendered, member.owners, member.namespace
-            ):
-                owned.add(member.uid)
-                grown = True
+
+    def belongs(member: Member) -> bool:
+        by_uid = any(owner.uid in owned for owner in member.owners)
+        return by_uid or owner_among(rendered, member.owners, member.namespace) is not None
+
+    while grown := {member.uid for member in members if member.uid not in owned and belongs(member)}:
+        owned |= grown
     return ReleaseObjects(rendered, frozenset(owned))

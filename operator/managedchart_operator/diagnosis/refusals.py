@@ -40,6 +40,11 @@ class RefusedCreation:
         return subject_of(self.event)
 
     @property
+    def uid(self) -> str:
+        """The UID of the controller."""
+        return _controller_uid(self.event)
+
+    @property
     def version(self) -> int:
         """A number that grows with every later refusal."""
         return version_of(self.event)

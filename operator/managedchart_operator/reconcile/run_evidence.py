@@ -114,7 +114,7 @@ class RunEvidence:
             return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
-        subject = Subject(self.namespace, self.rendered.objects, self.rendered.hooks, self.since)
+        subject = Subject(self.namespace, self.rendered.all, self.rendered.hooks, self.since)
         findings = await self.collector.collect(subject, views=self._views, redact=self.rendered.redactor())
         if findings.cause is None and self.progress.waiting.is_set():
             findings = replace(findings, cause=await self._halted(findings))
