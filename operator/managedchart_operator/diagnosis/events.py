@@ -63,8 +63,7 @@ def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, sinc
             item.count += known.count
             item.last_seen = max(item.last_seen, known.last_seen)
         merged[key] = item
-    ordered = sorted(merged.values(), key=lambda item: item.last_seen, reverse=True)
-    ordered.sort(key=lambda item: item.type != "Warning")
+    ordered = sorted(merged.values(), key=lambda item: (item.type == "Warning", item.last_seen), reverse=True)
     return ordered[:MAX_EVENTS]
 
 

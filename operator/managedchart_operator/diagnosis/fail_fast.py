@@ -1,12 +1,9 @@
 """Detects, during the wait for a release, that waiting cannot succeed.
 
-A deployment that cannot succeed then ends after seconds instead of its whole timeout. This module judges what the watches show;
-the caller ends the wait. Only the present state counts: pods of the revision that is being deployed, once it is applied (a
-hook's own pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
-
-`cause_table` says which causes are fatal, and whether immediately or after the grace. A controller that cannot create its pods
-counts only while nothing is under way that can change this (`refusals`). A refusal that healed, or that something under way may
-end, is ignored: only a newer one of the same controller counts, after another grace.
+It judges what the watches show; the caller ends the wait. Only the present state counts: pods of the revision that is being
+deployed, once it is applied (a hook's own pods at any time), while they show a cause that `cause_table` calls fatal. A
+controller that cannot create its pods counts only while nothing is under way that can change this (`refusals`). A refusal that
+healed, or that something under way may end, is ignored: only a newer one of the same controller counts, after another grace.
 """
 
 import asyncio

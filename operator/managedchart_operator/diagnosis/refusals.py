@@ -2,9 +2,9 @@
 
 A quota that is just large enough refuses one pod of each rolling update, a webhook that starts with the release refuses the
 first pods: such refusals heal, and the deployment succeeds. So a refusal counts only while no pod was created after it, the
-controller lacks pods, and nothing is under way, or was a moment before, that can end the refusal. `fail_fast` checks all of it,
-the `collector` only the first condition. Source: kube-controller-manager (events FailedCreate and SuccessfulCreate; it retries
-a refused creation after 5 ms, 10 ms, 20 ms and so on); Kubernetes documentation, "Resource Quotas".
+controller lacks pods, and nothing is under way, or was a moment before, that can end the refusal.
+Source: kube-controller-manager (events FailedCreate and SuccessfulCreate; it retries a refused creation after 5 ms, 10 ms, 20
+ms and so on); Kubernetes documentation, "Resource Quotas".
 """
 
 import time

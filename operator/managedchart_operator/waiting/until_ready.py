@@ -1,11 +1,9 @@
 """Waits until the objects of a release are ready, for many releases at once.
 
-`helm --wait` takes a process, two lists and two watches for each release, and the memory of the waiting processes would bound
-how many installs run at once. Here helm ends when its objects are applied, and no process and no slot is held while pods start.
-`kstatus` decides whether an object is ready; the caller decides how long to wait, and what a failure means. Nothing from before
-the end of helm counts: each object is read once after that, and the watch must not show an older version. An object that was
-ready or has failed keeps that state when it is deleted. The watches of a kind are shared, and closed soon after their last use.
-
+It takes the place of `helm --wait`, so that no process and no slot is held while pods start. `kstatus` decides whether an
+object is ready; the caller decides how long to wait, and what a failure means. Nothing from before the end of helm counts:
+each object is read once after that, and the watch must not show an older version. An object that was ready or has failed keeps
+that state when it is deleted. The watches of a kind are shared, and closed soon after their last use.
 Source: helm's `--wait`, https://helm.sh/docs/topics/advanced.
 """
 
@@ -17,20 +15,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.errors.from_facts import not_ready
 from managedchart_operator.helm.errors.unready import Unready
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference, version_of
-from managedchart_operator.kube.shared_watch import Views
-from managedchart_operator.kube.watch import changes
+from managedchart_operator.kube.shared_watch import View, Views
+from managedchart_operator.kube.watch import Change, changes
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
-from managedchart_operator.waiting.collection_view import CollectionView, Seen
 from managedchart_operator.waiting.ended_jobs import expires, result_of
-from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, readiness
+from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
 
 # The memory of a waiting run, mostly for the connections of its watches: measured 430 KiB with each release in a separate
 # namespace. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
@@ -45,8 +42,47 @@ _RETRY_SECONDS = 1.0
 _FORBIDDEN_SECONDS = 10.0
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
+# Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
+_DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
 
 T = TypeVar("T")
+
+
+class Seen(NamedTuple):
+    """The readiness of an object in one resourceVersion."""
+
+    version: int
+    readiness: Readiness
+
+
+@dataclass(slots=True)
+class CollectionView(View):
+    """What a watch shows of a kind: the readiness of each object that has changed after resourceVersion `since`, by name."""
+
+    kind: tuple[str, str] = field(kw_only=True)
+    since: int = 0
+    seen: dict[str, Seen] = field(default_factory=dict)
+    listed: int = 0
+    """The resourceVersion in which the collection was listed, or 0: an object that is not in `seen` did not exist then."""
+    error: KubeError | None = None
+
+    def take(self, change: Change) -> None:
+        """Record a change, and wake those who wait for one."""
+        if change.type == "Listed":
+            self.seen = {item["metadata"]["name"]: self._seen(item) for item in change.object["items"]}
+            self.listed = version_of(change.object)
+        else:
+            seen = self._deleted if change.type == "DELETED" else self._seen
+            self.seen[change.object["metadata"]["name"]] = seen(change.object)
+        self.notify()
+
+    def _seen(self, body: dict[str, Any]) -> Seen:
+        return Seen(version_of(body), readiness(body, self.kind))
+
+    def _deleted(self, body: dict[str, Any]) -> Seen:
+        """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
+        unfinished = _DELETED_EARLY if self.kind == JOB else NOT_FOUND
+        return Seen(version_of(body), job_result(body, self.kind) or unfinished)
 
 
 @dataclass(slots=True)
