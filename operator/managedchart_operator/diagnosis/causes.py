@@ -12,8 +12,8 @@ from managedchart_operator.diagnosis.events import RunEvent
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import Container, Pod
 from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.claims import CLAIM
 
-_CLAIM = ("", "PersistentVolumeClaim")
 _UNKNOWN_REFUSAL = "Read the API server's answer in the message: it says why the pods are refused."
 
 
@@ -111,7 +111,7 @@ def _ended_badly(pod: Pod) -> Container | None:
 
 
 def _failed_work(pod: Pod, reason: Reason, what: str) -> Cause:
-    jobs = [owner.identities(pod.namespace)[0] for owner in pod.owners if owner.kind == "Job"]
+    jobs = [owner.identities(pod.namespace)[0] for owner in pod.owners if owner.identity.kind == "Job"]
     message = f"{what}{jobs[0]} failed in {pod.identity}" if jobs else f"{what}{pod.identity} failed"
     if (ended := _ended_badly(pod)) is None:
         return Cause(reason, message, pod.identity, hint=_read_log(pod))
@@ -163,7 +163,7 @@ def volume_unbound(evidence: Evidence) -> Cause | None:
         if pod.unschedulable and "PersistentVolumeClaim" in pod.unschedulable:
             return _unbound(pod.unschedulable, pod.identity)
     for event in evidence.events:
-        if event.subject.group_kind == _CLAIM and event.reason in ("ProvisioningFailed", "FailedBinding"):
+        if event.subject.group_kind == CLAIM and event.reason in ("ProvisioningFailed", "FailedBinding"):
             return _unbound(event.message, event.subject)
     return None
 

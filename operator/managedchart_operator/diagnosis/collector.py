@@ -22,7 +22,6 @@ from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import (
     MAX_NAMESPACES,
     Member,
-    ReleaseObjects,
     Rendered,
     member_of,
     namespaces_of,
@@ -118,13 +117,13 @@ class Collector:
     ) -> Findings:
         rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
         seen = await self._look(subject, views, cluster_wide=any(not each.namespace for each in rendered.objects))
-        family = owned_by(rendered.objects, seen.members)
+        owned = owned_by(rendered.objects, seen.members)
         lineage = Lineage(self.objects, rendered.objects, subject.since)
-        current_pods, foreign = await self._sort_pods(lineage, family, seen.pods.values())
-        current = ReleaseObjects(rendered.objects, family.owned - foreign)
+        current_pods, foreign = await self._sort_pods(lineage, owned, seen.pods.values())
+        events = seen.events.values()
         found = [
             replace(event, message=redact(event.message))
-            for event in select(seen.events.values(), current, since=subject.since)
+            for event in select(events, rendered=rendered.objects, owned=owned - foreign, since=subject.since)
         ]
         evidence = Evidence(
             current_pods,
@@ -134,7 +133,7 @@ class Collector:
                 for pod in current_pods
                 if pod.identity in rendered.hooks or owner_among(rendered.hooks, pod.owners, pod.namespace)
             ),
-            refused=frozenset(refusal.controller for refusal in Creations.of(seen.events.values()).refused.values()),
+            refused=frozenset(refusal.controller for refusal in Creations.of(events).refused.values()),
         )
         cause = find_cause(evidence)
         return Findings(
@@ -180,14 +179,12 @@ class Collector:
             found = await self.objects.list(api_version, kind, namespace=namespace, metadata_only=True)
             seen.owned += map(member_of, found)
 
-    async def _sort_pods(
-        self, lineage: Lineage, family: ReleaseObjects, pods: Iterable[Pod]
-    ) -> tuple[list[Pod], set[str]]:
+    async def _sort_pods(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> tuple[list[Pod], set[str]]:
         """Return the release's pods of the present revision, and the UIDs of its other pods."""
         current: list[Pod] = []
         foreign: set[str] = set()
         for pod in pods:
-            if pod.uid in family.owned or pod.identity in family.rendered:
+            if pod.uid in owned or pod.identity in lineage.rendered:
                 root = None
                 with contextlib.suppress(KubeError):
                     root = await lineage.root_of(pod)

@@ -18,7 +18,7 @@ from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_fai
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, Rendered
+from managedchart_operator.diagnosis.objects import Identity, Rendered
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.diagnosis.refusals import RefusedCreation, lacks_pods, may_end
 from managedchart_operator.errors import KubeError
@@ -132,7 +132,7 @@ class FailFast:
 
     def _cause_in(self, pod: Pod, view: NamespaceView, *, hook: bool) -> Cause | None:
         uids = frozenset({pod.uid})
-        events = select(view.events.values(), ReleaseObjects(frozenset(), uids), since=self.since)
+        events = select(view.events.values(), owned=uids, since=self.since)
         return find_cause(Evidence([pod], events, uids if hook else frozenset()))
 
     async def _cause_of_refusal(self, refusal: RefusedCreation, view: NamespaceView, lineage: Lineage) -> Cause | None:
@@ -143,6 +143,5 @@ class FailFast:
         ):
             self._ignored[refusal.uid] = refusal.version
             return None
-        objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
-        found = select([refusal.event], objects, since=self.since)
+        found = select([refusal.event], rendered={refusal.controller}, since=self.since)
         return cause_of_failed_create(found[0]) if found else None

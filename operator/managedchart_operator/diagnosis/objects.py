@@ -39,8 +39,7 @@ class Identity(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.kind or '?'} {name or '?'}"
+        return self.shown_from("")
 
     @property
     def group_kind(self) -> GroupKind:
@@ -57,17 +56,14 @@ class Identity(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """An owner reference."""
+    """An owner reference. It does not say whether `identity` is cluster-wide, or in the namespace of what it owns."""
 
-    group: str
-    kind: str
-    name: str
+    identity: Identity
     uid: str
 
     def identities(self, namespace: str) -> tuple[Identity, Identity]:
         """Return the two possible owners of an object in a namespace: one in the same namespace, and a cluster-wide one."""
-        near = Identity(self.group, self.kind, namespace, self.name)
-        return near, near._replace(namespace="")
+        return self.identity._replace(namespace=namespace), self.identity
 
 
 class Member(NamedTuple):
@@ -95,18 +91,10 @@ class Rendered:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseObjects:
-    """The objects of a release: the rendered ones by identity, and those that they own by UID."""
-
-    rendered: frozenset[Identity]
-    owned: frozenset[str]
-
-
 def owners_of(meta: Body) -> tuple[Owner, ...]:
     """Return the owners that an object's metadata names."""
     return tuple(
-        Owner(group_of(owner.get("apiVersion") or ""), owner["kind"], owner["name"], owner["uid"])
+        Owner(Identity(group_of(owner.get("apiVersion") or ""), owner["kind"], "", owner["name"]), owner["uid"])
         for owner in meta.get("ownerReferences") or ()
     )
 
@@ -120,6 +108,11 @@ def subject_of(event: Body) -> Identity:
         subject.get("namespace") or "",
         subject.get("name") or "",
     )
+
+
+def subject_uid(event: Body) -> str:
+    """Return the UID of the object that an event is about, or an empty text."""
+    return str((event.get("involvedObject") or {}).get("uid") or "")
 
 
 def identities(
@@ -173,8 +166,8 @@ def member_of(found: Body) -> Member:
     return Member(meta["uid"], meta.get("namespace") or "", owners_of(meta))
 
 
-def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> ReleaseObjects:
-    """Follow owner references down from the rendered objects."""
+def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> set[str]:
+    """Return the UIDs of the members that the rendered objects own, directly or not."""
     owned: set[str] = set()
 
     def belongs(member: Member) -> bool:
@@ -183,4 +176,4 @@ def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> Rele
 
     while grown := {member.uid for member in members if member.uid not in owned and belongs(member)}:
         owned |= grown
-    return ReleaseObjects(rendered, frozenset(owned))
+    return owned

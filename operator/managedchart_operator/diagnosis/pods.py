@@ -10,6 +10,7 @@ from typing import Any
 
 from managedchart_operator.diagnosis.objects import Identity, Owner, owners_of
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.waiting.kstatus import JOB
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Pod:
     @property
     def of_job(self) -> bool:
         """Whether a Job created it. Such a pod ends when its work is done."""
-        return any((owner.group, owner.kind) == ("batch", "Job") for owner in self.owners)
+        return any(owner.identity.group_kind == JOB for owner in self.owners)
 
     @property
     def ended(self) -> bool:

@@ -16,7 +16,7 @@ from managedchart_operator.api_refusals import Refusal
 from managedchart_operator.diagnosis.cause_table import may_become_ready
 from managedchart_operator.diagnosis.causes import refused_creation
 from managedchart_operator.diagnosis.lineage import Lineage
-from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of
+from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of, subject_uid
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.kube.objects import version_of
 from managedchart_operator.reasons import Reason
@@ -42,7 +42,7 @@ class RefusedCreation:
     @property
     def uid(self) -> str:
         """The UID of the controller."""
-        return _controller_uid(self.event)
+        return subject_uid(self.event)
 
     @property
     def version(self) -> int:
@@ -81,7 +81,7 @@ class Creations:
         failed = event.get("reason") == _FAILED and event.get("type") == "Warning"
         if not failed and event.get("reason") != _SUCCEEDED:
             return False
-        controller = _controller_uid(event)
+        controller = subject_uid(event)
         known = self._newest.get(controller)
         if known is not None and version_of(known) >= version_of(event):
             return False  # a list is not sorted, and repeats known events; their times have whole seconds
@@ -94,15 +94,11 @@ class Creations:
 
     def forget(self, event: Mapping[str, Any]) -> None:
         """Drop an event that is no longer kept."""
-        controller = _controller_uid(event)
+        controller = subject_uid(event)
         known = self._newest.get(controller)
         if known is not None and known["metadata"]["uid"] == event["metadata"]["uid"]:
             del self._newest[controller]
             self.refused.pop(controller, None)
-
-
-def _controller_uid(event: Mapping[str, Any]) -> str:
-    return str((event.get("involvedObject") or {}).get("uid") or "")
 
 
 def lacks_pods(kind: GroupKind, controller: Mapping[str, Any] | None) -> bool:
