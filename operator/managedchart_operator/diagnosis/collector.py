@@ -80,11 +80,6 @@ class _Seen:
     missing: dict[str, str] = field(default_factory=dict)
     """By namespace."""
 
-    @property
-    def members(self) -> list[Member]:
-        """Everything that may belong to the release."""
-        return self.owned + [Member(pod.uid, pod.namespace, pod.owners) for pod in self.pods.values()]
-
     @contextlib.contextmanager
     def reading(self, namespace: str) -> Iterator[None]:
         """Report a namespace that cannot be read; the others still count."""
@@ -117,7 +112,8 @@ class Collector:
     ) -> Findings:
         rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
         seen = await self._look(subject, views, cluster_wide=any(not each.namespace for each in rendered.objects))
-        owned = owned_by(rendered.objects, seen.members)
+        pods = [Member(pod.uid, pod.namespace, pod.owners) for pod in seen.pods.values()]
+        owned = owned_by(rendered.objects, [*seen.owned, *pods])
         lineage = Lineage(self.objects, rendered.objects, subject.since)
         current_pods, foreign = await self._sort_pods(lineage, owned, seen.pods.values())
         events = seen.events.values()

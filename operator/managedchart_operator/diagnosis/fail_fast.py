@@ -83,7 +83,7 @@ class FailFast:
                     yield pod, view
 
     def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
-        for refusal in view.refused.values():
+        for refusal in view.creations.refused.values():
             if refusal.uid in self._foreign or is_older(refusal.event, self.since):
                 continue
             if not is_fatal_refusal(refusal.why.reason) or self._is_ignored(refusal, view):

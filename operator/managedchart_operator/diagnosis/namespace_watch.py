@@ -7,7 +7,7 @@ are closed soon after its last run; what is kept is bounded.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.cause_table import is_fatal, is_fatal_after_grace
 from managedchart_operator.diagnosis.pods import Pod, read_pods
-from managedchart_operator.diagnosis.refusals import Creations, RefusedCreation
+from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.shared_watch import View, Views
@@ -32,7 +32,7 @@ _NOT_ABOUT_RUNS = f"involvedObject.kind!={KIND}"
 
 @dataclass(slots=True)
 class NamespaceView(View):
-    """What was seen of a namespace so far. Only changes of `troubled` and `refused` wake the runs.
+    """What was seen of a namespace so far. Only changes of `troubled` and of refused creations wake the runs.
 
     Every waiting run reads these two at each change, so they are kept small.
     """
@@ -48,11 +48,6 @@ class NamespaceView(View):
     """UIDs of the deleted ones among `pods`."""
     last_change: float = -math.inf
     """When a pod last became ready, ended or was deleted, on the monotonic clock; a refused pod may be created after that."""
-
-    @property
-    def refused(self) -> Mapping[str, RefusedCreation]:
-        """The controllers that could not create their last pod, by their UID."""
-        return self.creations.refused
 
     @property
     def existing(self) -> list[Pod]:

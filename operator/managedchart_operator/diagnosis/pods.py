@@ -14,19 +14,15 @@ from managedchart_operator.waiting.kstatus import JOB
 
 logger = logging.getLogger(__name__)
 
-IMAGE_REASONS = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "RegistryUnavailable",
-        "ImageInspectError",
-    }
-)
-CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
-CRASH_REASON = "CrashLoopBackOff"
-OOM_REASON = "OOMKilled"
+_IMAGE_REASONS = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+}
+_CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError"}
 # Conventions of bash and Docker: 128 + number of the signal; 126 and 127 when the command could not be run.
 _EXIT_CODES = {
     0: "the program ended successfully although it should keep running",
@@ -61,7 +57,7 @@ class Container:
     @property
     def out_of_memory(self) -> bool:
         """Whether the kernel killed it because it ran out of memory."""
-        return OOM_REASON in (self.reason, self.last_reason)
+        return "OOMKilled" in (self.reason, self.last_reason)
 
     @property
     def meaning(self) -> str | None:
@@ -77,7 +73,7 @@ class Container:
     @property
     def image_unavailable(self) -> bool:
         """Whether its image cannot be pulled."""
-        return self.state == "waiting" and self.reason in IMAGE_REASONS
+        return self.state == "waiting" and self.reason in _IMAGE_REASONS
 
     @property
     def has_run(self) -> bool:
@@ -87,13 +83,13 @@ class Container:
     @property
     def misconfigured(self) -> bool:
         """Whether it cannot be started because of the configuration that it refers to."""
-        return self.state == "waiting" and self.reason in CONFIG_REASONS
+        return self.state == "waiting" and self.reason in _CONFIG_REASONS
 
     @property
     def crashing(self) -> bool:
         """Whether it keeps ending with an error; it may be running at this moment."""
         if self.state == "waiting":
-            return self.reason == CRASH_REASON
+            return self.reason == "CrashLoopBackOff"
         return self.exit_code not in (None, 0) and (self.state == "terminated" or self.restarts > 0) and not self.ready
 
 

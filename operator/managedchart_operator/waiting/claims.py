@@ -14,7 +14,6 @@ from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number_or
 
 CLAIM = ("", "PersistentVolumeClaim")
-_LATE = "WaitForFirstConsumer"
 # The annotation that named the class before there was a field; the API server still reads it.
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 # Kinds whose pods start at once, with the field for their number.
@@ -68,7 +67,7 @@ async def binds_late(objects: Objects, ref: ObjectRef) -> bool:
     if not name:
         return False
     found = await objects.get(ObjectRef("storage.k8s.io/v1", "StorageClass", name))
-    return (found or {}).get("volumeBindingMode") == _LATE
+    return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
 
 
 def _mounted(parts: Parts, kind: tuple[str, str]) -> Iterator[str]:

@@ -26,24 +26,22 @@ _COUNTS = {
     ("apps/v1", "DaemonSet"): "currentNumberScheduled",
 }
 # The kinds of Kubernetes itself in these groups have no dependents, except _KINDS_WITH.
-_GROUPS_WITHOUT = frozenset(
-    {
-        "",
-        "admissionregistration.k8s.io",
-        "apiextensions.k8s.io",
-        "apiregistration.k8s.io",
-        "autoscaling",
-        "coordination.k8s.io",
-        "discovery.k8s.io",
-        "networking.k8s.io",
-        "node.k8s.io",
-        "policy",
-        "rbac.authorization.k8s.io",
-        "scheduling.k8s.io",
-        "storage.k8s.io",
-    }
-)
-_KINDS_WITH = frozenset({"Pod", "ReplicationController", "Namespace"})
+_GROUPS_WITHOUT = {
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "autoscaling",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+}
+_KINDS_WITH = {"Pod", "ReplicationController", "Namespace"}
 
 # Objects without finalizers are deleted within milliseconds of their last pod.
 LOOK_SECONDS = 0.3

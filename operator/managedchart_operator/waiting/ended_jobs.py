@@ -24,10 +24,13 @@ from managedchart_operator.waiting.status_fields import mapping
 _EVENT_SECONDS = 2.0
 MAX_TEXT = 512
 
-_COMPLETED = "Completed"
-_FAILURES = frozenset(
-    {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"}
-)
+_FAILURES = {
+    "BackoffLimitExceeded",
+    "DeadlineExceeded",
+    "FailedIndexes",
+    "MaxFailedIndexesExceeded",
+    "PodFailurePolicy",
+}
 FINISHED = Readiness(State.CURRENT, "Job was deleted after it finished")
 
 
@@ -61,7 +64,7 @@ def _result(events: Iterable[Mapping[str, Any]], since: datetime) -> Readiness |
         reason = event.get("reason") or ""
         if is_older(event, since):
             continue
-        if reason == _COMPLETED:
+        if reason == "Completed":
             return FINISHED
         if reason in _FAILURES:
             return Readiness(State.FAILED, f"Job Failed. {reason}: {one_line(event.get('message') or '', MAX_TEXT)}")
