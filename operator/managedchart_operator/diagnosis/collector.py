@@ -1,7 +1,7 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
 It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen, since pods may be deleted
-by now; `cause_table` decides which cause that shows. What cannot be read is reported in the result, not raised. Every text is
+by now; `causes` decides which cause that shows. What cannot be read is reported in the result, not raised. Every text is
 redacted. Pods of an earlier revision do not count.
 """
 
@@ -14,8 +14,7 @@ from functools import partial
 from typing import Any
 
 from managedchart_operator.api.status import FailedContainer, FailureEvent
-from managedchart_operator.diagnosis.cause_table import find_cause, shows_trouble
-from managedchart_operator.diagnosis.causes import Cause, Evidence
+from managedchart_operator.diagnosis.causes import Cause, Evidence, find_cause, shows_trouble
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
@@ -105,7 +104,7 @@ class Collector:
                 return await self._collect(subject, views, redact)
         except TimeoutError:
             missing = f"The evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
-        return Findings(incomplete=redact(missing))
+            return Findings(incomplete=redact(missing))
 
     async def _collect(
         self, subject: Subject, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
@@ -115,11 +114,12 @@ class Collector:
         pods = [Member(pod.uid, pod.namespace, pod.owners) for pod in seen.pods.values()]
         owned = owned_by(rendered.objects, [*seen.owned, *pods])
         lineage = Lineage(self.objects, rendered.objects, subject.since)
-        current_pods, foreign = await self._sort_pods(lineage, owned, seen.pods.values())
+        current_pods = await self._current(lineage, owned, seen.pods.values())
+        others = seen.pods.keys() - {pod.uid for pod in current_pods}
         events = seen.events.values()
         found = [
             replace(event, message=redact(event.message))
-            for event in select(events, rendered=rendered.objects, owned=owned - foreign, since=subject.since)
+            for event in select(events, rendered=rendered.objects, owned=owned - others, since=subject.since)
         ]
         evidence = Evidence(
             current_pods,
@@ -175,20 +175,14 @@ class Collector:
             found = await self.objects.list(api_version, kind, namespace=namespace, metadata_only=True)
             seen.owned += map(member_of, found)
 
-    async def _sort_pods(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> tuple[list[Pod], set[str]]:
-        """Return the release's pods of the present revision, and the UIDs of its other pods."""
-        current: list[Pod] = []
-        foreign: set[str] = set()
+    async def _current(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> list[Pod]:
+        """Return the release's pods of the present revision."""
+        current = []
         for pod in pods:
-            if pod.uid in owned or pod.identity in lineage.rendered:
-                root = None
-                with contextlib.suppress(KubeError):
-                    root = await lineage.root_of(pod)
-                if root is not None:
+            with contextlib.suppress(KubeError):
+                if (pod.uid in owned or pod.identity in lineage.rendered) and await lineage.root_of(pod):
                     current.append(pod)
-                else:
-                    foreign.add(pod.uid)
-        return current, foreign
+        return current
 
     async def _containers(
         self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]

@@ -1,7 +1,7 @@
 """Detects, during the wait for a release, that waiting cannot succeed.
 
 It judges what the watches show; the caller ends the wait. Only the present state counts: pods of the revision that is being
-deployed, once it is applied (a hook's own pods at any time), while they show a cause that `cause_table` calls fatal. A
+deployed, once it is applied (a hook's own pods at any time), while they show a cause that `causes` calls fatal. A
 controller that cannot create its pods counts only while nothing is under way that can change this (`refusals`). A refusal that
 healed, or that something under way may end, is ignored: only a newer one of the same controller counts, after another grace.
 """
@@ -13,8 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from managedchart_operator.diagnosis.cause_table import find_cause, is_fatal, is_fatal_after_grace, is_fatal_refusal
-from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create
+from managedchart_operator.diagnosis.causes import (
+    Cause,
+    Evidence,
+    cause_of_failed_create,
+    find_cause,
+    is_fatal,
+    is_fatal_after_grace,
+    is_fatal_refusal,
+)
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView

@@ -16,7 +16,7 @@ from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.times import read_time
 from managedchart_operator.waiting.kstatus import JOB
-from managedchart_operator.waiting.status_fields import Parts
+from managedchart_operator.waiting.status_fields import Parts, mapping
 
 _API_VERSIONS = {
     ("apps", "ReplicaSet"): "apps/v1",
@@ -27,7 +27,6 @@ _API_VERSIONS = {
     ("", "ReplicationController"): "v1",
 }
 _REPLICA_SET = ("apps", "ReplicaSet")
-_REVISION = "deployment.kubernetes.io/revision"
 
 
 @dataclass(slots=True)
@@ -108,18 +107,12 @@ class Lineage:
 
     async def _of_replica_set(self, replica_set: Identity) -> Identity | None:
         found = await self.read(replica_set)
-        meta = (found or {}).get("metadata") or {}
-        for owner in owners_of(meta):
-            near, _ = owner.identities(replica_set.namespace)
-            if near.group_kind != ("apps", "Deployment") or near not in self.rendered:
-                continue
-            deployment = await self.read(near)
-            if deployment is None:
-                return None
-            revision = (deployment["metadata"].get("annotations") or {}).get(_REVISION)
-            newest = revision == (meta.get("annotations") or {}).get(_REVISION)
-            return near if newest and Parts.of(deployment).is_observed else None
-        return replica_set if replica_set in self.rendered else None
+        owner = self._owner_of(found, replica_set.namespace)
+        if owner is None or owner.group_kind != ("apps", "Deployment"):
+            return replica_set if replica_set in self.rendered else None
+        deployment = await self.read(owner)
+        newest = _revision_of(found) == _revision_of(deployment)
+        return owner if deployment and newest and Parts.of(deployment).is_observed else None
 
     async def _is_updated(self, stateful_set: Identity, pod: Pod) -> bool:
         found = await self.read(stateful_set)
@@ -130,3 +123,7 @@ class Lineage:
 
     def _owner_of(self, found: dict[str, Any] | None, namespace: str) -> Identity | None:
         return owner_among(self.rendered, owners_of((found or {}).get("metadata") or {}), namespace)
+
+
+def _revision_of(found: dict[str, Any] | None) -> Any:
+    return mapping(Parts.of(found or {}).meta.get("annotations")).get("deployment.kubernetes.io/revision")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
-from managedchart_operator.diagnosis.cause_table import is_fatal, is_fatal_after_grace
+from managedchart_operator.diagnosis.causes import is_fatal, is_fatal_after_grace
 from managedchart_operator.diagnosis.pods import Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError

@@ -1,6 +1,6 @@
 """Reads from a pod's status what the diagnosis needs, in a compact form.
 
-Pure; `cause_table` decides what it means for a release. Source: Kubernetes API reference, PodStatus and ContainerStatus.
+Pure; `causes` decides what it means for a release. Source: Kubernetes API reference, PodStatus and ContainerStatus.
 """
 
 import logging

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from managedchart_operator.api_refusals import Refusal
-from managedchart_operator.diagnosis.cause_table import may_become_ready
-from managedchart_operator.diagnosis.causes import refused_creation
+from managedchart_operator.diagnosis.causes import may_become_ready, refused_creation
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of, subject_uid
 from managedchart_operator.diagnosis.pods import Pod

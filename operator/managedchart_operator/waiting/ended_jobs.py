@@ -24,13 +24,9 @@ from managedchart_operator.waiting.status_fields import mapping
 _EVENT_SECONDS = 2.0
 MAX_TEXT = 512
 
-_FAILURES = {
-    "BackoffLimitExceeded",
-    "DeadlineExceeded",
-    "FailedIndexes",
-    "MaxFailedIndexesExceeded",
-    "PodFailurePolicy",
-}
+_FAILURES = frozenset(
+    {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"}
+)
 FINISHED = Readiness(State.CURRENT, "Job was deleted after it finished")
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE
-from managedchart_operator.diagnosis.cause_table import (
+from managedchart_operator.diagnosis.causes import (
     CAUSES,
     CauseRow,
+    Evidence,
     find_cause,
     is_fatal,
     is_fatal_after_grace,
@@ -15,7 +16,6 @@ from managedchart_operator.diagnosis.cause_table import (
     may_become_ready,
     shows_trouble,
 )
-from managedchart_operator.diagnosis.causes import Evidence
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.diagnosis.cause_table import find_cause
-from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create
+from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.events import RunEvent
 from managedchart_operator.diagnosis.pods import Container, read_pod
 from managedchart_operator.reasons import Reason
