@@ -53,10 +53,8 @@ class Evidence:
 
     def text_of(self, pod: Pod, reason: str, *, contains: str = "") -> str | None:
         """Return the text of the first event of a pod with this reason, or None."""
-        for event in self.events:
-            if event.subject == pod.identity and event.reason == reason and contains in event.message:
-                return event.message
-        return None
+        texts = (event.message for event in self.events if (event.subject, event.reason) == (pod.identity, reason))
+        return next((text for text in texts if contains in text), None)
 
 
 Rule = Callable[[Evidence], Cause | None]

@@ -198,12 +198,9 @@ class Collector:
     async def _container(
         self, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
     ) -> FailedContainer:
-        log = previous = None
         tail = partial(self.logs.tail, namespace=pod.namespace, pod=pod.name, container=container.name)
-        if container.has_run:
-            log = await tail(previous=False)
-            if container.restarts:
-                previous = await tail(previous=True)
+        log = await tail(previous=False) if container.has_run else None
+        previous = await tail(previous=True) if container.restarts else None
         return FailedContainer(
             pod=pod.identity.name_from(home),
             name=container.name,

@@ -56,12 +56,13 @@ def select(
         seen, subject = last_seen(event), subject_of(event)
         if seen is None or is_older(event, since) or not (subject_uid(event) in owned or subject in rendered):
             continue
+        count = int((event.get("series") or {}).get("count") or event.get("count") or 1)
         item = RunEvent(
             subject=subject,
             type=event.get("type") or "Normal",
             reason=event.get("reason") or "Unknown",
             message=one_line(event.get("message") or "", MAX_TEXT),
-            count=_count(event),
+            count=max(count, 1),
             last_seen=seen,
         )
         key = (item.subject, item.reason, item.message)
@@ -71,7 +72,3 @@ def select(
         merged[key] = item
     ordered = sorted(merged.values(), key=lambda item: (item.type == "Warning", item.last_seen), reverse=True)
     return ordered[:MAX_EVENTS]
-
-
-def _count(event: Mapping[str, Any]) -> int:
-    return max(int((event.get("series") or {}).get("count") or event.get("count") or 1), 1)

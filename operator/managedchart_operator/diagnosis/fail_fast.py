@@ -9,7 +9,7 @@ healed, or that something under way may end, is ignored: only a newer one of the
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -63,40 +63,36 @@ class FailFast:
                 stack.enter_context(view.wakes(woken))
             while True:
                 woken.clear()
-                suspicions = list(self._suspicions())
+                suspicions = self._suspicions()
                 if suspicions and (cause := await self._judge(suspicions)):
                     return cause
-                waits = suspicions or self._first_seen
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RECHECK_SECONDS if waits else None):
+                    async with asyncio.timeout(_RECHECK_SECONDS if suspicions or self._first_seen else None):
                         await woken.wait()
 
-    def _suspicions(self) -> Iterable[_Suspicion]:
-        """Yield what looks fatal and has persisted for the grace where it must."""
-        present: set[str] = set()
+    def _suspicions(self) -> list[_Suspicion]:
+        """Return what looks fatal and has persisted for the grace, without interruption, where it must."""
+        now, known = time.monotonic(), self._first_seen
+        fatal = list(self._fatal())
+        self._first_seen = {key: known.get(key, now) for key, _ in fatal if key is not None}
+        return [found for key, found in fatal if key is None or now - self._first_seen[key] >= self.grace]
+
+    def _fatal(self) -> Iterator[tuple[str | None, _Suspicion]]:
+        """Yield what looks fatal, with a key where it must persist for the grace first."""
         for view in self.views.values():
-            yield from self._in_trouble(view, present)
-            yield from self._refused(view, present)
-        for key in self._first_seen.keys() - present:
-            del self._first_seen[key]
-
-    def _in_trouble(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
-        for pod in view.troubled.values():
-            if pod.uid in self._foreign or pod.deleting:
-                continue
-            for container in pod.containers:
-                key = f"{pod.uid}/{container.name}"
-                if is_fatal(container) or (is_fatal_after_grace(container) and self._persisted(key, present)):
-                    yield pod, view
-
-    def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
-        for refusal in view.creations.refused.values():
-            if refusal.uid in self._foreign or is_older(refusal.event, self.since):
-                continue
-            if not is_fatal_refusal(refusal.why.reason) or self._is_ignored(refusal, view):
-                continue
-            if self._persisted(refusal.uid, present):
-                yield refusal, view
+            for pod in view.troubled.values():
+                if pod.uid in self._foreign or pod.deleting:
+                    continue
+                for container in pod.containers:
+                    if is_fatal(container):
+                        yield None, (pod, view)
+                    elif is_fatal_after_grace(container):
+                        yield f"{pod.uid}/{container.name}", (pod, view)
+            for refusal in view.creations.refused.values():
+                if refusal.uid in self._foreign or is_older(refusal.event, self.since):
+                    continue
+                if is_fatal_refusal(refusal.why.reason) and not self._is_ignored(refusal, view):
+                    yield refusal.uid, (refusal, view)
 
     def _is_ignored(self, refusal: RefusedCreation, view: NamespaceView) -> bool:
         """Whether the controller must be refused again before that counts.
@@ -108,12 +104,6 @@ class FailFast:
         if refusal.depends_on_pods and refusal.seen < max(each.last_change for each in views) + self.grace:
             self._ignored[refusal.uid] = refusal.version
         return refusal.version <= self._ignored.get(refusal.uid, -1)
-
-    def _persisted(self, key: str, present: set[str]) -> bool:
-        """Whether something that is `present` has been seen for the whole grace without interruption."""
-        present.add(key)
-        now = time.monotonic()
-        return now - self._first_seen.setdefault(key, now) >= self.grace
 
     async def _judge(self, suspicions: Iterable[_Suspicion]) -> Cause | None:
         rendered = await self.rendered()

@@ -99,11 +99,8 @@ class Lineage:
 
     def _controllers_of(self, pod: Pod) -> list[Identity]:
         """Return the owners of a pod: objects of its namespace, and cluster-wide ones of the release."""
-        found = []
-        for owner in pod.owners:
-            near, cluster_wide = owner.identities(pod.namespace)
-            found.append(cluster_wide if cluster_wide in self.rendered else near)
-        return found
+        pairs = (owner.identities(pod.namespace) for owner in pod.owners)
+        return [cluster_wide if cluster_wide in self.rendered else near for near, cluster_wide in pairs]
 
     async def _of_replica_set(self, replica_set: Identity) -> Identity | None:
         found = await self.read(replica_set)

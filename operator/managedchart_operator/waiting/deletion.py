@@ -9,7 +9,7 @@ Source: Kubernetes documentation, "Garbage collection", "Finalizers"; kube-contr
 import asyncio
 import contextlib
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,11 +99,10 @@ async def until_deleted(objects: Objects, refs: Iterable[ObjectRef], seconds: fl
     return not left
 
 
-async def being_deleted(objects: Objects, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+async def being_deleted(objects: Objects, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
     """Return all of the objects that exist and are marked for deletion. Raises KubeError."""
-    asked = list(refs)
-    found = await asyncio.gather(*map(objects.get, asked))
-    return [ref for ref, body in zip(asked, found, strict=True) if body and body["metadata"].get("deletionTimestamp")]
+    found = await asyncio.gather(*map(objects.get, refs))
+    return [ref for ref, body in zip(refs, found, strict=True) if body and body["metadata"].get("deletionTimestamp")]
 
 
 @dataclass(frozen=True, slots=True)

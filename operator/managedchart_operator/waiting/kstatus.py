@@ -250,10 +250,8 @@ def _budget(_: Parts) -> Readiness:
 def _by_ready_condition(parts: Parts) -> Readiness:
     """Return the readiness of an object of any other kind, by its condition Ready if it has one."""
     for condition in parts.conditions:
-        if condition.type == "Ready" and condition.true:
-            break
-        if condition.type == "Ready" and condition.status in ("False", "Unknown"):
-            return _waiting(condition.message)
+        if condition.type == "Ready" and condition.status in ("True", "False", "Unknown"):
+            return _current("Resource is current") if condition.true else _waiting(condition.message)
     return _current("Resource is current")
 
 

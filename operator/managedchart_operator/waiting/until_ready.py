@@ -113,11 +113,10 @@ class ReadyWait:
         await self._examine()
         if self._is_over():
             return
-        waiting = self._waiting()
         woken = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             views = []
-            for collection, refs in _by_collection(waiting).items():
+            for collection, refs in _by_collection(self._waiting()).items():
                 # Without a list first: a namespace may have thousands of other objects.
                 since = min(self._versions.get(ref, 0) for ref in refs)
                 view = await stack.enter_async_context(
