@@ -70,12 +70,9 @@ async def have_dependents(objects: Objects, namespace: str, rendered: Iterable[M
 
 async def _has_pods(objects: Objects, ref: ObjectRef, field: str) -> bool:
     try:
-        found = await objects.get(ref)  # all of these kinds are namespaced
+        parts = Parts.of(await objects.get(ref) or {})  # all of these kinds are namespaced
     except KubeError:
         return True
-    if found is None:
-        return False
-    parts = Parts.of(found)
     return not parts.is_observed or parts.count(field) > 0
 
 
