@@ -99,21 +99,17 @@ def permission(found: Match) -> str:
 
 def _fields(found: Match, it: str) -> str:
     """Name the object, and its fields that were refused."""
-    return f"{it}: {_field_errors(line_of(found))}"
-
-
-def _field_errors(text: str) -> str:
-    found = []
+    text, fields = line_of(found), []
     matches = list(_FIELD_ERROR.finditer(text))
     for match, following in zip_longest(matches, matches[1:]):
-        end = following.start() if following else len(text)
-        rest = text[match.end() : end].split("\n", 1)[0]
+        rest = text[match.end() : following.start() if following else len(text)]
         if match["type"] in _WITH_VALUE:
             rest = _without_value(rest)
-        detail = rest.strip(" ,]\n") or match["type"].lower()
+        detail = rest.strip(" ,]") or match["type"].lower()
         field = "the whole object" if match["field"] == "[]" else match["field"].lstrip("[")
-        found.append(f"{field}: {detail}")
-    return listed(dict.fromkeys(found)) or one_line(text.rpartition("is invalid: ")[2], 400)
+        fields.append(f"{field}: {detail}")
+    problems = listed(dict.fromkeys(fields)) or one_line(text.rpartition("is invalid: ")[2], 400)
+    return f"{it}: {problems}"
 
 
 def _without_value(text: str) -> str:
@@ -139,12 +135,7 @@ def _escalation(found: Match, it: str) -> str:
 
 
 def _row(
-    pattern: str,
-    reason: Reason,
-    message: str | Sentence,
-    *,
-    transient: bool = False,
-    hint: str | None = None,
+    pattern: str, reason: Reason, message: str | Sentence, *, transient: bool = False, hint: str | None = None
 ) -> RefusalRow:
     """Make a row; `message` may be a text with `{it}` and the pattern's named groups in braces."""
 

@@ -66,14 +66,7 @@ class KubeError(OperatorError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        reason: Reason,
-        transient: bool,
-        status: int,
-        hint: str | None = None,
-        answer: str = "",
+        self, message: str, *, reason: Reason, transient: bool, status: int, hint: str | None = None, answer: str = ""
     ) -> None:
         super().__init__(message, reason=reason, transient=transient, hint=hint)
         self.status = status
@@ -129,12 +122,7 @@ class LifecycleError(OperatorError):
     """A phase of a lifecycle ended the run as failed."""
 
     def __init__(
-        self,
-        message: str,
-        *,
-        reason: Reason = Reason.LIFECYCLE_FAILED,
-        transient: bool = True,
-        hint: str | None = None,
+        self, message: str, *, reason: Reason = Reason.LIFECYCLE_FAILED, transient: bool = True, hint: str | None = None
     ) -> None:
         super().__init__(message, reason=reason, transient=transient, hint=hint)
 

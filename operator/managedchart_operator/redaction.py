@@ -6,7 +6,6 @@ a text twice changes nothing more.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -87,12 +86,11 @@ def secrets_in_manifest(objects: Iterable[Mapping[str, Any]]) -> set[str]:
     for item in objects:
         if item.get("kind") != "Secret":
             continue
-        for value in _values(item.get("stringData")):
-            found.add(str(value))
+        found.update(map(str, _values(item.get("stringData"))))
         for value in _values(item.get("data")):
             try:
                 found.add(base64.b64decode(str(value)).decode())
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 found.add(str(value))
     return found | {line for value in found for line in value.splitlines()}
 

@@ -112,3 +112,8 @@ def test_helpful_text_is_not_masked(text: str) -> None:
 def test_an_invalid_secret_is_not_an_error(part: Any) -> None:
     """A chart may render anything, and only the API server refuses it; its failure must still be reported."""
     assert secrets_in_manifest([{"kind": "Secret", "data": part, "stringData": part}]) == set()
+
+
+@pytest.mark.parametrize("text", ["not base64", "pässword", "gIGB"], ids=["no base64", "no ASCII", "no UTF-8"])
+def test_data_that_cannot_be_decoded_is_a_secret_itself(text: str) -> None:
+    assert secrets_in_manifest([{"kind": "Secret", "data": {"a": text}}]) == {text}

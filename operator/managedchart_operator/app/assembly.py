@@ -117,7 +117,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
-    services = _services(settings, client=client, objects=objects, events=events, identity=identity)
+    services = _services(settings, client=client, objects=objects, identity=identity)
     api = ManagedCharts(client)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
@@ -136,7 +136,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     return operator
 
 
-def _services(settings: Settings, *, client: KubeClient, objects: Objects, events: Events, identity: str) -> Services:
+def _services(settings: Settings, *, client: KubeClient, objects: Objects, identity: str) -> Services:
     helm = HelmRunner(
         binary=settings.helm_binary,
         environment=environment(settings.helm_home),
@@ -152,7 +152,7 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, event
         roots=roots,
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),
-        collector=Collector(objects, events, Logs(client)),
+        collector=Collector(objects, Logs(client)),
         watches=NamespaceWatches(client),
         waits=ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES)),
     )

@@ -1,36 +1,35 @@
 """Collects the evidence of a failed run, before anything is cleaned up.
 
-It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen; `cause_table` decides
-which cause that shows. What cannot be read is reported in the result, not raised. Every text is redacted. Pods of an earlier
-revision do not count.
+It reads the namespaces of a release once, within a bounded time, and adds what the watches have seen, since pods may be deleted
+by now; `causes` decides which cause that shows. What cannot be read is reported in the result, not raised. Every text is
+redacted. Pods of an earlier revision do not count.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from managedchart_operator.api.status import FailedContainer, FailureEvent
-from managedchart_operator.diagnosis.cause_table import find_cause, shows_trouble
-from managedchart_operator.diagnosis.causes import Cause, Evidence
+from managedchart_operator.diagnosis.causes import Cause, Evidence, find_cause, shows_trouble
 from managedchart_operator.diagnosis.events import select
-from managedchart_operator.diagnosis.exit_codes import explain_exit_code
-from managedchart_operator.diagnosis.lineage import Lineage, root_or_none
-from managedchart_operator.diagnosis.namespace_look import look
+from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import (
-    ReleaseObjects,
-    cluster_wide_kinds,
-    identities,
+    MAX_NAMESPACES,
+    Member,
+    Rendered,
+    member_of,
     namespaces_of,
     owned_by,
     owner_among,
 )
-from managedchart_operator.diagnosis.pods import Container, Pod
+from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
-from managedchart_operator.kube.events import Events
+from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
 
@@ -38,6 +37,10 @@ from managedchart_operator.kube.objects import Objects
 COLLECT_SECONDS = 5.0
 # As many as fit into the status next to the events; further failing containers usually show the same.
 MAX_CONTAINERS = 5
+# What controllers create for a chart's objects, in the namespace of their owner.
+_OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
+# Where Kubernetes keeps the events about cluster-wide objects.
+_OF_CLUSTER_WIDE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,34 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The release that the evidence is about: its namespace, what it renders, its hooks, and when the run began."""
+    """The release that the evidence is about: its namespace, what it renders, its hooks among that, and when the run began."""
 
     namespace: str
-    rendered: Sequence[dict[str, Any]]
+    objects: Sequence[dict[str, Any]]
     hooks: Sequence[dict[str, Any]]
     since: datetime
 
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """Hooks and rendered objects."""
-        return [*self.hooks, *self.rendered]
+
+@dataclass(slots=True)
+class _Seen:
+    """What was found in the namespaces, and a sentence for each that could not be read."""
+
+    events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By UID of the event."""
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """By UID, including deleted ones."""
+    owned: list[Member] = field(default_factory=list)
+    """What a controller may have created."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """By namespace."""
+
+    @contextlib.contextmanager
+    def reading(self, namespace: str) -> Iterator[None]:
+        """Report a namespace that cannot be read; the others still count."""
+        try:
+            yield
+        except KubeError as error:
+            self.missing[namespace] = f"The evidence in namespace {namespace} could not be read: {error.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +93,6 @@ class Collector:
     """Collects the evidence of failed runs."""
 
     objects: Objects
-    events: Events
     logs: Logs
 
     async def collect(
@@ -85,30 +104,22 @@ class Collector:
                 return await self._collect(subject, views, redact)
         except TimeoutError:
             missing = f"The evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
-        return Findings(incomplete=redact(missing))
+            return Findings(incomplete=redact(missing))
 
     async def _collect(
         self, subject: Subject, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
     ) -> Findings:
-        cluster_wide = await cluster_wide_kinds(self.objects, subject.objects)
-        rendered, hooks = (
-            identities(items, namespace=subject.namespace, cluster_wide=cluster_wide)
-            for items in (subject.objects, subject.hooks)
-        )
-        seen = await look(
-            self.objects,
-            self.events,
-            namespaces_of(subject.objects, namespace=subject.namespace),
-            views=views,
-            cluster_wide=bool(cluster_wide),
-        )
-        family = owned_by(rendered, seen.members)
-        lineage = Lineage(self.objects, rendered, subject.since)
-        current_pods, foreign = await self._sort_pods(lineage, family, seen.pods.values())
-        current = ReleaseObjects(rendered, family.owned - foreign)
+        rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
+        seen = await self._look(subject, views, cluster_wide=any(not each.namespace for each in rendered.objects))
+        pods = [Member(pod.uid, pod.namespace, pod.owners) for pod in seen.pods.values()]
+        owned = owned_by(rendered.objects, [*seen.owned, *pods])
+        lineage = Lineage(self.objects, rendered.objects, subject.since)
+        current_pods = await self._current(lineage, owned, seen.pods.values())
+        others = seen.pods.keys() - {pod.uid for pod in current_pods}
+        events = seen.events.values()
         found = [
             replace(event, message=redact(event.message))
-            for event in select(seen.events.values(), current, since=subject.since)
+            for event in select(events, rendered=rendered.objects, owned=owned - others, since=subject.since)
         ]
         evidence = Evidence(
             current_pods,
@@ -116,9 +127,9 @@ class Collector:
             hook_pods=frozenset(
                 pod.uid
                 for pod in current_pods
-                if pod.identity in hooks or owner_among(hooks, pod.owners, pod.namespace)
+                if pod.identity in rendered.hooks or owner_among(rendered.hooks, pod.owners, pod.namespace)
             ),
-            refused=frozenset(refusal.controller for refusal in Creations.of(seen.events.values()).refused.values()),
+            refused=frozenset(refusal.controller for refusal in Creations.of(events).refused.values()),
         )
         cause = find_cause(evidence)
         return Findings(
@@ -128,19 +139,50 @@ class Collector:
             incomplete=redact("; ".join(seen.missing.values())) or None,
         )
 
-    async def _sort_pods(
-        self, lineage: Lineage, family: ReleaseObjects, pods: Iterable[Pod]
-    ) -> tuple[list[Pod], set[str]]:
-        """Return the release's pods of the present revision, and the UIDs of its other pods."""
-        current: list[Pod] = []
-        foreign: set[str] = set()
+    async def _look(self, subject: Subject, views: Mapping[str, NamespaceView], *, cluster_wide: bool) -> _Seen:
+        """Read up to MAX_NAMESPACES; `cluster_wide` says whether events about cluster-wide objects are needed too."""
+        seen = _Seen()
+        for view in views.values():
+            seen.pods.update(view.pods)
+            seen.events.update(view.events)
+        namespaces = namespaces_of(subject.objects, namespace=subject.namespace)
+        looked, left_out = namespaces[:MAX_NAMESPACES], namespaces[MAX_NAMESPACES:]
+        elsewhere = [_OF_CLUSTER_WIDE] if cluster_wide and _OF_CLUSTER_WIDE not in looked else []
+        await asyncio.gather(
+            *(self._read_events(seen, namespace) for namespace in [*looked, *elsewhere]),
+            *(self._read_pods(seen, namespace) for namespace in looked),
+            *(self._read_owned(seen, namespace, *kind) for namespace in looked for kind in _OWNED_KINDS),
+        )
+        if left_out:
+            seen.missing[left_out[0]] = (
+                f"Only {MAX_NAMESPACES} of the {len(namespaces)} namespaces of the release were read, "
+                f"not {left_out[0]}{' and others' if len(left_out) > 1 else ''}"
+            )
+        return seen
+
+    async def _read_events(self, seen: _Seen, namespace: str) -> None:
+        with seen.reading(namespace):
+            events = await self.objects.list("v1", "Event", namespace=namespace)
+            seen.events.update((event["metadata"]["uid"], event) for event in events)
+
+    async def _read_pods(self, seen: _Seen, namespace: str) -> None:
+        with seen.reading(namespace):
+            pods = read_pods(await self.objects.list("v1", "Pod", namespace=namespace))
+            seen.pods.update((pod.uid, pod) for pod in pods)
+
+    async def _read_owned(self, seen: _Seen, namespace: str, api_version: str, kind: str) -> None:
+        with seen.reading(namespace):
+            found = await self.objects.list(api_version, kind, namespace=namespace, metadata_only=True)
+            seen.owned += map(member_of, found)
+
+    async def _current(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> list[Pod]:
+        """Return the release's pods of the present revision."""
+        current = []
         for pod in pods:
-            if pod.uid in family.owned or pod.identity in family.rendered:
-                if await root_or_none(lineage, pod) is not None:
+            with contextlib.suppress(KubeError):
+                if (pod.uid in owned or pod.identity in lineage.rendered) and await lineage.root_of(pod):
                     current.append(pod)
-                else:
-                    foreign.add(pod.uid)
-        return current, foreign
+        return current
 
     async def _containers(
         self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
@@ -150,30 +192,23 @@ class Collector:
 
         wanted = [each for each in evidence.containers if shows_trouble(each[1]) or is_the_cause(*each)]
         wanted.sort(key=lambda each: not is_the_cause(*each))
-        return list(
-            await asyncio.gather(
-                *(self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
-            )
-        )
+        reading = (self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
+        return await asyncio.gather(*reading)
 
     async def _container(
         self, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
     ) -> FailedContainer:
-        log = previous = None
         tail = partial(self.logs.tail, namespace=pod.namespace, pod=pod.name, container=container.name)
-        if container.has_run:
-            log = await tail(previous=False)
-            if container.restarts:
-                previous = await tail(previous=True)
-        code = container.exit_code
+        log = await tail(previous=False) if container.has_run else None
+        previous = await tail(previous=True) if container.restarts else None
         return FailedContainer(
             pod=pod.identity.name_from(home),
             name=container.name,
             state=container.state,
             reason=container.reason or container.last_reason or None,
             message=redact(container.message)[:512] or None,
-            exit_code=code,
-            meaning=explain_exit_code(code, out_of_memory=container.out_of_memory) if code is not None else None,
+            exit_code=container.exit_code,
+            meaning=container.meaning,
             restarts=container.restarts,
             log=redact(log) if log else None,
             previous_log=redact(previous) if previous else None,

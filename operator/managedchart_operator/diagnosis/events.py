@@ -4,13 +4,13 @@ Pure. Events from before the run never count; an object is matched by its UID wh
 object appears once, with its count; warnings come first, and the latest first within each type.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
-from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects, subject_of
+from managedchart_operator.diagnosis.objects import Identity, subject_of, subject_uid
 from managedchart_operator.kube.events import is_older, last_seen
 from managedchart_operator.shortening import one_line
 from managedchart_operator.times import write_time
@@ -43,19 +43,26 @@ class RunEvent:
         )
 
 
-def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, since: datetime) -> list[RunEvent]:
-    """Return the events of these objects from `since` on."""
+def select(
+    events: Iterable[Mapping[str, Any]],
+    *,
+    since: datetime,
+    rendered: Collection[Identity] = (),
+    owned: Collection[str] = (),
+) -> list[RunEvent]:
+    """Return the events from `since` on about `rendered` objects, and about those that they own, by UID."""
     merged: dict[tuple[Identity, str, str], RunEvent] = {}
     for event in events:
-        seen = last_seen(event)
-        if seen is None or is_older(event, since) or not _belongs(event, objects):
+        seen, subject = last_seen(event), subject_of(event)
+        if seen is None or is_older(event, since) or not (subject_uid(event) in owned or subject in rendered):
             continue
+        count = int((event.get("series") or {}).get("count") or event.get("count") or 1)
         item = RunEvent(
-            subject=subject_of(event),
+            subject=subject,
             type=event.get("type") or "Normal",
             reason=event.get("reason") or "Unknown",
             message=one_line(event.get("message") or "", MAX_TEXT),
-            count=_count(event),
+            count=max(count, 1),
             last_seen=seen,
         )
         key = (item.subject, item.reason, item.message)
@@ -63,15 +70,5 @@ def select(events: Iterable[Mapping[str, Any]], objects: ReleaseObjects, *, sinc
             item.count += known.count
             item.last_seen = max(item.last_seen, known.last_seen)
         merged[key] = item
-    ordered = sorted(merged.values(), key=lambda item: item.last_seen, reverse=True)
-    ordered.sort(key=lambda item: item.type != "Warning")
+    ordered = sorted(merged.values(), key=lambda item: (item.type == "Warning", item.last_seen), reverse=True)
     return ordered[:MAX_EVENTS]
-
-
-def _count(event: Mapping[str, Any]) -> int:
-    return max(int((event.get("series") or {}).get("count") or event.get("count") or 1), 1)
-
-
-def _belongs(event: Mapping[str, Any], objects: ReleaseObjects) -> bool:
-    uid = (event.get("involvedObject") or {}).get("uid")
-    return uid in objects.owned or subject_of(event) in objects.rendered

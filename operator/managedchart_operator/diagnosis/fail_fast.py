@@ -1,27 +1,31 @@
 """Detects, during the wait for a release, that waiting cannot succeed.
 
-A deployment that cannot succeed then ends after seconds instead of its whole timeout. This module judges what the watches show;
-the caller ends the wait. Only the present state counts: pods of the revision that is being deployed, once it is applied (a
-hook's own pods at any time), and only while they are in trouble. A pod that is merely not ready never counts.
-
-`cause_table` says which causes are fatal, and whether immediately or after the grace. A controller that cannot create its pods
-counts only while nothing is under way that can change this (`refusals`). A refusal that healed, or that something under way may
-end, is ignored: only a newer one of the same controller counts, after another grace.
+It judges what the watches show; the caller ends the wait. Only the present state counts: pods of the revision that is being
+deployed, once it is applied (a hook's own pods at any time), while they show a cause that `causes` calls fatal. A
+controller that cannot create its pods counts only while nothing is under way that can change this (`refusals`). A refusal that
+healed, or that something under way may end, is ignored: only a newer one of the same controller counts, after another grace.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from managedchart_operator.diagnosis.cause_table import fatal_refusal, fatal_signs, find_cause
-from managedchart_operator.diagnosis.causes import Cause, Evidence, cause_of_failed_create
+from managedchart_operator.diagnosis.causes import (
+    Cause,
+    Evidence,
+    cause_of_failed_create,
+    find_cause,
+    is_fatal,
+    is_fatal_after_grace,
+    is_fatal_refusal,
+)
 from managedchart_operator.diagnosis.events import select
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
+from managedchart_operator.diagnosis.objects import Identity, Rendered
 from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.diagnosis.refusals import RefusedCreation, lacks_pods, may_end
 from managedchart_operator.errors import KubeError
@@ -31,36 +35,8 @@ from managedchart_operator.kube.events import is_older
 _RECHECK_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The objects of the revision that is being deployed, including its `hooks`."""
-
-    objects: frozenset[Identity]
-    hooks: frozenset[Identity]
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """A pod in trouble."""
-
-    view: NamespaceView
-    pod: Pod
-
-    @property
-    def uid(self) -> str:
-        return self.pod.uid
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A controller that could not create its last pod."""
-
-    view: NamespaceView
-    uid: str
-    refusal: RefusedCreation
-
-
-_Suspicion = _Trouble | _Refused
+_Suspicion = tuple[Pod | RefusedCreation, NamespaceView]
+"""A pod in trouble, or a controller that could not create its last pod, and where it was seen."""
 
 
 @dataclass(slots=True)
@@ -87,48 +63,38 @@ class FailFast:
                 stack.enter_context(view.wakes(woken))
             while True:
                 woken.clear()
-                suspicions = list(self._suspicions())
+                suspicions = self._suspicions()
                 if suspicions and (cause := await self._judge(suspicions)):
                     return cause
-                waits = suspicions or self._first_seen
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RECHECK_SECONDS if waits else None):
+                    async with asyncio.timeout(_RECHECK_SECONDS if suspicions or self._first_seen else None):
                         await woken.wait()
 
-    def _suspicions(self) -> Iterable[_Suspicion]:
-        """Yield what looks fatal and has persisted for the grace where it must."""
-        present: set[str] = set()
+    def _suspicions(self) -> list[_Suspicion]:
+        """Return what looks fatal and has persisted for the grace, without interruption, where it must."""
+        now, known = time.monotonic(), self._first_seen
+        fatal = list(self._fatal())
+        self._first_seen = {key: known.get(key, now) for key, _ in fatal if key is not None}
+        return [found for key, found in fatal if key is None or now - self._first_seen[key] >= self.grace]
+
+    def _fatal(self) -> Iterator[tuple[str | None, _Suspicion]]:
+        """Yield what looks fatal, with a key where it must persist for the grace first."""
         for view in self.views.values():
-            yield from self._in_trouble(view, present)
-            yield from self._refused(view, present)
-        for key in self._first_seen.keys() - present:
-            del self._first_seen[key]
+            for pod in view.troubled.values():
+                if pod.uid in self._foreign or pod.deleting:
+                    continue
+                for container in pod.containers:
+                    if is_fatal(container):
+                        yield None, (pod, view)
+                    elif is_fatal_after_grace(container):
+                        yield f"{pod.uid}/{container.name}", (pod, view)
+            for refusal in view.creations.refused.values():
+                if refusal.uid in self._foreign or is_older(refusal.event, self.since):
+                    continue
+                if is_fatal_refusal(refusal.why.reason) and not self._is_ignored(refusal, view):
+                    yield refusal.uid, (refusal, view)
 
-    def _in_trouble(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
-        for pod in view.troubled.values():
-            if pod.uid in self._foreign or pod.deleting:
-                continue
-            for container in pod.containers:
-                key = f"{pod.uid}/{container.name}"
-                signs = fatal_signs(container)
-                if signs and all(sign.after_grace for sign in signs):
-                    present.add(key)
-                    signs = signs if self._persisted(key) else []
-                if signs:
-                    yield _Trouble(view, pod)
-
-    def _refused(self, view: NamespaceView, present: set[str]) -> Iterable[_Suspicion]:
-        for uid, refusal in view.refused.items():
-            if uid in self._foreign or is_older(refusal.event, self.since):
-                continue
-            fatal = fatal_refusal(refusal.why.reason)
-            if fatal is None or self._is_ignored(refusal, uid, view):
-                continue
-            present.add(uid)
-            if self._persisted(uid) or not fatal.after_grace:
-                yield _Refused(view, uid, refusal)
-
-    def _is_ignored(self, refusal: RefusedCreation, uid: str, view: NamespaceView) -> bool:
+    def _is_ignored(self, refusal: RefusedCreation, view: NamespaceView) -> bool:
         """Whether the controller must be refused again before that counts.
 
         It waits twice as long after each refusal, so its next attempt may succeed although nothing seems to change any more.
@@ -136,61 +102,43 @@ class FailFast:
         """
         views = self.views.values() if refusal.by_webhook else (view,)
         if refusal.depends_on_pods and refusal.seen < max(each.last_change for each in views) + self.grace:
-            self._ignored[uid] = refusal.version
-        return refusal.version <= self._ignored.get(uid, -1)
+            self._ignored[refusal.uid] = refusal.version
+        return refusal.version <= self._ignored.get(refusal.uid, -1)
 
-    def _persisted(self, key: str) -> bool:
-        """Whether something has been seen for the whole grace without interruption."""
-        now = time.monotonic()
-        return now - self._first_seen.setdefault(key, now) >= self.grace
-
-    async def _judge(self, suspicions: list[_Suspicion]) -> Cause | None:
+    async def _judge(self, suspicions: Iterable[_Suspicion]) -> Cause | None:
         rendered = await self.rendered()
         if rendered is None:
             return None
         lineage = self.lineage_of(rendered.objects)
-        for suspicion in suspicions:
+        for suspect, view in suspicions:
             # An object that cannot be read must not end the wait; the others may still.
             with contextlib.suppress(KubeError):
-                root = await _root(suspicion, lineage)
-                if root is None and await _is_foreign(suspicion, lineage):
-                    self._foreign.add(suspicion.uid)
+                subject = suspect if isinstance(suspect, Pod) else suspect.controller
+                root = await lineage.root_of(subject)
+                if root is None and await lineage.is_foreign(subject):
+                    self._foreign.add(suspect.uid)
                 if root is None or not (self.applied() or root in rendered.hooks):
                     continue
-                if cause := await self._cause(suspicion, lineage, hook=root in rendered.hooks):
+                if isinstance(suspect, Pod):
+                    cause = self._cause_in(suspect, view, hook=root in rendered.hooks)
+                else:
+                    cause = await self._cause_of_refusal(suspect, view, lineage)
+                if cause:
                     return cause
         return None
 
-    async def _cause(self, suspicion: _Suspicion, lineage: Lineage, *, hook: bool) -> Cause | None:
-        if isinstance(suspicion, _Refused):
-            return await self._cause_of_refusal(suspicion, lineage)
-        pod = suspicion.pod
-        events = select(
-            suspicion.view.events.values(), ReleaseObjects(frozenset(), frozenset({pod.uid})), since=self.since
-        )
-        return find_cause(Evidence([pod], events, frozenset({pod.uid} if hook else ())))
+    def _cause_in(self, pod: Pod, view: NamespaceView, *, hook: bool) -> Cause | None:
+        uids = frozenset({pod.uid})
+        events = select(view.events.values(), owned=uids, since=self.since)
+        return find_cause(Evidence([pod], events, uids if hook else frozenset()))
 
-    async def _cause_of_refusal(self, suspicion: _Refused, lineage: Lineage) -> Cause | None:
-        refusal, nearby = suspicion.refusal, suspicion.view.existing
+    async def _cause_of_refusal(self, refusal: RefusedCreation, view: NamespaceView, lineage: Lineage) -> Cause | None:
         controller = await lineage.read(refusal.controller)
-        everywhere = [pod for view in self.views.values() for pod in view.existing]
+        everywhere = [pod for each in self.views.values() for pod in each.existing]
         if not lacks_pods(refusal.controller.group_kind, controller) or await may_end(
-            refusal, nearby=nearby, everywhere=everywhere, lineage=lineage
+            refusal, nearby=view.existing, everywhere=everywhere, lineage=lineage
         ):
-            self._ignored[suspicion.uid] = refusal.version
+            self._ignored[refusal.uid] = refusal.version
             return None
-        objects = ReleaseObjects(frozenset({refusal.controller}), frozenset())
-        found = select([refusal.event], objects, since=self.since)
+        found = select([refusal.event], rendered={refusal.controller}, since=self.since)
         return cause_of_failed_create(found[0]) if found else None
-
-
-async def _root(suspicion: _Suspicion, lineage: Lineage) -> Identity | None:
-    if isinstance(suspicion, _Trouble):
-        return await lineage.root_of(suspicion.pod)
-    return await lineage.root_of_controller(suspicion.refusal.controller)
-
-
-async def _is_foreign(suspicion: _Suspicion, lineage: Lineage) -> bool:
-    if isinstance(suspicion, _Trouble):
-        return await lineage.is_foreign(suspicion.pod)
-    return await lineage.is_foreign_controller(suspicion.refusal.controller)

@@ -10,16 +10,15 @@ from typing import Any
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.objects import Identity
-from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers
-from managedchart_operator.waiting.kstatus import job_result
+from managedchart_operator.waiting.kstatus import JOB, job_result
 from managedchart_operator.waiting.status_fields import Parts
 
 # How many requests a failure without a cause may cost. Releases with more Jobs and Deployments are rare.
 _MAX_READS = 20
-_HALTED = (("batch", "Job"), ("apps", "Deployment"), CLAIM)
+_HALTED = (JOB, ("apps", "Deployment"), CLAIM)
 
 
 async def find_halted(
@@ -36,11 +35,11 @@ async def find_halted(
     """
     consumers = Consumers.of(rendered, namespace=namespace)
     named = (reference(item, namespace) for item in rendered)  # all of these kinds are namespaced
-    refs = [ref for ref in named if _kind(ref) in _HALTED and ref.name and (unready is None or ref in unready)]
+    refs = [ref for ref in named if ref.group_kind in _HALTED and ref.name and (unready is None or ref in unready)]
     waiting = {event.object: event.message for event in events if event.reason == "WaitForFirstConsumer"}
     for ref in refs[:_MAX_READS]:
         words = waiting.get(_identity(ref).shown_from(namespace))
-        if _kind(ref) == CLAIM and (words is None or consumers.mounts(ref)):
+        if ref.group_kind == CLAIM and (words is None or consumers.mounts(ref)):
             continue  # what its pod waits for is the cause
         found = await objects.get(ref)
         if found is not None and (cause := _cause_of(ref, found, words)):
@@ -50,42 +49,25 @@ async def find_halted(
 
 def _cause_of(ref: ObjectRef, found: Mapping[str, Any], words: str | None) -> Cause | None:
     parts, command = Parts.of(found), f"kubectl -n {ref.namespace}"
-    match _kind(ref):
+    reason = Reason.TIMEOUT
+    match ref.group_kind:
         case ("", _) if parts.status.get("phase") == "Pending":
-            return _cause(
-                Reason.VOLUME_UNBOUND,
-                f"{ref} waits for a volume: {words}",
-                ref,
+            reason, message = Reason.VOLUME_UNBOUND, f"{ref} waits for a volume: {words}"
+            hint = (
                 "Let a pod of the release mount it, use a StorageClass that binds immediately, or set spec.wait: false. See "
-                f"{command} describe pvc {ref.name}",
+                f"{command} describe pvc {ref.name}"
             )
-        case ("batch", _) if parts.spec.get("suspend") is True and not job_result(
-            found, api_version=ref.api_version, kind=ref.kind
-        ):
+        case ("batch", _) if parts.spec.get("suspend") is True and not job_result(found, ref.group_kind):
+            message = f"{ref} is suspended, so it does not run"
             patch = f"""{command} patch job {ref.name} -p '{{"spec": {{"suspend": false}}}}'"""
-            return _cause(
-                Reason.TIMEOUT,
-                f"{ref} is suspended, so it does not run",
-                ref,
-                f"Resume it, or set spec.wait: false: {patch}",
-            )
+            hint = f"Resume it, or set spec.wait: false: {patch}"
         case ("apps", _) if parts.spec.get("paused") is True:
-            return _cause(
-                Reason.TIMEOUT,
-                f"{ref} is paused, so its pods are not replaced",
-                ref,
-                f"Resume it: {command} rollout resume deployment {ref.name}",
-            )
-    return None
-
-
-def _cause(reason: Reason, message: str, ref: ObjectRef, hint: str) -> Cause:
-    return Cause(reason, message, _identity(ref), None, hint)
+            message = f"{ref} is paused, so its pods are not replaced"
+            hint = f"Resume it: {command} rollout resume deployment {ref.name}"
+        case _:
+            return None
+    return Cause(reason, message, _identity(ref), hint=hint)
 
 
 def _identity(ref: ObjectRef) -> Identity:
-    return Identity(group_of(ref.api_version), ref.kind, ref.namespace, ref.name)
-
-
-def _kind(ref: ObjectRef) -> tuple[str, str]:
-    return group_of(ref.api_version), ref.kind
+    return Identity(*ref.group_kind, ref.namespace, ref.name)

@@ -13,20 +13,20 @@ from typing import Any
 
 from managedchart_operator.diagnosis.objects import Identity, owner_among, owners_of
 from managedchart_operator.diagnosis.pods import Pod
-from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.times import read_time
+from managedchart_operator.waiting.kstatus import JOB
+from managedchart_operator.waiting.status_fields import Parts, mapping
 
 _API_VERSIONS = {
     ("apps", "ReplicaSet"): "apps/v1",
     ("apps", "Deployment"): "apps/v1",
     ("apps", "StatefulSet"): "apps/v1",
     ("apps", "DaemonSet"): "apps/v1",
-    ("batch", "Job"): "batch/v1",
+    JOB: "batch/v1",
     ("", "ReplicationController"): "v1",
 }
-_REPLICA_SET, _JOB = ("apps", "ReplicaSet"), ("batch", "Job")
-_REVISION = "deployment.kubernetes.io/revision"
+_REPLICA_SET = ("apps", "ReplicaSet")
 
 
 @dataclass(slots=True)
@@ -38,18 +38,21 @@ class Lineage:
     since: datetime
     _known: dict[Identity, dict[str, Any] | None] = field(default_factory=dict)
 
-    async def root_of(self, pod: Pod) -> Identity | None:
-        """Return the rendered object that a pod of the present revision comes from; None for other pods. Raises KubeError."""
-        if pod.identity in self.rendered:
-            return pod.identity if self.made_in_run(pod) else None
-        for controller in self._controllers_of(pod):
-            root = await self.root_of_controller(controller, pod=pod)
-            if root is not None:
+    async def root_of(self, subject: Pod | Identity) -> Identity | None:
+        """Return the rendered object that a controller, or a pod of the present revision, comes from; None for others.
+
+        Raises KubeError.
+        """
+        if not isinstance(subject, Pod):
+            return await self._root_of_controller(subject)
+        if subject.identity in self.rendered:
+            return subject.identity if self.made_in_run(subject) else None
+        for controller in self._controllers_of(subject):
+            if root := await self._root_of_controller(controller, pod=subject):
                 return root
         return None
 
-    async def root_of_controller(self, controller: Identity, *, pod: Pod | None = None) -> Identity | None:
-        """Return the rendered object that a controller comes from, or the given pod of it; else None. Raises KubeError."""
+    async def _root_of_controller(self, controller: Identity, *, pod: Pod | None = None) -> Identity | None:
         if controller.group_kind == _REPLICA_SET:
             return await self._of_replica_set(controller)
         if controller in self.rendered:
@@ -58,25 +61,25 @@ class Lineage:
             if controller.group_kind == ("apps", "StatefulSet"):
                 return controller if await self._is_updated(controller, pod) else None
             return controller if self.made_in_run(pod) else None
-        if controller.group_kind == _JOB:
+        if controller.group_kind == JOB:
             return self._owner_of(await self.read(controller), controller.namespace)
         return None
 
-    async def is_foreign(self, pod: Pod) -> bool:
-        """Whether a pod comes from no rendered object, whatever the revision; this never changes. Raises KubeError."""
-        if pod.identity in self.rendered:
-            return False
-        return all([await self.is_foreign_controller(controller) for controller in self._controllers_of(pod)])
+    async def is_foreign(self, subject: Pod | Identity) -> bool:
+        """Whether a pod or a controller comes from no rendered object, whatever the revision; this never changes.
 
-    async def is_foreign_controller(self, controller: Identity) -> bool:
-        """Whether a controller comes from no rendered object. Raises KubeError."""
-        if controller in self.rendered:
+        Raises KubeError.
+        """
+        if isinstance(subject, Pod):
+            owners = self._controllers_of(subject)
+            return subject.identity not in self.rendered and all([await self.is_foreign(owner) for owner in owners])
+        if subject in self.rendered:
             return False
-        if controller.group_kind not in (_REPLICA_SET, _JOB):
+        if subject.group_kind not in (_REPLICA_SET, JOB):
             return True
-        found = await self.read(controller)
+        found = await self.read(subject)
         # The owner of a controller that does not exist is unknown.
-        return found is not None and self._owner_of(found, controller.namespace) is None
+        return found is not None and self._owner_of(found, subject.namespace) is None
 
     def made_in_run(self, pod: Pod) -> bool:
         """Whether a pod was created during the run."""
@@ -96,46 +99,28 @@ class Lineage:
 
     def _controllers_of(self, pod: Pod) -> list[Identity]:
         """Return the owners of a pod: objects of its namespace, and cluster-wide ones of the release."""
-        found = []
-        for owner in pod.owners:
-            near, cluster_wide = owner.identities(pod.namespace)
-            found.append(cluster_wide if cluster_wide in self.rendered else near)
-        return found
+        pairs = (owner.identities(pod.namespace) for owner in pod.owners)
+        return [cluster_wide if cluster_wide in self.rendered else near for near, cluster_wide in pairs]
 
     async def _of_replica_set(self, replica_set: Identity) -> Identity | None:
         found = await self.read(replica_set)
-        meta = (found or {}).get("metadata") or {}
-        for owner in owners_of(meta):
-            near, _ = owner.identities(replica_set.namespace)
-            if near.group_kind != ("apps", "Deployment") or near not in self.rendered:
-                continue
-            deployment = await self.read(near)
-            if deployment is None:
-                return None
-            revision = (deployment["metadata"].get("annotations") or {}).get(_REVISION)
-            newest = revision == (meta.get("annotations") or {}).get(_REVISION)
-            return near if newest and _is_observed(deployment) else None
-        return replica_set if replica_set in self.rendered else None
+        owner = self._owner_of(found, replica_set.namespace)
+        if owner is None or owner.group_kind != ("apps", "Deployment"):
+            return replica_set if replica_set in self.rendered else None
+        deployment = await self.read(owner)
+        newest = _revision_of(found) == _revision_of(deployment)
+        return owner if deployment and newest and Parts.of(deployment).is_observed else None
 
     async def _is_updated(self, stateful_set: Identity, pod: Pod) -> bool:
         found = await self.read(stateful_set)
         # Until the controller has observed the new spec, the status names the former revision as the update revision.
-        if found is None or not _is_observed(found):
-            return False
-        return pod.labels.get("controller-revision-hash") == (found.get("status") or {}).get("updateRevision")
+        parts = Parts.of(found or {})
+        updated = pod.labels.get("controller-revision-hash") == parts.status.get("updateRevision")
+        return found is not None and parts.is_observed and updated
 
     def _owner_of(self, found: dict[str, Any] | None, namespace: str) -> Identity | None:
         return owner_among(self.rendered, owners_of((found or {}).get("metadata") or {}), namespace)
 
 
-async def root_or_none(lineage: Lineage, pod: Pod) -> Identity | None:
-    """Return the same as `root_of`, but None if the lineage cannot be read."""
-    try:
-        return await lineage.root_of(pod)
-    except KubeError:
-        return None
-
-
-def _is_observed(found: dict[str, Any]) -> bool:
-    """Whether the controller has observed the present generation."""
-    return bool((found.get("status") or {}).get("observedGeneration") == found["metadata"].get("generation"))
+def _revision_of(found: dict[str, Any] | None) -> Any:
+    return mapping(Parts.of(found or {}).meta.get("annotations")).get("deployment.kubernetes.io/revision")

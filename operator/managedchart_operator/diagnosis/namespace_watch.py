@@ -7,15 +7,15 @@ are closed soon after its last run; what is kept is bounded.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api.resource import KIND
-from managedchart_operator.diagnosis.cause_table import fatal_signs
+from managedchart_operator.diagnosis.causes import is_fatal, is_fatal_after_grace
 from managedchart_operator.diagnosis.pods import Pod, read_pods
-from managedchart_operator.diagnosis.refusals import Creations, RefusedCreation
+from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.shared_watch import View, Views
@@ -32,7 +32,7 @@ _NOT_ABOUT_RUNS = f"involvedObject.kind!={KIND}"
 
 @dataclass(slots=True)
 class NamespaceView(View):
-    """What was seen of a namespace so far. Only changes of `troubled` and `refused` wake the runs.
+    """What was seen of a namespace so far. Only changes of `troubled` and of refused creations wake the runs.
 
     Every waiting run reads these two at each change, so they are kept small.
     """
@@ -50,14 +50,26 @@ class NamespaceView(View):
     """When a pod last became ready, ended or was deleted, on the monotonic clock; a refused pod may be created after that."""
 
     @property
-    def refused(self) -> Mapping[str, RefusedCreation]:
-        """The controllers that could not create their last pod, by their UID."""
-        return self.creations.refused
-
-    @property
     def existing(self) -> list[Pod]:
         """The pods that are not deleted."""
         return [pod for uid, pod in self.pods.items() if uid not in self.deleted]
+
+    def take_pods(self, change: Change) -> None:
+        """Record a change of the pods."""
+        if change.type == "DELETED":
+            self.see_pod_deleted(change.object["metadata"]["uid"])
+            return
+        found = read_pods(change.object["items"] if change.type == "Listed" else [change.object])
+        if change.type == "Listed":
+            for uid in self.pods.keys() - self.deleted - {pod.uid for pod in found}:
+                self.see_pod_deleted(uid)
+        for pod in found:
+            self.see_pod(pod)
+
+    def take_events(self, change: Change) -> None:
+        """Record a change of the events."""
+        for event in change.object["items"] if change.type == "Listed" else [change.object]:
+            self.see_event(event)  # a deleted event has only expired
 
     def see_pod(self, pod: Pod) -> None:
         """Record a pod as it is now."""
@@ -67,7 +79,7 @@ class NamespaceView(View):
             self.last_change = time.monotonic()
         self.pods[pod.uid] = pod
         self.deleted.discard(pod.uid)
-        if any(map(fatal_signs, pod.containers)):
+        if any(is_fatal(container) or is_fatal_after_grace(container) for container in pod.containers):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
             self.notify()
@@ -97,9 +109,6 @@ class NamespaceView(View):
             self.creations.forget(self.events.pop(oldest))
 
 
-_Take = Callable[[NamespaceView, Change], None]
-
-
 class NamespaceWatches:
     """Opens the watches of a namespace for its first user and closes them soon after its last."""
 
@@ -107,8 +116,8 @@ class NamespaceWatches:
         self._client = client
         self._views: Views[str, NamespaceView] = Views(
             lambda namespace, view: [
-                self._follow(view, f"/api/v1/namespaces/{namespace}/pods", _take_pods),
-                self._follow(view, f"/api/v1/namespaces/{namespace}/events", _take_events, fields=_NOT_ABOUT_RUNS),
+                self._follow(f"/api/v1/namespaces/{namespace}/pods", view.take_pods),
+                self._follow(f"/api/v1/namespaces/{namespace}/events", view.take_events, fields=_NOT_ABOUT_RUNS),
             ]
         )
 
@@ -120,30 +129,10 @@ class NamespaceWatches:
         """Close all watches."""
         await self._views.close()
 
-    async def _follow(self, view: NamespaceView, path: str, take: _Take, *, fields: str = "") -> None:
+    async def _follow(self, path: str, take: Callable[[Change], None], *, fields: str = "") -> None:
         try:
             async for change in changes(self._client, path, fields=fields):
-                take(view, change)
+                take(change)
         except KubeError as error:
             # Without this permission the collector still reads the namespace at the end, and reports what it cannot read.
             logger.warning("%s cannot be watched: %s", path, error.message)
-
-
-def _take_pods(view: NamespaceView, change: Change) -> None:
-    match change.type:
-        case "Listed":
-            listed = read_pods(change.object["items"])
-            for uid in view.pods.keys() - view.deleted - {pod.uid for pod in listed}:
-                view.see_pod_deleted(uid)
-            for pod in listed:
-                view.see_pod(pod)
-        case "DELETED":
-            view.see_pod_deleted(change.object["metadata"]["uid"])
-        case _:
-            for pod in read_pods([change.object]):
-                view.see_pod(pod)
-
-
-def _take_events(view: NamespaceView, change: Change) -> None:
-    for event in change.object["items"] if change.type == "Listed" else [change.object]:
-        view.see_event(event)  # a deleted event has only expired

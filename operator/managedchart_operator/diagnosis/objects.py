@@ -6,14 +6,15 @@ or a kind of the same name in another API group, never belongs to the release. E
 Source: Kubernetes documentation, "Owners and Dependents": an owner is in the namespace of what it owns, or cluster-wide.
 """
 
+import contextlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.discovery import group_of
-from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.waiting.kstatus import needs_waiting
 
 # How many namespaces of a release are watched and read, including its own. Each costs two connections while the operator waits
@@ -24,6 +25,8 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 GroupKind = tuple[str, str]
 """API group ("" for the core) and kind."""
+Body = Mapping[str, Any]
+"""An object as a chart renders it, or as the API server has it."""
 
 
 class Identity(NamedTuple):
@@ -36,8 +39,7 @@ class Identity(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.kind or '?'} {name or '?'}"
+        return self.shown_from("")
 
     @property
     def group_kind(self) -> GroupKind:
@@ -54,19 +56,14 @@ class Identity(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """An owner reference."""
+    """An owner reference. It does not say whether `identity` is cluster-wide, or in the namespace of what it owns."""
 
-    group: str
-    kind: str
-    name: str
+    identity: Identity
     uid: str
 
     def identities(self, namespace: str) -> tuple[Identity, Identity]:
         """Return the two possible owners of an object in a namespace: one in the same namespace, and a cluster-wide one."""
-        return (
-            Identity(self.group, self.kind, namespace, self.name),
-            Identity(self.group, self.kind, "", self.name),
-        )
+        return self.identity._replace(namespace=namespace), self.identity
 
 
 class Member(NamedTuple):
@@ -78,22 +75,31 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseObjects:
-    """The objects of a release: the rendered ones by identity, and those that they own by UID."""
+class Rendered:
+    """The objects that a revision renders, including its `hooks`."""
 
-    rendered: frozenset[Identity]
-    owned: frozenset[str]
+    objects: frozenset[Identity]
+    hooks: frozenset[Identity]
+
+    @classmethod
+    async def of(cls, objects: Objects, rendered: Sequence[Body], hooks: Sequence[Body], *, namespace: str) -> Self:
+        """Identify the objects of a release in a namespace; `rendered` includes the `hooks`."""
+        cluster_wide = await cluster_wide_kinds(objects, rendered)
+        return cls(
+            identities(rendered, namespace=namespace, cluster_wide=cluster_wide),
+            identities(hooks, namespace=namespace, cluster_wide=cluster_wide),
+        )
 
 
-def owners_of(meta: Mapping[str, Any]) -> tuple[Owner, ...]:
+def owners_of(meta: Body) -> tuple[Owner, ...]:
     """Return the owners that an object's metadata names."""
     return tuple(
-        Owner(group_of(owner.get("apiVersion") or ""), owner["kind"], owner["name"], owner["uid"])
+        Owner(Identity(group_of(owner.get("apiVersion") or ""), owner["kind"], "", owner["name"]), owner["uid"])
         for owner in meta.get("ownerReferences") or ()
     )
 
 
-def subject_of(event: Mapping[str, Any]) -> Identity:
+def subject_of(event: Body) -> Identity:
     """Return the object that an event is about. Missing parts are empty."""
     subject = event.get("involvedObject") or {}
     return Identity(
@@ -104,82 +110,70 @@ def subject_of(event: Mapping[str, Any]) -> Identity:
     )
 
 
+def subject_uid(event: Body) -> str:
+    """Return the UID of the object that an event is about, or an empty text."""
+    return str((event.get("involvedObject") or {}).get("uid") or "")
+
+
 def identities(
-    rendered: Iterable[Mapping[str, Any]], *, namespace: str, cluster_wide: Collection[GroupKind] = ()
+    rendered: Iterable[Body], *, namespace: str, cluster_wide: Collection[GroupKind] = ()
 ) -> frozenset[Identity]:
     """Return the objects that a release in a namespace renders; those without a name are left out.
 
     A kind that is not in `cluster_wide` counts as namespaced, as most are. If that is wrong, evidence is missed; with the
     opposite default, an object of another release could be treated as this release's.
     """
-    found = set()
-    for item in rendered:
-        meta = item.get("metadata") or {}
-        if not meta.get("name"):
-            continue
-        kind = (group_of(str(item.get("apiVersion") or "")), item["kind"])
-        where = "" if kind in cluster_wide else _namespace_of(item, namespace)
-        found.add(Identity(*kind, where, str(meta["name"])))
-    return frozenset(found)
+    return frozenset(
+        Identity(*ref.group_kind, "" if ref.group_kind in cluster_wide else ref.namespace, ref.name)
+        for ref in (reference(item, namespace) for item in rendered)
+        if ref.name
+    )
 
 
-def namespaces_of(rendered: Iterable[Mapping[str, Any]], *, namespace: str) -> list[str]:
+def namespaces_of(rendered: Iterable[Body], *, namespace: str) -> list[str]:
     """Return the namespaces that can show why a release is not ready: its own first, then in the manifest's order.
 
     Only objects that need waiting count: many charts put a RoleBinding into kube-system, which never shows anything.
     """
-    named = (_namespace_of(item, namespace) for item in rendered if needs_waiting(item))
+    named = (reference(item, namespace).namespace for item in rendered if needs_waiting(item))
     # No namespace has any other name, and the name becomes part of a URL.
     return list(dict.fromkeys([namespace, *filter(_NAMESPACE.fullmatch, named)]))
 
 
-async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Mapping[str, Any]]) -> frozenset[GroupKind]:
+async def cluster_wide_kinds(objects: Objects, rendered: Iterable[Body]) -> frozenset[GroupKind]:
     """Return which of the rendered kinds have no namespace, as far as the API server answers.
 
     Only kinds that need waiting count: a ClusterRole owns nothing and has no events.
     """
-    kinds = {(str(item.get("apiVersion") or ""), str(item["kind"])) for item in rendered if needs_waiting(item)}
+    refs = (reference(item, "") for item in rendered if needs_waiting(item))
     found = set()
-    for api_version, kind in sorted(kinds):
-        try:
-            if not await objects.namespaced(api_version, kind):
-                found.add((group_of(api_version), kind))
-        except KubeError:
-            continue  # the kind counts as namespaced: see `identities`
+    for ref in {(ref.api_version, ref.kind): ref for ref in refs}.values():
+        with contextlib.suppress(KubeError):  # the kind counts as namespaced: see `identities`
+            if not await objects.namespaced(ref.api_version, ref.kind):
+                found.add(ref.group_kind)
     return frozenset(found)
 
 
 def owner_among(candidates: Collection[Identity], owners: Iterable[Owner], namespace: str) -> Identity | None:
     """Return the candidate that is among the owners of an object in a namespace, or None."""
-    for owner in owners:
-        for identity in owner.identities(namespace):
-            if identity in candidates:
-                return identity
-    return None
+    found = (identity for owner in owners for identity in owner.identities(namespace) if identity in candidates)
+    return next(found, None)
 
 
-def member_of(found: Mapping[str, Any]) -> Member:
+def member_of(found: Body) -> Member:
     """Read a member from an object; its metadata is enough."""
     meta = found["metadata"]
     return Member(meta["uid"], meta.get("namespace") or "", owners_of(meta))
 
 
-def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> ReleaseObjects:
-    """Follow owner references down from the rendered objects."""
+def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> set[str]:
+    """Return the UIDs of the members that the rendered objects own, directly or not."""
     owned: set[str] = set()
-    grown = True
-    while grown:
-        grown = False
-        for member in members:
-            if member.uid in owned:
-                continue
-            if any(owner.uid in owned for owner in member.owners) or owner_among(
-                rendered, member.owners, member.namespace
-            ):
-                owned.add(member.uid)
-                grown = True
-    return ReleaseObjects(rendered, frozenset(owned))
 
+    def belongs(member: Member) -> bool:
+        by_uid = any(owner.uid in owned for owner in member.owners)
+        return by_uid or owner_among(rendered, member.owners, member.namespace) is not None
 
-def _namespace_of(item: Mapping[str, Any], namespace: str) -> str:
-    return str((item.get("metadata") or {}).get("namespace") or namespace)
+    while grown := {member.uid for member in members if member.uid not in owned and belongs(member)}:
+        owned |= grown
+    return owned

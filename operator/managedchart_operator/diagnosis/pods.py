@@ -1,6 +1,6 @@
 """Reads from a pod's status what the diagnosis needs, in a compact form.
 
-Pure; `cause_table` decides what it means for a release. Source: Kubernetes API reference, PodStatus and ContainerStatus.
+Pure; `causes` decides what it means for a release. Source: Kubernetes API reference, PodStatus and ContainerStatus.
 """
 
 import logging
@@ -10,22 +10,32 @@ from typing import Any
 
 from managedchart_operator.diagnosis.objects import Identity, Owner, owners_of
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.waiting.kstatus import JOB
 
 logger = logging.getLogger(__name__)
 
-IMAGE_REASONS = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "RegistryUnavailable",
-        "ImageInspectError",
-    }
-)
-CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
-CRASH_REASON = "CrashLoopBackOff"
-OOM_REASON = "OOMKilled"
+_IMAGE_REASONS = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+}
+_CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError"}
+# Conventions of bash and Docker: 128 + number of the signal; 126 and 127 when the command could not be run.
+_EXIT_CODES = {
+    0: "the program ended successfully although it should keep running",
+    1: "the program failed with an error of its own",
+    2: "the program was called with wrong arguments, or failed with an error of its own",
+    126: "the command exists but cannot be executed (permissions, or not a program)",
+    127: "the command was not found in the image",
+    130: "the program was interrupted (SIGINT)",
+    134: "the program aborted itself (SIGABRT)",
+    137: "the program was killed (SIGKILL): out of memory, or it did not stop in time",
+    139: "the program crashed on a memory access (SIGSEGV)",
+    143: "the program was asked to stop (SIGTERM)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,23 @@ class Container:
     @property
     def out_of_memory(self) -> bool:
         """Whether the kernel killed it because it ran out of memory."""
-        return OOM_REASON in (self.reason, self.last_reason)
+        return "OOMKilled" in (self.reason, self.last_reason)
+
+    @property
+    def meaning(self) -> str | None:
+        """What its exit code means, as part of a sentence."""
+        if self.exit_code is None:
+            return None
+        if self.out_of_memory:
+            return "the program was killed because it used more memory than its limit allows"
+        if self.exit_code > 128:
+            return _EXIT_CODES.get(self.exit_code, f"the program was ended by signal {self.exit_code - 128}")
+        return _EXIT_CODES.get(self.exit_code, _EXIT_CODES[1])
 
     @property
     def image_unavailable(self) -> bool:
         """Whether its image cannot be pulled."""
-        return self.state == "waiting" and self.reason in IMAGE_REASONS
+        return self.state == "waiting" and self.reason in _IMAGE_REASONS
 
     @property
     def has_run(self) -> bool:
@@ -62,13 +83,13 @@ class Container:
     @property
     def misconfigured(self) -> bool:
         """Whether it cannot be started because of the configuration that it refers to."""
-        return self.state == "waiting" and self.reason in CONFIG_REASONS
+        return self.state == "waiting" and self.reason in _CONFIG_REASONS
 
     @property
     def crashing(self) -> bool:
         """Whether it keeps ending with an error; it may be running at this moment."""
         if self.state == "waiting":
-            return self.reason == CRASH_REASON
+            return self.reason == "CrashLoopBackOff"
         return self.exit_code not in (None, 0) and (self.state == "terminated" or self.restarts > 0) and not self.ready
 
 
@@ -97,7 +118,7 @@ class Pod:
     @property
     def of_job(self) -> bool:
         """Whether a Job created it. Such a pod ends when its work is done."""
-        return any((owner.group, owner.kind) == ("batch", "Job") for owner in self.owners)
+        return any(owner.identity.group_kind == JOB for owner in self.owners)
 
     @property
     def ended(self) -> bool:

@@ -2,9 +2,9 @@
 
 A quota that is just large enough refuses one pod of each rolling update, a webhook that starts with the release refuses the
 first pods: such refusals heal, and the deployment succeeds. So a refusal counts only while no pod was created after it, the
-controller lacks pods, and nothing is under way, or was a moment before, that can end the refusal. `fail_fast` checks all of it,
-the `collector` only the first condition. Source: kube-controller-manager (events FailedCreate and SuccessfulCreate; it retries
-a refused creation after 5 ms, 10 ms, 20 ms and so on); Kubernetes documentation, "Resource Quotas".
+controller lacks pods, and nothing is under way, or was a moment before, that can end the refusal.
+Source: kube-controller-manager (events FailedCreate and SuccessfulCreate; it retries a refused creation after 5 ms, 10 ms, 20
+ms and so on); Kubernetes documentation, "Resource Quotas".
 """
 
 import time
@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from managedchart_operator.api_refusals import Refusal
-from managedchart_operator.diagnosis.cause_table import may_become_ready
-from managedchart_operator.diagnosis.causes import refused_creation
+from managedchart_operator.diagnosis.causes import may_become_ready, refused_creation
 from managedchart_operator.diagnosis.lineage import Lineage
-from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of
+from managedchart_operator.diagnosis.objects import GroupKind, Identity, subject_of, subject_uid
 from managedchart_operator.diagnosis.pods import Pod
+from managedchart_operator.kube.objects import version_of
 from managedchart_operator.reasons import Reason
+from managedchart_operator.waiting.kstatus import JOB, job_result
+from managedchart_operator.waiting.status_fields import Parts, mapping
 
 _FAILED, _SUCCEEDED = "FailedCreate", "SuccessfulCreate"
 
@@ -37,9 +39,14 @@ class RefusedCreation:
         return subject_of(self.event)
 
     @property
+    def uid(self) -> str:
+        """The UID of the controller."""
+        return subject_uid(self.event)
+
+    @property
     def version(self) -> int:
         """A number that grows with every later refusal."""
-        return _version(self.event)
+        return version_of(self.event)
 
     @property
     def by_webhook(self) -> bool:
@@ -73,10 +80,10 @@ class Creations:
         failed = event.get("reason") == _FAILED and event.get("type") == "Warning"
         if not failed and event.get("reason") != _SUCCEEDED:
             return False
-        controller = _controller_uid(event)
+        controller = subject_uid(event)
         known = self._newest.get(controller)
-        if known is not None and _version(known) >= _version(event):
-            return False  # a list is not sorted by time, and repeats known events
+        if known is not None and version_of(known) >= version_of(event):
+            return False  # a list is not sorted, and repeats known events; their times have whole seconds
         self._newest[controller] = event
         if failed:
             why = refused_creation(event.get("message") or "", namespace=subject_of(event).namespace)
@@ -86,20 +93,11 @@ class Creations:
 
     def forget(self, event: Mapping[str, Any]) -> None:
         """Drop an event that is no longer kept."""
-        controller = _controller_uid(event)
+        controller = subject_uid(event)
         known = self._newest.get(controller)
         if known is not None and known["metadata"]["uid"] == event["metadata"]["uid"]:
             del self._newest[controller]
             self.refused.pop(controller, None)
-
-
-def _controller_uid(event: Mapping[str, Any]) -> str:
-    return str((event.get("involvedObject") or {}).get("uid") or "")
-
-
-def _version(event: Mapping[str, Any]) -> int:
-    """Return a number that orders events: it grows with each change, while times have whole seconds."""
-    return int(event["metadata"].get("resourceVersion") or 0)
 
 
 def lacks_pods(kind: GroupKind, controller: Mapping[str, Any] | None) -> bool:
@@ -110,48 +108,42 @@ def lacks_pods(kind: GroupKind, controller: Mapping[str, Any] | None) -> bool:
     """
     if controller is None:
         return False
-    spec, status = controller.get("spec") or {}, controller.get("status") or {}
-    if status.get("observedGeneration", 0) < controller["metadata"].get("generation", 0) and kind != ("batch", "Job"):
-        return False  # a Job's status has no observedGeneration
-    present, wanted = int(status.get("replicas") or 0), int(spec.get("replicas", 1))
+    parts = Parts.of(controller)
+    if kind == JOB:  # whose status has no observedGeneration
+        ended = job_result(controller, kind) is not None
+        return not ended and parts.count("active") < _wanted_by_job(parts)
+    if not parts.is_observed:
+        return False
+    present, wanted = parts.count("replicas"), parts.wanted()
     match kind:
         case ("apps", "ReplicaSet") | ("", "ReplicationController"):
             return present < wanted
         case ("apps", "StatefulSet"):
             # Unless it is parallel, the next pod is only created when the existing ones are ready.
-            parallel = spec.get("podManagementPolicy") == "Parallel"
-            return present < wanted and (parallel or int(status.get("readyReplicas") or 0) == present)
+            parallel = parts.spec.get("podManagementPolicy") == "Parallel"
+            return present < wanted and (parallel or parts.count("readyReplicas") == present)
         case ("apps", "DaemonSet"):
-            field_name = "currentNumberScheduled"
-            if (spec.get("updateStrategy") or {}).get("type") != "OnDelete":
-                field_name = (
-                    "updatedNumberScheduled"  # with maxSurge, new pods are created before the old ones are deleted
-                )
-            return int(status.get(field_name) or 0) < int(status.get("desiredNumberScheduled") or 0)
-        case ("batch", "Job"):
-            return int(status.get("active") or 0) < _wanted_by_job(spec, status)
+            on_delete = mapping(parts.spec.get("updateStrategy")).get("type") == "OnDelete"
+            # With maxSurge, new pods are created before the old ones are deleted.
+            present = parts.count("currentNumberScheduled" if on_delete else "updatedNumberScheduled")
+            return present < parts.count("desiredNumberScheduled")
         case _:
             return False
 
 
-def _wanted_by_job(spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:
-    ended = any(
-        condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-        for condition in status.get("conditions") or ()
-    )
-    if ended or spec.get("suspend"):
+def _wanted_by_job(parts: Parts) -> int:
+    if parts.spec.get("suspend"):
         return 0
-    parallelism, succeeded = int(spec.get("parallelism", 1)), int(status.get("succeeded") or 0)
-    if spec.get("completions") is None:
+    parallelism, succeeded = parts.wanted("parallelism"), parts.count("succeeded")
+    if parts.spec.get("completions") is None:
         return 0 if succeeded else parallelism  # a work queue is done when one pod has succeeded
-    return min(parallelism, int(spec["completions"]) - succeeded)
+    return min(parallelism, parts.wanted("completions") - succeeded)
 
 
 def _has_fresh_pods(controller: Mapping[str, Any] | None) -> bool:
     """Whether pods of a controller are ready but not yet available (minReadySeconds)."""
-    status = (controller or {}).get("status") or {}
-    pairs = (("readyReplicas", "availableReplicas"), ("numberReady", "numberAvailable"))
-    return any(int(status.get(ready) or 0) > int(status.get(available) or 0) for ready, available in pairs)
+    count = Parts.of(controller or {}).count
+    return count("readyReplicas") > count("availableReplicas") or count("numberReady") > count("numberAvailable")
 
 
 async def may_end(

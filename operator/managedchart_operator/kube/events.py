@@ -21,7 +21,7 @@ MESSAGE_LENGTH = 1024
 
 
 class Events:
-    """Posts Events about ManagedCharts and lists the Events of a namespace."""
+    """Posts Events about ManagedCharts."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
@@ -52,12 +52,6 @@ class Events:
         except KubeError as error:
             # Expected in a namespace that is being deleted; anything else an administrator should see.
             logger.warning("could not write Event %s of ManagedChart %s: %s", reason, chart.key, error.message)
-
-    async def list(self, namespace: str) -> list[dict[str, Any]]:
-        """Return the core/v1 Events of a namespace. Raises KubeError."""
-        answer = await self._client.request("GET", f"/api/v1/namespaces/{namespace}/events")
-        items: list[dict[str, Any]] = answer.get("items") or []
-        return items
 
 
 def last_seen(event: Mapping[str, Any]) -> datetime | None:

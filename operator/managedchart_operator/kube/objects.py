@@ -13,7 +13,7 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATCH, METADATA_LIST, OPERATOR, KubeClient
-from managedchart_operator.kube.discovery import Discovery, not_served, quoted, root, segment_problem
+from managedchart_operator.kube.discovery import Discovery, group_of, not_served, quoted, root, segment_problem
 from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.whoami import is_temporary_refusal
 from managedchart_operator.reasons import Reason
@@ -30,6 +30,11 @@ class ObjectRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    @property
+    def group_kind(self) -> tuple[str, str]:
+        """API group ("" for the core) and kind."""
+        return group_of(self.api_version), self.kind
 
 
 class Objects:
@@ -181,6 +186,12 @@ def reference(rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
         str(meta.get("name") or ""),
         str(meta.get("namespace") or default_namespace),
     )
+
+
+def version_of(body: Mapping[str, Any]) -> int:
+    """Return the resourceVersion of an object or a list as a number, which grows with each change."""
+    # Comparable since Kubernetes 1.35 (KEP-5504); before, in every known storage.
+    return int(body["metadata"].get("resourceVersion") or 0)
 
 
 async def _served(objects: Objects, api_version: str, kind: str) -> tuple[str, bool] | None:

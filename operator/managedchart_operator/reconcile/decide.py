@@ -15,7 +15,6 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.waiting.proof import AwaitingReadiness
 
 # How long another client's Helm operation may lock a release at least: helm's own default of --timeout.
 FOREIGN_LOCK_SECONDS = 300.0
@@ -41,6 +40,14 @@ class Wait:
     because: str
     deleted: bool = False
     """Whether that operation uninstalls the release."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingReadiness:
+    """The newest revision is applied, and its objects have not been seen ready yet."""
+
+    fail_on_timeout: bool
+    """Whether the revision counts as failed if they do not become ready in time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 from managedchart_operator.api.status import LastFailure
-from managedchart_operator.diagnosis.cause_table import CAUSES
+from managedchart_operator.diagnosis.causes import CAUSES
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 

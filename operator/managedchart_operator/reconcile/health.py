@@ -1,7 +1,8 @@
 """Checks whether the workloads of a release are healthy now."""
 
-from managedchart_operator.diagnosis.objects import identities
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from dataclasses import replace
+
+from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reconcile.rendered import RenderedObjects
 from managedchart_operator.waiting.kstatus import State, readiness
 
@@ -17,11 +18,11 @@ _WORKLOADS = {
 async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
     """Whether all workloads of the newest revision are ready; False without a release. Raises KubeError, HelmError."""
     await rendered.read()
-    for identity in identities(rendered.objects, namespace=rendered.storage.namespace):
-        version = _WORKLOADS.get(identity.group_kind)
-        if version is None:
+    for ref in (reference(item, rendered.storage.namespace) for item in rendered.objects):
+        version = _WORKLOADS.get(ref.group_kind)
+        if version is None or not ref.name:
             continue
-        found = await objects.get(ObjectRef(version, identity.kind, identity.name, identity.namespace))
-        if found is None or readiness(found, api_version=version, kind=identity.kind).state is not State.CURRENT:
+        found = await objects.get(replace(ref, api_version=version))
+        if found is None or readiness(found, ref.group_kind).state is not State.CURRENT:
             return False
     return bool(rendered.all)

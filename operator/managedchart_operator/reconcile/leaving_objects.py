@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reconcile.rendered import RenderedObjects
-from managedchart_operator.waiting.blockers import Blocker, find_blockers
-from managedchart_operator.waiting.dependents import have_dependents
-from managedchart_operator.waiting.until_deleted import until_deleted
+from managedchart_operator.waiting.deletion import Blocker, find_blockers, have_dependents, until_deleted
 
 
 @dataclass(frozen=True, slots=True)

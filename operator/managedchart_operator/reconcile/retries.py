@@ -10,7 +10,7 @@ from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import RETRY_ANNOTATION
 from managedchart_operator.api.spec import Retry
 from managedchart_operator.api.status import Outlook
-from managedchart_operator.diagnosis.cause_table import CAUSES
+from managedchart_operator.diagnosis.causes import CAUSES
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import write_time

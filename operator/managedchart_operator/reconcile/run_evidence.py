@@ -13,11 +13,11 @@ from typing import Any
 
 from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Collector, Findings, Subject
-from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.fail_fast import FailFast
 from managedchart_operator.diagnosis.halted import find_halted
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
-from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, cluster_wide_kinds, identities, namespaces_of
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, Rendered, namespaces_of
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.reconcile.progress import Progress
 from managedchart_operator.reconcile.rendered import RenderedObjects
@@ -114,7 +114,7 @@ class RunEvidence:
             return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
-        subject = Subject(self.namespace, self.rendered.objects, self.rendered.hooks, self.since)
+        subject = Subject(self.namespace, self.rendered.all, self.rendered.hooks, self.since)
         findings = await self.collector.collect(subject, views=self._views, redact=self.rendered.redactor())
         if findings.cause is None and self.progress.waiting.is_set():
             findings = replace(findings, cause=await self._halted(findings))
@@ -142,12 +142,8 @@ class RunEvidence:
                 return None  # read again at the next suspicion
         if not self._knows_its_own:
             return None
-        cluster_wide = await cluster_wide_kinds(self.collector.objects, self.rendered.all)
-        objects, hooks = (
-            identities(items, namespace=self.namespace, cluster_wide=cluster_wide)
-            for items in (self.rendered.all, self.rendered.hooks)
-        )
-        return Rendered(objects, hooks)
+        rendered = self.rendered
+        return await Rendered.of(self.collector.objects, rendered.all, rendered.hooks, namespace=self.namespace)
 
     @property
     def _knows_its_own(self) -> bool:

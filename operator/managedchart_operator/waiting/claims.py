@@ -10,12 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from managedchart_operator.kube.discovery import group_of
-from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.waiting.status_fields import Parts, mapping, mappings
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
+from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number_or
 
 CLAIM = ("", "PersistentVolumeClaim")
-_LATE = "WaitForFirstConsumer"
 # The annotation that named the class before there was a field; the API server still reads it.
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 # Kinds whose pods start at once, with the field for their number.
@@ -44,15 +42,13 @@ class Consumers:
         named: set[tuple[str, str]] = set()
         numbered: defaultdict[tuple[str, str], list[range]] = defaultdict(list)
         for item in rendered:
-            parts, kind = Parts.of(item), _kind(item)
-            where = str(parts.meta.get("namespace") or namespace)
-            named.update((where, name) for name in _mounted(parts, kind))
-            if kind == ("apps", "StatefulSet"):
-                first = mapping(parts.spec.get("ordinals")).get("start")
-                start = first if isinstance(first, int) else 0
+            parts, ref = Parts.of(item), reference(item, namespace)
+            named.update((ref.namespace, name) for name in _mounted(parts, ref.group_kind))
+            if ref.group_kind == ("apps", "StatefulSet"):
+                start = number_or(mapping(parts.spec.get("ordinals")).get("start"), 0)
                 for template in mappings(parts.spec.get("volumeClaimTemplates")):
-                    name = f"{mapping(template.get('metadata')).get('name')}-{parts.meta.get('name')}"
-                    numbered[where, name].append(range(start, start + max(parts.wanted(), 0)))
+                    stem = f"{mapping(template.get('metadata')).get('name')}-{ref.name}"
+                    numbered[ref.namespace, stem].append(range(start, start + max(parts.wanted(), 0)))
         return cls(frozenset(named), numbered)
 
     def mounts(self, claim: ObjectRef) -> bool:
@@ -71,11 +67,7 @@ async def binds_late(objects: Objects, ref: ObjectRef) -> bool:
     if not name:
         return False
     found = await objects.get(ObjectRef("storage.k8s.io/v1", "StorageClass", name))
-    return (found or {}).get("volumeBindingMode") == _LATE
-
-
-def _kind(item: Mapping[str, Any]) -> tuple[str, str]:
-    return group_of(str(item.get("apiVersion") or "")), str(item.get("kind") or "")
+    return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
 
 
 def _mounted(parts: Parts, kind: tuple[str, str]) -> Iterator[str]:

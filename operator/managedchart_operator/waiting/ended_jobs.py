@@ -13,19 +13,17 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.events import is_older
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.shortening import one_line
-from managedchart_operator.waiting.kstatus import Readiness, State
+from managedchart_operator.waiting.kstatus import JOB, Readiness, State
 from managedchart_operator.waiting.status_fields import mapping
 
 # The Event is written within milliseconds of the condition. In rare cases it never arrives: Events are best effort.
 _EVENT_SECONDS = 2.0
 MAX_TEXT = 512
 
-_COMPLETED = "Completed"
 _FAILURES = frozenset(
     {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"}
 )
@@ -34,9 +32,8 @@ FINISHED = Readiness(State.CURRENT, "Job was deleted after it finished")
 
 def expires(rendered: Mapping[str, Any]) -> bool:
     """Whether a rendered object is a Job that Kubernetes deletes once it has finished."""
-    if (group_of(str(rendered.get("apiVersion") or "")), rendered.get("kind")) != ("batch", "Job"):
-        return False
-    return mapping(rendered.get("spec")).get("ttlSecondsAfterFinished") is not None
+    expires_after = mapping(rendered.get("spec")).get("ttlSecondsAfterFinished")
+    return reference(rendered, "").group_kind == JOB and expires_after is not None
 
 
 async def result_of(client: KubeClient, objects: Objects, ref: ObjectRef, *, since: datetime) -> Readiness:
@@ -63,7 +60,7 @@ def _result(events: Iterable[Mapping[str, Any]], since: datetime) -> Readiness |
         reason = event.get("reason") or ""
         if is_older(event, since):
             continue
-        if reason == _COMPLETED:
+        if reason == "Completed":
             return FINISHED
         if reason in _FAILURES:
             return Readiness(State.FAILED, f"Job Failed. {reason}: {one_line(event.get('message') or '', MAX_TEXT)}")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from managedchart_operator.kube.discovery import group_of
-from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number, number_or
+from managedchart_operator.kube.objects import reference
+from managedchart_operator.waiting.status_fields import Parts, mapping, mappings, number_or
 
 
 class State(StrEnum):
@@ -41,35 +41,21 @@ class Readiness:
         return self.state in (State.CURRENT, State.FAILED)
 
 
+JOB = ("batch", "Job")
 NOT_FOUND = Readiness(State.NOT_FOUND, "Resource not found")
 # A Deployment without a deadline has no condition Progressing to wait for.
 _NO_DEADLINE = 2**31 - 1
 
 # Kinds that are ready as soon as they exist: no controller reports on them, or kstatus ignores its report.
-ALWAYS_READY = frozenset(
-    {
-        ("", "ConfigMap"),
-        ("", "Endpoints"),
-        ("", "LimitRange"),
-        ("", "Namespace"),
-        ("", "ResourceQuota"),
-        ("", "Secret"),
-        ("", "ServiceAccount"),
-        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
-        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
-        ("batch", "CronJob"),
-        ("networking.k8s.io", "Ingress"),
-        ("networking.k8s.io", "IngressClass"),
-        ("networking.k8s.io", "NetworkPolicy"),
-        ("rbac.authorization.k8s.io", "ClusterRole"),
-        ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
-        ("rbac.authorization.k8s.io", "Role"),
-        ("rbac.authorization.k8s.io", "RoleBinding"),
-        ("scheduling.k8s.io", "PriorityClass"),
-        ("storage.k8s.io", "StorageClass"),
-    }
-)
-
+_ALWAYS_READY = {
+    "": {"ConfigMap", "Endpoints", "LimitRange", "Namespace", "ResourceQuota", "Secret", "ServiceAccount"},
+    "admissionregistration.k8s.io": {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"},
+    "batch": {"CronJob"},
+    "networking.k8s.io": {"Ingress", "IngressClass", "NetworkPolicy"},
+    "rbac.authorization.k8s.io": {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
+    "scheduling.k8s.io": {"PriorityClass"},
+    "storage.k8s.io": {"StorageClass"},
+}
 
 # Kinds whose spec decides whether they, or another object, need waiting: a claim waits for a pod that mounts it.
 KINDS_DECIDED_BY_SPEC = frozenset(
@@ -79,34 +65,40 @@ KINDS_DECIDED_BY_SPEC = frozenset(
 
 def needs_waiting(rendered: Mapping[str, Any]) -> bool:
     """Whether an object, as a chart renders it, may not be ready at once."""
-    kind, group = rendered.get("kind"), group_of(str(rendered.get("apiVersion") or ""))
     spec = mapping(rendered.get("spec"))
-    if (group, kind) == ("", "Service"):
-        return spec.get("type") == "LoadBalancer"
-    if (group, kind) == ("apps", "Deployment") and spec.get("paused"):
-        return False
-    if (group, kind) == ("batch", "Job") and spec.get("suspend"):
-        return False
-    return (group, kind) not in ALWAYS_READY
+    match reference(rendered, "").group_kind:
+        case ("", "Service"):
+            return spec.get("type") == "LoadBalancer"
+        case ("apps", "Deployment"):
+            return not spec.get("paused")
+        case ("batch", "Job"):
+            return not spec.get("suspend")
+        case group, kind:
+            return kind not in _ALWAYS_READY.get(group, ())
 
 
-def readiness(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness:
-    """Return the readiness of an object. Never raises. The items of a list do not name their kind, so it is a parameter."""
-    parts = Parts.of(found)
-    rule = _RULES.get((group_of(api_version), kind))
-    if rule is _job and (ended := _ended(parts)):
+def readiness(found: Mapping[str, Any], kind: tuple[str, str]) -> Readiness:
+    """Return the readiness of an object. Never raises.
+
+    The items of a list do not name their kind, so it is a parameter: API group and kind.
+    """
+    if ended := job_result(found, kind):
         return ended  # also while its TTL deletes it
+    parts = Parts.of(found)
     if parts.meta.get("deletionTimestamp"):
         return Readiness(State.TERMINATING, "Resource scheduled for deletion")
-    generation, seen = number(parts.meta.get("generation")), number(parts.status.get("observedGeneration"))
+    generation, seen = (
+        number_or(parts.meta.get("generation"), None),
+        number_or(parts.status.get("observedGeneration"), None),
+    )
     if generation is not None and seen is not None and seen != generation:
-        return _waiting(f"{kind} generation is {generation}, but latest observed generation is {seen}")
+        return _waiting(f"{kind[1]} generation is {generation}, but latest observed generation is {seen}")
     for condition in parts.conditions:
         if condition.true and condition.type == "Reconciling":
             return _waiting(condition.message)
         if condition.true and condition.type == "Stalled":
             return Readiness(State.FAILED, condition.message)
-    return _by_ready_condition(parts) if rule is None else rule(parts)
+    return _RULES.get(kind, _by_ready_condition)(parts)
 
 
 def _deployment(parts: Parts) -> Readiness:
@@ -146,7 +138,7 @@ def _stateful_set(parts: Parts) -> Readiness:
     if partition != -1:
         updated = parts.count("updatedReplicas")
         problem = _missing("updated", updated, wanted - partition)
-        return _waiting(problem) if problem else _current(f"Partition rollout complete. updated: {updated}")
+        return _current_unless(problem, f"Partition rollout complete. updated: {updated}")
     if problem := _missing("current", parts.count("currentReplicas"), wanted):
         return _waiting(problem)
     if parts.status.get("currentRevision", "") != parts.status.get("updateRevision", ""):
@@ -155,9 +147,10 @@ def _stateful_set(parts: Parts) -> Readiness:
 
 
 def _daemon_set(parts: Parts) -> Readiness:
-    for part, field in ((parts.meta, "generation"), (parts.status, "observedGeneration")):
-        if number(part.get(field)) is None:
-            return _waiting(f"DaemonSet {'metadata' if part is parts.meta else 'status'}.{field} not found")
+    if number_or(parts.meta.get("generation"), None) is None:
+        return _waiting("DaemonSet metadata.generation not found")
+    if number_or(parts.status.get("observedGeneration"), None) is None:
+        return _waiting("DaemonSet status.observedGeneration not found")
     wanted = parts.count("desiredNumberScheduled", -1)
     if wanted == -1:
         return _waiting("Missing .status.desiredNumberScheduled")
@@ -169,10 +162,9 @@ def _daemon_set(parts: Parts) -> Readiness:
     }
     if mapping(parts.spec.get("updateStrategy")).get("type") == "OnDelete":
         del fields["Updated"]  # a person deletes the old pods
-    for name, field in fields.items():
-        if problem := _missing(name, parts.count(field), wanted):
-            return _waiting(problem)
-    return _current(f"All replicas scheduled as expected. Replicas: {wanted}")
+    return _current_unless(
+        _missing_of(parts, fields, wanted), f"All replicas scheduled as expected. Replicas: {wanted}"
+    )
 
 
 def _replica_set(parts: Parts) -> Readiness:
@@ -180,20 +172,15 @@ def _replica_set(parts: Parts) -> Readiness:
         return _waiting("Replica Failure condition. Check Pods")
     wanted, there = parts.wanted(), parts.count("replicas")
     fields = {"Labelled": "fullyLabeledReplicas", "Available": "availableReplicas", "Ready": "readyReplicas"}
-    for name, field in fields.items():
-        if problem := _missing(name, parts.count(field), wanted):
-            return _waiting(problem)
-    if problem := _surplus(there, wanted):
-        return _waiting(problem)
-    return _current(f"ReplicaSet is available. Replicas: {there}")
+    problem = _missing_of(parts, fields, wanted) or _surplus(there, wanted)
+    return _current_unless(problem, f"ReplicaSet is available. Replicas: {there}")
 
 
-def job_result(found: Mapping[str, Any], *, api_version: str, kind: str) -> Readiness | None:
+def job_result(found: Mapping[str, Any], kind: tuple[str, str]) -> Readiness | None:
     """Return the final state of a Job that has finished; None for any other object. Never raises."""
-    return _ended(Parts.of(found)) if (group_of(api_version), kind) == ("batch", "Job") else None
-
-
-def _ended(parts: Parts) -> Readiness | None:
+    if kind != JOB:
+        return None
+    parts = Parts.of(found)
     wanted = parts.wanted("completions", parts.wanted("parallelism"))
     for condition in parts.conditions:
         if condition.true and condition.type == "Complete":
@@ -204,9 +191,7 @@ def _ended(parts: Parts) -> Readiness | None:
 
 
 def _job(parts: Parts) -> Readiness:
-    if parts.spec.get("suspend") is True:
-        return _current("Job is suspended")
-    return _waiting("Job in progress")
+    return _current("Job is suspended") if parts.spec.get("suspend") is True else _waiting("Job in progress")
 
 
 def _pod(parts: Parts) -> Readiness:
@@ -265,10 +250,8 @@ def _budget(_: Parts) -> Readiness:
 def _by_ready_condition(parts: Parts) -> Readiness:
     """Return the readiness of an object of any other kind, by its condition Ready if it has one."""
     for condition in parts.conditions:
-        if condition.type == "Ready" and condition.true:
-            break
-        if condition.type == "Ready" and condition.status in ("False", "Unknown"):
-            return _waiting(condition.message)
+        if condition.type == "Ready" and condition.status in ("True", "False", "Unknown"):
+            return _current("Resource is current") if condition.true else _waiting(condition.message)
     return _current("Resource is current")
 
 
@@ -281,7 +264,7 @@ _RULES = {
     ("apps", "Deployment"): _deployment,
     ("apps", "ReplicaSet"): _replica_set,
     ("apps", "StatefulSet"): _stateful_set,
-    ("batch", "Job"): _job,
+    JOB: _job,
     ("policy", "PodDisruptionBudget"): _budget,
 }
 
@@ -290,8 +273,17 @@ def _missing(name: str, count: int, wanted: int) -> str:
     return f"{name}: {count}/{wanted}" if count < wanted else ""
 
 
+def _missing_of(parts: Parts, fields: Mapping[str, str], wanted: int) -> str:
+    """Return the first of the status' numbers that is too small; `fields` has the name of each."""
+    return next(filter(None, (_missing(name, parts.count(field), wanted) for name, field in fields.items())), "")
+
+
 def _surplus(count: int, wanted: int) -> str:
     return f"Pending termination: {count - wanted}" if count > wanted else ""
+
+
+def _current_unless(problem: str, message: str) -> Readiness:
+    return _waiting(problem) if problem else _current(message)
 
 
 def _current(message: str) -> Readiness:

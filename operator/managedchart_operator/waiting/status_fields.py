@@ -8,10 +8,12 @@ are ignored. Nothing here raises.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 # Longer than any generation or count of pods, and short enough for Python to read.
 _DIGITS = re.compile(r"[0-9]{1,18}")
+
+Default = TypeVar("Default", int, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Parts:
         return number_or(self.status.get(field), default)
 
     @property
+    def is_observed(self) -> bool:
+        """Whether the controller has seen the present spec, so that the status is about it."""
+        return number_or(self.status.get("observedGeneration"), 0) >= number_or(self.meta.get("generation"), 0)
+
+    @property
     def conditions(self) -> list[Condition]:
         """The conditions of the status, without items that are not conditions."""
         texts = ("type", "status", "reason", "message")
@@ -73,11 +80,11 @@ def mappings(values: Any) -> Iterator[Mapping[str, Any]]:
     return (value for value in values if isinstance(value, dict)) if isinstance(values, list) else iter(())
 
 
-def number(value: Any) -> int | None:
-    """Return a whole number, also if it is written as text; None for anything else."""
+def number_or(value: Any, default: Default) -> int | Default:
+    """Return a whole number, also if it is written as text; the default for anything else."""
     match value:
         case bool():
-            return None
+            return default
         case int():
             return value
         case float() if value.is_integer():
@@ -85,13 +92,7 @@ def number(value: Any) -> int | None:
         case str() if _DIGITS.fullmatch(value):
             return int(value)
         case _:
-            return None
-
-
-def number_or(value: Any, default: int) -> int:
-    """Return a whole number, or the default for anything else."""
-    found = number(value)
-    return default if found is None else found
+            return default
 
 
 def _text(value: Any) -> str:

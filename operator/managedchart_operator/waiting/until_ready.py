@@ -1,11 +1,9 @@
 """Waits until the objects of a release are ready, for many releases at once.
 
-`helm --wait` takes a process, two lists and two watches for each release, and the memory of the waiting processes would bound
-how many installs run at once. Here helm ends when its objects are applied, and no process and no slot is held while pods start.
-`kstatus` decides whether an object is ready; the caller decides how long to wait, and what a failure means. Nothing from before
-the end of helm counts: each object is read once after that, and the watch must not show an older version. An object that was
-ready or has failed keeps that state when it is deleted. The watches of a kind are shared, and closed soon after their last use.
-
+It takes the place of `helm --wait`, so that no process and no slot is held while pods start. `kstatus` decides whether an
+object is ready; the caller decides how long to wait, and what a failure means. Nothing from before the end of helm counts:
+each object is read once after that, and the watch must not show an older version. An object that was ready or has failed keeps
+that state when it is deleted. The watches of a kind are shared, and closed soon after their last use.
 Source: helm's `--wait`, https://helm.sh/docs/topics/advanced.
 """
 
@@ -14,28 +12,22 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from managedchart_operator.errors import KubeError
+from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.errors.from_facts import not_ready
+from managedchart_operator.helm.errors.unready import Unready
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.discovery import group_of
-from managedchart_operator.kube.objects import ObjectRef, Objects, reference
-from managedchart_operator.kube.shared_watch import Views
-from managedchart_operator.kube.watch import changes
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference, version_of
+from managedchart_operator.kube.shared_watch import View, Views
+from managedchart_operator.kube.watch import Change, changes
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
-from managedchart_operator.waiting.collection_view import Collection, CollectionView, Seen, version_of
 from managedchart_operator.waiting.ended_jobs import expires, result_of
-from managedchart_operator.waiting.kstatus import (
-    NOT_FOUND,
-    Readiness,
-    State,
-    readiness,
-)
-from managedchart_operator.waiting.proof import NotReady, UnreadyObject
+from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
 
 # The memory of a waiting run, mostly for the connections of its watches: measured 430 KiB with each release in a separate
 # namespace. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
@@ -50,17 +42,47 @@ _RETRY_SECONDS = 1.0
 _FORBIDDEN_SECONDS = 10.0
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
+# Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
+_DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    """What the manifest shows about the objects to wait for."""
+class Seen(NamedTuple):
+    """The readiness of an object in one resourceVersion."""
 
-    consumers: Consumers
-    expiring: frozenset[ObjectRef]
-    """Jobs that Kubernetes deletes once they have finished."""
+    version: int
+    readiness: Readiness
+
+
+@dataclass(slots=True)
+class CollectionView(View):
+    """What a watch shows of a kind: the readiness of each object that has changed after resourceVersion `since`, by name."""
+
+    kind: tuple[str, str] = field(kw_only=True)
+    since: int = 0
+    seen: dict[str, Seen] = field(default_factory=dict)
+    listed: int = 0
+    """The resourceVersion in which the collection was listed, or 0: an object that is not in `seen` did not exist then."""
+    error: KubeError | None = None
+
+    def take(self, change: Change) -> None:
+        """Record a change, and wake those who wait for one."""
+        if change.type == "Listed":
+            self.seen = {item["metadata"]["name"]: self._seen(item) for item in change.object["items"]}
+            self.listed = version_of(change.object)
+        else:
+            seen = self._deleted if change.type == "DELETED" else self._seen
+            self.seen[change.object["metadata"]["name"]] = seen(change.object)
+        self.notify()
+
+    def _seen(self, body: dict[str, Any]) -> Seen:
+        return Seen(version_of(body), readiness(body, self.kind))
+
+    def _deleted(self, body: dict[str, Any]) -> Seen:
+        """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
+        unfinished = _DELETED_EARLY if self.kind == JOB else NOT_FOUND
+        return Seen(version_of(body), job_result(body, self.kind) or unfinished)
 
 
 @dataclass(slots=True)
@@ -68,11 +90,13 @@ class ReadyWait:
     """One wait for the objects of one release. `states` shows the current readiness of each."""
 
     states: dict[ObjectRef, Readiness]
-    _client: KubeClient
     _objects: Objects
-    _views: Views[Collection, CollectionView]
-    _rendered: _Rendered
-    _since: datetime
+    _views: Views[ObjectRef, CollectionView]
+    _consumers: Consumers
+    _expiring: frozenset[ObjectRef]
+    """Jobs that Kubernetes deletes once they have finished."""
+    _result_of: Callable[[ObjectRef], Awaitable[Readiness]]
+    """Returns the result of such a Job that is deleted."""
     _ends_early: bool
     _versions: dict[ObjectRef, int] = field(default_factory=dict)
     """The resourceVersion in which each was read: anything older does not count."""
@@ -83,20 +107,20 @@ class ReadyWait:
     async def until_settled(self) -> None:
         """Return when each object is ready or has failed. Raises KubeError if a retry cannot succeed."""
         for ref in list(self.states):  # one after another: each kind is looked up once
-            await _patiently(partial(self._resolve, ref))
+            resolved = await _patiently(partial(self._objects.resolve, ref))
+            self.states[resolved] = self.states.pop(ref)
         await self._read_all(self.states)
         await self._examine()
         if self._is_over():
             return
-        waiting = self._waiting()
         woken = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             views = []
-            for collection, refs in _by_collection(waiting).items():
+            for collection, refs in _by_collection(self._waiting()).items():
                 # Without a list first: a namespace may have thousands of other objects.
                 since = min(self._versions.get(ref, 0) for ref in refs)
                 view = await stack.enter_async_context(
-                    self._views.use(collection, partial(CollectionView, collection=collection, since=since))
+                    self._views.use(collection, partial(CollectionView, kind=collection.group_kind, since=since))
                 )
                 stack.enter_context(view.wakes(woken))
                 views.append((view, refs))
@@ -111,8 +135,8 @@ class ReadyWait:
                     return
                 await woken.wait()
 
-    async def within(self, seconds: float) -> NotReady | None:
-        """Wait for at most so many seconds; return None if all objects are ready, else which ones are not.
+    async def within(self, seconds: float) -> HelmError | None:
+        """Wait for at most so many seconds; return None if all objects are ready, else the error that helm's wait ends with.
 
         Raises KubeError if a retry cannot succeed.
         """
@@ -123,13 +147,13 @@ class ReadyWait:
         except TimeoutError:
             timed_out = True
         # If a failed Job ended the wait, the others could still have become ready, so they are not named.
-        named = _failed_jobs(self.states) if not timed_out and self._waiting() else self.states
-        unready = tuple(
-            UnreadyObject(ref, found)
+        named = self._failed_jobs() if not timed_out and self._waiting() else self.states
+        unready = [
+            Unready(kind=ref.kind, namespace=ref.namespace, name=ref.name, status=found.state, message=found.message)
             for ref, found in self.states.items()
             if ref in named and found.state is not State.CURRENT
-        )
-        return NotReady(unready, timed_out=timed_out) if unready else None
+        ]
+        return not_ready(unready, timed_out=timed_out) if unready else None
 
     @property
     def unready(self) -> frozenset[ObjectRef]:
@@ -140,7 +164,11 @@ class ReadyWait:
         return [ref for ref, state in self.states.items() if not state.settled]
 
     def _is_over(self) -> bool:
-        return not self._waiting() or (self._ends_early and bool(_failed_jobs(self.states)))
+        return not self._waiting() or (self._ends_early and bool(self._failed_jobs()))
+
+    def _failed_jobs(self) -> list[ObjectRef]:
+        """Return the Jobs that have failed; everything else that can fail may recover."""
+        return [ref for ref, found in self.states.items() if found.state is State.FAILED and ref.group_kind == JOB]
 
     async def _examine(self) -> None:
         """Determine, once for each, the results of deleted Jobs and the claims that no pod mounts."""
@@ -149,15 +177,15 @@ class ReadyWait:
                 if ref in self._examined:
                     continue
                 found = self.states[ref]
-                if found == NOT_FOUND and ref in self._rendered.expiring:
+                if found == NOT_FOUND and ref in self._expiring:
                     self._examined.add(ref)
                     group.create_task(self._read_job_result(ref))
-                elif found.state is State.IN_PROGRESS and _is_claim(ref) and not self._rendered.consumers.mounts(ref):
+                elif found.state is State.IN_PROGRESS and ref.group_kind == CLAIM and not self._consumers.mounts(ref):
                     self._examined.add(ref)
                     group.create_task(self._read_class(ref))
 
     async def _read_job_result(self, job: ObjectRef) -> None:
-        self._set(job, await result_of(self._client, self._objects, job, since=self._since))
+        self._set(job, await self._result_of(job))
 
     async def _read_class(self, claim: ObjectRef) -> None:
         # A StorageClass that cannot be read may bind at once, so the wait includes the claim.
@@ -174,31 +202,23 @@ class ReadyWait:
             found = _NO_CONSUMER
         self.states[ref] = found
 
-    async def _resolve(self, ref: ObjectRef) -> None:
-        """Replace a reference by the one under which the API server serves the object."""
-        resolved = await self._objects.resolve(ref)
-        if resolved != ref:
-            self.states[resolved] = self.states.pop(ref)
-
     async def _read_all(self, wanted: Iterable[ObjectRef]) -> None:
-        readings: list[Callable[[], Awaitable[None]]] = []
-        for collection, refs in _by_collection(wanted).items():
-            if len(refs) > _READ_SINGLY:
-                readings.append(partial(self._list, collection, refs))
-            else:
-                readings += [partial(self._read, ref) for ref in refs]
         try:
             # Not gather, which leaves the others running when one has failed.
             async with asyncio.TaskGroup() as group:
-                for reading in readings:
-                    group.create_task(_patiently(reading))
+                for collection, refs in _by_collection(wanted).items():
+                    if len(refs) > _READ_SINGLY:
+                        group.create_task(_patiently(partial(self._list, collection, refs)))
+                        continue
+                    for ref in refs:
+                        group.create_task(_patiently(partial(self._read, ref)))
         except* KubeError as errors:
             raise errors.exceptions[0] from None
 
     async def _read(self, ref: ObjectRef) -> None:
         self._found(ref, await self._objects.get(ref))
 
-    async def _list(self, collection: Collection, refs: list[ObjectRef]) -> None:
+    async def _list(self, collection: ObjectRef, refs: list[ObjectRef]) -> None:
         items = await self._objects.list(collection.api_version, collection.kind, namespace=collection.namespace)
         found = {item["metadata"]["name"]: item for item in items}
         for ref in refs:
@@ -209,7 +229,7 @@ class ReadyWait:
             self._set(ref, NOT_FOUND)
             return
         self._versions[ref] = version_of(body)
-        self._set(ref, readiness(body, api_version=ref.api_version, kind=ref.kind))
+        self._set(ref, readiness(body, ref.group_kind))
 
     def _take(self, view: CollectionView, refs: Iterable[ObjectRef]) -> None:
         if view.error is not None:
@@ -228,9 +248,7 @@ class ReadyWaits:
         """Held by each run that may wait, since memory bounds their number."""
         self._client = client
         self._objects = objects
-        self._views: Views[Collection, CollectionView] = Views(
-            lambda collection, view: [self._follow(collection, view)]
-        )
+        self._views: Views[ObjectRef, CollectionView] = Views(lambda collection, view: [self._follow(collection, view)])
 
     def of(
         self,
@@ -245,25 +263,28 @@ class ReadyWaits:
         It uses apiVersion, kind and metadata of `rendered`, and the spec for KINDS_DECIDED_BY_SPEC. Events from before `since`
         do not count. A wait with `ends_early` is over as soon as a Job has failed.
         """
-        unknown = Readiness(State.IN_PROGRESS, "Not read yet")
         waited_for = {reference(item, namespace): item for item in rendered}
-        known = _Rendered(
-            Consumers.of(waited_for.values(), namespace=namespace),
-            frozenset(ref for ref, item in waited_for.items() if expires(item)),
+        return ReadyWait(
+            states=dict.fromkeys(waited_for, Readiness(State.IN_PROGRESS, "Not read yet")),
+            _objects=self._objects,
+            _views=self._views,
+            _consumers=Consumers.of(waited_for.values(), namespace=namespace),
+            _expiring=frozenset(ref for ref, item in waited_for.items() if expires(item)),
+            _result_of=partial(result_of, self._client, self._objects, since=since),
+            _ends_early=ends_early,
         )
-        states = dict.fromkeys(waited_for, unknown)
-        return ReadyWait(states, self._client, self._objects, self._views, known, since, ends_early)
 
     async def close(self) -> None:
         """Close the watches that nobody uses."""
         await self._views.close()
 
-    async def _follow(self, collection: Collection, view: CollectionView) -> None:
+    async def _follow(self, collection: ObjectRef, view: CollectionView) -> None:
+        fields = f"metadata.name={collection.name}" if collection.name else ""
         try:
             path = await self._objects.collection_path(
                 collection.api_version, collection.kind, namespace=collection.namespace
             )
-            async for change in changes(self._client, path, fields=collection.fields, since=view.since, patient=False):
+            async for change in changes(self._client, path, fields=fields, since=view.since, patient=False):
                 view.take(change)
         except KubeError as error:
             view.error = error
@@ -288,18 +309,12 @@ def waits_for(memory: int) -> int:
     return max(16, min(MOST_WAITING, memory // WAITING_BYTES))
 
 
-def _failed_jobs(states: Mapping[ObjectRef, Readiness]) -> list[ObjectRef]:
-    """Return the Jobs that have failed; everything else that can fail may recover."""
-    failed = [ref for ref, state in states.items() if state.state is State.FAILED]
-    return [ref for ref in failed if (group_of(ref.api_version), ref.kind) == ("batch", "Job")]
+def _by_collection(refs: Iterable[ObjectRef]) -> dict[ObjectRef, list[ObjectRef]]:
+    """Group objects by what one watch can show: a kind in one namespace, or one cluster-wide object.
 
-
-def _is_claim(ref: ObjectRef) -> bool:
-    return (group_of(ref.api_version), ref.kind) == CLAIM
-
-
-def _by_collection(refs: Iterable[ObjectRef]) -> dict[Collection, list[ObjectRef]]:
-    found: defaultdict[Collection, list[ObjectRef]] = defaultdict(list)
+    A cluster's CustomResourceDefinitions are many MiB, and a release has only a few of them.
+    """
+    found: defaultdict[ObjectRef, list[ObjectRef]] = defaultdict(list)
     for ref in refs:
-        found[Collection.of(ref)].append(ref)
+        found[replace(ref, name="") if ref.namespace else ref].append(ref)
     return found

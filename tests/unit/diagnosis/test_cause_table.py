@@ -5,16 +5,17 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE
-from managedchart_operator.diagnosis.cause_table import (
+from managedchart_operator.diagnosis.causes import (
     CAUSES,
     CauseRow,
-    fatal_refusal,
-    fatal_signs,
+    Evidence,
     find_cause,
+    is_fatal,
+    is_fatal_after_grace,
+    is_fatal_refusal,
     may_become_ready,
     shows_trouble,
 )
-from managedchart_operator.diagnosis.causes import Evidence
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
@@ -65,7 +66,7 @@ def test_every_row_is_complete(row: CauseRow) -> None:
     assert [each.reason for each in CAUSES].count(row.reason) == 1
     if row.rule is None:
         assert row.is_symptom
-        assert (row.sign, row.fatal) == (None, None)
+        assert (row.sign, row.fatal, row.fatal_after_grace) == (None, None, None)
         return
     evidence = evidence_of(row.reason)
     cause = row.rule(evidence)
@@ -75,13 +76,11 @@ def test_every_row_is_complete(row: CauseRow) -> None:
     containers = [container for each in evidence.pods for container in each.containers]
     if row.sign:
         assert any(map(row.sign, containers))
-    if row.fatal and row.fatal.sign:
+    if fatal := row.fatal or row.fatal_after_grace:
         assert row.sign
-        assert any(map(row.fatal.sign, containers))
-        assert all(row.sign(container) for container in containers if row.fatal.sign(container))
-    if row.fatal and not row.fatal.sign:
-        assert "cannot create its pods" in cause.message
-        assert fatal_refusal(row.reason) is row.fatal
+        assert any(map(fatal, containers))
+        assert all(row.sign(container) for container in containers if fatal(container))
+    assert ("cannot create its pods" in cause.message) is is_fatal_refusal(row.reason)
 
 
 @pytest.mark.parametrize("reason", SHOWN, ids=str)
@@ -94,7 +93,7 @@ def test_the_evidence_of_a_cause_finds_that_cause(reason: Reason) -> None:
 def test_every_refusal_of_a_pod_has_a_row() -> None:
     """Only a change of an object can meet the other two."""
     reasons = {row.reason for row in (*REFUSED, *UNAVAILABLE)} - {Reason.IMMUTABLE_FIELD, Reason.FIELD_CONFLICT}
-    assert {reason for reason in Reason if fatal_refusal(reason)} == reasons
+    assert {reason for reason in Reason if is_fatal_refusal(reason)} == reasons
 
 
 def test_the_workload_reasons_do_not_change() -> None:
@@ -144,5 +143,5 @@ def test_a_container_shows_its_causes(body: dict[str, Any], *, trouble: bool, fa
     found = read_pod(body)
     [container] = found.containers
     assert shows_trouble(container) is trouble
-    assert bool(fatal_signs(container)) is fatal
+    assert (is_fatal(container) or is_fatal_after_grace(container)) is fatal
     assert may_become_ready(found) is coming

@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.diagnosis.cause_table import find_cause
-from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create
+from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.events import RunEvent
-from managedchart_operator.diagnosis.exit_codes import explain_exit_code
-from managedchart_operator.diagnosis.pods import read_pod
+from managedchart_operator.diagnosis.pods import Container, read_pod
 from managedchart_operator.reasons import Reason
 from unit.diagnosis.pod_bodies import REPLICA_SET, RUNNING, WAITING_CRASH, WAITING_IMAGE, event, pod
 
@@ -108,4 +106,5 @@ def test_refused_pods_have_a_cause(text: str, reason: Reason) -> None:
     [(1, "error of its own"), (126, "cannot be executed"), (127, "not found"), (137, "SIGKILL"), (159, "signal 31")],
 )
 def test_exit_codes_are_explained(code: int, words: str) -> None:
-    assert words in explain_exit_code(code)
+    container = Container("main", init=False, state="terminated", ready=False, restarts=0, exit_code=code)
+    assert words in (container.meaning or "")

@@ -54,7 +54,7 @@ def event(namespace: str, subject: Mapping[str, str], text: str) -> dict[str, An
 
 
 class FakeCluster:
-    """Objects and events by namespace, and logs; `forbidden` namespaces cannot be read. Plays all three adapters."""
+    """Objects and events by namespace, and logs; `forbidden` namespaces cannot be read. Plays both adapters."""
 
     def __init__(
         self, *there: tuple[str, dict[str, Any]], events: list[tuple[str, dict[str, Any]]] | None = None
@@ -79,7 +79,7 @@ class FakeCluster:
         self.logs.append(f"{namespace}/{pod}")
         return "the end"
 
-    def list_of(self, namespace: str, kind: str) -> list[dict[str, Any]]:
+    async def list(self, _: str, kind: str, *, namespace: str, **__: Any) -> Any:
         """List the objects of a kind."""
         self.listed.add(namespace)
         if namespace in self.forbidden:
@@ -90,24 +90,8 @@ class FakeCluster:
 
     async def collect(self, *rendered: dict[str, Any], **views: NamespaceView) -> Findings:
         """Collect the evidence of a release in the namespace `apps`."""
-        collector = Collector(cast("Any", _Objects(self)), cast("Any", _Events(self)), cast("Any", self))
+        collector = Collector(cast("Any", self), cast("Any", self))
         return await collector.collect(Subject("apps", rendered, (), SINCE), views=views, redact=lambda text: text)
-
-
-class _Objects:
-    def __init__(self, cluster: FakeCluster) -> None:
-        self.get, self.namespaced, self._list = cluster.get, cluster.namespaced, cluster.list_of
-
-    async def list(self, _: str, kind: str, *, namespace: str, **__: Any) -> list[dict[str, Any]]:
-        return self._list(namespace, kind)
-
-
-class _Events:
-    def __init__(self, cluster: FakeCluster) -> None:
-        self._list = cluster.list_of
-
-    async def list(self, namespace: str) -> list[dict[str, Any]]:
-        return self._list(namespace, "Event")
 
 
 DAEMON_SET = ("apps/v1", "DaemonSet", "agent")

@@ -8,20 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.diagnosis.events import MAX_EVENTS, select
-from managedchart_operator.diagnosis.objects import Identity, ReleaseObjects
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.kube.events import is_older, last_seen
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
-OURS = ReleaseObjects(
-    frozenset(
-        {
-            Identity("apps", "Deployment", "apps", "web"),
-            Identity("batch", "Job", "apps", "migrate"),
-            Identity("example.com", "Cluster", "", "whole"),
-        }
-    ),
-    frozenset({"pod-1", "pod-2"}),
-)
+OURS: dict[str, Any] = {
+    "rendered": {
+        Identity("apps", "Deployment", "apps", "web"),
+        Identity("batch", "Job", "apps", "migrate"),
+        Identity("example.com", "Cluster", "", "whole"),
+    },
+    "owned": {"pod-1", "pod-2"},
+}
 
 
 def at(seconds: float) -> str:
@@ -49,8 +47,8 @@ def event(
     }
 
 
-def messages(*events: dict[str, Any], objects: ReleaseObjects = OURS) -> list[str]:
-    return [found.message for found in select(events, objects, since=BEGAN)]
+def messages(*events: dict[str, Any]) -> list[str]:
+    return [found.message for found in select(events, **OURS, since=BEGAN)]
 
 
 # ---- which
@@ -117,36 +115,36 @@ def test_every_writers_time_is_read(fields: dict[str, Any], seen: float) -> None
 
 
 def test_equal_events_are_merged_with_their_count() -> None:
-    [found] = select([event(count=3, seen=at(2)), event(count=4, seen=at(9)), event(seen=at(4))], OURS, since=BEGAN)
+    [found] = select([event(count=3, seen=at(2)), event(count=4, seen=at(9)), event(seen=at(4))], **OURS, since=BEGAN)
     shown = found.shown_from("apps")
     assert (shown.count, shown.last_seen) == (8, at(9))
     assert (shown.type, shown.reason, shown.object) == ("Warning", "BackOff", "Pod web-1")
 
 
 def test_an_event_from_another_namespace_says_so() -> None:
-    [found] = select([event()], OURS, since=BEGAN)
+    [found] = select([event()], **OURS, since=BEGAN)
     assert found.shown_from("other").object == "Pod apps/web-1"
 
 
 def test_events_of_one_name_in_two_namespaces_are_two() -> None:
     elsewhere = event(uid="pod-2")
     elsewhere["involvedObject"]["namespace"] = "other"
-    assert len(select([event(), elsewhere], OURS, since=BEGAN)) == 2
+    assert len(select([event(), elsewhere], **OURS, since=BEGAN)) == 2
 
 
 def test_different_events_are_not_merged() -> None:
     events = [event("a"), event("b"), event("a", name="web-2", uid="pod-2"), event("a", reason="Failed")]
-    assert len(select(events, OURS, since=BEGAN)) == 4
+    assert len(select(events, **OURS, since=BEGAN)) == 4
 
 
 def test_a_series_has_its_own_count() -> None:
-    [found] = select([event(series={"count": 12, "lastObservedTime": at(5)}, count=1)], OURS, since=BEGAN)
+    [found] = select([event(series={"count": 12, "lastObservedTime": at(5)}, count=1)], **OURS, since=BEGAN)
     assert found.count == 12
 
 
 def test_an_incomplete_event_is_shown() -> None:
     bare = {"involvedObject": {"uid": "pod-1"}, "eventTime": at(1)}
-    [found] = select([bare], OURS, since=BEGAN)
+    [found] = select([bare], **OURS, since=BEGAN)
     shown = found.shown_from("apps")
     assert (shown.type, shown.reason, shown.object, shown.message, shown.count) == ("Normal", "Unknown", "? ?", "", 1)
 
@@ -185,9 +183,9 @@ def test_a_flood_keeps_the_warnings_and_the_latest() -> None:
     )
 )
 def test_every_event_of_the_run_counts_once(events: list[dict[str, Any]]) -> None:
-    found = select(events, OURS, since=BEGAN)
+    found = select(events, **OURS, since=BEGAN)
     counted = [
-        item for item in events if item["involvedObject"]["uid"] in OURS.owned and item["lastTimestamp"] >= at(0)
+        item for item in events if item["involvedObject"]["uid"] in OURS["owned"] and item["lastTimestamp"] >= at(0)
     ]
     assert sum(item.count for item in found) == sum(max(item["count"], 1) for item in counted)
     keys = [(item.subject, item.reason, item.message) for item in found]

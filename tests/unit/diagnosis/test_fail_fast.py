@@ -9,10 +9,10 @@ import pytest
 
 from managedchart_operator.diagnosis import fail_fast
 from managedchart_operator.diagnosis.causes import Cause
-from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.fail_fast import FailFast
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import Identity
+from managedchart_operator.diagnosis.objects import Identity, Rendered
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef

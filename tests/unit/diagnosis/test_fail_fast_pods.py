@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from managedchart_operator.diagnosis import fail_fast
-from managedchart_operator.diagnosis.fail_fast import FailFast, Rendered
+from managedchart_operator.diagnosis.fail_fast import FailFast
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import Identity
+from managedchart_operator.diagnosis.objects import Identity, Rendered
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.reasons import Reason
 from unit.diagnosis.pod_bodies import RUNNING, TERMINATED, WAITING_CRASH, WAITING_IMAGE, WEB, pod

@@ -52,11 +52,11 @@ def test_only_changes_of_trouble_wake_the_runs() -> None:
     view.see_pod(pod("a", running={}))
     assert (view.changes, list(view.troubled)) == (2, [])
     view.see_event(event("f", "FailedCreate"))
-    assert (view.changes, list(view.refused)) == (3, ["controller-f"])
+    assert (view.changes, list(view.creations.refused)) == (3, ["controller-f"])
     view.see_event(event("g", "SuccessfulCreate", "Normal"))
     assert view.changes == 3, "nobody had refused it"
     view.see_event(event("f", "SuccessfulCreate", "Normal", version=2))
-    assert (view.changes, list(view.refused)) == (4, [])
+    assert (view.changes, list(view.creations.refused)) == (4, [])
 
 
 def test_a_deleted_pod_is_kept_but_not_in_trouble() -> None:
@@ -121,6 +121,6 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     view.see_pod(pod("d", **IMAGE))
     view.see_event(event("d", "FailedCreate"))
     assert list(view.pods) == list(view.troubled) == list(view.events) == ["c", "d"]
-    assert list(view.refused) == ["controller-c", "controller-d"]
+    assert list(view.creations.refused) == ["controller-c", "controller-d"]
     assert not view.deleted
     assert "managedFields" not in view.events["c"]["metadata"]

@@ -8,12 +8,11 @@ from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import EarlierStatus, ManagedChartStatus, Outlook
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.decide import Desired, Hold, InSync, Observed, Plan, Run, decide
+from managedchart_operator.reconcile.decide import AwaitingReadiness, Desired, Hold, InSync, Observed, Plan, Run, decide
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.earlier_operators import carry_over
 from managedchart_operator.reconcile.last_run import last_run_of
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.waiting.proof import AwaitingReadiness
 from unit.reconcile.fakes import FakeApi, chart, recording_of
 
 BEGAN, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z"

@@ -12,6 +12,7 @@ from managedchart_operator.helm.storage import PENDING, Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.decide import (
     FOREIGN_LOCK_SECONDS,
+    AwaitingReadiness,
     Desired,
     Hold,
     InSync,
@@ -24,7 +25,6 @@ from managedchart_operator.reconcile.decide import (
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.waiting.proof import AwaitingReadiness
 
 NOW = 1_000_000.0
 UID = "uid-1"

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.decide import Run
+from managedchart_operator.reconcile.decide import AwaitingReadiness, Run
 from managedchart_operator.reconcile.operations.resume import resume, resumed
-from managedchart_operator.waiting.proof import AwaitingReadiness
 from unit.reconcile.world import World
 
 OURS = {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word", "modifiedAt": "1767225600"}

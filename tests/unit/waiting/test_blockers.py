@@ -7,7 +7,7 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.waiting.blockers import MAX_LOOKS, MAX_NAMED, Blocker, blocked, find_blockers
+from managedchart_operator.waiting.deletion import MAX_LOOKS, MAX_NAMED, Blocker, blocked, find_blockers
 
 
 class FakeObjects:

@@ -7,7 +7,7 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.waiting.dependents import have_dependents
+from managedchart_operator.waiting.deletion import have_dependents
 
 
 class Objects:

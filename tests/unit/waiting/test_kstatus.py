@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.waiting.kstatus import State, job_result, needs_waiting, readiness
 
 CURRENT, WAITING, FAILED = State.CURRENT, State.IN_PROGRESS, State.FAILED
@@ -198,7 +199,7 @@ TABLE = [
 def test_each_kind_has_its_rule(row: tuple[str, str, dict[str, Any], dict[str, Any], State, str]) -> None:
     api_version, kind, spec, status, state, message = row
     body = {"metadata": {"name": "a", "generation": 1}, "spec": spec, "status": status}
-    found = readiness(body, api_version=api_version, kind=kind)
+    found = readiness(body, (group_of(api_version), kind))
     assert (found.state, message in found.message) == (state, True), found
 
 
@@ -206,12 +207,12 @@ def test_a_status_of_an_older_generation_is_ignored() -> None:
     """Right after an upgrade a Deployment still has the status of the old generation."""
     status = counts(observedGeneration=1, conditions=[AVAILABLE, ROLLED_OUT])
     body = {"metadata": {"generation": 2}, "spec": DEADLINE, "status": status}
-    assert readiness(body, api_version=APPS, kind="Deployment").state is WAITING
+    assert readiness(body, ("apps", "Deployment")).state is WAITING
 
 
 def test_an_object_being_deleted_is_not_ready() -> None:
     body = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
-    assert readiness(body, api_version="v1", kind="Service").state is State.TERMINATING
+    assert readiness(body, ("", "Service")).state is State.TERMINATING
 
 
 @pytest.mark.parametrize(("verdict", "state"), [("Complete", CURRENT), ("Failed", FAILED)])
@@ -219,12 +220,12 @@ def test_a_finished_job_stays_finished_while_deleted(verdict: str, state: State)
     """Its TTL deletes it in the foreground: for a moment it is both finished and terminating."""
     meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "generation": 2}
     body = {"metadata": meta, "status": {"conditions": [condition(verdict, "True")], "observedGeneration": 1}}
-    assert readiness(body, api_version="batch/v1", kind="Job").state is state
-    ended = job_result(body, api_version="batch/v1", kind="Job")
+    assert readiness(body, ("batch", "Job")).state is state
+    ended = job_result(body, ("batch", "Job"))
     assert ended is not None
     assert ended.state is state
-    assert job_result({"status": {}}, api_version="batch/v1", kind="Job") is None
-    assert job_result(body, api_version="example.com/v1", kind="Job") is None
+    assert job_result({"status": {}}, ("batch", "Job")) is None
+    assert job_result(body, ("example.com", "Job")) is None
 
 
 @given(
@@ -258,7 +259,7 @@ def test_a_finished_job_stays_finished_while_deleted(verdict: str, state: State)
 )
 def test_a_status_of_any_form_is_read(kind: tuple[str, str], parts: dict[str, Any]) -> None:
     """Any controller may write it, and it must not end the operator."""
-    readiness(parts, api_version=kind[0], kind=kind[1])
+    readiness(parts, (group_of(kind[0]), kind[1]))
 
 
 @pytest.mark.parametrize(

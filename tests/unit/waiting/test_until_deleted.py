@@ -7,8 +7,8 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.waiting import until_deleted as module
-from managedchart_operator.waiting.until_deleted import being_deleted, until_deleted
+from managedchart_operator.waiting import deletion
+from managedchart_operator.waiting.deletion import being_deleted, until_deleted
 
 FORBIDDEN = KubeError("no", reason=Reason.FORBIDDEN, transient=True, status=403)
 NO_ANSWER = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
@@ -42,7 +42,7 @@ async def deleted(objects: FakeObjects, *names: str, seconds: float = 5) -> bool
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(deletion, "LOOK_SECONDS", 0.001)
 
 
 async def test_deleted_and_kept_objects_end_the_wait() -> None:

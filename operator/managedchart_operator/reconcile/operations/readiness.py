@@ -51,10 +51,10 @@ async def until_ready(run: ReleaseRun) -> None:
     wait = run.services.waits.of(
         rendered, namespace=run.namespace, since=run.evidence.since, ends_early=run.spec.fail_fast
     )
-    not_ready = await wait.within(seconds(run.spec.timeout))
-    if not_ready is not None:
+    error = await wait.within(seconds(run.spec.timeout))
+    if error is not None:
         progress.gave_up_on(wait.unready)
-        raise not_ready.error()
+        raise error
 
 
 async def _mark_failed(run: ReleaseRun, why: OperatorError) -> None:

@@ -4,11 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from managedchart_operator.reconcile.decide import Run
+from managedchart_operator.reconcile.decide import AwaitingReadiness, Run
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.readiness import until_ready, watched
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.waiting.proof import AwaitingReadiness
 
 
 async def resume(run: ReleaseRun, awaiting: AwaitingReadiness | None) -> Outcome:

@@ -21,7 +21,7 @@ from managedchart_operator.reconcile.orphaned_hooks import delete_orphaned_hooks
 from managedchart_operator.reconcile.orphaned_objects import Older, delete_objects_of, delete_orphaned_objects
 from managedchart_operator.reconcile.own_revisions import why_it_stays
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.waiting.blockers import blocked, find_blockers
+from managedchart_operator.waiting.deletion import blocked, find_blockers
 
 # helm's errors for a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, then asks for the
 # newest revision).
