@@ -9,14 +9,13 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.installed_crds import installed_crds
-from managedchart_operator.reconcile.operations.dry_run import dry_run, manifest, render
+from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, manifest, render
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resume
 from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.too_large import largest_parts
 
 
 @dataclass(slots=True)
