@@ -1,6 +1,5 @@
 """The release as a lifecycle sees it: a thin facade over the operations of one run."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resume
-from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
+from managedchart_operator.reconcile.operations.uninstall import BeforeHelm, uninstall
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
@@ -24,8 +23,7 @@ class LifecycleRelease:
 
     run: ReleaseRun
     plan: Run
-    before_uninstall: Callable[[], Awaitable[None]] | None = None
-    """Awaited when helm may start to uninstall; it does not start if this raises."""
+    before_uninstall: BeforeHelm = None
     _too_large: bool = False
     """Whether helm could not store the release."""
 
@@ -82,7 +80,7 @@ class LifecycleRelease:
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
-        outcome = await uninstall(self.run, UninstallOptions(before=self.before_uninstall))
+        outcome = await uninstall(self.run, before=self.before_uninstall)
         self._note(outcome)
         return outcome.changed
 

@@ -14,12 +14,12 @@ from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.adopted import spared
+from managedchart_operator.reconcile.adopted import spare_adopted, spared
 from managedchart_operator.reconcile.failure import AFTER_EXEC
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
-from managedchart_operator.reconcile.operations.rollback import rollback, spare_from_rollback
-from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, spare_from_uninstall, uninstall
+from managedchart_operator.reconcile.operations.rollback import rollback
+from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock_after_kill
 from managedchart_operator.reconcile.own_revisions import newest_is_own
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -105,7 +105,7 @@ class Remediation:
                 # Otherwise helm and the operator would treat it as good from now on.
                 turned_out_failed(status, run.newest.number)
                 await run.storage.mark_failed(run.newest, "a phase after the deployment failed")
-            spare = await spare_from_rollback(run, to=good)
+            spare = await spare_adopted(run.storage, run.objects, to=good)
             outcome = (await rollback(run, good, spare=spare)).message
             await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
         except OperatorError as error:
@@ -141,8 +141,8 @@ class Remediation:
 
 
 async def _uninstall_first_install(run: ReleaseRun) -> Outcome:
-    spare = await spare_from_uninstall(run)
-    done = await uninstall(run, UninstallOptions(spare=spare))
+    spare = await spare_adopted(run.storage, run.objects)
+    done = await uninstall(run, spare=spare)
     message = f"The failed first install was uninstalled{spared(spare)}"
     return replace(done, message=message) if done.changed else done
 

@@ -24,7 +24,7 @@ from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.operations.dry_run import manifest
 from managedchart_operator.reconcile.operations.rollback import rollback
-from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
+from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
@@ -250,7 +250,7 @@ async def test_spared_objects_are_named_although_more_is_left() -> None:
     secrets = UnreadableSecrets()
     run = release_over(secrets, helm=HelmThatSays("", secrets), objects=NoObjects())
     with pytest.raises(ObjectsLeftError):
-        await uninstall(run, UninstallOptions(spare=(ObjectRef("v1", "ConfigMap", "old", "apps"),)))
+        await uninstall(run, spare=(ObjectRef("v1", "ConfigMap", "old", "apps"),))
     [(reason, message)] = run.journal.take_warnings()
     assert reason == "ReleaseLeft"
     assert message.startswith("Uninstalled, except what existed before the release: ConfigMap")

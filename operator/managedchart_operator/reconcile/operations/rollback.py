@@ -7,11 +7,9 @@ from managedchart_operator.charts.late_hooks import text_has_ttl_jobs
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.storage import Revision
-from managedchart_operator.helm.stored_manifest import Drop
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.reconcile.adopted import adopted_by_failed, spared
+from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.kept_objects import change_stored
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.own_revisions import rollback_description
@@ -21,18 +19,8 @@ from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 logger = logging.getLogger(__name__)
 
 
-async def spare_from_rollback(run: ReleaseRun, *, to: Revision) -> tuple[ObjectRef, ...]:
-    """Make a following rollback `to` a revision leave the objects that failed revisions only adopted; returns those.
-
-    Raises KubeError, HelmError.
-    """
-    adopted = await adopted_by_failed(run.storage, run.objects, to=to)
-    await change_stored(run.storage, adopted, Drop())
-    return tuple(adopted)
-
-
 async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> Outcome:
-    """Roll back to a revision; `spare` is what `spare_from_rollback` returned. Raises HelmError, KubeError."""
+    """Roll back to a revision; `spare` is what `spare_adopted` returned. Raises HelmError, KubeError."""
     try:
         stored = await run.storage.read(revision)
     except HelmError as error:
