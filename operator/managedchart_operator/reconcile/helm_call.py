@@ -12,8 +12,8 @@ from managedchart_operator.helm.errors.classify import blames_storage, classify
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.own_revisions import newest_is_own
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import newest_is_own
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 
 

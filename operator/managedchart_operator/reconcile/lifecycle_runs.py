@@ -14,13 +14,19 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
+from managedchart_operator.reconcile.failure import (
+    mark_unready,
+    newest_if_made,
+    unlock_after_kill,
+    unremedied,
+    was_applied,
+    would_recur,
+)
 from managedchart_operator.reconcile.history import release_uninstalled, remember
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
-from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.release_takeover import announce_takeover
@@ -54,7 +60,7 @@ class LifecycleRuns:
             await self._announce(work, plan, retried=retried)
             if plan.unlock is not None:
                 work.logger.info("taking over revision %d (%s)", plan.unlock.number, plan.unlock.status)
-                await unlock(work.release, plan.unlock)
+                await work.release.storage.unlock(plan.unlock)
             await lifecycle.run(work.context(release))
         except OperatorError as error:
             return await self.failed(work, error, plan)

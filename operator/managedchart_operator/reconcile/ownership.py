@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
-from managedchart_operator.helm.storage import DEPLOYED, SUPERSEDED, Revision
+from managedchart_operator.helm.storage import DEPLOYED, OWNER_LABEL, SUPERSEDED, Revision
 from managedchart_operator.times import read_time
 
 
@@ -71,6 +71,18 @@ class Ownership:
     def failed(self, revision: Revision) -> bool:
         """Whether the records show that a run of this resource failed with this revision."""
         return revision.number not in self.recorded_good and self._is_recorded(revision)
+
+    def rollback_description(self, number: int) -> str:
+        """Return the description in helm's history of a rollback by this resource's operator."""
+        return f"Rollback to {number}{self._mark}"
+
+    def rolled_back(self, description: str) -> bool:
+        """Whether a description in helm's history is of such a rollback."""
+        return description.endswith(self._mark)
+
+    @property
+    def _mark(self) -> str:
+        return f" by {OWNER_LABEL} {self.uid}"
 
     def _was_good(self, revision: Revision) -> bool:
         if not self.made(revision):

@@ -14,12 +14,11 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Observed, decide
 from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.last_run import attempt_requested, last_run_of, requested
-from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.parse import parse_spec
 from managedchart_operator.reconcile.plan import Plan
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, rollback_is_own
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources

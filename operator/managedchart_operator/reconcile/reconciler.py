@@ -21,7 +21,6 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import attempt_requested, handled
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_failure, post_warnings
@@ -30,6 +29,7 @@ from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.plan import Hold, InSync, Run, Wait
 from managedchart_operator.reconcile.planner import Planned, Planner
 from managedchart_operator.reconcile.removal import Removal
+from managedchart_operator.reconcile.rendered import is_healthy
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPolicy
 from managedchart_operator.reconcile.status_recorder import Failure, StatusRecorder

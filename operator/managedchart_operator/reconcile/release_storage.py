@@ -213,3 +213,32 @@ class ReleaseStorage:
         data, labels = await asyncio.to_thread(with_status, secret, status, description=description)
         await self.secrets.rewrite(secret, release=data, labels=labels)
         return True
+
+
+async def rollback_is_own(storage: ReleaseStorage) -> bool:
+    """Whether the newest revision is a rollback by this resource's operator that its status does not record.
+
+    A rollback takes the labels of its target, so only its description shows whose it is, and the status once the run has ended.
+    False if it cannot be read. Raises KubeError.
+    """
+    newest, ownership = storage.newest, storage.ownership
+    if newest is None or newest.owner != ownership.uid or ownership.made(newest):
+        return False
+    try:
+        stored = await storage.read_stored()
+    except HelmError:
+        return False
+    return stored is not None and ownership.rolled_back(stored.description)
+
+
+async def newest_is_own(storage: ReleaseStorage) -> bool:
+    """Whether this resource's operator made the newest revision, rollbacks included. Raises KubeError."""
+    return storage.newest is not None and (storage.ownership.made(storage.newest) or await rollback_is_own(storage))
+
+
+def why_it_stays(storage: ReleaseStorage) -> str:
+    """Return a sentence about a release that is not uninstalled, because it is not proven to be this resource's."""
+    newest = storage.newest
+    revision = f" (revision {newest.number}, {newest.status})" if newest else ""
+    where = f"{storage.namespace}/{storage.name}{revision}"
+    return f"The release {where} stays in the cluster, because this resource did not deploy it"

@@ -4,30 +4,32 @@ The status has the failure with its evidence by then, and nothing here changes i
 release and the status alone, so that a restarted operator finishes what was begun.
 """
 
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase, ReleaseStatus
 from managedchart_operator.errors import OperatorError
+from managedchart_operator.helm.manifest import ManifestError, parse_manifest
 from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
-from managedchart_operator.reconcile.failure import AFTER_EXEC
+from managedchart_operator.reconcile.failure import AFTER_EXEC, unlock_after_kill
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
-from managedchart_operator.reconcile.operations.unlock import unlock_after_kill
-from managedchart_operator.reconcile.own_revisions import newest_is_own
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_status import release_status
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, newest_is_own
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
-from managedchart_operator.reconcile.volume_claims import volume_claims
 from managedchart_operator.shortening import cut
 
 ROLLBACK = "Rollback"
@@ -159,3 +161,40 @@ def _pause(work: ResourcePass) -> float:
     """Return the seconds until the next try: the back-off of retries, counted by the failed revisions at the top."""
     unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.storage.revisions)
     return back_off(work.spec.retry, sum(1 for _ in unfinished) - 1)
+
+
+async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
+    """Name the objects of the newest and of earlier unfinished revisions that keep data in volume claims.
+
+    A failed first install that has them is not uninstalled: the claims would outlive it, and the next install would generate
+    another password for the same data. Raises KubeError, HelmError.
+    Source: Kubernetes documentation, "StatefulSets", PersistentVolumeClaim retention.
+    """
+    newest = await storage.read_stored()
+    stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
+    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
+
+
+def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
+    """Name the objects of the manifests that keep data, each once; an unreadable manifest counts as one."""
+    found: dict[str, None] = {}
+    for manifest in manifests:
+        try:
+            objects = parse_manifest(manifest)
+        except ManifestError:
+            found["objects that cannot be read"] = None
+            continue
+        for item in objects:
+            if _keeps_data(item):
+                found[f"{item['kind']} {(item.get('metadata') or {}).get('name')}"] = None
+    return tuple(found)
+
+
+def _keeps_data(item: Mapping[str, Any]) -> bool:
+    if item["kind"] == "PersistentVolumeClaim":
+        return True
+    spec = item.get("spec")
+    if item["kind"] != "StatefulSet" or not isinstance(spec, dict) or not spec.get("volumeClaimTemplates"):
+        return False
+    retention = spec.get("persistentVolumeClaimRetentionPolicy")
+    return not (isinstance(retention, dict) and retention.get("whenDeleted") == "Delete")

@@ -21,11 +21,11 @@ from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
-from managedchart_operator.reconcile.own_revisions import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.plan import Run, Wait
 from managedchart_operator.reconcile.planner import Planner, desired, observed
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 
 _PLAN = Run(Operation.UNINSTALL, "The ManagedChart is being deleted")

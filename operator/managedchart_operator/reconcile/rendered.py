@@ -10,18 +10,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from managedchart_operator.diagnosis.objects import identities
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
-from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, needs_waiting
+from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, State, needs_waiting, readiness
 
 # Kinds of which more than the metadata is needed: to wait for them, or to redact their values.
 _NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
+# The workloads, by group and kind.
+_WORKLOADS = {
+    ("apps", "Deployment"): "apps/v1",
+    ("apps", "StatefulSet"): "apps/v1",
+    ("apps", "DaemonSet"): "apps/v1",
+    ("batch", "Job"): "batch/v1",
+}
 
 
 @dataclass(slots=True)
@@ -90,6 +99,19 @@ class RenderedObjects:
         except ManifestError as error:
             raise _unreadable(revision, error) from error
         self.revision, self.stored, self.objects, self.hooks = revision, stored, objects, hooks
+
+
+async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
+    """Whether all workloads of the newest revision are ready; False without a release. Raises KubeError, HelmError."""
+    await rendered.read()
+    for identity in identities(rendered.objects, namespace=rendered.storage.namespace):
+        version = _WORKLOADS.get(identity.group_kind)
+        if version is None:
+            continue
+        found = await objects.get(ObjectRef(version, identity.kind, identity.name, identity.namespace))
+        if found is None or readiness(found, api_version=version, kind=identity.kind).state is not State.CURRENT:
+            return False
+    return bool(rendered.all)
 
 
 def _waited_for(manifests: Iterable[str]) -> list[dict[str, Any]]:

@@ -19,12 +19,55 @@ from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, cluster_wide_kinds, identities, namespaces_of
 from managedchart_operator.errors import HelmError, KubeError
-from managedchart_operator.reconcile.progress import Progress
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.rendered import RenderedObjects
 
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this, and need
 # no explanation. Earlier events are not lost, since the watch begins with a list of all pods and Events.
 WATCH_AFTER_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Progress:
+    """Whether helm waits for a hook, or everything is applied and the operator waits for the objects of the release.
+
+    The operation reports to it, and the evidence waits for it.
+    """
+
+    applied: bool = False
+    """Whether helm has ended, and the operator waits for the release's objects."""
+    namespaces: list[str] = field(default_factory=list)
+    """The namespaces of the objects that the operator waits for; known once `placed` is set."""
+    placed: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once there is something to wait for."""
+    unready: frozenset[ObjectRef] | None = None
+    """The objects that did not become ready while the operator waited; None where helm waits."""
+    _helm_waits: int = 0
+
+    def helm_waits(self) -> None:
+        """helm has begun to wait: once for each hook, then for the release's objects."""
+        self._helm_waits += 1
+        self.waiting.set()
+
+    def all_is_applied(self) -> None:
+        """helm has ended, and the operator begins to wait."""
+        self.applied = True
+        self.waiting.set()
+
+    def has_applied(self, revision: Revision | None, stored: StoredRelease | None) -> bool:
+        """Whether helm is known to have applied the release's objects; before that it waits once for each hook.
+
+        `revision` and `stored` are the newest revision that was read.
+        """
+        if self.applied:
+            return True
+        if revision is None or stored is None:
+            return False
+        operation = "install" if revision.number == 1 else "upgrade"
+        return self._helm_waits > stored.hooks_before(operation)
 
 
 @dataclass(slots=True)

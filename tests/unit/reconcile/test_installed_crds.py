@@ -14,7 +14,7 @@ from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.installed_crds import installed_crds
+from managedchart_operator.reconcile.lifecycle_release import installed_crds
 
 REPOSITORY = ChartSource(repository="https://charts.example.com", name="web", version="2.x")
 CRD = "kind: CustomResourceDefinition\nmetadata: {name: %s}\n"

@@ -25,11 +25,9 @@ from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.operations.dry_run import manifest
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
-from managedchart_operator.reconcile.operations.unlock import unlock
-from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, rollback_is_own
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 
@@ -135,7 +133,7 @@ async def test_a_large_release_does_not_block_the_loop(work: str, monkeypatch: p
     stored = await release.storage.read_stored()
     assert stored is not None
     assert stored.chart_name == "web"
-    await unlock(release, revision)
+    await release.storage.unlock(revision)
     assert [revision.status for revision in release.storage.revisions] == ["failed"]
     assert went_on.is_set()
 

@@ -22,7 +22,6 @@ from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.readiness import until_ready, watched
-from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
@@ -56,7 +55,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
     )
     if run.newest is not None and run.newest.status == UNINSTALLING:
         # The lifecycle continues after an uninstall that failed; helm would not upgrade a release that it half deleted.
-        await unlock(run, run.newest)
+        await run.storage.unlock(run.newest)
     await watched(run, partial(_deploy, run, call, wait=waits.operator), mark_failed=waits.operator)
     return Outcome(f"Deployed {chart.name} {chart.version}")
 

@@ -46,14 +46,15 @@ async def until_ready(run: ReleaseRun) -> None:
     progress = run.evidence.progress
     progress.all_is_applied()
     rendered = await run.evidence.rendered.waited_for()
-    progress.wait_in(namespaces_of(rendered, namespace=run.namespace))
+    progress.namespaces = namespaces_of(rendered, namespace=run.namespace)
+    progress.placed.set()
     await delete_orphaned_objects(run.storage, run.objects)
     wait = run.services.waits.of(
         rendered, namespace=run.namespace, since=run.evidence.since, ends_early=run.spec.fail_fast
     )
     not_ready = await wait.within(seconds(run.spec.timeout))
     if not_ready is not None:
-        progress.gave_up_on(wait.unready)
+        progress.unready = wait.unready
         raise not_ready.error()
 
 

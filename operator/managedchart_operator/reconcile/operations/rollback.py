@@ -12,7 +12,6 @@ from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
-from managedchart_operator.reconcile.own_revisions import rollback_description
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 
@@ -37,7 +36,7 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
     arguments = command.rollback(
         options,
         revision=revision.number,
-        description=rollback_description(revision.number, run.ownership),
+        description=run.ownership.rollback_description(revision.number),
         by_server=stored is not None and stored.applied_by_server,
     )
     await asyncio.to_thread(run.services.helm.clear_discovery_cache)

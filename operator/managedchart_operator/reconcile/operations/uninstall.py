@@ -19,8 +19,8 @@ from managedchart_operator.reconcile.orphaned_objects import (
     delete_orphaned_hooks,
     delete_orphaned_objects,
 )
-from managedchart_operator.reconcile.own_revisions import why_it_stays
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import why_it_stays
 from managedchart_operator.waiting.blockers import Blocker, blocked, find_blockers
 from managedchart_operator.waiting.dependents import have_dependents
 from managedchart_operator.waiting.until_deleted import until_deleted
