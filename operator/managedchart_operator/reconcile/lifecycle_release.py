@@ -6,11 +6,9 @@ from typing import Any
 
 from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.crds import chart_crds, crd_names
-from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import ChartError, HelmError, KubeError, OperatorError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError
-from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, manifest, render
@@ -118,35 +116,26 @@ async def installed_crds(services: Services, storage: ReleaseStorage, source: Ch
     """Return the CRDs in the crds/ folders of the newest revision's chart; `source` is that of the spec. Raises KubeError.
 
     The release Secret has the files of the chart itself, but not those of its subcharts, so the chart is fetched as well. This
-    is asked while a release is removed, so a chart that cannot be fetched makes the answer incomplete instead of being an error.
+    is asked while a release is removed, so a chart that cannot be fetched makes the answer incomplete.
     """
     names: set[str] = set()
+    incomplete = None
     try:
         stored = await storage.read_stored()
         if stored is not None:
             names |= await asyncio.to_thread(lambda: crd_names(*stored.crd_files))
-        chart = await _installed_chart(services, stored, source)
-        names |= await chart_crds(services.helm, chart.path)
+            if stored.chart_version and (source.repository or source.oci):
+                # The spec may ask for another version by now. A path or inline contents have only their current one.
+                source = source.model_copy(update={"version": stored.chart_version})
+        chart = await services.charts.fetch(source)
+        if stored is None or stored.chart_name in (None, chart.name):
+            names |= await chart_crds(services.helm, chart.path)
+        else:
+            incomplete = f"The chart {stored.chart_name} is installed, but the spec names {chart.name}"
     except KubeError:
         raise
     except OperatorError as error:
-        return ChartCrds(frozenset(names), incomplete=error.message)
+        incomplete = error.message
     except (ValueError, ManifestError) as error:
-        return ChartCrds(frozenset(names), incomplete=f"The chart in the release Secret cannot be read: {error}")
-    return ChartCrds(frozenset(names))
-
-
-async def _installed_chart(services: Services, stored: StoredRelease | None, source: ChartSource) -> Chart:
-    """Fetch the installed chart in its installed version, even if the spec now asks for another one.
-
-    A path or inline contents have only their current version. Raises ChartError, HelmError.
-    """
-    if stored is not None and stored.chart_version and (source.repository or source.oci):
-        source = source.model_copy(update={"version": stored.chart_version})
-    chart = await services.charts.fetch(source)
-    if stored is not None and stored.chart_name not in (None, chart.name):
-        raise ChartError(
-            f"The chart {stored.chart_name} is installed, but the spec names {chart.name}",
-            reason=Reason.CHART_NOT_FOUND,
-        )
-    return chart
+        incomplete = f"The chart in the release Secret cannot be read: {error}"
+    return ChartCrds(frozenset(names), incomplete)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from managedchart_operator.api.status import ReleaseStatus
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.times import write_time
@@ -25,14 +26,10 @@ async def release_status(run: ReleaseRun, *, digest: Digest) -> ReleaseStatus | 
     name, version, app = (chart.name, chart.version, chart.app_version) if chart else (None, None, None)
     if chart is None or not digest.matches(newest.digest):
         try:
-            stored = await run.storage.read_stored()
+            stored = await run.storage.read_stored() or StoredRelease({})
+            name, version, app = stored.chart_name, stored.chart_version, stored.app_version
         except (KubeError, HelmError) as error:
             logger.warning("%s/%s: cannot read revision %d: %s", run.namespace, run.name, newest.number, error.message)
-        else:
-            name, version, app = (
-                (stored.chart_name, stored.chart_version, stored.app_version) if stored else (None, None, None)
-            )
-    stored_at = datetime.fromtimestamp(newest.stored_at, UTC) if newest.stored_at else None
     return ReleaseStatus(
         name=run.name,
         namespace=run.namespace,
@@ -42,5 +39,5 @@ async def release_status(run: ReleaseRun, *, digest: Digest) -> ReleaseStatus | 
         chart_version=version,
         app_version=app,
         digest=newest.digest,
-        last_deployed=write_time(stored_at) if stored_at else None,
+        last_deployed=write_time(datetime.fromtimestamp(newest.stored_at, UTC)) if newest.stored_at else None,
     )

@@ -13,7 +13,7 @@ An error here is logged, and never fails an upgrade. Source: `kube.field_owners`
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,9 +25,8 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others, taken_over
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.release_storage import ReleaseStorage
-from managedchart_operator.shortening import cut
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.shortening import cut, listed
 
 logger = logging.getLogger(__name__)
 
@@ -41,20 +40,8 @@ MOST_OBJECTS = 500
 READ_SINGLY = 3
 # helm sets this label on everything that it applies. The namespace may have thousands of other objects.
 HELM_LABEL = "app.kubernetes.io/managed-by=Helm"
-# An Event has 1024 characters, and nobody reads more than a handful of fields.
-MOST_NAMED = 5
+# For one field: an Event has 1024 characters, and names five.
 MOST_CHARACTERS = 160
-
-
-@dataclass(frozen=True, slots=True)
-class TakenField:
-    """A field of an object that helm has taken over."""
-
-    ref: ObjectRef
-    owned: OwnedField
-
-    def __str__(self) -> str:
-        return cut(f"{self.ref} {self.owned}", MOST_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +75,8 @@ class FieldsOfOthers:
         except TimeoutError:
             self._failed(f"the API server did not answer within {LOOK_SECONDS} s")
 
-    async def taken_over(self) -> list[TakenField]:
-        """Return the fields that helm has taken over since. Raises nothing except when cancelled.
+    async def taken_over(self) -> list[str]:
+        """Return object and field of what helm has taken over since. Raises nothing except when cancelled.
 
         Only objects with fields of other managers are read again; most releases have none.
         """
@@ -101,12 +88,8 @@ class FieldsOfOthers:
         except TimeoutError:
             self._failed(f"the API server did not answer within {LOOK_SECONDS} s")
             return []
-        return [
-            TakenField(ref, owned)
-            for ref, before in self.found.items()
-            if ref in now
-            for owned in taken_over(before, now[ref])
-        ]
+        still_there = ((ref, before) for ref, before in self.found.items() if ref in now)
+        return [f"{ref} {owned}" for ref, before in still_there for owned in taken_over(before, now[ref])]
 
     async def _metadata_of(self, refs: Sequence[ObjectRef], *, at: str = "") -> dict[ObjectRef, Mapping[str, Any]]:
         """Read the metadata of the objects that exist; what cannot be read is logged and left out."""
@@ -140,17 +123,14 @@ class FieldsOfOthers:
         logger.warning("%s/%s: cannot determine the fields of other managers: %s", self.namespace, self.release, why)
 
 
-def describe(verb: str, taken: Sequence[TakenField]) -> str:
+def describe(verb: str, taken: Iterable[str]) -> str:
     """Return the sentence for an Event; `verb` is what helm did: `Upgrade` or `Rollback`."""
-    named = "; ".join(map(str, taken[:MOST_NAMED]))
-    more = len(taken) - MOST_NAMED
-    return f"{verb} took over fields that other managers had set: {named}" + (f"; and {more} more" if more > 0 else "")
+    named = listed(cut(each, MOST_CHARACTERS) for each in taken)
+    return f"{verb} took over fields that other managers had set: {named}"
 
 
 @asynccontextmanager
-async def noting_taken_fields(
-    storage: ReleaseStorage, objects: Objects, journal: Journal, *, verb: str, known: Revision | None
-) -> AsyncIterator[None]:
+async def noting_taken_fields(run: ReleaseRun, *, verb: str, known: Revision | None) -> AsyncIterator[None]:
     """Add a warning to the journal about the fields of a revision's objects that helm takes over inside this context.
 
     `verb` is what helm does: `Upgrade` or `Rollback`.
@@ -158,22 +138,21 @@ async def noting_taken_fields(
     if known is None:
         yield
         return
-    others = FieldsOfOthers(objects, storage.namespace, storage.name)
+    others = FieldsOfOthers(run.objects, run.namespace, run.name)
     # Runs at the same time as helm without delaying it, and sees the objects as they were before.
-    look = asyncio.create_task(others.look(partial(storage.read, known), at=storage.version), name="fields of others")
+    read = partial(run.storage.read, known)
+    look = asyncio.create_task(others.look(read, at=run.storage.version), name="fields of others")
+    failure: OperatorError | None = None
     try:
         yield
     except asyncio.CancelledError:
         look.cancel()  # the next run must not wait for this
         await asyncio.gather(look, return_exceptions=True)
         raise
-    except OperatorError:
-        await _note(verb, others, look, journal)  # helm may have applied some before it failed
-        raise
-    await _note(verb, others, look, journal)
-
-
-async def _note(verb: str, others: FieldsOfOthers, look: asyncio.Task[None], journal: Journal) -> None:
+    except OperatorError as error:
+        failure = error  # helm may have applied some before it failed
     await look
     if taken := await others.taken_over():
-        journal.warn(REASON, describe(verb, taken))
+        run.journal.warn(REASON, describe(verb, taken))
+    if failure is not None:
+        raise failure

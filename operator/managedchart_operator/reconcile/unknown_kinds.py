@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_manifest import Drop, Edit, Move, Rendered, rendered_in
-from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -46,32 +45,30 @@ class UnknownKinds:
         `error` is helm's error. It is raised again with the reason if a revision cannot be rewritten: others made it, or the
         API server does not say what it serves. Raises KubeError, HelmError.
         """
-        wanted = {revision.number: revision for revision in revisions}
-        found: dict[int, list[Rendered]] = {}
-        for revision in wanted.values():
-            stored = await self._read(revision, error)
-            unknown = await self._unknown(stored, error) if stored else []
+        found: list[tuple[Revision, list[Rendered]]] = []
+        for revision in {each.number: each for each in revisions}.values():
+            unknown = await self._unknown(revision, error)
             if unknown and revision.owner != self.storage.ownership.uid:
                 raise self._made_by_others(revision, unknown, error)
             if unknown:
-                found[revision.number] = unknown
+                found.append((revision, unknown))
         sentences = []
-        for number, unknown in found.items():
-            if await self.storage.rewrite_manifest(wanted[number], self._edit, hooks=self.hooks):
-                sentences += self._describe(number, unknown)
+        for revision, unknown in found:
+            if await self.storage.rewrite_manifest(revision, self._edit, hooks=self.hooks):
+                sentences += self._describe(revision.number, unknown)
         for sentence in sentences:
             logger.warning("%s/%s: %s", self.storage.namespace, self.storage.name, sentence)
         return sentences
 
-    async def _read(self, revision: Revision, error: HelmError) -> StoredRelease | None:
+    async def _unknown(self, revision: Revision, error: HelmError) -> list[Rendered]:
+        """Return the objects and hooks of a revision that the cluster does not serve as they are stored."""
         try:
-            return await self.storage.read(revision)
+            stored = await self.storage.read(revision)
         except HelmError as unreadable:
             raise _with_detail(error, unreadable.message) from unreadable
-
-    async def _unknown(self, stored: StoredRelease, error: HelmError) -> list[Rendered]:
-        """Return the objects and hooks of a revision that the cluster does not serve as they are stored."""
-        manifests = [stored.manifest, *(stored.hook_manifests if self.hooks else ())]
+        if stored is None:
+            return []
+        manifests = stored.manifests if self.hooks else [stored.manifest]
         rendered = [each for text in manifests for each in await asyncio.to_thread(rendered_in, text)]
         try:
             for kind in {(each.api_version, each.kind) for each in rendered} - self._served.keys():

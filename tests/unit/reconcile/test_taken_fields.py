@@ -11,7 +11,7 @@ from managedchart_operator.kube.field_owners import Manager, OwnedField
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import taken_fields
-from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, TakenField, describe
+from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, describe
 from unit.reconcile.fakes import unavailable
 
 WEB = ObjectRef("apps/v1", "Deployment", "web", "apps")
@@ -76,7 +76,7 @@ async def test_a_taken_field_names_object_and_manager() -> None:
     objects = FakeObjects(web=managed("web", "kubectl"))
     others = await look(objects, manifest("web"))
     objects.objects["web"] = managed("web", "helm")
-    assert [str(taken) for taken in await others.taken_over()] == ["Deployment apps/web spec.a (set by kubectl)"]
+    assert await others.taken_over() == ["Deployment apps/web spec.a (set by kubectl)"]
 
 
 @pytest.mark.parametrize("now", [managed("web", "kubectl"), managed("web", "kubectl", "helm"), managed("web"), None])
@@ -177,8 +177,8 @@ async def test_a_slow_api_server_delays_nothing(
     assert caplog.text.count("the API server did not answer within 0.05 s") == 2
 
 
-def taken(name: str) -> TakenField:
-    return TakenField(WEB, OwnedField(("f:spec", f"f:{name}"), Manager("kubectl", "scale")))
+def taken(name: str) -> str:
+    return f"{WEB} {OwnedField(('f:spec', f'f:{name}'), Manager('kubectl', 'scale'))}"
 
 
 def test_the_event_names_five_fields_at_most() -> None:

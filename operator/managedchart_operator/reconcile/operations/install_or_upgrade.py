@@ -62,7 +62,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
 
 async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
     """Deploy with helm, and wait for the objects where helm does not. Raises OperatorError."""
-    async with noting_taken_fields(run.storage, run.objects, run.journal, verb="Upgrade", known=run.newest):
+    async with noting_taken_fields(run, verb="Upgrade", known=run.newest):
         await run_helm(run, call)
     if wait:
         await until_ready(run)
