@@ -38,11 +38,6 @@ class ReleaseOptions:
     """Whether helm waits for Jobs too. False where some are deleted after their end: helm would count those as failed."""
     force_replace: bool = False
 
-    @property
-    def deadline(self) -> float:
-        """Seconds after which a helm process that still runs counts as hung."""
-        return deadline(self.timeout)
-
 
 def deadline(timeout: str) -> float:
     """Return the seconds after which a helm command with this `--timeout`, a Go duration, counts as hung."""

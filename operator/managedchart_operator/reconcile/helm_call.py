@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm import command
 from managedchart_operator.helm.errors.classify import blames_storage, classify
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import DEPLOYED, Revision
@@ -19,10 +20,9 @@ from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 
 @dataclass(frozen=True, slots=True)
 class HelmCall:
-    """One helm command. `deadline` in seconds."""
+    """One helm command."""
 
     arguments: list[str]
-    deadline: float
     keep_stdout: bool = False
     """Whether its standard output is needed."""
     dry_run: bool = False
@@ -56,7 +56,7 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     values = inputs.values.arguments if call.command == "upgrade" and inputs else []
     output = await run.services.helm.run(
         [*call.arguments, *values],
-        deadline=call.deadline,
+        deadline=command.deadline(run.spec.timeout),
         keep_stdout=call.keep_stdout,
         on_waiting=call.on_waiting,
         before=call.before,

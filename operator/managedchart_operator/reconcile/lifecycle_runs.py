@@ -14,14 +14,6 @@ from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.failure import (
-    mark_unready,
-    newest_if_made,
-    unlock_after_kill,
-    unremedied,
-    was_applied,
-    would_recur,
-)
 from managedchart_operator.reconcile.history import release_uninstalled, remember
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
@@ -30,7 +22,15 @@ from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
 from managedchart_operator.reconcile.release_takeover import announce_takeover
-from managedchart_operator.reconcile.remediation import Remediation
+from managedchart_operator.reconcile.remediation import (
+    Remediation,
+    mark_unready,
+    newest_if_made,
+    unlock_after_kill,
+    unremedied,
+    was_applied,
+    would_recur,
+)
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, RetryPolicy, outlook_message

@@ -1,10 +1,12 @@
 """Remedies a failed deployment: rolls back to the last good revision, or uninstalls a failed first install.
 
-The status has the failure with its evidence by then, and nothing here changes its reason. `remedy` decides what to do from the
-release and the status alone, so that a restarted operator finishes what was begun.
+Only a revision that is proven to be the failed run's may be rolled back. The status has the failure with its evidence by then,
+and nothing here changes its reason. `remedy` decides what to do from the release and the status alone, so that a restarted
+operator finishes what was begun.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -12,16 +14,17 @@ from typing import Any
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase, ReleaseStatus
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, parse_manifest
-from managedchart_operator.helm.storage import DEPLOYED, Revision
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
 from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.objects import Objects
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
-from managedchart_operator.reconcile.failure import AFTER_EXEC, unlock_after_kill
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
-from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
+from managedchart_operator.reconcile.last_run import LastRun
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -32,8 +35,12 @@ from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
 from managedchart_operator.shortening import cut
 
+logger = logging.getLogger(__name__)
+
 ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is in progress."""
+AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
+"""The phases whose failure is the failure of a deployed revision."""
 # Leaves room for the rest of the message of a condition.
 _ERROR_LENGTH = 1024
 
@@ -93,12 +100,12 @@ class Remediation:
                 await self._report(work, outcome, work.recorder.status.release)
                 return None
             case Remedy.ROLL_BACK:
+                assert plan.to is not None  # noqa: S101 -- it has a target
                 return await self._roll_back(work, plan.to)
             case Remedy.UNINSTALL:
                 return await self._uninstall(work)
 
-    async def _roll_back(self, work: ResourcePass, good: Revision | None) -> float | None:
-        assert good is not None  # noqa: S101 -- `ROLL_BACK` has a target
+    async def _roll_back(self, work: ResourcePass, good: Revision) -> float | None:
         await work.recorder.remedy_begins(ROLLBACK)
         run, status = work.release, work.recorder.status
         again = None
@@ -119,34 +126,31 @@ class Remediation:
 
     async def _uninstall(self, work: ResourcePass) -> float | None:
         await work.recorder.remedy_begins(Operation.UNINSTALL)
-        again = None
+        run, again = work.release, None
         try:
-            done = await _uninstall_first_install(work.release)
+            spare = await spare_adopted(run.storage, run.objects)
+            done = await uninstall(run, spare=spare)
             release_uninstalled(work.recorder.status)
-            outcome = done.message
+            outcome = f"The failed first install was uninstalled{spared(spare)}" if done.changed else done.message
             await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
         except OperatorError as error:
             outcome, again = await self._failed(work, "uninstall", error)
-        await self._report(work, outcome, await release_status(work.release, digest=work.digest))
+        await self._report(work, outcome, await release_status(run, digest=work.digest))
         return again
 
     async def _failed(self, work: ResourcePass, remedy: str, error: OperatorError) -> tuple[str, float | None]:
         """Report that the remedy failed; returns a sentence about it, and the seconds until the next try."""
         outcome = f"The {remedy} failed: {cut(work.release.redactor(error.message), _ERROR_LENGTH)}"
         await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
-        lasting = not error.transient or error.reason in WORKLOAD_REASONS
-        return outcome, None if lasting else _pause(work)
+        if not error.transient or error.reason in WORKLOAD_REASONS:
+            return outcome, None
+        # The back-off of retries, counted by the failed revisions at the top.
+        unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.storage.revisions)
+        return outcome, back_off(work.spec.retry, sum(1 for _ in unfinished) - 1)
 
     async def _report(self, work: ResourcePass, outcome: str, release: ReleaseStatus | None) -> None:
         work.phases.logger.info("%s", outcome)
         await work.recorder.remedied(outcome, limit=work.spec.retry.limit, release=release)
-
-
-async def _uninstall_first_install(run: ReleaseRun) -> Outcome:
-    spare = await spare_adopted(run.storage, run.objects)
-    done = await uninstall(run, spare=spare)
-    message = f"The failed first install was uninstalled{spared(spare)}"
-    return replace(done, message=message) if done.changed else done
 
 
 def _rollback_was_cut_short(work: ResourcePass) -> bool:
@@ -157,10 +161,64 @@ def _rollback_was_cut_short(work: ResourcePass) -> bool:
     return newest.owner == work.chart.uid and newest.number > last.failed_revision
 
 
-def _pause(work: ResourcePass) -> float:
-    """Return the seconds until the next try: the back-off of retries, counted by the failed revisions at the top."""
-    unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.storage.revisions)
-    return back_off(work.spec.retry, sum(1 for _ in unfinished) - 1)
+def newest_if_made(run: ReleaseRun, failed_phase: Phase | None) -> Revision | None:
+    """Return the newest revision if the failed run made it, or continued the run that did."""
+    newest = run.newest
+    deployed = failed_phase in (Phase.EXEC, *AFTER_EXEC)
+    return newest if deployed and newest is not None and newest.is_of(run.attempt) else None
+
+
+def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
+    """Return the revision that failed in an earlier run, if its remedy is still to be done."""
+    newest, failed = run.newest, last.failed_revision
+    if newest is None or failed is None or not run.ownership.made(newest):
+        return None
+    if newest.status == DEPLOYED and newest.number == failed and last.phase in AFTER_EXEC:
+        return failed
+    return failed if newest.status == FAILED and failed <= newest.number else None
+
+
+async def would_recur(error: OperatorError, objects: Objects) -> bool:
+    """Whether the error of an applied upgrade would come again, unlike a permission that is only refused for a moment.
+
+    This asks the API server.
+    """
+    if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
+        return not await objects.refused_for_a_moment(error.text)
+    return True
+
+
+def was_applied(run: ReleaseRun, failed_phase: Phase | None, error: OperatorError) -> bool:
+    """Whether the upgrade had changed the cluster when it failed, and failed because of its input.
+
+    An API server that does not answer, or a killed helm process, says nothing about the input.
+    """
+    if error.reason is Reason.API_UNAVAILABLE or (isinstance(error, HelmError) and error.exit_code < 0):
+        return False
+    return failed_phase in AFTER_EXEC or run.evidence.has_applied()
+
+
+async def unlock_after_kill(run: ReleaseRun) -> None:
+    """Mark the run's newest revision failed if a killed helm process left it pending, whatever spec.atomic says.
+
+    Raises KubeError, HelmError.
+    """
+    newest = run.newest
+    if newest is not None and newest.pending:
+        logger.info(
+            "%s/%s: a killed helm process left revision %d %s", run.namespace, run.name, newest.number, newest.status
+        )
+        await run.storage.unlock(newest)
+
+
+async def mark_unready(run: ReleaseRun, *, failed_phase: Phase | None, fail_on_timeout: bool) -> None:
+    """Mark the run's newest revision failed if exec failed but helm still calls it deployed, because marking it then failed.
+
+    `fail_on_timeout` says whether a failed wait is the revision's failure. Raises KubeError, HelmError.
+    """
+    newest = run.newest
+    if newest is not None and newest.status == DEPLOYED and failed_phase is Phase.EXEC and fail_on_timeout:
+        await run.storage.mark_failed(newest, "its objects did not become ready")
 
 
 async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> Hel
         dry_run=True,
     )
     arguments = command.upgrade(options, chart=chart.path)
-    call = HelmCall(arguments, deadline=options.deadline, keep_stdout=True, dry_run=dry_run)
+    call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)
     return await run_helm(run, call)
 
 

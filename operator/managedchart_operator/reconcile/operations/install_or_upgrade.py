@@ -48,11 +48,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         create_namespace=await run.namespace_state.is_to_be_created(),
         labels=_labels(run, inputs, operator_waits=waits.operator),
     )
-    call = HelmCall(
-        command.upgrade(options, chart=chart.path),
-        deadline=options.deadline,
-        on_waiting=run.evidence.progress.helm_waits,
-    )
+    call = HelmCall(command.upgrade(options, chart=chart.path), on_waiting=run.evidence.progress.helm_waits)
     if run.newest is not None and run.newest.status == UNINSTALLING:
         # The lifecycle continues after an uninstall that failed; helm would not upgrade a release that it half deleted.
         await run.storage.unlock(run.newest)

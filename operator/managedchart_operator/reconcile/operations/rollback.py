@@ -42,7 +42,7 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
     await asyncio.to_thread(run.services.helm.clear_discovery_cache)
     try:
         async with noting_taken_fields(run, verb="Rollback", known=revision):
-            await run_helm(run, HelmCall(arguments, deadline=options.deadline, target=revision))
+            await run_helm(run, HelmCall(arguments, target=revision))
     except HelmError:
         await run.storage.observe()
         raise

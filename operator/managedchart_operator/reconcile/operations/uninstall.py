@@ -117,7 +117,7 @@ async def _uninstall(run: ReleaseRun, before: BeforeHelm) -> None:
 
 async def _helm_uninstall(run: ReleaseRun, arguments: list[str], *, before: BeforeHelm, readable: bool) -> None:
     try:
-        await run_helm(run, HelmCall(arguments, deadline=command.deadline(run.spec.timeout), before=before))
+        await run_helm(run, HelmCall(arguments, before=before))
     except HelmError as error:
         if not readable and _HELM_FINDS_NONE.search(error.text):
             return
