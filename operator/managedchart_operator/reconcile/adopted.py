@@ -68,10 +68,7 @@ async def spare_adopted(
 async def adopted_objects(
     objects: Objects, rendered: Iterable[Mapping[str, Any]], *, namespace: str, since: float
 ) -> list[ObjectRef]:
-    """Return the rendered objects that existed before `since`, in seconds since the epoch.
-
-    Raises KubeError where an object cannot be read, since nothing is known about it then.
-    """
+    """Return the rendered objects that existed before `since`, in seconds since the epoch. Raises KubeError in any doubt."""
     refs = await objects.locate_all(rendered, namespace, strict=True)
     free = asyncio.Semaphore(_AT_ONCE)
 
@@ -91,8 +88,8 @@ async def adopted_objects(
 async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit) -> bool:
     """Change objects in the stored revisions of this resource after the last good one; False if nothing was written.
 
-    Unfinished revisions before the newest are changed too, since what they render is deleted with a release
-    (`orphaned_objects`). The revisions must have been observed. It is safe to call this again. Raises KubeError, HelmError.
+    What unfinished revisions before the newest render is deleted with a release too (`orphaned_objects`). It is safe to call
+    this again. Raises KubeError, HelmError.
     """
     wanted = set(map(place_of, refs))
 

@@ -67,10 +67,7 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
 
 
 async def _remove_unknown_kinds(run: ReleaseRun, call: HelmCall, error: HelmError) -> bool:
-    """Rewrite the stored revisions that helm builds for the call; False if that changes nothing.
-
-    Raises HelmError, KubeError.
-    """
+    """Rewrite the stored revisions that helm builds for the call; False if that changes nothing."""
     storage = run.storage
     await storage.observe()
     if call.target is not None and storage.newest and storage.newest.pending and await newest_is_own(storage):

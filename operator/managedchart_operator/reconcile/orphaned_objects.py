@@ -27,10 +27,7 @@ _HOOK = "helm.sh/hook"
 async def delete_orphaned_objects(
     storage: ReleaseStorage, objects: Objects, *, stored: StoredRelease | None = None
 ) -> list[dict[str, Any]]:
-    """Delete what unfinished revisions left, and return it as rendered; `stored` is the newest revision if it was read.
-
-    Raises KubeError, HelmError.
-    """
+    """Delete and return what unfinished revisions left; `stored` is the newest if it was read. Raises KubeError, HelmError."""
     unfinished = await storage.read_unfinished()
     newest = (stored or await storage.read_stored()) if unfinished else None
     if newest is None:
@@ -60,8 +57,7 @@ async def delete_objects_of(
     """Delete what earlier revisions left and the newest does not render; returns it as rendered. Raises KubeError.
 
     All that a `good` revision renders is the release's own; the `failed` ones adopted what is older than `since`, in seconds
-    since the epoch. In doubt nothing is deleted: if a manifest cannot be read, or the newest has a kind of this name in another
-    group.
+    since the epoch. In doubt nothing is deleted.
     """
     try:
         own = [item for each in good for item in await asyncio.to_thread(outline, each.manifest)]

@@ -44,10 +44,7 @@ class Ownership:
         return revision.labelled_for == revision.number or self._is_recorded(revision)
 
     def deployed(self, revisions: Iterable[Revision]) -> bool:
-        """Whether this resource has deployed the release of these revisions, newest first; also one that was deleted since.
-
-        A release of the same name that others made after that does not count.
-        """
+        """Whether this resource has deployed the release of these revisions, newest first, or one that was deleted since."""
         known = tuple(revisions)
         if not known:
             return bool(self.recorded_good) and not self.destroyed

@@ -54,10 +54,7 @@ class TargetNamespace:
                 )
 
     async def is_to_be_created(self) -> bool:
-        """Whether helm has to create it. With `--create-namespace` helm applies even an existing one, which needs permission.
-
-        Raises KubeError.
-        """
+        """Whether helm has to create it: it would apply even an existing one, which needs permission. Raises KubeError."""
         return self.create and await self._look() is NamespaceState.MISSING
 
     async def _look(self) -> NamespaceState:
@@ -98,9 +95,9 @@ class ReleaseRun:
         in_own_namespace: bool,
         earlier_blockers: tuple[ObjectRef, ...] = (),
     ) -> Self:
-        """Build the parts of a run. The revisions must have been observed.
+        """Build the parts of a run, whose revisions must have been observed.
 
-        `in_own_namespace` says that the release is in the namespace of its ManagedChart, which therefore exists.
+        `in_own_namespace` says that the release is in the namespace of its ManagedChart.
         """
         attempt = secrets.token_hex(8)
         rendered = RenderedObjects(storage, sources)

@@ -72,10 +72,7 @@ class Remediation:
         return decide_remedy(facts)
 
     async def finish(self, work: ResourcePass) -> float | None:
-        """Finish the remedy for the failure in the status, whose run has ended.
-
-        Returns the seconds until the next try, or None.
-        """
+        """Finish the remedy for the failure in the status; returns the seconds until the next try, or None."""
         run, failed = work.release, work.last.failed_revision
         if run.newest is None or failed is None or failed > run.newest.number:
             return None
@@ -179,10 +176,7 @@ def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
 
 
 async def would_recur(error: OperatorError, objects: Objects) -> bool:
-    """Whether the error of an applied upgrade would come again, unlike a permission that is only refused for a moment.
-
-    This asks the API server.
-    """
+    """Whether the error of an applied upgrade would come again, unlike a permission that is only refused for a moment."""
     if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
         return not await objects.refused_for_a_moment(error.text)
     return True
@@ -199,10 +193,7 @@ def was_applied(run: ReleaseRun, failed_phase: Phase | None, error: OperatorErro
 
 
 async def unlock_after_kill(run: ReleaseRun) -> None:
-    """Mark the run's newest revision failed if a killed helm process left it pending, whatever spec.atomic says.
-
-    Raises KubeError, HelmError.
-    """
+    """Mark the newest revision failed if a killed helm left it pending, with any spec.atomic. Raises KubeError, HelmError."""
     newest = run.newest
     if newest is not None and newest.pending:
         logger.info(
@@ -212,9 +203,9 @@ async def unlock_after_kill(run: ReleaseRun) -> None:
 
 
 async def mark_unready(run: ReleaseRun, *, failed_phase: Phase | None, fail_on_timeout: bool) -> None:
-    """Mark the run's newest revision failed if exec failed but helm still calls it deployed, because marking it then failed.
+    """Mark the newest revision failed if exec failed, but marking it then failed too. Raises KubeError, HelmError.
 
-    `fail_on_timeout` says whether a failed wait is the revision's failure. Raises KubeError, HelmError.
+    `fail_on_timeout` says whether a failed wait is the revision's failure.
     """
     newest = run.newest
     if newest is not None and newest.status == DEPLOYED and failed_phase is Phase.EXEC and fail_on_timeout:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from managedchart_operator.diagnosis.causes import Cause
@@ -31,10 +32,7 @@ WATCH_AFTER_SECONDS = 0.25
 
 @dataclass(slots=True)
 class Progress:
-    """Whether helm waits for a hook, or everything is applied and the operator waits for the objects of the release.
-
-    The operation reports to it, and the evidence waits for it.
-    """
+    """How far an operation is: helm waits for a hook, or everything is applied and the operator waits for the objects."""
 
     applied: bool = False
     """Whether helm has ended, and the operator waits for the release's objects."""
@@ -58,10 +56,7 @@ class Progress:
         self.waiting.set()
 
     def has_applied(self, revision: Revision | None, stored: StoredRelease | None) -> bool:
-        """Whether helm is known to have applied the release's objects; before that it waits once for each hook.
-
-        `revision` and `stored` are the newest revision that was read.
-        """
+        """Whether helm is known to have applied the newest revision that was read; before that it waits once for each hook."""
         if self.applied:
             return True
         if revision is None or stored is None:
@@ -72,10 +67,7 @@ class Progress:
 
 @dataclass(slots=True)
 class RunEvidence:
-    """Observes one run, which is about the newest revision of a release.
-
-    `since` is when it began, `attempt` the random word in the labels of the revision that it makes.
-    """
+    """Observes one run; `since` is when it began, `attempt` the random word in the labels of the revision that it makes."""
 
     collector: Collector
     watches: NamespaceWatches
@@ -116,10 +108,7 @@ class RunEvidence:
             await asyncio.gather(task, watch, return_exceptions=True)
 
     async def _watch(self, *, grace: float | None) -> Cause:
-        """Watch the release's namespaces until cancelled; returns only when waiting cannot succeed.
-
-        `grace` is in seconds, as in `FailFast`; with None it only keeps what it sees.
-        """
+        """Watch the release's namespaces until cancelled; returns only when waiting cannot succeed, without a grace never."""
         await self.progress.waiting.wait()
         await asyncio.sleep(WATCH_AFTER_SECONDS)
         for namespace in (await self._namespaces_to_watch())[:MAX_NAMESPACES]:
@@ -179,18 +168,13 @@ class RunEvidence:
     async def _rendered_now(self) -> Rendered | None:
         """Return what the run's own revision renders; None until it is stored."""
         if not self._knows_its_own:
-            try:
+            with contextlib.suppress(KubeError, HelmError):  # it is read again at the next suspicion
                 await self.rendered.read()
-            except (KubeError, HelmError):
-                return None  # read again at the next suspicion
         if not self._knows_its_own:
             return None
         cluster_wide = await cluster_wide_kinds(self.collector.objects, self.rendered.all)
-        objects, hooks = (
-            identities(items, namespace=self.namespace, cluster_wide=cluster_wide)
-            for items in (self.rendered.all, self.rendered.hooks)
-        )
-        return Rendered(objects, hooks)
+        identified = partial(identities, namespace=self.namespace, cluster_wide=cluster_wide)
+        return Rendered(identified(self.rendered.all), identified(self.rendered.hooks))
 
     @property
     def _knows_its_own(self) -> bool:

@@ -63,10 +63,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> Hel
 
 
 def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
-    """Return the objects of a dry run's JSON output as helm sends them, without hooks; call it in a thread.
-
-    Raises HelmError.
-    """
+    """Return the objects of a dry run's JSON output as helm sends them; to be called in a thread. Raises HelmError."""
     try:
         return [as_sent(item) for item in parse_manifest(read_document(output.stdout).get("manifest") or "")]
     except (*UNREADABLE, ManifestError) as error:

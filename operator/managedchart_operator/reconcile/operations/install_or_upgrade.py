@@ -21,7 +21,7 @@ from managedchart_operator.helm.storage import (
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.inputs import Inputs
 from managedchart_operator.reconcile.operations.outcome import Outcome
-from managedchart_operator.reconcile.operations.readiness import until_ready, watched
+from managedchart_operator.reconcile.operations.resume import until_ready, watched
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
