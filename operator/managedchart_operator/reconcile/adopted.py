@@ -109,13 +109,13 @@ async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], chan
 
 
 def made_since(storage: ReleaseStorage, failed: Sequence[Unfinished]) -> float:
-    """Return since when failed revisions may have created objects, in seconds since the epoch.
+    """Return since when failed revisions, newest first, may have created objects, in seconds since the epoch.
 
     helm prunes old revisions. Once the first failed one is pruned, age proves nothing: then this is 0, older than any object.
     """
-    oldest = storage.revisions[-1] if storage.revisions else None
-    pruned = oldest is not None and oldest.number > 1 and any(each.revision.number == oldest.number for each in failed)
-    return 0.0 if pruned else min((each.revision.stored_at or 0.0 for each in failed), default=0.0)
+    if not failed or failed[-1].revision.number == storage.revisions[-1].number > 1:
+        return 0.0
+    return min(each.revision.stored_at or 0.0 for each in failed)
 
 
 def spared(adopted: Sequence[ObjectRef]) -> str:

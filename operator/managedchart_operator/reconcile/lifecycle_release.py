@@ -4,22 +4,19 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.crds import chart_crds, crd_names
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, manifest, render
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
-from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resume
 from managedchart_operator.reconcile.operations.uninstall import BeforeHelm, uninstall
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_storage import ReleaseStorage
-from managedchart_operator.reconcile.services import Services
 
 
 @dataclass(slots=True)
@@ -66,8 +63,33 @@ class LifecycleRelease:
         return self.run.ownership.deployed(await self.run.storage.look())
 
     async def chart_crds(self) -> ChartCrds:
-        """Return the known CRDs in the crds/ folders of the installed chart. Raises KubeError."""
-        return await installed_crds(self.run.services, self.run.storage, self.run.spec.chart)
+        """Return the CRDs in the crds/ folders of the installed chart. Raises KubeError.
+
+        The release Secret has the files of the chart itself, but not those of its subcharts, so the chart is fetched as well.
+        This is asked while a release is removed, so a chart that cannot be fetched makes the answer incomplete.
+        """
+        names: set[str] = set()
+        source = self.run.spec.chart
+        incomplete = None
+        try:
+            stored = await self.run.storage.read_stored()
+            if stored is not None:
+                names |= await asyncio.to_thread(lambda: crd_names(*stored.crd_files))
+                if stored.chart_version and (source.repository or source.oci):
+                    # The spec may ask for another version by now. A path or inline contents have only their current one.
+                    source = source.model_copy(update={"version": stored.chart_version})
+            chart = await self.run.services.charts.fetch(source)
+            if stored is None or stored.chart_name in (None, chart.name):
+                names |= await chart_crds(self.run.services.helm, chart.path)
+            else:
+                incomplete = f"The chart {stored.chart_name} is installed, but the spec names {chart.name}"
+        except KubeError:
+            raise
+        except OperatorError as error:
+            incomplete = error.message
+        except (ValueError, ManifestError) as error:
+            incomplete = f"The chart in the release Secret cannot be read: {error}"
+        return ChartCrds(frozenset(names), incomplete)
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
@@ -110,32 +132,3 @@ class LifecycleRelease:
     def _note(self, outcome: Outcome) -> str:
         self.run.journal.outcome = outcome
         return outcome.message
-
-
-async def installed_crds(services: Services, storage: ReleaseStorage, source: ChartSource) -> ChartCrds:
-    """Return the CRDs in the crds/ folders of the newest revision's chart; `source` is that of the spec. Raises KubeError.
-
-    The release Secret has the files of the chart itself, but not those of its subcharts, so the chart is fetched as well. This
-    is asked while a release is removed, so a chart that cannot be fetched makes the answer incomplete.
-    """
-    names: set[str] = set()
-    incomplete = None
-    try:
-        stored = await storage.read_stored()
-        if stored is not None:
-            names |= await asyncio.to_thread(lambda: crd_names(*stored.crd_files))
-            if stored.chart_version and (source.repository or source.oci):
-                # The spec may ask for another version by now. A path or inline contents have only their current one.
-                source = source.model_copy(update={"version": stored.chart_version})
-        chart = await services.charts.fetch(source)
-        if stored is None or stored.chart_name in (None, chart.name):
-            names |= await chart_crds(services.helm, chart.path)
-        else:
-            incomplete = f"The chart {stored.chart_name} is installed, but the spec names {chart.name}"
-    except KubeError:
-        raise
-    except OperatorError as error:
-        incomplete = error.message
-    except (ValueError, ManifestError) as error:
-        incomplete = f"The chart in the release Secret cannot be read: {error}"
-    return ChartCrds(frozenset(names), incomplete)

@@ -15,9 +15,9 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.history import release_uninstalled, remember
+from managedchart_operator.reconcile.journal import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
-from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
+from managedchart_operator.api.status import ManagedChartStatus, Phase
 from managedchart_operator.helm.storage import DEPLOYED, OWNER_LABEL, SUPERSEDED, Revision
 from managedchart_operator.times import read_time
 
@@ -32,7 +32,10 @@ class Ownership:
         """Take the records from the status of the ManagedChart."""
         return cls(
             uid,
-            recorded={record.revision: _ended(record) for record in status.history},
+            recorded={
+                record.revision: ended.timestamp() if (ended := read_time(record.time)) else 0.0
+                for record in status.history
+            },
             recorded_good=frozenset(record.revision for record in status.history if record.outcome == DEPLOYED),
             destroyed=status.phase is Phase.DESTROYED,
         )
@@ -92,8 +95,3 @@ class Ownership:
         # A release that was installed again counts from 1, so an older record may have the number of a newer revision.
         ended = self.recorded.get(revision.number)
         return ended is not None and (revision.stored_at or 0.0) <= ended + 1
-
-
-def _ended(record: RevisionRecord) -> float:
-    ended = read_time(record.time)
-    return ended.timestamp() if ended else 0.0

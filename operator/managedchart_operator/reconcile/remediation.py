@@ -23,8 +23,8 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
+from managedchart_operator.reconcile.journal import RELEASE_LEFT
 from managedchart_operator.reconcile.last_run import LastRun
-from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -74,9 +74,7 @@ class Remediation:
     async def finish(self, work: ResourcePass) -> float | None:
         """Finish the remedy for the failure in the status; returns the seconds until the next try, or None."""
         run, failed = work.release, work.last.failed_revision
-        if run.newest is None or failed is None or failed > run.newest.number:
-            return None
-        if work.spec.action is not Action.DEPLOY or work.chart.deleting:
+        if run.newest is None or failed is None or failed > run.newest.number or work.spec.action is not Action.DEPLOY:
             return None
         if run.newest.pending and await newest_is_own(run.storage):
             await unlock_after_kill(run)

@@ -17,9 +17,9 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reconcile.decide import wait_for_lock
 from managedchart_operator.reconcile.digest import digest_without_inputs
+from managedchart_operator.reconcile.journal import RELEASE_LEFT
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
-from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.plan import Run, Wait
@@ -61,10 +61,13 @@ class Removal:
             kept = await self.operator_removal.why_kept(chart)
             if kept is None and lock is not None:
                 return lock
-            if kept is None and (error := await self._uninstall(work)) is not None:
-                if not isinstance(error, ReleaseKeptError):
+            if kept is None:
+                try:
+                    await self._uninstall(work)
+                except ReleaseKeptError as error:
+                    kept = error.message
+                except OperatorError as error:
                     return await self.runs.failed(work, error, _PLAN)
-                kept = error.message
         elif uninstalls and left:
             message = why_it_stays(run.storage)
             await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
@@ -75,8 +78,7 @@ class Removal:
         work.logger.info("%s", kept_release(run, kept) if kept else f"removed ({spec.deletion_policy.value})")
         return None
 
-    async def _uninstall(self, work: ResourcePass) -> OperatorError | None:
-        """Run the lifecycle to uninstall the release; returns the error if that fails."""
+    async def _uninstall(self, work: ResourcePass) -> None:
         run = work.release
         work.phases.operation = Operation.UNINSTALL
         work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
@@ -85,14 +87,11 @@ class Removal:
             await lifecycle_for_removal(work).run(work.context(release))
         except ObjectsLeftError as error:
             work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
-        except OperatorError as error:
-            return error
         finally:
             await run.evidence.close()
             await post_warnings(work, self.events)
         if (done := work.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
-        return None
 
 
 def is_to_be_removed(run: ReleaseRun) -> bool:

@@ -24,13 +24,7 @@ from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, State, 
 
 # Kinds of which more than the metadata is needed: to wait for them, or to redact their values.
 _NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
-# The workloads, by group and kind.
-_WORKLOADS = {
-    ("apps", "Deployment"): "apps/v1",
-    ("apps", "StatefulSet"): "apps/v1",
-    ("apps", "DaemonSet"): "apps/v1",
-    ("batch", "Job"): "batch/v1",
-}
+_WORKLOADS = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("batch", "Job")})
 
 
 @dataclass(slots=True)
@@ -90,13 +84,12 @@ class RenderedObjects:
 async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
     """Whether all workloads of the newest revision are ready; False without a release. Raises KubeError, HelmError."""
     await rendered.read()
-    for identity in identities(rendered.objects, namespace=rendered.storage.namespace):
-        version = _WORKLOADS.get(identity.group_kind)
-        if version is None:
-            continue
-        found = await objects.get(ObjectRef(version, identity.kind, identity.name, identity.namespace))
-        if found is None or readiness(found, api_version=version, kind=identity.kind).state is not State.CURRENT:
-            return False
+    for group, kind, namespace, name in identities(rendered.objects, namespace=rendered.storage.namespace):
+        if (group, kind) in _WORKLOADS:
+            version = f"{group}/v1"
+            found = await objects.get(ObjectRef(version, kind, name, namespace))
+            if found is None or readiness(found, api_version=version, kind=kind).state is not State.CURRENT:
+                return False
     return bool(rendered.all)
 
 

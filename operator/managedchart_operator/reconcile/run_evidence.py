@@ -149,21 +149,17 @@ class RunEvidence:
         subject = Subject(self.namespace, self.rendered.objects, self.rendered.hooks, self.since)
         findings = await self.collector.collect(subject, views=self._views, redact=self.rendered.redactor())
         if findings.cause is None and self.progress.waiting.is_set():
-            findings = replace(findings, cause=await self._halted(findings))
+            with contextlib.suppress(TimeoutError, KubeError):
+                async with asyncio.timeout(COLLECT_SECONDS):
+                    halted = await find_halted(
+                        self.collector.objects,
+                        namespace=self.namespace,
+                        rendered=self.rendered.objects,
+                        events=findings.events,
+                        unready=self.progress.unready,
+                    )
+                return replace(findings, cause=halted)
         return findings
-
-    async def _halted(self, findings: Findings) -> Cause | None:
-        """Return the object that is suspended, paused or without a consumer, if that explains the failure."""
-        with contextlib.suppress(TimeoutError, KubeError):
-            async with asyncio.timeout(COLLECT_SECONDS):
-                return await find_halted(
-                    self.collector.objects,
-                    namespace=self.namespace,
-                    rendered=self.rendered.objects,
-                    events=findings.events,
-                    unready=self.progress.unready,
-                )
-        return None
 
     async def _rendered_now(self) -> Rendered | None:
         """Return what the run's own revision renders; None until it is stored."""

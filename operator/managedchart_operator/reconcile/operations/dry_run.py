@@ -22,7 +22,7 @@ from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
 

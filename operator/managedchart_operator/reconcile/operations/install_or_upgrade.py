@@ -4,7 +4,6 @@ The revision gets the labels that prove whose it is. helm ends once everything i
 objects, unless hooks have to run after the wait (`who_waits`).
 """
 
-from collections.abc import Mapping
 from functools import partial
 
 from managedchart_operator.helm import command
@@ -19,8 +18,7 @@ from managedchart_operator.helm.storage import (
     attempt_label,
 )
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.inputs import Inputs
-from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.operations.resume import until_ready, watched
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -46,7 +44,12 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         force_replace=run.spec.force_upgrade,
         take_ownership=take_ownership,
         create_namespace=await run.namespace_state.is_to_be_created(),
-        labels=_labels(run, inputs, operator_waits=waits.operator),
+        labels={
+            DIGEST_LABEL: inputs.digest.text,
+            OWNER_LABEL: run.ownership.uid,
+            ATTEMPT_LABEL: attempt_label(run.attempt, number=run.newest.number + 1 if run.newest else 1),
+            WAIT_LABEL: OPERATOR_WAITS if waits.operator else HELM_WAITS,
+        },
     )
     call = HelmCall(command.upgrade(options, chart=chart.path), on_waiting=run.evidence.progress.helm_waits)
     if run.newest is not None and run.newest.status == UNINSTALLING:
@@ -65,13 +68,3 @@ async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
     else:
         await run.storage.observe()
         await delete_orphaned_objects(run.storage, run.objects)
-
-
-def _labels(run: ReleaseRun, inputs: Inputs, *, operator_waits: bool) -> Mapping[str, str]:
-    number = run.newest.number + 1 if run.newest else 1
-    return {
-        DIGEST_LABEL: inputs.digest.text,
-        OWNER_LABEL: run.ownership.uid,
-        ATTEMPT_LABEL: attempt_label(run.attempt, number=number),
-        WAIT_LABEL: OPERATOR_WAITS if operator_waits else HELM_WAITS,
-    }

@@ -10,7 +10,7 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields

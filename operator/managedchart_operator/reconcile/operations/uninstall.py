@@ -13,7 +13,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
+from managedchart_operator.reconcile.journal import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.orphaned_objects import (
     delete_objects_of,
     delete_orphaned_hooks,
