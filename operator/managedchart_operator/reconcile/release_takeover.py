@@ -36,25 +36,22 @@ async def announce_takeover(work: ResourcePass, operation: Operation, events: Ev
         return
     if newest.owner == work.chart.uid or newest.status == UNINSTALLED:
         return
-    name, lost, unread = "", "", ""
+    name, details = "", ""
     try:
         stored = await release.storage.read_stored()
         if stored is not None:
             name = f" (chart {cut(f'{stored.chart_name} {stored.chart_version}', MOST_CHARACTERS)})"
-            lost = await asyncio.to_thread(_lost, stored.values, inputs.values)
+            if lost := await asyncio.to_thread(_lost, stored.values, inputs.values):
+                details = f". Values of that revision that no longer apply: {lost}"
     except (KubeError, HelmError) as error:
-        unread = error.message
-        work.logger.warning("cannot read revision %d: %s", newest.number, unread)
+        details = f". Its values cannot be read: {error.message}"
+        work.logger.warning("cannot read revision %d: %s", newest.number, error.message)
     message = (
         f"Taking over release {release.namespace}/{release.name}, revision {newest.number}{name}, which was not made by this"
-        " resource"
+        f" resource{details}"
     )
-    if lost:
-        message += f". Values of that revision that no longer apply: {lost}"
-    elif unread:
-        message += f". Its values cannot be read: {unread}"
     work.logger.info("%s", message)
-    await events.post(work.chart, type="Warning" if lost or unread else "Normal", reason=REASON, message=message)
+    await events.post(work.chart, type="Warning" if details else "Normal", reason=REASON, message=message)
 
 
 def _lost(before: dict[str, Any], now: Values) -> str:

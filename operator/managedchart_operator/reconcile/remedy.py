@@ -59,7 +59,11 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
     newest = facts.newest
     if not facts.atomic or newest is None or facts.failed is None or facts.failed > newest.number:
         return NOTHING
-    if not facts.newest_is_own or not _is_to_be_remedied(facts, newest):
+    if newest.status == DEPLOYED:
+        has_failed = facts.after_exec and newest.number == facts.failed
+    else:
+        has_failed = newest.status in (FAILED, UNINSTALLING, UNINSTALLED)
+    if not facts.newest_is_own or not has_failed:
         return NOTHING
     good = facts.good
     if newest.status in (UNINSTALLING, UNINSTALLED) and (good is not None or facts.others):
@@ -78,12 +82,6 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
             f"an uninstall would leave the data of {what} behind; the next attempt upgrades the release instead"
         )
     return RemedyPlan(Remedy.UNINSTALL)
-
-
-def _is_to_be_remedied(facts: Facts, newest: Revision) -> bool:
-    if newest.status == DEPLOYED:
-        return facts.after_exec and newest.number == facts.failed
-    return newest.status in (FAILED, UNINSTALLING, UNINSTALLED)
 
 
 def _left(why: str) -> RemedyPlan:

@@ -65,7 +65,7 @@ class UnknownKinds:
         try:
             stored = await self.storage.read(revision)
         except HelmError as unreadable:
-            raise _with_detail(error, unreadable.message) from unreadable
+            raise _explained(error, f"{error.message}; {unreadable.message}", hint=error.hint) from unreadable
         if stored is None:
             return []
         manifests = stored.manifests if self.hooks else [stored.manifest]
@@ -75,9 +75,8 @@ class UnknownKinds:
                 if _API_VERSION.fullmatch(kind[0]):
                     self._served[kind] = await self.objects.served_version(*kind)
         except KubeError as doubt:
-            raise _with_detail(
-                error, f"the API server did not say whether it serves this kind: {doubt.message}"
-            ) from doubt
+            message = f"{error.message}; the API server did not say whether it serves this kind: {doubt.message}"
+            raise _explained(error, message, hint=error.hint) from doubt
         return [each for each in rendered if self._edit(each) is not None]
 
     def _edit(self, rendered: Rendered) -> Edit | None:
@@ -88,42 +87,27 @@ class UnknownKinds:
         return Drop() if served is None else Move(served)
 
     def _describe(self, number: int, unknown: list[Rendered]) -> list[str]:
-        sentences = []
-        for kind in dict.fromkeys((each.api_version, each.kind) for each in unknown):
-            names = listed(str(each) for each in unknown if (each.api_version, each.kind) == kind)
-            served = self._served[kind]
+        sentences, why = [], "because the cluster no longer serves"
+        for version, kind in dict.fromkeys((each.api_version, each.kind) for each in unknown):
+            names = listed(str(each) for each in unknown if (each.api_version, each.kind) == (version, kind))
+            served = self._served[version, kind]
             if served is None:
-                sentences.append(
-                    f"{names} of {kind[0]} was removed from the stored revision {number}, because the cluster no longer serves"
-                    " the kind"
-                )
+                sentences.append(f"{names} of {version} was removed from the stored revision {number}, {why} the kind")
             else:
-                sentences.append(
-                    f"{names} of the stored revision {number} is now stored as {served}, because the cluster no longer serves"
-                    f" {kind[0]}"
-                )
+                sentences.append(f"{names} of the stored revision {number} is now stored as {served}, {why} {version}")
         return sentences
 
     def _made_by_others(self, revision: Revision, unknown: list[Rendered], error: HelmError) -> HelmError:
-        first = unknown[0]
-        return HelmError(
+        return _explained(
+            error,
             f"Revision {revision.number}, which this resource did not make, has {listed(map(str, unknown))} of"
-            f" {first.api_version}, a kind that the cluster no longer knows, so Helm cannot continue from it",
-            reason=Reason.KIND_MISSING,
-            transient=True,
-            text=error.text,
-            exit_code=error.exit_code,
+            f" {unknown[0].api_version}, a kind that the cluster no longer knows, so Helm cannot continue from it",
             hint="Install the CRD again, or remove the object from the stored revision with the Helm plug-in mapkubeapis: "
             f"helm mapkubeapis {self.storage.name} --namespace {self.storage.namespace}",
         )
 
 
-def _with_detail(error: HelmError, detail: str) -> HelmError:
+def _explained(error: HelmError, message: str, *, hint: str | None) -> HelmError:
     return HelmError(
-        f"{error.message}; {detail}",
-        reason=error.reason,
-        transient=True,
-        text=error.text,
-        exit_code=error.exit_code,
-        hint=error.hint,
+        message, reason=Reason.KIND_MISSING, transient=True, text=error.text, exit_code=error.exit_code, hint=hint
     )
