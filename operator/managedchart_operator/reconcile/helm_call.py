@@ -17,6 +17,9 @@ from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import newest_is_own
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 
+BeforeHelm = Callable[[], Awaitable[None]] | None
+"""Awaited when helm may start; it does not start if this raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class HelmCall:
@@ -31,8 +34,7 @@ class HelmCall:
     """The revision that a rollback returns to."""
     on_waiting: Callable[[], None] | None = None
     """Called each time helm begins to wait."""
-    before: Callable[[], Awaitable[None]] | None = None
-    """Awaited when helm may start; it does not start if this raises."""
+    before: BeforeHelm = None
 
     @property
     def command(self) -> str:

@@ -10,11 +10,12 @@ from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.helm_call import BeforeHelm
 from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, manifest, render
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.resume import resume
-from managedchart_operator.reconcile.operations.uninstall import BeforeHelm, uninstall
+from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
 

@@ -3,12 +3,18 @@
 A failure is recorded with its evidence before it is remedied, so that a kill in between loses neither.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.helm.lost_values import lost_values
+from managedchart_operator.helm.storage import UNINSTALLED
+from managedchart_operator.helm.values import Values
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
@@ -21,12 +27,10 @@ from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_status import release_status
-from managedchart_operator.reconcile.release_takeover import announce_takeover
 from managedchart_operator.reconcile.remediation import (
     Remediation,
-    mark_unready,
+    mark_failed,
     newest_if_made,
-    unlock_after_kill,
     unremedied,
     was_applied,
     would_recur,
@@ -36,9 +40,13 @@ from managedchart_operator.reconcile.resource_pass import Recording, ResourcePas
 from managedchart_operator.reconcile.retries import RetryPlan, RetryPolicy, outlook_message
 from managedchart_operator.reconcile.status_recorder import Failure, Success, deployed_message
 from managedchart_operator.reconcile.telemetry import Telemetry
+from managedchart_operator.shortening import cut
 from managedchart_operator.times import delay_until, write_time
 
 _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)
+# An Event has 1024 characters; eight paths of values fit, and a person reads no more.
+_LOST_NAMED = 8
+_LOST_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +172,7 @@ class LifecycleRuns:
         try:
             if made:
                 fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
-                await unlock_after_kill(work.release)
-                await mark_unready(work.release, failed_phase=failed_phase, fail_on_timeout=fail_on_timeout)
+                await mark_failed(work.release, unready=failed_phase is Phase.EXEC and fail_on_timeout)
             return await self.remediation.plan(work, failed=failed, phase=failed_phase)
         except (KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
@@ -196,3 +203,42 @@ async def post_failure(
     after = outlook_message(plan.outlook, failures=plan.failures, limit=limit, at=at) if plan.gave_up else ""
     message = " ".join(part for part in (error.message, f"({error.hint})" if error.hint else "", after) if part)
     await events.post(chart, type="Warning", reason=error.reason.value, message=message)
+
+
+async def announce_takeover(work: ResourcePass, operation: Operation, events: Events) -> None:
+    """Post an Event if the operation upgrades a release whose newest revision was not made for this resource.
+
+    The upgrade replaces the chart and all values, so the Event names the revision, which helm keeps in its history, and the
+    values that no longer apply. Nothing is announced if the new values cannot be read, since no upgrade follows then.
+    The owner label counts, so the former release of a ManagedChart that was deleted and created again is announced too.
+    Call it before anything is changed, and not for a retry. Raises nothing except when cancelled.
+    """
+    release, newest = work.release, work.release.newest
+    inputs = release.sources.inputs
+    if operation is not Operation.UPGRADE or newest is None or inputs is None:
+        return
+    if newest.owner == work.chart.uid or newest.status == UNINSTALLED:
+        return
+    name, details = "", ""
+    try:
+        stored = await release.storage.read_stored()
+        if stored is not None:
+            name = f" (chart {cut(f'{stored.chart_name} {stored.chart_version}', _LOST_CHARACTERS)})"
+            if lost := await asyncio.to_thread(_lost, stored.values, inputs.values):
+                details = f". Values of that revision that no longer apply: {lost}"
+    except (KubeError, HelmError) as error:
+        details = f". Its values cannot be read: {error.message}"
+        work.logger.warning("cannot read revision %d: %s", newest.number, error.message)
+    message = (
+        f"Taking over release {release.namespace}/{release.name}, revision {newest.number}{name}, which was not made by this"
+        f" resource{details}"
+    )
+    work.logger.info("%s", message)
+    await events.post(work.chart, type="Warning" if details else "Normal", reason="ReleaseTakenOver", message=message)
+
+
+def _lost(before: dict[str, Any], now: Values) -> str:
+    paths = lost_values(before, now.merged())
+    named = ", ".join(cut(path, _LOST_CHARACTERS) for path in islice(paths, _LOST_NAMED))
+    more = sum(1 for _ in paths)
+    return f"{named} and {more} more" if more else named

@@ -6,7 +6,7 @@ hand, so the owner label alone shows only that a revision descends from one of t
 it, since it names the revision number that it was made for. A rollback carries the labels of its target; the status records it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -46,23 +46,21 @@ class Ownership:
             return False
         return revision.labelled_for == revision.number or self._is_recorded(revision)
 
-    def deployed(self, revisions: Iterable[Revision]) -> bool:
+    def deployed(self, revisions: Sequence[Revision]) -> bool:
         """Whether this resource has deployed the release of these revisions, newest first, or one that was deleted since."""
-        known = tuple(revisions)
-        if not known:
+        if not revisions:
             return bool(self.recorded_good) and not self.destroyed
-        return known[0].owner == self.uid and any(map(self._was_good, known))
+        return revisions[0].owner == self.uid and any(map(self._was_good, revisions))
 
-    def owns(self, revisions: Iterable[Revision]) -> bool:
+    def owns(self, revisions: Sequence[Revision]) -> bool:
         """Whether the release of these revisions, newest first, is this resource's to uninstall.
 
         It is if this resource installed it, or deployed it after others had. A release that others made, and that this
         resource only failed to upgrade, stays theirs.
         """
-        known = tuple(revisions)
-        if not known or known[0].owner != self.uid:
+        if not revisions or revisions[0].owner != self.uid:
             return False
-        return all(revision.owner == self.uid for revision in known) or self.deployed(known)
+        return all(revision.owner == self.uid for revision in revisions) or self.deployed(revisions)
 
     def was_good(self, revision: Revision) -> bool:
         """Whether the records show that a run of this resource succeeded with this revision."""

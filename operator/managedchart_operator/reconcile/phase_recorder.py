@@ -54,10 +54,8 @@ class PhaseRecorder:
         status = self.writer.status
         status.phase = Phase.DELETING if self.chart.deleting else phase
         status.attempt.phase = phase.value
-        status.phases = [
-            *status.phases,
-            PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
-        ]
+        running = PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time())
+        status.phases = [*status.phases, running]
         self.writer.touch()
 
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:

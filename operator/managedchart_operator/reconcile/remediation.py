@@ -77,7 +77,7 @@ class Remediation:
         if run.newest is None or failed is None or failed > run.newest.number or work.spec.action is not Action.DEPLOY:
             return None
         if run.newest.pending and await newest_is_own(run.storage):
-            await unlock_after_kill(run)
+            await mark_failed(run)
             work.recorder.status.release = await release_status(run, digest=work.digest)
             await work.recorder.writer.flush()
         plan = await self.plan(work, failed=failed, phase=work.last.phase)
@@ -190,23 +190,18 @@ def was_applied(run: ReleaseRun, failed_phase: Phase | None, error: OperatorErro
     return failed_phase in AFTER_EXEC or run.evidence.has_applied()
 
 
-async def unlock_after_kill(run: ReleaseRun) -> None:
-    """Mark the newest revision failed if a killed helm left it pending, with any spec.atomic. Raises KubeError, HelmError."""
+async def mark_failed(run: ReleaseRun, *, unready: bool = False) -> None:
+    """Mark the newest revision failed if a killed helm left it pending, with any spec.atomic. Raises KubeError, HelmError.
+
+    `unready` says that its objects did not become ready: it is marked too, if marking it then failed.
+    """
     newest = run.newest
     if newest is not None and newest.pending:
         logger.info(
             "%s/%s: a killed helm process left revision %d %s", run.namespace, run.name, newest.number, newest.status
         )
         await run.storage.unlock(newest)
-
-
-async def mark_unready(run: ReleaseRun, *, failed_phase: Phase | None, fail_on_timeout: bool) -> None:
-    """Mark the newest revision failed if exec failed, but marking it then failed too. Raises KubeError, HelmError.
-
-    `fail_on_timeout` says whether a failed wait is the revision's failure.
-    """
-    newest = run.newest
-    if newest is not None and newest.status == DEPLOYED and failed_phase is Phase.EXEC and fail_on_timeout:
+    elif newest is not None and newest.status == DEPLOYED and unready:
         await run.storage.mark_failed(newest, "its objects did not become ready")
 
 

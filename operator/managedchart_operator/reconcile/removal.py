@@ -24,7 +24,6 @@ from managedchart_operator.reconcile.operator_removal import OperatorRemoval, ke
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.plan import Run, Wait
 from managedchart_operator.reconcile.planner import Planner, desired, observed
-from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 
@@ -54,7 +53,10 @@ class Removal:
         run = work.release
         lock = wait_for_lock(desired(work), await observed(work))
         kept: str | None = None
-        own = is_to_be_removed(run)
+        own = run.ownership.owns(run.storage.revisions)
+        if run.newest is None:
+            # The Secrets are deleted, but the objects, or what the lifecycle deletes later, may still exist.
+            own = bool(run.earlier_blockers) or run.ownership.deployed(())
         left = run.newest is not None and not own
         uninstalls = spec.deletion_policy is DeletionPolicy.UNINSTALL
         if uninstalls and own:
@@ -84,7 +86,12 @@ class Removal:
         work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
         release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
         try:
-            await lifecycle_for_removal(work).run(work.context(release))
+            lifecycle = find_lifecycle(work.spec.lifecycle.name)
+        except SpecError as error:
+            work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
+            lifecycle = Lifecycle()
+        try:
+            await lifecycle.run(work.context(release))
         except ObjectsLeftError as error:
             work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
         finally:
@@ -92,14 +99,6 @@ class Removal:
             await post_warnings(work, self.events)
         if (done := work.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
-
-
-def is_to_be_removed(run: ReleaseRun) -> bool:
-    """Whether this resource has something to uninstall; a release of others that it only names does not count."""
-    if run.newest is None:
-        # Its Secrets are deleted, but its objects, or what its lifecycle deletes later, may still exist.
-        return bool(run.earlier_blockers) or run.ownership.deployed(())
-    return run.ownership.owns(run.storage.revisions)
 
 
 async def keep(work: ResourcePass) -> None:
@@ -118,12 +117,3 @@ async def keep(work: ResourcePass) -> None:
             await run.storage.unlock(newest)
     except HelmError as error:
         work.logger.warning("cannot restore the status of %s/%s: %s", run.namespace, run.name, error.message)
-
-
-def lifecycle_for_removal(work: ResourcePass) -> Lifecycle:
-    """Return the lifecycle, or the default one if it is missing, since nothing may block a deletion."""
-    try:
-        return find_lifecycle(work.spec.lifecycle.name)
-    except SpecError as error:
-        work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
-        return Lifecycle()

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.errors import HelmError, KubeError, ObjectsLeftError, OperatorError
@@ -12,7 +12,7 @@ from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
-from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
+from managedchart_operator.reconcile.helm_call import BeforeHelm, HelmCall, run_helm
 from managedchart_operator.reconcile.journal import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.orphaned_objects import (
     delete_objects_of,
@@ -28,9 +28,6 @@ from managedchart_operator.waiting.until_deleted import until_deleted
 # helm's errors for a release none of whose Secrets it can read (4.3.1: it leaves them out of the history, then asks for the
 # newest revision).
 _HELM_FINDS_NONE = re.compile(r"no release provided|release: not found")
-
-BeforeHelm = Callable[[], Awaitable[None]] | None
-"""Awaited when helm may start; it does not start if this raises."""
 
 
 async def uninstall(
