@@ -88,8 +88,7 @@ async def adopted_objects(
 async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit) -> bool:
     """Change objects in the stored revisions of this resource after the last good one; False if nothing was written.
 
-    What unfinished revisions before the newest render is deleted with a release too (`orphaned_objects`). It is safe to call
-    this again. Raises KubeError, HelmError.
+    What each of them renders is deleted with a release (`orphaned_objects`). Raises KubeError, HelmError.
     """
     wanted = set(map(place_of, refs))
 

@@ -11,9 +11,9 @@ from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.helm_call import BeforeHelm
-from managedchart_operator.reconcile.journal import Outcome
-from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, manifest, render
+from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, render, rendered_objects
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
+from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resume
 from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.plan import Run
@@ -113,8 +113,9 @@ class LifecycleRelease:
         return outcome.changed
 
     async def manifest(self) -> list[dict[str, Any]]:
-        """Return the objects that the chart renders, without changing anything. Raises OperatorError."""
-        return await manifest(self.run, dry_run=self._tries)
+        """Return the objects that the chart renders, without hooks. Raises OperatorError."""
+        output = await render(self.run, take_ownership=True, dry_run=self._tries)
+        return await asyncio.to_thread(rendered_objects, output)
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""

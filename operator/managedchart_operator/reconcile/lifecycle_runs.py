@@ -21,12 +21,12 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.history import release_uninstalled, remember
-from managedchart_operator.reconcile.journal import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.plan import Run
-from managedchart_operator.reconcile.release_status import release_status
+from managedchart_operator.reconcile.release_run import release_status
 from managedchart_operator.reconcile.remediation import (
     Remediation,
     mark_failed,
@@ -85,10 +85,10 @@ class LifecycleRuns:
             await self.events.post(chart, type="Warning", reason="ReleaseChanged", message=message)
         if retried:
             self.telemetry.retried()
-        elif plan.operation in _STARTED:
+            return
+        if plan.operation in _STARTED:
             await self.events.post(chart, type="Normal", reason=f"{plan.operation.value}Started", message=plan.because)
-        if not retried:
-            await announce_takeover(work, plan.operation, self.events)
+        await announce_takeover(work, plan.operation, self.events)
 
     async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
         status, run = work.recorder.status, work.release
@@ -96,21 +96,23 @@ class LifecycleRuns:
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
         release = status.release
+        phase, reason, message = Phase.READY, Reason.DEPLOYED, done.message
         match operation:
             case Operation.SKIP:
-                success = Success(
-                    Phase.SKIPPED, Reason.SKIPPED, "Nothing was changed, because spec.action is Skip", release
+                phase, reason, message = (
+                    Phase.SKIPPED,
+                    Reason.SKIPPED,
+                    "Nothing was changed, because spec.action is Skip",
                 )
             case Operation.UNINSTALL:
-                success = Success(Phase.DESTROYED, Reason.DESTROYED, done.message, release)
+                phase, reason = Phase.DESTROYED, Reason.DESTROYED
                 release_uninstalled(status)
             case Operation.DRY_RUN:
-                success = Success(Phase.READY, Reason.DRY_RUN_SUCCEEDED, done.message, release)
+                reason = Reason.DRY_RUN_SUCCEEDED
             case _:
-                message = deployed_message(release) if release or not done.message else done.message
-                success = Success(Phase.READY, Reason.DEPLOYED, message, release, deployed=True)
-        if operation.deploys:
-            remember(status, run.newest, action=operation.value)
+                message = deployed_message(release) if release or not message else message
+                remember(status, run.newest, action=operation.value)
+        success = Success(phase, reason, message, release, deployed=operation.deploys)
         work.recorder.succeeded(success, digest=work.digest.text)
         await work.recorder.writer.flush()
         work.logger.info("%s: %s", success.reason.value, success.message)
@@ -164,10 +166,7 @@ class LifecycleRuns:
         return policy.after(error, failures=failures, now=datetime.now(UTC), applied_and_rolled_back=disturbed)
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
-        """Return the remedy for the revision that failed; nothing yet where that cannot be decided now.
-
-        `made` says whether it is the newest one, made by this run.
-        """
+        """Return the remedy for the revision that failed, the newest if this run `made` it; nothing while that is unclear."""
         failed_phase = work.phases.failed_phase
         try:
             if made:

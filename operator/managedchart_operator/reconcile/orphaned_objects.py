@@ -56,8 +56,7 @@ async def delete_objects_of(
 ) -> list[dict[str, Any]]:
     """Delete what earlier revisions left and the newest does not render; returns it as rendered. Raises KubeError.
 
-    All that a `good` revision renders is the release's own; the `failed` ones adopted what is older than `since`, in seconds
-    since the epoch. In doubt nothing is deleted.
+    The `failed` revisions adopted what is older than `since`, in seconds since the epoch. In doubt nothing is deleted.
     """
     try:
         own = [item for each in good for item in await asyncio.to_thread(outline, each.manifest)]

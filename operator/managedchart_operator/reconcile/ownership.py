@@ -55,8 +55,7 @@ class Ownership:
     def owns(self, revisions: Sequence[Revision]) -> bool:
         """Whether the release of these revisions, newest first, is this resource's to uninstall.
 
-        It is if this resource installed it, or deployed it after others had. A release that others made, and that this
-        resource only failed to upgrade, stays theirs.
+        It is if this resource installed it, or deployed it after others had; not if it only failed to upgrade theirs.
         """
         if not revisions or revisions[0].owner != self.uid:
             return False

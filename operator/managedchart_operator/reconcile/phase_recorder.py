@@ -10,7 +10,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.conditions import Conditions
-from managedchart_operator.reconcile.journal import Journal
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.telemetry import Telemetry
@@ -54,8 +54,10 @@ class PhaseRecorder:
         status = self.writer.status
         status.phase = Phase.DELETING if self.chart.deleting else phase
         status.attempt.phase = phase.value
-        running = PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time())
-        status.phases = [*status.phases, running]
+        status.phases = [
+            *status.phases,
+            PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
+        ]
         self.writer.touch()
 
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:

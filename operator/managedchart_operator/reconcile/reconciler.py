@@ -21,9 +21,9 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import attempt_requested, handled
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_failure, post_warnings
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.plan import Hold, InSync, Run, Wait

@@ -108,10 +108,10 @@ class ReleaseStorage:
 
     async def last_good(self) -> Revision | None:
         """Return the revision to roll back to from the newest, or None if none has become ready yet. Raises KubeError."""
-        for revision in self.revisions[1:]:
-            if revision.status == DEPLOYED:
-                return revision
-        for revision in self.revisions[1:]:
+        earlier = self.revisions[1:]
+        if deployed := [each for each in earlier if each.status == DEPLOYED]:
+            return deployed[0]
+        for revision in earlier:
             if revision.status in (SUPERSEDED, FAILED) and await self._was_ready(revision):
                 return revision
         return None
@@ -129,10 +129,7 @@ class ReleaseStorage:
         return stored.description == UNINSTALL_INTERRUPTED
 
     async def unlock(self, revision: Revision) -> None:
-        """Mark a revision failed that no Helm operation works on any more, so that helm upgrades over it.
-
-        It is unfinished, was never seen ready, or is in the middle of an uninstall. Raises KubeError, HelmError.
-        """
+        """Mark a revision failed that no helm works on any more, so that helm upgrades over it. Raises KubeError, HelmError."""
         if revision.status == DEPLOYED:
             await self.mark_failed(revision, "the operator was stopped while it waited for the objects to become ready")
             return

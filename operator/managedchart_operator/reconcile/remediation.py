@@ -23,12 +23,11 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
 from managedchart_operator.reconcile.history import release_uninstalled, remember, turned_out_failed
-from managedchart_operator.reconcile.journal import RELEASE_LEFT
 from managedchart_operator.reconcile.last_run import LastRun
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
-from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_status import release_status
+from managedchart_operator.reconcile.release_run import ReleaseRun, release_status
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, newest_is_own
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
@@ -110,7 +109,7 @@ class Remediation:
                 turned_out_failed(status, run.newest.number)
                 await run.storage.mark_failed(run.newest, "a phase after the deployment failed")
             spare = await spare_adopted(run.storage, run.objects, to=good)
-            outcome = (await rollback(run, good, spare=spare)).message
+            outcome = await rollback(run, good, spare=spare)
             await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
         except OperatorError as error:
             outcome, again = await self._failed(work, "rollback", error)
@@ -181,10 +180,8 @@ async def would_recur(error: OperatorError, objects: Objects) -> bool:
 
 
 def was_applied(run: ReleaseRun, failed_phase: Phase | None, error: OperatorError) -> bool:
-    """Whether the upgrade had changed the cluster when it failed, and failed because of its input.
-
-    An API server that does not answer, or a killed helm process, says nothing about the input.
-    """
+    """Whether the upgrade had changed the cluster when it failed, and failed because of its input."""
+    # An API server that does not answer, or a killed helm process, says nothing about the input.
     if error.reason is Reason.API_UNAVAILABLE or (isinstance(error, HelmError) and error.exit_code < 0):
         return False
     return failed_phase in AFTER_EXEC or run.evidence.has_applied()
@@ -219,17 +216,14 @@ async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
 
 def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
     """Name the objects of the manifests that keep data, each once; an unreadable manifest counts as one."""
-    found: dict[str, None] = {}
+    found = []
     for manifest in manifests:
         try:
-            objects = parse_manifest(manifest)
+            keeping = filter(_keeps_data, parse_manifest(manifest))
+            found += [f"{item['kind']} {(item.get('metadata') or {}).get('name')}" for item in keeping]
         except ManifestError:
-            found["objects that cannot be read"] = None
-            continue
-        for item in objects:
-            if _keeps_data(item):
-                found[f"{item['kind']} {(item.get('metadata') or {}).get('name')}"] = None
-    return tuple(found)
+            found.append("objects that cannot be read")
+    return tuple(dict.fromkeys(found))
 
 
 def _keeps_data(item: Mapping[str, Any]) -> bool:

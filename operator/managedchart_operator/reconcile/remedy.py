@@ -71,18 +71,14 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
     if good is not None and facts.good_is_own:
         return RemedyPlan(Remedy.ROLL_BACK, to=good)
     if good is not None:
-        return _left(
+        why = (
             f"revision {good.number}, the last good one, was not made by this resource (helm rollback can return to it)"
         )
-    if facts.others:
-        return _left(f"revision {facts.others[-1]} was not made by this resource, so the release may be in use")
-    if facts.claims:
+    elif facts.others:
+        why = f"revision {facts.others[-1]} was not made by this resource, so the release may be in use"
+    elif facts.claims:
         what = ", ".join(facts.claims)
-        return _left(
-            f"an uninstall would leave the data of {what} behind; the next attempt upgrades the release instead"
-        )
-    return RemedyPlan(Remedy.UNINSTALL)
-
-
-def _left(why: str) -> RemedyPlan:
+        why = f"an uninstall would leave the data of {what} behind; the next attempt upgrades the release instead"
+    else:
+        return RemedyPlan(Remedy.UNINSTALL)
     return RemedyPlan(Remedy.LEAVE, why=why)

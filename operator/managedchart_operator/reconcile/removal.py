@@ -17,9 +17,9 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reconcile.decide import wait_for_lock
 from managedchart_operator.reconcile.digest import digest_without_inputs
-from managedchart_operator.reconcile.journal import RELEASE_LEFT
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.parse import spec_for_removal
 from managedchart_operator.reconcile.plan import Run, Wait
@@ -41,10 +41,7 @@ class Removal:
     operator_removal: OperatorRemoval
 
     async def remove(self, recording: Recording) -> Wait | float | None:
-        """Remove a resource; returns the lock to wait for, or the seconds until the next pass, or None when it is done.
-
-        Raises OperatorError.
-        """
+        """Remove a resource; returns the lock to wait for, or the seconds until the next pass. Raises OperatorError."""
         chart = recording.chart
         if FINALIZER not in chart.finalizers:
             return None
@@ -102,10 +99,7 @@ class Removal:
 
 
 async def keep(work: ResourcePass) -> None:
-    """Leave the release of a deleted resource as healthy as it was before the last operation. Raises KubeError.
-
-    What an operation left unfinished would block the next Helm operation.
-    """
+    """Leave a release as it was before an operation that did not end, which would block the next one. Raises KubeError."""
     run = work.release
     newest = run.newest
     if newest is None:

@@ -7,9 +7,9 @@ from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile.digest import Digest
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.status_recorder import StatusRecorder

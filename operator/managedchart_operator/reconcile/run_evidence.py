@@ -71,7 +71,6 @@ class RunEvidence:
 
     collector: Collector
     watches: NamespaceWatches
-    namespace: str
     since: datetime
     attempt: str
     rendered: RenderedObjects
@@ -128,9 +127,11 @@ class RunEvidence:
         if not self.progress.applied:
             # helm waits for a hook, or for everything, so the operator has not read the objects yet.
             try:
-                return namespaces_of(await self.rendered.waited_for(hooks=True), namespace=self.namespace)
+                return namespaces_of(
+                    await self.rendered.waited_for(hooks=True), namespace=self.rendered.storage.namespace
+                )
             except (KubeError, HelmError):
-                return [self.namespace]  # `collect` reports what could not be read
+                return [self.rendered.storage.namespace]  # `collect` reports what could not be read
         await self.progress.placed.wait()
         return self.progress.namespaces
 
@@ -146,14 +147,14 @@ class RunEvidence:
             return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
-        subject = Subject(self.namespace, self.rendered.objects, self.rendered.hooks, self.since)
+        subject = Subject(self.rendered.storage.namespace, self.rendered.objects, self.rendered.hooks, self.since)
         findings = await self.collector.collect(subject, views=self._views, redact=self.rendered.redactor())
         if findings.cause is None and self.progress.waiting.is_set():
             with contextlib.suppress(TimeoutError, KubeError):
                 async with asyncio.timeout(COLLECT_SECONDS):
                     halted = await find_halted(
                         self.collector.objects,
-                        namespace=self.namespace,
+                        namespace=self.rendered.storage.namespace,
                         rendered=self.rendered.objects,
                         events=findings.events,
                         unready=self.progress.unready,
@@ -169,7 +170,7 @@ class RunEvidence:
         if not self._knows_its_own:
             return None
         cluster_wide = await cluster_wide_kinds(self.collector.objects, self.rendered.all)
-        identified = partial(identities, namespace=self.namespace, cluster_wide=cluster_wide)
+        identified = partial(identities, namespace=self.rendered.storage.namespace, cluster_wide=cluster_wide)
         return Rendered(identified(self.rendered.all), identified(self.rendered.hooks))
 
     @property

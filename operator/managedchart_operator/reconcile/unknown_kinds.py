@@ -1,12 +1,9 @@
 """Removes objects of kinds that the cluster no longer serves from stored revisions, so that they do not block helm.
 
-helm builds all objects of a stored revision before it does anything. An object of a kind that is not served cannot exist, or
-nobody can reach it, so it is removed from the stored revision. If only its apiVersion is no longer served, the object still
-exists under another one, which is stored instead. All this happens only after helm has failed. A kill between the rewrite and
-the next helm process is harmless, since that process finds what it needs.
-
-Only revisions of this resource are rewritten, and only if the API server says for each kind whether it serves it: the API of an
-APIService that is down does not count as unknown.
+An object of a kind that is not served cannot exist, or nobody can reach it, so it is removed from the stored revision. If only
+its apiVersion is no longer served, the object still exists under another one, which is stored instead. A kill between the
+rewrite and the next helm process is harmless, since that process finds what it needs. Only revisions of this resource are
+rewritten, and only if the API server says for each kind whether it serves it, which an APIService that is down does not.
 """
 
 import asyncio
@@ -40,10 +37,9 @@ class UnknownKinds:
     _served: dict[tuple[str, str], str | None] = field(default_factory=dict)
 
     async def remove_from(self, revisions: Iterable[Revision], *, error: HelmError) -> list[str]:
-        """Rewrite the revisions so that helm can build them; returns a sentence about each change.
+        """Rewrite the revisions so that helm can build them; returns a sentence about each change. Raises KubeError, HelmError.
 
-        `error` is helm's error. It is raised again with the reason if a revision cannot be rewritten: others made it, or the
-        API server does not say what it serves. Raises KubeError, HelmError.
+        helm's `error` is raised again, with the reason, if others made one, or the API server does not say what it serves.
         """
         found: list[tuple[Revision, list[Rendered]]] = []
         for revision in {each.number: each for each in revisions}.values():

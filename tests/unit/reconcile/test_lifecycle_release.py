@@ -6,9 +6,9 @@ import pytest
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.lifecycle.context import InstalledRelease, Operation
-from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
+from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.plan import Run
 from unit.reconcile.world import World
 

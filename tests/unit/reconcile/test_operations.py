@@ -20,12 +20,14 @@ from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.kube.releases import Listing
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile import release_storage
-from managedchart_operator.reconcile.journal import Journal
-from managedchart_operator.reconcile.operations.dry_run import manifest
+from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, rollback_is_own
 from managedchart_operator.reconcile.services import Services
@@ -207,9 +209,10 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
     async def render(*_: Any, **__: Any) -> None:
         return None
 
-    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.rendered_objects", rendered)
-    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.render", render)
-    assert await manifest(release_over(FakeSecrets()), dry_run=False) == []
+    monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.rendered_objects", rendered)
+    monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.render", render)
+    release = LifecycleRelease(release_over(FakeSecrets()), Run(Operation.UPGRADE, "because"))
+    assert await release.manifest() == []
     assert read != [threading.main_thread()]
     assert len(read) == 1
 

@@ -84,7 +84,7 @@ def evidence_of(*objects: str, hooks: tuple[str, ...] = (), fails: bool = False,
     collector = cast("Any", SimpleNamespace(objects=there))
     watches, storage = cast("Any", FakeWatches()), cast("Any", FakeStorage(document, fails=fails))
     rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None)))
-    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", rendered)
+    return RunEvidence(collector, watches, datetime.now(UTC), "attempt", rendered)
 
 
 async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:

@@ -25,8 +25,8 @@ from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.inputs import Inputs
-from managedchart_operator.reconcile.journal import Journal
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
+from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.planner import Planner

@@ -22,7 +22,7 @@ from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.journal import Outcome
+from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
 
@@ -33,11 +33,6 @@ async def dry_run(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
     rendered = await asyncio.to_thread(rendered_objects, output)
     found = await validate(rendered, run.objects, namespace=run.namespace)
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
-
-
-async def manifest(run: ReleaseRun, *, dry_run: bool) -> list[dict[str, Any]]:
-    """Return the objects that the chart renders, without hooks; `dry_run` as for `render`. Raises OperatorError."""
-    return await asyncio.to_thread(rendered_objects, await render(run, take_ownership=True, dry_run=dry_run))
 
 
 async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> HelmOutput:

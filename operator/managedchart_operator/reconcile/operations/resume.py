@@ -11,7 +11,7 @@ from managedchart_operator.api.duration import seconds
 from managedchart_operator.diagnosis.objects import namespaces_of
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.storage import DEPLOYED
-from managedchart_operator.reconcile.journal import Outcome
+from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.plan import Run
 from managedchart_operator.reconcile.release_run import ReleaseRun

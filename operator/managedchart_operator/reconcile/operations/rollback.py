@@ -10,7 +10,6 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.journal import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
@@ -18,8 +17,8 @@ from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 logger = logging.getLogger(__name__)
 
 
-async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> Outcome:
-    """Roll back to a revision; `spare` is what `spare_adopted` returned. Raises HelmError, KubeError."""
+async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> str:
+    """Roll back to a revision; returns a sentence. `spare` is what `spare_adopted` returned. Raises HelmError, KubeError."""
     try:
         stored = await run.storage.read(revision)
     except HelmError as error:
@@ -48,4 +47,4 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
         raise
     await run.storage.observe()
     await delete_orphaned_objects(run.storage, run.objects)
-    return Outcome(f"Rolled back to revision {revision.number}{spared(spare)}", spared=spare)
+    return f"Rolled back to revision {revision.number}{spared(spare)}"

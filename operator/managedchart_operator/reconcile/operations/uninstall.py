@@ -13,7 +13,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
 from managedchart_operator.reconcile.helm_call import BeforeHelm, HelmCall, run_helm
-from managedchart_operator.reconcile.journal import RELEASE_LEFT, Outcome
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.orphaned_objects import (
     delete_objects_of,
     delete_orphaned_hooks,
@@ -36,10 +36,9 @@ async def uninstall(
     """Uninstall and wait until all objects are deleted. Raises HelmError, KubeError.
 
     Changes nothing where nothing is installed, or where the release is not proven to be this resource's. `spare` is what
-    `spare_adopted` returned; None where it was not called.
-
-    If the newest revision cannot be read, helm may still read it, or it uninstalls the revision before. The objects that helm
-    did not uninstall are unknown then, so they and the release Secret stay, and an ObjectsLeftError is raised.
+    `spare_adopted` returned; None where it was not called. If the newest revision cannot be read, helm may still read it, or it
+    uninstalls the revision before. The objects that helm did not uninstall are unknown then, so they and the release Secret
+    stay, and an ObjectsLeftError is raised.
     """
     revisions = await run.storage.look()
     if not revisions:

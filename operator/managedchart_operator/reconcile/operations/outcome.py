@@ -10,7 +10,7 @@ RELEASE_LEFT = "ReleaseLeft"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an operation that did not fail has done; `message` is for the status and for logs."""
+    """What was done; `message` is for the status and for logs."""
 
     message: str
     left: str = ""
