@@ -208,9 +208,9 @@ async def announce_takeover(work: ResourcePass, operation: Operation, events: Ev
     """Post an Event if the operation upgrades a release whose newest revision was not made for this resource.
 
     The upgrade replaces the chart and all values, so the Event names the revision, which helm keeps in its history, and the
-    values that no longer apply. Nothing is announced if the new values cannot be read, since no upgrade follows then.
-    The owner label counts, so the former release of a ManagedChart that was deleted and created again is announced too.
-    Call it before anything is changed, and not for a retry. Raises nothing except when cancelled.
+    values that no longer apply. Nothing is announced if the new values cannot be read, since no upgrade follows then. The owner
+    label counts, so the former release of a ManagedChart that was created again is announced too. Call it before anything is
+    changed, and not for a retry. Raises nothing except when cancelled.
     """
     release, newest = work.release, work.release.newest
     inputs = release.sources.inputs

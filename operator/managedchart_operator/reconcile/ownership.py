@@ -69,16 +69,9 @@ class Ownership:
         """Whether the records show that a run of this resource failed with this revision."""
         return revision.number not in self.recorded_good and self._is_recorded(revision)
 
-    def rollback_description(self, number: int) -> str:
-        """Return the description in helm's history of a rollback by this resource's operator."""
-        return f"Rollback to {number}{self._mark}"
-
-    def rolled_back(self, description: str) -> bool:
-        """Whether a description in helm's history is of such a rollback."""
-        return description.endswith(self._mark)
-
     @property
-    def _mark(self) -> str:
+    def rollback_mark(self) -> str:
+        """The end of the description, in helm's history, of a rollback by this resource's operator."""
         return f" by {OWNER_LABEL} {self.uid}"
 
     def _was_good(self, revision: Revision) -> bool:

@@ -138,8 +138,7 @@ class ReleaseRun:
 async def release_status(run: ReleaseRun, *, digest: Digest) -> ReleaseStatus | None:
     """Describe the newest revision, with the chart that was just deployed where the revision cannot be read.
 
-    `digest` is that of the run's input. A release of others that the spec only names is not described, since the readers of
-    this resource may have no permission to read that release.
+    `digest` is that of the run's input. A release of others is not described, since this resource's readers may not read it.
     """
     newest = run.newest
     if newest is None or not (run.ownership.made(newest) or run.ownership.owns(run.storage.revisions)):

@@ -207,8 +207,7 @@ class ReleaseStorage:
 async def rollback_is_own(storage: ReleaseStorage) -> bool:
     """Whether the newest revision is a rollback by this resource's operator that its status does not record.
 
-    A rollback takes the labels of its target, so only its description shows whose it is, and the status once the run has ended.
-    False if it cannot be read. Raises KubeError.
+    It has the labels of its target, so only its description shows whose it is. False if it cannot be read. Raises KubeError.
     """
     newest, ownership = storage.newest, storage.ownership
     if newest is None or newest.owner != ownership.uid or ownership.made(newest):
@@ -217,7 +216,7 @@ async def rollback_is_own(storage: ReleaseStorage) -> bool:
         stored = await storage.read_stored()
     except HelmError:
         return False
-    return stored is not None and ownership.rolled_back(stored.description)
+    return stored is not None and stored.description.endswith(ownership.rollback_mark)
 
 
 async def newest_is_own(storage: ReleaseStorage) -> bool:

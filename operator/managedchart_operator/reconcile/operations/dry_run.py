@@ -70,9 +70,8 @@ def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
 async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, namespace: str) -> str:
     """Validate each object with the API server; returns a sentence about the result.
 
-    Fields of other managers are not refused, since helm takes them over. Objects whose namespace does not exist yet cannot be
-    validated; the sentence counts them. Raises the HelmError of the real upgrade for all objects that would be refused, and
-    KubeError when the API server does not answer.
+    Fields of other managers are not refused, since helm takes them over. Objects whose namespace does not exist yet are only
+    counted. Raises the HelmError of the real upgrade for all refused objects, and KubeError without an answer.
     """
     created = (item for item in rendered if (item.get("apiVersion"), item["kind"]) == ("v1", "Namespace"))
     to_be_created = {(item.get("metadata") or {}).get("name") for item in created} | {namespace}

@@ -35,7 +35,7 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
     arguments = command.rollback(
         options,
         revision=revision.number,
-        description=run.ownership.rollback_description(revision.number),
+        description=f"Rollback to {revision.number}{run.ownership.rollback_mark}",
         by_server=stored is not None and stored.applied_by_server,
     )
     await asyncio.to_thread(run.services.helm.clear_discovery_cache)
