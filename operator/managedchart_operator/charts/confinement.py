@@ -3,7 +3,7 @@
 Whoever may create a ManagedChart chooses paths, and the pod also has tokens, settings and files of other tenants. No byte of a
 file is returned unless the opened file itself, after all symbolic links, lies below one of the chart roots. The check is made
 on the opened file (/proc/self/fd), so swapping a link at the right moment gains nothing. Messages never reveal where a link
-leads, nor whether anything outside the roots exists. What a chart is, `folder` and `archive` decide.
+leads, nor whether anything outside the roots exists. What a chart is, `local` decides.
 """
 
 import os

@@ -46,11 +46,6 @@ class ReleaseOptions:
             return ()
         return _WAIT if self.wait_for_jobs else _WAIT_WITHOUT_JOBS
 
-    @property
-    def deadline(self) -> float:
-        """Seconds after which a helm process that still runs counts as hung."""
-        return deadline(self.timeout)
-
 
 def deadline(timeout: str) -> float:
     """Return the seconds after which a helm command with this `--timeout`, a Go duration, counts as hung."""

@@ -1,25 +1,31 @@
-"""Finds the objects that a release adopted: they were in the cluster before it.
+"""Finds the objects that a release adopted: they were in the cluster before it. Makes helm leave them.
 
 The operator must not delete what a failed deployment only adopted. Either of two facts about the live object proves that it
 existed before. It is older than the Secret of the revision: both times are the API server's, and helm stores a revision before
 it applies anything. Or a manager other than helm has set helm's ownership annotations, without which helm refuses to adopt the
 object: helm applies the same values, so under server-side apply that manager stays their co-owner.
 Source: Helm's check of `meta.helm.sh/release-name`; Kubernetes documentation, "Server-Side Apply", shared ownership.
+
+Measured with helm 4.3.1: `helm uninstall` reads the newest stored manifest, and keeps an object that has
+`helm.sh/resource-policy: keep` there or is missing there. `helm rollback` deletes what is in the newest stored manifest and not
+in the target's; it reads the policy of the live object only, so the object must be missing in the manifest.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.ownership import RELEASE_NAME
 from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_manifest import Drop, Edit, Keep, Rendered
+from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.field_owners import HELM
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, Unfinished
+from managedchart_operator.times import read_time
 
 _MARK = ("f:metadata", "f:annotations", f"f:{RELEASE_NAME}")
 # Objects read at the same time; a failure must not put load on the API server.
@@ -28,43 +34,17 @@ _AT_ONCE = 10
 MAX_NAMED = 10
 
 
-async def adopted_objects(
-    objects: Objects, rendered: Iterable[Mapping[str, Any]], *, namespace: str, since: float | None
-) -> list[ObjectRef]:
-    """Return the rendered objects that existed before `since`, in seconds since the epoch; all of them where it is None.
-
-    Raises KubeError where an object cannot be read, since nothing is known about it then.
-    """
-    refs = await objects.locate_all(rendered, namespace, strict=True)
-    free = asyncio.Semaphore(_AT_ONCE)
-
-    async def look(ref: ObjectRef) -> bool:
-        async with free:
-            found = await objects.get(ref)
-        return found is not None and was_adopted(found, since=since)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            looks = [group.create_task(look(ref)) for ref in refs]
-    except* KubeError as errors:
-        raise errors.exceptions[0] from None
-    return [ref for ref, adopted in zip(refs, (look.result() for look in looks), strict=True) if adopted]
-
-
-async def adopted_by_failed(
+async def spare_adopted(
     storage: ReleaseStorage, objects: Objects, *, to: Revision | None = None
-) -> list[ObjectRef]:
-    """Return what the failed revisions at the top of a release adopted.
+) -> tuple[ObjectRef, ...]:
+    """Make a following uninstall, or rollback `to` a revision, leave what failed revisions only adopted; returns that.
 
-    Leaves out what the revision `to` renders, the target of a rollback: that is the release's own. Raises KubeError, HelmError.
+    What the target of a rollback renders is the release's own. Raises KubeError, HelmError.
     """
     newest, stored = storage.newest, await storage.read_stored()
     if newest is None or stored is None:
-        return []
-    failed = [
-        Unfinished(newest, stored),
-        *(each for each in await storage.read_unfinished() if not each.was_good),
-    ]
+        return ()
+    failed = [Unfinished(newest, stored), *(each for each in await storage.read_unfinished() if not each.was_good)]
     target = await storage.read(to) if to is not None else None
     try:
         rendered = await asyncio.to_thread(outline, *(each.stored.manifest for each in failed))
@@ -75,20 +55,66 @@ async def adopted_by_failed(
             reason=Reason.HELM_FAILED,
             transient=False,
         ) from error
-    kept = {place_of(item, storage.namespace) for item in own}
-    only = {place: item for item in rendered if (place := place_of(item, storage.namespace)) not in kept}
-    return await adopted_objects(objects, only.values(), namespace=storage.namespace, since=made_since(storage, failed))
+    namespace = storage.namespace
+    only = {place_of(reference(item, namespace)): item for item in rendered}
+    for item in own:
+        only.pop(place_of(reference(item, namespace)), None)
+    since = made_since(storage, failed)
+    adopted = await adopted_objects(objects, only.values(), namespace=namespace, since=since)
+    await change_stored(storage, adopted, Keep() if to is None else Drop())
+    return tuple(adopted)
 
 
-def made_since(storage: ReleaseStorage, failed: Iterable[Unfinished]) -> float:
-    """Return since when failed revisions may have created objects, in seconds since the epoch.
+async def adopted_objects(
+    objects: Objects, rendered: Iterable[Mapping[str, Any]], *, namespace: str, since: float
+) -> list[ObjectRef]:
+    """Return the rendered objects that existed before `since`, in seconds since the epoch. Raises KubeError in any doubt."""
+    refs = await objects.locate_all(rendered, namespace, strict=True)
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(ref: ObjectRef) -> bool:
+        async with free:
+            found = await objects.get(ref)
+        return found is not None and was_adopted(found, since=since)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            looks = {ref: group.create_task(look(ref)) for ref in refs}
+    except* KubeError as errors:
+        raise errors.exceptions[0] from None
+    return [ref for ref, adopted in looks.items() if adopted.result()]
+
+
+async def change_stored(storage: ReleaseStorage, refs: Iterable[ObjectRef], change: Edit) -> bool:
+    """Change objects in the stored revisions of this resource after the last good one; False if nothing was written.
+
+    What each of them renders is deleted with a release (`orphaned_objects`). Raises KubeError, HelmError.
+    """
+    wanted = set(map(place_of, refs))
+
+    def edit(rendered: Rendered) -> Edit | None:
+        found = (group_of(rendered.api_version), rendered.kind, rendered.name)
+        # A cluster-wide object has no namespace, whatever the chart writes.
+        where = ("", rendered.namespace or storage.namespace)
+        return change if any((*found, namespace) in wanted for namespace in where) else None
+
+    good = await storage.last_good()
+    written = False
+    for revision in storage.revisions:
+        if good is not None and revision.number <= good.number:
+            break
+        written |= await storage.rewrite_manifest(revision, edit)
+    return written
+
+
+def made_since(storage: ReleaseStorage, failed: Sequence[Unfinished]) -> float:
+    """Return since when failed revisions, newest first, may have created objects, in seconds since the epoch.
 
     helm prunes old revisions. Once the first failed one is pruned, age proves nothing: then this is 0, older than any object.
     """
-    known = list(failed)
-    oldest = storage.revisions[-1] if storage.revisions else None
-    pruned = oldest is not None and oldest.number > 1 and any(each.revision.number == oldest.number for each in known)
-    return 0.0 if pruned else min((each.revision.stored_at or 0.0 for each in known), default=0.0)
+    if not failed or failed[-1].revision.number == storage.revisions[-1].number > 1:
+        return 0.0
+    return min(each.revision.stored_at or 0.0 for each in failed)
 
 
 def spared(adopted: Sequence[ObjectRef]) -> str:
@@ -99,21 +125,16 @@ def spared(adopted: Sequence[ObjectRef]) -> str:
     return f", except what existed before the release: {', '.join(map(str, adopted[:MAX_NAMED]))}{more}"
 
 
-def place_of(item: Mapping[str, Any], namespace: str) -> tuple[str, str, str, str]:
-    """Return group, kind, name and namespace of a rendered object, as if its kind were namespaced."""
-    meta = item.get("metadata") or {}
-    group = str(item.get("apiVersion") or "").rpartition("/")[0]
-    return group, item["kind"], str(meta.get("name")), meta.get("namespace") or namespace
+def place_of(ref: ObjectRef) -> tuple[str, str, str, str]:
+    """Return what identifies an object in all versions of its kind: group, kind, name and namespace."""
+    return group_of(ref.api_version), ref.kind, ref.name, ref.namespace
 
 
-def was_adopted(found: Mapping[str, Any], *, since: float | None) -> bool:
+def was_adopted(found: Mapping[str, Any], *, since: float) -> bool:
     """Whether a live object existed before its release; in doubt it did."""
     meta = found["metadata"]
-    try:
-        created = datetime.fromisoformat(meta["creationTimestamp"]).timestamp()
-    except (KeyError, TypeError, ValueError):
-        return True
-    if since is None or created < since:
+    created = read_time(meta.get("creationTimestamp"))
+    if created is None or created.timestamp() < since:
         return True
     return any(entry.get("manager") != HELM and _owns_mark(entry) for entry in meta.get("managedFields") or ())
 

@@ -8,21 +8,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm import command
 from managedchart_operator.helm.errors.classify import blames_storage, classify
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.own_revisions import newest_is_own
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import newest_is_own
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
+
+BeforeHelm = Callable[[], Awaitable[None]] | None
+"""Awaited when helm may start; it does not start if this raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class HelmCall:
-    """One helm command. `deadline` in seconds."""
+    """One helm command."""
 
     arguments: list[str]
-    deadline: float
     keep_stdout: bool = False
     """Whether its standard output is needed."""
     dry_run: bool = False
@@ -31,8 +34,7 @@ class HelmCall:
     """The revision that a rollback returns to."""
     on_waiting: Callable[[], None] | None = None
     """Called each time helm begins to wait."""
-    before: Callable[[], Awaitable[None]] | None = None
-    """Awaited when helm may start; it does not start if this raises."""
+    before: BeforeHelm = None
 
     @property
     def command(self) -> str:
@@ -56,7 +58,7 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     values = inputs.values.arguments if call.command == "upgrade" and inputs else []
     output = await run.services.helm.run(
         [*call.arguments, *values],
-        deadline=call.deadline,
+        deadline=command.deadline(run.spec.timeout),
         keep_stdout=call.keep_stdout,
         on_waiting=call.on_waiting,
         before=call.before,
@@ -67,10 +69,7 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
 
 
 async def _remove_unknown_kinds(run: ReleaseRun, call: HelmCall, error: HelmError) -> bool:
-    """Rewrite the stored revisions that helm builds for the call; False if that changes nothing.
-
-    Raises HelmError, KubeError.
-    """
+    """Rewrite the stored revisions that helm builds for the call; False if that changes nothing."""
     storage = run.storage
     await storage.observe()
     if call.target is not None and storage.newest and storage.newest.pending and await newest_is_own(storage):

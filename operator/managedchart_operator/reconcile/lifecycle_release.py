@@ -1,22 +1,23 @@
 """The release as a lifecycle sees it: a thin facade over the operations of one run."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from managedchart_operator.charts.by_helm import chart_crds, crd_names
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run
-from managedchart_operator.reconcile.installed_crds import installed_crds
-from managedchart_operator.reconcile.operations.dry_run import dry_run, manifest, render
+from managedchart_operator.reconcile.helm_call import BeforeHelm
+from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, render, rendered_objects
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resume
-from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
+from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.too_large import largest_parts
 
 
 @dataclass(slots=True)
@@ -25,8 +26,7 @@ class LifecycleRelease:
 
     run: ReleaseRun
     plan: Run
-    before_uninstall: Callable[[], Awaitable[None]] | None = None
-    """Awaited when helm may start to uninstall; it does not start if this raises."""
+    before_uninstall: BeforeHelm = None
     _too_large: bool = False
     """Whether helm could not store the release."""
 
@@ -64,8 +64,33 @@ class LifecycleRelease:
         return self.run.ownership.deployed(await self.run.storage.look())
 
     async def chart_crds(self) -> ChartCrds:
-        """Return the known CRDs in the crds/ folders of the installed chart. Raises KubeError."""
-        return await installed_crds(self.run.services, self.run.storage, self.run.spec.chart)
+        """Return the CRDs in the crds/ folders of the installed chart. Raises KubeError.
+
+        The release Secret has the files of the chart itself, but not those of its subcharts, so the chart is fetched as well.
+        This is asked while a release is removed, so a chart that cannot be fetched makes the answer incomplete.
+        """
+        names: set[str] = set()
+        source = self.run.spec.chart
+        incomplete = None
+        try:
+            stored = await self.run.storage.read_stored()
+            if stored is not None:
+                names |= await asyncio.to_thread(lambda: crd_names(*stored.crd_files))
+                if stored.chart_version and (source.repository or source.oci):
+                    # The spec may ask for another version by now. A path or inline contents have only their current one.
+                    source = source.model_copy(update={"version": stored.chart_version})
+            chart = await self.run.services.charts.fetch(source)
+            if stored is None or stored.chart_name in (None, chart.name):
+                names |= await chart_crds(self.run.services.helm, chart.path)
+            else:
+                incomplete = f"The chart {stored.chart_name} is installed, but the spec names {chart.name}"
+        except KubeError:
+            raise
+        except OperatorError as error:
+            incomplete = error.message
+        except (ValueError, ManifestError) as error:
+            incomplete = f"The chart in the release Secret cannot be read: {error}"
+        return ChartCrds(frozenset(names), incomplete)
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
@@ -83,13 +108,14 @@ class LifecycleRelease:
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
-        outcome = await uninstall(self.run, UninstallOptions(before=self.before_uninstall))
+        outcome = await uninstall(self.run, before=self.before_uninstall)
         self._note(outcome)
         return outcome.changed
 
     async def manifest(self) -> list[dict[str, Any]]:
-        """Return the objects that the chart renders, without changing anything. Raises OperatorError."""
-        return await manifest(self.run, dry_run=self._tries)
+        """Return the objects that the chart renders, without hooks. Raises OperatorError."""
+        output = await render(self.run, take_ownership=True, dry_run=self._tries)
+        return await asyncio.to_thread(rendered_objects, output)
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""

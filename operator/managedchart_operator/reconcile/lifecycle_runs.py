@@ -3,25 +3,35 @@
 A failure is recorded with its evidence before it is remedied, so that a kill in between loses neither.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
 
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.helm.storage import UNINSTALLED
+from managedchart_operator.helm.values import Values, lost_values
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied, would_recur
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
-from managedchart_operator.reconcile.operations.unlock import mark_unready, unlock, unlock_after_kill
-from managedchart_operator.reconcile.release_status import release_status
-from managedchart_operator.reconcile.release_takeover import announce_takeover
-from managedchart_operator.reconcile.remediation import Remediation
+from managedchart_operator.reconcile.operations.unlock import unlock
+from managedchart_operator.reconcile.release_run import release_status
+from managedchart_operator.reconcile.remediation import (
+    Remediation,
+    mark_failed,
+    newest_if_made,
+    unremedied,
+    was_applied,
+    would_recur,
+)
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure
@@ -32,9 +42,13 @@ from managedchart_operator.reconcile.status_recorder import (
     release_uninstalled,
     remember,
 )
+from managedchart_operator.shortening import cut
 from managedchart_operator.times import delay_until
 
 _STARTED = (Operation.INSTALL, Operation.UPGRADE, Operation.UNINSTALL)
+# An Event has 1024 characters; eight paths of values fit, and a person reads no more.
+_LOST_NAMED = 8
+_LOST_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +87,17 @@ class LifecycleRuns:
             await self.events.post(chart, type="Warning", reason="ReleaseChanged", message=message)
         if retried:
             self.telemetry.retried()
-        elif plan.operation in _STARTED:
+            return
+        if plan.operation in _STARTED:
             await self.events.post(chart, type="Normal", reason=f"{plan.operation.value}Started", message=plan.because)
-        if not retried:
-            await announce_takeover(work, plan.operation, self.events)
+        await announce_takeover(work, plan.operation, self.events)
 
     async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
         status, run = work.recorder.status, work.release
         done = work.phases.journal.outcome or Outcome("")
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
-        message = done.message
+        phase, reason, message = Phase.READY, Reason.DEPLOYED, done.message
         match operation:
             case Operation.SKIP:
                 phase, reason = Phase.SKIPPED, Reason.SKIPPED
@@ -92,9 +106,8 @@ class LifecycleRuns:
                 phase, reason = Phase.DESTROYED, Reason.DESTROYED
                 release_uninstalled(status)
             case Operation.DRY_RUN:
-                phase, reason = Phase.READY, Reason.DRY_RUN_SUCCEEDED
+                reason = Reason.DRY_RUN_SUCCEEDED
             case _:
-                phase, reason = Phase.READY, Reason.DEPLOYED
                 if status.release or not message:
                     message = deployed_message(status.release)
                 remember(status, run.newest, action=operation.value)
@@ -141,16 +154,12 @@ class LifecycleRuns:
         )
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
-        """Return the remedy for the revision that failed; nothing yet where that cannot be decided now.
-
-        `made` says whether it is the newest one, made by this run.
-        """
+        """Return the remedy for the revision that failed, the newest if this run `made` it; nothing while that is unclear."""
         failed_phase = work.phases.failed_phase
         try:
             if made:
                 fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
-                await unlock_after_kill(work.release)
-                await mark_unready(work.release, failed_phase=failed_phase, fail_on_timeout=fail_on_timeout)
+                await mark_failed(work.release, unready=failed_phase is Phase.EXEC and fail_on_timeout)
             return await self.remediation.plan(work, failed=failed, phase=failed_phase)
         except (KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
@@ -184,3 +193,42 @@ async def record_failure(recording: Recording, failure: Failure, plan: RetryPlan
         hint, after = f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""
         message = " ".join(part for part in (error.message, hint, after) if part)
         await events.post(recording.chart, type="Warning", reason=error.reason.value, message=message)
+
+
+async def announce_takeover(work: ResourcePass, operation: Operation, events: Events) -> None:
+    """Post an Event if the operation upgrades a release whose newest revision was not made for this resource.
+
+    The upgrade replaces the chart and all values, so the Event names the revision, which helm keeps in its history, and the
+    values that no longer apply. Nothing is announced if the new values cannot be read, since no upgrade follows then. The owner
+    label counts, so the former release of a ManagedChart that was created again is announced too. Call it before anything is
+    changed, and not for a retry. Raises nothing except when cancelled.
+    """
+    release, newest = work.release, work.release.newest
+    inputs = release.sources.inputs
+    if operation is not Operation.UPGRADE or newest is None or inputs is None:
+        return
+    if newest.owner == work.chart.uid or newest.status == UNINSTALLED:
+        return
+    name, details = "", ""
+    try:
+        stored = await release.storage.read_stored()
+        if stored is not None:
+            name = f" (chart {cut(f'{stored.chart_name} {stored.chart_version}', _LOST_CHARACTERS)})"
+            if lost := await asyncio.to_thread(_lost, stored.values, inputs.values):
+                details = f". Values of that revision that no longer apply: {lost}"
+    except (KubeError, HelmError) as error:
+        details = f". Its values cannot be read: {error.message}"
+        work.logger.warning("cannot read revision %d: %s", newest.number, error.message)
+    message = (
+        f"Taking over release {release.namespace}/{release.name}, revision {newest.number}{name}, which was not made by this"
+        f" resource{details}"
+    )
+    work.logger.info("%s", message)
+    await events.post(work.chart, type="Warning" if details else "Normal", reason="ReleaseTakenOver", message=message)
+
+
+def _lost(before: dict[str, Any], now: Values) -> str:
+    paths = lost_values(before, now.merged())
+    named = ", ".join(cut(path, _LOST_CHARACTERS) for path in islice(paths, _LOST_NAMED))
+    more = sum(1 for _ in paths)
+    return f"{named} and {more} more" if more else named

@@ -43,9 +43,8 @@ class OperatorRemoval:
 def crd_keeps(chart: ManagedChart, definition: DefinitionState | None) -> str | None:
     """Return why the state of the CRD keeps the release of a ManagedChart that is being deleted, or None.
 
-    This includes a ManagedChart whose own deletion was requested earlier, which looks the same while the CRD is being deleted.
-    One whose deletion is older than the CRD was stored under an earlier CRD that was removed by force (without its finalizer
-    the API server deletes the CRD and keeps the objects), and is most likely deleted because of that one.
+    A ManagedChart whose own deletion was requested before that of the CRD looks the same. One whose deletion is older than the
+    CRD was stored under an earlier CRD that was removed by force: without its finalizer the API server keeps the objects.
     """
     if definition is None:
         return f"the CRD {DEFINITION} was deleted"

@@ -6,12 +6,12 @@ hand, so the owner label alone shows only that a revision descends from one of t
 it, since it names the revision number that it was made for. A rollback carries the labels of its target; the status records it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
-from managedchart_operator.helm.storage import DEPLOYED, SUPERSEDED, Revision
+from managedchart_operator.api.status import ManagedChartStatus, Phase
+from managedchart_operator.helm.storage import DEPLOYED, OWNER_LABEL, SUPERSEDED, Revision
 from managedchart_operator.times import read_time
 
 
@@ -32,7 +32,10 @@ class Ownership:
         """Take the records from the status of the ManagedChart."""
         return cls(
             uid,
-            recorded={record.revision: _ended(record) for record in status.history},
+            recorded={
+                record.revision: ended.timestamp() if (ended := read_time(record.time)) else 0.0
+                for record in status.history
+            },
             recorded_good=frozenset(record.revision for record in status.history if record.outcome == DEPLOYED),
             destroyed=status.phase is Phase.DESTROYED,
         )
@@ -43,26 +46,20 @@ class Ownership:
             return False
         return revision.labelled_for == revision.number or self._is_recorded(revision)
 
-    def deployed(self, revisions: Iterable[Revision]) -> bool:
-        """Whether this resource has deployed the release of these revisions, newest first; also one that was deleted since.
-
-        A release of the same name that others made after that does not count.
-        """
-        known = tuple(revisions)
-        if not known:
+    def deployed(self, revisions: Sequence[Revision]) -> bool:
+        """Whether this resource has deployed the release of these revisions, newest first, or one that was deleted since."""
+        if not revisions:
             return bool(self.recorded_good) and not self.destroyed
-        return known[0].owner == self.uid and any(map(self._was_good, known))
+        return revisions[0].owner == self.uid and any(map(self._was_good, revisions))
 
-    def owns(self, revisions: Iterable[Revision]) -> bool:
+    def owns(self, revisions: Sequence[Revision]) -> bool:
         """Whether the release of these revisions, newest first, is this resource's to uninstall.
 
-        It is if this resource installed it, or deployed it after others had. A release that others made, and that this
-        resource only failed to upgrade, stays theirs.
+        It is if this resource installed it, or deployed it after others had; not if it only failed to upgrade theirs.
         """
-        known = tuple(revisions)
-        if not known or known[0].owner != self.uid:
+        if not revisions or revisions[0].owner != self.uid:
             return False
-        return all(revision.owner == self.uid for revision in known) or self.deployed(known)
+        return all(revision.owner == self.uid for revision in revisions) or self.deployed(revisions)
 
     def was_good(self, revision: Revision) -> bool:
         """Whether the records show that a run of this resource succeeded with this revision."""
@@ -71,6 +68,11 @@ class Ownership:
     def failed(self, revision: Revision) -> bool:
         """Whether the records show that a run of this resource failed with this revision."""
         return revision.number not in self.recorded_good and self._is_recorded(revision)
+
+    @property
+    def rollback_mark(self) -> str:
+        """The end of the description, in helm's history, of a rollback by this resource's operator."""
+        return f" by {OWNER_LABEL} {self.uid}"
 
     def _was_good(self, revision: Revision) -> bool:
         if not self.made(revision):
@@ -83,8 +85,3 @@ class Ownership:
         # A release that was installed again counts from 1, so an older record may have the number of a newer revision.
         ended = self.recorded.get(revision.number)
         return ended is not None and (revision.stored_at or 0.0) <= ended + 1
-
-
-def _ended(record: RevisionRecord) -> float:
-    ended = read_time(record.time)
-    return ended.timestamp() if ended else 0.0

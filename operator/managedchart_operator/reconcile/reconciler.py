@@ -24,13 +24,13 @@ from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.health import is_healthy
 from managedchart_operator.reconcile.last_run import attempt_requested
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.removal import Removal
+from managedchart_operator.reconcile.rendered import is_healthy
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
 from managedchart_operator.reconcile.services import Services, Telemetry

@@ -87,8 +87,7 @@ class ReleaseStorage:
     async def read_unfinished(self) -> list[Unfinished]:
         """Read the earlier revisions of which helm may have left objects: those that failed, and one still deployed.
 
-        helm compares with the deployed revision when it upgrades, and with the newest when it uninstalls or rolls back. It
-        also marks failed revisions superseded, so the search ends at the last good one. A revision that cannot be read is
+        helm marks failed revisions superseded too, so the search ends at the last good one. A revision that cannot be read is
         left out and logged. Raises KubeError.
         """
         found: list[Unfinished] = []
@@ -108,34 +107,29 @@ class ReleaseStorage:
         return found
 
     async def last_good(self) -> Revision | None:
-        """Return the revision to roll back to from the newest, or None if none has become ready yet. Raises KubeError.
-
-        A deployed revision is good. A superseded one was good unless its document shows that helm superseded a failed one.
-        A failed one was good if the operator marked it failed because its uninstall was interrupted.
-        """
-        for revision in self.revisions[1:]:
-            if revision.status == DEPLOYED:
-                return revision
-        for revision in self.revisions[1:]:
+        """Return the revision to roll back to from the newest, or None if none has become ready yet. Raises KubeError."""
+        earlier = self.revisions[1:]
+        if deployed := [each for each in earlier if each.status == DEPLOYED]:
+            return deployed[0]
+        for revision in earlier:
             if revision.status in (SUPERSEDED, FAILED) and await self._was_ready(revision):
                 return revision
         return None
 
     async def _was_ready(self, revision: Revision) -> bool:
-        """Whether a revision became ready; in doubt it did, since a good one must not be uninstalled. Raises KubeError."""
+        """Whether a superseded or failed revision became ready; in doubt it did, since a good one must not be uninstalled."""
         try:
             stored = await self.read(revision)
         except HelmError:
             return revision.status == SUPERSEDED
         if stored is None:
             return False
-        return stored.succeeded if revision.status == SUPERSEDED else stored.description == UNINSTALL_INTERRUPTED
+        if revision.status == SUPERSEDED:
+            return stored.succeeded  # helm supersedes failed ones too
+        return stored.description == UNINSTALL_INTERRUPTED
 
     async def unlock(self, revision: Revision) -> None:
-        """Mark a revision failed that no Helm operation works on any more, so that helm upgrades over it.
-
-        helm did not finish it, or it was never seen ready, or it is in the middle of an uninstall. Raises KubeError, HelmError.
-        """
+        """Mark a revision failed that no helm works on any more, so that helm upgrades over it. Raises KubeError, HelmError."""
         if revision.status == DEPLOYED:
             await self.mark_failed(revision, "the operator was stopped while it waited for the objects to become ready")
             return
@@ -145,10 +139,9 @@ class ReleaseStorage:
 
     async def call_off_uninstall(self, revision: Revision) -> None:
         """Restore the status that a revision had before its unfinished uninstall. Raises KubeError, HelmError."""
-        if self._was_deployed(revision):
-            await self._set_status(revision, DEPLOYED, UNINSTALL_CALLED_OFF)
-        else:
-            await self._set_status(revision, FAILED, LEFT_UNFINISHED)
+        deployed = self._was_deployed(revision)
+        before = (DEPLOYED, UNINSTALL_CALLED_OFF) if deployed else (FAILED, LEFT_UNFINISHED)
+        await self._set_status(revision, *before)
         await self.observe()
 
     def _was_deployed(self, revision: Revision) -> bool:
@@ -158,10 +151,10 @@ class ReleaseStorage:
         return self.ownership.was_good(revision) or not self.ownership.failed(revision)
 
     async def mark_failed(self, revision: Revision, why: str) -> None:
-        """Mark the newest revision failed although helm calls it deployed, and restore the status of those before it.
+        """Mark the newest revision failed although helm calls it deployed. Raises KubeError, HelmError.
 
-        helm has marked the one before superseded: the deployed one, which a later upgrade or rollback by hand has to find, or
-        a failed one where none was deployed. Raises KubeError, HelmError.
+        helm has marked the one before superseded, whose status is restored: the deployed one, which a later upgrade or rollback
+        by hand has to find, or a failed one where none was deployed.
         """
         good, before = await self.last_good(), self.revisions[1] if len(self.revisions) > 1 else None
         verb = "Release" if before is None else "Upgrade"
@@ -176,8 +169,7 @@ class ReleaseStorage:
     async def rewrite_manifest(self, revision: Revision, edit: Editor, *, hooks: bool = False) -> bool:
         """Change the objects in a stored revision, and its hooks with `hooks`; False if nothing was written.
 
-        Rewrites only a revision with this resource's label, and only if it has not changed since it was read. A second call
-        finds nothing to change. Raises KubeError, HelmError.
+        Rewrites only a revision with this resource's label. A second call finds nothing to change. Raises KubeError, HelmError.
         """
         tries = 0
         while True:
@@ -203,13 +195,38 @@ class ReleaseStorage:
         self.revisions = ()
 
     async def _set_status(self, revision: Revision, status: str, description: str | None = None) -> bool:
-        """Set the status of a revision; False if somebody else has changed it since it was observed.
-
-        Raises KubeError, HelmError.
-        """
+        """Set the status of a revision; False if somebody else has changed it since it was observed."""
         secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
         if secret is None or revision_of(secret["metadata"]).status != revision.status:
             return False
         data, labels = await asyncio.to_thread(with_status, secret, status, description=description)
         await self.secrets.rewrite(secret, release=data, labels=labels)
         return True
+
+
+async def rollback_is_own(storage: ReleaseStorage) -> bool:
+    """Whether the newest revision is a rollback by this resource's operator that its status does not record.
+
+    It has the labels of its target, so only its description shows whose it is. False if it cannot be read. Raises KubeError.
+    """
+    newest, ownership = storage.newest, storage.ownership
+    if newest is None or newest.owner != ownership.uid or ownership.made(newest):
+        return False
+    try:
+        stored = await storage.read_stored()
+    except HelmError:
+        return False
+    return stored is not None and stored.description.endswith(ownership.rollback_mark)
+
+
+async def newest_is_own(storage: ReleaseStorage) -> bool:
+    """Whether this resource's operator made the newest revision, rollbacks included. Raises KubeError."""
+    return storage.newest is not None and (storage.ownership.made(storage.newest) or await rollback_is_own(storage))
+
+
+def why_it_stays(storage: ReleaseStorage) -> str:
+    """Return a sentence about a release that is not uninstalled, because it is not proven to be this resource's."""
+    newest = storage.newest
+    revision = f" (revision {newest.number}, {newest.status})" if newest else ""
+    where = f"{storage.namespace}/{storage.name}{revision}"
+    return f"The release {where} stays in the cluster, because this resource did not deploy it"

@@ -1,37 +1,46 @@
 """Remedies a failed deployment: rolls back to the last good revision, or uninstalls a failed first install.
 
-The status has the failure with its evidence by then, and nothing here changes its reason. `remedy` decides what to do from the
-release and the status alone, so that a restarted operator finishes what was begun.
+Only a revision that is proven to be the failed run's may be rolled back. The status has the failure with its evidence by then,
+and nothing here changes its reason. `remedy` decides what to do from the release and the status alone, so that a restarted
+operator finishes what was begun.
 """
 
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase, ReleaseStatus
-from managedchart_operator.errors import OperatorError
-from managedchart_operator.helm.storage import DEPLOYED, Revision
+from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.helm.manifest import ManifestError, parse_manifest
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
 from managedchart_operator.kube.events import Events
+from managedchart_operator.kube.objects import Objects
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.adopted import spared
-from managedchart_operator.reconcile.failure import AFTER_EXEC
-from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
-from managedchart_operator.reconcile.operations.rollback import rollback, spare_from_rollback
-from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, spare_from_uninstall, uninstall
-from managedchart_operator.reconcile.operations.unlock import unlock_after_kill
-from managedchart_operator.reconcile.own_revisions import newest_is_own
-from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_status import release_status
+from managedchart_operator.reconcile.adopted import spare_adopted, spared
+from managedchart_operator.reconcile.last_run import LastRun
+from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
+from managedchart_operator.reconcile.operations.rollback import rollback
+from managedchart_operator.reconcile.operations.uninstall import uninstall
+from managedchart_operator.reconcile.operations.unlock import unlock
+from managedchart_operator.reconcile.release_run import ReleaseRun, release_status
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, newest_is_own
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
 from managedchart_operator.reconcile.status_recorder import release_uninstalled, remember, turned_out_failed
-from managedchart_operator.reconcile.volume_claims import volume_claims
 from managedchart_operator.shortening import cut
+
+logger = logging.getLogger(__name__)
 
 ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is in progress."""
+AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
+"""The phases whose failure is the failure of a deployed revision."""
 # Leaves room for the rest of the message of a condition.
 _ERROR_LENGTH = 1024
 
@@ -63,17 +72,12 @@ class Remediation:
         return decide_remedy(facts)
 
     async def finish(self, work: ResourcePass) -> float | None:
-        """Finish the remedy for the failure in the status, whose run has ended.
-
-        Returns the seconds until the next try, or None.
-        """
+        """Finish the remedy for the failure in the status; returns the seconds until the next try, or None."""
         run, failed = work.release, work.last.failed_revision
-        if run.newest is None or failed is None or failed > run.newest.number:
-            return None
-        if work.spec.action is not Action.DEPLOY or work.chart.deleting:
+        if run.newest is None or failed is None or failed > run.newest.number or work.spec.action is not Action.DEPLOY:
             return None
         if run.newest.pending and await newest_is_own(run.storage):
-            await unlock_after_kill(run)
+            await mark_failed(run)
             work.recorder.status.release = await release_status(run, digest=work.digest)
             await work.recorder.writer.flush()
         plan = await self.plan(work, failed=failed, phase=work.last.phase)
@@ -91,12 +95,12 @@ class Remediation:
                 await self._report(work, outcome, work.recorder.status.release)
                 return None
             case Remedy.ROLL_BACK:
+                assert plan.to is not None  # noqa: S101 -- it has a target
                 return await self._roll_back(work, plan.to)
             case Remedy.UNINSTALL:
                 return await self._uninstall(work)
 
-    async def _roll_back(self, work: ResourcePass, good: Revision | None) -> float | None:
-        assert good is not None  # noqa: S101 -- `ROLL_BACK` has a target
+    async def _roll_back(self, work: ResourcePass, good: Revision) -> float | None:
         await work.recorder.remedy_begins(ROLLBACK)
         run, status = work.release, work.recorder.status
         again = None
@@ -105,8 +109,8 @@ class Remediation:
                 # Otherwise helm and the operator would treat it as good from now on.
                 turned_out_failed(status, run.newest.number)
                 await run.storage.mark_failed(run.newest, "a phase after the deployment failed")
-            spare = await spare_from_rollback(run, to=good)
-            outcome = (await rollback(run, good, spare=spare)).message
+            spare = await spare_adopted(run.storage, run.objects, to=good)
+            outcome = await rollback(run, good, spare=spare)
             await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
         except OperatorError as error:
             outcome, again = await self._failed(work, "rollback", error)
@@ -117,34 +121,31 @@ class Remediation:
 
     async def _uninstall(self, work: ResourcePass) -> float | None:
         await work.recorder.remedy_begins(Operation.UNINSTALL)
-        again = None
+        run, again = work.release, None
         try:
-            done = await _uninstall_first_install(work.release)
+            spare = await spare_adopted(run.storage, run.objects)
+            done = await uninstall(run, spare=spare)
             release_uninstalled(work.recorder.status)
-            outcome = done.message
+            outcome = f"The failed first install was uninstalled{spared(spare)}" if done.changed else done.message
             await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
         except OperatorError as error:
             outcome, again = await self._failed(work, "uninstall", error)
-        await self._report(work, outcome, await release_status(work.release, digest=work.digest))
+        await self._report(work, outcome, await release_status(run, digest=work.digest))
         return again
 
     async def _failed(self, work: ResourcePass, remedy: str, error: OperatorError) -> tuple[str, float | None]:
         """Report that the remedy failed; returns a sentence about it, and the seconds until the next try."""
         outcome = f"The {remedy} failed: {cut(work.release.redactor(error.message), _ERROR_LENGTH)}"
         await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
-        lasting = not error.transient or error.reason in WORKLOAD_REASONS
-        return outcome, None if lasting else _pause(work)
+        if not error.transient or error.reason in WORKLOAD_REASONS:
+            return outcome, None
+        # The back-off of retries, counted by the failed revisions at the top.
+        unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.storage.revisions)
+        return outcome, back_off(work.spec.retry, sum(1 for _ in unfinished) - 1)
 
     async def _report(self, work: ResourcePass, outcome: str, release: ReleaseStatus | None) -> None:
         work.phases.logger.info("%s", outcome)
         await work.recorder.remedied(outcome, limit=work.spec.retry.limit, release=release)
-
-
-async def _uninstall_first_install(run: ReleaseRun) -> Outcome:
-    spare = await spare_from_uninstall(run)
-    done = await uninstall(run, UninstallOptions(spare=spare))
-    message = f"The failed first install was uninstalled{spared(spare)}"
-    return replace(done, message=message) if done.changed else done
 
 
 def _rollback_was_cut_short(work: ResourcePass) -> bool:
@@ -155,7 +156,82 @@ def _rollback_was_cut_short(work: ResourcePass) -> bool:
     return newest.owner == work.chart.uid and newest.number > last.failed_revision
 
 
-def _pause(work: ResourcePass) -> float:
-    """Return the seconds until the next try: the back-off of retries, counted by the failed revisions at the top."""
-    unfinished = takewhile(lambda revision: revision.status != DEPLOYED, work.release.storage.revisions)
-    return back_off(work.spec.retry, sum(1 for _ in unfinished) - 1)
+def newest_if_made(run: ReleaseRun, failed_phase: Phase | None) -> Revision | None:
+    """Return the newest revision if the failed run made it, or continued the run that did."""
+    newest = run.newest
+    deployed = failed_phase in (Phase.EXEC, *AFTER_EXEC)
+    return newest if deployed and newest is not None and newest.is_of(run.attempt) else None
+
+
+def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
+    """Return the revision that failed in an earlier run, if its remedy is still to be done."""
+    newest, failed = run.newest, last.failed_revision
+    if newest is None or failed is None or not run.ownership.made(newest):
+        return None
+    if newest.status == DEPLOYED and newest.number == failed and last.phase in AFTER_EXEC:
+        return failed
+    return failed if newest.status == FAILED and failed <= newest.number else None
+
+
+async def would_recur(error: OperatorError, objects: Objects) -> bool:
+    """Whether the error of an applied upgrade would come again, unlike a permission that is only refused for a moment."""
+    if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
+        return not await objects.refused_for_a_moment(error.text)
+    return True
+
+
+def was_applied(run: ReleaseRun, failed_phase: Phase | None, error: OperatorError) -> bool:
+    """Whether the upgrade had changed the cluster when it failed, and failed because of its input."""
+    # An API server that does not answer, or a killed helm process, says nothing about the input.
+    if error.reason is Reason.API_UNAVAILABLE or (isinstance(error, HelmError) and error.exit_code < 0):
+        return False
+    return failed_phase in AFTER_EXEC or run.evidence.has_applied()
+
+
+async def mark_failed(run: ReleaseRun, *, unready: bool = False) -> None:
+    """Mark the newest revision failed if a killed helm left it pending, with any spec.atomic. Raises KubeError, HelmError.
+
+    `unready` says that its objects did not become ready: it is marked too, if marking it then failed.
+    """
+    newest = run.newest
+    if newest is not None and newest.pending:
+        logger.info(
+            "%s/%s: a killed helm process left revision %d %s", run.namespace, run.name, newest.number, newest.status
+        )
+        await unlock(run, newest)
+    elif newest is not None and newest.status == DEPLOYED and unready:
+        await run.storage.mark_failed(newest, "its objects did not become ready")
+
+
+async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
+    """Name the objects of the newest and of earlier unfinished revisions that keep data in volume claims.
+
+    A failed first install that has them is not uninstalled: the claims would outlive it, and the next install would generate
+    another password for the same data. Raises KubeError, HelmError.
+    Source: Kubernetes documentation, "StatefulSets", PersistentVolumeClaim retention.
+    """
+    newest = await storage.read_stored()
+    stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
+    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
+
+
+def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
+    """Name the objects of the manifests that keep data, each once; an unreadable manifest counts as one."""
+    found = []
+    for manifest in manifests:
+        try:
+            keeping = filter(_keeps_data, parse_manifest(manifest))
+            found += [f"{item['kind']} {(item.get('metadata') or {}).get('name')}" for item in keeping]
+        except ManifestError:
+            found.append("objects that cannot be read")
+    return tuple(dict.fromkeys(found))
+
+
+def _keeps_data(item: Mapping[str, Any]) -> bool:
+    if item["kind"] == "PersistentVolumeClaim":
+        return True
+    spec = item.get("spec")
+    if item["kind"] != "StatefulSet" or not isinstance(spec, dict) or not spec.get("volumeClaimTemplates"):
+        return False
+    retention = spec.get("persistentVolumeClaimRetentionPolicy")
+    return not (isinstance(retention, dict) and retention.get("whenDeleted") == "Delete")

@@ -59,7 +59,11 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
     newest = facts.newest
     if not facts.atomic or newest is None or facts.failed is None or facts.failed > newest.number:
         return NOTHING
-    if not facts.newest_is_own or not _is_to_be_remedied(facts, newest):
+    if newest.status == DEPLOYED:
+        has_failed = facts.after_exec and newest.number == facts.failed
+    else:
+        has_failed = newest.status in (FAILED, UNINSTALLING, UNINSTALLED)
+    if not facts.newest_is_own or not has_failed:
         return NOTHING
     good = facts.good
     if newest.status in (UNINSTALLING, UNINSTALLED) and (good is not None or facts.others):
@@ -67,24 +71,14 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
     if good is not None and facts.good_is_own:
         return RemedyPlan(Remedy.ROLL_BACK, to=good)
     if good is not None:
-        return _left(
+        why = (
             f"revision {good.number}, the last good one, was not made by this resource (helm rollback can return to it)"
         )
-    if facts.others:
-        return _left(f"revision {facts.others[-1]} was not made by this resource, so the release may be in use")
-    if facts.claims:
+    elif facts.others:
+        why = f"revision {facts.others[-1]} was not made by this resource, so the release may be in use"
+    elif facts.claims:
         what = ", ".join(facts.claims)
-        return _left(
-            f"an uninstall would leave the data of {what} behind; the next attempt upgrades the release instead"
-        )
-    return RemedyPlan(Remedy.UNINSTALL)
-
-
-def _is_to_be_remedied(facts: Facts, newest: Revision) -> bool:
-    if newest.status == DEPLOYED:
-        return facts.after_exec and newest.number == facts.failed
-    return newest.status in (FAILED, UNINSTALLING, UNINSTALLED)
-
-
-def _left(why: str) -> RemedyPlan:
+        why = f"an uninstall would leave the data of {what} behind; the next attempt upgrades the release instead"
+    else:
+        return RemedyPlan(Remedy.UNINSTALL)
     return RemedyPlan(Remedy.LEAVE, why=why)

@@ -19,10 +19,10 @@ from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
+from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
-from managedchart_operator.reconcile.own_revisions import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.parse import spec_for_removal
-from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_storage import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.services import Services
 
@@ -40,10 +40,7 @@ class Removal:
     operator_removal: OperatorRemoval
 
     async def remove(self, recording: Recording) -> Wait | float | None:
-        """Remove a resource; returns the lock to wait for, or the seconds until the next pass, or None when it is done.
-
-        Raises OperatorError.
-        """
+        """Remove a resource; returns the lock to wait for, or the seconds until the next pass. Raises OperatorError."""
         chart = recording.chart
         if FINALIZER not in chart.finalizers:
             return None
@@ -52,17 +49,23 @@ class Removal:
         run = work.release
         lock = wait_for_lock(work.desired(), await work.observed())
         kept: str | None = None
-        own = is_to_be_removed(run)
+        own = run.ownership.owns(run.storage.revisions)
+        if run.newest is None:
+            # The Secrets are deleted, but the objects, or what the lifecycle deletes later, may still exist.
+            own = bool(run.earlier_blockers) or run.ownership.deployed(())
         left = run.newest is not None and not own
         uninstalls = spec.deletion_policy is DeletionPolicy.UNINSTALL
         if uninstalls and own:
             kept = await self.operator_removal.why_kept(chart)
             if kept is None and lock is not None:
                 return lock
-            if kept is None and (error := await self._uninstall(work)) is not None:
-                if not isinstance(error, ReleaseKeptError):
+            if kept is None:
+                try:
+                    await self._uninstall(work)
+                except ReleaseKeptError as error:
+                    kept = error.message
+                except OperatorError as error:
                     return await self.runs.failed(work, error, _PLAN)
-                kept = error.message
         elif uninstalls and left:
             message = why_it_stays(run.storage)
             await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
@@ -73,39 +76,29 @@ class Removal:
         work.logger.info("%s", kept_release(run, kept) if kept else f"removed ({spec.deletion_policy.value})")
         return None
 
-    async def _uninstall(self, work: ResourcePass) -> OperatorError | None:
-        """Run the lifecycle to uninstall the release; returns the error if that fails."""
+    async def _uninstall(self, work: ResourcePass) -> None:
         run = work.release
         work.phases.operation = Operation.UNINSTALL
         work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
         release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
         try:
-            await lifecycle_for_removal(work).run(work.context(release))
+            lifecycle = find_lifecycle(work.spec.lifecycle.name)
+        except SpecError as error:
+            work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
+            lifecycle = Lifecycle()
+        try:
+            await lifecycle.run(work.context(release))
         except ObjectsLeftError as error:
             work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
-        except OperatorError as error:
-            return error
         finally:
             await run.evidence.close()
             await post_warnings(work, self.events)
         if (done := work.phases.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
-        return None
-
-
-def is_to_be_removed(run: ReleaseRun) -> bool:
-    """Whether this resource has something to uninstall; a release of others that it only names does not count."""
-    if run.newest is None:
-        # Its Secrets are deleted, but its objects, or what its lifecycle deletes later, may still exist.
-        return bool(run.earlier_blockers) or run.ownership.deployed(())
-    return run.ownership.owns(run.storage.revisions)
 
 
 async def keep(work: ResourcePass) -> None:
-    """Leave the release of a deleted resource as healthy as it was before the last operation. Raises KubeError.
-
-    What an operation left unfinished would block the next Helm operation.
-    """
+    """Leave a release as it was before an operation that did not end, which would block the next one. Raises KubeError."""
     run = work.release
     newest = run.newest
     if newest is None:
@@ -114,15 +107,6 @@ async def keep(work: ResourcePass) -> None:
         if newest.status == UNINSTALLING and run.ownership.owns(run.storage.revisions):
             await run.storage.call_off_uninstall(newest)
         elif newest.pending and await newest_is_own(run.storage):
-            await run.storage.unlock(newest)
+            await unlock(run, newest)
     except HelmError as error:
         work.logger.warning("cannot restore the status of %s/%s: %s", run.namespace, run.name, error.message)
-
-
-def lifecycle_for_removal(work: ResourcePass) -> Lifecycle:
-    """Return the lifecycle, or the default one if it is missing, since nothing may block a deletion."""
-    try:
-        return find_lifecycle(work.spec.lifecycle.name)
-    except SpecError as error:
-        work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
-        return Lifecycle()

@@ -6,22 +6,24 @@ revision is deleted, so that an uninstall still knows what to wait for.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
+from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
-from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, needs_waiting
+from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, State, needs_waiting, readiness
 
 # Kinds of which more than the metadata is needed: to wait for them, or to redact their values.
 _NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
+_WORKLOADS = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("batch", "Job")})
 
 
 @dataclass(slots=True)
@@ -48,59 +50,54 @@ class RenderedObjects:
 
     async def read(self) -> None:
         """Read the newest revision's objects, unless they are known. Raises KubeError, HelmError."""
-        newest, stored = await self._newest()
-        if (
-            newest is not None
-            and stored is not None
-            and (self.revision is None or newest.number != self.revision.number)
-        ):
-            await self._take(newest, stored)
+        newest = await self._newest()
+        if newest and (self.revision is None or newest[0].number != self.revision.number):
+            await self._take(*newest)
 
     async def remember(self, revision: Revision, stored: StoredRelease, left: Iterable[dict[str, Any]]) -> None:
-        """Keep what a revision renders before it is deleted, and what is `left` of earlier ones.
-
-        A manifest that cannot be read is ignored.
-        """
+        """Keep what a revision renders, if it can be read, before it is deleted, and what is `left` of earlier ones."""
         with contextlib.suppress(HelmError):
             await self._take(revision, stored)
         self.objects += left
 
     async def waited_for(self, *, hooks: bool = False) -> list[dict[str, Any]]:
-        """Return outlines of the newest revision's objects that may not be ready at once, without keeping them.
-
-        Raises KubeError, HelmError.
-        """
-        newest, stored = await self._newest()
-        if newest is None or stored is None:
+        """Return, but do not keep, the newest revision's objects that may not be ready at once. Raises KubeError, HelmError."""
+        newest = await self._newest()
+        if newest is None:
             return []
+        revision, stored = newest
         manifests = [*(stored.hook_manifests if hooks else ()), stored.manifest]
-        try:
-            return await asyncio.to_thread(_waited_for, manifests)
-        except ManifestError as error:
-            raise _unreadable(newest, error) from error
+        return list(filter(needs_waiting, await _outline(revision, manifests, KINDS_DECIDED_BY_SPEC)))
 
-    async def _newest(self) -> tuple[Revision | None, StoredRelease | None]:
+    async def _newest(self) -> tuple[Revision, StoredRelease] | None:
         await self.storage.observe()
-        return self.storage.newest, await self.storage.read_stored()
+        newest, stored = self.storage.newest, await self.storage.read_stored()
+        return (newest, stored) if newest and stored else None
 
     async def _take(self, revision: Revision, stored: StoredRelease) -> None:
-        try:
-            hooks = await asyncio.to_thread(outline, *stored.hook_manifests, whole=_NEEDED_WHOLE)
-            objects = await asyncio.to_thread(outline, stored.manifest, whole=_NEEDED_WHOLE)
-        except ManifestError as error:
-            raise _unreadable(revision, error) from error
-        self.revision, self.stored, self.objects, self.hooks = revision, stored, objects, hooks
+        hooks = await _outline(revision, stored.hook_manifests, _NEEDED_WHOLE)
+        self.objects = await _outline(revision, [stored.manifest], _NEEDED_WHOLE)
+        self.revision, self.stored, self.hooks = revision, stored, hooks
 
 
-def _waited_for(manifests: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the objects of manifests that need waiting, and no others."""
-    return [item for item in outline(*manifests, whole=KINDS_DECIDED_BY_SPEC) if needs_waiting(item)]
+async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
+    """Whether all workloads of the newest revision are ready; False without a release. Raises KubeError, HelmError."""
+    await rendered.read()
+    for ref in (reference(item, rendered.storage.namespace) for item in rendered.objects):
+        if ref.group_kind in _WORKLOADS and ref.name:
+            found = await objects.get(replace(ref, api_version=f"{ref.group_kind[0]}/v1"))
+            if found is None or readiness(found, ref.group_kind).state is not State.CURRENT:
+                return False
+    return bool(rendered.all)
 
 
-def _unreadable(revision: Revision, error: ManifestError) -> HelmError:
-    return HelmError(
-        f"The manifest of revision {revision.number} cannot be read, so the operator cannot wait for its objects: {error}",
-        reason=Reason.HELM_FAILED,
-        transient=False,
-        hint="Split the chart, or set spec.wait: false to deploy it without waiting.",
-    )
+async def _outline(revision: Revision, manifests: Iterable[str], whole: Container[str]) -> list[dict[str, Any]]:
+    try:
+        return await asyncio.to_thread(outline, *manifests, whole=whole)
+    except ManifestError as error:
+        raise HelmError(
+            f"The manifest of revision {revision.number} cannot be read, so the operator cannot wait for its objects: {error}",
+            reason=Reason.HELM_FAILED,
+            transient=False,
+            hint="Split the chart, or set spec.wait: false to deploy it without waiting.",
+        ) from error

@@ -15,11 +15,10 @@ from managedchart_operator.reconcile.decide import Desired, Observed
 from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
-from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, rollback_is_own
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.status_recorder import StatusRecorder

@@ -19,7 +19,9 @@ from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, Rendered, namespaces_of
 from managedchart_operator.errors import HelmError, KubeError
-from managedchart_operator.reconcile.progress import Progress
+from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.stored_release import StoredRelease
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.rendered import RenderedObjects
 
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this, and need
@@ -28,15 +30,46 @@ WATCH_AFTER_SECONDS = 0.25
 
 
 @dataclass(slots=True)
-class RunEvidence:
-    """Observes one run, which is about the newest revision of a release.
+class Progress:
+    """How far an operation is: helm waits for a hook, or everything is applied and the operator waits for the objects."""
 
-    `since` is when it began, `attempt` the random word in the labels of the revision that it makes.
-    """
+    applied: bool = False
+    """Whether helm has ended, and the operator waits for the release's objects."""
+    namespaces: list[str] = field(default_factory=list)
+    """The namespaces of the objects that the operator waits for; known once `placed` is set."""
+    placed: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once there is something to wait for."""
+    unready: frozenset[ObjectRef] | None = None
+    """The objects that did not become ready while the operator waited; None where helm waits."""
+    _helm_waits: int = 0
+
+    def helm_waits(self) -> None:
+        """helm has begun to wait: once for each hook, then for the release's objects."""
+        self._helm_waits += 1
+        self.waiting.set()
+
+    def all_is_applied(self) -> None:
+        """helm has ended, and the operator begins to wait."""
+        self.applied = True
+        self.waiting.set()
+
+    def has_applied(self, revision: Revision | None, stored: StoredRelease | None) -> bool:
+        """Whether helm is known to have applied the newest revision that was read; before that it waits once for each hook."""
+        if self.applied:
+            return True
+        if revision is None or stored is None:
+            return False
+        operation = "install" if revision.number == 1 else "upgrade"
+        return self._helm_waits > stored.hooks_at(f"pre-{operation}")
+
+
+@dataclass(slots=True)
+class RunEvidence:
+    """Observes one run; `since` is when it began, `attempt` the random word in the labels of the revision that it makes."""
 
     collector: Collector
     watches: NamespaceWatches
-    namespace: str
     since: datetime
     attempt: str
     rendered: RenderedObjects
@@ -73,10 +106,7 @@ class RunEvidence:
             await asyncio.gather(task, watch, return_exceptions=True)
 
     async def _watch(self, *, grace: float | None) -> Cause:
-        """Watch the release's namespaces until cancelled; returns only when waiting cannot succeed.
-
-        `grace` is in seconds, as in `FailFast`; with None it only keeps what it sees.
-        """
+        """Watch the release's namespaces until cancelled; returns only when waiting cannot succeed, without a grace never."""
         await self.progress.waiting.wait()
         await asyncio.sleep(WATCH_AFTER_SECONDS)
         for namespace in (await self._namespaces_to_watch())[:MAX_NAMESPACES]:
@@ -96,9 +126,11 @@ class RunEvidence:
         if not self.progress.applied:
             # helm waits for a hook, or for everything, so the operator has not read the objects yet.
             try:
-                return namespaces_of(await self.rendered.waited_for(hooks=True), namespace=self.namespace)
+                return namespaces_of(
+                    await self.rendered.waited_for(hooks=True), namespace=self.rendered.storage.namespace
+                )
             except (KubeError, HelmError):
-                return [self.namespace]  # `collect` reports what could not be read
+                return [self.rendered.storage.namespace]  # `collect` reports what could not be read
         await self.progress.placed.wait()
         return self.progress.namespaces
 
@@ -114,36 +146,30 @@ class RunEvidence:
             return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
-        subject = Subject(self.namespace, self.rendered.all, self.rendered.hooks, self.since)
+        subject = Subject(self.rendered.storage.namespace, self.rendered.all, self.rendered.hooks, self.since)
         findings = await self.collector.collect(subject, views=self._views, redact=self.rendered.redactor())
         if findings.cause is None and self.progress.waiting.is_set():
-            findings = replace(findings, cause=await self._halted(findings))
+            with contextlib.suppress(TimeoutError, KubeError):
+                async with asyncio.timeout(COLLECT_SECONDS):
+                    halted = await find_halted(
+                        self.collector.objects,
+                        namespace=self.rendered.storage.namespace,
+                        rendered=self.rendered.objects,
+                        events=findings.events,
+                        unready=self.progress.unready,
+                    )
+                return replace(findings, cause=halted)
         return findings
-
-    async def _halted(self, findings: Findings) -> Cause | None:
-        """Return the object that is suspended, paused or without a consumer, if that explains the failure."""
-        with contextlib.suppress(TimeoutError, KubeError):
-            async with asyncio.timeout(COLLECT_SECONDS):
-                return await find_halted(
-                    self.collector.objects,
-                    namespace=self.namespace,
-                    rendered=self.rendered.objects,
-                    events=findings.events,
-                    unready=self.progress.unready,
-                )
-        return None
 
     async def _rendered_now(self) -> Rendered | None:
         """Return what the run's own revision renders; None until it is stored."""
         if not self._knows_its_own:
-            try:
+            with contextlib.suppress(KubeError, HelmError):  # it is read again at the next suspicion
                 await self.rendered.read()
-            except (KubeError, HelmError):
-                return None  # read again at the next suspicion
         if not self._knows_its_own:
             return None
-        rendered = self.rendered
-        return await Rendered.of(self.collector.objects, rendered.all, rendered.hooks, namespace=self.namespace)
+        rendered, namespace = self.rendered, self.rendered.storage.namespace
+        return await Rendered.of(self.collector.objects, rendered.all, rendered.hooks, namespace=namespace)
 
     @property
     def _knows_its_own(self) -> bool:

@@ -1,12 +1,9 @@
 """Removes objects of kinds that the cluster no longer serves from stored revisions, so that they do not block helm.
 
-helm builds all objects of a stored revision before it does anything. An object of a kind that is not served cannot exist, or
-nobody can reach it, so it is removed from the stored revision. If only its apiVersion is no longer served, the object still
-exists under another one, which is stored instead. All this happens only after helm has failed. A kill between the rewrite and
-the next helm process is harmless, since that process finds what it needs.
-
-Only revisions of this resource are rewritten, and only if the API server says for each kind whether it serves it: the API of an
-APIService that is down does not count as unknown.
+An object of a kind that is not served cannot exist, or nobody can reach it, so it is removed from the stored revision. If only
+its apiVersion is no longer served, the object still exists under another one, which is stored instead. A kill between the
+rewrite and the next helm process is harmless, since that process finds what it needs. Only revisions of this resource are
+rewritten, and only if the API server says for each kind whether it serves it, which an APIService that is down does not.
 """
 
 import asyncio
@@ -18,7 +15,6 @@ from dataclasses import dataclass, field
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_manifest import Drop, Edit, Move, Rendered, rendered_in
-from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -41,46 +37,42 @@ class UnknownKinds:
     _served: dict[tuple[str, str], str | None] = field(default_factory=dict)
 
     async def remove_from(self, revisions: Iterable[Revision], *, error: HelmError) -> list[str]:
-        """Rewrite the revisions so that helm can build them; returns a sentence about each change.
+        """Rewrite the revisions so that helm can build them; returns a sentence about each change. Raises KubeError, HelmError.
 
-        `error` is helm's error. It is raised again with the reason if a revision cannot be rewritten: others made it, or the
-        API server does not say what it serves. Raises KubeError, HelmError.
+        helm's `error` is raised again, with the reason, if others made one, or the API server does not say what it serves.
         """
-        wanted = {revision.number: revision for revision in revisions}
-        found: dict[int, list[Rendered]] = {}
-        for revision in wanted.values():
-            stored = await self._read(revision, error)
-            unknown = await self._unknown(stored, error) if stored else []
+        found: list[tuple[Revision, list[Rendered]]] = []
+        for revision in {each.number: each for each in revisions}.values():
+            unknown = await self._unknown(revision, error)
             if unknown and revision.owner != self.storage.ownership.uid:
                 raise self._made_by_others(revision, unknown, error)
             if unknown:
-                found[revision.number] = unknown
+                found.append((revision, unknown))
         sentences = []
-        for number, unknown in found.items():
-            if await self.storage.rewrite_manifest(wanted[number], self._edit, hooks=self.hooks):
-                sentences += self._describe(number, unknown)
+        for revision, unknown in found:
+            if await self.storage.rewrite_manifest(revision, self._edit, hooks=self.hooks):
+                sentences += self._describe(revision.number, unknown)
         for sentence in sentences:
             logger.warning("%s/%s: %s", self.storage.namespace, self.storage.name, sentence)
         return sentences
 
-    async def _read(self, revision: Revision, error: HelmError) -> StoredRelease | None:
-        try:
-            return await self.storage.read(revision)
-        except HelmError as unreadable:
-            raise _with_detail(error, unreadable.message) from unreadable
-
-    async def _unknown(self, stored: StoredRelease, error: HelmError) -> list[Rendered]:
+    async def _unknown(self, revision: Revision, error: HelmError) -> list[Rendered]:
         """Return the objects and hooks of a revision that the cluster does not serve as they are stored."""
-        manifests = [stored.manifest, *(stored.hook_manifests if self.hooks else ())]
+        try:
+            stored = await self.storage.read(revision)
+        except HelmError as unreadable:
+            raise _explained(error, f"{error.message}; {unreadable.message}", hint=error.hint) from unreadable
+        if stored is None:
+            return []
+        manifests = stored.manifests if self.hooks else [stored.manifest]
         rendered = [each for text in manifests for each in await asyncio.to_thread(rendered_in, text)]
         try:
             for kind in {(each.api_version, each.kind) for each in rendered} - self._served.keys():
                 if _API_VERSION.fullmatch(kind[0]):
                     self._served[kind] = await self.objects.served_version(*kind)
         except KubeError as doubt:
-            raise _with_detail(
-                error, f"the API server did not say whether it serves this kind: {doubt.message}"
-            ) from doubt
+            message = f"{error.message}; the API server did not say whether it serves this kind: {doubt.message}"
+            raise _explained(error, message, hint=error.hint) from doubt
         return [each for each in rendered if self._edit(each) is not None]
 
     def _edit(self, rendered: Rendered) -> Edit | None:
@@ -91,42 +83,27 @@ class UnknownKinds:
         return Drop() if served is None else Move(served)
 
     def _describe(self, number: int, unknown: list[Rendered]) -> list[str]:
-        sentences = []
-        for kind in dict.fromkeys((each.api_version, each.kind) for each in unknown):
-            names = listed(str(each) for each in unknown if (each.api_version, each.kind) == kind)
-            served = self._served[kind]
+        sentences, why = [], "because the cluster no longer serves"
+        for version, kind in dict.fromkeys((each.api_version, each.kind) for each in unknown):
+            names = listed(str(each) for each in unknown if (each.api_version, each.kind) == (version, kind))
+            served = self._served[version, kind]
             if served is None:
-                sentences.append(
-                    f"{names} of {kind[0]} was removed from the stored revision {number}, because the cluster no longer serves"
-                    " the kind"
-                )
+                sentences.append(f"{names} of {version} was removed from the stored revision {number}, {why} the kind")
             else:
-                sentences.append(
-                    f"{names} of the stored revision {number} is now stored as {served}, because the cluster no longer serves"
-                    f" {kind[0]}"
-                )
+                sentences.append(f"{names} of the stored revision {number} is now stored as {served}, {why} {version}")
         return sentences
 
     def _made_by_others(self, revision: Revision, unknown: list[Rendered], error: HelmError) -> HelmError:
-        first = unknown[0]
-        return HelmError(
+        return _explained(
+            error,
             f"Revision {revision.number}, which this resource did not make, has {listed(map(str, unknown))} of"
-            f" {first.api_version}, a kind that the cluster no longer knows, so Helm cannot continue from it",
-            reason=Reason.KIND_MISSING,
-            transient=True,
-            text=error.text,
-            exit_code=error.exit_code,
+            f" {unknown[0].api_version}, a kind that the cluster no longer knows, so Helm cannot continue from it",
             hint="Install the CRD again, or remove the object from the stored revision with the Helm plug-in mapkubeapis: "
             f"helm mapkubeapis {self.storage.name} --namespace {self.storage.namespace}",
         )
 
 
-def _with_detail(error: HelmError, detail: str) -> HelmError:
+def _explained(error: HelmError, message: str, *, hint: str | None) -> HelmError:
     return HelmError(
-        f"{error.message}; {detail}",
-        reason=error.reason,
-        transient=True,
-        text=error.text,
-        exit_code=error.exit_code,
-        hint=error.hint,
+        message, reason=Reason.KIND_MISSING, transient=True, text=error.text, exit_code=error.exit_code, hint=hint
     )

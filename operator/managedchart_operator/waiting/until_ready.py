@@ -18,8 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from managedchart_operator.errors import HelmError, KubeError
-from managedchart_operator.helm.errors.from_facts import not_ready
-from managedchart_operator.helm.errors.unready import Unready
+from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference, version_of
 from managedchart_operator.kube.shared_watch import View, Views

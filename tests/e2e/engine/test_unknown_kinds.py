@@ -16,7 +16,7 @@ from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import ReleaseSecrets
-from managedchart_operator.reconcile.kept_objects import change_stored
+from managedchart_operator.reconcile.adopted import change_stored
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 

@@ -132,4 +132,4 @@ def test_pull_from_a_registry() -> None:
 
 
 def test_the_deadline_allows_for_hooks() -> None:
-    assert ReleaseOptions("web", "apps", "10s").deadline == APPLY_ALLOWANCE_SECONDS + 10 * 11
+    assert command.deadline("10s") == APPLY_ALLOWANCE_SECONDS + 10 * 11

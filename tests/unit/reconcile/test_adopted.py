@@ -51,10 +51,6 @@ def test_adopted_means_older_or_marked_by_others(found: dict[str, Any], *, adopt
     assert was_adopted(found, since=SINCE) == adopted
 
 
-def test_without_the_revisions_time_everything_may_be_adopted() -> None:
-    assert was_adopted(live("2026-06-01T00:00:00Z", helm=MARK), since=None)
-
-
 class Held:
     """Objects by name; `error` is what reading them raises."""
 

@@ -10,7 +10,7 @@ from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.dry_run import rendered_objects, validate
+from managedchart_operator.reconcile.operations.dry_run import rendered_objects, validate
 
 
 class FakeObjects:

@@ -10,10 +10,10 @@ from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.failure import newest_if_made, unremedied, was_applied
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.remediation import newest_if_made, unremedied, was_applied
 
 OURS = Revision(2, "failed", "v2", owner="uid", attempt="this", labelled_for=2)
 OTHERS = replace(OURS, owner=None, attempt=None, labelled_for=None)

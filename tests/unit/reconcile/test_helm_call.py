@@ -32,7 +32,7 @@ def refusing(*texts: str, owner: str = "uid-web", served: bool = False) -> World
 async def test_the_object_is_removed_and_helm_retried() -> None:
     world = refusing(UNKNOWN)
     run = await world.release_run()
-    await run_helm(run, HelmCall(UPGRADE, deadline=10))
+    await run_helm(run, HelmCall(UPGRADE))
     assert world.helm.commands == ["upgrade", "upgrade"]
     [(reason, message)] = run.journal.take_warnings()
     assert reason == "KindMissing"
@@ -42,13 +42,13 @@ async def test_the_object_is_removed_and_helm_retried() -> None:
 async def test_served_kinds_are_not_removed() -> None:
     world = refusing(UNKNOWN, served=True)
     with pytest.raises(HelmError):
-        await run_helm(await world.release_run(), HelmCall(UPGRADE, deadline=10))
+        await run_helm(await world.release_run(), HelmCall(UPGRADE))
     assert world.helm.commands == ["upgrade"]
 
 
 async def test_a_dry_run_changes_no_stored_revision() -> None:
     world = refusing(UNKNOWN)
-    call = HelmCall([*UPGRADE, "--dry-run=server"], deadline=10, dry_run=True)
+    call = HelmCall([*UPGRADE, "--dry-run=server"], dry_run=True)
     with pytest.raises(HelmError) as raised:
         await run_helm(await world.release_run(), call)
     assert "dryRun: false" in (raised.value.hint or "")
@@ -58,7 +58,7 @@ async def test_a_dry_run_changes_no_stored_revision() -> None:
 async def test_rendering_for_a_deployment_repairs_the_stored_revision() -> None:
     """A lifecycle asks for the rendered objects before it deploys."""
     world = refusing(UNKNOWN)
-    call = HelmCall([*UPGRADE, "--dry-run=server"], deadline=10, keep_stdout=True)
+    call = HelmCall([*UPGRADE, "--dry-run=server"], keep_stdout=True)
     await run_helm(await world.release_run(), call)
     assert world.helm.commands == ["upgrade", "upgrade"]
 
@@ -67,6 +67,6 @@ async def test_any_other_error_is_raised_at_once() -> None:
     world = refusing("Error: UPGRADE FAILED: something else\n")
     run = await world.release_run()
     with pytest.raises(HelmError, match="something else"):
-        await run_helm(run, HelmCall(UPGRADE, deadline=10))
+        await run_helm(run, HelmCall(UPGRADE))
     assert world.helm.commands == ["upgrade"]
     assert not run.storage.is_current, "helm may have made a revision"

@@ -12,9 +12,10 @@ from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, HelmError, KubeError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.stored_release import StoredRelease
-from managedchart_operator.lifecycle.context import ChartCrds
+from managedchart_operator.lifecycle.context import ChartCrds, Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.installed_crds import installed_crds
+from managedchart_operator.reconcile.decide import Run
+from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 
 REPOSITORY = ChartSource(repository="https://charts.example.com", name="web", version="2.x")
 CRD = "kind: CustomResourceDefinition\nmetadata: {name: %s}\n"
@@ -49,8 +50,9 @@ class Cluster:
         return HelmOutput((CRD % "own" + "---\n" + CRD % "subchart").encode(), "", 0)
 
     async def crds(self, source: ChartSource = REPOSITORY) -> ChartCrds:
-        tools = SimpleNamespace(charts=self, helm=self)
-        return await installed_crds(cast("Any", tools), cast("Any", self), source)
+        services = SimpleNamespace(charts=self, helm=self)
+        run = SimpleNamespace(services=services, storage=self, spec=SimpleNamespace(chart=source))
+        return await LifecycleRelease(cast("Any", run), Run(Operation.UNINSTALL, "because")).chart_crds()
 
 
 async def test_the_installed_version_is_fetched() -> None:

@@ -20,16 +20,17 @@ from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.kube.releases import Listing
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile import release_storage
-from managedchart_operator.reconcile.operations.dry_run import manifest
+from managedchart_operator.reconcile.decide import Run
+from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operations.rollback import rollback
-from managedchart_operator.reconcile.operations.uninstall import UninstallOptions, uninstall
+from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock
-from managedchart_operator.reconcile.own_revisions import rollback_is_own
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.release_storage import ReleaseStorage
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, rollback_is_own
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 
@@ -209,9 +210,10 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
     async def render(*_: Any, **__: Any) -> None:
         return None
 
-    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.rendered_objects", rendered)
-    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.render", render)
-    assert await manifest(release_over(FakeSecrets()), dry_run=False) == []
+    monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.rendered_objects", rendered)
+    monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.render", render)
+    release = LifecycleRelease(release_over(FakeSecrets()), Run(Operation.UPGRADE, "because"))
+    assert await release.manifest() == []
     assert read != [threading.main_thread()]
     assert len(read) == 1
 
@@ -250,7 +252,7 @@ async def test_spared_objects_are_named_although_more_is_left() -> None:
     secrets = UnreadableSecrets()
     run = release_over(secrets, helm=HelmThatSays("", secrets), objects=NoObjects())
     with pytest.raises(ObjectsLeftError):
-        await uninstall(run, UninstallOptions(spare=(ObjectRef("v1", "ConfigMap", "old", "apps"),)))
+        await uninstall(run, spare=(ObjectRef("v1", "ConfigMap", "old", "apps"),))
     [(reason, message)] = run.journal.take_warnings()
     assert reason == "ReleaseLeft"
     assert message.startswith("Uninstalled, except what existed before the release: ConfigMap")

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from managedchart_operator.helm.stored_release import StoredRelease
-from managedchart_operator.reconcile.orphaned_hooks import delete_orphaned_hooks
+from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_hooks
 from unit.reconcile.fakes import FakeObjects
 
 HOOK = {"helm.sh/hook": "pre-install"}

@@ -6,7 +6,7 @@ import yaml
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.orphaned_objects import Older, delete_objects_of
+from managedchart_operator.reconcile.orphaned_objects import delete_objects_of
 from unit.reconcile.fakes import FakeObjects
 
 OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}
@@ -37,7 +37,9 @@ async def remains(
         release="web",
         namespace="apps",
         newest=newest,
-        older=[*map(Older, older), *([Older(failed, SINCE)] if failed else [])],
+        good=older,
+        failed=[failed] if failed else [],
+        since=SINCE,
     )
     return [item["metadata"]["name"] for item in found]
 

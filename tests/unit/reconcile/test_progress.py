@@ -2,7 +2,7 @@
 
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
-from managedchart_operator.reconcile.progress import Progress
+from managedchart_operator.reconcile.run_evidence import Progress
 
 FIRST, SECOND = Revision(1, "pending-install", "v1"), Revision(2, "pending-upgrade", "v2")
 HOOKS = StoredRelease(

@@ -9,7 +9,7 @@ import pytest
 
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.operations.readiness import watched
+from managedchart_operator.reconcile.operations.resume import watched
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from unit.reconcile.world import World
 

@@ -1,7 +1,7 @@
 """How the status describes the newest revision."""
 
 from managedchart_operator.reconcile.digest import Digest
-from managedchart_operator.reconcile.release_status import release_status
+from managedchart_operator.reconcile.release_run import release_status
 from unit.reconcile.world import MADE, World
 
 OURS = {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word", "managedchart.dev/digest": "d1"}

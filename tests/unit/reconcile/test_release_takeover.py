@@ -12,7 +12,7 @@ from managedchart_operator.helm.values import read_values
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.digest import Digest
-from managedchart_operator.reconcile.release_takeover import announce_takeover
+from managedchart_operator.reconcile.lifecycle_runs import announce_takeover
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.sources import Inputs
 from unit.reconcile.fakes import LOGGER, FakeEvents, chart, unavailable

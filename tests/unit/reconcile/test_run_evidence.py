@@ -16,8 +16,7 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.health import is_healthy
-from managedchart_operator.reconcile.rendered import RenderedObjects
+from managedchart_operator.reconcile.rendered import RenderedObjects, is_healthy
 from managedchart_operator.reconcile.run_evidence import RunEvidence
 
 
@@ -85,7 +84,7 @@ def evidence_of(*objects: str, hooks: tuple[str, ...] = (), fails: bool = False,
     collector = cast("Any", SimpleNamespace(objects=there))
     watches, storage = cast("Any", FakeWatches()), cast("Any", FakeStorage(document, fails=fails))
     rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None)))
-    return RunEvidence(collector, watches, "apps", datetime.now(UTC), "attempt", rendered)
+    return RunEvidence(collector, watches, datetime.now(UTC), "attempt", rendered)
 
 
 async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
@@ -95,7 +94,8 @@ async def watched(evidence: RunEvidence, *, by_operator: bool) -> list[str]:
     async def work() -> None:
         if by_operator:
             evidence.progress.all_is_applied()
-            evidence.progress.wait_in(namespaces_of(await evidence.rendered.waited_for(), namespace="apps"))
+            evidence.progress.namespaces = namespaces_of(await evidence.rendered.waited_for(), namespace="apps")
+            evidence.progress.placed.set()
         else:
             evidence.progress.helm_waits()
         await watches.begun.wait()

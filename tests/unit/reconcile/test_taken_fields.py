@@ -1,17 +1,20 @@
 """Which fields helm took over: what is read before and after it, and what the Event says."""
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import Manager, OwnedField
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import taken_fields
-from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, TakenField, describe
+from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, describe, fields_before, taken_since
 from unit.reconcile.fakes import unavailable
 
 WEB = ObjectRef("apps/v1", "Deployment", "web", "apps")
@@ -63,36 +66,47 @@ def manifest(*names: str, kind: str = "Deployment", **meta: str) -> str:
     return "".join(f"---\napiVersion: apps/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{texts}" for name in names)
 
 
-async def look(objects: FakeObjects, text: str) -> FieldsOfOthers:
-    async def read() -> StoredRelease | None:
-        return StoredRelease({"manifest": text})
+def run_over(objects: FakeObjects, stored: StoredRelease | Exception | None) -> ReleaseRun:
+    """A run over a release whose revision is stored like this."""
 
-    others = FieldsOfOthers(objects, "apps", "web")  # type: ignore[arg-type]
-    await others.look(read, at="7")
-    return others
+    async def read(_: Revision) -> StoredRelease | None:
+        if isinstance(stored, Exception):
+            raise stored
+        return stored
+
+    storage = SimpleNamespace(read=read)
+    return cast("Any", SimpleNamespace(objects=objects, namespace="apps", name="web", storage=storage))
+
+
+REVISION = Revision(1, "deployed", "v1")
+
+
+async def look(objects: FakeObjects, text: str) -> tuple[ReleaseRun, FieldsOfOthers]:
+    run = run_over(objects, StoredRelease({"manifest": text}))
+    return run, await fields_before(run, REVISION, at="7")
 
 
 async def test_a_taken_field_names_object_and_manager() -> None:
     objects = FakeObjects(web=managed("web", "kubectl"))
-    others = await look(objects, manifest("web"))
+    seen = await look(objects, manifest("web"))
     objects.objects["web"] = managed("web", "helm")
-    assert [str(taken) for taken in await others.taken_over()] == ["Deployment apps/web spec.a (set by kubectl)"]
+    assert await taken_since(*seen) == ["Deployment apps/web spec.a (set by kubectl)"]
 
 
 @pytest.mark.parametrize("now", [managed("web", "kubectl"), managed("web", "kubectl", "helm"), managed("web"), None])
 async def test_other_fields_are_not_named(now: dict[str, Any] | None) -> None:
     """A run that failed before helm applied it, a chart that no longer sets it, an object that is deleted."""
     objects = FakeObjects(web=managed("web", "kubectl"))
-    others = await look(objects, manifest("web"))
+    seen = await look(objects, manifest("web"))
     objects.objects = {"web": now} if now else {}
-    assert await others.taken_over() == []
+    assert await taken_since(*seen) == []
 
 
 async def test_only_objects_with_foreign_fields_are_reread() -> None:
     objects = FakeObjects(web=managed("web", "kubectl", "helm"), db=managed("db", "helm"))
-    others = await look(objects, manifest("web", "db"))
+    seen = await look(objects, manifest("web", "db"))
     assert objects.asked == ["Deployment apps metadata.name=web at 7", "Deployment apps metadata.name=db at 7"]
-    await others.taken_over()
+    await taken_since(*seen)
     assert objects.asked[2:] == ["Deployment apps metadata.name=web"]
 
 
@@ -107,9 +121,9 @@ async def test_objects_are_read_in_their_earlier_state() -> None:
 
 async def test_many_of_a_kind_are_listed_once() -> None:
     objects = FakeObjects(b=managed("b", "kubectl"), stranger=managed("stranger", "kubectl"))
-    others = await look(objects, manifest("a", "b", "c", "d"))
+    seen = await look(objects, manifest("a", "b", "c", "d"))
     assert objects.asked == ["Deployment apps app.kubernetes.io/managed-by=Helm at 7"]
-    assert [ref.name for ref in others.found] == ["b"]
+    assert [ref.name for ref in seen[1]] == ["b"]
 
 
 async def test_a_huge_release_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,13 +134,10 @@ async def test_a_huge_release_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_deleted_revision_costs_no_read() -> None:
-    async def deleted() -> StoredRelease | None:
-        return None
-
     objects = FakeObjects()
-    others = FieldsOfOthers(objects, "apps", "web")  # type: ignore[arg-type]
-    await others.look(deleted, at="7")
-    assert await others.taken_over() == []
+    run = run_over(objects, None)
+    seen = run, await fields_before(run, REVISION, at="7")
+    assert await taken_since(*seen) == []
     assert objects.asked == []
 
 
@@ -137,30 +148,26 @@ async def test_a_deleted_revision_costs_no_read() -> None:
 )
 async def test_an_unreadable_revision_is_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """The upgrade continues."""
-
-    async def read() -> StoredRelease | None:
-        raise error
-
-    others = FieldsOfOthers(FakeObjects(), "apps", "web")  # type: ignore[arg-type]
-    await others.look(read, at="7")
-    assert await others.taken_over() == []
+    run = run_over(FakeObjects(), error)
+    seen = run, await fields_before(run, REVISION, at="7")
+    assert await taken_since(*seen) == []
     assert f"apps/web: cannot determine the fields of other managers: {error}" in caplog.text
 
 
 async def test_an_unreadable_manifest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    others = await look(FakeObjects(), "kind: [")
-    assert others.found == {}
+    seen = await look(FakeObjects(), "kind: [")
+    assert seen[1] == {}
     assert "cannot read the manifest" in caplog.text
 
 
 async def test_an_unreadable_object_does_not_hide_others(caplog: pytest.LogCaptureFixture) -> None:
     objects = FakeObjects(web=managed("web", "kubectl"))
     objects.refused = "StatefulSet"
-    others = await look(objects, manifest("web") + manifest("a", kind="StatefulSet"))
-    assert list(others.found) == [WEB]
+    seen = await look(objects, manifest("web") + manifest("a", kind="StatefulSet"))
+    assert list(seen[1]) == [WEB]
     assert caplog.text.count("no answer") == 1
     objects.refused = "Deployment"
-    assert await others.taken_over() == []
+    assert await taken_since(*seen) == []
     assert caplog.text.count("no answer") == 2
 
 
@@ -169,16 +176,16 @@ async def test_a_slow_api_server_delays_nothing(
 ) -> None:
     monkeypatch.setattr(taken_fields, "LOOK_SECONDS", 0.05)
     objects = FakeObjects(web=managed("web", "kubectl"))
-    others = await look(objects, manifest("web"))
+    seen = await look(objects, manifest("web"))
     objects.answers = False
     async with asyncio.timeout(5):
-        assert await others.taken_over() == []
-        assert (await look(objects, manifest("web"))).found == {}
+        assert await taken_since(*seen) == []
+        assert (await look(objects, manifest("web")))[1] == {}
     assert caplog.text.count("the API server did not answer within 0.05 s") == 2
 
 
-def taken(name: str) -> TakenField:
-    return TakenField(WEB, OwnedField(("f:spec", f"f:{name}"), Manager("kubectl", "scale")))
+def taken(name: str) -> str:
+    return f"{WEB} {OwnedField(('f:spec', f'f:{name}'), Manager('kubectl', 'scale'))}"
 
 
 def test_the_event_names_five_fields_at_most() -> None:

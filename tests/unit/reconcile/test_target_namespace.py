@@ -6,7 +6,7 @@ import pytest
 
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.kube.namespaces import NamespaceState
-from managedchart_operator.reconcile.target_namespace import TargetNamespace
+from managedchart_operator.reconcile.release_run import TargetNamespace
 
 
 class FakeNamespaces:

@@ -7,7 +7,7 @@ from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.too_large import largest_parts
+from managedchart_operator.reconcile.operations.dry_run import largest_parts
 
 ERROR = HelmError("The release is too large", reason=Reason.RELEASE_TOO_LARGE, transient=False, text="Too long")
 

@@ -14,7 +14,7 @@ from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.kept_objects import change_stored
+from managedchart_operator.reconcile.adopted import change_stored
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds

@@ -2,7 +2,7 @@
 
 import pytest
 
-from managedchart_operator.reconcile.volume_claims import claims_of
+from managedchart_operator.reconcile.remediation import claims_of
 
 CLAIM = "kind: PersistentVolumeClaim\nmetadata: {name: files}\n"
 STATEFUL_SET = "kind: StatefulSet\nmetadata: {name: db}\nspec: {volumeClaimTemplates: [{metadata: {name: data}}]%s}\n"

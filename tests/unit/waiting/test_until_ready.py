@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from managedchart_operator.helm.errors.from_facts import not_ready
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.errors.classify import classify
-from managedchart_operator.helm.errors.unready import Unready
+from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason

@@ -4,7 +4,6 @@ The revision gets the labels that prove whose it is. helm ends once everything i
 objects, unless hooks have to run after the wait.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,11 +21,10 @@ from managedchart_operator.helm.storage import (
 )
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.operations.outcome import Outcome
-from managedchart_operator.reconcile.operations.readiness import until_ready, watched
+from managedchart_operator.reconcile.operations.resume import until_ready, watched
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.sources import Inputs
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 
 
@@ -48,13 +46,14 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         force_replace=run.spec.force_upgrade,
         take_ownership=take_ownership,
         create_namespace=await run.namespace_state.is_to_be_created(),
-        labels=_labels(run, inputs, operator_waits=waits.operator),
+        labels={
+            DIGEST_LABEL: inputs.digest.text,
+            OWNER_LABEL: run.ownership.uid,
+            ATTEMPT_LABEL: attempt_label(run.attempt, number=run.newest.number + 1 if run.newest else 1),
+            WAIT_LABEL: OPERATOR_WAITS if waits.operator else HELM_WAITS,
+        },
     )
-    call = HelmCall(
-        command.upgrade(options, chart=chart.path),
-        deadline=options.deadline,
-        on_waiting=run.evidence.progress.helm_waits,
-    )
+    call = HelmCall(command.upgrade(options, chart=chart.path), on_waiting=run.evidence.progress.helm_waits)
     if run.newest is not None and run.newest.status == UNINSTALLING:
         # The lifecycle continues after an uninstall that failed; helm would not upgrade a release that it half deleted.
         await unlock(run, run.newest)
@@ -64,23 +63,13 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
 
 async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
     """Deploy with helm, and wait for the objects where helm does not. Raises OperatorError."""
-    async with noting_taken_fields(run.storage, run.objects, run.journal, verb="Upgrade", known=run.newest):
+    async with noting_taken_fields(run, verb="Upgrade", known=run.newest):
         await run_helm(run, call)
     if wait:
         await until_ready(run)
     else:
         await run.storage.observe()
         await delete_orphaned_objects(run.storage, run.objects)
-
-
-def _labels(run: ReleaseRun, inputs: Inputs, *, operator_waits: bool) -> Mapping[str, str]:
-    number = run.newest.number + 1 if run.newest else 1
-    return {
-        DIGEST_LABEL: inputs.digest.text,
-        OWNER_LABEL: run.ownership.uid,
-        ATTEMPT_LABEL: attempt_label(run.attempt, number=number),
-        WAIT_LABEL: OPERATOR_WAITS if operator_waits else HELM_WAITS,
-    }
 
 
 @dataclass(frozen=True, slots=True)

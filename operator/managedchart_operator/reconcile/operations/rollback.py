@@ -7,32 +7,18 @@ from managedchart_operator.charts.late_hooks import text_has_ttl_jobs
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.storage import Revision
-from managedchart_operator.helm.stored_manifest import Drop
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.reconcile.adopted import adopted_by_failed, spared
+from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
-from managedchart_operator.reconcile.kept_objects import change_stored
-from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
-from managedchart_operator.reconcile.own_revisions import rollback_description
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 
 logger = logging.getLogger(__name__)
 
 
-async def spare_from_rollback(run: ReleaseRun, *, to: Revision) -> tuple[ObjectRef, ...]:
-    """Make a following rollback `to` a revision leave the objects that failed revisions only adopted; returns those.
-
-    Raises KubeError, HelmError.
-    """
-    adopted = await adopted_by_failed(run.storage, run.objects, to=to)
-    await change_stored(run.storage, adopted, Drop())
-    return tuple(adopted)
-
-
-async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> Outcome:
-    """Roll back to a revision; `spare` is what `spare_from_rollback` returned. Raises HelmError, KubeError."""
+async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> str:
+    """Roll back to a revision; returns a sentence. `spare` is what `spare_adopted` returned. Raises HelmError, KubeError."""
     try:
         stored = await run.storage.read(revision)
     except HelmError as error:
@@ -49,16 +35,16 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
     arguments = command.rollback(
         options,
         revision=revision.number,
-        description=rollback_description(revision.number, run.ownership),
+        description=f"Rollback to {revision.number}{run.ownership.rollback_mark}",
         by_server=stored is not None and stored.applied_by_server,
     )
     await asyncio.to_thread(run.services.helm.clear_discovery_cache)
     try:
-        async with noting_taken_fields(run.storage, run.objects, run.journal, verb="Rollback", known=revision):
-            await run_helm(run, HelmCall(arguments, deadline=options.deadline, target=revision))
+        async with noting_taken_fields(run, verb="Rollback", known=revision):
+            await run_helm(run, HelmCall(arguments, target=revision))
     except HelmError:
         await run.storage.observe()
         raise
     await run.storage.observe()
     await delete_orphaned_objects(run.storage, run.objects)
-    return Outcome(f"Rolled back to revision {revision.number}{spared(spare)}", spared=spare)
+    return f"Rolled back to revision {revision.number}{spared(spare)}"
