@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# Compiled modules are kept: without them each process that runs tests compiles all of them, about 8 s each.
+export PYTHONDONTWRITEBYTECODE =
 
 PYTHON ?= python3
 VENV := .venv

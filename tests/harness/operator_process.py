@@ -26,9 +26,7 @@ _START_SECONDS = 30.0
 def service_account_kubeconfig(cluster: Cluster, path: Path) -> Path:
     """Write a kubeconfig with a token of the operator's ServiceAccount."""
     config = yaml.safe_load(cluster.kubeconfig.read_text())
-    token = cluster.kubectl(
-        "create", "token", SERVICE_ACCOUNT, f"--namespace={SYSTEM_NAMESPACE}", "--duration=4h"
-    ).strip()
+    token = cluster.token(SYSTEM_NAMESPACE, SERVICE_ACCOUNT)
     entry = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -25,7 +25,7 @@ def test_kubectl_apply_refuses_schema_violations(cluster: Cluster, ns: str, case
     """The whole way of a person: `kubectl apply`, with its own validation, and nothing is stored."""
     bad = managedchart("bad", {}) | {"spec": case.spec}
     with pytest.raises(subprocess.CalledProcessError) as refused:
-        cluster.apply(bad, namespace=ns)
+        cluster.kubectl_apply(bad, namespace=ns)
     assert case.says is not None
     assert case.says in str(refused.value)
     assert cluster.items(f"/apis/managedchart.dev/v1alpha1/namespaces/{ns}/managedcharts") == []
