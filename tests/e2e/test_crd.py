@@ -226,6 +226,16 @@ def test_nulls_inside_values_survive(charts: Charts, name: str, command: list[st
     assert charts.get(name)["spec"]["values"] == VALUES_WITH_NULLS
 
 
+@pytest.mark.parametrize("values", [{}, {"a": {}}, {"a": {"b": {}}}], ids=str)
+def test_an_emptied_map_inside_values_stays_a_map(charts: Charts, values: dict[str, Any]) -> None:
+    """Flux applies on the server, which makes null of a map that it merges by key and finds empty; helm removes a null."""
+    for each in ({"a": {"b": {"c": 1}}}, values):
+        charts.send("apply", "emptied", {"chart": PATH, "values": each}, "--server-side")
+
+    assert charts.get("emptied")["spec"]["values"] == values
+    charts.kubectl("delete", "managedchart", "emptied")
+
+
 def test_nulls_inside_values_survive_an_update(charts: Charts) -> None:
     for replicas in (1, 2):
         values = {**VALUES_WITH_NULLS, "replicas": replicas}

@@ -24,7 +24,7 @@ _KEYWORDS = frozenset(
         "type", "description", "default", "enum", "format", "pattern",
         "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems",
         "properties", "required", "items", "additionalProperties",
-        "x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
     }
 )  # fmt: skip

@@ -261,7 +261,13 @@ class ManagedChartSpec(ApiModel):
     )
     """Values files written in place; they win over valuesFiles."""
     values: dict[str, Any] = Field(
-        default_factory=dict, json_schema_extra={"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        default_factory=dict,
+        # Atomic: where server-side apply merges a map by key, an emptied map becomes null, which helm takes for a removal.
+        json_schema_extra={
+            "type": "object",
+            "x-kubernetes-map-type": "atomic",
+            "x-kubernetes-preserve-unknown-fields": True,
+        },
     )
     """Values as Helm users write them; they win over both kinds of files. A null removes the chart's default."""
     set: list[SetValue] = Field(default_factory=list, max_length=256)
