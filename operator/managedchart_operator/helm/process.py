@@ -11,8 +11,10 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, cast
+
+from managedchart_operator.cancellation import finish_before_cancel
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,6 @@ STDOUT_BYTES = 32 * 1024 * 1024
 # Lines of helm's log are shorter; of a longer one only the tail is searched.
 STDERR_LINE_BYTES = 8 * 1024
 _STDOUT, _STDERR = 1, 2
-
-T = TypeVar("T")
 
 
 class HelmProcess(asyncio.SubprocessProtocol):
@@ -72,7 +72,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
             start_new_session=True,
             pass_fds=pass_fds,
         )
-        (_, process), cancelled = await _finish_before_cancel(starting)
+        (_, process), cancelled = await finish_before_cancel(starting)
         if cancelled:
             await process.end()
             raise cancelled
@@ -104,7 +104,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
         try:
             if not self._ended.is_set():
                 terminating = self._terminate(TERM_GRACE_SECONDS if grace is None else grace)
-                _, cancelled = await _finish_before_cancel(terminating)
+                _, cancelled = await finish_before_cancel(terminating)
                 if cancelled:
                     raise cancelled
         finally:
@@ -164,20 +164,3 @@ def signal_group(group: int, number: signal.Signals) -> None:
     """Send a signal to a process group; do nothing if it has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-async def _finish_before_cancel(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Return the result of a coroutine, and the cancellation that arrived meanwhile, which the caller must raise.
-
-    Raises what the coroutine raises, or the cancellation if both happen.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled and task.exception():
-        raise cancelled
-    return task.result(), cancelled
