@@ -64,9 +64,7 @@ async def binds_late(objects: Objects, ref: ObjectRef) -> bool:
     if parts.spec.get("volumeName"):
         return False  # the claim waits for that volume
     name = parts.spec.get("storageClassName") or mapping(parts.meta.get("annotations")).get(_CLASS_ANNOTATION)
-    if not name:
-        return False
-    found = await objects.get(ObjectRef("storage.k8s.io/v1", "StorageClass", name))
+    found = await objects.get(ObjectRef("storage.k8s.io/v1", "StorageClass", name)) if name else None
     return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
 
 

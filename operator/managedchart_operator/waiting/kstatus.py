@@ -9,7 +9,7 @@ old pods of a DaemonSet with the update strategy OnDelete do not count; and a st
 is read as its writer means it (a number as text), or ignored.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -243,10 +243,6 @@ def _definition(parts: Parts) -> Readiness:
     return _waiting("Install in progress")
 
 
-def _budget(_: Parts) -> Readiness:
-    return _current("AllowedDisruptions has been computed.")
-
-
 def _by_ready_condition(parts: Parts) -> Readiness:
     """Return the readiness of an object of any other kind, by its condition Ready if it has one."""
     for condition in parts.conditions:
@@ -255,7 +251,7 @@ def _by_ready_condition(parts: Parts) -> Readiness:
     return _current("Resource is current")
 
 
-_RULES = {
+_RULES: dict[tuple[str, str], Callable[[Parts], Readiness]] = {
     ("", "PersistentVolumeClaim"): _claim,
     ("", "Pod"): _pod,
     ("", "Service"): _service,
@@ -265,7 +261,7 @@ _RULES = {
     ("apps", "ReplicaSet"): _replica_set,
     ("apps", "StatefulSet"): _stateful_set,
     JOB: _job,
-    ("policy", "PodDisruptionBudget"): _budget,
+    ("policy", "PodDisruptionBudget"): lambda _: _current("AllowedDisruptions has been computed."),
 }
 
 
