@@ -19,7 +19,9 @@ async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
     """Name the objects of the newest and of earlier unfinished revisions that keep data. Raises KubeError, HelmError."""
     newest = await storage.read_stored()
     stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
-    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
+    return await asyncio.to_thread(
+        claims_of, [text for each in stored for text in (each.manifest, *each.hook_manifests)]
+    )
 
 
 def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
