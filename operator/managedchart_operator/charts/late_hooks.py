@@ -12,7 +12,7 @@ Finished Jobs"; helm 4.3.1, measured.
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BytesIO
 
 from managedchart_operator.errors import UNREADABLE
@@ -43,12 +43,9 @@ _NESTED = 2
 _UNPACKED_BYTES = 32 * 1024 * 1024
 
 
-_TTL = b"ttlSecondsAfterFinished"
-
-
 def text_has_ttl_jobs(text: bytes) -> bool:
     """Whether a template, values or a manifest may make a Job that Kubernetes deletes once it has finished."""
-    return _TTL in text
+    return b"ttlSecondsAfterFinished" in text
 
 
 def text_has_late_hooks(text: bytes) -> bool:
@@ -75,26 +72,22 @@ def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -
         return True
     try:
         with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES))) as archive:
-            return any(file_has(name, text, test, depth=depth) for name, text in _files(archive))
+            for member in archive:
+                if member.issparse():
+                    # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
+                    return True
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None and file_has(member.name, content.read(), test, depth=depth):
+                    return True
+            return False
     except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
         return True
-
-
-def _files(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
-    for member in archive:
-        if member.issparse():
-            # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
-            raise tarfile.ReadError("a sparse file")
-        if member.isfile() and (content := archive.extractfile(member)) is not None:
-            yield member.name, content.read()
 
 
 def _is_early(found: re.Match[bytes]) -> bool:
     """Whether the value of an annotation names only early hooks and is complete on its line."""
     value = _WHOLE.fullmatch(found["value"] or b"")
-    if value is None:
-        return False
-    if value["plain"] and _continues(found):
+    if value is None or (value["plain"] and _continues(found)):
         return False
     words = [word.strip() for word in (value["quoted"] or value["plain"] or b"").split(b",")]
     return all(word in _EARLY for word in words)

@@ -56,11 +56,7 @@ class Chart:
 
 
 class ChartStore:
-    """All charts of one operator.
-
-    `roots` restrict the paths that a spec may name, `cache_dir` belongs to this process alone, `pull` fetches from
-    repositories and registries.
-    """
+    """All charts of one operator; `cache_dir` belongs to this process alone."""
 
     def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull) -> None:
         self._roots = roots

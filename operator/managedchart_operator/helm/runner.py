@@ -85,6 +85,7 @@ class HelmRunner:
 
             if before:
                 await before()
+            self.started += 1
             try:
                 with memory_files(arguments) as files:
                     process = await HelmProcess.start(
@@ -95,11 +96,11 @@ class HelmRunner:
                         on_line=on_line,
                     )
             except OSError as error:
+                self.started -= 1
                 # Transient: too many processes, or too little memory. That helm exists was checked at the start.
                 raise HelmError(
                     f"Helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
                 ) from error
-            self.started += 1
             try:
                 await process.finish(deadline)
             except TimeoutError as error:

@@ -58,12 +58,7 @@ class SetFlags:
 
 
 class _InvalidError(Exception):
-    """What is wrong with a key or a value (`part`), without the field's name."""
-
-    def __init__(self, part: str, problem: str) -> None:
-        super().__init__(problem)
-        self.part = part
-        self.problem = problem
+    """Whether the key or the value is wrong, and the problem, without the field's name."""
 
 
 def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags:
@@ -82,9 +77,10 @@ def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags
                 raise _InvalidError("key", "it has a NUL character, which no argument of a program can have")
             outcome = _put(outcome, steps, value)
         except _InvalidError as invalid:
-            quoted = f" ({entry.key!r})" if invalid.part == "key" else ""
+            part, problem = invalid.args
+            quoted = f" ({entry.key!r})" if part == "key" else ""
             raise ValuesError(
-                f"{origin}.{invalid.part}{quoted}: {invalid.problem}",
+                f"{origin}.{part}{quoted}: {problem}",
                 reason=Reason.VALUES_INVALID,
                 hint=r"Write it as for helm's --set: image.tag, hosts[0].name, and a\.b for a name with a dot.",
             ) from invalid

@@ -131,11 +131,6 @@ class StoredRelease:
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]
 
     @property
-    def manifests(self) -> list[str]:
-        """The manifest, and each hook's."""
-        return [self.manifest, *self.hook_manifests]
-
-    @property
     def self_deleting_hooks(self) -> list[str]:
         """The objects, as YAML, of the hooks that the chart wants deleted once they have ended.
 

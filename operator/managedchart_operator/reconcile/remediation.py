@@ -212,7 +212,8 @@ async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
     """
     newest = await storage.read_stored()
     stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
-    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
+    manifests = [text for each in stored for text in (each.manifest, *each.hook_manifests)]
+    return await asyncio.to_thread(claims_of, manifests)
 
 
 def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:

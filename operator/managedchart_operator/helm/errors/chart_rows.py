@@ -6,7 +6,8 @@
 import re
 from functools import partial
 
-from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Match, Row, row
+from managedchart_operator.api_refusals import Match
+from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
 

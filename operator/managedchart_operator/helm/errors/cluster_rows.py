@@ -7,8 +7,8 @@ object, in which hook, how many more. `classify` explains what a row means and i
 import re
 from collections.abc import Callable
 
-from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, RefusalRow, line_of
-from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Match, Row, row
+from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, Match, RefusalRow, line_of
+from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.helm.errors.text import in_hook, more, subject
 from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, listed_in
 from managedchart_operator.reasons import Reason

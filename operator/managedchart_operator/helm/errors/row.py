@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from managedchart_operator.api_refusals import Match
 from managedchart_operator.reasons import Reason
 
 # What Go's network code reports when the other side cannot be reached.
@@ -17,9 +18,6 @@ UNREACHABLE = (
     r"http2: client connection lost|context deadline exceeded|temporary failure"
 )
 TRUST = "Use a certificate signed by an authority that the operator's pod trusts, or add that authority there (SSL_CERT_FILE)."
-
-
-Match = re.Match[str]
 
 
 @dataclass(frozen=True, slots=True)

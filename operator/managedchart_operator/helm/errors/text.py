@@ -57,7 +57,7 @@ def in_order(text: str) -> str:
         return text
     ordered: list[str] = []
     for refusals, lines in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(_REFUSAL)):
-        block = [_UNKNOWN_NAMES.sub(_sorted_names, line) for line in lines]
+        block = [_UNKNOWN_NAMES.sub(lambda found: ", ".join(sorted(found[0].split(", "))), line) for line in lines]
         ordered += _sorted_refusals(block) if refusals else block
     return "\n".join(ordered)
 
@@ -70,10 +70,6 @@ def _sorted_refusals(lines: list[str]) -> list[str]:
         chain = [*(above for above in chain if _indent(above) < _indent(line)), line]
         chains.append(chain)
     return [chain[-1] for chain in sorted(chains)]
-
-
-def _sorted_names(found: re.Match[str]) -> str:
-    return ", ".join(sorted(found[0].split(", ")))
 
 
 def _indent(line: str) -> int:
