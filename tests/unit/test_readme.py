@@ -159,3 +159,14 @@ def test_the_picture_is_readable_in_light_and_dark() -> None:
 def test_troubleshooting_has_a_command_for_each_question() -> None:
     section = _section("Troubleshooting")
     assert section.count("\n**Why ") == len(re.findall(r"^```sh", section, re.MULTILINE)) == 5
+
+
+def test_the_first_chart_is_valid() -> None:
+    """Without a lifecycle of its own, so that nothing but the operator has to be installed."""
+    [applied] = re.findall(
+        r"<<'EOF'\n(apiVersion.*?)^EOF$", _section("Install it in a cluster"), re.DOTALL | re.MULTILINE
+    )
+    manifest = yaml.safe_load(applied)
+
+    assert (manifest["apiVersion"], manifest["kind"]) == (API_VERSION, KIND)
+    assert ManagedChartSpec.model_validate(manifest["spec"]).lifecycle.name == "default"
