@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 APP = ROOT / "operator" / "managedchart_operator" / "app"
 _CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED}
+FOLDERS = ("operator", "tests", "hack", "bench")
 PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
 
 
@@ -207,3 +208,12 @@ def test_make_targets_that_pages_name_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
 
     assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_pages_name_exist(page: Path) -> None:
+    """Except those of the package of lifecycles that a reader writes."""
+    known = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    named = {name for name in re.findall(r"`([\w/]+\.py)`", page.read_text()) if not name.startswith("my_lifecycles/")}
+
+    assert {name for name in named if not any(path.endswith(f"/{name}") or path == name for path in known)} == set()
