@@ -163,9 +163,7 @@ def test_troubleshooting_has_a_command_for_each_question() -> None:
 
 def test_the_first_chart_is_valid() -> None:
     """Without a lifecycle of its own, so that nothing but the operator has to be installed."""
-    [applied] = re.findall(
-        r"<<'EOF'\n(apiVersion.*?)^EOF$", _section("Install it in a cluster"), re.DOTALL | re.MULTILINE
-    )
+    [applied] = re.findall(r"<<'EOF'\n(apiVersion.*?)^EOF$", _section("Deploy a chart"), re.DOTALL | re.MULTILINE)
     manifest = yaml.safe_load(applied)
 
     assert (manifest["apiVersion"], manifest["kind"]) == (API_VERSION, KIND)
