@@ -6,11 +6,8 @@
 # Nothing is written to the root file system at run time: the two writable places are the cache
 # (MANAGEDCHART_CACHE_DIR, default /var/cache/managedchart) and /tmp, and both are mounts. No shell is needed.
 #
-# A lifecycle plug-in is a package installed beside the operator's, in an image made from this one:
-#   FROM managedchart-operator
-#   USER 0
-#   RUN python3 -m pip --python /opt/managedchart/bin/python install my-lifecycles
-#   USER 65532:65532
+# A lifecycle plug-in is a package installed beside the operator's, in an image made from this one; docs/lifecycles.md has
+# the Dockerfile. `pip` there is the base image's: the operator's own Python has none.
 
 # Go >= the line `go` of hack/devcluster/go.mod. Anything else in this image is left behind.
 ARG BASE_BUILDER=docker.io/library/golang:1.26-bookworm

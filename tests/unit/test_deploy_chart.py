@@ -15,9 +15,12 @@ import yaml
 
 from conftest import REPOSITORY
 from managedchart_operator import __version__
+from managedchart_operator.api.resource import API_VERSION, KIND
+from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
 from managedchart_operator.app.http import serving
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
+from managedchart_operator.charts.late_hooks import text_has_late_hooks
 
 CHART = REPOSITORY / "deploy" / "chart"
 APP = REPOSITORY / "operator" / "managedchart_operator" / "app"
@@ -237,16 +240,42 @@ def test_settings_reach_the_operator_as_written(render: Render, monkeypatch: pyt
     assert settings.log_level == "DEBUG"
 
 
+def _examples() -> list[Manifest]:
+    """The values file of the page, and the ManagedChart of the operator itself."""
+    return [
+        yaml.safe_load(each) for each in re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    ]
+
+
 def test_values_in_the_page_are_accepted(render: Render) -> None:
     """And all of them have an effect on what is rendered."""
-    [example] = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    values = yaml.safe_load(example)
+    values, _ = _examples()
 
     objects = render(**values)
 
     assert {"ServiceMonitor", "PrometheusRule"} <= {item["kind"] for item in objects}
     assert values["extraVolumes"][0] in _pod(objects)["volumes"]
     assert _environment(objects)["MANAGEDCHART_LOG_LEVEL"] == "DEBUG"
+
+
+def test_the_managedchart_of_the_operator_itself_is_valid(render: Render) -> None:
+    """It continues the release of the page's `helm install`, and keeps it when it is deleted."""
+    _, example = _examples()
+    spec = ManagedChartSpec.model_validate(example["spec"])
+
+    assert (example["apiVersion"], example["kind"]) == (API_VERSION, KIND)
+    assert (example["metadata"]["name"], example["metadata"]["namespace"]) == (NAME, NAMESPACE)
+    assert spec.deletion_policy is DeletionPolicy.ORPHAN
+    assert spec.chart.version == __version__
+    [container] = _pod(render(**spec.values))["containers"]
+    assert container["image"] == f"{spec.values['image']['repository']}:{__version__}"
+
+
+def test_the_operator_waits_for_its_own_chart() -> None:
+    """And not helm, which would still run when the pod that it replaces is stopped."""
+    files = [path.read_bytes() for path in CHART.rglob("*") if path.is_file()]
+
+    assert not any(text_has_late_hooks(text) for text in files)
 
 
 def test_every_option_of_the_pod_reaches_it(render: Render) -> None:

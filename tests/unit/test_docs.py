@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 APP = ROOT / "operator" / "managedchart_operator" / "app"
 _CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED}
+FOLDERS = ("operator", "tests", "hack", "bench")
 PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
 
 
@@ -137,14 +138,38 @@ def test_the_health_check_reads_conditions_that_exist() -> None:
     }
 
 
-def test_the_manifests_of_the_gitops_page_name_the_resource() -> None:
+def _gitops_manifests() -> list[dict[str, Any]]:
     page = (DOCS / "gitops.md").read_text()
-    found = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)]
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return [each for block in blocks for each in yaml.safe_load_all(block)]
+
+
+def test_the_manifests_of_the_gitops_page_name_the_resource() -> None:
+    found = _gitops_manifests()
 
     [checks] = [each["healthChecks"] for each in found if "healthChecks" in each]
     assert [(check["apiVersion"], check["kind"]) for check in checks] == [(f"{GROUP}/{VERSION}", KIND)]
     [argo] = [each["data"] for each in found if "data" in each]
     assert argo.keys() == {f"resource.customizations.health.{GROUP}_{KIND}"}
+
+
+def test_the_release_of_the_gitops_page_installs_the_chart() -> None:
+    [release] = [each for each in _gitops_manifests() if each.get("kind") == "HelmRelease"]
+    chart = ROOT / release["spec"]["chart"]["spec"]["chart"]
+
+    assert yaml.safe_load((chart / "Chart.yaml").read_text())["name"] == release["metadata"]["name"]
+    known = yaml.safe_load((chart / "values.yaml").read_text())
+    assert release["spec"]["values"]["image"].keys() <= known["image"].keys()
+    [system] = yaml.safe_load_all((ROOT / "deploy" / "namespace.yaml").read_text())
+    assert release["metadata"]["namespace"] == system["metadata"]["name"]
+
+
+def test_the_annotations_against_pruning_are_those_of_the_crd() -> None:
+    annotations = yaml.safe_load((ROOT / "crds" / "managedchart.yaml").read_text())["metadata"]["annotations"]
+    page = (DOCS / "gitops.md").read_text()
+
+    for tool in ("kustomize.toolkit.fluxcd.io/prune", "argocd.argoproj.io/sync-options"):
+        assert f"`{tool}: {annotations[tool]}`" in page
 
 
 # ---- all pages
@@ -183,3 +208,12 @@ def test_make_targets_that_pages_name_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
 
     assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_pages_name_exist(page: Path) -> None:
+    """Except those of the package of lifecycles that a reader writes."""
+    known = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    named = {name for name in re.findall(r"`([\w/]+\.py)`", page.read_text()) if not name.startswith("my_lifecycles/")}
+
+    assert {name for name in named if not any(path.endswith(f"/{name}") or path == name for path in known)} == set()

@@ -97,10 +97,25 @@ async def test_the_lifecycle_in_the_page_leaves_removals_alone() -> None:
     await _coredns().run(bench(cluster=ClusterOfDeployments(), action=Action.DESTROY).context)
 
 
-def test_the_entry_point_in_the_page_has_the_right_group() -> None:
+def test_the_package_in_the_page_is_complete() -> None:
     [toml] = _blocks("toml")
+    package = tomllib.loads(toml)
+    folder, module = re.findall(r"^(?:│   )?[├└]── (\w+)(?:/|\.py)$", PAGE, re.MULTILINE)[:2]
 
-    assert tomllib.loads(toml)["project"]["entry-points"].keys() == {ENTRY_POINT_GROUP}
+    assert package["build-system"]["build-backend"].partition(".")[0] in package["build-system"]["requires"]
+    # hatchling packs the folder that has the project's name.
+    assert package["project"]["name"].replace("-", "_") == folder
+    assert package["project"]["entry-points"] == {ENTRY_POINT_GROUP: {module: f"{folder}.{module}:CoreDns"}}
+
+
+def test_the_image_in_the_page_installs_into_the_operators_python() -> None:
+    """By the pip of the base image: the operator's environment is made without one."""
+    image = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    [plugins] = _blocks("dockerfile")
+    [environment] = re.findall(r"venv --without-pip (/opt/managedchart)\b", image)
+
+    assert f"RUN pip --python {environment}/bin/python install" in plugins
+    assert re.findall(r"^USER .*", image, re.MULTILINE)[-1] == plugins.strip().splitlines()[-1]
 
 
 def test_the_test_in_the_page_passes(monkeypatch: pytest.MonkeyPatch) -> None:

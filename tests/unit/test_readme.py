@@ -1,6 +1,7 @@
 """README.md: what it shows is real, and what it states about versions is what the code holds."""
 
 import re
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from managedchart_operator.errors import LifecycleError
 from managedchart_operator.helm.binary import NEXT_MAJOR, OLDEST_VERSION
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.registry import ENTRY_POINT_GROUP, find_lifecycle
 from unit.lifecycle.fakes import FakeCluster, bench
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 FIRST = ["reason", "message", "hint", "rootCause"]
 STORAGE_CLASS = ObjectRef("storage.k8s.io/v1", "StorageClass", "fast")
+ENTRY_POINT = re.compile(r'`(\S+ = "\w+\.\w+:\w+")`')
 
 
 def _blocks(language: str) -> list[str]:
@@ -34,34 +37,58 @@ def _section(heading: str) -> str:
 MANIFEST, STATUS = (yaml.safe_load(block) for block in _blocks("yaml"))
 
 
-def _loki() -> Lifecycle:
+def _fast_storage() -> Lifecycle:
     [code] = _blocks("python")
     scope: dict[str, Any] = {}
     exec(code, scope)
-    lifecycle: Lifecycle = scope["Loki"]()
+    lifecycle: Lifecycle = scope["FastStorage"]()
     return lifecycle
 
 
 def test_the_manifest_is_valid() -> None:
     assert (MANIFEST["apiVersion"], MANIFEST["kind"]) == (API_VERSION, KIND)
     spec = ManagedChartSpec.model_validate(MANIFEST["spec"])
-    assert spec.lifecycle.name == "loki"
+    assert spec.values["server"]["persistentVolume"]["storageClass"] == STORAGE_CLASS.name
+
+
+def test_the_lifecycle_can_be_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the file that its first line names, with the entry point below it, in the package of docs/lifecycles.md."""
+    [code] = _blocks("python")
+    [entry_point] = ENTRY_POINT.findall(README)
+    [pyproject] = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "docs" / "lifecycles.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    project = tomllib.loads(pyproject + entry_point)["project"]
+    [points] = project["entry-points"].values()
+
+    module = tmp_path / code.partition("\n")[0].removeprefix("# ")
+    module.parent.mkdir()
+    (module.parent / "__init__.py").touch()
+    module.write_text(code)
+    info = tmp_path / f"{module.parent.name}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"{name} = {where}" for name, where in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINT_GROUP}]", *lines]))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert type(find_lifecycle(MANIFEST["spec"]["lifecycle"]["name"])).__name__ == "FastStorage"
 
 
 async def test_the_lifecycle_stops_before_helm() -> None:
     made = bench()
     with pytest.raises(LifecycleError, match="StorageClass fast does not exist"):
-        await _loki().run(made.context)
+        await _fast_storage().run(made.context)
     assert "upgrade" not in made.release.calls
 
 
 async def test_the_lifecycle_deploys_and_removes() -> None:
     made = bench(cluster=FakeCluster({STORAGE_CLASS: {}}))
-    await _loki().run(made.context)
+    await _fast_storage().run(made.context)
     assert "upgrade" in made.release.calls
 
     removal = bench(action=Action.DESTROY)
-    await _loki().run(removal.context)
+    await _fast_storage().run(removal.context)
     assert "uninstall" in removal.release.calls
 
 
@@ -132,3 +159,12 @@ def test_the_picture_is_readable_in_light_and_dark() -> None:
 def test_troubleshooting_has_a_command_for_each_question() -> None:
     section = _section("Troubleshooting")
     assert section.count("\n**Why ") == len(re.findall(r"^```sh", section, re.MULTILINE)) == 5
+
+
+def test_the_first_chart_is_valid() -> None:
+    """Without a lifecycle of its own, so that nothing but the operator has to be installed."""
+    [applied] = re.findall(r"<<'EOF'\n(apiVersion.*?)^EOF$", _section("Deploy a chart"), re.DOTALL | re.MULTILINE)
+    manifest = yaml.safe_load(applied)
+
+    assert (manifest["apiVersion"], manifest["kind"]) == (API_VERSION, KIND)
+    assert ManagedChartSpec.model_validate(manifest["spec"]).lifecycle.name == "default"

@@ -126,6 +126,11 @@ class StoredRelease:
         ]
 
     @property
+    def manifests(self) -> list[str]:
+        """The manifest, and those of the hooks."""
+        return [self.manifest, *self.hook_manifests]
+
+    @property
     def hook_manifests(self) -> list[str]:
         """Each hook's object as YAML."""
         return [hook.get("manifest") or "" for hook in self.document.get("hooks") or []]

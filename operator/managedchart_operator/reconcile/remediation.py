@@ -212,8 +212,7 @@ async def volume_claims(storage: ReleaseStorage) -> tuple[str, ...]:
     """
     newest = await storage.read_stored()
     stored = [*([newest] if newest else []), *(each.stored for each in await storage.read_unfinished())]
-    manifests = [text for each in stored for text in (each.manifest, *each.hook_manifests)]
-    return await asyncio.to_thread(claims_of, manifests)
+    return await asyncio.to_thread(claims_of, [text for each in stored for text in each.manifests])
 
 
 def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
