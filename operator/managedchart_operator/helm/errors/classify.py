@@ -16,11 +16,12 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
-from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, more
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, more_refused
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -36,8 +37,16 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
     error = in_order(error_part(text))
     if exit_code < 0:
         return _killed(error, exit_code=exit_code, command=command)
-    if known := _from_table(error, exit_code=exit_code, command=command):
-        return known
+    for row in TABLE:
+        if (not row.commands or command in row.commands) and (found := row.pattern.search(error)):
+            return HelmError(
+                one_line(row.message(found), MAX_MESSAGE),
+                reason=row.reason,
+                transient=row.transient,
+                text=cut_middle(error, MAX_TEXT),
+                exit_code=exit_code,
+                hint=row.hint,
+            )
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
     return HelmError(
@@ -76,16 +85,20 @@ class Refused:
 def refused(objects: Sequence[Refused]) -> HelmError:
     """Return the error of an upgrade of which the API server refuses these objects, at least one.
 
-    The first row of the table that matches any of the answers decides, as for helm's text. The error's `text` has helm's
-    wording, for people who compare the two; nothing parses it.
+    The first row of the table of refusals that matches any of the answers decides. The error's `text` has helm's wording, for
+    people who compare the two; nothing parses it.
     """
-    text = "\n".join(each.line for each in objects)
-    return _from_table(text, exit_code=1, command="upgrade") or HelmError(
-        one_line(f"The API server refuses {objects[0]}: {objects[0].answer}{more(text)}", MAX_MESSAGE),
-        reason=Reason.HELM_FAILED,
-        transient=True,
-        text=cut_middle(text, MAX_TEXT),
-    )
+    text = cut_middle("\n".join(each.line for each in objects), MAX_TEXT)
+    further = more_refused(len(objects) - 1)
+    for row in (*REFUSED, *UNAVAILABLE):
+        for each in objects:
+            if found := row.pattern.search(each.answer):
+                message = one_line(row.message(found, str(each)) + further, MAX_MESSAGE)
+                return HelmError(
+                    message, reason=row.reason, transient=row.transient, text=text, exit_code=1, hint=row.hint
+                )
+    message = one_line(f"The API server refuses {objects[0]}: {objects[0].answer}{further}", MAX_MESSAGE)
+    return HelmError(message, reason=Reason.HELM_FAILED, transient=True, text=text)
 
 
 def blames_storage(error: HelmError, *, command: str) -> bool:
@@ -94,23 +107,6 @@ def blames_storage(error: HelmError, *, command: str) -> bool:
     An upgrade also builds what it renders, and its text says which of the two failed; other commands build stored objects only.
     """
     return error.reason is Reason.KIND_MISSING and (command != "upgrade" or "current release manifest" in error.text)
-
-
-def _from_table(text: str, *, exit_code: int, command: str) -> HelmError | None:
-    """Return the error of the first row that matches."""
-    for row in TABLE:
-        if row.commands and command not in row.commands:
-            continue
-        if found := row.pattern.search(text):
-            return HelmError(
-                one_line(row.message(found), MAX_MESSAGE),
-                reason=row.reason,
-                transient=row.transient,
-                text=cut_middle(text, MAX_TEXT),
-                exit_code=exit_code,
-                hint=row.hint,
-            )
-    return None
 
 
 def _killed(error: str, *, exit_code: int, command: str) -> HelmError:

@@ -97,7 +97,12 @@ def more(text: str) -> str:
     count = len(
         re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
     )
-    return f" ({count - 1} more refused; see helmError)" if count > 1 else ""
+    return more_refused(count - 1)
+
+
+def more_refused(count: int) -> str:
+    """Say that so many more objects were refused, as the end of a sentence; "" for none."""
+    return f" ({count} more refused; see helmError)" if count > 0 else ""
 
 
 def _unquoted(quoted: str) -> str:
