@@ -104,6 +104,13 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
+def write(file: Path, data: bytes) -> None:
+    """Write a file of a workspace, and the folders that it needs. Raises ChartError, such as for a full disk."""
+    with _disk_errors():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+
 @contextmanager
 def _disk_errors() -> Iterator[None]:
     try:

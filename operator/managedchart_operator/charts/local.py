@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from managedchart_operator.charts.cache import ChartCache
+from managedchart_operator.charts.cache import ChartCache, write
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
 from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks, text_has_ttl_jobs
 from managedchart_operator.charts.metadata import (
@@ -77,7 +77,7 @@ def cache_archive(data: bytes, content: ChartContent, cache: ChartCache) -> Path
         return present
     with cache.workspace() as workspace:
         file = workspace / "chart.tgz"
-        file.write_bytes(data)
+        write(file, data)
         return cache.add(file, content.cache_name)
 
 
@@ -209,9 +209,7 @@ def read_folder(
         if entry.name == "Chart.yaml":
             chart_yaml = data
         if copy_to is not None:
-            target = copy_to / entry.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+            write(copy_to / entry.name, data)
     if chart_yaml is None:
         raise invalid(f"{origin}: the folder contains no chart: Chart.yaml is missing")
     return ChartContent(

@@ -30,7 +30,7 @@ class Events:
         """Write one Event about a ManagedChart; a failure is only logged."""
         now = write_time()
         body = {
-            "metadata": {"generateName": f"{chart.key.name[:50]}-", "namespace": chart.key.namespace},
+            "metadata": {"generateName": f"{chart.key.name[:50].rstrip('.')}-", "namespace": chart.key.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": KIND,

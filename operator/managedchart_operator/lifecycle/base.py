@@ -124,8 +124,8 @@ async def _phase(
     except OperatorError as error:
         context.recorder.phase_ended(phase, error=error)
         raise
-    except Exception as error:
-        # A defect of a plug-in must neither look like a defect of the chart nor end the operator.
+    except (Exception, SystemExit) as error:
+        # A defect of a plug-in, or its sys.exit(), must neither look like a defect of the chart nor end the operator.
         wrapped = OperatorError(
             f"Unhandled error in phase {phase.value}: {type(error).__name__}: {error}",
             # A network error that nobody caught may pass, and a corrected plug-in comes with a restart, not with a new spec.

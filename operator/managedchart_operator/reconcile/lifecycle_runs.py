@@ -114,8 +114,9 @@ class LifecycleRuns:
         work.recorder.succeeded(phase, reason, message, digest=work.digest.text, deployed=operation.deploys)
         await work.recorder.writer.flush()
         work.logger.info("%s: %s", reason.value, message)
-        if done.left and operation is Operation.UNINSTALL:
-            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.left)
+        left = done.left or (message if done.spared else "")
+        if left and operation is Operation.UNINSTALL:
+            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=left)
         await self.events.post(work.chart, type="Normal", reason=reason.value, message=message)
 
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import os
 import shutil
 import tarfile
@@ -323,4 +324,22 @@ async def test_an_unwritable_cache_is_a_chart_error(
     (tmp_path / "cache").write_text("a file, no folder")
     with pytest.raises(ChartError, match="Cannot write the operator's chart cache: Not a directory") as caught:
         await make_store().fetch(by_path(chart))
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("form", ["folder", "archive"])
+async def test_a_full_disk_is_a_chart_error(
+    make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
+) -> None:
+    source = chart if form == "folder" else package(chart, chart.parent / "web.tgz")
+    write_bytes = Path.write_bytes
+
+    def full(file: Path, data: bytes) -> int:
+        if file.is_relative_to(tmp_path / "cache"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(file, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ChartError, match="Cannot write the operator's chart cache: No space left") as caught:
+        await make_store().fetch(by_path(source))
     assert caught.value.transient

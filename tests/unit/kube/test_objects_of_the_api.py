@@ -162,6 +162,13 @@ async def test_an_event_names_its_resource_and_is_shortened(client: KubeClient, 
     assert event["message"].endswith("…")
 
 
+async def test_an_event_of_a_long_name_with_dots_has_a_valid_name(client: KubeClient, api: FakeApiServer) -> None:
+    """Each part of a name between dots begins and ends with a letter or digit."""
+    api.answers["POST", EVENTS] = (201, {})
+    await Events(client).post(chart(name="a" * 49 + ".b"), type="Normal", reason="Deployed", message="x")
+    assert api.asked[-1][3]["metadata"]["generateName"] == "a" * 49 + "-"
+
+
 async def test_a_refused_event_is_only_logged(
     client: KubeClient, api: FakeApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:

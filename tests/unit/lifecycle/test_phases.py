@@ -115,13 +115,13 @@ async def test_evidence_is_collected_when_a_later_phase_fails(phase: str) -> Non
 
 
 @pytest.mark.parametrize(("phase", "shown"), [("pre_exec", Phase.PRE_EXEC), ("exec", Phase.EXEC)])
-async def test_an_unhandled_error_names_its_phase(phase: str, shown: Phase) -> None:
-    """An exception of a plug-in must neither end the operator nor look like the chart's fault."""
-    defect = ZeroDivisionError("division by zero")
+@pytest.mark.parametrize("defect", [ZeroDivisionError("division by zero"), SystemExit(2)], ids=repr)
+async def test_an_unhandled_error_names_its_phase(phase: str, shown: Phase, defect: BaseException) -> None:
+    """An exception of a plug-in, or its `sys.exit()`, must neither end the operator nor look like the chart's fault."""
     lifecycle, b = Traced(**{phase: defect}), bench()
     with pytest.raises(OperatorError) as raised:
         await lifecycle.run(b.context)
-    assert raised.value.message == f"Unhandled error in phase {shown}: ZeroDivisionError: division by zero"
+    assert raised.value.message == f"Unhandled error in phase {shown}: {type(defect).__name__}: {defect}"
     assert raised.value.reason is Reason.INTERNAL_ERROR
     assert raised.value.transient, "a corrected plug-in comes with a restart, and has to be tried then"
     assert raised.value.__cause__ is defect

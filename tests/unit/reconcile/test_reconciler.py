@@ -304,6 +304,21 @@ async def test_destroy_uninstalls_once() -> None:
     assert "release" not in world.status
 
 
+async def test_destroy_reports_what_existed_before_the_release() -> None:
+    """Like the deletion of the resource: an Event of its own, so that it is not mistaken for a forgotten object."""
+    world = World()
+    world.cluster.objects["web"] = {"metadata": {"name": "web", "creationTimestamp": "2025-01-01T00:00:00Z"}}
+    world.put({"atomic": False})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    world.put({"action": "Destroy"})
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.event_messages("ReleaseLeft") == [
+        "Uninstalled, except what existed before the release: ConfigMap apps/web"
+    ]
+
+
 async def test_skip_changes_nothing() -> None:
     world = World()
     world.put({"action": "Skip"})
