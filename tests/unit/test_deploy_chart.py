@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def render(helm_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Render
         values_file.write_text(yaml.safe_dump(values))
         done = subprocess.run(
             [helm_binary, "template", NAME, CHART, f"--namespace={NAMESPACE}", f"--values={values_file}"],
+            # Without Go's garbage collection, a process that ends at once takes a third less CPU.
+            env=os.environ | {"GOGC": "off"},
             capture_output=True,
             text=True,
             timeout=60,
@@ -62,7 +65,7 @@ def render(helm_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Render
         )
         if done.returncode:
             raise HelmRefusalError(done.stderr)
-        return list(filter(None, yaml.safe_load_all(done.stdout)))
+        return list(filter(None, yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)))
 
     return template
 
@@ -103,14 +106,14 @@ def _is_hook(item: Manifest) -> bool:
 # ---- the same as kustomize
 
 
-def test_chart_renders_the_kustomize_base(render: Render, tools: Path) -> None:
+def test_chart_renders_the_kustomize_base(defaults: list[Manifest], tools: Path) -> None:
     """Except Helm's labels and the Namespace, which belongs to whoever installs the release into it; plus the CRD."""
     folders = (REPOSITORY / "deploy", REPOSITORY / "crds")
     built = [subprocess.check_output([tools / "kubectl", "kustomize", folder], text=True) for folder in folders]
-    base = _by_identity([item for text in built for item in yaml.safe_load_all(text)])
+    base = _by_identity([item for text in built for item in yaml.load_all(text, Loader=yaml.CSafeLoader)])
     del base["Namespace", NAMESPACE]
 
-    rendered = _by_identity([item for item in render() if not _is_hook(item)])
+    rendered = _by_identity([deepcopy(item) for item in defaults if not _is_hook(item)])
     for item in rendered.values():
         if labels := item["metadata"].get("labels"):
             item["metadata"]["labels"] = {name: value for name, value in labels.items() if name not in HELM_LABELS}

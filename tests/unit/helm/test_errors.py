@@ -6,6 +6,7 @@ The texts in outputs/ are helm's own (record_outputs.py); what could not be prov
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,16 @@ def test_a_long_text_keeps_head_and_tail() -> None:
     assert len(error.text) <= 4096
     assert error.text.startswith("the beginning")
     assert error.text.endswith("the end")
+
+
+@pytest.mark.parametrize("about", ["", 'configmaps "web" is invalid: ', "/web.yaml:1:1\n  executing "])
+@pytest.mark.parametrize("word", ["x", "x1", "a.", ":1"])
+def test_a_long_word_costs_bounded_time(word: str, about: str) -> None:
+    """The API server may print a whole file in base64, and the error is classified in the event loop."""
+    text = f"Error: {about}{word * (50_000 // len(word))} "
+    began = time.process_time()
+    assert classify(text, exit_code=1, command="upgrade").message
+    assert time.process_time() - began < 5
 
 
 def test_messages_contain_no_values_from_the_api_server() -> None:

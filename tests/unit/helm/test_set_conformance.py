@@ -1,6 +1,6 @@
 """`spec.set` means what the real helm's --set means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -10,9 +10,11 @@ from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.memory_files import Argument
 from managedchart_operator.helm.values import encode, read_values
 
-from .conftest import HelmRefusedError
+from .conftest import HelmRefusedError, in_one_run, own_name, own_names
 
 Ask = Callable[..., dict[str, Any]]
+Entry = tuple[str, str]
+Readings = dict[Entry, dict[str, Any] | Exception]
 BELOW: dict[str, Any] = {"map": {"a": 1}, "list": [1, {"x": 1}, [5]], "text": "t", "nothing": None}
 
 # No comma in these values: there --set needs a backslash, and spec.set does not.
@@ -68,15 +70,42 @@ REFUSED = [
 ]
 
 
-def flags(key: str, value: str) -> list[Argument]:
-    """The arguments of helm for the values below and one entry of spec.set."""
-    entry = SetValue(key=key, value=value)
-    return read_values(files=[], yaml_files=[], values=BELOW, set_values=[entry]).arguments
+def flags(*entries: tuple[str, str], below: dict[str, Any]) -> list[Argument]:
+    """The arguments of helm for the values below and these entries of spec.set."""
+    set_values = [SetValue(key=key, value=value) for key, value in entries]
+    return read_values(files=[], yaml_files=[], values=below, set_values=set_values).arguments
+
+
+@pytest.fixture(scope="module")
+def of_spec_set(helm_values: Ask) -> Readings:
+    """What the templates get of each accepted entry from the arguments that the operator makes."""
+
+    def ask(cases: Mapping[int, Entry]) -> dict[str, Any]:
+        entries = [(own_name(number, key), value) for number, (key, value) in cases.items()]
+        return helm_values(arguments=flags(*entries, below=own_below(cases)))
+
+    return in_one_run(ask, dict(enumerate(ACCEPTED)))
+
+
+@pytest.fixture(scope="module")
+def of_helms_set(helm_values: Ask) -> Readings:
+    """What the templates get of each accepted entry from helm's own --set."""
+
+    def ask(cases: Mapping[int, Entry]) -> dict[str, Any]:
+        sets = [f"{own_name(number, key)}={value}" for number, (key, value) in cases.items()]
+        return helm_values(source=encode(own_below(cases)), sets=sets)
+
+    return in_one_run(ask, dict(enumerate(ACCEPTED)))
+
+
+def own_below(cases: Mapping[int, Entry]) -> dict[str, Any]:
+    """The values below, for each case."""
+    return {name: value for number in cases for name, value in own_names(number, BELOW).items()}
 
 
 @pytest.mark.parametrize(("key", "value"), ACCEPTED)
-def test_a_set_gives_what_helm_gives(helm_values: Ask, key: str, value: str) -> None:
-    assert helm_values(arguments=flags(key, value)) == helm_values(source=encode(BELOW), sets=(f"{key}={value}",))
+def test_a_set_gives_what_helm_gives(of_spec_set: Readings, of_helms_set: Readings, key: str, value: str) -> None:
+    assert of_spec_set[key, value] == of_helms_set[key, value]
 
 
 @pytest.mark.parametrize(("key", "value"), REFUSED)
@@ -84,4 +113,4 @@ def test_what_helm_refuses_is_refused(helm_values: Ask, key: str, value: str) ->
     with pytest.raises(HelmRefusedError):
         helm_values(source=encode(BELOW), sets=(f"{key}={value}",))
     with pytest.raises(ValuesError, match=r"^spec\.set\[0\]\.(key|value)"):
-        flags(key, value)
+        flags((key, value), below=BELOW)

@@ -4,7 +4,8 @@ Each case goes to `helm template --values` twice: as a person wrote it, and as i
 """
 
 import json
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm.manifest import as_sent, parse_manifest
 from managedchart_operator.helm.values import encode, load_mapping
 
-from .conftest import HelmRefusedError
+from .conftest import HelmRefusedError, in_one_run, own_names
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -124,12 +125,25 @@ def test_every_manifest_scalar_is_sent_as_by_helm(helm_values: Ask) -> None:
     assert different == {}
 
 
+@pytest.fixture(scope="module")
+def encoded_documents(helm_values: Ask) -> dict[str, dict[str, Any] | Exception]:
+    """What the templates get of each document after it was read and encoded here."""
+
+    def ask(cases: Mapping[int, str]) -> dict[str, Any]:
+        read = [own_names(number, load_mapping(text.encode(), origin="x")) for number, text in cases.items()]
+        return helm_values(source=encode(dict(ChainMap(*read))))
+
+    return in_one_run(ask, dict(enumerate(DOCUMENTS.values())))
+
+
 @pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_documents_are_read_as_helm_reads_them(helm_values: Ask, text: str) -> None:
+def test_documents_are_read_as_helm_reads_them(
+    helm_values: Ask, encoded_documents: dict[str, dict[str, Any] | Exception], text: str
+) -> None:
     ours = load_mapping(text.encode(), origin="x")
     theirs = helm_values(source=text.encode())
     assert as_json(ours) == as_json(theirs)
-    assert helm_values(source=encode(ours)) == theirs
+    assert encoded_documents[text] == theirs
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
@@ -166,8 +180,12 @@ json_values = st.recursive(
 )
 
 
-# One process a case: a few are enough in addition to the tables.
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
-@given(values=st.dictionaries(st.text(min_size=1, max_size=20), json_values, min_size=1, max_size=4))
-def test_whatever_json_holds_reaches_the_templates_unchanged(helm_values: Ask, values: dict[str, Any]) -> None:
+mappings = st.dictionaries(st.text(min_size=1, max_size=20), json_values, min_size=1, max_size=4)
+
+
+# One process an example: a few are enough in addition to the tables.
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+@given(examples=st.lists(mappings, min_size=5, max_size=5))
+def test_whatever_json_holds_reaches_the_templates_unchanged(helm_values: Ask, examples: list[dict[str, Any]]) -> None:
+    values = dict(ChainMap(*(own_names(number, example) for number, example in enumerate(examples))))
     assert as_json(helm_values(source=encode(values))) == as_json(values)

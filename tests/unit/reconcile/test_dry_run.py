@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 
 from managedchart_operator.errors import HelmError, KubeError, LifecycleError
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.operations.dry_run import rendered_objects, validate
@@ -119,7 +121,7 @@ def test_objects_are_validated_as_helm_sends_them() -> None:
     "output",
     [
         printed("kind: ["),
-        printed("x: [" + "[]," * 500_001 + "]"),
+        printed("x: [" + "[]," * 1001 + "]"),
         HelmOutput(b"no JSON", "", 0),
         HelmOutput(b"[]", "", 0),
         HelmOutput(b'{"manifest": 7}', "", 0),
@@ -127,7 +129,8 @@ def test_objects_are_validated_as_helm_sends_them() -> None:
     ],
     ids=["no YAML", "too many objects", "no JSON", "a list", "no text", "too many values"],
 )
-def test_an_unreadable_dry_run_is_an_error(output: HelmOutput) -> None:
+def test_an_unreadable_dry_run_is_an_error(output: HelmOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("managedchart_operator.helm.manifest.Budget", partial(Budget, nodes=1000))
     with pytest.raises(HelmError, match="The output of Helm's dry run cannot be read") as raised:
         rendered_objects(output)
     assert not raised.value.transient

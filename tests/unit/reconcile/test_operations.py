@@ -7,6 +7,7 @@ import json
 import threading
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,6 +19,7 @@ from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallB
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.helm.stored_release import decode
+from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.kube.releases import Listing
 from managedchart_operator.lifecycle.context import Operation
@@ -171,7 +173,7 @@ class NoObjects:
 HOOK = {"manifest": "kind: [", "events": ["pre-install"], "delete_policies": ["hook-succeeded"]}
 UNREADABLE: dict[str, dict[str, Any]] = {
     "no YAML": {"manifest": "kind: ["},
-    "too many objects": {"manifest": "x: [" + "[]," * 500_001 + "]"},
+    "too many objects": {"manifest": "x: [" + "[]," * 1001 + "]"},
     "a hook that is no YAML": {"manifest": "", "hooks": [HOOK]},
     "too many values": {"config": {"a": [[]] * 200_000}},
     "another form": {"manifest": 7},
@@ -179,8 +181,11 @@ UNREADABLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("parts", UNREADABLE.values(), ids=UNREADABLE)
-async def test_an_unreadable_release_is_uninstalled_by_helm(parts: dict[str, Any]) -> None:
+async def test_an_unreadable_release_is_uninstalled_by_helm(
+    parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With helm's own wait, since nothing is known of what is to go."""
+    monkeypatch.setattr("managedchart_operator.helm.manifest.Budget", partial(Budget, nodes=1000))
     secrets = rewritten(FakeSecrets(), **parts)
     helm = FakeHelm(secrets)
     release = release_over(secrets, helm=helm, objects=NoObjects())

@@ -201,7 +201,8 @@ CHART_ROWS: tuple[Row, ...] = (
         "Template {place} ({expression}): {why}",
         hint=_TEMPLATE,
     ),
-    row(r"(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, _template, hint=_TEMPLATE),
+    # Only from the beginning of a word: searched from each of its characters, a long word costs its length squared.
+    row(r"(?<!\S)(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, _template, hint=_TEMPLATE),
     row(
         r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
         Reason.TEMPLATE_ERROR,

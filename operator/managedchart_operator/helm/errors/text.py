@@ -27,7 +27,7 @@ _SUBJECTS = (
     # server-side apply
     re.compile(r"(?:for|applying) object (?P<namespace>[^\s/]*)/(?P<name>\S+) \S+, Kind=(?P<kind>\w+)"),
     # ownership and look-ups
-    re.compile(r'(?P<kind>\w+) "(?P<name>[^"]*)" in namespace "(?P<namespace>[^"]*)"'),
+    re.compile(r'\b(?P<kind>\w+) "(?P<name>[^"]*)" in namespace "(?P<namespace>[^"]*)"'),
     # an object of an unknown kind
     re.compile(r'for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from'),
     # client-side apply
