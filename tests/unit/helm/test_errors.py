@@ -164,6 +164,15 @@ def test_a_long_word_costs_bounded_time(word: str, about: str) -> None:
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize("beginning", ["/v2/", "current release manifest ", "YAML parse error on ", 'for name: "'])
+def test_a_chart_cannot_make_its_error_expensive(beginning: str) -> None:
+    """By `fail` with a text that begins as the patterns do, again and again; helm's error has at most 190 kB."""
+    text = f"Error: {beginning * (190_000 // len(beginning))}"
+    began = time.process_time()
+    assert classify(text, exit_code=1, command="upgrade").message
+    assert time.process_time() - began < 5
+
+
 def test_messages_contain_no_values_from_the_api_server() -> None:
     """It prints the whole pod template of an immutable Job, which may have a password in an environment variable."""
     assert "registry.example" in classified("immutable-job").text

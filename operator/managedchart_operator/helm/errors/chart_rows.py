@@ -104,7 +104,7 @@ CHART_ROWS: tuple[Row, ...] = (
         hint=_VERSION,
     ),
     _pull_row(
-        r"/v2/(?P<chart>\S+)/tags/list\": response status code 404",
+        r"/v2/(?P<chart>\S{1,255})/tags/list\": response status code 404",
         Reason.CHART_NOT_FOUND,
         lambda found: f"The registry {_host(found)} has no chart {found['chart']}",
         transient=True,
