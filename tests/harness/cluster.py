@@ -74,7 +74,7 @@ class Cluster:
                 f"{self._url}{path.replace('/*', where)}/{metadata['name']}",
                 params={"fieldManager": "kubectl", "force": "true", "fieldValidation": "Strict"},
                 headers={"Content-Type": "application/apply-patch+yaml"},
-                data=json.dumps(body, ensure_ascii=False).encode(),  # YAML knows no escaped surrogates
+                data=yaml.dump(body, Dumper=yaml.CSafeDumper),
                 timeout=30,
             )
             assert answer.ok, answer.text
