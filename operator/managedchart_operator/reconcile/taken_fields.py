@@ -122,16 +122,18 @@ async def noting_taken_fields(run: ReleaseRun, *, verb: str, known: Revision | N
         return
     # Runs at the same time as helm without delaying it, and sees the objects as they were before.
     look = asyncio.create_task(fields_before(run, known, at=run.storage.version), name="fields of others")
-    failure: OperatorError | None = None
     try:
         yield
-    except asyncio.CancelledError:
+    except OperatorError:
+        await _note(run, look, verb)  # helm may have applied some before it failed
+        raise
+    except BaseException:
         look.cancel()  # the next run must not wait for this
         await asyncio.gather(look, return_exceptions=True)
         raise
-    except OperatorError as error:
-        failure = error  # helm may have applied some before it failed
+    await _note(run, look, verb)
+
+
+async def _note(run: ReleaseRun, look: asyncio.Task[FieldsOfOthers], verb: str) -> None:
     if taken := await taken_since(run, await look):
         run.journal.warn(REASON, describe(verb, taken))
-    if failure is not None:
-        raise failure

@@ -14,7 +14,13 @@ from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import taken_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, describe, fields_before, taken_since
+from managedchart_operator.reconcile.taken_fields import (
+    FieldsOfOthers,
+    describe,
+    fields_before,
+    noting_taken_fields,
+    taken_since,
+)
 from unit.reconcile.fakes import unavailable
 
 WEB = ObjectRef("apps/v1", "Deployment", "web", "apps")
@@ -200,3 +206,19 @@ def test_the_event_names_five_fields_at_most() -> None:
 def test_the_event_fits_with_long_names() -> None:
     """The API server refuses more than 1024 characters."""
     assert len(describe("Rollback", [taken("x" * 500)] * 1000)) < 1000
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_an_unexpected_error_leaves_no_look_behind(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    async def forever(*_: Any, **__: Any) -> FieldsOfOthers:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(taken_fields, "fields_before", forever)
+    run = cast("ReleaseRun", SimpleNamespace(storage=SimpleNamespace(version="5")))
+    with pytest.raises(error):
+        async with noting_taken_fields(run, verb="Upgrade", known=Revision(1, "deployed", "v1")):
+            raise error
+    assert asyncio.all_tasks() == {asyncio.current_task()}
