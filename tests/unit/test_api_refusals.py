@@ -7,9 +7,11 @@ import pytest
 
 from harness.api_server import refusal
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, refusal_of
+from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.diagnosis.causes import cause_of_failed_create
-from managedchart_operator.helm.errors.classify import TABLE, Refused, classify, refused
+from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.kube.client import error_of
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from unit.diagnosis.pod_bodies import REPLICA_SET, event
 
@@ -157,7 +159,7 @@ def test_a_refusal_has_one_reason_everywhere(status: int, sentence: str, reason:
     assert (helms.reason, helms.transient, helms.hint) == (reason, transient, known.hint)
     assert helms.message == known.message
 
-    dry_run = refused([Refused("v1", "Pod", "a", "web", sentence)])
+    dry_run = refused([(ObjectRef("v1", "Pod", "web", "a"), sentence)])
     assert (dry_run.reason, dry_run.transient, dry_run.hint) == (reason, transient, known.hint)
     assert dry_run.message == known.message
 

@@ -71,7 +71,8 @@ def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -
     if depth > _NESTED:
         return True
     try:
-        with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES))) as archive:
+        # "r:": tarfile would otherwise decompress once more what is compressed twice, without a limit.
+        with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES)), mode="r:") as archive:
             for member in archive:
                 if member.issparse():
                     # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.

@@ -139,9 +139,8 @@ class ChartStore:
         archives = list(destination.glob("*.tgz"))
         if len(archives) != 1:
             raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
-        data = archives[0].read_bytes()
-        found = identify_archive(data, origin=origin)
-        return found, cache_archive(data, found, self._cache)
+        found = identify_archive(archives[0].read_bytes(), origin=origin)
+        return found, self._cache.find(found.cache_name) or self._cache.add(archives[0], found.cache_name)
 
 
 @dataclass(slots=True)

@@ -1,25 +1,55 @@
 """Turns what the API server refused in a dry run into the error that helm's real run would end with.
 
-A dry run is a server-side apply that is not carried out (`Objects.try_apply`). `helm.errors.classify` gives the failure the
+A dry run is a server-side apply that is not carried out (`Objects.try_apply`). The table of `helm.errors` gives the failure the
 same reason and message as if helm had met it; here the values of Secrets are masked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import Any
 
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.errors import classify
-from managedchart_operator.helm.errors.classify import Refused
+from managedchart_operator.helm.errors.classify import TABLE
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, more_refused
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.reasons import Reason
 from managedchart_operator.redaction import Redactor, secrets_in_manifest
+from managedchart_operator.shortening import cut_middle, one_line
 
 Refusal = tuple[ObjectRef, str]
 """An object, and the API server's answer on why it cannot be applied."""
 
 
-def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]]) -> HelmError:
-    """Return the error of an upgrade with these refusals; values of the rendered Secrets are masked."""
+def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]] = ()) -> HelmError:
+    """Return the error of an upgrade with these refusals, at least one; values of the rendered Secrets are masked.
+
+    The first row that matches any of the answers decides, as for helm's text. The error's `text` has helm's wording, for people
+    who compare the two; nothing parses it.
+    """
     redact = Redactor(secrets_in_manifest(rendered))
-    return classify.refused(
-        [Refused(ref.api_version, ref.kind, ref.namespace, ref.name, redact(answer)) for ref, answer in refusals]
-    )
+    answers = [(ref, redact(answer)) for ref, answer in refusals]
+    text = cut_middle("\n".join(starmap(line_of_helm, answers)), MAX_TEXT)
+    further = more_refused(len(answers) - 1)
+    for row in (row for row in TABLE if not row.commands or "upgrade" in row.commands):
+        for ref, answer in answers:
+            if found := row.pattern.search(answer):
+                message = row.refusal.message(found, str(ref)) + further if row.refusal else row.message(found)
+                return HelmError(
+                    one_line(message, MAX_MESSAGE),
+                    reason=row.reason,
+                    transient=row.transient,
+                    text=text,
+                    exit_code=1,
+                    hint=row.hint,
+                )
+    message = one_line(f"The API server refuses {answers[0][0]}: {answers[0][1]}{further}", MAX_MESSAGE)
+    return HelmError(message, reason=Reason.HELM_FAILED, transient=True, text=text)
+
+
+def line_of_helm(ref: ObjectRef, answer: str) -> str:
+    """Return the line that helm would write about a refusal."""
+    version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
+    what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
+    if answer.startswith("Apply failed with"):
+        return f"conflict occurred while applying object {what}: {answer}"
+    return f"server-side apply failed for object {what}: {answer}"

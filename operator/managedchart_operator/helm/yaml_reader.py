@@ -26,8 +26,6 @@ from managedchart_operator.nesting import MAX_LEVELS
 # go-yaml limits the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text are
 # gigabytes.
 _MAX_EXPANDED_BYTES = 16 * 1024 * 1024
-# go-yaml's limit for the share of nodes that come from aliases, for as many nodes as are read here.
-_MOST_ALIASED = 0.99
 # helm stores the rendered manifest, with the chart, in a Secret of 1 MiB: this much fits only if it compresses to a tenth. The
 # largest known, the CustomResourceDefinitions of the Prometheus operator, have 4.5 MB. While libyaml reads a single long scalar
 # no other thread runs: 0.07 s for so many bytes (measured on two busy cores).
@@ -199,7 +197,7 @@ class _Builder:
         self._budget.spend(nodes=anchor.nodes)
         self._aliased += anchor.nodes
         self._add_size(anchor.size, event)
-        if self._aliased > 100 and self._nodes > 1000 and self._aliased / self._nodes > _MOST_ALIASED:
+        if self._aliased > 100 and self._nodes > 1000 and self._aliased / self._nodes > _most_aliased(self._nodes):
             raise YamlError("aliases expand to too many values", self._line(event))
         return anchor.value
 
@@ -262,3 +260,9 @@ def _is_merge(event: Any) -> bool:
         and event.value == "<<"
         and (event.implicit[0] or event.tag == _TAG + "merge")
     )
+
+
+def _most_aliased(nodes: int) -> float:
+    """Return the share of nodes that may come from aliases: go-yaml's rule, 99 % up to 400,000 nodes, falling to 10 %."""
+    low, high = 400_000, 4_000_000
+    return 0.99 - 0.89 * (min(max(nodes, low), high) - low) / (high - low)

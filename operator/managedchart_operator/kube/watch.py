@@ -113,18 +113,18 @@ class _Retries:
     path: str
     patient: bool
     failures: int = 0
-    warned: bool = False
+    forbidden: int = 0
 
     def succeeded(self) -> None:
-        self.failures, self.warned = 0, False
+        self.failures = self.forbidden = 0
 
     async def after(self, error: KubeError) -> None:
         """Wait, longer each time; without patience raise a missing permission."""
-        if error.reason is Reason.FORBIDDEN:
-            if not self.patient and self.failures >= len(_RETRY_SECONDS):
-                raise error  # not an API server that has just started and refuses everybody for a moment
-            if not self.warned:
-                logger.warning("cannot watch %s yet: %s", self.path, error.message)
-            self.warned = True
+        # An API server that has just started refuses everybody for a moment, also after a long outage.
+        self.forbidden = self.forbidden + 1 if error.reason is Reason.FORBIDDEN else 0
+        if self.forbidden > len(_RETRY_SECONDS) and not self.patient:
+            raise error
+        if self.forbidden == 1:
+            logger.warning("cannot watch %s yet: %s", self.path, error.message)
         await asyncio.sleep(_RETRY_SECONDS[min(self.failures, len(_RETRY_SECONDS) - 1)])
         self.failures += 1

@@ -36,7 +36,7 @@ def find_lifecycle(name: str) -> Lifecycle:
     try:
         found = plugins[name].load()
         lifecycle = found() if isinstance(found, type) and issubclass(found, Lifecycle) else None
-    except Exception as error:  # an error at import must not end the operator
+    except (Exception, SystemExit) as error:  # neither an error at import nor a sys.exit() may end the operator
         raise _broken(f'the lifecycle "{name}" cannot be loaded: {type(error).__name__}: {error}') from error
     if lifecycle is None:
         raise _broken(f'the entry point "{name}" is not a subclass of Lifecycle')

@@ -112,9 +112,8 @@ def made_since(storage: ReleaseStorage, failed: Sequence[Unfinished]) -> float:
 
     helm prunes old revisions. Once the first failed one is pruned, age proves nothing: then this is 0, older than any object.
     """
-    if not failed or failed[-1].revision.number == storage.revisions[-1].number > 1:
-        return 0.0
-    return min(each.revision.stored_at or 0.0 for each in failed)
+    pruned = storage.revisions and failed and failed[-1].revision.number == storage.revisions[-1].number > 1
+    return 0.0 if pruned else min((each.revision.stored_at or 0.0 for each in failed), default=0.0)
 
 
 def spared(adopted: Sequence[ObjectRef]) -> str:

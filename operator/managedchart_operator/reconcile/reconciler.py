@@ -111,6 +111,7 @@ class Reconciler:
         work = await observe(recording, spec, self.services)
         self._check_owner(chart, work.release)
         lifecycle = find_lifecycle(spec.lifecycle.name)
+        work = await work.with_inputs()
         plan = decide(work.desired(), await work.observed())
         self.telemetry.reconciled(type(plan).__name__)
         return work, plan, lifecycle

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from managedchart_operator.api.duration import seconds
@@ -90,6 +90,13 @@ class ResourcePass(Recording):
             force_requested=requested(self.chart, status, FORCE_ANNOTATION),
         )
 
+    async def with_inputs(self) -> "ResourcePass":
+        """Return the pass with the digest of its inputs, or itself if they cannot be read: check_prerequisites reports why."""
+        if self.spec.action is Action.DEPLOY:
+            with contextlib.suppress(OperatorError):
+                return replace(self, digest=(await self.release.sources.read()).digest)
+        return self
+
 
 async def observe(recording: Recording, spec: ManagedChartSpec, services: Services) -> ResourcePass:
     """Begin a pass by observing the release of a resource. Raises KubeError."""
@@ -116,13 +123,5 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         spec=spec,
         last=last_run_of(chart, status, started=services.started),
         release=release,
-        digest=await _digest(chart, spec, release),
+        digest=digest_without_inputs(spec),
     )
-
-
-async def _digest(chart: ManagedChart, spec: ManagedChartSpec, release: ReleaseRun) -> Digest:
-    """Return the digest of the input, or a stand-in where it cannot be read: check_prerequisites reports that error."""
-    if spec.action is Action.DEPLOY and not chart.deleting:
-        with contextlib.suppress(OperatorError):
-            return (await release.sources.read()).digest
-    return digest_without_inputs(spec)

@@ -292,13 +292,14 @@ class ReadyWaits:
 
 async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
     """Read until the API server answers. Raises KubeError if a retry cannot succeed."""
-    began = time.monotonic()
+    refused_since = time.monotonic()
     while True:
         try:
             return await read()
         except KubeError as error:
-            lasting = error.reason is Reason.FORBIDDEN and time.monotonic() - began > _FORBIDDEN_SECONDS
-            if not error.transient or lasting:
+            if error.reason is not Reason.FORBIDDEN:
+                refused_since = time.monotonic()
+            if not error.transient or time.monotonic() - refused_since > _FORBIDDEN_SECONDS:
                 raise
         await asyncio.sleep(_RETRY_SECONDS)
 

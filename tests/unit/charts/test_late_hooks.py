@@ -1,9 +1,12 @@
 """Which charts have hooks that run after their objects are ready; in doubt, all."""
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,6 +144,14 @@ def sparse(size: int) -> bytes:
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     return gzip.compress(bytes(block) + b"\0" * 1024)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress], ids=["gz", "bz2", "xz"])
+def test_what_is_compressed_twice_is_not_unpacked_twice(compress: Callable[[bytes], bytes]) -> None:
+    """tarfile would do so by default, and a chart of 833 bytes would take any amount of memory. helm reports what is wrong."""
+    archive = gzip.decompress(packed({"sub/templates/a.yaml": b"kind: A\n"}))
+    assert not archive_has(gzip.compress(archive), text_has_late_hooks)
+    assert archive_has(gzip.compress(compress(archive)), text_has_late_hooks)
 
 
 def test_a_claimed_size_is_not_allocated() -> None:

@@ -40,7 +40,7 @@ class Repository:
 
     async def __call__(self, source: ChartSource, destination: Path) -> None:
         self.pulls += 1
-        (destination / "web-1.2.3.tgz.part").write_bytes(b"half")
+        (destination / "web-1.2.3.tgz.part").write_text("half")
         await self.open.wait()
         if self.error:
             raise self.error
@@ -174,6 +174,16 @@ async def test_contents_may_be_wrapped_and_must_be_a_chart(store: ChartStore, re
 
 
 # -- repository and registry
+
+
+async def test_a_pulled_chart_is_written_once(store: ChartStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By helm: a second copy would need twice the space."""
+
+    def write_bytes(file: Path, _: bytes) -> int:
+        raise AssertionError(f"{file} is written")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    assert (await store.fetch(EXACT)).path.exists()
 
 
 async def test_an_exact_version_is_pulled_once(store: ChartStore, repository: Repository) -> None:

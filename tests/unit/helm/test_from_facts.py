@@ -2,10 +2,12 @@
 
 import pytest
 
+from managedchart_operator.diagnosis.apply_refusals import Refusal, line_of_helm, refused
 from managedchart_operator.errors import HelmError
-from managedchart_operator.helm.errors.classify import Refused, classify, refused
+from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
 from managedchart_operator.helm.errors.unready import Unready, not_ready
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 
 WEB = Unready("Deployment", "apps", "web", "InProgress", "Available: 0/1")
@@ -66,8 +68,11 @@ REFUSALS = {
 }
 
 
-def refusal(answer: str, *, namespace: str = "apps", name: str = "web") -> Refused:
-    return Refused("apps/v1", "Deployment", namespace, name, answer)
+CONVERSION = 'conversion webhook for a/v1, Kind=B failed: Post "https://c"'
+
+
+def refusal(answer: str, *, namespace: str = "apps", name: str = "web") -> Refusal:
+    return ObjectRef("apps/v1", "Deployment", name, namespace), answer
 
 
 @pytest.mark.parametrize(("answer", "reason"), REFUSALS.items())
@@ -77,6 +82,21 @@ def test_a_refusal_gives_the_error_of_helms_text(answer: str, reason: Reason, na
     assert error.reason is reason
     assert "Deployment" in error.text
     assert vars(error) == vars(by_helm(error.text))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "transient"),
+    [
+        ("Request entity too large: limit is 3145728", Reason.RELEASE_TOO_LARGE, False),
+        ("etcdserver: request is too large", Reason.RELEASE_TOO_LARGE, False),
+        (f"{CONVERSION}: x509: unknown authority", Reason.CERTIFICATE_NOT_TRUSTED, False),
+        (f"{CONVERSION}: context deadline exceeded", Reason.API_UNAVAILABLE, True),
+        ('no matches for kind "B" in version "a/v1"', Reason.KIND_MISSING, True),
+    ],
+)
+def test_other_answers_have_the_reason_of_helms_text(answer: str, reason: Reason, *, transient: bool) -> None:
+    error = refused([refusal(answer)])
+    assert (error.reason, error.transient) == (reason, transient)
 
 
 def test_the_first_row_that_fits_any_refusal_decides() -> None:
@@ -89,8 +109,8 @@ def test_the_first_row_that_fits_any_refusal_decides() -> None:
 
 
 def test_a_core_kind_is_written_as_helm_writes_it() -> None:
-    found = Refused("v1", "ConfigMap", "apps", "a", "no")
-    assert found.line == "server-side apply failed for object apps/a /v1, Kind=ConfigMap: no"
+    found = line_of_helm(ObjectRef("v1", "ConfigMap", "a", "apps"), "no")
+    assert found == "server-side apply failed for object apps/a /v1, Kind=ConfigMap: no"
 
 
 def test_an_unknown_refusal_is_quoted() -> None:

@@ -142,17 +142,22 @@ async def test_a_watch_that_is_forbidden_slows_down_although_lists_are_allowed(
     assert caplog.text.count("cannot watch") == 1
 
 
-async def test_other_errors_before_it_do_not_hide_a_missing_permission(
-    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("patient", [True, False])
+async def test_only_refusals_in_a_row_count_as_a_missing_permission(
+    client: KubeClient,
+    api: FakeApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    patient: bool,
 ) -> None:
+    """After an outage of any length an API server may refuse everybody for a moment; other errors do not hide a refusal."""
     monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.01, 0.01))
-    api.answers["GET", PATH] = Script(*[refusing(500)] * 3, refusing(403))
-    with pytest.raises(KubeError, match="no") as refused:
-        await anext(changes(client, PATH, patient=False))
-    assert refused.value.status == 403
-    api.answers["GET", PATH] = Script(*[refusing(500)] * 3, refusing(403))
-    assert await collect(client) == []
+    api.answers["GET", PATH] = Script(*[refusing(500)] * 9, *[refusing(403)] * 2, listing(5))
+    assert [change.type for change in await collect(client, patient=patient)] == ["Listed"]
     assert caplog.text.count("cannot watch") == 1
+    api.answers["GET", PATH] = Script(refusing(500), *[refusing(403)] * 3)
+    assert await collect(client, patient=patient, until="the test is over" if patient else "returned 403") == []
 
 
 @pytest.mark.parametrize("status", [410, 500, 429, 401, 403])

@@ -27,6 +27,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package that provides a valid lifecycle and broken ones."""
     (tmp_path / "loki_plugin.py").write_text(MODULE)
     (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "exiting_plugin.py").write_text("import sys\nsys.exit('no licence')")
     info = tmp_path / "loki_plugin-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loki-plugin\nVersion: 1.0\n")
@@ -37,6 +38,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "no-class = loki_plugin:__name__\n"
         "gone = loki_plugin:Gone\n"
         "broken = broken_plugin:Any\n"
+        "exiting = exiting_plugin:Any\n"
         "default = loki_plugin:Loki\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -86,6 +88,7 @@ def test_a_plugin_cannot_replace_a_built_in_lifecycle() -> None:
     ("name", "problem"),
     [
         ("broken", 'the lifecycle "broken" cannot be loaded: RuntimeError: no licence'),
+        ("exiting", 'the lifecycle "exiting" cannot be loaded: SystemExit: no licence'),
         ("gone", 'the lifecycle "gone" cannot be loaded: AttributeError: .*Gone'),
         ("not-one", 'the entry point "not-one" is not a subclass of Lifecycle'),
         ("no-class", 'the entry point "no-class" is not a subclass of Lifecycle'),

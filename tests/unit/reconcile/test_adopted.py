@@ -112,6 +112,9 @@ def test_age_proves_nothing_after_pruning() -> None:
 
     assert made_since(whole, failed(whole, of=3)) == SINCE + 1
     assert made_since(pruned, failed(pruned, of=3)) == 0.0
+    oldest = failed(whole, of=3)
+    whole.revisions = ()  # deleted by somebody else meanwhile
+    assert made_since(whole, oldest) == SINCE + 1
     assert made_since(good_below, failed(good_below, of=2)) == SINCE + 11
 
 

@@ -4,8 +4,8 @@ An error has a reason that alerts can rely on, a sentence that names the object,
 The rows match texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded again
 (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so rows for texts
 that wrap other errors (webhooks, hooks) come before the rows for what they wrap. A message has at most 1,024 characters. A text
-that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts. `refused` makes
-the same errors of what the API server refuses in the operator's dry run.
+that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts.
+`diagnosis.apply_refusals` makes the same errors of what the API server refuses in the operator's dry run.
 
 An error is transient if a retry may succeed without a change of the spec: an outage, a CRD, namespace or permission that is
 created later, a version that is published after the commit that names it. It is terminal if only a change of the spec, the
@@ -13,15 +13,12 @@ chart, the values or the operator's settings can help.
 """
 
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
-from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, more_refused
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -60,49 +57,6 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
         text=cut_middle(error, MAX_TEXT),
         exit_code=exit_code,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An object that the API server refuses to apply, and its answer."""
-
-    api_version: str
-    kind: str
-    namespace: str
-    """Empty for cluster-wide kinds."""
-    name: str
-    answer: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
-
-    @property
-    def line(self) -> str:
-        """The line that helm would write about it."""
-        version = self.api_version if "/" in self.api_version else f"/{self.api_version}"
-        what = f"{self.namespace}/{self.name} {version}, Kind={self.kind}"
-        if self.answer.startswith("Apply failed with"):
-            return f"conflict occurred while applying object {what}: {self.answer}"
-        return f"server-side apply failed for object {what}: {self.answer}"
-
-
-def refused(objects: Sequence[Refused]) -> HelmError:
-    """Return the error of an upgrade of which the API server refuses these objects, at least one.
-
-    The first row of the table of refusals that matches any of the answers decides. The error's `text` has helm's wording, for
-    people who compare the two; nothing parses it.
-    """
-    text = cut_middle("\n".join(each.line for each in objects), MAX_TEXT)
-    further = more_refused(len(objects) - 1)
-    for row in (*REFUSED, *UNAVAILABLE):
-        for each in objects:
-            if found := row.pattern.search(each.answer):
-                message = one_line(row.message(found, str(each)) + further, MAX_MESSAGE)
-                return HelmError(
-                    message, reason=row.reason, transient=row.transient, text=text, exit_code=1, hint=row.hint
-                )
-    message = one_line(f"The API server refuses {objects[0]}: {objects[0].answer}{further}", MAX_MESSAGE)
-    return HelmError(message, reason=Reason.HELM_FAILED, transient=True, text=text)
 
 
 def blames_storage(error: HelmError, *, command: str) -> bool:

@@ -79,7 +79,7 @@ def _within_helm(refusal: RefusalRow) -> Row:
         line = line_of(found)
         return in_hook(line) + refusal.message(found, subject(line)) + more(found.string)
 
-    return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint)
+    return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint, refusal=refusal)
 
 
 _HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from managedchart_operator.api_refusals import Match
+from managedchart_operator.api_refusals import Match, RefusalRow
 from managedchart_operator.reasons import Reason
 
 # What Go's network code reports when the other side cannot be reached.
@@ -30,6 +30,8 @@ class Row:
     message: Callable[[Match], str]
     hint: str | None = None
     commands: tuple[str, ...] = ()
+    refusal: RefusalRow | None = None
+    """The row for the same answer of the API server to the operator's own request."""
 
 
 def row(
