@@ -45,7 +45,7 @@ GRANT = (
 RENEW = "Restart the operator if this persists: it then reads a new token of its ServiceAccount."
 _IMMUTABLE = (
     "Undo the change, or delete the object so that it is created again (kubectl delete --cascade=orphan keeps the pods of "
-    "a StatefulSet or Deployment). forceUpgrade does not help: it overwrites the object but does not replace it."
+    "a StatefulSet or Deployment). forceUpgrade does not help: it updates the object in place."
 )
 
 

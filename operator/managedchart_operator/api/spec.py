@@ -188,7 +188,7 @@ class Retry(ApiModel):
     max_backoff: Duration = "5m"
     """Longest delay between two retries."""
     after_rollback: bool = Field(default=False, strict=True)
-    """Retry also an upgrade that was applied, failed and was rolled back; each attempt disturbs the running workloads."""
+    """Retry also an upgrade that was applied, failed and was rolled back; each attempt disrupts the running workloads."""
 
 
 class LifecycleRef(ApiModel):

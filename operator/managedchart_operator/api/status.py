@@ -209,7 +209,7 @@ class Outlook(StrEnum):
     CHANGE = "Change"
     """Nothing, until the spec or the annotation managedchart.dev/retry changes: the same attempt would fail again."""
     KEEP_ROLLED_BACK = "KeepRolledBack"
-    """Like Change, because each attempt of an upgrade that was rolled back disturbs the running workloads."""
+    """Like Change, because each attempt of an upgrade that was rolled back disrupts the running workloads."""
     WAIT = "Wait"
     """Another Helm operation is in progress; at nextRetryAt its lock is taken over."""
 

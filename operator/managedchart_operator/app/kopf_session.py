@@ -90,7 +90,7 @@ class _Lines:
             except UNREADABLE as error:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 raise _broken_off(error) from error
-            yield shallow
+            yield shallow + b"\n"
 
 
 def _broken_off(error: Exception) -> aiohttp.ClientPayloadError:

@@ -49,7 +49,7 @@ def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]
 def line_of_helm(ref: ObjectRef, answer: str) -> str:
     """Return the line that helm would write about a refusal."""
     version = ref.api_version if "/" in ref.api_version else f"/{ref.api_version}"
-    what = f"{ref.namespace}/{ref.name} {version}, Kind={ref.kind}"
-    if answer.startswith("Apply failed with"):
-        return f"conflict occurred while applying object {what}: {answer}"
-    return f"server-side apply failed for object {what}: {answer}"
+    what = (
+        "conflict occurred while applying" if answer.startswith("Apply failed with") else "server-side apply failed for"
+    )
+    return f"{what} object {ref.namespace}/{ref.name} {version}, Kind={ref.kind}: {answer}"

@@ -93,11 +93,15 @@ def image_pull(evidence: Evidence) -> Cause | None:
     return None
 
 
+def _restarts(container: Container) -> str:
+    return "1 restart" if container.restarts == 1 else f"{container.restarts} restarts"
+
+
 def out_of_memory(evidence: Evidence) -> Cause | None:
     """A container was killed because it ran out of memory."""
     for pod, container in evidence.containers:
         if container.out_of_memory and not container.ready:
-            numbers = f"exit code {container.exit_code}, {container.restarts} restarts"
+            numbers = f"exit code {container.exit_code}, {_restarts(container)}"
             message = f"Container {container.name} in {pod.identity} was OOM-killed ({numbers})"
             hint = "Raise resources.limits.memory of the container, or reduce its memory use."
             return Cause(Reason.OOM_KILLED, message, pod.identity, container.name, hint)
@@ -110,8 +114,7 @@ def crash_loop(evidence: Evidence) -> Cause | None:
         if container.crashing and pod.uid not in evidence.hook_pods and not pod.of_job:
             code = container.exit_code
             meaning = f": exit code {code}, {container.meaning}" if code is not None else ""
-            restarts = f"{container.restarts} restarts"
-            message = f"Container {container.name} in {pod.identity} keeps crashing ({restarts}){meaning}"
+            message = f"Container {container.name} in {pod.identity} keeps crashing ({_restarts(container)}){meaning}"
             hint = f"{_read_log(pod, container)} --previous"
             return Cause(Reason.CRASH_LOOP, message, pod.identity, container.name, hint)
     return None

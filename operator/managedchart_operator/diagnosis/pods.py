@@ -26,8 +26,8 @@ _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError"}
 # Conventions of bash and Docker: 128 + number of the signal; 126 and 127 when the command could not be run.
 _EXIT_CODES = {
     0: "the program ended successfully although it should keep running",
-    1: "the program failed with an error of its own",
-    2: "the program was called with wrong arguments, or failed with an error of its own",
+    1: "the application exited with an error",
+    2: "the application was called with wrong arguments, or exited with an error",
     126: "the command exists but cannot be executed (permissions, or not a program)",
     127: "the command was not found in the image",
     130: "the program was interrupted (SIGINT)",

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 APPLY_CRD = "kubectl apply --server-side -k crds/"
 """The command that installs and upgrades the CRD, as in README.md."""
 
+GRANT_CRD = (
+    f"Grant get on the CRD {DEFINITION}, as deploy/rbac.yaml does: apply your overlay again, or run helm upgrade."
+)
 _PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}"
 
 
@@ -43,7 +46,7 @@ class Definition:
         try:
             found = await self._client.request("GET", _PATH)
         except KubeError as error:
-            hint = "Grant the permission: kubectl apply -f deploy/rbac.yaml" if error.status == 403 else error.hint
+            hint = GRANT_CRD if error.status == 403 else error.hint
             raise StartupError(f"Cannot read the CRD {DEFINITION}: {error.message}", hint=hint) from error
         if "deletionTimestamp" in found["metadata"]:
             return
@@ -80,7 +83,7 @@ class Definition:
                 reason=error.reason,
                 transient=True,
                 status=error.status,
-                hint="Grant the permission; the deletion then continues: kubectl apply -f deploy/rbac.yaml",
+                hint=f"{GRANT_CRD} The deletion then continues.",
                 answer=error.answer,
             ) from error
         if found is None:

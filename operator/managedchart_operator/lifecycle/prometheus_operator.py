@@ -112,7 +112,7 @@ def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> st
     Source: Kubernetes documentation, "Server-Side Apply", field management.
     """
     if other := other_release(metadata, name=name, namespace=namespace):
-        return f"they carry the marks of the release {other}"
+        return f"their ownership metadata names the release {other}"
     if is_kept(metadata):
         return "their annotation helm.sh/resource-policy is keep"
     if is_marked(metadata, name=name, namespace=namespace):

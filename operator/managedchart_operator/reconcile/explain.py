@@ -4,7 +4,6 @@ An error that names its cause itself keeps it; only one that merely says "it too
 its sentence from the evidence, and helm's own text is kept beside it.
 """
 
-import json
 from collections.abc import Callable
 
 from managedchart_operator.api.status import LastFailure
@@ -37,7 +36,7 @@ def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str],
 
 def bound(failure: LastFailure) -> LastFailure:
     """Make a failure fit into its 16 KiB: logs go first, from the least telling container on, then events."""
-    while _size(failure) > MAX_BYTES:
+    while len(failure.model_dump_json(by_alias=True, exclude_none=True).encode()) > MAX_BYTES:
         holders = [c for c in failure.containers if c.log or c.previous_log]
         if holders:
             last = holders[-1]
@@ -52,7 +51,3 @@ def bound(failure: LastFailure) -> LastFailure:
         else:
             break
     return failure
-
-
-def _size(failure: LastFailure) -> int:
-    return len(json.dumps(failure.model_dump(mode="json", by_alias=True, exclude_none=True)))

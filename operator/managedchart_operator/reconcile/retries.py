@@ -58,7 +58,7 @@ class RetryPlan:
                 return f"{gave_up}; checking again at {at}"
             case Outlook.KEEP_ROLLED_BACK:
                 return (
-                    "Not retried automatically, since each attempt disturbs what runs; change the spec, set"
+                    "Not retried automatically, since each attempt disrupts what runs; change the spec, set"
                     f" spec.retry.afterRollback to true, or {_TOKEN}"
                 )
         begins = gave_up if self.failures > self.limit else "Not retried automatically"

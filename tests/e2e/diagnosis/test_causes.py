@@ -70,7 +70,7 @@ def test_an_image_that_cannot_be_pulled_ends_the_wait_early(
     assert failure["hint"]
 
 
-@pytest.mark.parametrize(("code", "meaning"), [("1", "error of its own"), ("127", "not found"), ("139", "SIGSEGV")])
+@pytest.mark.parametrize(("code", "meaning"), [("1", "exited with an error"), ("127", "not found"), ("139", "SIGSEGV")])
 def test_a_crash_loop_explains_the_exit_code(
     cluster: Cluster, operator: OperatorProcess, ns: str, code: str, meaning: str
 ) -> None:

@@ -37,7 +37,7 @@ def test_a_failed_rollback_is_reported_and_finished_later(cluster: Cluster, oper
         told = condition_of(chart, "Stalled")["message"]
         assert told.startswith("The rollback failed: Admission webhook gone.example.com")
         assert told.count("The rollback failed") == 1, "it tells of the last try, not of all"
-        assert "Not retried automatically, since each attempt disturbs what runs" in told
+        assert "Not retried automatically, since each attempt disrupts what runs" in told
     finally:
         cluster.kubectl("delete", "validatingwebhookconfiguration", ns)
     cluster.wait_chart(

@@ -207,7 +207,9 @@ def test_a_crd_of_another_release_stays(cluster: Cluster, ns: str, chart_root: P
     deploy(cluster, ns, "a", chart, action="Destroy", **LIFECYCLE)
     assert [exists(cluster, name) for name in further] == [True, False]
     (warning,) = warnings(cluster, ns, "a")
-    assert warning.startswith(f"CRDs kept because they carry the marks of the release monitoring/theirs: {further[0]};")
+    assert warning.startswith(
+        f"CRDs kept because their ownership metadata names the release monitoring/theirs: {further[0]};"
+    )
 
 
 def test_a_manually_created_crd_stays(cluster: Cluster, ns: str, chart_root: Path, further: tuple[str, str]) -> None:

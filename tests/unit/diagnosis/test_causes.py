@@ -103,7 +103,13 @@ def test_refused_pods_have_a_cause(text: str, reason: Reason) -> None:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(1, "error of its own"), (126, "cannot be executed"), (127, "not found"), (137, "SIGKILL"), (159, "signal 31")],
+    [
+        (1, "exited with an error"),
+        (126, "cannot be executed"),
+        (127, "not found"),
+        (137, "SIGKILL"),
+        (159, "signal 31"),
+    ],
 )
 def test_exit_codes_are_explained(code: int, words: str) -> None:
     container = Container("main", init=False, state="terminated", ready=False, restarts=0, exit_code=code)

@@ -10,7 +10,7 @@ from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.api.crd import SCHEMA_DIGEST, definition
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import METADATA, KubeClient
-from managedchart_operator.kube.definition import Definition, DefinitionState
+from managedchart_operator.kube.definition import GRANT_CRD, Definition, DefinitionState
 from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reasons import Reason
 
@@ -43,7 +43,7 @@ async def test_a_missing_permission_is_named_with_its_consequence(client: KubeCl
     assert "leaves the release unchanged" in error.message
     assert sentence in error.message
     assert error.hint is not None
-    assert "kubectl apply -f deploy/rbac.yaml" in error.hint
+    assert "as deploy/rbac.yaml does" in error.hint
 
 
 async def test_another_error_is_not_changed(client: KubeClient, api: FakeApiServer) -> None:
@@ -130,7 +130,7 @@ async def test_a_crd_being_deleted_is_not_compared(client: KubeClient, api: Fake
         (
             403,
             'is forbidden: User "nobody" cannot get resource',
-            "Grant the permission: kubectl apply -f deploy/rbac.yaml",
+            GRANT_CRD,
         ),
         (503, "no healthy upstream", None),
     ],

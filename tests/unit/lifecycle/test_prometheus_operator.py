@@ -105,7 +105,7 @@ async def test_a_crd_of_another_release_is_kept_and_named() -> None:
     assert set(b.cluster.deleted) == {*CRDS} - {CRDS[2]}
     ((_, message),) = b.recorder.warnings
     assert message == (
-        "CRDs kept because they carry the marks of the release apps/theirs: servicemonitors.monitoring.coreos.com; "
+        "CRDs kept because their ownership metadata names the release apps/theirs: servicemonitors.monitoring.coreos.com; "
         "delete those that nobody uses: kubectl delete crd NAME"
     )
 

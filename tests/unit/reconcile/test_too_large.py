@@ -55,4 +55,4 @@ async def test_a_slow_dry_run_is_ended_and_reported() -> None:
 
 async def test_a_truncated_output_is_reported() -> None:
     findings = await largest_parts(lambda: printed(b'{"manifest": "---'), redact=hidden)
-    assert "helm's dry run cannot be read" in (findings.incomplete or "")
+    assert "Helm's dry run cannot be read" in (findings.incomplete or "")

@@ -12,7 +12,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
 
 _TEMPLATE = "Set the value that the template needs, in the type that it expects; the chart's values.yaml shows both."
-_VERSION = "Correct spec.chart.version. A version that is published later is found automatically."
+_VERSION = "Correct spec.chart.version. A version that is published later is found by a retry."
 _DOWN = "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
 _HTTPS = "Use https:// in spec.chart.repository for a server with TLS; http:// or spec.chart.plainHTTP for one without."
 _LOGIN = (
@@ -207,7 +207,7 @@ CHART_ROWS: tuple[Row, ...] = (
         r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
         Reason.TEMPLATE_ERROR,
         "Template {file} does not render valid YAML: {why}",
-        hint="Run helm template --debug to see the rendered output, in which the lines are counted.",
+        hint="Run helm template --debug: the line number refers to the rendered output.",
     ),
     row(
         r"unable to decode \"[^\"]*\": (?P<why>.+)|(?P<nameless>resource name may not be empty)",

@@ -116,9 +116,9 @@ async def largest_parts(
             # Parsing megabytes of JSON would block the event loop.
             return Findings(detail=redact(await asyncio.to_thread(name_biggest, output.stdout)))
     except TimeoutError:
-        missing = f"helm's dry run did not end within {seconds:.0f} s"
+        missing = f"Helm's dry run did not end within {seconds:.0f} s"
     except OperatorError as error:
         missing = error.message
     except ValueError as error:
-        missing = f"helm's dry run cannot be read: {error}"
+        missing = f"Helm's dry run cannot be read: {error}"
     return Findings(incomplete=redact(f"Could not determine the largest parts of the release: {missing}"))
