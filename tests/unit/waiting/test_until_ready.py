@@ -267,11 +267,11 @@ async def test_a_refusal_after_an_outage_does_not_end_the_wait(
     api: FakeApiServer, waits: ReadyWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the outage was: an API server that has just started refuses everybody for a moment."""
-    monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(until_ready, "_FORBIDDEN_SECONDS", 0.1)
+    monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(until_ready, "_FORBIDDEN_SECONDS", 1.0)
     Deployments(api)
     refused = (403, refusal('deployments is forbidden: User "x" cannot get', 403))
-    answers = [*[(503, refusal("down", 503))] * 10, refused, (200, deployment(5, ready=True))]
+    answers = [*[(503, refusal("down", 503))] * 12, refused, (200, deployment(5, ready=True))]
 
     async def answer(_: web.Request) -> web.Response:
         status, body = answers.pop(0)
