@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from harness.api_server import FakeApiServer, refusal
+from harness.api_server import Answer, FakeApiServer, refusal
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.errors.unready import Unready, not_ready
@@ -25,6 +25,16 @@ APPS = "/apis/apps/v1"
 PATH = f"{APPS}/namespaces/apps/deployments"
 WEB = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
 KINDS = {"resources": [{"name": "deployments", "kind": "Deployment", "namespaced": True}]}
+
+
+def one_by_one(answers: list[tuple[int, dict[str, Any]]]) -> Answer:
+    """The API server gives these answers, each once."""
+
+    async def answer(_: web.Request) -> web.Response:
+        status, body = answers.pop(0)
+        return web.json_response(body, status=status)
+
+    return answer
 
 
 def deployment(version: int, *, ready: bool, name: str = "web") -> dict[str, Any]:
@@ -242,12 +252,7 @@ async def test_a_short_outage_does_not_end_a_wait(
     monkeypatch.setattr(until_ready, "_RETRY_SECONDS", 0.01)
     Deployments(api)
     answers = [(503, refusal("down", 503)), (403, refusal("not yet", 403)), (200, deployment(5, ready=True))]
-
-    async def answer(_: web.Request) -> web.Response:
-        status, body = answers.pop(0)
-        return web.json_response(body, status=status)
-
-    api.answers["GET", f"{PATH}/web"] = answer
+    api.answers["GET", f"{PATH}/web"] = one_by_one(answers)
     assert await waits.of([WEB], namespace="apps").within(5) is None
 
 
@@ -272,12 +277,7 @@ async def test_a_refusal_after_an_outage_does_not_end_the_wait(
     Deployments(api)
     refused = (403, refusal('deployments is forbidden: User "x" cannot get', 403))
     answers = [*[(503, refusal("down", 503))] * 12, refused, (200, deployment(5, ready=True))]
-
-    async def answer(_: web.Request) -> web.Response:
-        status, body = answers.pop(0)
-        return web.json_response(body, status=status)
-
-    api.answers["GET", f"{PATH}/web"] = answer
+    api.answers["GET", f"{PATH}/web"] = one_by_one(answers)
     assert await waits.of([WEB], namespace="apps").within(5) is None
 
 
