@@ -1,4 +1,4 @@
-"""How deep untrusted data may be nested, and how JSON is read within that limit.
+"""How deep untrusted data may be nested; `shallow_json` reads JSON within that limit.
 
 The API server stores JSON of 10,000 levels wherever a schema preserves unknown fields, and managedFields repeat those
 levels. Recursive code (Python's json, copy, pydantic's serializer, the operator's own) fails at some hundred levels. So
@@ -7,12 +7,8 @@ lost by that: the operator never writes back an object that it has read, and a s
 its field's name (`reconcile.parse`), so a spec that was cut is refused as well.
 """
 
-import asyncio
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-
-from pydantic_core import from_json
 
 # The limit for the values of a chart, and for a spec. Values of real charts have some 15 levels, the largest schemas of
 # CustomResourceDefinitions some 40. Below READ_LEVELS, since an object is an item of a list or a part of a watch event, and its
@@ -24,55 +20,6 @@ READ_LEVELS = 200
 # How much of a path is shown: people write short names, but a name may be of any length.
 _SHOWN_STEPS = 4
 _SHOWN_NAME = 40
-
-# A JSON string, or a character that opens or closes a level. An unterminated string matches up to the end, so that each byte
-# is scanned once.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
-_QUOTE, _OPENING = ord('"'), frozenset(b"[{")
-
-
-async def read_json(text: bytes) -> Any:
-    """Return the value of a JSON text, with null for what is nested deeper than READ_LEVELS.
-
-    Raises ValueError for a text that is not JSON. Usually faster than json.loads; cutting runs in a thread, since it takes 0.1
-    s a megabyte.
-    """
-    try:
-        return from_json(text)
-    except ValueError:
-        return await asyncio.to_thread(lambda: from_json(_cut(text)))
-
-
-async def shallow_json(text: bytes) -> bytes:
-    """Return a JSON text, with null for what is nested deeper than READ_LEVELS, for another parser.
-
-    Raises ValueError for a text that is not JSON.
-    """
-    try:
-        from_json(text)
-    except ValueError:
-        text = await asyncio.to_thread(_cut, text)
-        from_json(text)
-    return text
-
-
-def _cut(text: bytes) -> bytes:
-    kept: list[bytes] = []
-    level = start = 0
-    for token in _TOKEN.finditer(text):
-        first = text[token.start()]
-        if first == _QUOTE:
-            continue
-        if first in _OPENING:
-            if level == READ_LEVELS:
-                kept.append(text[start : token.start()])
-            level += 1
-        else:
-            level -= 1
-            if level == READ_LEVELS:
-                kept.append(b"null")
-                start = token.end()
-    return b"".join([*kept, text[start:]])
 
 
 def too_deep(value: dict[str, Any] | list[Any]) -> str | None:

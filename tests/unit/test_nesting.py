@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS, read_json, shallow_json, too_deep
+from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS, too_deep
+from managedchart_operator.shallow_json import read_json, shallow_json
 
 DOCUMENTS = st.recursive(
     st.none()

@@ -21,7 +21,7 @@ from aiohttp.connector import Connection
 
 from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.kube.client import lines
-from managedchart_operator.nesting import read_json, shallow_json
+from managedchart_operator.shallow_json import read_json, shallow_json
 
 # kopf restarts its watch immediately after a truncated answer.
 _PAUSE_SECONDS = 1.0

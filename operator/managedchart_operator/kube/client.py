@@ -3,7 +3,7 @@
 `kubernetes.aio` does authentication, TLS and token refresh. Requests and answers stay dictionaries, since the generated
 pydantic models cost several times the CPU of the request and drop fields they do not know. The callers in this package make
 paths and bodies. Every request has a deadline, and every refusal becomes a `KubeError`, classified by `api_refusals`. Objects
-of any nesting can be read (`nesting`).
+of any nesting can be read (`shallow_json`).
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from kubernetes.aio import config as aio_config
 
 from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
-from managedchart_operator.nesting import read_json
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shallow_json import read_json
 
 # The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves time for one retry.
 REQUEST_SECONDS = 30.0
