@@ -41,7 +41,9 @@ CRD = ("get", "customresourcedefinitions")
 # The objects that were not ready at the first look: a watch of each kind, shared by all runs in a namespace.
 READINESS = ("watch", "deployments")
 # Where the kinds of an API group are looked up; once a process.
-DISCOVERY = {("get", path) for path in ("/api/v1", "/apis/apps/v1", "/apis/networking.k8s.io/v1")}
+DISCOVERY = {
+    ("get", path) for path in ("/api/v1", "/apis/apps/v1", "/apis/autoscaling/v2", "/apis/networking.k8s.io/v1")
+}
 # A run that takes its time is watched over: at most a list and a watch of each, shared by all runs in a namespace.
 EVIDENCE = {(verb, resource) for verb in ("list", "watch") for resource in ("events", "pods")}
 # What makes helm wait for ever: a pod that says nothing and never starts.
@@ -160,11 +162,15 @@ def test_an_install_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> No
 
 
 def test_an_upgrade_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> None:
-    """As an install, without finalizer; before it, a look at what was rendered and who manages the fields of each object."""
+    """As an install, without finalizer.
+
+    Before it, a look at what was rendered, at who manages the fields of each object, and at the autoscalers.
+    """
     _ready(meter, ns)
     costs = meter.costs(lambda: _ready(meter, ns, values={"image": {"tag": "2.0"}}))
     assert costs.helm_processes == 1
     managers = {("list", kind): 1 for kind in ("deployments", "services", "serviceaccounts", "ingresses")}
+    managers["list", "horizontalpodautoscalers"] = 1
     assert costs.fixed == {LOOK: 2, EVENT: 2, READ: 2, OBJECT: 1, **managers}, costs
     assert costs.requests[READINESS] <= 1, costs
     assert costs.requests[STATUS_WRITE] <= 4, costs

@@ -220,6 +220,22 @@ class Cluster:
         labels = [secret["metadata"]["labels"] for secret in secrets]
         return sorted((int(label["version"]), label["status"]) for label in labels)
 
+    def version(self, path: str) -> str:
+        """Return the present resourceVersion of a collection."""
+        listing = self.get(path)
+        assert listing is not None, f"there is no collection {path}"
+        return str(listing["metadata"]["resourceVersion"])
+
+    def states_since(self, path: str, name: str, version: str) -> Iterator[dict[str, Any]]:
+        """Yield every state that an object has had since a resourceVersion, which must not be older than some minutes."""
+        newest = int(self.items(path, fieldSelector=f"metadata.name={name}")[0]["metadata"]["resourceVersion"])
+        if newest <= int(version):
+            return
+        for event in self._watch(path, f"metadata.name={name}", version, WAIT_SECONDS):
+            yield event["object"]
+            if int(event["object"]["metadata"]["resourceVersion"]) >= newest:
+                return
+
     def _watch(self, path: str, fields: str, version: str, seconds: float) -> Iterator[dict[str, Any]]:
         query = {
             "watch": "true",

@@ -182,6 +182,8 @@ def _controller_manager(layout: Layout) -> list[str]:
         "--concurrent-replicaset-syncs=20",
         "--concurrent-namespace-syncs=20",
         "--concurrent-gc-syncs=40",
+        # Each 15 s by default: a test of an autoscaler would mostly wait.
+        "--horizontal-pod-autoscaler-sync-period=2s",
         # A laptop that slept must not find its node NotReady and all pods evicted.
         "--node-monitor-grace-period=1h",
         "--profiling=false",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from managedchart_operator.api.conflicts import Conflicts
 from managedchart_operator.api.duration import Duration
 from managedchart_operator.api.schema import ApiModel, cel_string, matches, rules
 
@@ -243,6 +244,8 @@ class ManagedChartSpec(ApiModel):
     """How long the pull of an image, or the creation of pods, may fail before it is treated as a failure."""
     force_upgrade: Flag = False
     """Replace objects instead of patching them; what others added to them is lost."""
+    conflicts: Conflicts = Field(default_factory=Conflicts)
+    """Who wins a field that the chart sets and another field manager holds."""
     dry_run: Flag = False
     """Render and validate against the API server without changing anything; the status has the outcome."""
     last_breaking_version_requiring_restart: str | None = Field(

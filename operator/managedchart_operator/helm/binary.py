@@ -7,9 +7,11 @@ import asyncio
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from managedchart_operator.errors import StartupError
+from managedchart_operator.helm import post_renderer
 from managedchart_operator.helm.process import HelmProcess
 
 # Server-side apply by default, the event-driven wait and the labels of `--labels` were measured with this line of helm.
@@ -52,6 +54,8 @@ def environment(home: Path) -> dict[str, str]:
         "HELM_DATA_HOME": str(home / "data"),
         "HELM_DRIVER": "secret",
         "HELM_COLOR": "never",
+        "HELM_PLUGINS": str(post_renderer.PLUGINS),
+        post_renderer.PYTHON: sys.executable,
     }
 
 

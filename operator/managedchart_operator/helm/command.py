@@ -10,6 +10,9 @@ from pathlib import Path
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.helm import post_renderer
+from managedchart_operator.helm.left_fields import LeftFields
+from managedchart_operator.helm.memory_files import Argument, FileArgument
 
 # Without the second flag helm counts a release as deployed although its Job has failed (measured).
 _WAIT = ("--wait=watcher", "--wait-for-jobs")
@@ -38,6 +41,8 @@ class ReleaseOptions:
     wait_for_jobs: bool = True
     """Whether helm waits for Jobs too. False where some are deleted after their end: helm would count those as failed."""
     force_replace: bool = False
+    force_conflicts: bool = True
+    """Whether helm takes over the fields of other managers, instead of failing."""
 
     @property
     def wait_arguments(self) -> tuple[str, ...]:
@@ -98,7 +103,7 @@ def rollback(options: ReleaseOptions, *, revision: int, description: str, by_ser
 
     `by_server` says that server-side apply was used for that revision: helm refuses --force-conflicts for any other.
     """
-    method = ["--force-conflicts"] if by_server else []
+    method = ["--force-conflicts"] if by_server and options.force_conflicts else []
     return [
         "rollback",
         options.release,
@@ -132,6 +137,16 @@ def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, w
     ]
 
 
+def leave_fields(fields: LeftFields) -> list[Argument]:
+    """Return the arguments by which an upgrade leaves fields to their managers; in a file, since values may be secrets."""
+    if not fields:
+        return []
+    return [
+        f"--post-renderer={post_renderer.NAME}",
+        FileArgument("--post-renderer-args", fields.encode(), "the fields that are left to their managers"),
+    ]
+
+
 def pull(source: ChartSource, *, destination: Path) -> list[str]:
     """Return the arguments that fetch a packaged chart from a repository or registry into a folder."""
     arguments = ["pull", source.oci or source.name or "", f"--destination={destination}"]
@@ -152,8 +167,10 @@ def show_crds(chart: Path) -> list[str]:
 def _apply_method(options: UpgradeOptions) -> list[str]:
     if options.force_replace:
         return list(_REPLACE)
-    # Without the second flag every upgrade fails once another manager has changed a field that the chart sets.
-    method = ["--server-side=true", "--force-conflicts"]
+    method = ["--server-side=true"]
+    if options.force_conflicts or options.take_ownership:
+        # Without it every upgrade fails once another manager has changed a field that the chart sets, and every adoption.
+        method.append("--force-conflicts")
     if not options.dry_run:
         # Under server-side apply the API server itself refuses wrong fields (fieldValidation=Strict), so only a dry run needs
         # helm's own check, which costs more than half of its CPU time.

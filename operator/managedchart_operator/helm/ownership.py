@@ -11,6 +11,7 @@ RELEASE_NAME = "meta.helm.sh/release-name"
 RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 RESOURCE_POLICY = "helm.sh/resource-policy"
+HOOK = "helm.sh/hook"
 
 
 def marks(*, name: str, namespace: str) -> dict[str, dict[str, str]]:

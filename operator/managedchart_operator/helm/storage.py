@@ -99,6 +99,11 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
     )
 
 
+def secret_of(release: str, number: int) -> str:
+    """Return the name of the Secret of a revision."""
+    return f"sh.helm.release.v1.{release}.v{number}"
+
+
 def attempt_label(attempt: str, *, number: int) -> str:
     """Return the label for an attempt, a random word, that makes the revision of this number."""
     return f"{number}.{attempt}"

@@ -5,6 +5,7 @@ it: a CustomResourceDefinition can be installed, changed or deleted at any time.
 path is quoted, and an impossible name never becomes the path of something else.
 """
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ _MOVED_TO = {
     ("extensions", "NetworkPolicy"): "networking.k8s.io",
 }
 
+_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 # The API server's answer for a kind that it does not serve; the answer for a missing object names the object.
 _NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
 
@@ -66,6 +68,23 @@ class Discovery:
                 if (version, kind) in self._kinds:
                     return version
         return None
+
+    async def namespaced_kinds(self, named: re.Pattern[str]) -> list[tuple[str, str]]:
+        """Return apiVersion and kind of all kinds of API groups that live in namespaces and have such a name.
+
+        One for each kind, of the version that the API server prefers. Raises KubeError.
+        Source: Kubernetes documentation, "Aggregated discovery".
+        """
+        answer = await self._client.request("GET", "/apis", accept=_AGGREGATED)
+        found: dict[tuple[str, str], str] = {}
+        for group in answer.get("items") or ():
+            name = group["metadata"]["name"]
+            for version in group.get("versions") or ():
+                for resource in version.get("resources") or ():
+                    kind = (resource.get("responseKind") or {}).get("kind") or ""
+                    if resource.get("scope") == "Namespaced" and named.search(kind):
+                        found.setdefault((name, kind), f"{name}/{version['version']}")
+        return [(version, kind) for (_, kind), version in found.items()]
 
     def forget_if_unserved(self, api_version: str, kind: str, error: KubeError) -> None:
         """Look a kind up again if a 404 is about the kind and not about an object."""

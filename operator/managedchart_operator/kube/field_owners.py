@@ -64,6 +64,37 @@ def fields_of_others(metadata: Mapping[str, Any]) -> list[OwnedField]:
     return found
 
 
+def is_key(path: Path) -> bool:
+    """Whether a field only names its item of a list, like the name of a container."""
+    above = path[-2] if len(path) > 1 else ""
+    return above.startswith("k:") and path[-1].removeprefix("f:") in _loaded(above.removeprefix("k:"))
+
+
+def matches(path: Path, pointer: str) -> bool:
+    """Whether a field is that of a JSON pointer or below it; `*` in the pointer is any step. Source: RFC 6901."""
+    wanted = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    if len(wanted) > len(path):
+        return False
+    return all(want in ("*", step.partition(":")[2]) for want, step in zip(wanted, path, strict=False))
+
+
+def value_at(live: Any, path: Path) -> tuple[bool, Any]:
+    """Return whether a live object has a field, and its value."""
+    for step in path:
+        kind, _, key = step.partition(":")
+        if kind == "f" and isinstance(live, Mapping) and key in live:
+            live = live[key]
+        elif kind == "k" and isinstance(live, list):
+            keys = _loaded(key).items()
+            found = [item for item in live if isinstance(item, Mapping) and keys <= item.items()]
+            if not found:
+                return False, None
+            live = found[0]
+        else:
+            return False, None
+    return True, live
+
+
 def owns(metadata: Mapping[str, Any], manager: Manager, path: Path) -> bool:
     """Whether the manager owns the field, in any version of the API."""
     return any(_has(fields, path) for known, fields in _entries(metadata) if known == manager)
@@ -120,7 +151,13 @@ def _has(fields: Mapping[str, Any], path: Path) -> bool:
 
 def _keys(value: str) -> str:
     """Return the keys of a list's item as text: `name=main` for `{"name":"main"}`."""
+    return ",".join(f"{name}={key}" for name, key in _loaded(value).items()) or value
+
+
+def _loaded(keys: str) -> dict[str, Any]:
+    """Return the keys of a list's item; {} for what the API server cannot have written."""
     try:
-        return ",".join(f"{name}={key}" for name, key in json.loads(value).items())
-    except (ValueError, AttributeError):
-        return value
+        loaded = json.loads(keys)
+    except ValueError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

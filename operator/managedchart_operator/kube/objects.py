@@ -42,7 +42,8 @@ class Objects:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
-        self._discovery = Discovery(client)
+        self.discovery = Discovery(client)
+        """Which kinds there are."""
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""
@@ -56,12 +57,13 @@ class Objects:
         )
         return found
 
-    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any]) -> None:
+    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool = True) -> None:
         """Let the API server validate a server-side apply as helm makes it, as a dry run.
 
-        It checks fields, admission and quota, as for a real one. Raises KubeError.
+        It checks fields, admission and quota, as for a real one; without `force` also whether another manager holds a field.
+        Raises KubeError.
         """
-        query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": "true"}
+        query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": str(force).lower()}
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
@@ -83,16 +85,9 @@ class Objects:
         labels: str = "",
         fields: str = "",
         metadata_only: bool = False,
-        at: str = "",
     ) -> list[dict[str, Any]]:
-        """Return the objects of a kind, of one namespace or (empty) of all.
-
-        `at` is the resourceVersion of a list: objects are returned as they were then. Raises KubeError, also if `at` is
-        older than the few minutes that the API server remembers.
-        """
+        """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError."""
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-        if at:
-            query |= {"resourceVersion": at, "resourceVersionMatch": "Exact"}
         path = await self._path(ObjectRef(api_version, kind, "", namespace))
         answer = await self._client.request(
             "GET", path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE
@@ -102,11 +97,11 @@ class Objects:
 
     async def namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind live in a namespace. Raises KubeError (KIND_MISSING)."""
-        return (await self._discovery.kind(api_version, kind)).namespaced
+        return (await self.discovery.kind(api_version, kind)).namespaced
 
     async def served_version(self, api_version: str, kind: str) -> str | None:
         """Return under which apiVersion the cluster serves objects of a kind now, see `Discovery`. Raises KubeError."""
-        return await self._discovery.served_version(api_version, kind)
+        return await self.discovery.served_version(api_version, kind)
 
     async def locate(self, rendered: Mapping[str, Any], default_namespace: str) -> ObjectRef:
         """Return where the API server has a rendered object, in the default namespace if it names none.
@@ -155,7 +150,7 @@ class Objects:
 
     async def _request(self, method: str, ref: ObjectRef, **options: Any) -> Any:
         """Return the answer to a request for an object; None if it does not exist. Raises KubeError (KIND_MISSING)."""
-        await self._discovery.kind(ref.api_version, ref.kind)
+        await self.discovery.kind(ref.api_version, ref.kind)
         if not ref.name or _problem(ref):
             return None  # no object can have such a name
         path = await self._path(ref)  # not within the try: a missing kind is a 404 too
@@ -164,12 +159,12 @@ class Objects:
         except KubeError as error:
             if error.status != 404:
                 raise
-            self._discovery.forget_if_unserved(ref.api_version, ref.kind, error)
+            self.discovery.forget_if_unserved(ref.api_version, ref.kind, error)
             return None
 
     async def _path(self, ref: ObjectRef) -> str:
         """Return the URL path of an object, or of a collection for one without a name. Raises KubeError."""
-        kind = await self._discovery.kind(ref.api_version, ref.kind)
+        kind = await self.discovery.kind(ref.api_version, ref.kind)
         if problem := _problem(ref):
             text = f"{ref}: {problem}"
             raise KubeError(text, reason=Reason.OBJECT_INVALID, transient=False, status=422, answer=problem)

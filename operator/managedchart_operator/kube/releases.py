@@ -5,20 +5,13 @@ They are listed by metadata only. A Secret is rewritten only if it has not chang
 Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, name, version, status.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient, unless_missing
 
 OWNER_SELECTOR = "owner=helm"
 SECRETS_PATH = "/api/v1/secrets"
-
-
-class Listing(NamedTuple):
-    """The metadata of Secrets, and the resourceVersion of the whole cluster at which they were read."""
-
-    secrets: list[dict[str, Any]]
-    version: str
 
 
 class ReleaseSecrets:
@@ -35,7 +28,7 @@ class ReleaseSecrets:
         except KubeError as error:
             raise StartupError(f"Cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
 
-    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
+    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         """Return the metadata of the Secrets of one release, unordered. Raises KubeError."""
         answer = await self._client.request(
             "GET",
@@ -43,8 +36,7 @@ class ReleaseSecrets:
             query={"labelSelector": f"{OWNER_SELECTOR},name={release}"},
             accept=METADATA_LIST,
         )
-        metadata = [item["metadata"] for item in answer.get("items") or []]
-        return Listing(metadata, answer["metadata"]["resourceVersion"])
+        return [item["metadata"] for item in answer.get("items") or []]
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         """Return one Secret, or None. Raises KubeError."""
@@ -54,6 +46,17 @@ class ReleaseSecrets:
     async def delete(self, *, namespace: str, name: str) -> None:
         """Delete one Secret, if it exists. Raises KubeError."""
         await unless_missing(self._client.request("DELETE", _path(namespace, name)))
+
+    async def create(self, *, namespace: str, name: str, release: str, labels: dict[str, str]) -> None:
+        """Create the Secret of a revision, as helm does. Raises KubeError, with status 409 if it exists."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": labels},
+            "type": "helm.sh/release.v1",
+            "data": {"release": release},
+        }
+        await self._client.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body=body)
 
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Put new release data and labels into a Secret.

@@ -17,9 +17,9 @@ from typing import Any
 
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.manifest_edits import Drop, Edit, Keep, Rendered
 from managedchart_operator.helm.ownership import RELEASE_NAME
 from managedchart_operator.helm.storage import Revision
-from managedchart_operator.helm.stored_manifest import Drop, Edit, Keep, Rendered
 from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference

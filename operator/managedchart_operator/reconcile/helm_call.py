@@ -4,12 +4,13 @@ helm builds all objects of a stored revision before it does anything, so an obje
 stops it. Then `unknown_kinds` rewrites the stored revision, and helm runs once more.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.errors.classify import blames_storage, classify
+from managedchart_operator.helm.memory_files import Argument
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.reasons import Reason
@@ -25,7 +26,7 @@ BeforeHelm = Callable[[], Awaitable[None]] | None
 class HelmCall:
     """One helm command."""
 
-    arguments: list[str]
+    arguments: Sequence[Argument]
     keep_stdout: bool = False
     """Whether its standard output is needed."""
     dry_run: bool = False
@@ -39,7 +40,7 @@ class HelmCall:
     @property
     def command(self) -> str:
         """helm's first argument, such as upgrade."""
-        return self.arguments[0]
+        return str(self.arguments[0])
 
 
 async def run_helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:

@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from managedchart_operator.helm.manifest import ManifestError, outline
-from managedchart_operator.helm.ownership import is_kept, marks
+from managedchart_operator.helm.ownership import HOOK, is_kept, marks
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reconcile.adopted import made_since, place_of, was_adopted
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 logger = logging.getLogger(__name__)
-
-_HOOK = "helm.sh/hook"
 
 
 async def delete_orphaned_objects(
@@ -104,5 +102,5 @@ async def delete_orphaned_hooks(objects: Objects, *, namespace: str, stored: Sto
         return
     for ref in await objects.locate_all(hooks, namespace):
         found = await objects.get(ref)
-        if found is not None and _HOOK in (found["metadata"].get("annotations") or {}) and await objects.delete(ref):
+        if found is not None and HOOK in (found["metadata"].get("annotations") or {}) and await objects.delete(ref):
             logger.info("deleted %s, left behind by a hook", ref)

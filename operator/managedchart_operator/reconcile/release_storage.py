@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.manifest_edits import Editor
 from managedchart_operator.helm.storage import (
     DEPLOYED,
     FAILED,
@@ -21,7 +22,7 @@ from managedchart_operator.helm.storage import (
     revision_of,
     revisions_of,
 )
-from managedchart_operator.helm.stored_manifest import Editor, with_manifest
+from managedchart_operator.helm.stored_manifest import with_manifest
 from managedchart_operator.helm.stored_release import StoredRelease, decode, with_status
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.ownership import Ownership
@@ -55,8 +56,6 @@ class ReleaseStorage:
     ownership: Ownership
     revisions: tuple[Revision, ...] = ()
     """As last observed, newest first."""
-    version: str = ""
-    """The cluster's resourceVersion then."""
     is_current: bool = False
     """Whether `revisions` was read after this run's last helm process."""
 
@@ -68,7 +67,7 @@ class ReleaseStorage:
     async def observe(self) -> tuple[Revision, ...]:
         """Read the metadata of the release Secrets and return the revisions, newest first. Raises KubeError."""
         found = await self.secrets.list_metadata(namespace=self.namespace, release=self.name)
-        self.revisions, self.version, self.is_current = revisions_of(found.secrets), found.version, True
+        self.revisions, self.is_current = revisions_of(found), True
         return self.revisions
 
     async def look(self) -> tuple[Revision, ...]:

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.helm.manifest_edits import Drop, Edit, Move, Rendered, rendered_in
 from managedchart_operator.helm.storage import Revision
-from managedchart_operator.helm.stored_manifest import Drop, Edit, Move, Rendered, rendered_in
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_storage import ReleaseStorage

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.fields.steps import SOON, UNREADY, config, delete, deploy, helm, message, refused, small, warnings
 from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, Cluster, condition_of, managedchart
-from managedchart_operator.helm.stored_manifest import Drop, Keep
+from managedchart_operator.helm.manifest_edits import Drop, Keep
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import ObjectRef

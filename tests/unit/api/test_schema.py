@@ -88,6 +88,8 @@ def test_defaults_match_the_models() -> None:
         "failFast": True,
         "failFastGrace": "3s",
         "forceUpgrade": False,
+        "conflicts": {},
+        "conflicts.policy": "Force",
         "dryRun": False,
         "lifecycle": {},
         "lifecycle.name": "default",

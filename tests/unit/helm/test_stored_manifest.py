@@ -11,7 +11,7 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import stored_manifest
 from managedchart_operator.helm.manifest import parse_manifest
-from managedchart_operator.helm.stored_manifest import (
+from managedchart_operator.helm.manifest_edits import (
     Drop,
     Edit,
     Editor,
@@ -20,8 +20,8 @@ from managedchart_operator.helm.stored_manifest import (
     Rendered,
     rendered_in,
     rewrite,
-    with_manifest,
 )
+from managedchart_operator.helm.stored_manifest import with_manifest
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.reasons import Reason
 

@@ -325,11 +325,9 @@ async def test_objects_are_listed_as_of_a_version(client: KubeClient, api: FakeA
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     api.answers["GET", "/apis/apps/v1/namespaces/apps/deployments"] = (200, {"items": [body()]})
     fields = "metadata.name=web"
-    found = await Objects(client).list(
-        "apps/v1", "Deployment", namespace="apps", fields=fields, metadata_only=True, at="7"
-    )
+    found = await Objects(client).list("apps/v1", "Deployment", namespace="apps", fields=fields, metadata_only=True)
     assert found == [body()]
-    assert api.asked[-1][2] == {"fieldSelector": fields, "resourceVersion": "7", "resourceVersionMatch": "Exact"}
+    assert api.asked[-1][2] == {"fieldSelector": fields}
     assert "as=PartialObjectMetadataList;" in api.headers[-1]["Accept"]
 
 
@@ -425,10 +423,10 @@ async def test_an_unavailable_api_is_not_a_missing_kind(client: KubeClient, api:
 async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: FakeApiServer) -> None:
     """A release Secret has up to 1 MiB, and values in it."""
     path = "/api/v1/namespaces/apps/secrets"
-    listed = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]}
+    listed = {"items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]}
     api.answers["GET", path] = (200, listed)
     found = await ReleaseSecrets(client).list_metadata(namespace="apps", release="web")
-    assert found == ([{"name": "sh.helm.release.v1.web.v1"}], "7")
+    assert found == [{"name": "sh.helm.release.v1.web.v1"}]
     assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web"}
     assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
 

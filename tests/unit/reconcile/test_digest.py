@@ -21,6 +21,7 @@ FINGERPRINT = "f" * 64
 # Fields of the spec that change what runs. A new field goes here, or into IGNORED if it changes nothing of what runs.
 COUNTED = {
     "action",
+    "conflicts",
     "dry_run",
     "wait",
     "force_upgrade",

@@ -27,7 +27,7 @@ class FakeObjects:
     async def namespaced(self, api_version: str, kind: str) -> bool:
         return kind not in ("Namespace", "ClusterRole")
 
-    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any]) -> None:
+    async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
         self.tried.append(ref)
         if (answer := self._refusals.get(ref.name)) is not None:
             raise KubeError("refused", reason=Reason.API_UNAVAILABLE, transient=True, status=422, answer=answer)

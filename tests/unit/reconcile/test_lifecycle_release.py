@@ -35,7 +35,7 @@ async def test_a_dry_run_makes_no_revision() -> None:
     world = World()
     seen = await release(world, Operation.DRY_RUN)
 
-    async def try_apply(*_: Any) -> None:
+    async def try_apply(*_: Any, **__: Any) -> None:
         return None
 
     world.cluster.try_apply = try_apply  # type: ignore[attr-defined]

@@ -21,7 +21,6 @@ from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.kube.objects import ObjectRef, Objects
-from managedchart_operator.kube.releases import Listing
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.decide import Run
@@ -49,10 +48,10 @@ class FakeSecrets:
         self.labels: dict[str, str] = {}
         self.gone = False
 
-    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
+    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         """The Secret's metadata, as it is now."""
         found = {**self.secret["metadata"], **({"labels": self.labels} if self.labels else {})}
-        return Listing([] if self.gone else [found], "1")
+        return [] if self.gone else [found]
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any]:
         """The whole Secret."""

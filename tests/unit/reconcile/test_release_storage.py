@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import KubeError
+from managedchart_operator.helm.manifest_edits import Drop, Rendered
 from managedchart_operator.helm.storage import (
     LEFT_UNFINISHED,
     OWNER_LABEL,
@@ -18,9 +19,7 @@ from managedchart_operator.helm.storage import (
     UNINSTALL_INTERRUPTED,
     Revision,
 )
-from managedchart_operator.helm.stored_manifest import Drop, Rendered
 from managedchart_operator.helm.stored_release import decode
-from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -50,8 +49,8 @@ class FakeSecrets:
     rewritten: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
-    async def list_metadata(self, *, namespace: str, release: str) -> Listing:
-        return Listing([found["metadata"] for found in self.held.values()], "1")
+    async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
+        return [found["metadata"] for found in self.held.values()]
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         return self.held.get(name)

@@ -8,11 +8,10 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.errors import HelmError
+from managedchart_operator.helm.manifest_edits import Drop, Edit, Keep, rendered_in
 from managedchart_operator.helm.storage import OWNER_LABEL
-from managedchart_operator.helm.stored_manifest import Drop, Edit, Keep, rendered_in
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import change_stored
 from managedchart_operator.reconcile.ownership import Ownership
@@ -64,8 +63,8 @@ class FakeSecrets:
         """What a revision has stored."""
         return decode(self.held[f"sh.helm.release.v1.web.v{number}"]).manifest
 
-    async def list_metadata(self, **_: str) -> Listing:
-        return Listing([found["metadata"] for found in self.held.values()], "1")
+    async def list_metadata(self, **_: str) -> list[dict[str, Any]]:
+        return [found["metadata"] for found in self.held.values()]
 
     async def read(self, *, name: str, **_: str) -> dict[str, Any] | None:
         return self.held.get(name)

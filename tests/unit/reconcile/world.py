@@ -8,7 +8,7 @@ import asyncio
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,6 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.kube.releases import Listing
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
@@ -46,6 +45,7 @@ class FakeSecrets:
     def __init__(self) -> None:
         self.secrets: dict[int, dict[str, Any]] = {}
         self.failure: Exception | None = None
+        self.on_create: Callable[[], None] | None = None
 
     @property
     def statuses(self) -> list[str]:
@@ -82,11 +82,11 @@ class FakeSecrets:
             labels = secret["metadata"]["labels"]
             labels["status"] = status if labels["status"] == of else labels["status"]
 
-    async def list_metadata(self, **_: str) -> Listing:
+    async def list_metadata(self, **_: str) -> list[dict[str, Any]]:
         """As helm's label selector does."""
         if self.failure is not None:
             raise self.failure
-        return Listing([secret["metadata"] for secret in self.secrets.values()], "1")
+        return [secret["metadata"] for secret in self.secrets.values()]
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         """One of them."""
@@ -96,6 +96,19 @@ class FakeSecrets:
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Replace data and labels."""
         secret["metadata"]["labels"], secret["data"] = labels, {"release": release}
+
+    async def create(self, *, namespace: str, name: str, release: str, labels: dict[str, str]) -> None:
+        """Of a revision that is made for a rollback; `on_create` is called then."""
+        meta = {
+            "name": name,
+            "namespace": namespace,
+            "resourceVersion": "1",
+            "creationTimestamp": MADE,
+            "labels": labels,
+        }
+        self.secrets[int(labels["version"])] = {"metadata": meta, "data": {"release": release}}
+        if self.on_create is not None:
+            self.on_create()
 
     async def delete(self, *, namespace: str, name: str) -> None:
         """Of purged revisions."""
@@ -227,7 +240,7 @@ class FakeCluster:
 
     async def list(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
         """For the fields of other managers."""
-        return []
+        return list(self.objects.values())
 
     async def refused_for_a_moment(self, _: str) -> bool:
         """Every refusal lasts."""

@@ -189,6 +189,13 @@ CHART_ROWS: tuple[Row, ...] = (
         ),
     ),
     row(
+        r"error while running post render",
+        Reason.HELM_FAILED,
+        "The fields that are left to other managers could not be taken out of what the chart renders, so nothing was applied",
+        transient=True,
+        hint="An object with such a field may be too large to edit: split it in the chart, or remove spec.conflicts.leave.",
+    ),
+    row(
         r"execution error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)",
         Reason.TEMPLATE_ERROR,
         "Template {place}: {why}",

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from managedchart_operator.api.conflicts import ConflictPolicy
 from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Findings
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError, OperatorError
@@ -22,7 +23,9 @@ from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
+from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
 from managedchart_operator.reconcile.operations.outcome import Outcome
+from managedchart_operator.reconcile.owned_fields import read_owned_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
 
@@ -31,7 +34,10 @@ async def dry_run(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
     chart = await run.sources.fetch()
     output = await render(run, take_ownership=take_ownership, dry_run=True)
     rendered = await asyncio.to_thread(rendered_objects, output)
-    found = await validate(rendered, run.objects, namespace=run.namespace)
+    async with explained_conflicts(run):
+        found = await validate(
+            rendered, run.objects, namespace=run.namespace, force=run.spec.conflicts.policy is ConflictPolicy.FORCE
+        )
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
 
 
@@ -52,7 +58,9 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> Hel
         take_ownership=take_ownership,
         dry_run=True,
     )
-    arguments = command.upgrade(options, chart=chart.path)
+    owned = await read_owned_fields(run, run.newest)
+    left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
+    arguments = [*command.upgrade(options, chart=chart.path), *command.leave_fields(left)]
     call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)
     return await run_helm(run, call)
 
@@ -67,11 +75,12 @@ def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
         ) from error
 
 
-async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, namespace: str) -> str:
+async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, namespace: str, force: bool = True) -> str:
     """Validate each object with the API server; returns a sentence about the result.
 
-    Fields of other managers are not refused, since helm takes them over. Objects whose namespace does not exist yet are only
-    counted. Raises the HelmError of the real upgrade for all refused objects, and KubeError without an answer.
+    Fields of other managers are refused only without `force`, since helm takes them over with it. Objects whose namespace does
+    not exist yet are only counted. Raises the HelmError of the real upgrade for all refused objects, and KubeError without an
+    answer.
     """
     created = (item for item in rendered if (item.get("apiVersion"), item["kind"]) == ("v1", "Namespace"))
     to_be_created = {(item.get("metadata") or {}).get("name") for item in created} | {namespace}
@@ -87,7 +96,7 @@ async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, name
             )
         ref = await objects.locate(item, namespace)
         try:
-            await objects.try_apply(ref, item)
+            await objects.try_apply(ref, item, force=force)
         except KubeError as error:
             if not error.answer:
                 raise

@@ -7,6 +7,7 @@ objects, unless hooks have to run after the wait.
 from dataclasses import dataclass
 from functools import partial
 
+from managedchart_operator.api.conflicts import ConflictPolicy
 from managedchart_operator.charts.late_hooks import text_has_late_hooks, text_has_ttl_jobs
 from managedchart_operator.helm import command
 from managedchart_operator.helm.storage import (
@@ -20,10 +21,12 @@ from managedchart_operator.helm.storage import (
     attempt_label,
 )
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
+from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import until_ready, watched
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
+from managedchart_operator.reconcile.owned_fields import OwnedFields, read_owned_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 
@@ -44,6 +47,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         wait=waits.helm,
         wait_for_jobs=waits.helm_for_jobs,
         force_replace=run.spec.force_upgrade,
+        force_conflicts=run.spec.conflicts.policy is ConflictPolicy.FORCE,
         take_ownership=take_ownership,
         create_namespace=await run.namespace_state.is_to_be_created(),
         labels={
@@ -53,17 +57,20 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
             WAIT_LABEL: OPERATOR_WAITS if waits.operator else HELM_WAITS,
         },
     )
-    call = HelmCall(command.upgrade(options, chart=chart.path), on_waiting=run.evidence.progress.helm_waits)
+    owned = await read_owned_fields(run, run.newest)
+    left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
+    arguments = [*command.upgrade(options, chart=chart.path), *command.leave_fields(left)]
+    call = HelmCall(arguments, on_waiting=run.evidence.progress.helm_waits)
     if run.newest is not None and run.newest.status == UNINSTALLING:
         # The lifecycle continues after an uninstall that failed; helm would not upgrade a release that it half deleted.
         await unlock(run, run.newest)
-    await watched(run, partial(_deploy, run, call, wait=waits.operator), mark_failed=waits.operator)
+    await watched(run, partial(_deploy, run, call, owned, wait=waits.operator), mark_failed=waits.operator)
     return Outcome(f"Deployed {chart.name} {chart.version}")
 
 
-async def _deploy(run: ReleaseRun, call: HelmCall, *, wait: bool) -> None:
+async def _deploy(run: ReleaseRun, call: HelmCall, owned: OwnedFields, *, wait: bool) -> None:
     """Deploy with helm, and wait for the objects where helm does not. Raises OperatorError."""
-    async with noting_taken_fields(run, verb="Upgrade", known=run.newest):
+    async with noting_taken_fields(run, owned.of_others, verb="Upgrade"), explained_conflicts(run):
         await run_helm(run, call)
     if wait:
         await until_ready(run)

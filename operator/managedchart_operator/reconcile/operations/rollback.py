@@ -1,8 +1,8 @@
 """Rolls a release back to an earlier revision of this resource."""
 
 import asyncio
-import logging
 
+from managedchart_operator.api.conflicts import ConflictPolicy
 from managedchart_operator.charts.late_hooks import text_has_ttl_jobs
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
@@ -10,20 +10,23 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
+from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
+from managedchart_operator.reconcile.owned_fields import read_owned_fields
+from managedchart_operator.reconcile.prepared_rollback import prepared_rollback
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
-
-logger = logging.getLogger(__name__)
 
 
 async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRef, ...] = ()) -> str:
     """Roll back to a revision; returns a sentence. `spare` is what `spare_adopted` returned. Raises HelmError, KubeError."""
-    try:
-        stored = await run.storage.read(revision)
-    except HelmError as error:
-        logger.warning("%s/%s: %s", run.namespace, run.name, error.message)  # helm may still be able to read it
-        stored = None
+    owned = await read_owned_fields(run, revision)
+    stored = owned.stored  # None if it cannot be read; helm may still be able to
+    by_server = stored is not None and stored.applied_by_server
+    target = revision
+    if stored is not None:
+        left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade or not by_server, target=stored)
+        target = await prepared_rollback(run, revision, stored, left) if left else revision
     options = command.ReleaseOptions(
         run.name,
         run.namespace,
@@ -31,17 +34,18 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
         wait=run.spec.wait,
         wait_for_jobs=stored is None or not text_has_ttl_jobs(stored.manifest.encode()),
         force_replace=run.spec.force_upgrade,
+        force_conflicts=run.spec.conflicts.policy is ConflictPolicy.FORCE,
     )
     arguments = command.rollback(
         options,
-        revision=revision.number,
+        revision=target.number,
         description=f"Rollback to {revision.number}{run.ownership.rollback_mark}",
-        by_server=stored is not None and stored.applied_by_server,
+        by_server=by_server,
     )
     await asyncio.to_thread(run.services.helm.clear_discovery_cache)
     try:
-        async with noting_taken_fields(run, verb="Rollback", known=revision):
-            await run_helm(run, HelmCall(arguments, target=revision))
+        async with noting_taken_fields(run, owned.of_others, verb="Rollback"), explained_conflicts(run):
+            await run_helm(run, HelmCall(arguments, target=target))
     except HelmError:
         await run.storage.observe()
         raise

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 
+from managedchart_operator.helm import post_renderer
 from managedchart_operator.helm.memory_files import FileArgument, memory_files
 from recording.manifests import configmap
 from recording.recorder import CHARTS, Recorder, case
@@ -45,6 +46,13 @@ def values_invalid(r: Recorder):
             env={"HOME": str(r.folder), "KUBECONFIG": str(r.kubeconfig)},
         )  # fmt: skip
     return process.returncode, files.with_origins(process.stderr.decode())
+
+
+@case
+def post_renderer_failed(r: Recorder):
+    arguments = r.upgrade_arguments(CHARTS / "web", "default", f"--post-renderer={post_renderer.NAME}")
+    plugins = {"HELM_PLUGINS": str(post_renderer.PLUGINS), post_renderer.PYTHON: "/usr/bin/false"}
+    return r.helm(arguments, **plugins)
 
 
 def _broken(r: Recorder, how: str):

@@ -1,4 +1,4 @@
-"""Which fields helm took over: what is read before and after it, and what the Event says."""
+"""Who owns which fields: what is read before helm runs and after it, and what the Event says."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,21 +6,16 @@ from typing import Any, cast
 
 import pytest
 
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import Manager, OwnedField
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile import taken_fields
+from managedchart_operator.reconcile import owned_fields, taken_fields
+from managedchart_operator.reconcile.owned_fields import read_owned_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
-from managedchart_operator.reconcile.taken_fields import (
-    FieldsOfOthers,
-    describe,
-    fields_before,
-    noting_taken_fields,
-    taken_since,
-)
+from managedchart_operator.reconcile.taken_fields import FieldsOfOthers, describe, taken_since
 from unit.reconcile.fakes import unavailable
 
 WEB = ObjectRef("apps/v1", "Deployment", "web", "apps")
@@ -41,6 +36,7 @@ class FakeObjects:
         self.objects = objects
         self.asked: list[str] = []
         self.refused = ""
+        self.failure = KubeError("not allowed", reason=Reason.FORBIDDEN, transient=True, status=403)
         self.answers = True
 
     async def namespaced(self, _version: str, kind: str) -> bool:
@@ -55,15 +51,13 @@ class FakeObjects:
         labels: str = "",
         fields: str = "",
         metadata_only: bool = False,
-        at: str = "",
     ) -> list[dict[str, Any]]:
         assert metadata_only, "a whole object may have a MiB"
-        then = f" at {at}" if at else ""
-        self.asked.append(f"{kind} {namespace or '-'} {labels or fields}{then}")
+        self.asked.append(f"{kind} {namespace or '-'} {labels or fields}")
         if not self.answers:
             await asyncio.Event().wait()
         if kind == self.refused:
-            raise unavailable()
+            raise self.failure
         return [found for name, found in self.objects.items() if labels or fields == f"metadata.name={name}"]
 
 
@@ -89,7 +83,7 @@ REVISION = Revision(1, "deployed", "v1")
 
 async def look(objects: FakeObjects, text: str) -> tuple[ReleaseRun, FieldsOfOthers]:
     run = run_over(objects, StoredRelease({"manifest": text}))
-    return run, await fields_before(run, REVISION, at="7")
+    return run, (await read_owned_fields(run, REVISION)).of_others
 
 
 async def test_a_taken_field_names_object_and_manager() -> None:
@@ -111,83 +105,77 @@ async def test_other_fields_are_not_named(now: dict[str, Any] | None) -> None:
 async def test_only_objects_with_foreign_fields_are_reread() -> None:
     objects = FakeObjects(web=managed("web", "kubectl", "helm"), db=managed("db", "helm"))
     seen = await look(objects, manifest("web", "db"))
-    assert objects.asked == ["Deployment apps metadata.name=web at 7", "Deployment apps metadata.name=db at 7"]
+    assert objects.asked == ["Deployment apps metadata.name=web", "Deployment apps metadata.name=db"]
     await taken_since(*seen)
     assert objects.asked[2:] == ["Deployment apps metadata.name=web"]
 
 
-async def test_objects_are_read_in_their_earlier_state() -> None:
-    """helm runs at the same time: what it has written already must not count as the earlier state."""
+async def test_each_object_is_read_in_its_namespace() -> None:
     objects = FakeObjects()
     text = manifest("a") + manifest("b", namespace="other") + manifest("c", kind="ClusterRole", namespace="x")
     await look(objects, text)
     where = {"a": "Deployment apps", "b": "Deployment other", "c": "ClusterRole -"}
-    assert objects.asked == [f"{place} metadata.name={name} at 7" for name, place in where.items()]
+    assert objects.asked == [f"{place} metadata.name={name}" for name, place in where.items()]
 
 
 async def test_many_of_a_kind_are_listed_once() -> None:
     objects = FakeObjects(b=managed("b", "kubectl"), stranger=managed("stranger", "kubectl"))
     seen = await look(objects, manifest("a", "b", "c", "d"))
-    assert objects.asked == ["Deployment apps app.kubernetes.io/managed-by=Helm at 7"]
+    assert objects.asked == ["Deployment apps app.kubernetes.io/managed-by=Helm"]
     assert [ref.name for ref in seen[1]] == ["b"]
 
 
 async def test_a_huge_release_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taken_fields, "MOST_OBJECTS", 2)
+    monkeypatch.setattr(owned_fields, "MOST_OBJECTS", 2)
     objects = FakeObjects()
     await look(objects, manifest("a", "b", "c"))
     assert len(objects.asked) == 2
 
 
-async def test_a_deleted_revision_costs_no_read() -> None:
+@pytest.mark.parametrize("revision", [None, REVISION], ids=["none", "deleted"])
+async def test_without_a_revision_nothing_is_read(revision: Revision | None) -> None:
     objects = FakeObjects()
-    run = run_over(objects, None)
-    seen = run, await fields_before(run, REVISION, at="7")
-    assert await taken_since(*seen) == []
-    assert objects.asked == []
+    found = await read_owned_fields(run_over(objects, None), revision)
+    assert (found.stored, found.of_others, objects.asked) == (None, {}, [])
 
 
-@pytest.mark.parametrize(
-    "error",
-    [unavailable(), HelmError("the Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)],
-    ids=["API server", "Secret"],
-)
-async def test_an_unreadable_revision_is_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """The upgrade continues."""
-    run = run_over(FakeObjects(), error)
-    seen = run, await fields_before(run, REVISION, at="7")
-    assert await taken_since(*seen) == []
-    assert f"apps/web: cannot determine the fields of other managers: {error}" in caplog.text
+async def test_an_unreadable_revision_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The upgrade continues: helm may be able to read it."""
+    error = HelmError("the Secret cannot be read", reason=Reason.HELM_FAILED, transient=False)
+    for stored in (error, StoredRelease({"manifest": "kind: ["})):
+        assert (await read_owned_fields(run_over(FakeObjects(), stored), REVISION)).of_others == {}
+    assert caplog.text.count("apps/web: cannot determine the fields of other managers: ") == 2
 
 
-async def test_an_unreadable_manifest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    seen = await look(FakeObjects(), "kind: [")
-    assert seen[1] == {}
-    assert "cannot read the manifest" in caplog.text
+async def test_without_an_answer_the_upgrade_does_not_begin() -> None:
+    """Otherwise helm would overwrite what is to be left."""
+    objects = FakeObjects(web=managed("web", "kubectl"))
+    objects.refused, objects.failure = "Deployment", unavailable()
+    with pytest.raises(KubeError):
+        await look(objects, manifest("web"))
 
 
-async def test_an_unreadable_object_does_not_hide_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_forbidden_kind_does_not_hide_others(caplog: pytest.LogCaptureFixture) -> None:
     objects = FakeObjects(web=managed("web", "kubectl"))
     objects.refused = "StatefulSet"
     seen = await look(objects, manifest("web") + manifest("a", kind="StatefulSet"))
     assert list(seen[1]) == [WEB]
-    assert caplog.text.count("no answer") == 1
-    objects.refused = "Deployment"
-    assert await taken_since(*seen) == []
-    assert caplog.text.count("no answer") == 2
+    assert caplog.text.count("not allowed") == 1
 
 
-async def test_a_slow_api_server_delays_nothing(
+async def test_a_failed_look_afterwards_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(taken_fields, "LOOK_SECONDS", 0.05)
     objects = FakeObjects(web=managed("web", "kubectl"))
     seen = await look(objects, manifest("web"))
+    objects.refused, objects.failure = "Deployment", unavailable()
+    assert await taken_since(*seen) == []
     objects.answers = False
     async with asyncio.timeout(5):
         assert await taken_since(*seen) == []
-        assert (await look(objects, manifest("web")))[1] == {}
-    assert caplog.text.count("the API server did not answer within 0.05 s") == 2
+    assert "no answer" in caplog.text
+    assert "the API server did not answer within 0.05 s" in caplog.text
 
 
 def taken(name: str) -> str:
@@ -206,19 +194,3 @@ def test_the_event_names_five_fields_at_most() -> None:
 def test_the_event_fits_with_long_names() -> None:
     """The API server refuses more than 1024 characters."""
     assert len(describe("Rollback", [taken("x" * 500)] * 1000)) < 1000
-
-
-@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
-async def test_an_unexpected_error_leaves_no_look_behind(
-    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    async def forever(*_: Any, **__: Any) -> FieldsOfOthers:
-        await asyncio.Event().wait()
-        return {}
-
-    monkeypatch.setattr(taken_fields, "fields_before", forever)
-    run = cast("ReleaseRun", SimpleNamespace(storage=SimpleNamespace(version="5")))
-    with pytest.raises(error):
-        async with noting_taken_fields(run, verb="Upgrade", known=Revision(1, "deployed", "v1")):
-            raise error
-    assert asyncio.all_tasks() == {asyncio.current_task()}
