@@ -9,7 +9,7 @@ Source: Kubernetes documentation, "Server-Side Apply"; sigs.k8s.io/structured-me
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -71,11 +71,20 @@ def is_key(path: Path) -> bool:
 
 
 def matches(path: Path, pointer: str) -> bool:
-    """Whether a field is that of a JSON pointer or below it; `*` in the pointer is any step. Source: RFC 6901."""
+    """Whether a field is that of a JSON pointer or below it. Source: RFC 6901.
+
+    In the pointer `*` is any step, and the item of a list is named by the value of a key, like a container by its name.
+    """
     wanted = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     if len(wanted) > len(path):
         return False
-    return all(want in ("*", step.partition(":")[2]) for want, step in zip(wanted, path, strict=False))
+    return all(want == "*" or want in _names(step) for want, step in zip(wanted, path, strict=False))
+
+
+def _names(step: str) -> Iterable[str]:
+    """Return the names of a step in a JSON pointer."""
+    kind, _, value = step.partition(":")
+    return map(str, _loaded(value).values()) if kind == "k" else (value,)
 
 
 def value_at(live: Any, path: Path) -> tuple[bool, Any]:

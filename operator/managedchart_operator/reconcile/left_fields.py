@@ -21,6 +21,7 @@ from typing import Any
 from managedchart_operator.api.conflicts import ConflictPolicy, LeftToManager
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import left_fields
+from managedchart_operator.helm.errors.text import in_hook
 from managedchart_operator.helm.left_fields import LeftField, LeftFields
 from managedchart_operator.helm.manifest_edits import Rendered, chart_values, noted_values
 from managedchart_operator.helm.manifest_fields import FieldEdit
@@ -137,7 +138,8 @@ async def explained_conflicts(run: ReleaseRun) -> AsyncIterator[None]:
     try:
         yield
     except HelmError as error:
-        if error.reason is Reason.FIELD_CONFLICT and run.spec.conflicts.policy is ConflictPolicy.FAIL:
+        fails = run.spec.conflicts.policy is ConflictPolicy.FAIL and not in_hook(error.text)
+        if error.reason is Reason.FIELD_CONFLICT and fails:
             error.hint = FAIL_HINT
         raise
 
