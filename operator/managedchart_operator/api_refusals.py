@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from managedchart_operator import schema_refusals
+from managedchart_operator.hints import Advice, Hint, Names, worded
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
 
@@ -61,24 +63,24 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class RefusalRow:
-    """A pattern of the API server's message, and what it means. The command in a hint has NAMESPACE where it needs one."""
+    """A pattern of the API server's message, and what it means."""
 
     pattern: re.Pattern[str]
     reason: Reason
     message: Sentence
     transient: bool
-    hint: str | None
+    hint: Advice
 
 
-def refusal_of(text: str, *, about: str | None = None, namespace: str | None = None) -> Refusal | None:
+def refusal_of(text: str, *, about: str | None = None, names: Names = Names()) -> Refusal | None:  # noqa: B008 -- frozen
     """Return the meaning of a refusal, or None if no row matches the text.
 
-    `about` names the object as `Kind namespace/name`; the default is the API server's name for it. `namespace` is filled into
-    the commands of the hint.
+    `about` names the object as `Kind namespace/name`; the default is the API server's name for it. `names` are filled into the
+    command of the hint.
     """
     for row in (*REFUSED, *UNAVAILABLE):
         if found := row.pattern.search(text):
-            hint = row.hint.replace("NAMESPACE", namespace) if row.hint and namespace else row.hint
+            hint = worded(row.hint, found, names)
             return Refusal(row.reason, row.message(found, about or named_in(line_of(found))), row.transient, hint)
     return None
 
@@ -126,6 +128,11 @@ def _without_value(text: str) -> str:
     return text[end:].removeprefix(":")
 
 
+def _unknown_fields(found: Match, it: str) -> str:
+    """Name the fields that the kind does not have."""
+    return schema_refusals.unknown_fields(it, re.findall(r'unknown field "([^"]+)"', line_of(found)))
+
+
 def _conflict(found: Match, it: str) -> str:
     """Name the field managers that own fields of the chart, with those fields."""
     conflicts = re.findall(r'conflicts? with "([^"]+)"[^:\n]*:((?:\s*-? ?\.[^\s,]+)+)', found.string)
@@ -140,7 +147,7 @@ def _escalation(found: Match, it: str) -> str:
 
 
 def _row(
-    pattern: str, reason: Reason, message: str | Sentence, *, transient: bool = False, hint: str | None = None
+    pattern: str, reason: Reason, message: str | Sentence, *, transient: bool = False, hint: Advice = None
 ) -> RefusalRow:
     """Make a row; `message` may be a text with `{it}` and the pattern's named groups in braces."""
 
@@ -186,20 +193,23 @@ REFUSED: tuple[RefusalRow, ...] = (
         r"(?P<why>(?:minimum|maximum) \S+ (?:usage|limit|request) per [^\n]+|(?<!\S)\S+ max limit to request ratio[^\n]+)",
         Reason.ADMISSION_REFUSED,
         "A LimitRange refuses {it}: {why}",
-        hint="Keep requests and limits within the LimitRange: kubectl -n NAMESPACE describe limitrange",
+        hint=Hint("Keep requests and limits within the LimitRange", "kubectl -n {namespace} describe limitrange"),
     ),
     _row(
         r"exceeded quota: (?P<quota>[^,\n]+)(?:, (?P<why>[^\n]+))?",
         Reason.QUOTA_EXCEEDED,
         "Quota {quota} has no room for {it}: {why}",
         transient=True,
-        hint="Raise the ResourceQuota, or request less: kubectl -n NAMESPACE describe resourcequota",
+        hint=Hint("Raise the ResourceQuota, or request less", "kubectl -n {namespace} describe resourcequota"),
     ),
     _row(
         r"failed quota: (?P<quota>[^:\n]+): (?P<why>[^\n]+)",
         Reason.QUOTA_EXCEEDED,
         "Quota {quota} refuses {it}: {why}",
-        hint="Set the requests and limits that the ResourceQuota demands: kubectl -n NAMESPACE describe resourcequota",
+        hint=Hint(
+            "Set the requests and limits that the ResourceQuota demands",
+            "kubectl -n {namespace} describe resourcequota",
+        ),
     ),
     _row(
         r'(?P<why>error looking up service account [^:\n]+: serviceaccount "[^"]+" not found)',
@@ -214,7 +224,10 @@ REFUSED: tuple[RefusalRow, ...] = (
         Reason.NAMESPACE_TERMINATING,
         "Namespace {namespace} is being deleted; nothing can be created in it",
         transient=True,
-        hint="If the deletion hangs, see which objects or finalizers block it: kubectl get namespace NAMESPACE -o yaml",
+        hint=Hint(
+            "If the deletion hangs, see which objects or finalizers block it",
+            "kubectl get namespace {namespace} -o yaml",
+        ),
     ),
     _row(
         r'namespaces "(?P<namespace>[^"]+)" not found',
@@ -252,22 +265,18 @@ REFUSED: tuple[RefusalRow, ...] = (
         Reason.FIELD_CONFLICT,
         _conflict,
         # helm runs with --force-conflicts, which it ignores for hooks (4.3.1: pkg/action/hooks.go).
-        hint="Delete the object, and the hook creates it again: kubectl delete KIND NAME -n NAMESPACE. Helm takes over fields "
-        "of other objects, but not of hooks.",
+        hint=Hint(
+            "Helm takes over fields of other objects, but not of hooks. Delete the object, and the hook creates it again",
+            "kubectl {at}delete {kind} {name}",
+        ),
     ),
-    _row(
-        r"failed to create typed patch object [^:]*: (?P<field>\.\S+): field not declared in schema",
-        Reason.OBJECT_INVALID,
-        "{it} has no field {field}",
-        hint="Correct the field's name in the values or the chart, or use the API version that has this field.",
-    ),
-    _row(r"failed to create typed patch object [^:]*: (?P<why>[^\n]+)", Reason.OBJECT_INVALID, "{it}: {why}"),
+    _row(schema_refusals.PATTERN, Reason.OBJECT_INVALID, schema_refusals.message, hint=schema_refusals.hint),
     _row(
         r"cannot be handled as a (?P<kind>\w+): (?:json: )?(?P<why>[^\n]+)",
         Reason.OBJECT_INVALID,
         "The API server cannot read a {kind} of the chart: {why}",
     ),
-    _row(r'unknown field "(?P<field>[^"]+)"', Reason.OBJECT_INVALID, "{it} has no field {field}"),
+    _row(r'unknown field "[^"]+"', Reason.OBJECT_INVALID, _unknown_fields, hint=schema_refusals.CORRECT_NAME),
     _row(
         r"is immutable\b|may not change once set|updates to statefulset spec for fields other than",
         Reason.IMMUTABLE_FIELD,

@@ -11,6 +11,7 @@ from typing import Any
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.classify import TABLE
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, more_refused
+from managedchart_operator.hints import Names, worded
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.redaction import Redactor, secrets_in_manifest
@@ -40,7 +41,7 @@ def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]
                     transient=row.transient,
                     text=text,
                     exit_code=1,
-                    hint=row.hint,
+                    hint=worded(row.hint, found, Names(ref.kind, ref.name, ref.namespace)),
                 )
     message = one_line(f"The API server refuses {answers[0][0]}: {answers[0][1]}{further}", MAX_MESSAGE)
     return HelmError(message, reason=Reason.HELM_FAILED, transient=True, text=text)

@@ -16,6 +16,7 @@ from managedchart_operator.api_refusals import Refusal, refusal_of
 from managedchart_operator.diagnosis.events import RunEvent
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import Container, Pod
+from managedchart_operator.hints import Names
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.claims import CLAIM
 
@@ -179,7 +180,7 @@ def cause_of_failed_create(event: RunEvent) -> Cause:
 
 def refused_creation(text: str, *, namespace: str) -> Refusal:
     """Return the refusal that a controller reports for a pod."""
-    known = refusal_of(text, about="a pod", namespace=namespace)
+    known = refusal_of(text, about="a pod", names=Names(namespace=namespace))
     return known or Refusal(Reason.OBJECT_INVALID, text, transient=False, hint=None)
 
 

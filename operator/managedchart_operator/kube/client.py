@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from kubernetes.aio import config as aio_config
 
 from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
+from managedchart_operator.hints import Names
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shallow_json import read_json
 
@@ -52,6 +54,7 @@ _BY_STATUS: dict[int, tuple[Reason, bool, str | None]] = {
     422: (Reason.OBJECT_INVALID, False, None),
     **dict.fromkeys((400, 404, 405, 406, 413, 415), (Reason.INTERNAL_ERROR, False, None)),
 }
+_NAMESPACE_IN_PATH = re.compile(r"/namespaces/([^/?]+)")
 _IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 
 
@@ -243,7 +246,7 @@ def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
             raise TypeError
     except UNREADABLE:
         answer = raw[:300].decode(errors="replace").strip()
-    if (known := refusal_of(answer)) is not None:
+    if (known := refusal_of(answer, names=_names_in(path))) is not None:
         reason, transient, hint = known.reason, known.transient, known.hint
     else:
         reason, transient, hint = _BY_STATUS.get(status, (Reason.API_UNAVAILABLE, True, None))
@@ -255,3 +258,9 @@ def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
         hint=hint,
         answer=answer,
     )
+
+
+def _names_in(path: str) -> Names:
+    """Return the namespace that a request was about."""
+    found = _NAMESPACE_IN_PATH.search(path)
+    return Names(namespace=found[1]) if found else Names()

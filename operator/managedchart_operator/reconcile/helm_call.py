@@ -65,7 +65,13 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
         before=call.before,
     )
     if output.exit_code != 0:
-        raise classify(output.stderr, exit_code=output.exit_code, command=call.command)
+        raise classify(
+            output.stderr,
+            exit_code=output.exit_code,
+            command=call.command,
+            release=run.name,
+            namespace=run.namespace,
+        )
     return output
 
 

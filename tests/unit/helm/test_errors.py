@@ -4,7 +4,6 @@ The texts in outputs/ are helm's own (record_outputs.py); what could not be prov
 """
 
 import json
-import re
 import subprocess
 import time
 from pathlib import Path
@@ -13,10 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.classify import TABLE, blames_storage, classify
-from managedchart_operator.helm.errors.row import Row
 from managedchart_operator.helm.errors.text import _SCHEMA as SCHEMA
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.reasons import Reason
@@ -226,18 +223,6 @@ def test_details_stay_below_their_schema_error() -> None:
     text = "values don't meet the specifications of the schema(s) in the following chart(s):\nweb:\n"
     assert in_order(text + "\n".join(lines)) == text + "\n".join([lines[i] for i in (4, 0, 2, 3, 1)])
     assert in_order("\n".join(lines)) == "\n".join(lines)
-
-
-@pytest.mark.parametrize("row", [row for row in TABLE if row.hint], ids=lambda row: row.reason)
-def test_a_hint_names_only_existing_fields(row: Row) -> None:
-    """A hint must be possible in this version."""
-    schema = ManagedChartSpec.model_json_schema()
-    for path in re.findall(r"spec\.((?:\w+\.)*\w+)", row.hint or ""):
-        node = schema
-        for name in path.split("."):
-            node = node["properties"][name]
-            reference = node.get("$ref") or next((one["$ref"] for one in node.get("anyOf", ()) if "$ref" in one), "")
-            node = schema["$defs"][reference.rpartition("/")[2]] if reference else node
 
 
 def test_a_login_error_lists_the_alternatives() -> None:

@@ -7,11 +7,11 @@ import re
 from functools import partial
 
 from managedchart_operator.api_refusals import Match
+from managedchart_operator.helm.errors import template_errors
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
 
-_TEMPLATE = "Set the value that the template needs, in the type that it expects; the chart's values.yaml shows both."
 _VERSION = "Correct spec.chart.version. A version that is published later is found by a retry."
 _DOWN = "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
 _HTTPS = "Use https:// in spec.chart.repository for a server with TLS; http:// or spec.chart.plainHTTP for one without."
@@ -44,14 +44,12 @@ def _schema(found: Match) -> str:
     return f"The chart's schema refuses the values: {listed(problems)}"
 
 
-def _template(found: Match) -> str:
-    """Name the innermost place and its problem; helm lists the includes from the outermost inwards."""
-    text = found.string
-    places = re.findall(r"^(?:Error: )?(\S+?:\d+(?::\d+)?)$", text, re.MULTILINE)
-    expressions = re.findall(r"at <(.+?)>:$", text, re.MULTILINE)
-    problem = text.strip().splitlines()[-1].strip()
-    expression = f" ({expressions[-1]})" if expressions else ""
-    return f"Template {places[-1] if places else found['place']}{expression}: {problem}"
+def _not_in_registry(found: Match) -> str:
+    """Say that a reference does not exist; the registry answers alike for a chart that it lacks and for a version."""
+    chart, _, version = found["reference"].rpartition(":")
+    if not chart or "/" in version:
+        return f"The registry has no chart {found['reference']}"
+    return f"The registry has no version {version} of the chart {chart}, or no such chart"
 
 
 _pull_row = partial(row, commands=("pull",))
@@ -97,11 +95,19 @@ CHART_ROWS: tuple[Row, ...] = (
         hint=_VERSION,
     ),
     _pull_row(
-        r"source: (?P<reference>\S+): not found|unable to locate any tags in provided repository: (?P<other>\S+)",
+        r"source: (?P<reference>\S+): not found",
         Reason.CHART_VERSION_NOT_FOUND,
-        lambda found: f"The registry has no chart {found['reference'] or found['other']}",
+        _not_in_registry,
         transient=True,
-        hint=_VERSION,
+        hint="Correct spec.chart.version, or the reference in spec.chart.oci: the registry does not say which of the two it "
+        "lacks. What is published later is found by a retry.",
+    ),
+    _pull_row(
+        r"unable to locate any tags in provided repository: (?P<reference>\S+)",
+        Reason.CHART_VERSION_NOT_FOUND,
+        "The registry has no version of the chart {reference}, or no such chart",
+        transient=True,
+        hint="Correct the reference in spec.chart.oci. A version that is published later is found by a retry.",
     ),
     _pull_row(
         r"/v2/(?P<chart>\S{1,255})/tags/list\": response status code 404",
@@ -201,15 +207,19 @@ CHART_ROWS: tuple[Row, ...] = (
         "Template {place}: {why}",
         hint="Change the values as the message says: the chart checks for this itself.",
     ),
-    row(r"parse error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)", Reason.TEMPLATE_ERROR, "Template {place}: {why}"),
     row(
-        r"template: (?P<place>[^\s:]+:\d+(?::\d+)?): executing (?:\"[^\"]+\" )?at <(?P<expression>.+?)>: (?P<why>.+)",
+        r"parse error (?:at|in) \((?P<place>[^)]+)\): (?P<why>.+)",
         Reason.TEMPLATE_ERROR,
-        "Template {place} ({expression}): {why}",
-        hint=_TEMPLATE,
+        "Template {place}: {why}",
+        hint=template_errors.syntax_hint,
     ),
     # Only from the beginning of a word: searched from each of its characters, a long word costs its length squared.
-    row(r"(?<!\S)(?P<place>\S+:\d+:\d+)\n\s+executing ", Reason.TEMPLATE_ERROR, _template, hint=_TEMPLATE),
+    row(
+        r"template: [^\s:]+:\d+(?::\d+)?: executing |(?<!\S)\S+:\d+:\d+\n\s+executing ",
+        Reason.TEMPLATE_ERROR,
+        template_errors.message,
+        hint=template_errors.hint,
+    ),
     row(
         r"YAML parse error on (?P<file>[^:\n]+): (?:error converting YAML to JSON: )?(?:yaml: )?(?P<why>.+)",
         Reason.TEMPLATE_ERROR,
@@ -217,12 +227,17 @@ CHART_ROWS: tuple[Row, ...] = (
         hint="Run helm template --debug: the line number refers to the rendered output.",
     ),
     row(
-        r"unable to decode \"[^\"]*\": (?P<why>.+)|(?P<nameless>resource name may not be empty)",
+        r"unable to decode \"[^\"]*\": (?P<why>json: cannot unmarshal (?P<got>\w+) into Go struct field (?P<field>[\w.]+) "
+        r"of type (?P<wanted>\S+)|.+)",
         Reason.TEMPLATE_ERROR,
-        lambda found: (
-            "The chart renders something that is not a valid Kubernetes object: "
-            + one_line(found["why"] or "it has no name", 400)
-        ),
+        template_errors.undecodable,
+        hint=template_errors.undecodable_hint,
+    ),
+    row(
+        r"^[^\n]*resource name may not be empty",
+        Reason.TEMPLATE_ERROR,
+        template_errors.nameless,
+        hint=template_errors.NAME_NEEDED,
     ),
     row(
         r"(?P<why>invalid (?:resource name|namespace) \"[^\"\n]*\": \[[^\]\n]*\])",

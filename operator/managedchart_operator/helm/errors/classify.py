@@ -13,12 +13,16 @@ chart, the values or the operator's settings can help.
 """
 
 import signal
+from dataclasses import replace
 
+from managedchart_operator.api_refusals import Match, line_of
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
-from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
+from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, names_in
+from managedchart_operator.helm.errors.unready import first_unready
+from managedchart_operator.hints import Names, worded
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -29,11 +33,11 @@ TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
 _MAX_SEARCHED = 16_384
 
 
-def classify(text: str, *, exit_code: int, command: str) -> HelmError:
+def classify(text: str, *, exit_code: int, command: str, release: str = "", namespace: str = "") -> HelmError:
     """Return the error of a failed helm command.
 
     `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
-    is helm's first argument, such as upgrade.
+    is helm's first argument, such as upgrade. `release` and `namespace` are those of the release, for hints.
     """
     error = in_order(cut_middle(error_part(text), _MAX_SEARCHED))
     if exit_code < 0:
@@ -46,7 +50,7 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
                 transient=row.transient,
                 text=cut_middle(error, MAX_TEXT),
                 exit_code=exit_code,
-                hint=row.hint,
+                hint=worded(row.hint, found, replace(names_of(found), release=release, release_namespace=namespace)),
             )
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"
@@ -57,6 +61,11 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
         text=cut_middle(error, MAX_TEXT),
         exit_code=exit_code,
     )
+
+
+def names_of(found: Match) -> Names:
+    """Return the names of the object that a match is about."""
+    return first_unready(found.string) or names_in(line_of(found))
 
 
 def blames_storage(error: HelmError, *, command: str) -> bool:

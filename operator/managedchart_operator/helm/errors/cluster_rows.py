@@ -8,9 +8,18 @@ import re
 from collections.abc import Callable
 
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, Match, RefusalRow, line_of
+from managedchart_operator.helm.errors import missing_kinds
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.helm.errors.text import in_hook, more, subject
-from managedchart_operator.helm.errors.unready import JOB_FAILED, NEVER_READY, TIMED_OUT, WaitFailure, listed_in
+from managedchart_operator.helm.errors.unready import (
+    JOB_FAILED,
+    NEVER_READY,
+    TIMED_OUT,
+    WaitFailure,
+    first_unready,
+    listed_in,
+)
+from managedchart_operator.hints import Hint
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import one_line
 
@@ -18,11 +27,6 @@ _ADOPT = (
     "To let the release take over the object, label it app.kubernetes.io/managed-by=Helm and annotate it with "
     "meta.helm.sh/release-name and meta.helm.sh/release-namespace (the release's name and namespace), or use a "
     "lifecycle that adopts it, as aws-vpc-cni does; otherwise rename or delete it."
-)
-
-_UNKNOWN_KIND = (
-    r'(?:resource mapping not found for name: "(?P<name>[^"]*)".*?)?no matches for kind "(?P<kind>[^"]+)" in version '
-    r'"(?P<version>[^"]+)"'
 )
 
 
@@ -66,12 +70,6 @@ def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
     )
 
 
-_STORED_KIND_HINT = (
-    "Install the CRD again, or remove the object from the stored revision, as the Helm plug-in mapkubeapis does: "
-    "helm mapkubeapis RELEASE --namespace NAMESPACE"
-)
-
-
 def _within_helm(refusal: RefusalRow) -> Row:
     """Return the row of a refusal, with what helm adds to it."""
 
@@ -82,7 +80,16 @@ def _within_helm(refusal: RefusalRow) -> Row:
     return Row(refusal.pattern, refusal.reason, refusal.transient, message, refusal.hint, refusal=refusal)
 
 
-_HOOK_LOGS = "Read the logs of the hook's Job, which is not deleted: kubectl -n NAMESPACE logs job/NAME"
+def _hook_hint(found: Match) -> Hint:
+    """Return how to see what a hook did; a chart may have its hooks deleted when they fail."""
+    names = first_unready(found.string)
+    if names is not None and names.kind not in ("Job", "Pod"):
+        return Hint("See what the hook's object waits for", "kubectl {at}describe {kind} {name}")
+    return Hint(
+        "Read the log of the hook, which is still there unless its helm.sh/hook-delete-policy has hook-failed",
+        "kubectl -n {namespace} logs {kind}/{name}",
+    )
+
 
 CLUSTER_ROWS: tuple[Row, ...] = (
     # -- the release
@@ -125,29 +132,26 @@ CLUSTER_ROWS: tuple[Row, ...] = (
     ),
     # An upgrade builds what it renders and the installed revision; other commands build stored revisions only.
     row(
-        rf"current release manifest.*?{_UNKNOWN_KIND}",
+        rf"current release manifest.*?{missing_kinds.PATTERN}",
         Reason.KIND_MISSING,
         _stored_kind,
         transient=True,
-        hint=_STORED_KIND_HINT,
+        hint=missing_kinds.stored_hint,
     ),
     row(
-        _UNKNOWN_KIND,
+        missing_kinds.PATTERN,
         Reason.KIND_MISSING,
         _stored_kind,
         transient=True,
-        hint=_STORED_KIND_HINT,
+        hint=missing_kinds.stored_hint,
         commands=("uninstall", "rollback"),
     ),
     row(
-        _UNKNOWN_KIND,
+        missing_kinds.PATTERN,
         Reason.KIND_MISSING,
-        lambda found: (
-            f"The cluster has no kind {found['kind']} in {found['version']}"
-            + (f", which the chart needs for {found['name']}" if found["name"] else "")
-        ),
+        missing_kinds.message,
         transient=True,
-        hint="Install the CRD first (often by another chart), or use a chart version for this Kubernetes version.",
+        hint=missing_kinds.hint,
     ),
     # -- what the API server refuses
     *map(_within_helm, REFUSED),
@@ -157,8 +161,10 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         Reason.UNINSTALL_BLOCKED,
         lambda found: f"Not deleted within the timeout: {listed_in(found.string)}",
         transient=True,
-        hint="Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name: "
-        "kubectl -n NAMESPACE get KIND NAME -o yaml",
+        hint=Hint(
+            "Make sure that the controller that owns the finalizer is running; metadata.finalizers has its name",
+            "kubectl {at}get {kind} {name} -o yaml",
+        ),
     ),
     row(
         r"(?:failed |^)(?P<phase>(?:pre|post)-\w+)(?: hooks failed)?: (?:resource .*not ready.*|.*timed out.*)"
@@ -166,13 +172,14 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         Reason.HOOK_TIMEOUT,
         _hook_timeout,
         transient=True,
-        hint=_HOOK_LOGS,
+        hint=_hook_hint,
     ),
     row(
         r"not ready\. status: .*context deadline exceeded",
         Reason.HOOK_TIMEOUT,
         _hook_timeout,
         transient=True,
+        hint=_hook_hint,
         commands=("uninstall",),
     ),
     row(
@@ -180,9 +187,16 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         Reason.HOOK_FAILED,
         _hook_failed,
         transient=True,
-        hint=_HOOK_LOGS,
+        hint=_hook_hint,
     ),
-    row(r"not ready\. status: Failed", Reason.HOOK_FAILED, _hook_failed, transient=True, commands=("uninstall",)),
+    row(
+        r"not ready\. status: Failed",
+        Reason.HOOK_FAILED,
+        _hook_failed,
+        transient=True,
+        hint=_hook_hint,
+        commands=("uninstall",),
+    ),
     _wait_failed(r"resource Job/\S+ not ready\. status: Failed|BackoffLimitExceeded|job \S+ failed", JOB_FAILED),
     _wait_failed(r"not ready\. status: .*context deadline exceeded", TIMED_OUT),
     _wait_failed(r"not ready\. status: ", NEVER_READY),

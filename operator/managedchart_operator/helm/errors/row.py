@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from managedchart_operator.api_refusals import Match, RefusalRow
+from managedchart_operator.hints import Advice
 from managedchart_operator.reasons import Reason
 
 # What Go's network code reports when the other side cannot be reached.
@@ -28,7 +29,7 @@ class Row:
     reason: Reason
     transient: bool
     message: Callable[[Match], str]
-    hint: str | None = None
+    hint: Advice = None
     commands: tuple[str, ...] = ()
     refusal: RefusalRow | None = None
     """The row for the same answer of the API server to the operator's own request."""
@@ -40,7 +41,7 @@ def row(
     message: str | Callable[[Match], str],
     *,
     transient: bool = False,
-    hint: str | None = None,
+    hint: Advice = None,
     commands: tuple[str, ...] = (),
 ) -> Row:
     """Make a row; `message` may be a text with the pattern's named groups in braces."""

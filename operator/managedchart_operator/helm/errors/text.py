@@ -9,6 +9,7 @@ from itertools import groupby
 
 from managedchart_operator.api_refusals import named_in
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.hints import Names
 
 # helm's text is stored in the status next to the message: long enough for a list of many unready objects.
 MAX_TEXT = 4096
@@ -18,6 +19,10 @@ _LOG_LINE = re.compile(r"^(time=\S+ )?level=[A-Z]+[+-]?\d* |^[IWEF]\d{4} \d\d:\d
 _FAILED_PREFIX = re.compile(r"^(UPGRADE|INSTALLATION|ROLLBACK) FAILED: ")
 # The error is only "failed to delete release"; helm logs the cause.
 _LOGGED_CAUSE = re.compile(r'msg="uninstall: Failed to delete release" error=("(?:[^"\\]|\\.)*")')
+
+_REFUSED_OBJECT = r"(?:server-side apply failed|conflict occurred while|cannot patch|failed to )"
+# An install writes the refused objects on a line each, an upgrade all on one.
+_NEXT_OBJECT = re.compile(rf" && (?={_REFUSED_OBJECT})")
 
 _SCHEMA = "values don't meet the specifications of the schema(s)"
 _REFUSAL = "- at '"
@@ -37,11 +42,12 @@ _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
 
 
 def error_part(text: str) -> str:
-    """Return the error in helm's text, without log lines, stack traces and the prefix `Error:`."""
+    """Return the error in helm's text, without log lines, stack traces and the prefix `Error:`, one refused object a line."""
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
     kept = "\n".join(line for line in lines[begin:] if not _LOG_LINE.match(line)).strip()
     kept = _FAILED_PREFIX.sub("", kept.removeprefix("Error: "))
+    kept = _NEXT_OBJECT.sub("\n", kept)
     causes = _LOGGED_CAUSE.findall(text)
     if kept.startswith("failed to delete release") and causes:
         return f"{kept}: {_unquoted(causes[-1])}"
@@ -78,12 +84,19 @@ def _indent(line: str) -> int:
 
 def subject(text: str) -> str:
     """Name the object that a text is about, like `Deployment apps/web`; "an object" if it names none."""
+    names = names_in(text)
+    if not names.name:
+        return named_in(text)
+    where = f"{names.namespace}/{names.name}" if names.namespace else names.name
+    return f"{names.kind or 'the object'} {where}"
+
+
+def names_in(text: str) -> Names:
+    """Return the names of the object that a text is about, as far as it has them."""
     for pattern in _SUBJECTS:
         if found := pattern.search(text):
-            parts = found.groupdict()
-            where = f"{parts['namespace']}/{parts['name']}" if parts.get("namespace") else parts["name"]
-            return f"{parts.get('kind') or 'the object'} {where}"
-    return named_in(text)
+            return Names().and_those_of(found)
+    return Names()
 
 
 def in_hook(text: str) -> str:
@@ -94,10 +107,7 @@ def in_hook(text: str) -> str:
 
 def more(text: str) -> str:
     """Say how many more objects were refused, each on a line of helm's text; "" for none."""
-    count = len(
-        re.findall(r"^(?:server-side apply failed|conflict occurred while|cannot patch|failed to )", text, re.MULTILINE)
-    )
-    return more_refused(count - 1)
+    return more_refused(len(re.findall(rf"^{_REFUSED_OBJECT}", text, re.MULTILINE)) - 1)
 
 
 def more_refused(count: int) -> str:

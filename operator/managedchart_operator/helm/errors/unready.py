@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
+from managedchart_operator.hints import Names
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, listed, one_line
 
@@ -52,6 +53,12 @@ NEVER_READY = WaitFailure(Reason.TIMEOUT, "Failed to become ready: {list}")
 def listed_in(text: str) -> str:
     """Name the first few objects in helm's error text that did not become ready, and count the others; "" for none."""
     return _listed(Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text))
+
+
+def first_unready(text: str) -> Names | None:
+    """Return the names of the first object in helm's error text that did not become ready, or None."""
+    found = _IN_TEXT.search(text)
+    return Names(found["kind"], found["name"], found["namespace"]) if found else None
 
 
 def _listed(objects: Iterable[Unready]) -> str:

@@ -59,6 +59,30 @@ def wrong_type(r: Recorder):
 
 
 @case
+def wrong_types(r: Recorder):
+    extra = 'replicas: "2"\n  revisionHistoryLimit: "5"'
+    return r.upgrade(r.chart(deployment(extra=extra) + deployment("other", extra="replicas: many")), r.namespace())
+
+
+@case
+def unknown_fields_on_upgrade(r: Recorder):
+    before = deployment() + deployment("other") + configmap("third")
+    after = deployment(extra="replicaz: 1") + deployment("other", extra="replicas: many") + configmap("third", "{a: 1}")
+    return r.changed(before, after)
+
+
+@case
+def wrong_type_and_unknown_field(r: Recorder):
+    return r.upgrade(r.chart(deployment(extra='replicaz: 1\n  minReadySeconds: "5"')), r.namespace())
+
+
+@case
+def duplicate_env(r: Recorder):
+    env = "containers: [{env: [{name: PATH_A, value: a}, {name: PATH_A, value: b}, {name: B, value: a}, {name: B}], "
+    return r.upgrade(r.chart(deployment().replace("containers: [{", env)), r.namespace())
+
+
+@case
 def object_invalid(r: Recorder):
     return r.upgrade(r.chart(deployment(extra="replicas: -1") + configmap("Web_1")), r.namespace())
 
@@ -169,8 +193,34 @@ def kind_missing_version(r: Recorder):
 
 
 @case
+def kinds_missing(r: Recorder):
+    widget = "apiVersion: test.managedchart.dev/v1\nkind: Widget\nmetadata: {name: NAME}\n---\n"
+    other = "apiVersion: other.managedchart.dev/v1\nkind: Gear\nmetadata: {name: gear}\n---\n"
+    return r.upgrade(r.chart(widget.replace("NAME", "a") + widget.replace("NAME", "b") + other), r.namespace())
+
+
+@case
+def kind_removed(r: Recorder):
+    policy = "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata: {name: psp}\n---\n"
+    return r.upgrade(r.chart(policy), r.namespace())
+
+
+@case
+def kinds_removed_and_missing(r: Recorder):
+    ingress = "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: web}\n---\n"
+    gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gate}\n---\n"
+    return r.upgrade(r.chart(ingress + gateway), r.namespace())
+
+
+@case
 def immutable_selector(r: Recorder):
     return r.changed(deployment(selector="a"), deployment(selector="b"))
+
+
+@case
+def immutable_selectors(r: Recorder):
+    before, after = (deployment(selector=each) + deployment("other", selector=each) for each in "ab")
+    return r.changed(before, after)
 
 
 @case

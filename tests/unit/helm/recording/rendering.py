@@ -6,7 +6,7 @@ import subprocess
 
 from managedchart_operator.helm import post_renderer
 from managedchart_operator.helm.memory_files import FileArgument, memory_files
-from recording.manifests import configmap
+from recording.manifests import configmap, job
 from recording.recorder import CHARTS, Recorder, case
 
 
@@ -104,6 +104,31 @@ def template_no_include(r: Recorder):
 
 
 @case
+def template_no_include_in_tpl(r: Recorder):
+    templates = {
+        "_helpers.tpl": '{{ define "web.labels" }}\n{{ tpl .Values.labels . }}\n{{ end }}',
+        "a.yaml": 'a: {{ include "web.labels" . | nindent 2 }}',
+    }
+    values = {"labels": '{{ include "common.labels" . }}\napp: ' + "a" * 200}
+    return r.upgrade(r.chart(templates), "default", values=values)
+
+
+@case
+def template_tpl_syntax(r: Recorder):
+    return r.upgrade(r.chart("a: {{ tpl .Values.text . }}\n"), "default", values={"text": "{{ nothing .Values }}"})
+
+
+@case
+def template_tpl_nil(r: Recorder):
+    return r.upgrade(r.chart("a: {{ tpl .Values.text . }}\n"), "default", values={"text": "{{ .Values.a.b }}"})
+
+
+@case
+def template_template_missing(r: Recorder):
+    return r.upgrade(r.chart('a: {{ template "nothing" . }}\n'), "default")
+
+
+@case
 def template_wrong_type(r: Recorder):
     return r.upgrade(r.chart("a: {{ index .Values.list 3 }}\n"), "default", values={"list": [1]})
 
@@ -116,3 +141,38 @@ def manifest_without_kind(r: Recorder):
 @case
 def manifest_without_name(r: Recorder):
     return r.upgrade(r.chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"), r.namespace())
+
+
+@case
+def manifest_with_generate_name(r: Recorder):
+    return r.upgrade(r.chart(configmap() + configmap().replace("name: web", "generateName: web-")), r.namespace())
+
+
+@case
+def manifest_with_boolean_label(r: Recorder):
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: flag, labels: {enabled: y}}\n"
+    return r.upgrade(r.chart({"a.yaml": configmap(), "b.yaml": text}), r.namespace())
+
+
+@case
+def manifest_with_number_annotation(r: Recorder):
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: flag, annotations: {port: 8080}}\n"
+    return r.upgrade(r.chart(text), r.namespace())
+
+
+@case
+def hook_with_boolean_label(r: Recorder):
+    text = job("pre", hook="pre-install").replace("name: pre", "name: pre\n  labels: {enabled: on}")
+    return r.upgrade(r.chart(text), r.namespace())
+
+
+@case
+def hook_without_name(r: Recorder):
+    return r.upgrade(r.chart(job("", hook="pre-install")), r.namespace())
+
+
+@case
+def hook_of_an_unknown_kind(r: Recorder):
+    text = "apiVersion: test.managedchart.dev/v1\nkind: Widget\n"
+    hooked = 'metadata: {name: pre, annotations: {"helm.sh/hook": pre-install}}\n'
+    return r.upgrade(r.chart(text + hooked), r.namespace())
