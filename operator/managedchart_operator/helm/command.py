@@ -63,6 +63,8 @@ class UpgradeOptions(ReleaseOptions):
 
     create_namespace: bool = True
     dry_run: bool = False
+    offline: bool = False
+    """Whether a dry run renders without building the objects, and with an empty `lookup`."""
     take_ownership: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,7 +94,7 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         arguments.append("--take-ownership")
     if options.dry_run:
         # The output includes Secrets, since they too are validated and adopted; only the operator reads it.
-        arguments += ["--dry-run=server", "--output=json"]
+        arguments += [f"--dry-run={'client' if options.offline else 'server'}", "--output=json"]
     else:
         arguments += options.wait_arguments
     return arguments

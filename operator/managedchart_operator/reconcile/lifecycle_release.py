@@ -6,13 +6,19 @@ from typing import Any
 
 from managedchart_operator.charts.by_helm import chart_crds, crd_names
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.helm_call import BeforeHelm
-from managedchart_operator.reconcile.operations.dry_run import dry_run, largest_parts, render, rendered_objects
+from managedchart_operator.reconcile.operations.dry_run import (
+    dry_run,
+    invalid_objects,
+    largest_parts,
+    render,
+    rendered_objects,
+)
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.operations.resume import resume
@@ -27,8 +33,8 @@ class LifecycleRelease:
     run: ReleaseRun
     plan: Run
     before_uninstall: BeforeHelm = None
-    _too_large: bool = False
-    """Whether helm could not store the release."""
+    _refused: Reason | None = None
+    """Why helm, or its dry run, has refused the release, if it did."""
 
     @property
     def name(self) -> str:
@@ -94,12 +100,11 @@ class LifecycleRelease:
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
-        if self._tries:
-            return self._note(await dry_run(self.run, take_ownership=take_ownership))
+        operation = dry_run if self._tries else install_or_upgrade
         try:
-            return self._note(await install_or_upgrade(self.run, take_ownership=take_ownership))
-        except HelmError as error:
-            self._too_large = error.reason is Reason.RELEASE_TOO_LARGE
+            return self._note(await operation(self.run, take_ownership=take_ownership))
+        except OperatorError as error:
+            self._refused = error.reason
             raise
 
     async def resume(self) -> None:
@@ -119,10 +124,14 @@ class LifecycleRelease:
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
-        if self._too_large:
-            # helm stores a release before it applies anything, so nothing of it is in the cluster.
+        # helm renders, builds and stores a release before it applies anything, so nothing of it is in the cluster then.
+        if self._refused is Reason.RELEASE_TOO_LARGE:
             return await largest_parts(
                 lambda: render(self.run, take_ownership=True, dry_run=self._tries), redact=self.run.redactor
+            )
+        if self._refused is Reason.TEMPLATE_ERROR:
+            return await invalid_objects(
+                lambda: render(self.run, take_ownership=True, dry_run=True, offline=True), redact=self.run.redactor
             )
         return await self.run.evidence.collect()
 

@@ -90,13 +90,13 @@ async def test_an_unanswered_request_is_not_a_refusal() -> None:
 
 async def test_an_object_without_a_name_is_reported() -> None:
     nameless = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "job-"}}
-    with pytest.raises(LifecycleError, match="A Job of the chart has no name") as raised:
+    with pytest.raises(LifecycleError, match="The chart renders a Job without a name") as raised:
         await validated(FakeObjects(), nameless)
     assert not raised.value.transient
 
 
 async def test_an_object_without_metadata_is_reported() -> None:
-    with pytest.raises(LifecycleError, match="has no name"):
+    with pytest.raises(LifecycleError, match="without a name"):
         await validated(FakeObjects(), {"apiVersion": "v1", "kind": "Namespace"})
 
 

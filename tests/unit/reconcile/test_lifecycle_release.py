@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError
 from managedchart_operator.lifecycle.context import InstalledRelease, Operation
 from managedchart_operator.reconcile.decide import Run
@@ -16,6 +17,13 @@ OURS = {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word
 TOO_LARGE = (
     'Error: create: failed to create: Secret "sh.helm.release.v1.web.v1" is invalid: data: Too long: may not be more than '
     "1048576 bytes\n"
+)
+NOT_DECODED = (
+    'Error: unable to build kubernetes objects from release manifest: unable to decode "": json: cannot unmarshal bool into Go '
+    "struct field ObjectMeta.metadata.labels of type string\n"
+)
+NOT_RENDERED = (
+    'Error: web/templates/a.yaml:1:6\n  executing "web/templates/a.yaml" at <.Values.a.b>:\n    nil pointer\n'
 )
 
 
@@ -73,6 +81,31 @@ async def test_a_too_large_release_names_its_largest_parts() -> None:
     assert world.helm.commands == ["upgrade", "upgrade"]
     assert "--dry-run=server" in world.helm.ran[1]
     assert findings.detail or findings.incomplete
+
+
+@pytest.mark.parametrize("operation", [Operation.UPGRADE, Operation.DRY_RUN])
+async def test_an_object_of_a_wrong_form_is_named_with_its_template(operation: Operation) -> None:
+    """Helm names neither, nor does it render the chart in a dry run that asks the API server."""
+    world = World()
+    world.helm.refusals["upgrade"] = [NOT_DECODED]
+    seen = await release(world, operation)
+    with pytest.raises(HelmError):
+        await seen.upgrade()
+    world.helm.manifest = "---\n# Source: web/templates/a.yaml\nkind: ConfigMap\nmetadata: {name: a, labels: {b: on}}\n"
+    findings = await seen.collect_evidence()
+    assert "--dry-run=client" in world.helm.ran[1]
+    assert findings.detail == "see metadata.labels.b of ConfigMap a in template web/templates/a.yaml"
+    assert findings.incomplete is None
+
+
+async def test_a_template_that_does_not_render_adds_nothing() -> None:
+    """The error names its place."""
+    world = World()
+    world.helm.refusals["upgrade"] = [NOT_RENDERED, NOT_RENDERED]
+    seen = await release(world)
+    with pytest.raises(HelmError):
+        await seen.upgrade()
+    assert await seen.collect_evidence() == Findings()
 
 
 async def test_the_labels_prove_who_made_a_revision() -> None:

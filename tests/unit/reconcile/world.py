@@ -122,6 +122,8 @@ class FakeHelm:
     def __init__(self, secrets: FakeSecrets) -> None:
         self.ran: list[list[str]] = []
         self.refusals: dict[str, list[str]] = {}
+        self.manifest = MANIFEST
+        """What the chart renders in a dry run."""
         self.killed_in: str | None = None
         """The command that is killed: it leaves a pending revision, and the run is cancelled."""
         self._secrets = secrets
@@ -142,8 +144,8 @@ class FakeHelm:
         self.ran.append(arguments)
         refusals = self.refusals.get(command) or []
         refusal = refusals.pop(0) if refusals else ""
-        if "--dry-run=server" in arguments:
-            document = json.dumps({"manifest": MANIFEST}).encode()
+        if any(str(argument).startswith("--dry-run=") for argument in arguments):
+            document = json.dumps({"manifest": self.manifest}).encode()
             return HelmOutput(document, refusal, 1 if refusal else 0)
         if command == self.killed_in:
             self._secrets.add("pending-upgrade", _labels(arguments))

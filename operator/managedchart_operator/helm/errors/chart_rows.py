@@ -45,10 +45,10 @@ def _schema(found: Match) -> str:
 
 
 def _not_in_registry(found: Match) -> str:
-    """Say that a reference does not exist; the registry answers alike for a chart that it lacks and for a version."""
-    chart, _, version = found["reference"].rpartition(":")
+    """Say what does not exist; the registry answers alike for a chart that it lacks and for a version."""
+    chart, _, version = (found["reference"] or "").rpartition(":")
     if not chart or "/" in version:
-        return f"The registry has no chart {found['reference']}"
+        return f"The registry has no chart {found['chart'] or found['reference']}"
     return f"The registry has no version {version} of the chart {chart}, or no such chart"
 
 
@@ -95,19 +95,12 @@ CHART_ROWS: tuple[Row, ...] = (
         hint=_VERSION,
     ),
     _pull_row(
-        r"source: (?P<reference>\S+): not found",
+        r"source: (?P<reference>\S+): not found|unable to locate any tags in provided repository: (?P<chart>\S+)",
         Reason.CHART_VERSION_NOT_FOUND,
         _not_in_registry,
         transient=True,
         hint="Correct spec.chart.version, or the reference in spec.chart.oci: the registry does not say which of the two it "
         "lacks. What is published later is found by a retry.",
-    ),
-    _pull_row(
-        r"unable to locate any tags in provided repository: (?P<reference>\S+)",
-        Reason.CHART_VERSION_NOT_FOUND,
-        "The registry has no version of the chart {reference}, or no such chart",
-        transient=True,
-        hint="Correct the reference in spec.chart.oci. A version that is published later is found by a retry.",
     ),
     _pull_row(
         r"/v2/(?P<chart>\S{1,255})/tags/list\": response status code 404",

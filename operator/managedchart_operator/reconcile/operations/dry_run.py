@@ -8,6 +8,7 @@ Source: Kubernetes documentation, "Dry-run", "Field validation", "Server-Side Ap
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Findings
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError, OperatorError
 from managedchart_operator.helm import command
+from managedchart_operator.helm.errors.template_errors import NAME_NEEDED, without_name
+from managedchart_operator.helm.invalid_objects import name_invalid
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.release_size import name_biggest
 from managedchart_operator.helm.runner import HelmOutput
@@ -41,10 +44,11 @@ async def dry_run(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
 
 
-async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> HelmOutput:
+async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offline: bool = False) -> HelmOutput:
     """Render the chart with helm as the next upgrade would. Raises OperatorError.
 
-    `dry_run` says whether the run only tries the deployment; otherwise a stored revision that stops helm is repaired.
+    `dry_run` says whether the run only tries the deployment; otherwise a stored revision that stops helm is repaired. `offline`
+    also renders objects that helm cannot build.
     """
     await run.sources.read()
     chart = await run.sources.fetch()
@@ -57,6 +61,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> Hel
         create_namespace=await run.namespace_state.is_to_be_created(),
         take_ownership=take_ownership,
         dry_run=True,
+        offline=offline,
     )
     owned = await read_owned_fields(run, run.newest)
     left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
@@ -89,10 +94,7 @@ async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, name
         if not reference(item, namespace).name:
             # helm refuses it too ("resource name may not be empty"), but halfway through its run.
             raise LifecycleError(
-                f"A {item['kind']} of the chart has no name, so Helm cannot apply it",
-                reason=Reason.OBJECT_INVALID,
-                transient=False,
-                hint="Set metadata.name in the template; Helm does not support generateName.",
+                without_name(item["kind"]), reason=Reason.TEMPLATE_ERROR, transient=False, hint=NAME_NEEDED
             )
         ref = await objects.locate(item, namespace)
         try:
@@ -131,3 +133,19 @@ async def largest_parts(
     except ValueError as error:
         missing = f"Helm's dry run cannot be read: {error}"
     return Findings(incomplete=redact(f"Could not determine the largest parts of the release: {missing}"))
+
+
+async def invalid_objects(
+    render: Callable[[], Awaitable[HelmOutput]], *, redact: Callable[[str], str], seconds: float = COLLECT_SECONDS
+) -> Findings:
+    """Return findings that name the objects with which helm cannot work, and their templates; none if that is not found out.
+
+    helm names neither the template nor, mostly, the object. Where the templates themselves do not render, its error names the
+    place, and nothing is added. Raises nothing except when cancelled.
+    """
+    with contextlib.suppress(TimeoutError, OperatorError, *UNREADABLE):
+        async with asyncio.timeout(seconds):
+            output = await render()
+            named = await asyncio.to_thread(name_invalid, output.stdout)
+            return Findings(detail=redact(named) if named else None)
+    return Findings()
