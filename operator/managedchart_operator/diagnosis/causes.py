@@ -8,13 +8,16 @@ The rules are pure, over pods and events that belong to the run, and independent
 not certain: the failure is then a plain timeout.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api_refusals import Refusal, refusal_of
+from managedchart_operator.diagnosis import references, scheduling
 from managedchart_operator.diagnosis.events import RunEvent
+from managedchart_operator.diagnosis.evidence import Cause, Evidence
 from managedchart_operator.diagnosis.objects import Identity
+from managedchart_operator.diagnosis.pod_hints import read_log, see_events
 from managedchart_operator.diagnosis.pods import Container, Pod
 from managedchart_operator.hints import Names
 from managedchart_operator.reasons import Reason
@@ -23,39 +26,6 @@ from managedchart_operator.waiting.claims import CLAIM
 # The kubelet waits 10, 20 and 40 s between the first restarts; a start that only needs another try succeeds before the third.
 FATAL_RESTARTS = 3
 _UNKNOWN_REFUSAL = "Read the API server's answer in the message: it says why the pods are refused."
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a run failed, and which object shows it."""
-
-    reason: Reason
-    message: str
-    subject: Identity
-    container: str | None = None
-    hint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """The evidence of one run: its events, and its pods of the present revision."""
-
-    pods: Sequence[Pod] = ()
-    events: Sequence[RunEvent] = ()
-    hook_pods: frozenset[str] = frozenset()
-    """UIDs of the pods that belong to hooks."""
-    refused: frozenset[Identity] = frozenset()
-    """The controllers that could not create their last pod."""
-
-    @property
-    def containers(self) -> Iterable[tuple[Pod, Container]]:
-        """Each container with its pod."""
-        return ((pod, container) for pod in self.pods for container in pod.containers)
-
-    def text_of(self, pod: Pod, reason: str, *, contains: str = "") -> str | None:
-        """Return the text of the first event of a pod with this reason, or None."""
-        texts = (event.message for event in self.events if (event.subject, event.reason) == (pod.identity, reason))
-        return next((text for text in texts if contains in text), None)
 
 
 Rule = Callable[[Evidence], Cause | None]
@@ -89,8 +59,8 @@ def image_pull(evidence: Evidence) -> Cause | None:
         if container.image_unavailable:
             detail = evidence.text_of(pod, "Failed", contains="image") or container.message or container.reason
             message = f"The image of container {container.name} in {pod.identity} cannot be pulled: {detail}"
-            hint = f"Check the image's name and tag, and the pull secrets: {_describe(pod)}"
-            return Cause(Reason.IMAGE_PULL, message, pod.identity, container.name, hint)
+            advice = "Check the image's name and tag, and the pull secrets"
+            return Cause(Reason.IMAGE_PULL, message, pod.identity, container.name, **see_events(advice, pod))
     return None
 
 
@@ -116,8 +86,8 @@ def crash_loop(evidence: Evidence) -> Cause | None:
             code = container.exit_code
             meaning = f": exit code {code}, {container.meaning}" if code is not None else ""
             message = f"Container {container.name} in {pod.identity} keeps crashing ({_restarts(container)}){meaning}"
-            hint = f"{_read_log(pod, container)} --previous"
-            return Cause(Reason.CRASH_LOOP, message, pod.identity, container.name, hint)
+            log = read_log(pod, container, previous=True)
+            return Cause(Reason.CRASH_LOOP, message, pod.identity, container.name, **log)
     return None
 
 
@@ -145,9 +115,9 @@ def _failed_work(pod: Pod, reason: Reason, what: str) -> Cause:
     jobs = [owner.identities(pod.namespace)[0] for owner in pod.owners if owner.identity.kind == "Job"]
     message = f"{what}{jobs[0]} failed in {pod.identity}" if jobs else f"{what}{pod.identity} failed"
     if (ended := _ended_badly(pod)) is None:
-        return Cause(reason, message, pod.identity, hint=_read_log(pod))
+        return Cause(reason, message, pod.identity, **read_log(pod))
     message += f": container {ended.name} ended with exit code {ended.exit_code}, {ended.meaning}"
-    return Cause(reason, message, pod.identity, ended.name, _read_log(pod))
+    return Cause(reason, message, pod.identity, ended.name, **read_log(pod))
 
 
 def container_config(evidence: Evidence) -> Cause | None:
@@ -156,8 +126,15 @@ def container_config(evidence: Evidence) -> Cause | None:
         if container.misconfigured:
             detail = container.message or container.reason
             message = f"Container {container.name} in {pod.identity} cannot be started: {detail}"
-            hint = "Create the ConfigMap or Secret that it refers to, or correct the reference in the values."
+            hint = references.advice(detail, namespace=pod.namespace, late=evidence.late_hooks)
             return Cause(Reason.CONTAINER_CONFIG, message, pod.identity, container.name, hint)
+    for pod in evidence.pods:
+        detail = evidence.text_of(pod, "FailedMount") or ""
+        if references.missing(detail, namespace=pod.namespace) and not any(each.has_run for each in pod.containers):
+            hint = references.advice(detail, namespace=pod.namespace, late=evidence.late_hooks)
+            return Cause(
+                Reason.CONTAINER_CONFIG, f"{pod.identity} cannot be started: {detail}", pod.identity, hint=hint
+            )
     return None
 
 
@@ -205,8 +182,8 @@ def unschedulable(evidence: Evidence) -> Cause | None:
     for pod in evidence.pods:
         if pod.unschedulable:
             message = f"{pod.identity} cannot be scheduled: {pod.unschedulable}"
-            hint = f"Lower the requests, or add nodes that fit the pod: {_describe(pod)}"
-            return Cause(Reason.UNSCHEDULABLE, message, pod.identity, hint=hint)
+            advice = scheduling.advice(pod.unschedulable)
+            return Cause(Reason.UNSCHEDULABLE, message, pod.identity, **see_events(advice, pod))
     return None
 
 
@@ -220,17 +197,24 @@ def readiness_probe(evidence: Evidence) -> Cause | None:
         if waiting is not None and probe is not None:
             failing = f"is running but not passing its readiness probe: {probe}"
             message = f"Container {waiting.name} in {pod.identity} {failing}"
-            return Cause(Reason.READINESS_PROBE, message, pod.identity, waiting.name, _read_log(pod, waiting))
+            return Cause(Reason.READINESS_PROBE, message, pod.identity, waiting.name, **read_log(pod, waiting))
     return None
 
 
-def _describe(pod: Pod) -> str:
-    return f"kubectl -n {pod.namespace} describe pod {pod.name}"
-
-
-def _read_log(pod: Pod, container: Container | None = None) -> str:
-    of_container = f" -c {container.name}" if container else ""
-    return f"Read its log: kubectl -n {pod.namespace} logs {pod.name}{of_container}"
+def not_replaced(evidence: Evidence) -> Cause | None:
+    """A StatefulSet waits for a pod of an earlier revision instead of replacing it."""
+    for pod, stateful_set in evidence.not_replaced:
+        message = f"{pod.identity} is of an earlier revision and not ready, so {stateful_set} does not replace it"
+        why = find_cause(Evidence([pod], evidence.events))
+        return Cause(
+            Reason.TIMEOUT,
+            f"{message}: {why.message}" if why else message,
+            pod.identity,
+            why.container if why else None,
+            f"Delete the pod; the StatefulSet then creates it from its present revision: kubectl -n {pod.namespace} delete pod "
+            f"{pod.name}",
+        )
+    return None
 
 
 def _crashes_for_good(container: Container) -> bool:
@@ -294,8 +278,8 @@ CAUSES: tuple[CauseRow, ...] = (
     CauseRow(reason=Reason.VOLUME_UNBOUND, rule=volume_unbound, workload=True, is_symptom=False),
     CauseRow(reason=Reason.UNSCHEDULABLE, rule=unschedulable, workload=True, is_symptom=False),
     CauseRow(reason=Reason.READINESS_PROBE, rule=readiness_probe, workload=True, is_symptom=False),
-    # Reported by the wait or by helm.
-    CauseRow(reason=Reason.TIMEOUT, workload=True, is_symptom=True),
+    # Reported by the wait or by helm, which do not see why.
+    CauseRow(reason=Reason.TIMEOUT, rule=not_replaced, workload=True, is_symptom=True),
     CauseRow(reason=Reason.HOOK_TIMEOUT, workload=True, is_symptom=True),
     CauseRow(reason=Reason.HELM_FAILED, workload=False, is_symptom=True),
 )

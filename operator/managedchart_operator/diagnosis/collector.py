@@ -14,12 +14,14 @@ from functools import partial
 from typing import Any
 
 from managedchart_operator.api.status import FailedContainer, FailureEvent
-from managedchart_operator.diagnosis.causes import Cause, Evidence, find_cause, shows_trouble
+from managedchart_operator.diagnosis.causes import find_cause, not_replaced, shows_trouble
 from managedchart_operator.diagnosis.events import select
-from managedchart_operator.diagnosis.lineage import Lineage
+from managedchart_operator.diagnosis.evidence import Cause, Evidence
+from managedchart_operator.diagnosis.lineage import STATEFUL_SET, Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import (
     MAX_NAMESPACES,
+    Identity,
     Member,
     Rendered,
     member_of,
@@ -28,6 +30,7 @@ from managedchart_operator.diagnosis.objects import (
     owner_among,
 )
 from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
+from managedchart_operator.diagnosis.references import late_hooks
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.logs import Logs
@@ -96,18 +99,39 @@ class Collector:
     logs: Logs
 
     async def collect(
-        self, subject: Subject, *, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
+        self,
+        subject: Subject,
+        *,
+        views: Mapping[str, NamespaceView],
+        redact: Callable[[str], str],
+        known: Cause | None = None,
     ) -> Findings:
-        """Return the evidence of the run; `views` hold what the watches saw. Raises nothing except CancelledError."""
+        """Return the evidence of the run; `views` hold what the watches saw. Raises nothing except CancelledError.
+
+        `known` is the cause that has ended the run; no other is looked for.
+        """
         try:
             async with asyncio.timeout(COLLECT_SECONDS):
-                return await self._collect(subject, views, redact)
+                return await self._collect(subject, views, redact, known)
         except TimeoutError:
             missing = f"The evidence in namespace {subject.namespace} could not be read within {COLLECT_SECONDS:.0f} s"
-            return Findings(incomplete=redact(missing))
+            return Findings(cause=known, incomplete=redact(missing))
+
+    async def find_not_replaced(self, subject: Subject) -> Cause | None:
+        """Return the pod of an earlier revision for which a StatefulSet waits, as the cause. Raises KubeError."""
+        rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
+        seen = _Seen()
+        namespaces = {each.namespace for each in rendered.objects if each.group_kind == STATEFUL_SET}
+        await asyncio.gather(*(self._read_pods(seen, namespace) for namespace in sorted(namespaces)[:MAX_NAMESPACES]))
+        lineage = Lineage(self.objects, rendered.objects, subject.since)
+        return not_replaced(Evidence(not_replaced=await self._not_replaced(lineage, seen.pods.values())))
 
     async def _collect(
-        self, subject: Subject, views: Mapping[str, NamespaceView], redact: Callable[[str], str]
+        self,
+        subject: Subject,
+        views: Mapping[str, NamespaceView],
+        redact: Callable[[str], str],
+        known: Cause | None,
     ) -> Findings:
         rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
         seen = await self._look(subject, views, cluster_wide=any(not each.namespace for each in rendered.objects))
@@ -115,7 +139,8 @@ class Collector:
         owned = owned_by(rendered.objects, [*seen.owned, *pods])
         lineage = Lineage(self.objects, rendered.objects, subject.since)
         current_pods = await self._current(lineage, owned, seen.pods.values())
-        others = seen.pods.keys() - {pod.uid for pod in current_pods}
+        waited_for = await self._not_replaced(lineage, seen.pods.values())
+        others = seen.pods.keys() - {pod.uid for pod in (*current_pods, *(pod for pod, _ in waited_for))}
         events = seen.events.values()
         found = [
             replace(event, message=redact(event.message))
@@ -130,8 +155,10 @@ class Collector:
                 if pod.identity in rendered.hooks or owner_among(rendered.hooks, pod.owners, pod.namespace)
             ),
             refused=frozenset(refusal.controller for refusal in Creations.of(events).refused.values()),
+            late_hooks=late_hooks(subject.hooks, namespace=subject.namespace),
+            not_replaced=waited_for,
         )
-        cause = find_cause(evidence)
+        cause = known or find_cause(evidence)
         return Findings(
             [event.shown_from(subject.namespace) for event in found],
             await self._containers(subject.namespace, evidence, cause, redact),
@@ -184,13 +211,24 @@ class Collector:
                     current.append(pod)
         return current
 
+    async def _not_replaced(self, lineage: Lineage, pods: Iterable[Pod]) -> list[tuple[Pod, Identity]]:
+        """Return the pods of earlier revisions that their StatefulSets do not replace."""
+        found = []
+        for pod in pods:
+            with contextlib.suppress(KubeError):
+                if stateful_set := await lineage.not_replaced_by(pod):
+                    found.append((pod, stateful_set))
+        return found
+
     async def _containers(
         self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
     ) -> list[FailedContainer]:
         def is_the_cause(pod: Pod, container: Container) -> bool:
             return cause is not None and (cause.subject, cause.container) == (pod.identity, container.name)
 
+        earlier = [(pod, container) for pod, _ in evidence.not_replaced for container in pod.containers]
         wanted = [each for each in evidence.containers if shows_trouble(each[1]) or is_the_cause(*each)]
+        wanted += [each for each in earlier if cause is not None and cause.subject == each[0].identity]
         wanted.sort(key=lambda each: not is_the_cause(*each))
         reading = (self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
         return await asyncio.gather(*reading)

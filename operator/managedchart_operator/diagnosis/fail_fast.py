@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from managedchart_operator.diagnosis.causes import (
-    Cause,
-    Evidence,
     cause_of_failed_create,
     find_cause,
     is_fatal,
@@ -23,6 +21,7 @@ from managedchart_operator.diagnosis.causes import (
     is_fatal_refusal,
 )
 from managedchart_operator.diagnosis.events import select
+from managedchart_operator.diagnosis.evidence import Cause, Evidence
 from managedchart_operator.diagnosis.lineage import Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import Identity, Rendered

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from managedchart_operator.api.status import FailureEvent
-from managedchart_operator.diagnosis.causes import Cause
+from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason

@@ -16,7 +16,7 @@ from managedchart_operator.diagnosis.pods import Pod
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.times import read_time
 from managedchart_operator.waiting.kstatus import JOB
-from managedchart_operator.waiting.status_fields import Parts, mapping
+from managedchart_operator.waiting.status_fields import Parts, mapping, number_or
 
 _API_VERSIONS = {
     ("apps", "ReplicaSet"): "apps/v1",
@@ -27,6 +27,8 @@ _API_VERSIONS = {
     ("", "ReplicationController"): "v1",
 }
 _REPLICA_SET = ("apps", "ReplicaSet")
+STATEFUL_SET = ("apps", "StatefulSet")
+_REVISION = "controller-revision-hash"
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class Lineage:
         if controller in self.rendered:
             if pod is None:
                 return controller
-            if controller.group_kind == ("apps", "StatefulSet"):
+            if controller.group_kind == STATEFUL_SET:
                 return controller if await self._is_updated(controller, pod) else None
             return controller if self.made_in_run(pod) else None
         if controller.group_kind == JOB:
@@ -80,6 +82,31 @@ class Lineage:
         found = await self.read(subject)
         # The owner of a controller that does not exist is unknown.
         return found is not None and self._owner_of(found, subject.namespace) is None
+
+    async def not_replaced_by(self, pod: Pod) -> Identity | None:
+        """Return the StatefulSet that does not replace a pod of an earlier revision since it is not ready; None for others.
+
+        A StatefulSet that starts its pods in order waits for each of them to become ready before it replaces any, even for one
+        of a revision that was taken back. Raises KubeError.
+        Source: Kubernetes documentation, "StatefulSets", "Forced rollback".
+        """
+        if pod.ready or pod.deleting or pod.ended:
+            return None
+        controllers = self._controllers_of(pod)
+        found = next((each for each in controllers if each.group_kind == STATEFUL_SET and each in self.rendered), None)
+        parts = Parts.of((found and await self.read(found)) or {})
+        strategy = mapping(parts.spec.get("updateStrategy"))
+        partition = number_or(mapping(strategy.get("rollingUpdate")).get("partition"), 0)
+        _, _, ordinal = pod.name.rpartition("-")
+        replaces = (
+            parts.is_observed
+            and parts.spec.get("podManagementPolicy") != "Parallel"
+            and strategy.get("type") != "OnDelete"
+            and number_or(ordinal, 0) >= partition
+            and parts.status.get("updateRevision")
+        )
+        outdated = pod.labels.get(_REVISION) not in (None, parts.status.get("updateRevision"))
+        return found if replaces and outdated else None
 
     def made_in_run(self, pod: Pod) -> bool:
         """Whether a pod was created during the run."""
@@ -115,7 +142,7 @@ class Lineage:
         found = await self.read(stateful_set)
         # Until the controller has observed the new spec, the status names the former revision as the update revision.
         parts = Parts.of(found or {})
-        updated = pod.labels.get("controller-revision-hash") == parts.status.get("updateRevision")
+        updated = pod.labels.get(_REVISION) == parts.status.get("updateRevision")
         return found is not None and parts.is_observed and updated
 
     def _owner_of(self, found: dict[str, Any] | None, namespace: str) -> Identity | None:

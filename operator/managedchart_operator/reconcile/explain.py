@@ -9,22 +9,33 @@ from collections.abc import Callable
 from managedchart_operator.api.status import LastFailure
 from managedchart_operator.diagnosis.causes import CAUSES
 from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.diagnosis.evidence import Cause
+from managedchart_operator.diagnosis.pod_hints import kept_hint
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 
 # These say that something did not happen, not why.
 _WITHOUT_CAUSE = frozenset(row.reason for row in CAUSES if row.is_symptom)
 # etcd takes 1.5 MiB an object and a person reads a screen; the history of objects is kept by GitOps tools and backups.
 MAX_BYTES = 16 * 1024
+# The first ones are the latest warnings; a log says more than what is beyond these.
+_EVENTS_BEFORE_LOG = 5
 
 
-def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str], str]) -> OperatorError:
-    """Return the error with the cause that the evidence shows, all of its texts redacted."""
+def explain(
+    error: OperatorError, findings: Findings, *, redact: Callable[[str], str], chart: tuple[str, str] | None = None
+) -> OperatorError:
+    """Return the error with the cause that the evidence shows, all of its texts redacted.
+
+    `chart` is the namespace and the name of the ManagedChart, None where no hint can lead to its status.
+    """
     message, hint = redact(error.message), redact(error.hint) if error.hint else None
     if findings.detail:
         message = redact(f"{error.message}; {findings.detail}")
     reason, cause = error.reason, findings.cause
     if cause is not None and reason in _WITHOUT_CAUSE:
-        reason, message, hint = cause.reason, redact(cause.message), cause.hint and redact(cause.hint)
+        reason, message = cause.reason, redact(cause.message)
+    if cause is not None and message == redact(cause.message):
+        hint = (found := _hint_of(cause, findings, chart)) and redact(found)
     if not isinstance(error, HelmError):
         return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
     text = redact(error.text or error.message)
@@ -34,11 +45,24 @@ def explain(error: OperatorError, findings: Findings, *, redact: Callable[[str],
     return HelmError(message, reason=reason, transient=transient, text=text, exit_code=code, hint=hint)
 
 
+def _hint_of(cause: Cause, findings: Findings, chart: tuple[str, str] | None) -> str | None:
+    """Return the hint to a cause, with a command that still works when its pod is deleted, if the evidence has enough."""
+    if cause.kept is None or chart is None:
+        return cause.hint
+    events, containers = findings.events, findings.containers
+    kept = kept_hint(cause.kept, cause.subject, cause.container, events=events, containers=containers, chart=chart)
+    return kept or cause.hint
+
+
 def bound(failure: LastFailure) -> LastFailure:
-    """Make a failure fit into its 16 KiB: logs go first, from the least telling container on, then events."""
+    """Make a failure fit into its 16 KiB: logs go first, from the least telling container on, then events.
+
+    The most telling log, which a hint may lead to, goes after most of the events.
+    """
     while len(failure.model_dump_json(by_alias=True, exclude_none=True).encode()) > MAX_BYTES:
         holders = [c for c in failure.containers if c.log or c.previous_log]
-        if holders:
+        is_last_log = len(holders) == 1 and not (holders[0].log and holders[0].previous_log)
+        if holders and not (is_last_log and len(failure.events) > _EVENTS_BEFORE_LOG):
             last = holders[-1]
             if last.log and last.previous_log:
                 last.log = None  # what it said before it died tells more

@@ -121,8 +121,8 @@ class LifecycleRuns:
 
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
-        run, phases, status = work.release, work.phases, work.recorder.status
-        error = explain(error, phases.findings, redact=run.redactor)
+        run, phases, status, key = work.release, work.phases, work.recorder.status, work.chart.key
+        error = explain(error, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
         failed = made.number if made else unremedied(run, work.last)

@@ -14,6 +14,7 @@ from typing import Any
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase, ReleaseStatus
+from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, parse_manifest
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
@@ -113,7 +114,8 @@ class Remediation:
             outcome = await rollback(run, good, spare=spare)
             await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
         except OperatorError as error:
-            outcome, again = await self._failed(work, "rollback", error)
+            cause = await run.evidence.find_not_replaced() if error.reason in WORKLOAD_REASONS else None
+            outcome, again = await self._failed(work, "rollback", error, cause=cause)
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest, action=ROLLBACK)
         await self._report(work, outcome, status.release)
@@ -133,9 +135,15 @@ class Remediation:
         await self._report(work, outcome, await release_status(run, digest=work.digest))
         return again
 
-    async def _failed(self, work: ResourcePass, remedy: str, error: OperatorError) -> tuple[str, float | None]:
-        """Report that the remedy failed; returns a sentence about it, and the seconds until the next try."""
-        outcome = f"The {remedy} failed: {cut(work.release.redactor(error.message), _ERROR_LENGTH)}"
+    async def _failed(
+        self, work: ResourcePass, remedy: str, error: OperatorError, *, cause: Cause | None = None
+    ) -> tuple[str, float | None]:
+        """Report that the remedy failed; returns a sentence about it, and the seconds until the next try.
+
+        `cause` says why, if that is known.
+        """
+        why = f"{cause.message} ({cause.hint})" if cause else error.message
+        outcome = f"The {remedy} failed: {cut(work.release.redactor(why), _ERROR_LENGTH)}"
         await self.events.post(work.chart, type="Warning", reason=Reason.ROLLBACK_FAILED.value, message=outcome)
         if not error.transient or error.reason in WORKLOAD_REASONS:
             return outcome, None

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from managedchart_operator.diagnosis.causes import Cause
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Collector, Findings, Subject
+from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.fail_fast import FailFast
 from managedchart_operator.diagnosis.halted import find_halted
 from managedchart_operator.diagnosis.lineage import Lineage
@@ -76,6 +76,8 @@ class RunEvidence:
     progress: Progress = field(default_factory=Progress)
     _views: dict[str, NamespaceView] = field(default_factory=dict)
     """By namespace."""
+    _fatal: Cause | None = None
+    """The cause that has ended the wait."""
     _watching: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def close(self) -> None:
@@ -97,8 +99,9 @@ class RunEvidence:
                 return None
             task.cancel()
             await asyncio.wait({task})
-            # The work may have succeeded just before.
-            return watch.result() if task.cancelled() or task.exception() is not None else None
+            if task.cancelled() or task.exception() is not None:
+                self._fatal = watch.result()
+            return self._fatal  # None if the work has succeeded just before
         finally:
             for each in (task, watch):
                 each.cancel()
@@ -146,8 +149,9 @@ class RunEvidence:
             return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
-        subject = Subject(self.rendered.storage.namespace, self.rendered.all, self.rendered.hooks, self.since)
-        findings = await self.collector.collect(subject, views=self._views, redact=self.rendered.redactor())
+        findings = await self.collector.collect(
+            self._subject, views=self._views, redact=self.rendered.redactor(), known=self._fatal
+        )
         if findings.cause is None and self.progress.waiting.is_set():
             with contextlib.suppress(TimeoutError, KubeError):
                 async with asyncio.timeout(COLLECT_SECONDS):
@@ -160,6 +164,21 @@ class RunEvidence:
                     )
                 return replace(findings, cause=halted)
         return findings
+
+    async def find_not_replaced(self) -> Cause | None:
+        """Return the pod of an earlier revision for which a StatefulSet waits, as the cause.
+
+        Raises nothing except when cancelled.
+        """
+        with contextlib.suppress(KubeError, HelmError, TimeoutError):
+            async with asyncio.timeout(COLLECT_SECONDS):
+                await self.rendered.read()
+                return await self.collector.find_not_replaced(self._subject)
+        return None
+
+    @property
+    def _subject(self) -> Subject:
+        return Subject(self.rendered.storage.namespace, self.rendered.all, self.rendered.hooks, self.since)
 
     async def _rendered_now(self) -> Rendered | None:
         """Return what the run's own revision renders; None until it is stored."""

@@ -8,7 +8,6 @@ from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE
 from managedchart_operator.diagnosis.causes import (
     CAUSES,
     CauseRow,
-    Evidence,
     find_cause,
     is_fatal,
     is_fatal_after_grace,
@@ -16,6 +15,8 @@ from managedchart_operator.diagnosis.causes import (
     may_become_ready,
     shows_trouble,
 )
+from managedchart_operator.diagnosis.evidence import Evidence
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS
@@ -51,6 +52,9 @@ IDS = [row.reason.value for row in CAUSES]
 
 def evidence_of(reason: Reason) -> Evidence:
     """Return evidence that shows a cause."""
+    if reason is Reason.TIMEOUT:
+        old = read_pod(pod(RUNNING, phase="Running"))
+        return Evidence(not_replaced=[(old, Identity("apps", "StatefulSet", "apps", "web"))])
     bodies, events, hook = SHOWN[reason]
     pods = [read_pod(body) for body in bodies]
     found = [
@@ -83,7 +87,7 @@ def test_every_row_is_complete(row: CauseRow) -> None:
     assert ("cannot create its pods" in cause.message) is is_fatal_refusal(row.reason)
 
 
-@pytest.mark.parametrize("reason", SHOWN, ids=str)
+@pytest.mark.parametrize("reason", [*SHOWN, Reason.TIMEOUT], ids=str)
 def test_the_evidence_of_a_cause_finds_that_cause(reason: Reason) -> None:
     cause = find_cause(evidence_of(reason))
     assert cause

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.diagnosis.causes import Evidence, cause_of_failed_create, find_cause
+from managedchart_operator.diagnosis.causes import cause_of_failed_create, find_cause
 from managedchart_operator.diagnosis.events import RunEvent
+from managedchart_operator.diagnosis.evidence import Evidence
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import Container, read_pod
 from managedchart_operator.reasons import Reason
 from unit.diagnosis.pod_bodies import REPLICA_SET, RUNNING, WAITING_CRASH, WAITING_IMAGE, event, pod
@@ -114,3 +116,58 @@ def test_refused_pods_have_a_cause(text: str, reason: Reason) -> None:
 def test_exit_codes_are_explained(code: int, words: str) -> None:
     container = Container("main", init=False, state="terminated", ready=False, restarts=0, exit_code=code)
     assert words in (container.meaning or "")
+
+
+CREATING = {"waiting": {"reason": "ContainerCreating"}}
+PASSWORD = Identity("", "Secret", "apps", "password")
+
+
+@pytest.mark.parametrize(
+    ("state", "events"),
+    [
+        ({"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "password" not found'}}, []),
+        (CREATING, [event("FailedMount", 'MountVolume.SetUp failed for volume "p" : secret "password" not found')]),
+    ],
+    ids=["environment", "volume"],
+)
+@pytest.mark.parametrize(
+    "late", [{}, {PASSWORD: "post-install"}, {PASSWORD._replace(namespace="other"): "post-install"}]
+)
+def test_a_secret_of_a_late_hook_needs_no_wait(
+    state: dict[str, Any], events: list[RunEvent], late: dict[Identity, str]
+) -> None:
+    """The hook runs when the pod is ready, and the pod starts when the hook has run."""
+    cause = find_cause(Evidence([read_pod(pod(state))], events, late_hooks=late))
+    assert cause is not None
+    assert cause.reason is Reason.CONTAINER_CONFIG
+    assert 'secret "password" not found' in cause.message
+    waits = "Set spec.wait: false" in (cause.hint or "") and "post-install hook of this chart" in (cause.hint or "")
+    assert waits is (PASSWORD in late)
+
+
+def test_a_mount_that_has_succeeded_since_is_no_cause() -> None:
+    """Its event stays."""
+    mount = event("FailedMount", 'MountVolume.SetUp failed for volume "p" : secret "password" not found')
+    assert find_cause(Evidence([read_pod(pod(RUNNING, phase="Running"))], [mount])) is None
+
+
+def test_a_pod_of_an_earlier_revision_is_to_be_deleted() -> None:
+    """Why it is not ready is said too; the events are about it alone."""
+    body = pod(WAITING_CRASH, restarts=5, exit_code=1, phase="Running")
+    db = Identity("apps", "StatefulSet", "apps", "db")
+    cause = find_cause(Evidence(not_replaced=[(read_pod(body), db)]))
+    assert cause is not None
+    assert (cause.reason, cause.subject.name, cause.container) == (Reason.TIMEOUT, "web-1", "main")
+    assert cause.message == (
+        "Pod apps/web-1 is of an earlier revision and not ready, so StatefulSet apps/db does not replace it: Container main in "
+        "Pod apps/web-1 keeps crashing (5 restarts): exit code 1, the application exited with an error"
+    )
+    assert (cause.hint or "").endswith("kubectl -n apps delete pod web-1")
+
+
+def test_a_pod_of_the_present_revision_is_blamed_first() -> None:
+    db = Identity("apps", "StatefulSet", "apps", "db")
+    evidence = Evidence([read_pod(pod(WAITING_IMAGE))], not_replaced=[(read_pod(pod(CREATING, name="old")), db)])
+    cause = find_cause(evidence)
+    assert cause is not None
+    assert cause.reason is Reason.IMAGE_PULL

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
+from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import MAX_NAMESPACES
 from managedchart_operator.diagnosis.pods import read_pod
@@ -88,10 +89,17 @@ class FakeCluster:
             return [body for where, body in self.written if where == namespace]
         return [body for known, body in self.there if known == kind and body["metadata"]["namespace"] == namespace]
 
-    async def collect(self, *rendered: dict[str, Any], **views: NamespaceView) -> Findings:
+    @property
+    def collector(self) -> Collector:
+        """It reads this cluster."""
+        return Collector(cast("Any", self), cast("Any", self))
+
+    async def collect(
+        self, *rendered: dict[str, Any], known: Cause | None = None, hooks: Any = (), **views: NamespaceView
+    ) -> Findings:
         """Collect the evidence of a release in the namespace `apps`."""
-        collector = Collector(cast("Any", self), cast("Any", self))
-        return await collector.collect(Subject("apps", rendered, (), SINCE), views=views, redact=lambda text: text)
+        subject = Subject("apps", [*hooks, *rendered], hooks, SINCE)
+        return await self.collector.collect(subject, views=views, redact=lambda text: text, known=known)
 
 
 DAEMON_SET = ("apps/v1", "DaemonSet", "agent")
@@ -179,3 +187,62 @@ async def test_pods_seen_by_another_namespaces_watch_count() -> None:
     findings = await FakeCluster().collect(AGENT, system=view)
     assert findings.cause is not None
     assert findings.cause.reason is Reason.CRASH_LOOP
+
+
+DB = ("apps/v1", "StatefulSet", "db")
+BROKEN = crashing("apps", "db-0", DB)
+BROKEN["metadata"]["labels"] = {"controller-revision-hash": "broken"}
+TAKEN_BACK = found("StatefulSet", "apps", "db", status={"updateRevision": "good"})
+
+
+async def test_a_pod_that_a_stateful_set_does_not_replace_is_the_cause() -> None:
+    """With its log and its events, although it is of an earlier revision."""
+    subject = {"uid": "Pod-apps-db-0", "kind": "Pod", "namespace": "apps", "name": "db-0"}
+    cluster = FakeCluster(
+        ("Pod", BROKEN), ("StatefulSet", TAKEN_BACK), events=[("apps", event("apps", subject, "Back-off"))]
+    )
+    findings = await cluster.collect(item("StatefulSet", "db"))
+    assert findings.cause is not None
+    assert findings.cause.reason is Reason.TIMEOUT
+    assert findings.cause.message.startswith(
+        "Pod apps/db-0 is of an earlier revision and not ready, so StatefulSet apps/db does not replace it: Container main"
+    )
+    assert [container.pod for container in findings.containers] == ["db-0"]
+    assert findings.containers[0].previous_log == "the end"
+    assert [shown.object for shown in findings.events] == ["Pod db-0"]
+    subject = Subject("apps", [item("StatefulSet", "db")], (), SINCE)
+    assert await cluster.collector.find_not_replaced(subject) == findings.cause
+
+
+async def test_healthy_pods_of_a_rolling_update_are_not_blamed() -> None:
+    """The new pod is slow; the old ones wait for their turn."""
+    ready = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
+    old = found("Pod", "apps", "db-0", DB, status=ready)
+    old["metadata"]["labels"] = {"controller-revision-hash": "broken"}
+    cluster = FakeCluster(("Pod", old), ("StatefulSet", TAKEN_BACK))
+    assert (await cluster.collect(item("StatefulSet", "db"))).cause is None
+    assert await cluster.collector.find_not_replaced(Subject("apps", [item("StatefulSet", "db")], (), SINCE)) is None
+
+
+async def test_the_cause_that_ended_the_wait_stays_the_cause() -> None:
+    """Of two pods that crash the message names the one, so the evidence must not name the other."""
+    cluster = FakeCluster(
+        ("Pod", crashing("apps", "agent-1", DAEMON_SET)), ("Pod", crashing("apps", "agent-2", DAEMON_SET))
+    )
+    agent = item("DaemonSet", "agent")
+    first = (await cluster.collect(agent)).cause
+    assert first is not None
+    known = Cause(first.reason, "said", first.subject._replace(name="agent-2"), first.container)
+    findings = await cluster.collect(agent, known=known)
+    assert findings.cause is known
+    assert [each.pod for each in findings.containers] == ["agent-2", "agent-1"]
+
+
+async def test_a_secret_of_a_late_hook_is_recognised() -> None:
+    status = {"name": "main", "state": {"waiting": {"reason": "CreateContainerConfigError"}}, "restartCount": 0}
+    status["state"]["waiting"]["message"] = 'secret "password" not found'  # type: ignore[index]
+    pod = found("Pod", "apps", "agent-1", DAEMON_SET, status={"phase": "Pending", "containerStatuses": [status]})
+    hook = item("Secret", "password", version="v1", annotations={"helm.sh/hook": "post-install"})
+    findings = await FakeCluster(("Pod", pod)).collect(item("DaemonSet", "agent"), hooks=[hook])
+    assert findings.cause is not None
+    assert "Set spec.wait: false" in (findings.cause.hint or "")

@@ -73,7 +73,9 @@ OBJECTS = {
 }
 
 
-def made_by(*owners: dict[str, str], name: str = "pod", namespace: str = "apps", hash_of: str = "new") -> Any:
+def made_by(
+    *owners: dict[str, str], name: str = "pod", namespace: str = "apps", hash_of: str = "new", **status: Any
+) -> Any:
     """A pod that was made during the run."""
     meta = {
         "uid": name,
@@ -83,7 +85,7 @@ def made_by(*owners: dict[str, str], name: str = "pod", namespace: str = "apps",
         "labels": {"controller-revision-hash": hash_of},
         "ownerReferences": list(owners),
     }
-    return read_pod({"metadata": meta})
+    return read_pod({"metadata": meta, "status": status})
 
 
 def lineage_over(objects: dict[tuple[str, str, str], dict[str, Any]]) -> Lineage:
@@ -164,3 +166,49 @@ async def test_a_pod_counts_once_its_controller_has_seen_the_spec(kind: str, nam
     known = OBJECTS[kind, "apps", name]
     unseen = {**known, "metadata": {**known["metadata"], "generation": 2}}
     assert await lineage_over({**OBJECTS, (kind, "apps", name): unseen}).root_of(pod) is None
+
+
+def old(name: str = "db-0", *, owner: str = "db", ready: bool = False, **status: Any) -> Any:
+    """A pod of an earlier revision of a StatefulSet."""
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    return made_by(owner_of("StatefulSet", owner), name=name, hash_of="old", conditions=conditions, **status)
+
+
+@pytest.mark.parametrize(
+    ("pod", "spec", "waits"),
+    [
+        (old(), {}, True),
+        (old(), {"podManagementPolicy": "OrderedReady", "updateStrategy": {"type": "RollingUpdate"}}, True),
+        (old(ready=True), {}, False),
+        (old(phase="Failed"), {}, False),
+        (made_by(owner_of("StatefulSet", "db"), name="db-0"), {}, False),
+        (old(owner="unknown"), {}, False),
+        (made_by(owner_of("ReplicaSet", "web-0"), hash_of="old"), {}, False),
+        (old(), {"podManagementPolicy": "Parallel"}, False),
+        (old(), {"updateStrategy": {"type": "OnDelete"}}, False),
+        (old("db-1"), {"updateStrategy": {"rollingUpdate": {"partition": 2}}}, False),
+        (old("db-2"), {"updateStrategy": {"rollingUpdate": {"partition": 2}}}, True),
+    ],
+    ids=[
+        "not ready",
+        "said explicitly",
+        "ready, so its turn comes",
+        "ended, so it is created again",
+        "of the present revision",
+        "of another release",
+        "of a Deployment",
+        "replaced in parallel",
+        "replaced by hand by design",
+        "below the partition",
+        "above the partition",
+    ],
+)
+async def test_a_stateful_set_waits_for_an_old_pod(pod: Any, spec: dict[str, Any], *, waits: bool) -> None:
+    """Only for one that is not ready, since it replaces the others."""
+    objects = {**OBJECTS, ("StatefulSet", "apps", "db"): {**body(updateRevision="new"), "spec": spec}}
+    assert await lineage_over(objects).not_replaced_by(pod) == (DB if waits else None)
+
+
+async def test_an_old_pod_counts_once_its_stateful_set_has_seen_the_spec() -> None:
+    unseen = body(generation=2, updateRevision="new")
+    assert await lineage_over({**OBJECTS, ("StatefulSet", "apps", "db"): unseen}).not_replaced_by(old()) is None

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.diagnosis.evidence import Cause
+from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
@@ -89,6 +91,27 @@ async def test_a_failed_upgrade_is_rolled_back() -> None:
     assert (attempt["failures"], attempt["failedRevision"], attempt["revision"]) == (1, 2, 3)
     assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
     assert world.condition("Reconciling")["message"].startswith("Rolled back to revision 1. Attempt 1 failed; retrying")
+
+
+UNREADY = "Error: resource StatefulSet/apps/db not ready. status: InProgress, message: Ready: 0/1\ncontext deadline exceeded\n"
+
+
+@pytest.mark.parametrize("refusal", [UNREADY, BROKEN])
+async def test_a_rollback_that_a_pod_blocks_names_the_pod(refusal: str) -> None:
+    """A StatefulSet does not replace a broken pod of the revision before; helm only says that it is not ready."""
+    world = await deployed()
+    pod = Identity("", "Pod", "apps", "db-0")
+    world.cluster.not_replaced = Cause(
+        Reason.TIMEOUT, "Pod apps/db-0 is not replaced", pod, hint="Delete the pod: kubectl"
+    )
+    world.put({"values": {"a": 1}})
+    world.helm.refusals = {"upgrade": [BROKEN], "rollback": [refusal]}
+    await world.reconcile()
+    [message] = world.event_messages("RollbackFailed")
+    assert (message == "The rollback failed: Pod apps/db-0 is not replaced (Delete the pod: kubectl)") is (
+        refusal == UNREADY
+    )
+    assert message in world.condition("Reconciling")["message"]
 
 
 async def test_without_atomic_a_failed_upgrade_stays() -> None:

@@ -9,8 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.diagnosis.evidence import Cause
+from managedchart_operator.diagnosis.fail_fast import FailFast
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
-from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, namespaces_of
+from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, Identity, namespaces_of
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
@@ -151,3 +154,29 @@ async def test_a_release_is_healthy_by_its_own_workloads(objects: list[str], *, 
     """Where they are, and not by a kind of the same name in another group."""
     there = FakeObjects(ObjectRef("apps/v1", "DaemonSet", "a", "system"))
     assert await is_healthy(evidence_of(*objects).rendered, cast("Any", there)) is healthy
+
+
+async def test_the_cause_that_ends_the_wait_is_the_cause_of_the_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Message and root cause must not name different pods."""
+    cause = Cause(Reason.CRASH_LOOP, "it crashes", Identity("", "Pod", "apps", "a"))
+    seen: list[Cause | None] = []
+
+    async def collect(*_: Any, known: Cause | None, views: Any, redact: Any) -> Findings:
+        seen.append(known)
+        return Findings(cause=known)
+
+    async def at_once(_: FailFast) -> Cause:
+        return cause
+
+    monkeypatch.setattr(FailFast, "wait_for_fatal_cause", at_once)
+    evidence = evidence_of(*OBJECTS)
+    evidence.collector.collect = collect  # type: ignore[method-assign,assignment]
+
+    async def work() -> None:
+        evidence.progress.helm_waits()
+        await asyncio.Event().wait()
+
+    assert await asyncio.wait_for(evidence.watch_over(work(), grace=1.0), 5) is cause
+    await evidence.close()
+    assert (await evidence.collect()).cause is cause
+    assert seen == [cause]

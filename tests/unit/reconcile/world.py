@@ -18,6 +18,7 @@ from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
@@ -221,6 +222,8 @@ class FakeCluster:
     def __init__(self) -> None:
         self.namespace = NamespaceState.ACTIVE
         self.objects: dict[str, dict[str, Any]] = {}
+        self.not_replaced: Cause | None = None
+        """The pod of an earlier revision for which a StatefulSet waits."""
 
     locate, locate_all, resolve = Objects.locate, Objects.locate_all, Objects.resolve
 
@@ -251,6 +254,10 @@ class FakeCluster:
     async def collect(self, *_: Any, **__: Any) -> Findings:
         """No evidence."""
         return Findings()
+
+    async def find_not_replaced(self, *_: Any) -> Cause | None:
+        """As a test has put it down."""
+        return self.not_replaced
 
 
 @dataclass
@@ -351,7 +358,10 @@ class World:
             roots=cast("Any", None),
             secrets=cast("Any", self.secrets),
             namespaces=cluster,
-            collector=cast("Any", SimpleNamespace(objects=cluster, collect=self.cluster.collect)),
+            collector=cast(
+                "Any",
+                SimpleNamespace(objects=cluster, collect=cluster.collect, find_not_replaced=cluster.find_not_replaced),
+            ),
             watches=cast("Any", None),
             waits=cast("Any", SimpleNamespace(concurrency=_Places())),
         )
