@@ -181,7 +181,7 @@ def unschedulable(evidence: Evidence) -> Cause | None:
     """No node fits a pod."""
     for pod in evidence.pods:
         if pod.unschedulable:
-            message = f"{pod.identity} cannot be scheduled: {pod.unschedulable}"
+            message = f"{pod.identity} cannot be scheduled: {scheduling.without_preemption(pod.unschedulable)}"
             advice = scheduling.advice(pod.unschedulable)
             return Cause(Reason.UNSCHEDULABLE, message, pod.identity, **see_events(advice, pod))
     return None

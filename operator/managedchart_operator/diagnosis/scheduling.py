@@ -39,10 +39,14 @@ _TAINT = re.compile(r"untolerated taint\(?s?\)? (\{[^}]*\})")
 _UNKNOWN = "Change what the pod asks of a node, or add nodes that fit"
 
 
+def without_preemption(message: str) -> str:
+    """Return the scheduler's message up to its words on pods of lower priority that could be removed in favour of this one."""
+    return message.partition("preemption:")[0].strip() or message
+
+
 def advice(message: str) -> str:
     """Return what helps, as a sentence without its full stop; `message` is the scheduler's."""
-    # What follows is about pods of lower priority that could be removed in favour of this one.
-    text = message.partition("preemption:")[0]
+    text = without_preemption(message)
     known = {
         "resources": ", ".join(dict.fromkeys(_RESOURCE.findall(text))),
         "taints": "".join(f" for {taint}" for taint in dict.fromkeys(_TAINT.findall(text))),

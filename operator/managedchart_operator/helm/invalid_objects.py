@@ -65,7 +65,7 @@ def _problems(value: Any) -> Iterator[str]:
     meta = meta if isinstance(meta, dict) else {}
     name = meta.get("name")
     if not name:
-        yield f"a nameless {kind}"
+        yield kind
     for field in ("labels", "annotations"):
         entries = meta.get(field)
         for key, entry in entries.items() if isinstance(entries, dict) else ():

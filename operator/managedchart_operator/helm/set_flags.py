@@ -82,7 +82,7 @@ def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags
             raise ValuesError(
                 f"{origin}.{part}{quoted}: {problem}",
                 reason=Reason.VALUES_INVALID,
-                hint=r"Write it as for helm's --set: image.tag, hosts[0].name, and a\.b for a name with a dot.",
+                hint=r"Write it as for Helm's --set: image.tag, hosts[0].name, and a\.b for a name with a dot.",
             ) from invalid
         names.add(str(steps[0]))
         writes.append((steps, value, origin))

@@ -121,7 +121,7 @@ def encode(values: Mapping[str, Any]) -> bytes:
     except (ValueError, RecursionError) as error:
         problem = "they contain half a character (a lone surrogate), NaN or infinity, or are nested too deep"
         raise ValuesError(
-            f"The values cannot be passed to helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
+            f"The values cannot be passed to Helm: {problem}", reason=Reason.VALUES_INVALID, hint=_HINT
         ) from error
 
 

@@ -35,6 +35,7 @@ from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
 from managedchart_operator.reconcile.status_recorder import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.shortening import cut
+from managedchart_operator.waiting.status_fields import Parts, mapping
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,8 @@ class Remediation:
             spare = await spare_adopted(run.storage, run.objects)
             done = await uninstall(run, spare=spare)
             release_uninstalled(work.recorder.status)
-            outcome = f"The failed first install was uninstalled{spared(spare)}" if done.changed else done.message
+            uninstalled = f"The failed first install was uninstalled{spared(spare)}{done.kept}"
+            outcome = uninstalled if done.changed else done.message
             await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=outcome)
         except OperatorError as error:
             outcome, again = await self._failed(work, "uninstall", error)
@@ -229,10 +231,29 @@ def claims_of(manifests: Iterable[str]) -> tuple[str, ...]:
     for manifest in manifests:
         try:
             keeping = filter(_keeps_data, parse_manifest(manifest))
-            found += [f"{item['kind']} {(item.get('metadata') or {}).get('name')}" for item in keeping]
+            found += [
+                f"{item['kind']} {(item.get('metadata') or {}).get('name')}{_claims_in(item)}" for item in keeping
+            ]
         except ManifestError:
             found.append("objects that cannot be read")
     return tuple(dict.fromkeys(found))
+
+
+def _claims_in(item: Mapping[str, Any]) -> str:
+    """Name the claims that a StatefulSet makes, in brackets; "" for a claim itself."""
+    if item["kind"] != "StatefulSet":
+        return ""
+    parts = Parts.of(item)
+    last = max(parts.wanted() - 1, 0)
+    templates = parts.spec.get("volumeClaimTemplates")
+    names = (
+        [mapping(mapping(each).get("metadata")).get("name") for each in templates]
+        if isinstance(templates, list)
+        else []
+    )
+    stems = [f"{name}-{parts.meta.get('name')}" for name in names if name]
+    named = ", ".join(f"{stem}-0 to {stem}-{last}" if last else f"{stem}-0" for stem in stems)
+    return f" (volume claims {named})" if named else ""
 
 
 def _keeps_data(item: Mapping[str, Any]) -> bool:

@@ -78,7 +78,10 @@ def decide_remedy(facts: Facts) -> RemedyPlan:
         why = f"revision {facts.others[-1]} was not made by this resource, so the release may be in use"
     elif facts.claims:
         what = ", ".join(facts.claims)
-        why = f"an uninstall would leave the data of {what} behind; the next attempt upgrades the release instead"
+        why = (
+            f"an uninstall would leave the data of {what} behind, and a password that the next install generates would not fit "
+            "it; the next attempt upgrades the release instead"
+        )
     else:
         return RemedyPlan(Remedy.UNINSTALL)
     return RemedyPlan(Remedy.LEAVE, why=why)

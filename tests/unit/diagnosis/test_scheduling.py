@@ -2,7 +2,7 @@
 
 import pytest
 
-from managedchart_operator.diagnosis.scheduling import advice
+from managedchart_operator.diagnosis.scheduling import advice, without_preemption
 
 PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
 
@@ -75,6 +75,14 @@ PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful 
 def test_each_reason_has_its_own_remedy(message: str, words: str) -> None:
     assert advice(message) == words
     assert advice(message + PREEMPTION) == words
+
+
+def test_the_reasons_are_shown_without_preemption() -> None:
+    """It repeats the number of nodes, and never helps."""
+    assert without_preemption("0/1 nodes are available: 1 Insufficient cpu." + PREEMPTION) == (
+        "0/1 nodes are available: 1 Insufficient cpu."
+    )
+    assert without_preemption("preemption: no") == "preemption: no"
 
 
 def test_several_reasons_have_several_remedies() -> None:

@@ -21,9 +21,9 @@ GOOD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {a: '1'}, a
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {}", "a nameless ConfigMap"),
-        ("apiVersion: v1\nkind: ConfigMap", "a nameless ConfigMap"),
-        ("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: job-}", "a nameless Job"),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {}", "ConfigMap"),
+        ("apiVersion: v1\nkind: ConfigMap", "ConfigMap"),
+        ("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: job-}", "Job"),
         ("apiVersion: v1\nkind: Secret\nmetadata: {name: b, labels: {on: y}}", "metadata.labels.true of Secret b"),
         ("apiVersion: v1\nkind: Secret\nmetadata: {name: b, labels: {up: yes}}", "metadata.labels.up of Secret b"),
         (
@@ -32,7 +32,7 @@ GOOD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {a: '1'}, a
         ),
         ("a: 1", "an object without a kind"),
         ("- 1", "an object without a kind"),
-        ("apiVersion: v1\nkind: ConfigMapList\nitems: [{metadata: {}}]", "a nameless ConfigMap"),
+        ("apiVersion: v1\nkind: ConfigMapList\nitems: [{metadata: {}}]", "ConfigMap"),
     ],
 )
 def test_an_invalid_object_is_named_with_its_template(text: str, named: str) -> None:
@@ -42,9 +42,9 @@ def test_an_invalid_object_is_named_with_its_template(text: str, named: str) -> 
 
 def test_a_hook_is_named_with_its_template() -> None:
     text = "# Source: web/templates/h.yaml\napiVersion: batch/v1\nkind: Job\nmetadata: {name: ''}"
-    assert name_invalid(printed(hooks=[("h.yaml", text)])) == "see a nameless Job in template web/templates/h.yaml"
+    assert name_invalid(printed(hooks=[("h.yaml", text)])) == "see Job in template web/templates/h.yaml"
     text = text.partition("\n")[2]
-    assert name_invalid(printed(hooks=[("h.yaml", text)])) == "see a nameless Job in template web/templates/h.yaml"
+    assert name_invalid(printed(hooks=[("h.yaml", text)])) == "see Job in template web/templates/h.yaml"
 
 
 def test_a_valid_manifest_names_nothing() -> None:

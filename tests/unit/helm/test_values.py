@@ -159,7 +159,7 @@ def test_equal_values_are_encoded_alike() -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf")])
 def test_values_that_json_cannot_hold_are_refused(value: Any) -> None:
-    with pytest.raises(ValuesError, match="cannot be passed to helm"):
+    with pytest.raises(ValuesError, match="cannot be passed to Helm"):
         encode({"a": value})
 
 

@@ -12,16 +12,21 @@ STATEFUL_SET = "kind: StatefulSet\nmetadata: {name: db}\nspec: {volumeClaimTempl
     ("manifest", "named"),
     [
         (CLAIM, ("PersistentVolumeClaim files",)),
-        (STATEFUL_SET % "", ("StatefulSet db",)),
+        (STATEFUL_SET % "", ("StatefulSet db (volume claims data-db-0)",)),
+        (STATEFUL_SET % ", replicas: 3", ("StatefulSet db (volume claims data-db-0 to data-db-2)",)),
+        (STATEFUL_SET.replace("[{metadata: {name: data}}]", "[{}, 1]") % "", ("StatefulSet db",)),
         (
             STATEFUL_SET % ", persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Delete}",
-            ("StatefulSet db",),
+            ("StatefulSet db (volume claims data-db-0)",),
         ),
         (STATEFUL_SET % ", persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}", ()),
         ("kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 1}\n", ()),
         ("kind: StatefulSet\nmetadata: {name: db}\nspec: [1]\n", ()),
         ("kind: Deployment\nmetadata: {name: web}\nspec: {volumeClaimTemplates: [{}]}\n", ()),
-        (f"{CLAIM}---\n{STATEFUL_SET % ''}", ("PersistentVolumeClaim files", "StatefulSet db")),
+        (
+            f"{CLAIM}---\n{STATEFUL_SET % ''}",
+            ("PersistentVolumeClaim files", "StatefulSet db (volume claims data-db-0)"),
+        ),
         ("kind: [", ("objects that cannot be read",)),
     ],
 )

@@ -87,7 +87,7 @@ def _killed(error: str, *, exit_code: int, command: str) -> HelmError:
         transient=True,
         text=cut_middle(error, MAX_TEXT),
         exit_code=exit_code,
-        hint="Raise the memory limit of the operator's pod, or allow fewer helm processes at once: it probably ran out."
+        hint="Raise the memory limit of the operator's pod, or allow fewer Helm processes at once: it probably ran out."
         if -exit_code == signal.SIGKILL
         else None,
     )

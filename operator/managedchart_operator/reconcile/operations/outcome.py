@@ -17,6 +17,8 @@ class Outcome:
     """Why the release was left although an uninstall was requested."""
     spared: tuple[ObjectRef, ...] = ()
     """The objects that were left because they existed before the release."""
+    kept: str = ""
+    """The end of a sentence about what an uninstall has kept."""
     changed: bool = True
     """Whether anything was changed in the cluster."""
 

@@ -13,6 +13,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
 from managedchart_operator.reconcile.helm_call import BeforeHelm, HelmCall, run_helm
+from managedchart_operator.reconcile.kept_objects import kept_objects
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.orphaned_objects import (
     delete_objects_of,
@@ -56,7 +57,8 @@ async def uninstall(
             run.journal.warn(RELEASE_LEFT, f"Uninstalled{spared(spare)}")
         raise
     run.storage.revisions = ()
-    return Outcome(f"Uninstalled{spared(spare)}", spared=spare)
+    kept = await kept_objects(run.objects, run.evidence.rendered.objects, namespace=run.namespace, spared=spare)
+    return Outcome(f"Uninstalled{spared(spare)}{kept}", spared=spare, kept=kept)
 
 
 async def _adopted_unless_deployed(run: ReleaseRun) -> tuple[ObjectRef, ...]:
