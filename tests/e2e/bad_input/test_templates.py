@@ -64,6 +64,21 @@ def test_an_unknown_field_names_object_and_field(cluster: Cluster, ns: str) -> N
     assert "prots" in told(chart)
 
 
+@pytest.mark.parametrize("dry_run", [False, True], ids=["upgrade", "dry run"])
+def test_an_object_of_a_wrong_form_names_its_template(cluster: Cluster, ns: str, *, dry_run: bool) -> None:
+    """Helm names neither object nor template."""
+    flag = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: flag, labels: {enabled: y}}\n"
+    chart = contents(package_chart(chart_files(flag=flag)))
+    cluster.apply(managedchart("flag", chart, dryRun=dry_run), namespace=ns)
+    failure = read_failure(cluster, ns, "flag", "TemplateError", transient=False)["status"]["lastFailure"]
+    assert failure["message"].startswith(
+        "The chart renders an object with a boolean in metadata.labels, where a text is needed"
+    )
+    assert "metadata.labels.enabled of ConfigMap flag in template " in failure["message"]
+    assert "templates/flag" in failure["message"]
+    assert failure["hint"].startswith("Quote the value")
+
+
 def test_an_object_of_a_missing_kind_is_retried(cluster: Cluster, ns: str) -> None:
     """The chart that brings the kind may be on its way."""
     path = CHARTS / "cluster-objects"

@@ -83,7 +83,10 @@ def test_a_crash_loop_explains_the_exit_code(
     assert container["exitCode"] == int(code)
     assert container["restarts"] >= 3
     assert container["previousLog"]
-    assert "logs" in failure["hint"]
+    # The pod is deleted with the failed first install; the log is where the hint says.
+    command = f"-n {ns} get managedchart one -o jsonpath={{.status.lastFailure.containers[0].previousLog}}"
+    assert failure["hint"].replace("'", "").endswith(f": kubectl {command}")
+    assert cluster.kubectl(*command.split()).strip() == container["previousLog"].strip()
 
 
 def test_an_event_of_the_year_zero_is_skipped(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
@@ -321,8 +324,42 @@ def test_a_field_conflict_in_a_hook_is_reported(cluster: Cluster, operator: Oper
     assert "kubectl-create" in failure["message"]
     assert ".data.a" in failure["message"]
     # The advice is carried out, and works.
-    assert "kubectl delete KIND NAME -n NAMESPACE" in failure["hint"]
-    cluster.kubectl("delete", "configmap", "hook", f"--namespace={ns}")
+    command = f"-n {ns} delete configmap hook"
+    assert failure["hint"].endswith(f": kubectl {command}")
+    cluster.kubectl(*command.split())
+    cluster.kubectl("annotate", "managedchart", "one", "managedchart.dev/retry=1", f"--namespace={ns}")
+    cluster.wait_ready(ns, "one")
+
+
+def test_a_pod_that_a_stateful_set_does_not_replace_is_named(
+    cluster: Cluster, operator: OperatorProcess, ns: str
+) -> None:
+    """The pod of a broken revision stays when the change is taken back, by a rollback and by the user."""
+
+    def stateful_set(fail: str) -> dict[str, Any]:
+        spec = deployment({FAIL: fail})["spec"]
+        meta = {"name": "db"}
+        return raw(
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta, "spec": {**spec, "serviceName": "db"}}
+        )
+
+    blocked = f"Pod {ns}/db-0 is of an earlier revision and not ready, so StatefulSet {ns}/db does not replace it"
+    command = f"-n {ns} delete pod db-0"
+    cluster.apply(stateful_set(""), namespace=ns)
+    cluster.wait_ready(ns, "one")
+    cluster.apply(stateful_set("crash"), namespace=ns)
+    [event] = cluster.wait_event(ns, "one", "RollbackFailed")
+    assert event["message"].startswith(f"The rollback failed: {blocked}: Container main")
+    assert f": kubectl {command})" in event["message"]
+
+    cluster.apply(stateful_set(""), namespace=ns)
+    failure = failure_of(cluster.wait_failed(ns, "one", "Timeout"))
+    assert failure["message"].startswith(f"{blocked}: Container main in Pod {ns}/db-0 keeps crashing")
+    assert failure["hint"].endswith(f": kubectl {command}")
+    assert failure["rootCause"]["name"] == "db-0"
+    assert failure["containers"][0]["previousLog"]
+    # The advice is carried out, and works.
+    cluster.kubectl(*command.split())
     cluster.kubectl("annotate", "managedchart", "one", "managedchart.dev/retry=1", f"--namespace={ns}")
     cluster.wait_ready(ns, "one")
 

@@ -182,13 +182,6 @@ def test_errors_of_pull_are_not_the_api_servers() -> None:
     assert classify(text, exit_code=1, command="upgrade").reason is Reason.API_UNAVAILABLE
 
 
-def test_an_owned_object_names_owner_and_remedy() -> None:
-    error = classified("owned-by-nobody")
-    assert error.hint
-    for word in ("app.kubernetes.io/managed-by=Helm", "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"):
-        assert word in error.hint
-
-
 REFUSING = {
     "type": "object",
     "additionalProperties": False,

@@ -38,7 +38,7 @@ def test_a_hint_is_a_sentence(name: str) -> None:
     """A full stop after a command at its end would be pasted with it."""
     hint = hint_of(name) or ""
     assert hint[0].isupper()
-    ends_in_command = re.search(r": (?:kubectl|helm) [^.]*\.?$", hint) is not None
+    ends_in_command = re.search(r": (?:kubectl|helm) [^:]*$", hint) is not None
     assert hint.endswith((".", ".)")) is not ends_in_command
 
 
@@ -65,10 +65,14 @@ def test_a_hint_names_only_existing_fields(name: str) -> None:
         ("uninstall-blocked", "kubectl -n ns59 get configmap kept -o yaml"),
         ("rollback-kind-gone", "helm mapkubeapis web --namespace apps"),
         ("kind-removed", "kubectl api-resources"),
+        (
+            "owned-by-nobody",
+            "kubectl -n ns3 annotate configmap web --overwrite meta.helm.sh/release-name=web meta.helm.sh/release-namespace=apps",
+        ),
     ],
 )
 def test_a_command_has_the_names_of_the_error(name: str, command: str) -> None:
-    assert (hint_of(name) or "").endswith(f": {command}")
+    assert (hint_of(name) or "").endswith((f": {command}", f" && {command}"))
 
 
 def test_a_hint_without_a_needed_name_has_no_command() -> None:
@@ -117,6 +121,7 @@ def test_only_kubernetes_own_groups_are_built_in(api_version: str, *, built_in: 
         ("template-nil", ["Set the value"]),
         ("manifest-with-boolean-label", ["Quote the value", "y, yes, no"]),
         ("duplicate-env", ["Set each entry once", "spec.forceUpgrade: true"]),
+        ("owned-by-another-release", ["two releases cannot share an object"]),
     ],
 )
 def test_a_hint_names_what_helps(name: str, words: list[str]) -> None:
@@ -128,3 +133,12 @@ def test_a_removed_kind_of_a_stored_revision_needs_no_crd() -> None:
     text = TEXTS["rollback-kind-gone"].replace("gone.managedchart.dev/v1", "policy/v1beta1")
     hint = classify(text, exit_code=1, command="rollback", release="web", namespace="apps").hint or ""
     assert hint.startswith("Remove the object from the stored revision")
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_helm_is_written_alike(name: str) -> None:
+    """As a name in sentences, as a word in commands."""
+    exit_code = int(OUTPUTS[name].read_text().partition("\n")[0].removeprefix("# exit "))
+    error = classify(TEXTS[name], exit_code=exit_code, command=command_of(name), release="web", namespace="apps")
+    commands = r"(?!\.sh| (?:pull|dependency|template|mapkubeapis)\b)"
+    assert re.findall(rf"\bhelm\b{commands}", f"{error.message} {error.hint or ''}") == []

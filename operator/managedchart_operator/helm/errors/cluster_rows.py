@@ -23,11 +23,14 @@ from managedchart_operator.hints import Hint
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import one_line
 
-_ADOPT = (
-    "To let the release take over the object, label it app.kubernetes.io/managed-by=Helm and annotate it with "
-    "meta.helm.sh/release-name and meta.helm.sh/release-namespace (the release's name and namespace), or use a "
-    "lifecycle that adopts it, as aws-vpc-cni does; otherwise rename or delete it."
+_ADOPT = Hint(
+    "Rename or delete the object, or use a lifecycle that adopts it, as aws-vpc-cni does. To let the release take it over",
+    "kubectl {at}label {kind} {name} --overwrite app.kubernetes.io/managed-by=Helm && "
+    "kubectl {at}annotate {kind} {name} --overwrite meta.helm.sh/release-name={release} "
+    "meta.helm.sh/release-namespace={release_namespace}",
 )
+_NOBODY = "no release"
+_SHARED = "Give the object another name in the values, or uninstall the release that has it; two releases cannot share an object."
 
 
 def _owner(found: Match) -> str:
@@ -37,7 +40,7 @@ def _owner(found: Match) -> str:
     if release or namespace:
         name = f"the release {release[1]}" if release else "a release of this name"
         return name + (f" in namespace {namespace[1]}" if namespace else "")
-    return "no release"
+    return _NOBODY
 
 
 def _hook(what: str) -> Callable[[Match], str]:
@@ -128,7 +131,7 @@ CLUSTER_ROWS: tuple[Row, ...] = (
         r"|cannot be owned",
         Reason.OBJECT_OWNED,
         lambda found: f"{subject(line_of(found))} already exists and belongs to {_owner(found)}",
-        hint=_ADOPT,
+        hint=lambda found: _ADOPT if _owner(found) == _NOBODY else _SHARED,
     ),
     # An upgrade builds what it renders and the installed revision; other commands build stored revisions only.
     row(
