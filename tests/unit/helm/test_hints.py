@@ -15,6 +15,9 @@ TEXTS = {
     **{text[:60]: f"Error: {text}\n" for text in QUOTED},
 }
 # What a hint may have in capitals: names of things, and a part of a variable's name.
+ADOPT = "kubectl -n ns3 annotate configmap web --overwrite " + " ".join(
+    f"meta.helm.sh/{mark}" for mark in ("release-name=web", "release-namespace=apps")
+)
 CAPITALS = {"URL", "TLS", "CRD", "CRDs", "YAML", "LimitRange", "ResourceQuota", "SSL_CERT_FILE", "API", "README"}
 
 
@@ -67,7 +70,7 @@ def test_a_hint_names_only_existing_fields(name: str) -> None:
         ("kind-removed", "kubectl api-resources"),
         (
             "owned-by-nobody",
-            "kubectl -n ns3 annotate configmap web --overwrite meta.helm.sh/release-name=web meta.helm.sh/release-namespace=apps",
+            ADOPT,
         ),
     ],
 )

@@ -30,7 +30,9 @@ _ADOPT = Hint(
     "meta.helm.sh/release-namespace={release_namespace}",
 )
 _NOBODY = "no release"
-_SHARED = "Give the object another name in the values, or uninstall the release that has it; two releases cannot share an object."
+_SHARED = (
+    "Give the object another name in the values, or uninstall the other release; two releases cannot share an object."
+)
 
 
 def _owner(found: Match) -> str:
