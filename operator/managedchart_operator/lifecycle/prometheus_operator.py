@@ -59,7 +59,7 @@ class PrometheusOperator(Lifecycle):
                 await context.cluster.delete(ObjectRef(_API_VERSION, _KIND, name))
                 context.logger.info("deleted CRD %s", name)
         for why, names in kept.items():
-            advice = "delete those that nobody uses: kubectl delete crd NAME"
+            advice = f"to delete one that nobody uses: kubectl delete crd {names[0]}"
             context.recorder.warn(CRDS_LEFT, f"CRDs kept because {why}: {', '.join(names)}; {advice}")
         return payload
 

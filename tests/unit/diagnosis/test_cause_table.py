@@ -1,5 +1,6 @@
 """Every row of the cause table is complete, and what others derive from it does not change."""
 
+import re
 from typing import Any
 
 import pytest
@@ -92,6 +93,15 @@ def test_the_evidence_of_a_cause_finds_that_cause(reason: Reason) -> None:
     cause = find_cause(evidence_of(reason))
     assert cause
     assert cause.reason is reason
+
+
+@pytest.mark.parametrize("reason", [*SHOWN, Reason.TIMEOUT], ids=str)
+def test_a_hint_has_no_placeholder(reason: Reason) -> None:
+    cause = find_cause(evidence_of(reason))
+    assert cause
+    words = set(re.findall(r"\b[A-Z]{3,}\b", cause.hint or ""))
+    assert words <= {"API", "README"}
+    assert "{" not in (cause.hint or "")
 
 
 def test_every_refusal_of_a_pod_has_a_row() -> None:

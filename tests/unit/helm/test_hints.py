@@ -132,6 +132,15 @@ def test_a_hint_names_what_helps(name: str, words: list[str]) -> None:
         assert word in (hint_of(name) or "")
 
 
+def test_all_missing_kinds_of_a_stored_revision_are_named() -> None:
+    gone = TEXTS["kinds-removed-and-missing"].replace("release manifest", "current release manifest")
+    message = classify(gone, exit_code=1, command="uninstall").message
+    assert message == (
+        "A stored revision of the release has Ingress web of extensions/v1beta1, Gateway gate of gateway.networking.k8s.io/v1, "
+        "kinds that the cluster no longer knows"
+    )
+
+
 def test_a_removed_kind_of_a_stored_revision_needs_no_crd() -> None:
     text = TEXTS["rollback-kind-gone"].replace("gone.managedchart.dev/v1", "policy/v1beta1")
     hint = classify(text, exit_code=1, command="rollback", release="web", namespace="apps").hint or ""

@@ -106,7 +106,7 @@ async def test_a_crd_of_another_release_is_kept_and_named() -> None:
     ((_, message),) = b.recorder.warnings
     assert message == (
         "CRDs kept because their ownership metadata names the release apps/theirs: servicemonitors.monitoring.coreos.com; "
-        "delete those that nobody uses: kubectl delete crd NAME"
+        "to delete one that nobody uses: kubectl delete crd servicemonitors.monitoring.coreos.com"
     )
 
 

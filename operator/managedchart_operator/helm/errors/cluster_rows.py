@@ -59,12 +59,6 @@ _hook_failed = _hook("failed")
 _hook_timeout = _hook("did not finish within the timeout")
 
 
-def _stored_kind(found: Match) -> str:
-    """Name the stored object of a kind that the cluster no longer serves."""
-    what = f"{found['kind']} {found['name']}" if found["name"] else f"a {found['kind']}"
-    return f"A stored revision of the release has {what} of {found['version']}, a kind that the cluster no longer knows"
-
-
 def _wait_failed(pattern: str, failure: WaitFailure) -> Row:
     """Return a row for helm's wait, with the reason and the sentence of the operator's own wait."""
     return row(
@@ -139,14 +133,14 @@ CLUSTER_ROWS: tuple[Row, ...] = (
     row(
         rf"current release manifest.*?{missing_kinds.PATTERN}",
         Reason.KIND_MISSING,
-        _stored_kind,
+        missing_kinds.stored_message,
         transient=True,
         hint=missing_kinds.stored_hint,
     ),
     row(
         missing_kinds.PATTERN,
         Reason.KIND_MISSING,
-        _stored_kind,
+        missing_kinds.stored_message,
         transient=True,
         hint=missing_kinds.stored_hint,
         commands=("uninstall", "rollback"),

@@ -92,10 +92,23 @@ def hint(found: re.Match[str]) -> Hint:
     return Hint(f"Install the CRDs of the other kinds first. {advice}" if custom else advice, _SERVED)
 
 
+def stored_message(found: re.Match[str]) -> str:
+    """Name the stored objects of kinds that the cluster no longer serves."""
+    kinds = _missing(found)
+    objects = [
+        f"{f'{kind} {name}' if name else f'a {kind}'} of {version}"
+        for (kind, version), names in kinds.items()
+        for name in names or [""]
+    ]
+    what = "a kind" if len(kinds) == 1 else "kinds"
+    return f"A stored revision of the release has {_listed(objects, _KINDS)}, {what} that the cluster no longer knows"
+
+
 def stored_hint(found: re.Match[str]) -> Hint:
-    """Return what to do about a stored object of a kind that the cluster no longer serves."""
+    """Return what to do about stored objects of kinds that the cluster no longer serves."""
     remove = "remove the object from the stored revision, as the Helm plug-in mapkubeapis does"
-    advice = remove.capitalize() if is_built_in(found["version"]) else f"Install the CRD again, or {remove}"
+    built_in = all(is_built_in(version) for _, version in _missing(found))
+    advice = remove[0].upper() + remove[1:] if built_in else f"Install the CRD again, or {remove}"
     return Hint(advice, "helm mapkubeapis {release} --namespace {release_namespace}")
 
 

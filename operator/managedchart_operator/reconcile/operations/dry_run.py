@@ -63,9 +63,11 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offlin
         dry_run=True,
         offline=offline,
     )
-    owned = await read_owned_fields(run, run.newest)
-    left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
-    arguments = [*command.upgrade(options, chart=chart.path), *command.leave_fields(left)]
+    edits = []
+    if not offline:
+        owned = await read_owned_fields(run, run.newest)
+        edits = command.leave_fields(await fields_to_leave(run, owned, client_side=run.spec.force_upgrade))
+    arguments = [*command.upgrade(options, chart=chart.path), *edits]
     call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)
     return await run_helm(run, call)
 
