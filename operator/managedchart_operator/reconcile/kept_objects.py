@@ -62,7 +62,7 @@ async def _there(objects: Objects, rendered: Iterable[Mapping[str, Any]], namesp
         with contextlib.suppress(KubeError):
             if ref.group_kind == _STATEFUL_SET and (patterns := list(claims_of_templates(item))):
                 found = await objects.list("v1", "PersistentVolumeClaim", namespace=ref.namespace, metadata_only=True)
-                names = [body["metadata"]["name"] for body in found]
+                names = [body["metadata"]["name"] for body in found if not _is_deleted(body)]
                 for name in names:
                     if any(pattern.fullmatch(name) for pattern in patterns):
                         yield ObjectRef("v1", "PersistentVolumeClaim", name, ref.namespace)
@@ -70,8 +70,14 @@ async def _there(objects: Objects, rendered: Iterable[Mapping[str, Any]], namesp
             if str(annotations.get(_POLICY) or "").strip().lower() == "keep" and looked_for < _LOOKED_FOR:
                 looked_for += 1
                 located = await objects.locate(item, namespace)
-                if await objects.get(located) is not None:
+                there = await objects.get(located)
+                if there is not None and not _is_deleted(there):
                     yield located
+
+
+def _is_deleted(found: Mapping[str, Any]) -> bool:
+    """Whether an object is being deleted."""
+    return mapping(found.get("metadata")).get("deletionTimestamp") is not None
 
 
 def _named(refs: Sequence[ObjectRef]) -> str:

@@ -12,6 +12,10 @@ from managedchart_operator.reconcile.kept_objects import kept_objects
 PASSWORDS = "(the next install needs the same passwords for it)"
 
 
+def _deletion(name: str) -> dict[str, str]:
+    return {"deletionTimestamp": "2026-01-01T12:00:00Z"} if name == "data-db-99" else {}
+
+
 class FakeCluster:
     """Claims and other objects that are still there."""
 
@@ -30,10 +34,10 @@ class FakeCluster:
         if self._forbidden:
             raise KubeError("no", reason=Reason.FORBIDDEN, transient=True, status=403)
         assert kind == "PersistentVolumeClaim"
-        return [{"metadata": {"name": name}} for name in self._there]
+        return [{"metadata": {"name": name, **_deletion(name)}} for name in self._there]
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
-        return {} if ref.name in self._there else None
+        return {"metadata": _deletion(ref.name)} if ref.name in self._there else None
 
 
 def stateful_set(**spec: Any) -> dict[str, Any]:
@@ -60,6 +64,7 @@ DELETED = {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}
             f"; PersistentVolumeClaim apps/data-db-0, PersistentVolumeClaim apps/wal-db-12 are kept with the data {PASSWORDS}",
         ),
         ([stateful_set(**DELETED)], ["data-db-0"], ""),
+        ([stateful_set()], ["data-db-99"], ""),
         ([stateful_set(volumeClaimTemplates=None)], ["data-db-0"], ""),
         ([secret()], ["password"], "; Secret apps/password is kept by helm.sh/resource-policy"),
         ([secret(" Keep ")], ["password"], "; Secret apps/password is kept by helm.sh/resource-policy"),
