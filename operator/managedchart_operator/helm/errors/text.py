@@ -9,6 +9,7 @@ from itertools import groupby
 
 from managedchart_operator.api_refusals import named_in
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.helm.errors.foreign import SCHEMA_ERROR, without_foreign_content
 
 # helm's text is stored in the status next to the message: long enough for a list of many unready objects.
 MAX_TEXT = 4096
@@ -19,7 +20,6 @@ _FAILED_PREFIX = re.compile(r"^(UPGRADE|INSTALLATION|ROLLBACK) FAILED: ")
 # The error is only "failed to delete release"; helm logs the cause.
 _LOGGED_CAUSE = re.compile(r'msg="uninstall: Failed to delete release" error=("(?:[^"\\]|\\.)*")')
 
-_SCHEMA = "values don't meet the specifications of the schema(s)"
 _REFUSAL = "- at '"
 _UNKNOWN_NAMES = re.compile(r"(?<=: additional properties )'.*'(?= not allowed$)")
 
@@ -37,11 +37,11 @@ _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
 
 
 def error_part(text: str) -> str:
-    """Return the error in helm's text, without log lines, stack traces and the prefix `Error:`."""
+    """Return the error in helm's text, without log lines, stack traces, the prefix `Error:` and what others have answered."""
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
     kept = "\n".join(line for line in lines[begin:] if not _LOG_LINE.match(line)).strip()
-    kept = _FAILED_PREFIX.sub("", kept.removeprefix("Error: "))
+    kept = without_foreign_content(_FAILED_PREFIX.sub("", kept.removeprefix("Error: ")))
     causes = _LOGGED_CAUSE.findall(text)
     if kept.startswith("failed to delete release") and causes:
         return f"{kept}: {_unquoted(causes[-1])}"
@@ -53,7 +53,7 @@ def in_order(text: str) -> str:
 
     helm iterates over maps, whose order Go changes each time, so the same error would look different (seen with 4.3.1).
     """
-    if _SCHEMA not in text:
+    if SCHEMA_ERROR not in text:
         return text
     ordered: list[str] = []
     for refusals, lines in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(_REFUSAL)):
