@@ -60,6 +60,7 @@ class UpgradeOptions(ReleaseOptions):
     dry_run: bool = False
     take_ownership: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    skip_schema_validation: bool = False
 
 
 def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
@@ -85,6 +86,8 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         arguments.append("--create-namespace")
     if options.take_ownership:
         arguments.append("--take-ownership")
+    if options.skip_schema_validation:
+        arguments.append("--skip-schema-validation")
     if options.dry_run:
         # The output includes Secrets, since they too are validated and adopted; only the operator reads it.
         arguments += ["--dry-run=server", "--output=json"]

@@ -1,9 +1,10 @@
 """The evidence of a failure, from all namespaces of the release."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
 from managedchart_operator.diagnosis.objects import MAX_NAMESPACES
@@ -88,10 +89,14 @@ class FakeCluster:
             return [body for where, body in self.written if where == namespace]
         return [body for known, body in self.there if known == kind and body["metadata"]["namespace"] == namespace]
 
-    async def collect(self, *rendered: dict[str, Any], **views: NamespaceView) -> Findings:
+    async def collect(
+        self, *rendered: dict[str, Any], exclude: Sequence[ObjectSelector] = (), **views: NamespaceView
+    ) -> Findings:
         """Collect the evidence of a release in the namespace `apps`."""
         collector = Collector(cast("Any", self), cast("Any", self))
-        return await collector.collect(Subject("apps", rendered, (), SINCE), views=views, redact=lambda text: text)
+        return await collector.collect(
+            Subject("apps", rendered, (), SINCE, exclude), views=views, redact=lambda text: text
+        )
 
 
 DAEMON_SET = ("apps/v1", "DaemonSet", "agent")
@@ -179,3 +184,24 @@ async def test_pods_seen_by_another_namespaces_watch_count() -> None:
     findings = await FakeCluster().collect(AGENT, system=view)
     assert findings.cause is not None
     assert findings.cause.reason is Reason.CRASH_LOOP
+
+
+async def test_what_is_left_out_is_shown_but_is_no_cause() -> None:
+    """By the spec or by the chart; a workload that is waited for is the cause, although its trouble is the lesser one."""
+    trouble = ("Pod", crashing("system", "agent-1", DAEMON_SET))
+    web = found("Pod", "apps", "web-1", ("apps/v1", "DaemonSet", "web"), status={"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"},
+    ]})  # fmt: skip
+    subject = {"uid": "Pod-system-agent-1", "kind": "Pod", "namespace": "system", "name": "agent-1"}
+    cluster = FakeCluster(trouble, ("Pod", web), events=[("system", event("system", subject, "back-off"))])
+    annotated = item("DaemonSet", "agent", namespace="system", annotations={"managedchart.dev/wait": "false"})
+    for findings in (
+        await cluster.collect(AGENT, item("DaemonSet", "web"), exclude=[ObjectSelector(name="agent")]),
+        await cluster.collect(annotated, item("DaemonSet", "web")),
+    ):
+        assert findings.cause is not None
+        assert findings.cause.reason is Reason.UNSCHEDULABLE
+        assert [container.pod for container in findings.containers] == ["system/agent-1"]
+        assert [shown.message for shown in findings.events] == ["back-off"]
+    alone = await FakeCluster(trouble).collect(AGENT, exclude=[ObjectSelector(namespace="system")])
+    assert alone.cause is None

@@ -19,6 +19,7 @@ from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
+from managedchart_operator.helm.errors.unready import exclusion_hint_in
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
 
@@ -46,7 +47,7 @@ def classify(text: str, *, exit_code: int, command: str) -> HelmError:
                 transient=row.transient,
                 text=cut_middle(error, MAX_TEXT),
                 exit_code=exit_code,
-                hint=row.hint,
+                hint=row.hint or (exclusion_hint_in(error) if row.reason is Reason.TIMEOUT else None),
             )
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"

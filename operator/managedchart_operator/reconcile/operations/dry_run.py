@@ -51,6 +51,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> Hel
         create_namespace=await run.namespace_state.is_to_be_created(),
         take_ownership=take_ownership,
         dry_run=True,
+        skip_schema_validation=run.spec.skip_schema_validation,
     )
     arguments = command.upgrade(options, chart=chart.path)
     call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)
