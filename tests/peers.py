@@ -109,6 +109,11 @@ class ChartRepository:
         self._packager("repo", "index", str(self._folder))
         return package
 
+    def add_file(self, name: str, text: str) -> str:
+        """Serve a file beside the charts; return its address."""
+        (self._folder / name).write_text(text)
+        return f"{self.url}/{name}"
+
     def start(self) -> None:
         """Listen, on the port of the last time if there was one."""
         context = None

@@ -185,11 +185,13 @@ DEFAULTS = {
     "deletionPolicy": "Uninstall",
     "atomic": True,
     "wait": True,
+    "waitFor": {},
     "timeout": "180s",
     "failFast": True,
     "failFastGrace": "3s",
     "forceUpgrade": False,
     "dryRun": False,
+    "skipSchemaValidation": False,
     "lifecycle": {"name": "default"},
     "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False},
 }

@@ -20,6 +20,8 @@ DEFINITION = f"{PLURAL}.{GROUP}"
 FINALIZER = f"{GROUP}/release"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 FORCE_ANNOTATION = f"{GROUP}/force"
+WAIT_ANNOTATION = f"{GROUP}/wait"
+"""With the value "false" on an object of a chart, the wait leaves the object out."""
 REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
 # A short request is kept unchanged in the status, where people look for it: they write a time or a word. An annotation may
 # have 256 KiB.

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from managedchart_operator.api.conflicts import Conflicts
 from managedchart_operator.api.duration import Duration
+from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.api.schema import ApiModel, cel_string, matches, rules
 
 # Helm refuses longer release names: name + ".v" + revision must fit in a label (helm.sh, "Release names").
@@ -192,6 +193,13 @@ class Retry(ApiModel):
     """Retry also an upgrade that was applied, failed and was rolled back; each attempt disrupts the running workloads."""
 
 
+class WaitFor(ApiModel):
+    """Which of the release's objects the wait is about."""
+
+    exclude: list[ObjectSelector] = Field(default_factory=list, max_length=64)
+    """Objects that the wait leaves out, because they do not become ready by design."""
+
+
 class LifecycleRef(ApiModel):
     """Which lifecycle runs the chart."""
 
@@ -236,6 +244,8 @@ class ManagedChartSpec(ApiModel):
     """On failure, collect the evidence, then roll back to the last good revision, or uninstall a failed first install."""
     wait: Flag = True
     """Wait until the release's objects are ready before it counts as deployed."""
+    wait_for: WaitFor = Field(default_factory=WaitFor)
+    """Which of the objects the wait is about; all of them by default."""
     timeout: Duration = "180s"
     """How long to wait for the objects to become ready, and for each hook."""
     fail_fast: Flag = True
@@ -248,6 +258,8 @@ class ManagedChartSpec(ApiModel):
     """Who wins a field that the chart sets and another field manager holds."""
     dry_run: Flag = False
     """Render and validate against the API server without changing anything; the status has the outcome."""
+    skip_schema_validation: Flag = False
+    """Do not check the values against the chart's values.schema.json, nor fetch what it refers to."""
     last_breaking_version_requiring_restart: str | None = Field(
         default=None,
         pattern=_SEMVER,

@@ -1,9 +1,10 @@
-"""Finds what decides whether helm or the operator waits for a chart's objects: late hooks, and Jobs with a TTL.
+"""Finds what decides whether helm or the operator waits for a chart's objects: late hooks, Jobs with a TTL, what is left out.
 
 helm runs post-install and post-upgrade hooks after its own wait, so helm must wait for a chart that may have one; for all
 others the operator waits, without a process. helm treats a Job that its ttlSecondsAfterFinished has deleted as not ready, so
-helm must not wait for these. This searches the text and renders nothing. In doubt a chart has both: a name that a template
-assembles, an archive within an archive within an archive.
+helm must not wait for these. It cannot leave an object out of its wait either (`WAIT_ANNOTATION`). This searches the text and
+renders nothing. In doubt a chart has late hooks and such Jobs: a name that a template assembles, an archive within an archive
+within an archive.
 
 Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook); Kubernetes documentation, "Automatic Cleanup for
 Finished Jobs"; helm 4.3.1, measured.
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 
+from managedchart_operator.api.resource import WAIT_ANNOTATION
 from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.stored_release import unzipped
 
@@ -48,6 +50,11 @@ def text_has_ttl_jobs(text: bytes) -> bool:
     return b"ttlSecondsAfterFinished" in text
 
 
+def text_leaves_out(text: bytes) -> bool:
+    """Whether a template, values or a manifest may make an object that the wait leaves out."""
+    return WAIT_ANNOTATION.encode() in text
+
+
 def text_has_late_hooks(text: bytes) -> bool:
     """Whether a template, or values, may make a hook that runs after an install or an upgrade."""
     if b"helm.sh" not in text:
@@ -57,32 +64,32 @@ def text_has_late_hooks(text: bytes) -> bool:
     return any(not _is_early(found) for found in _ANNOTATION.finditer(text))
 
 
-def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
+def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: int = 0, in_doubt: bool = True) -> bool:
     """Whether the test is true for a file of a chart that may be rendered, or for a file of a packaged subchart."""
     if name.endswith(_NOT_RENDERED):
         return False
     if name.endswith((".tgz", ".tar.gz")):
-        return archive_has(data, test, depth=depth + 1)
+        return archive_has(data, test, depth=depth + 1, in_doubt=in_doubt)
     return test(data)
 
 
-def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0) -> bool:
-    """Whether the test is true for any file of a packaged chart. True also if it cannot be read, which helm will report."""
+def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0, in_doubt: bool = True) -> bool:
+    """Whether the test is true for any file of a packaged chart; `in_doubt` if it cannot be read, which helm will report."""
     if depth > _NESTED:
-        return True
+        return in_doubt
     try:
         # "r:": tarfile would otherwise decompress once more what is compressed twice, without a limit.
         with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES)), mode="r:") as archive:
             for member in archive:
                 if member.issparse():
                     # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
-                    return True
+                    return in_doubt
                 content = archive.extractfile(member) if member.isfile() else None
-                if content is not None and file_has(member.name, content.read(), test, depth=depth):
+                if content is not None and file_has(member.name, content.read(), test, depth=depth, in_doubt=in_doubt):
                     return True
             return False
     except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
-        return True
+        return in_doubt
 
 
 def _is_early(found: re.Match[bytes]) -> bool:

@@ -19,7 +19,13 @@ from pathlib import Path
 
 from managedchart_operator.charts.cache import ChartCache, write
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
-from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks, text_has_ttl_jobs
+from managedchart_operator.charts.late_hooks import (
+    archive_has,
+    file_has,
+    text_has_late_hooks,
+    text_has_ttl_jobs,
+    text_leaves_out,
+)
 from managedchart_operator.charts.metadata import (
     MAX_CHART_BYTES,
     ChartMetadata,
@@ -27,6 +33,7 @@ from managedchart_operator.charts.metadata import (
     parse_chart_yaml,
     read_archive_metadata,
 )
+from managedchart_operator.charts.schema_references import refused_in_archive, refused_reference
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
@@ -51,6 +58,10 @@ class ChartContent:
     """Whether it may have hooks that run after an install or an upgrade."""
     ttl_jobs: bool
     """Whether it may have Jobs that Kubernetes deletes once they have finished."""
+    leaves_out: bool
+    """Whether it may have objects that the wait leaves out."""
+    refused_reference: str | None
+    """What is wrong with a schema that refers to what helm must not read, as the rest of a sentence about the chart."""
 
     @property
     def cache_name(self) -> str:
@@ -68,6 +79,9 @@ def identify_archive(data: bytes, *, origin: str) -> ChartContent:
         is_archive=True,
         late_hooks=archive_has(data, text_has_late_hooks),
         ttl_jobs=archive_has(data, text_has_ttl_jobs),
+        # Only with late hooks it matters, and in doubt these had better run after the wait.
+        leaves_out=archive_has(data, text_leaves_out, in_doubt=False),
+        refused_reference=refused_in_archive(data),
     )
 
 
@@ -192,7 +206,8 @@ def read_folder(
     """
     digest = hashlib.sha256()
     chart_yaml: bytes | None = None
-    late_hooks = ttl_jobs = False
+    late_hooks = ttl_jobs = leaves_out = False
+    refused: str | None = None
     left = MAX_CHART_BYTES
     for entry in entries:
         with _file_errors(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
@@ -206,6 +221,8 @@ def read_folder(
         digest.update(data)
         late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
         ttl_jobs = ttl_jobs or file_has(entry.name, data, text_has_ttl_jobs)
+        leaves_out = leaves_out or file_has(entry.name, data, text_leaves_out, in_doubt=False)
+        refused = refused or refused_reference(entry.name, data)
         if entry.name == "Chart.yaml":
             chart_yaml = data
         if copy_to is not None:
@@ -218,6 +235,8 @@ def read_folder(
         is_archive=False,
         late_hooks=late_hooks,
         ttl_jobs=ttl_jobs,
+        leaves_out=leaves_out,
+        refused_reference=refused,
     )
 
 

@@ -26,6 +26,8 @@ from managedchart_operator.charts.cache import ChartCache
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.local import ChartContent, Identified, LocalChart, cache_archive, identify_archive
 from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.errors import ChartError
+from managedchart_operator.reasons import Reason
 
 # A constraint (6.x) may match another version later: new versions are noticed within this time, and many resources with the
 # same constraint cost one request to the repository.
@@ -34,6 +36,10 @@ CONSTRAINT_SECONDS = 300.0
 MAX_REMEMBERED = 2048
 
 _CONTENTS = "spec.chart.contents"
+_REFERENCE_HINT = (
+    "Copy what it refers to into the schema itself, or set spec.skipSchemaValidation: true to deploy without checking the "
+    "values against the chart's schema."
+)
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -53,6 +59,15 @@ class Chart:
     digest: str
     late_hooks: bool
     ttl_jobs: bool
+    leaves_out: bool = False
+    refused_reference: str | None = None
+
+    def check_schemas(self) -> None:
+        """Raise ChartError (CHART_INVALID) where a schema refers to what helm must not read; helm reads it to check values."""
+        if self.refused_reference is not None:
+            raise ChartError(
+                f"Chart {self.name}: {self.refused_reference}", reason=Reason.CHART_INVALID, hint=_REFERENCE_HINT
+            )
 
 
 class ChartStore:
@@ -209,6 +224,8 @@ def _chart(content: ChartContent, path: Path) -> Chart:
         digest=content.digest,
         late_hooks=content.late_hooks,
         ttl_jobs=content.ttl_jobs,
+        leaves_out=content.leaves_out,
+        refused_reference=content.refused_reference,
     )
 
 

@@ -13,9 +13,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.api.status import FailedContainer, FailureEvent
 from managedchart_operator.diagnosis.causes import find_cause, not_replaced, shows_trouble
-from managedchart_operator.diagnosis.events import select
+from managedchart_operator.diagnosis.events import RunEvent, select
 from managedchart_operator.diagnosis.evidence import Cause, Evidence
 from managedchart_operator.diagnosis.lineage import STATEFUL_SET, Lineage
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
@@ -61,12 +62,16 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The release that the evidence is about: its namespace, what it renders, its hooks among that, and when the run began."""
+    """The release that the evidence is about: its namespace, what it renders, its hooks among that, and when the run began.
+
+    What `exclude` selects is left out of the wait, so it is shown, but is not the cause.
+    """
 
     namespace: str
     objects: Sequence[dict[str, Any]]
     hooks: Sequence[dict[str, Any]]
     since: datetime
+    exclude: Sequence[ObjectSelector] = ()
 
 
 @dataclass(slots=True)
@@ -133,19 +138,24 @@ class Collector:
         redact: Callable[[str], str],
         known: Cause | None,
     ) -> Findings:
-        rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
+        rendered = await Rendered.of(
+            self.objects, subject.objects, subject.hooks, namespace=subject.namespace, exclude=subject.exclude
+        )
         seen = await self._look(subject, views, cluster_wide=any(not each.namespace for each in rendered.objects))
         pods = [Member(pod.uid, pod.namespace, pod.owners) for pod in seen.pods.values()]
         owned = owned_by(rendered.objects, [*seen.owned, *pods])
         lineage = Lineage(self.objects, rendered.objects, subject.since)
-        current_pods = await self._current(lineage, owned, seen.pods.values())
-        waited_for = await self._not_replaced(lineage, seen.pods.values())
-        others = seen.pods.keys() - {pod.uid for pod in (*current_pods, *(pod for pod, _ in waited_for))}
+        roots = await self._roots(lineage, owned, seen.pods.values())
+        current_pods = [pod for pod in seen.pods.values() if pod.uid in roots]
+        kept_pods = await self._not_replaced(lineage, seen.pods.values())
+        others = seen.pods.keys() - {pod.uid for pod in (*current_pods, *(pod for pod, _ in kept_pods))}
         events = seen.events.values()
-        found = [
-            replace(event, message=redact(event.message))
-            for event in select(events, rendered=rendered.objects, owned=owned - others, since=subject.since)
-        ]
+
+        def about(objects: frozenset[Identity], uids: set[str]) -> list[RunEvent]:
+            selected = select(events, rendered=objects, owned=uids, since=subject.since)
+            return [replace(event, message=redact(event.message)) for event in selected]
+
+        found = about(rendered.objects, owned - others)
         evidence = Evidence(
             current_pods,
             found,
@@ -156,9 +166,18 @@ class Collector:
             ),
             refused=frozenset(refusal.controller for refusal in Creations.of(events).refused.values()),
             late_hooks=late_hooks(subject.hooks, namespace=subject.namespace),
-            not_replaced=waited_for,
+            not_replaced=kept_pods,
         )
-        cause = known or find_cause(evidence)
+        waited_for = evidence
+        if rendered.left_out:
+            ignored = owned_by(rendered.left_out, [*seen.owned, *pods])
+            waited_for = replace(
+                evidence,
+                pods=[pod for pod in current_pods if roots[pod.uid] not in rendered.left_out],
+                events=about(rendered.objects - rendered.left_out, owned - others - ignored),
+                not_replaced=[(pod, owner) for pod, owner in kept_pods if owner not in rendered.left_out],
+            )
+        cause = known or find_cause(waited_for)
         return Findings(
             [event.shown_from(subject.namespace) for event in found],
             await self._containers(subject.namespace, evidence, cause, redact),
@@ -202,14 +221,14 @@ class Collector:
             found = await self.objects.list(api_version, kind, namespace=namespace, metadata_only=True)
             seen.owned += map(member_of, found)
 
-    async def _current(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> list[Pod]:
-        """Return the release's pods of the present revision."""
-        current = []
+    async def _roots(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> dict[str, Identity]:
+        """Return by UID the release's pods of the present revision, with the rendered object that each comes from."""
+        roots = {}
         for pod in pods:
             with contextlib.suppress(KubeError):
-                if (pod.uid in owned or pod.identity in lineage.rendered) and await lineage.root_of(pod):
-                    current.append(pod)
-        return current
+                if (pod.uid in owned or pod.identity in lineage.rendered) and (root := await lineage.root_of(pod)):
+                    roots[pod.uid] = root
+        return roots
 
     async def _not_replaced(self, lineage: Lineage, pods: Iterable[Pod]) -> list[tuple[Pod, Identity]]:
         """Return the pods of earlier revisions that their StatefulSets do not replace."""

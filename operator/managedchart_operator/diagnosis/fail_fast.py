@@ -50,7 +50,8 @@ class FailFast:
     lineage_of: Callable[[frozenset[Identity]], Lineage]
     _first_seen: dict[str, float] = field(default_factory=dict)
     _foreign: set[str] = field(default_factory=set)
-    """UIDs of pods and controllers of other releases. They are examined once, as they may be in trouble for hours."""
+    """UIDs of pods and controllers of other releases, and of objects that the wait leaves out. They are examined once, as they
+    may be in trouble for hours."""
     _ignored: dict[str, int] = field(default_factory=dict)
     """By the controller's UID, the version of the refusal that has healed or may still end."""
 
@@ -116,7 +117,9 @@ class FailFast:
                 root = await lineage.root_of(subject)
                 if root is None and await lineage.is_foreign(subject):
                     self._foreign.add(suspect.uid)
-                if root is None or not (self.applied() or root in rendered.hooks):
+                if root in rendered.left_out:
+                    self._foreign.add(suspect.uid)
+                if root is None or root in rendered.left_out or not (self.applied() or root in rendered.hooks):
                     continue
                 if isinstance(suspect, Pod):
                     cause = self._cause_in(suspect, view, hook=root in rendered.hooks)

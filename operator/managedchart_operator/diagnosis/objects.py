@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.waiting.kstatus import needs_waiting
+from managedchart_operator.waiting.left_out import left_out
 
 # How many namespaces of a release are watched and read, including its own. Each costs two connections while the operator waits
 # for the release, and five lists when it has failed; charts with more than two are rare.
@@ -80,14 +82,28 @@ class Rendered:
 
     objects: frozenset[Identity]
     hooks: frozenset[Identity]
+    left_out: frozenset[Identity] = frozenset()
+    """Those that the wait leaves out: no cause of a failure."""
 
     @classmethod
-    async def of(cls, objects: Objects, rendered: Sequence[Body], hooks: Sequence[Body], *, namespace: str) -> Self:
-        """Identify the objects of a release in a namespace; `rendered` includes the `hooks`."""
+    async def of(
+        cls,
+        objects: Objects,
+        rendered: Sequence[Body],
+        hooks: Sequence[Body],
+        *,
+        namespace: str,
+        exclude: Sequence[ObjectSelector] = (),
+    ) -> Self:
+        """Identify the objects of a release in a namespace; `rendered` includes the `hooks`, which are never left out."""
         cluster_wide = await cluster_wide_kinds(objects, rendered)
+        of_hooks = identities(hooks, namespace=namespace, cluster_wide=cluster_wide)
+        ignored = await left_out(objects, rendered, exclude=exclude, namespace=namespace)
+        unwaited = (item for item in rendered if reference(item, namespace) in ignored)
         return cls(
             identities(rendered, namespace=namespace, cluster_wide=cluster_wide),
-            identities(hooks, namespace=namespace, cluster_wide=cluster_wide),
+            of_hooks,
+            identities(unwaited, namespace=namespace, cluster_wide=cluster_wide) - of_hooks,
         )
 
 

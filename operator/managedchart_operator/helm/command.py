@@ -67,6 +67,7 @@ class UpgradeOptions(ReleaseOptions):
     """Whether a dry run renders without building the objects, and with an empty `lookup`."""
     take_ownership: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    skip_schema_validation: bool = False
 
 
 def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
@@ -92,6 +93,8 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         arguments.append("--create-namespace")
     if options.take_ownership:
         arguments.append("--take-ownership")
+    if options.skip_schema_validation:
+        arguments.append("--skip-schema-validation")
     if options.dry_run:
         # The output includes Secrets, since they too are validated and adopted; only the operator reads it.
         arguments += [f"--dry-run={'client' if options.offline else 'server'}", "--output=json"]

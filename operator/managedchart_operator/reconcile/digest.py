@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.api.spec import ManagedChartSpec, WaitFor
 from managedchart_operator.helm.values import Values
 from managedchart_operator.reconcile.earlier_operators import version_1_digest, version_1_digest_without_inputs
 
@@ -23,7 +23,8 @@ _HEX_DIGITS = 40
 
 IGNORED = frozenset(
     {
-        # how long the operator waits, what it does after a failure, how it retries
+        # what the operator waits for and how long, what it does after a failure, how it retries
+        "wait_for",
         "timeout",
         "fail_fast",
         "fail_fast_grace",
@@ -71,9 +72,10 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
 
 def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
     """Return a digest of the spec alone, where its inputs cannot be read or are not needed (Destroy, Skip)."""
-    # Whether a rollback is followed by a retry changes nothing here.
-    unretried = spec.model_copy(update={"retry": spec.retry.model_copy(update={"after_rollback": False})})
-    document = {"unread": unretried.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    # Whether a rollback is followed by a retry changes nothing here, nor what a wait leaves out.
+    retry = spec.retry.model_copy(update={"after_rollback": False})
+    counted = spec.model_copy(update={"retry": retry, "wait_for": WaitFor()})
+    document = {"unread": counted.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
     return Digest(_hashed(document), cache(lambda: version_1_digest_without_inputs(spec)))
 
 

@@ -6,10 +6,11 @@ revision is deleted, so that an uninstall still knows what to wait for.
 
 import asyncio
 import contextlib
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import Revision
@@ -20,6 +21,7 @@ from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.redaction import Redactor, secrets_in_manifest, secrets_in_values
 from managedchart_operator.waiting.kstatus import KINDS_DECIDED_BY_SPEC, State, needs_waiting, readiness
+from managedchart_operator.waiting.left_out import left_out
 
 # Kinds of which more than the metadata is needed: to wait for them, or to redact their values.
 _NEEDED_WHOLE = KINDS_DECIDED_BY_SPEC | {"Secret"}
@@ -37,6 +39,11 @@ class RenderedObjects:
     stored: StoredRelease | None = None
     objects: list[dict[str, Any]] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def exclude(self) -> Sequence[ObjectSelector]:
+        """What the spec leaves out of the wait."""
+        return self.sources.spec.wait_for.exclude
 
     @property
     def all(self) -> list[dict[str, Any]]:
@@ -81,10 +88,15 @@ class RenderedObjects:
 
 
 async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
-    """Whether all workloads of the newest revision are ready; False without a release. Raises KubeError, HelmError."""
+    """Whether all workloads of the newest revision are ready, except those that the wait leaves out; False without a release.
+
+    Raises KubeError, HelmError.
+    """
     await rendered.read()
-    for ref in (reference(item, rendered.storage.namespace) for item in rendered.objects):
-        if ref.group_kind in _WORKLOADS and ref.name:
+    namespace = rendered.storage.namespace
+    ignored = await left_out(objects, rendered.objects, exclude=rendered.exclude, namespace=namespace)
+    for ref in (reference(item, namespace) for item in rendered.objects):
+        if ref.group_kind in _WORKLOADS and ref.name and ref not in ignored:
             found = await objects.get(replace(ref, api_version=f"{ref.group_kind[0]}/v1"))
             if found is None or readiness(found, ref.group_kind).state is not State.CURRENT:
                 return False

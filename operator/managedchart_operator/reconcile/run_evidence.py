@@ -21,8 +21,9 @@ from managedchart_operator.diagnosis.objects import MAX_NAMESPACES, Rendered, na
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
-from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.objects import ObjectRef, reference
 from managedchart_operator.reconcile.rendered import RenderedObjects
+from managedchart_operator.waiting.left_out import left_out
 
 # Counted from when there is something to wait for: a hook, or the release's objects. Most waits are over before this, and need
 # no explanation. Earlier events are not lost, since the watch begins with a list of all pods and Events.
@@ -149,16 +150,19 @@ class RunEvidence:
             return Findings(incomplete=f"The release could not be read: {self.rendered.redactor()(error.message)}")
         if not self.rendered.all:
             return Findings()
+        rendered, namespace = self.rendered, self.rendered.storage.namespace
         findings = await self.collector.collect(
-            self._subject, views=self._views, redact=self.rendered.redactor(), known=self._fatal
+            self._subject, views=self._views, redact=rendered.redactor(), known=self._fatal
         )
         if findings.cause is None and self.progress.waiting.is_set():
             with contextlib.suppress(TimeoutError, KubeError):
                 async with asyncio.timeout(COLLECT_SECONDS):
+                    objects = self.collector.objects
+                    ignored = await left_out(objects, rendered.objects, exclude=rendered.exclude, namespace=namespace)
                     halted = await find_halted(
-                        self.collector.objects,
-                        namespace=self.rendered.storage.namespace,
-                        rendered=self.rendered.objects,
+                        objects,
+                        namespace=namespace,
+                        rendered=[item for item in rendered.objects if reference(item, namespace) not in ignored],
                         events=findings.events,
                         unready=self.progress.unready,
                     )
@@ -178,7 +182,8 @@ class RunEvidence:
 
     @property
     def _subject(self) -> Subject:
-        return Subject(self.rendered.storage.namespace, self.rendered.all, self.rendered.hooks, self.since)
+        rendered = self.rendered
+        return Subject(rendered.storage.namespace, rendered.all, rendered.hooks, self.since, rendered.exclude)
 
     async def _rendered_now(self) -> Rendered | None:
         """Return what the run's own revision renders; None until it is stored."""
@@ -188,7 +193,9 @@ class RunEvidence:
         if not self._knows_its_own:
             return None
         rendered, namespace = self.rendered, self.rendered.storage.namespace
-        return await Rendered.of(self.collector.objects, rendered.all, rendered.hooks, namespace=namespace)
+        return await Rendered.of(
+            self.collector.objects, rendered.all, rendered.hooks, namespace=namespace, exclude=rendered.exclude
+        )
 
     @property
     def _knows_its_own(self) -> bool:

@@ -40,9 +40,11 @@ class Sources:
         return self.inputs
 
     async def fetch(self) -> Chart:
-        """Return the chart as a local file or folder. Raises ChartError, HelmError."""
+        """Return the chart as a local file or folder that helm may deploy. Raises ChartError, HelmError."""
         if self.chart is None:
             self.chart = await self.services.charts.fetch(self.spec.chart, refresh=self.refresh)
+        if not self.spec.skip_schema_validation:
+            self.chart.check_schemas()
         return self.chart
 
     async def _read(self) -> Inputs:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -256,18 +256,21 @@ class ReadyWaits:
         namespace: str,
         since: datetime = _ALWAYS,
         ends_early: bool = True,
+        left_out: Collection[ObjectRef] = (),
     ) -> ReadyWait:
         """Return a wait for objects of a release in a namespace; it has not started.
 
         It uses apiVersion, kind and metadata of `rendered`, and the spec for KINDS_DECIDED_BY_SPEC. Events from before `since`
-        do not count. A wait with `ends_early` is over as soon as a Job has failed.
+        do not count. A wait with `ends_early` is over as soon as a Job has failed. It ignores what is `left_out`, named as
+        `reference` does, but a claim that such an object mounts has its pod.
         """
-        waited_for = {reference(item, namespace): item for item in rendered}
+        known = {reference(item, namespace): item for item in rendered}
+        waited_for = {ref: item for ref, item in known.items() if ref not in left_out}
         return ReadyWait(
             states=dict.fromkeys(waited_for, Readiness(State.IN_PROGRESS, "Not read yet")),
             _objects=self._objects,
             _views=self._views,
-            _consumers=Consumers.of(waited_for.values(), namespace=namespace),
+            _consumers=Consumers.of(known.values(), namespace=namespace),
             _expiring=frozenset(ref for ref, item in waited_for.items() if expires(item)),
             _result_of=partial(result_of, self._client, self._objects, since=since),
             _ends_early=ends_early,

@@ -1,5 +1,6 @@
 """Repositories and registries that are down, distrusted, closed, or without what is asked for."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from conftest import REPOSITORY
 from e2e.bad_input.reading import RETRY, read_failure, told
-from harness.chart_files import write_chart
+from harness.chart_files import chart_files, write_chart
 from harness.cluster import Cluster, managedchart
 from peers import ChartRepository, OciRegistry
 
@@ -149,6 +150,43 @@ def test_a_failed_pull_does_not_touch_the_release(cluster: Cluster, repository: 
     cluster.apply(managedchart("kept", source), namespace=ns)
     cluster.wait_ready(ns, "kept")
     assert cluster.revisions(ns, "kept") == [(1, "deployed")]
+
+
+def with_schema(folder: Path, reference: str, *, where: str = "values.schema.json") -> dict[str, str]:
+    """A chart whose schema refers to something."""
+    schema = json.dumps({"properties": {"config": {"$ref": reference}}})
+    return {"path": str(write_chart(folder, {**chart_files(), where: schema, "values.yaml": "config: {a: x}\n"}))}
+
+
+def test_a_schema_that_cannot_be_fetched_is_retried(cluster: Cluster, chart_root: Path, ns: str) -> None:
+    """An outage of the server that its author does not even know must not need a person afterwards."""
+    with ChartRepository() as server:
+        address = server.add_file("config.json", '{"type": "object"}')
+        source = with_schema(chart_root / ns, address)
+        server.stop()
+        cluster.apply(managedchart("small", source, retry=RETRY), namespace=ns)
+        chart = read_failure(cluster, ns, "small", "ChartSourceUnavailable", transient=True)
+        failure = chart["status"]["lastFailure"]
+        assert failure["message"] == (
+            f"The chart's values.schema.json needs {address}, which cannot be fetched: connection refused"
+        )
+        assert "spec.skipSchemaValidation: true" in failure["hint"]
+        server.start()
+        ready = cluster.wait_ready(ns, "small")
+        assert ready["status"]["attempt"]["failures"] == 0
+
+
+def test_a_schema_that_refers_to_a_file_is_refused(cluster: Cluster, chart_root: Path, ns: str) -> None:
+    """helm would read it in the operator's pod. Where nothing is checked, nothing is read."""
+    source = with_schema(chart_root / ns, "file:///etc/passwd", where="charts/sub/values.schema.json")
+    (chart_root / ns / "charts/sub/Chart.yaml").write_text("apiVersion: v2\nname: sub\nversion: 1.0.0\n")
+    cluster.apply(managedchart("small", source, values={"sub": {"config": 1}}), namespace=ns)
+    chart = read_failure(cluster, ns, "small", "ChartInvalid", transient=False)
+    assert 'charts/sub/values.schema.json refers to "file:///etc/passwd"' in told(chart)
+    assert "helmError" not in chart["status"]["lastFailure"], "helm has read it"
+    assert cluster.revisions(ns, "small") == []
+    cluster.apply(managedchart("small", source, values={"sub": {"config": 1}}, skipSchemaValidation=True), namespace=ns)
+    cluster.wait_ready(ns, "small")
 
 
 def test_missing_chart_dependencies_are_listed(cluster: Cluster, chart_root: Path, ns: str) -> None:

@@ -218,6 +218,63 @@ def test_a_status_of_another_type_is_understood(
     cluster.wait_failed(ns, "one", "Timeout")
 
 
+RAW_TEMPLATE = next((CHARTS / "raw" / "templates").iterdir()).read_text()
+NO_VERSION = {"conditions": [{"type": "Ready", "status": "False", "message": "no version yet"}]}
+EXCLUDE = {"exclude": [{"group": "readiness.example.com", "kind": "Rollabout", "name": "one"}]}
+
+
+def rollabout(folder: Path, **templates: str) -> dict[str, str]:
+    """Write a chart with a custom resource that is not ready by design, and what the values render."""
+    files = {
+        **chart_files("rollabout", **{"resource": RESOURCE, "raw": RAW_TEMPLATE, **templates}),
+        "crds/rollabouts.yaml": ANY_STATUS,
+    }
+    return {"path": str(write_chart(folder, files))}
+
+
+def test_an_object_is_left_out_by_the_spec(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    """The hint of the timeout says how. Nothing else is waited for less, and a rollback leaves it out too."""
+    chart = rollabout(chart_root / ns)
+    values = {"status": NO_VERSION, **raw(workload("Deployment"))}
+    cluster.apply(managedchart("one", chart, values=values, atomic=False, **BRIEF), namespace=ns)
+    failure = cluster.wait_failed(ns, "one", "Timeout")["status"]["lastFailure"]
+    assert failure["message"] == f"Not ready within the timeout: Rollabout {ns}/one (no version yet)"
+    assert failure["hint"] == (
+        f"If Rollabout {ns}/one is not meant to become ready, leave it out of the wait: add {{kind: Rollabout, name: one, "
+        f'namespace: {ns}}} to spec.waitFor.exclude, or annotate it in the chart with managedchart.dev/wait: "false".'
+    )
+    found = deploy(cluster, ns, "one", chart, values=values, waitFor=EXCLUDE, **BRIEF)
+    revision = found["status"]["release"]["revision"]
+
+    values |= raw(workload("Deployment", {FAIL: "image"}))
+    cluster.apply(managedchart("one", chart, values=values, waitFor=EXCLUDE, **BRIEF), namespace=ns)
+    cluster.wait_chart(
+        ns,
+        "one",
+        lambda chart: (
+            condition_of(chart, "Stalled").get("message", "").startswith(f"Rolled back to revision {revision}")
+        ),
+        what="rolled back",
+    )
+    assert cluster.revisions(ns, "one")[-1] == (revision + 2, "deployed")
+
+
+def test_an_object_is_left_out_by_the_chart(cluster: Cluster, ns: str, chart_root: Path) -> None:
+    """Also where hooks run after the wait of helm, which cannot leave out anything: then they run before the operator's wait.
+
+    The failure of a workload that is left out does not end the wait for the other one.
+    """
+    failing = workload("Deployment", {FAIL: "image"})
+    failing["metadata"] = {"name": "optional", "annotations": {"managedchart.dev/wait": "false"}}
+    template = RESOURCE.replace("{name: one}", '{name: one, annotations: {managedchart.dev/wait: "false"}}')
+    chart = rollabout(chart_root / ns, resource=template, hook=HOOK.replace("WHEN", "post-install"))
+    values = {"status": NO_VERSION, **raw(workload("Deployment", SLOW), failing)}
+    cluster.apply(managedchart("one", chart, values=values, failFastGrace="500ms", timeout=LONG), namespace=ns)
+    found = cluster.wait_ready(ns, "one")
+    assert found["status"]["release"]["revision"] == 1
+    assert config(cluster, ns, "hook") == {"a": "b"}
+
+
 # ---- claims
 
 

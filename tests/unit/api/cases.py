@@ -19,6 +19,8 @@ NAMESPACE = 'write a namespace in lower case letters, digits and "-", like cert-
 REPOSITORY_URL = "write the URL of a chart repository like https://host/charts, without user and password"
 OCI_REFERENCE = "write the reference like oci://host/charts/podinfo; its tag goes into version"
 SEMVER = "write a version like 1.2.0"
+NAMES_NOTHING = "name at least one of apiVersion, group, kind, name and namespace"
+GROUP_TWICE = "set apiVersion or group, not both"
 PACKAGE = "contents must be a packaged chart (.tgz) in base64, as `base64 -w0 chart.tgz` prints it"
 
 
@@ -73,6 +75,15 @@ ACCEPTED = [
     _with("a short version", lastBreakingVersionRequiringRestart="v67"),
     _with("a version with pre-release and build", lastBreakingVersionRequiringRestart="1.2.3-rc.1+build.5"),
     _with("an empty object for a nested part", lifecycle={}, retry={}),
+    _with(
+        "objects left out of the wait", skipSchemaValidation=True,
+        waitFor={"exclude": [
+            {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "db", "namespace": "demo"},
+            {"group": "", "kind": "Service"}, {"name": "web"},
+        ]},
+    ),
+    _with("nothing left out of the wait", waitFor={}),
+    _with("the longest list of what is left out", waitFor={"exclude": [{"name": "a" * 253}] * 64}),
     _with("empty lists and maps", valuesFiles=[], yamlFilesContent=[], set=[], values={}),
 ]  # fmt: skip
 
@@ -146,6 +157,13 @@ REFUSED = [
         "two files of one name", "Duplicate value",
         yamlFilesContent=[{"filename": "a.yaml", "yamlContent": "a: 1"}, {"filename": "a.yaml", "yamlContent": "a: 2"}],
     ),
+    _with("an object that is left out by nothing", NAMES_NOTHING, waitFor={"exclude": [{}]}),
+    _with("an object by version and group", GROUP_TWICE, waitFor={"exclude": [{"apiVersion": "v1", "group": ""}]}),
+    _with("a group as apiVersion", "write apiVersion as in the", waitFor={"exclude": [{"apiVersion": "apps"}]}),
+    _with("an apiVersion as group", "write the group without", waitFor={"exclude": [{"group": "apps/v1"}]}),
+    _with("an object by an empty name", "spec.waitFor.exclude[0].name", waitFor={"exclude": [{"name": ""}]}),
+    _with("what is left out as one object", "spec.waitFor.exclude", waitFor={"exclude": {"name": "web"}}),
+    _with("too many objects left out", "at most 64 items", waitFor={"exclude": [{"name": "web"}] * 65}),
     _with("values as text", "spec.values", values="replicaCount: 2"),
     _with("values as a list", "spec.values", values=[1]),
     _with("a lifecycle by its bare name", "spec.lifecycle", lifecycle="default"),

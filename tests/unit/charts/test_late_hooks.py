@@ -13,7 +13,7 @@ import pytest
 
 from conftest import CHARTS
 from managedchart_operator.charts import late_hooks
-from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks
+from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks, text_leaves_out
 
 LATE = [
     'annotations:\n  "helm.sh/hook": post-install,post-upgrade\n',
@@ -163,3 +163,11 @@ def test_a_claimed_size_is_not_allocated() -> None:
     assert archive_has(data, text_has_late_hooks)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+def test_an_annotation_that_leaves_out_is_found_in_packages() -> None:
+    """What cannot be read leaves nothing out: in doubt late hooks run after helm's wait."""
+    assert file_has("templates/a.yaml", b'managedchart.dev/wait: "false"', text_leaves_out)
+    assert not file_has("README.md", b'managedchart.dev/wait: "false"', text_leaves_out)
+    assert not archive_has(b"no archive", text_leaves_out, in_doubt=False)
+    assert not file_has("charts/sub.tgz", b"no archive", text_leaves_out, in_doubt=False)

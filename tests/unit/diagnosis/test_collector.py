@@ -1,9 +1,10 @@
 """The evidence of a failure, from all namespaces of the release."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.diagnosis.collector import Collector, Findings, Subject
 from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView
@@ -95,10 +96,15 @@ class FakeCluster:
         return Collector(cast("Any", self), cast("Any", self))
 
     async def collect(
-        self, *rendered: dict[str, Any], known: Cause | None = None, hooks: Any = (), **views: NamespaceView
+        self,
+        *rendered: dict[str, Any],
+        known: Cause | None = None,
+        hooks: Any = (),
+        exclude: Sequence[ObjectSelector] = (),
+        **views: NamespaceView,
     ) -> Findings:
         """Collect the evidence of a release in the namespace `apps`."""
-        subject = Subject("apps", [*hooks, *rendered], hooks, SINCE)
+        subject = Subject("apps", [*hooks, *rendered], hooks, SINCE, exclude)
         return await self.collector.collect(subject, views=views, redact=lambda text: text, known=known)
 
 
@@ -246,3 +252,24 @@ async def test_a_secret_of_a_late_hook_is_recognised() -> None:
     findings = await FakeCluster(("Pod", pod)).collect(item("DaemonSet", "agent"), hooks=[hook])
     assert findings.cause is not None
     assert "Set spec.wait: false" in (findings.cause.hint or "")
+
+
+async def test_what_is_left_out_is_shown_but_is_no_cause() -> None:
+    """By the spec or by the chart; a workload that is waited for is the cause, although its trouble is the lesser one."""
+    trouble = ("Pod", crashing("system", "agent-1", DAEMON_SET))
+    web = found("Pod", "apps", "web-1", ("apps/v1", "DaemonSet", "web"), status={"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"},
+    ]})  # fmt: skip
+    subject = {"uid": "Pod-system-agent-1", "kind": "Pod", "namespace": "system", "name": "agent-1"}
+    cluster = FakeCluster(trouble, ("Pod", web), events=[("system", event("system", subject, "back-off"))])
+    annotated = item("DaemonSet", "agent", namespace="system", annotations={"managedchart.dev/wait": "false"})
+    for findings in (
+        await cluster.collect(AGENT, item("DaemonSet", "web"), exclude=[ObjectSelector(name="agent")]),
+        await cluster.collect(annotated, item("DaemonSet", "web")),
+    ):
+        assert findings.cause is not None
+        assert findings.cause.reason is Reason.UNSCHEDULABLE
+        assert [container.pod for container in findings.containers] == ["system/agent-1"]
+        assert [shown.message for shown in findings.events] == ["back-off"]
+    alone = await FakeCluster(trouble).collect(AGENT, exclude=[ObjectSelector(namespace="system")])
+    assert alone.cause is None

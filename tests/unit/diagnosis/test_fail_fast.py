@@ -102,11 +102,11 @@ class FakeObjects:
         return self.found.get((ref.namespace, ref.name))
 
 
-def watch(objects: FakeObjects, **views: NamespaceView) -> FailFast:
+def watch(objects: FakeObjects, known: Rendered = RENDERED, /, **views: NamespaceView) -> FailFast:
     """A FailFast over one run, without a grace."""
 
     async def rendered() -> Rendered:
-        return RENDERED
+        return known
 
     return FailFast(
         views=views,
@@ -154,6 +154,12 @@ async def test_a_refusal_that_lasts_ends_the_wait(text: str) -> None:
     cause = await ended_by(watch(FakeObjects(), apps=view))
     assert cause.subject == Identity("apps", "ReplicaSet", "apps", "web-2")
     assert text in cause.message
+
+
+async def test_a_refusal_of_what_is_left_out_is_ignored() -> None:
+    view = NamespaceView()
+    view.see_event(refusal())
+    assert await goes_on(watch(FakeObjects(), replace(RENDERED, left_out=frozenset({WEB})), apps=view))
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,11 @@ class FakeLineage:
         return self.root is None
 
 
-def watcher(view: NamespaceView, *, root: Identity | None, applied: bool, hooks: bool = False) -> FailFast:
+def watcher(
+    view: NamespaceView, *, root: Identity | None, applied: bool, hooks: bool = False, left_out: bool = False
+) -> FailFast:
     """Build a FailFast without a grace."""
-    rendered = Rendered(frozenset({WEB}), frozenset({WEB} if hooks else ()))
+    rendered = Rendered(frozenset({WEB}), frozenset({WEB} if hooks else ()), frozenset({WEB} if left_out else ()))
 
     async def known() -> Rendered:
         return rendered
@@ -69,6 +71,14 @@ NOT_FATAL = [
 async def test_a_fatal_cause_ends_the_wait(body: dict[str, Any]) -> None:
     cause = await asyncio.wait_for(watcher(view_of(body), root=WEB, applied=True).wait_for_fatal_cause(), 5)
     assert cause.subject.name == "web-1"
+
+
+@pytest.mark.parametrize("body", FATAL)
+async def test_pods_of_what_is_left_out_do_not_end_the_wait(body: dict[str, Any]) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(
+            watcher(view_of(body), root=WEB, applied=True, left_out=True).wait_for_fatal_cause(), 0.1
+        )
 
 
 @pytest.mark.parametrize("body", NOT_FATAL)

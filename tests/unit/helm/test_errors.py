@@ -14,7 +14,7 @@ import yaml
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.classify import TABLE, blames_storage, classify
-from managedchart_operator.helm.errors.text import _SCHEMA as SCHEMA
+from managedchart_operator.helm.errors.foreign import SCHEMA_ERROR as SCHEMA
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.reasons import Reason
 

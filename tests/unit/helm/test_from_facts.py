@@ -40,6 +40,38 @@ def test_not_ready_gives_the_error_of_helms_text(objects: list[Unready], reason:
     assert vars(error) == vars(by_helm(error.text))
 
 
+SECRET = Unready("ExternalSecret", "demo", "x", "InProgress", "the secret has no version yet")
+
+
+@pytest.mark.parametrize(
+    ("objects", "hint"),
+    [
+        (
+            [WEB, SECRET],
+            (
+                "If ExternalSecret demo/x is not meant to become ready, leave it out of the wait: add "
+                "{kind: ExternalSecret, name: x, namespace: demo} to spec.waitFor.exclude, or annotate it in the chart with "
+            ),
+        ),
+        (
+            [Unready("Issuer", "", f"i{number}", "Failed", "") for number in range(5)],
+            (
+                "If Issuer i0, Issuer i1, Issuer i2 and 2 more are not meant to become ready, leave them out of the wait: add "
+                "entries like {kind: Issuer, name: i0} to spec.waitFor.exclude, or annotate them in the chart with "
+            ),
+        ),
+        ([WEB], None),
+        ([CRD], None),
+        ([Unready("Widget", "apps", "w", "NotFound", "Resource not found")], None),
+        ([SECRET, JOB], None),
+    ],
+    ids=["a custom resource", "several", "a workload", "a definition", "deleted", "a failed Job"],
+)
+def test_a_timeout_says_how_to_leave_out_custom_resources(objects: list[Unready], hint: str | None) -> None:
+    """Only their controllers decide what ready means; a workload that is not ready has another cause."""
+    assert not_ready(objects, timed_out=True).hint == (hint and f'{hint}managedchart.dev/wait: "false".')
+
+
 def test_a_status_is_not_an_api_server_error() -> None:
     """The controller of a custom resource may write anything into its status; the release is not ready, whatever it says."""
     status = 'pods "x" is forbidden: exceeded quota: cpu, requested: cpu=1'

@@ -25,6 +25,7 @@ COUNTED = {
     "dry_run",
     "wait",
     "force_upgrade",
+    "skip_schema_validation",
     "last_breaking_version_requiring_restart",
     "lifecycle",
 }
@@ -119,6 +120,13 @@ def test_a_digest_has_a_version_and_fits_labels() -> None:
         assert version == "2"
         assert len(bytes.fromhex(hexadecimal)) == 20
         assert len(found.text) <= 63
+
+
+def test_what_a_wait_leaves_out_changes_no_digest() -> None:
+    """Also where the inputs are not read: a change of it alone runs nothing."""
+    changed = read(waitFor={"exclude": [{"kind": "ExternalSecret"}]})
+    assert digest(changed) == digest(read())
+    assert digest_without_inputs(changed) == digest_without_inputs(read())
 
 
 @pytest.mark.parametrize("fields", [{}, {"lifecycle": {"name": "prometheus-operator"}}], ids=["default", "changed"])

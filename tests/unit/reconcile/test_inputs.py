@@ -39,9 +39,12 @@ class Reader:
         path.write_text(text)
         return str(path)
 
-    async def read(self, **spec: Any) -> Inputs:
+    def sources(self, **spec: Any) -> Sources:
         spec.setdefault("chart", {"path": str(self.chart)})
-        return await Sources(self._services, ManagedChartSpec.model_validate(spec), "web").read()
+        return Sources(self._services, ManagedChartSpec.model_validate(spec), "web")
+
+    async def read(self, **spec: Any) -> Inputs:
+        return await self.sources(**spec).read()
 
 
 @pytest.fixture
@@ -71,6 +74,25 @@ async def test_an_unreadable_values_file_is_named(reader: Reader) -> None:
         await reader.read(valuesFiles=[missing])
     assert raised.value.message.startswith(f'Can\'t access helm chart override file "{missing}" for chart "web"')
     assert raised.value.reason is Reason.VALUES_FILE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("where", ["values.schema.json", "charts/sub/values.schema.json"])
+async def test_a_schema_that_refers_to_a_file_is_refused_before_helm(reader: Reader, where: str) -> None:
+    schema = reader.chart / where
+    schema.parent.mkdir(parents=True, exist_ok=True)
+    schema.write_text('{"properties": {"a": {"$ref": "file:///etc/passwd"}}}')
+    with pytest.raises(ChartError) as raised:
+        await reader.sources().fetch()
+    assert (raised.value.reason, raised.value.transient) == (Reason.CHART_INVALID, False)
+    assert raised.value.message == (
+        f'Chart web: its {where} refers to "file:///etc/passwd", which is neither within the schema nor an http:// or '
+        "https:// address"
+    )
+    assert "spec.skipSchemaValidation: true" in (raised.value.hint or "")
+    await reader.read()  # what only identifies the chart is not about its schema
+
+    chart = await reader.sources(skipSchemaValidation=True).fetch()
+    assert chart.name == "web"
 
 
 async def test_a_missing_chart_is_reported_before_helm(reader: Reader) -> None:

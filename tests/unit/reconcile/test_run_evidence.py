@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.fail_fast import FailFast
@@ -21,6 +22,8 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.rendered import RenderedObjects, is_healthy
 from managedchart_operator.reconcile.run_evidence import RunEvidence
+
+SPEC = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}})
 
 
 def manifest(kind: str, *, namespace: str = "", version: str = "apps/v1", name: str = "a") -> str:
@@ -80,13 +83,15 @@ class FakeStorage:
         return StoredRelease(self._document)
 
 
-def evidence_of(*objects: str, hooks: tuple[str, ...] = (), fails: bool = False, there: Any = None) -> RunEvidence:
+def evidence_of(
+    *objects: str, hooks: tuple[str, ...] = (), fails: bool = False, there: Any = None, spec: Any = SPEC
+) -> RunEvidence:
     """The evidence of a run that makes revision 1 in the namespace `apps`."""
     document = {"manifest": "".join(objects), "hooks": [{"manifest": hook} for hook in hooks]}
 
     collector = cast("Any", SimpleNamespace(objects=there))
     watches, storage = cast("Any", FakeWatches()), cast("Any", FakeStorage(document, fails=fails))
-    rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None)))
+    rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None, spec=spec)))
     return RunEvidence(collector, watches, datetime.now(UTC), "attempt", rendered)
 
 
@@ -180,3 +185,13 @@ async def test_the_cause_that_ends_the_wait_is_the_cause_of_the_evidence(monkeyp
     await evidence.close()
     assert (await evidence.collect()).cause is cause
     assert seen == [cause]
+
+
+async def test_a_release_is_healthy_without_what_is_left_out() -> None:
+    """Otherwise a resource whose retries are exhausted would never continue."""
+    spec = ManagedChartSpec.model_validate(
+        {"chart": {"path": "/charts/web"}, "waitFor": {"exclude": [{"kind": "DaemonSet", "name": "b"}]}}
+    )
+    there = FakeObjects(ObjectRef("apps/v1", "DaemonSet", "a", "apps"))
+    evidence = evidence_of(manifest("DaemonSet"), manifest("DaemonSet", name="b"), spec=spec)
+    assert await is_healthy(evidence.rendered, cast("Any", there))

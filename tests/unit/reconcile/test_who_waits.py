@@ -27,4 +27,6 @@ LATE, TTL = b'{"helm.sh/hook": "post-install"}', b'{"ttlSecondsAfterFinished": 0
 def test_helm_waits_only_for_late_hooks(
     *, wait: bool, late_hooks: bool, ttl_jobs: bool, values: bytes, who: WhoWaits
 ) -> None:
-    assert who_waits(wait=wait, late_hooks=late_hooks, ttl_jobs=ttl_jobs, values=values) == who
+    assert who_waits(wait=wait, late_hooks=late_hooks, ttl_jobs=ttl_jobs, leaves_out=False, values=values) == who
+    helmless = OPERATOR if wait else NOBODY
+    assert who_waits(wait=wait, late_hooks=late_hooks, ttl_jobs=ttl_jobs, leaves_out=True, values=values) == helmless

@@ -8,6 +8,7 @@ from functools import partial
 
 from managedchart_operator.api_refusals import Match
 from managedchart_operator.helm.errors import template_errors
+from managedchart_operator.helm.errors.foreign import NOT_JSON, NOT_TRUSTED, UNUSABLE
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
@@ -30,6 +31,17 @@ def _host(found: Match) -> str:
     return re.sub(r"(/v2/.*|/index\.yaml)?:?$", "", urls[-1])
 
 
+def _unusable_schema(found: Match) -> str:
+    """Name the chart whose values.schema.json helm cannot use, and why."""
+    chart = re.findall(r"^(\S[^\n]*):$", found.string[: found.start("why")], re.MULTILINE)[1:]
+    what, why = f"The values.schema.json{f' of {chart[-1]}' if chart else ''}", found["why"]
+    if "is not valid against metaschema" in why:
+        return f"{what} is not a valid JSON schema; see helmError"
+    if missing := re.match(r'json-pointer in "[^"#]*(#[^"]*)" not found', why):
+        return f"{what} refers to {missing[1]}, which it does not have"
+    return f"{what} cannot be used: {one_line(why, 400)}"
+
+
 def _schema(found: Match) -> str:
     """List the values that the chart's schema refuses, each with its path."""
     chart, problems = "", []
@@ -40,7 +52,7 @@ def _schema(found: Match) -> str:
         elif line.strip().endswith(":"):
             chart = line.strip()[:-1]
         elif line.strip():
-            problems.append(f"{chart}: its values.schema.json cannot be used: {line.strip()}")
+            problems.append(f"{chart}: {line.strip()}")
     return f"The chart's schema refuses the values: {listed(problems)}"
 
 
@@ -50,6 +62,11 @@ def _not_in_registry(found: Match) -> str:
     if not chart or "/" in version:
         return f"The registry has no chart {found['chart'] or found['reference']}"
     return f"The registry has no version {version} of the chart {chart}, or no such chart"
+
+
+_SKIP = "set spec.skipSchemaValidation: true to deploy without checking the values against the chart's schema."
+_LOADING = r"values don't meet the specifications.*?failing loading \"(?P<url>https?://[^\"\n]*)\": "
+_NEEDS = "The chart's values.schema.json needs {url}, which"
 
 
 _pull_row = partial(row, commands=("pull",))
@@ -169,6 +186,51 @@ CHART_ROWS: tuple[Row, ...] = (
         r"error unpacking subchart[^\n]*)",
         Reason.CHART_INVALID,
         "Helm cannot load the chart: {why}",
+    ),
+    # -- the chart's schema, and what helm fetches for it; `foreign` has worded these
+    row(
+        _LOADING + r"status (?P<code>404|410)\b",
+        Reason.CHART_INVALID,
+        f"{_NEEDS} does not exist ({{code}})",
+        hint=f"Correct the address in the chart, or {_SKIP}",
+    ),
+    row(
+        _LOADING + NOT_JSON,
+        Reason.CHART_INVALID,
+        f"{_NEEDS} is not JSON",
+        hint=f"Check what is at the address, such as a login page, or {_SKIP}",
+    ),
+    row(
+        _LOADING + NOT_TRUSTED,
+        Reason.CERTIFICATE_NOT_TRUSTED,
+        f"{_NEEDS} has a TLS certificate that is not trusted",
+        hint=f"{TRUST} Or {_SKIP}",
+    ),
+    row(
+        _LOADING + r"(?P<why>[^\n]+)",
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        f"{_NEEDS} cannot be fetched: {{why}}",
+        transient=True,
+        hint=f"It is retried automatically. If the operator's pod may not reach the address, {_SKIP}",
+    ),
+    row(
+        r"values don't meet the specifications.*?failing loading \"(?P<url>[^\"\n]*)\": ",
+        Reason.CHART_INVALID,
+        "The chart's values.schema.json, or what it refers to, needs {url}, which is neither http:// nor https://",
+        hint=f"Correct the reference, or {_SKIP}",
+    ),
+    row(
+        rf"values don't meet the specifications.*?\"(?P<url>https?://[^\"\n]*)\" {UNUSABLE}",
+        Reason.CHART_INVALID,
+        f"{_NEEDS} is not a JSON schema, or lacks the part that is referred to",
+        hint=f"Correct the reference in the chart, or {_SKIP}",
+    ),
+    row(
+        r"values don't meet the specifications[^\n]*\n(?:[^\n]*\n)*?"
+        r"(?P<why>(?!\s*- at '|invalid type for values)[^\n]*[^\n:\s])$",
+        Reason.CHART_INVALID,
+        _unusable_schema,
+        hint=f"Correct the chart's values.schema.json, or {_SKIP}",
     ),
     # -- values and templates
     row(

@@ -21,7 +21,7 @@ from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
 from managedchart_operator.helm.errors.row import Row
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, names_in
-from managedchart_operator.helm.errors.unready import first_unready
+from managedchart_operator.helm.errors.unready import exclusion_hint_in, first_unready
 from managedchart_operator.hints import Names, worded
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle, one_line
@@ -50,7 +50,8 @@ def classify(text: str, *, exit_code: int, command: str, release: str = "", name
                 transient=row.transient,
                 text=cut_middle(error, MAX_TEXT),
                 exit_code=exit_code,
-                hint=worded(row.hint, found, replace(names_of(found), release=release, release_namespace=namespace)),
+                hint=worded(row.hint, found, replace(names_of(found), release=release, release_namespace=namespace))
+                or (exclusion_hint_in(error) if row.reason is Reason.TIMEOUT else None),
             )
     lines = [line for line in error.splitlines() if line.strip()]
     why = f": {lines[-1].strip()}" if lines else f" without any error output (exit code {exit_code})"

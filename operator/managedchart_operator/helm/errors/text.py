@@ -9,6 +9,7 @@ from itertools import groupby
 
 from managedchart_operator.api_refusals import named_in
 from managedchart_operator.errors import UNREADABLE
+from managedchart_operator.helm.errors.foreign import SCHEMA_ERROR, without_foreign_content
 from managedchart_operator.hints import Names
 
 # helm's text is stored in the status next to the message: long enough for a list of many unready objects.
@@ -24,7 +25,6 @@ _REFUSED_OBJECT = r"(?:server-side apply failed|conflict occurred while|cannot p
 # An install writes the refused objects on a line each, an upgrade all on one.
 _NEXT_OBJECT = re.compile(rf" && (?={_REFUSED_OBJECT})")
 
-_SCHEMA = "values don't meet the specifications of the schema(s)"
 _REFUSAL = "- at '"
 _UNKNOWN_NAMES = re.compile(r"(?<=: additional properties )'.*'(?= not allowed$)")
 
@@ -42,11 +42,14 @@ _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
 
 
 def error_part(text: str) -> str:
-    """Return the error in helm's text, without log lines, stack traces and the prefix `Error:`, one refused object a line."""
+    """Return the error in helm's text, one refused object a line.
+
+    Without log lines, stack traces, the prefix `Error:`, and what foreign servers have answered.
+    """
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
     kept = "\n".join(line for line in lines[begin:] if not _LOG_LINE.match(line)).strip()
-    kept = _FAILED_PREFIX.sub("", kept.removeprefix("Error: "))
+    kept = without_foreign_content(_FAILED_PREFIX.sub("", kept.removeprefix("Error: ")))
     kept = _NEXT_OBJECT.sub("\n", kept)
     causes = _LOGGED_CAUSE.findall(text)
     if kept.startswith("failed to delete release") and causes:
@@ -59,7 +62,7 @@ def in_order(text: str) -> str:
 
     helm iterates over maps, whose order Go changes each time, so the same error would look different (seen with 4.3.1).
     """
-    if _SCHEMA not in text:
+    if SCHEMA_ERROR not in text:
         return text
     ordered: list[str] = []
     for refusals, lines in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(_REFUSAL)):

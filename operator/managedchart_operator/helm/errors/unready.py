@@ -5,9 +5,10 @@ the same reason and message, since it makes no difference to a person who waited
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from managedchart_operator.api.resource import WAIT_ANNOTATION
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
 from managedchart_operator.hints import Names
@@ -32,9 +33,25 @@ class Unready:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.namespace}/{self.name}" if self.namespace else self.name
         message, _, _ = self.message.partition("\n")
-        return f"{self.kind} {where} ({message.strip() or self.status})"
+        return f"{self.reference} ({message.strip() or self.status})"
+
+    @property
+    def reference(self) -> str:
+        """Kind, namespace and name, as in a sentence."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+# Kinds of Kubernetes that become ready unless something is wrong with them; all others have controllers of their own.
+_BUILT_IN = frozenset(
+    {
+        "CustomResourceDefinition", "DaemonSet", "Deployment", "Job", "PersistentVolumeClaim", "Pod", "PodDisruptionBudget",
+        "ReplicaSet", "ReplicationController", "Service", "StatefulSet",
+    }
+)  # fmt: skip
+# The states of an object that a controller reports on; one that is missing or being deleted has another problem.
+_REPORTED = ("InProgress", "Failed")
+_NAMED_IN_HINT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,36 @@ NEVER_READY = WaitFailure(Reason.TIMEOUT, "Failed to become ready: {list}")
 
 def listed_in(text: str) -> str:
     """Name the first few objects in helm's error text that did not become ready, and count the others; "" for none."""
-    return _listed(Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text))
+    return _listed(_in(text))
+
+
+def exclusion_hint_in(text: str) -> str | None:
+    """Return `exclusion_hint` for the objects in helm's error text."""
+    return exclusion_hint(_in(text))
+
+
+def exclusion_hint(objects: Iterable[Unready]) -> str | None:
+    """Say how to leave custom resources out of the wait that are not ready; None where there are none.
+
+    Only their controllers decide what ready means, and some are not ready by design.
+    """
+    custom = list(dict.fromkeys(each for each in objects if each.kind not in _BUILT_IN and each.status in _REPORTED))
+    if not custom:
+        return None
+    named, others = [each.reference for each in custom[:_NAMED_IN_HINT]], len(custom) - _NAMED_IN_HINT
+    who = ", ".join(named) + (f" and {others} more" if others > 0 else "")
+    verb, them = ("is", "it") if len(custom) == 1 else ("are", "them")
+    first = {"kind": custom[0].kind, "name": custom[0].name, "namespace": custom[0].namespace}
+    entry = "{" + ", ".join(f"{key}: {value}" for key, value in first.items() if value) + "}"
+    add = f"add {entry}" if len(custom) == 1 else f"add entries like {entry}"
+    return (
+        f"If {who} {verb} not meant to become ready, leave {them} out of the wait: {add} to spec.waitFor.exclude, or annotate "
+        f'{them} in the chart with {WAIT_ANNOTATION}: "false".'
+    )
+
+
+def _in(text: str) -> Iterator[Unready]:
+    return (Unready(**found.groupdict()) for found in _IN_TEXT.finditer(text))
 
 
 def first_unready(text: str) -> Names | None:
@@ -84,4 +130,5 @@ def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
         reason=failure.reason,
         transient=True,
         text=cut_middle("\n".join(lines).strip(), MAX_TEXT),
+        hint=exclusion_hint(objects) if failure.reason is Reason.TIMEOUT else None,
     )

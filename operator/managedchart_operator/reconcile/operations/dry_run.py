@@ -62,6 +62,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offlin
         take_ownership=take_ownership,
         dry_run=True,
         offline=offline,
+        skip_schema_validation=run.spec.skip_schema_validation,
     )
     edits = []
     if not offline:

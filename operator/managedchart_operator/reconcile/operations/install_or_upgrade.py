@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api.conflicts import ConflictPolicy
-from managedchart_operator.charts.late_hooks import text_has_late_hooks, text_has_ttl_jobs
+from managedchart_operator.charts.late_hooks import text_has_late_hooks, text_has_ttl_jobs, text_leaves_out
 from managedchart_operator.helm import command
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
@@ -38,6 +38,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         wait=run.spec.wait,
         late_hooks=chart.late_hooks,
         ttl_jobs=chart.ttl_jobs,
+        leaves_out=bool(run.spec.wait_for.exclude) or chart.leaves_out or text_leaves_out(inputs.values.text),
         values=inputs.values.text,
     )
     options = command.UpgradeOptions(
@@ -49,6 +50,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         force_replace=run.spec.force_upgrade,
         force_conflicts=run.spec.conflicts.policy is ConflictPolicy.FORCE,
         take_ownership=take_ownership,
+        skip_schema_validation=run.spec.skip_schema_validation,
         create_namespace=await run.namespace_state.is_to_be_created(),
         labels={
             DIGEST_LABEL: inputs.digest.text,
@@ -88,15 +90,16 @@ class WhoWaits:
     operator: bool
 
 
-def who_waits(*, wait: bool, late_hooks: bool, ttl_jobs: bool, values: bytes) -> WhoWaits:
+def who_waits(*, wait: bool, late_hooks: bool, ttl_jobs: bool, leaves_out: bool, values: bytes) -> WhoWaits:
     """Return who waits. `wait` is spec.wait; the hooks and Jobs may be in the chart or in the `values`.
 
     The operator does, without a process, unless hooks have to run after the wait, since only helm runs those. helm treats a Job
-    that its ttlSecondsAfterFinished deleted as never ready, so then the operator waits for the Jobs after helm.
+    that its ttlSecondsAfterFinished deleted as never ready, so then the operator waits for the Jobs after helm. helm cannot
+    leave an object out of its wait, so with `leaves_out` it waits for none, and the late hooks run before the operator's wait.
     """
     if not wait:
         return WhoWaits(helm=False, helm_for_jobs=False, operator=False)
-    if not (late_hooks or text_has_late_hooks(values)):
+    if leaves_out or not (late_hooks or text_has_late_hooks(values)):
         return WhoWaits(helm=False, helm_for_jobs=False, operator=True)
     vanish = ttl_jobs or text_has_ttl_jobs(values)
     return WhoWaits(helm=True, helm_for_jobs=not vanish, operator=vanish)

@@ -15,6 +15,7 @@ from managedchart_operator.reconcile.decide import AwaitingReadiness, Run
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.waiting.left_out import left_out
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,11 @@ async def until_ready(run: ReleaseRun) -> None:
     progress.placed.set()
     await delete_orphaned_objects(run.storage, run.objects)
     wait = run.services.waits.of(
-        rendered, namespace=run.namespace, since=run.evidence.since, ends_early=run.spec.fail_fast
+        rendered,
+        namespace=run.namespace,
+        since=run.evidence.since,
+        ends_early=run.spec.fail_fast,
+        left_out=await left_out(run.objects, rendered, exclude=run.spec.wait_for.exclude, namespace=run.namespace),
     )
     error = await wait.within(seconds(run.spec.timeout))
     if error is not None:

@@ -3,14 +3,15 @@
 import asyncio
 
 from managedchart_operator.api.conflicts import ConflictPolicy
-from managedchart_operator.charts.late_hooks import text_has_ttl_jobs
-from managedchart_operator.errors import HelmError
+from managedchart_operator.charts.late_hooks import text_has_ttl_jobs, text_leaves_out
+from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm import command
-from managedchart_operator.helm.storage import Revision
+from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reconcile.adopted import spared
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
+from managedchart_operator.reconcile.operations.resume import until_ready
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.owned_fields import read_owned_fields
 from managedchart_operator.reconcile.prepared_rollback import prepared_rollback
@@ -27,11 +28,13 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
     if stored is not None:
         left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade or not by_server, target=stored)
         target = await prepared_rollback(run, revision, stored, left) if left else revision
+    # helm cannot leave an object out of its wait, so then the operator waits.
+    leaves_out = bool(run.spec.wait_for.exclude) or (stored is not None and text_leaves_out(stored.manifest.encode()))
     options = command.ReleaseOptions(
         run.name,
         run.namespace,
         run.spec.timeout,
-        wait=run.spec.wait,
+        wait=run.spec.wait and not leaves_out,
         wait_for_jobs=stored is None or not text_has_ttl_jobs(stored.manifest.encode()),
         force_replace=run.spec.force_upgrade,
         force_conflicts=run.spec.conflicts.policy is ConflictPolicy.FORCE,
@@ -50,5 +53,20 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
         await run.storage.observe()
         raise
     await run.storage.observe()
-    await delete_orphaned_objects(run.storage, run.objects)
+    if run.spec.wait and leaves_out:
+        await _until_ready(run)
+    else:
+        await delete_orphaned_objects(run.storage, run.objects)
     return f"Rolled back to revision {revision.number}{spared(spare)}"
+
+
+async def _until_ready(run: ReleaseRun) -> None:
+    """Wait for the objects of the rollback, which is marked failed if they do not become ready. Raises OperatorError."""
+    try:
+        async with run.services.waits.concurrency:
+            await until_ready(run)
+    except OperatorError as error:
+        await run.storage.observe()
+        if run.newest is not None and run.newest.status == DEPLOYED:
+            await run.storage.mark_failed(run.newest, error.message)
+        raise

@@ -3,11 +3,13 @@
 import json
 import shutil
 import subprocess
+import time
+from http.server import BaseHTTPRequestHandler
 
 from managedchart_operator.helm import post_renderer
 from managedchart_operator.helm.memory_files import FileArgument, memory_files
 from recording.manifests import configmap, job
-from recording.recorder import CHARTS, Recorder, case
+from recording.recorder import CHARTS, Recorder, case, reply
 
 
 @case
@@ -35,6 +37,119 @@ def schema_required(r: Recorder):
 @case
 def schema_invalid(r: Recorder):
     return r.upgrade(r.chart(configmap(), values__schema__json="{"), "default")
+
+
+@case
+def schema_no_schema(r: Recorder):
+    return r.upgrade(r.chart(configmap(), values__schema__json='{"type": "text"}'), "default")
+
+
+@case
+def schema_part_missing(r: Recorder):
+    return r.upgrade(r.chart(configmap(), values__schema__json='{"$ref": "#/$defs/nothing"}'), "default")
+
+
+def _reference(r: Recorder, url: str, part: str = ""):
+    """A chart whose schema needs something at an address."""
+    schema = json.dumps({"properties": {"a": {"$ref": f"{url}/config.json?token=s3cret{part}"}}})
+    return r.upgrade(r.chart(configmap(), values__schema__json=schema), "default", values={"a": "b"})
+
+
+def _answer(r: Recorder, status: int, body: bytes = b"", part: str = "", **headers: str):
+    return _reference(r, r.server(lambda request: reply(request, status, body, **headers)), part)
+
+
+@case
+def schema_reference_refused(r: Recorder):
+    return _reference(r, "http://127.0.0.1:1")
+
+
+@case
+def schema_reference_dns(r: Recorder):
+    return _reference(r, "https://me:s3cret@schemas.no-such-host.invalid")
+
+
+@case
+def schema_reference_404(r: Recorder):
+    return _answer(r, 404, b"s3cret")
+
+
+@case
+def schema_reference_403(r: Recorder):
+    return _answer(r, 403, b"s3cret")
+
+
+@case
+def schema_reference_500(r: Recorder):
+    return _answer(r, 500, b"s3cret")
+
+
+@case
+def schema_reference_redirected(r: Recorder):
+    return _answer(r, 302, Location="http://127.0.0.1:1/s3cret")
+
+
+@case
+def schema_reference_timeout(r: Recorder):
+    return _reference(r, r.server(lambda request: time.sleep(20)))
+
+
+@case
+def schema_reference_hangs_up(r: Recorder):
+    return _reference(r, r.server(lambda request: request.connection.close()))
+
+
+@case
+def schema_reference_speaks_otherwise(r: Recorder):
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"SSH-2.0-s3cret\r\n")
+
+    return _reference(r, r.server(answer))
+
+
+@case
+def schema_reference_tls_unknown(r: Recorder):
+    return _reference(r, r.server(lambda request: reply(request, 200), tls=True))
+
+
+@case
+def schema_reference_no_tls(r: Recorder):
+    return _reference(r, r.server(lambda request: reply(request, 200)).replace("http:", "https:"))
+
+
+@case
+def schema_reference_no_json(r: Recorder):
+    return _answer(r, 200, b"<html>s3cret</html>")
+
+
+@case
+def schema_reference_empty(r: Recorder):
+    return _answer(r, 200)
+
+
+@case
+def schema_reference_cut_off(r: Recorder):
+    return _answer(r, 200, b'{"type": "obj')
+
+
+@case
+def schema_reference_no_schema(r: Recorder):
+    return _answer(r, 200, b'{"pattern": "(s3cret", "type": "s3cret"}')
+
+
+@case
+def schema_reference_part_missing(r: Recorder):
+    return _answer(r, 200, b"{}", part="#/$defs/config")
+
+
+@case
+def schema_reference_to_a_file(r: Recorder):
+    return _answer(r, 200, b'{"$ref": "file:///etc/passwd"}')
+
+
+@case
+def schema_reference_refuses(r: Recorder):
+    return _answer(r, 200, b'{"type": "integer"}')
 
 
 @case
