@@ -19,6 +19,7 @@ from pathlib import Path
 
 from managedchart_operator.charts.cache import ChartCache, write
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
+from managedchart_operator.charts.crd_folders import CrdFolders, folders_in, folders_in_archive
 from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks, text_has_ttl_jobs
 from managedchart_operator.charts.metadata import (
     MAX_CHART_BYTES,
@@ -51,6 +52,8 @@ class ChartContent:
     """Whether it may have hooks that run after an install or an upgrade."""
     ttl_jobs: bool
     """Whether it may have Jobs that Kubernetes deletes once they have finished."""
+    crds: CrdFolders
+    """Which parts of it have crds/ folders."""
 
     @property
     def cache_name(self) -> str:
@@ -68,6 +71,7 @@ def identify_archive(data: bytes, *, origin: str) -> ChartContent:
         is_archive=True,
         late_hooks=archive_has(data, text_has_late_hooks),
         ttl_jobs=archive_has(data, text_has_ttl_jobs),
+        crds=folders_in_archive(data),
     )
 
 
@@ -193,6 +197,7 @@ def read_folder(
     digest = hashlib.sha256()
     chart_yaml: bytes | None = None
     late_hooks = ttl_jobs = False
+    crds = CrdFolders.NONE
     left = MAX_CHART_BYTES
     for entry in entries:
         with _file_errors(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
@@ -206,6 +211,7 @@ def read_folder(
         digest.update(data)
         late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
         ttl_jobs = ttl_jobs or file_has(entry.name, data, text_has_ttl_jobs)
+        crds = max(crds, folders_in(entry.name, data))
         if entry.name == "Chart.yaml":
             chart_yaml = data
         if copy_to is not None:
@@ -218,6 +224,7 @@ def read_folder(
         is_archive=False,
         late_hooks=late_hooks,
         ttl_jobs=ttl_jobs,
+        crds=crds,
     )
 
 
