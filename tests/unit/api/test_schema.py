@@ -90,6 +90,7 @@ def test_defaults_match_the_models() -> None:
         "forceUpgrade": False,
         "conflicts": {},
         "conflicts.policy": "Force",
+        "crds": "Create",
         "dryRun": False,
         "lifecycle": {},
         "lifecycle.name": "default",
