@@ -92,6 +92,14 @@ class DeletionPolicy(StrEnum):
     ORPHAN = "Orphan"
 
 
+class CrdPolicy(StrEnum):
+    """What a deployment does with the CRDs in the crds/ folders of the chart and its enabled subcharts."""
+
+    SKIP = "Skip"
+    CREATE = "Create"
+    CREATE_REPLACE = "CreateReplace"
+
+
 class ChartSource(ApiModel):
     """Where the chart comes from. Exactly one of path, repository, oci and contents."""
 
@@ -256,6 +264,8 @@ class ManagedChartSpec(ApiModel):
     """Replace objects instead of patching them; what others added to them is lost."""
     conflicts: Conflicts = Field(default_factory=Conflicts)
     """Who wins a field that the chart sets and another field manager holds."""
+    crds: CrdPolicy = CrdPolicy.CREATE
+    """What happens first to the CRDs in crds/: Create those that are missing, CreateReplace also the others, or Skip all."""
     dry_run: Flag = False
     """Render and validate against the API server without changing anything; the status has the outcome."""
     skip_schema_validation: Flag = False

@@ -12,6 +12,7 @@ from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.helm import command
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.memory_files import Argument
 from managedchart_operator.helm.runner import HelmRunner
 
 # A pull is one download; a chart is at most a few MiB.
@@ -38,6 +39,20 @@ async def chart_crds(helm: HelmRunner, chart: Path) -> set[str]:
         raise invalid(f"the chart's crds/ cannot be read: {error}") from error
 
 
+async def enabled_crds(
+    helm: HelmRunner, chart: Path, options: command.TemplateOptions, values: Sequence[Argument]
+) -> str:
+    """Return what is in the crds/ folders of a chart and of those of its subcharts that are enabled, as one text.
+
+    `chart` has no templates (`crd_folders.without_templates`), so nothing else is printed. Raises HelmError, ChartError.
+    """
+    arguments = [*command.template_crds(options, chart=chart), *values]
+    try:
+        return (await _run(helm, arguments, deadline=_SHOW_SECONDS)).decode()
+    except UnicodeDecodeError as error:
+        raise invalid(f"the chart's crds/ cannot be read: {error}") from error
+
+
 def crd_names(*manifests: str) -> set[str]:
     """Return the names of the CRDs in YAML documents. Takes 50 ms for 4.5 MB. Raises ManifestError."""
     return {
@@ -47,8 +62,8 @@ def crd_names(*manifests: str) -> set[str]:
     }
 
 
-async def _run(helm: HelmRunner, arguments: Sequence[str], *, deadline: float) -> bytes:
+async def _run(helm: HelmRunner, arguments: Sequence[Argument], *, deadline: float) -> bytes:
     output = await helm.run(arguments, deadline=deadline, keep_stdout=True, applies=False)
     if output.exit_code != 0:
-        raise classify(output.stderr, exit_code=output.exit_code, command=arguments[0])
+        raise classify(output.stderr, exit_code=output.exit_code, command=str(arguments[0]))
     return output.stdout

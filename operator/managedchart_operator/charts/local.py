@@ -19,6 +19,7 @@ from pathlib import Path
 
 from managedchart_operator.charts.cache import ChartCache, write
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
+from managedchart_operator.charts.crd_folders import CrdFolders, folders_in, folders_in_archive
 from managedchart_operator.charts.late_hooks import (
     archive_has,
     file_has,
@@ -62,6 +63,8 @@ class ChartContent:
     """Whether it may have objects that the wait leaves out."""
     refused_reference: str | None
     """What is wrong with a schema that refers to what helm must not read, as the rest of a sentence about the chart."""
+    crds: CrdFolders
+    """Which parts of it have crds/ folders."""
 
     @property
     def cache_name(self) -> str:
@@ -82,6 +85,7 @@ def identify_archive(data: bytes, *, origin: str) -> ChartContent:
         # Only with late hooks it matters, and in doubt these had better run after the wait.
         leaves_out=archive_has(data, text_leaves_out, in_doubt=False),
         refused_reference=refused_in_archive(data),
+        crds=folders_in_archive(data),
     )
 
 
@@ -208,6 +212,7 @@ def read_folder(
     chart_yaml: bytes | None = None
     late_hooks = ttl_jobs = leaves_out = False
     refused: str | None = None
+    crds = CrdFolders.NONE
     left = MAX_CHART_BYTES
     for entry in entries:
         with _file_errors(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
@@ -223,6 +228,7 @@ def read_folder(
         ttl_jobs = ttl_jobs or file_has(entry.name, data, text_has_ttl_jobs)
         leaves_out = leaves_out or file_has(entry.name, data, text_leaves_out, in_doubt=False)
         refused = refused or refused_reference(entry.name, data)
+        crds = max(crds, folders_in(entry.name, data))
         if entry.name == "Chart.yaml":
             chart_yaml = data
         if copy_to is not None:
@@ -237,6 +243,7 @@ def read_folder(
         ttl_jobs=ttl_jobs,
         leaves_out=leaves_out,
         refused_reference=refused,
+        crds=crds,
     )
 
 

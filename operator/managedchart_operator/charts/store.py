@@ -14,7 +14,8 @@ import time
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -24,6 +25,7 @@ import semver
 from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.cache import ChartCache
 from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.crd_folders import CrdFolders, without_templates
 from managedchart_operator.charts.local import ChartContent, Identified, LocalChart, cache_archive, identify_archive
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.errors import ChartError
@@ -61,6 +63,7 @@ class Chart:
     ttl_jobs: bool
     leaves_out: bool = False
     refused_reference: str | None = None
+    crds: CrdFolders = CrdFolders.NONE
 
     def check_schemas(self) -> None:
         """Raise ChartError (CHART_INVALID) where a schema refers to what helm must not read; helm reads it to check values."""
@@ -118,6 +121,16 @@ class ChartStore:
             if copy is not None:
                 return _chart(pulled[0], copy)
         return await self._fetches.run(reference, lambda: self._from_remote(source, reference))
+
+    @asynccontextmanager
+    async def without_templates(self, chart: Chart) -> AsyncIterator[Path]:
+        """Make a copy of the part of a chart that decides about CRDs, for as long as the context lasts. Raises ChartError."""
+        workspace = self._cache.workspace()
+        folder = await asyncio.to_thread(workspace.__enter__)
+        try:
+            yield await asyncio.to_thread(without_templates, chart.path, folder)
+        finally:
+            await asyncio.shield(asyncio.to_thread(workspace.__exit__, None, None, None))
 
     async def _from_path(self, path: str) -> Chart:
         known = self._paths.get(path)
@@ -226,6 +239,7 @@ def _chart(content: ChartContent, path: Path) -> Chart:
         ttl_jobs=content.ttl_jobs,
         leaves_out=content.leaves_out,
         refused_reference=content.refused_reference,
+        crds=content.crds,
     )
 
 

@@ -4,8 +4,8 @@ Pure. The arguments for values come from `values`, so no value of a chart is amo
 measured to be harmful are always overridden. Source: `helm help` of 4.3.1; design facts in docs/architecture.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from managedchart_operator.api.duration import seconds
@@ -85,6 +85,8 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
         # The progress on stderr shows when everything is applied and only the wait is left.
         "--debug",
         "--hide-notes",
+        # The operator applies what is in crds/ folders, since helm does so on an install only.
+        "--skip-crds",
         *_apply_method(options),
     ]
     if options.labels:
@@ -101,6 +103,42 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
     else:
         arguments += options.wait_arguments
     return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOptions:
+    """What `helm template` needs to know of a cluster that it does not ask."""
+
+    release: str
+    namespace: str
+    kube_version: str
+    api_versions: Sequence[str] = ()
+    """Group/version, and group/version/Kind, of everything that the cluster serves."""
+    is_upgrade: bool = False
+    skip_schema_validation: bool = False
+
+
+def template(options: TemplateOptions, *, chart: Path) -> list[str]:
+    """Return the arguments that render a chart without the cluster; those for the values follow them."""
+    return [
+        "template",
+        options.release,
+        str(chart),
+        f"--namespace={options.namespace}",
+        f"--kube-version={options.kube_version}",
+        *([f"--api-versions={','.join(options.api_versions)}"] if options.api_versions else []),
+        *(["--is-upgrade"] if options.is_upgrade else []),
+        *(["--skip-schema-validation"] if options.skip_schema_validation else []),
+        "--no-hooks",
+        "--skip-crds",
+    ]
+
+
+def template_crds(options: TemplateOptions, *, chart: Path) -> list[str]:
+    """Return the arguments that print the crds/ folders of a chart without templates, and of its enabled subcharts."""
+    # The values are validated when the chart itself is rendered.
+    arguments = template(replace(options, skip_schema_validation=True), chart=chart)
+    return [*(argument for argument in arguments if argument != "--skip-crds"), "--include-crds"]
 
 
 def rollback(options: ReleaseOptions, *, revision: int, description: str, by_server: bool) -> list[str]:

@@ -50,8 +50,13 @@ class AwsVpcCni(Lifecycle):
 
     async def _unmarked(self, context: PhaseContext, item: dict[str, Any]) -> ObjectRef | None:
         """Return the object if it exists and lacks Helm's marks. Raises LifecycleError if another release owns it."""
-        ref = await context.cluster.locate(item, context.release.namespace)
-        found = await context.cluster.get(ref)
+        try:
+            ref = await context.cluster.locate(item, context.release.namespace)
+            found = await context.cluster.get(ref)
+        except KubeError as error:
+            if error.reason is Reason.KIND_MISSING and context.operation is Operation.DRY_RUN:
+                return None  # its CRD comes with the chart; a dry run has not applied that
+            raise
         if found is None:
             return None
         name, namespace = context.release.name, context.release.namespace

@@ -92,7 +92,11 @@ class Release(Protocol):
         """Uninstall and wait until the objects are deleted; False if nothing was installed. Raises OperatorError."""
 
     async def manifest(self) -> list[dict[str, Any]]:
-        """Return the objects that the chart renders with the run's values. Raises OperatorError."""
+        """Return the objects that the chart renders with the run's values. Raises OperatorError.
+
+        First the CRDs in its crds/ folders are applied, as spec.crds says; not in a dry run, whose objects may be of kinds that
+        the cluster does not know yet.
+        """
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""

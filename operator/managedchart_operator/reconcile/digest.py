@@ -15,7 +15,11 @@ from typing import Any
 
 from managedchart_operator.api.spec import ManagedChartSpec, WaitFor
 from managedchart_operator.helm.values import Values
-from managedchart_operator.reconcile.earlier_operators import version_1_digest, version_1_digest_without_inputs
+from managedchart_operator.reconcile.earlier_operators import (
+    has_newer_fields,
+    version_1_digest,
+    version_1_digest_without_inputs,
+)
 
 VERSION = 2
 # 160 bits: nobody gets two inputs with the same digest, by chance or on purpose, and it fits into a label (63 characters).
@@ -67,7 +71,8 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
         "set": [[entry.key, entry.value] for entry in spec.set],
         "spec": spec.model_dump(mode="json", by_alias=True, exclude={*IGNORED, *FROM_INPUTS}, exclude_defaults=True),
     }
-    return Digest(_hashed(document), cache(lambda: version_1_digest(spec, chart=chart, values=values.merged())))
+    version_1 = cache(lambda: version_1_digest(spec, chart=chart, values=values.merged()))
+    return Digest(_hashed(document), None if has_newer_fields(spec) else version_1)
 
 
 def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
@@ -76,7 +81,8 @@ def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
     retry = spec.retry.model_copy(update={"after_rollback": False})
     counted = spec.model_copy(update={"retry": retry, "wait_for": WaitFor()})
     document = {"unread": counted.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
-    return Digest(_hashed(document), cache(lambda: version_1_digest_without_inputs(spec)))
+    version_1 = cache(lambda: version_1_digest_without_inputs(spec))
+    return Digest(_hashed(document), None if has_newer_fields(spec) else version_1)
 
 
 def _hashed(document: dict[str, Any]) -> str:

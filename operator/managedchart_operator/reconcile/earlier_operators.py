@@ -106,6 +106,12 @@ def _is_true(condition: Condition | None) -> bool:
     return condition is not None and condition.status == "True"
 
 
+def has_newer_fields(spec: ManagedChartSpec) -> bool:
+    """Whether the spec sets a field that operators of 0.1 did not have: what they stored is of another input then."""
+    # What is waited for changes nothing of what runs.
+    return bool(spec.model_dump(exclude={*_FIELDS, "wait_for"}, exclude_defaults=True))
+
+
 def version_1_digest(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:
     """Return the digest over the chart's fingerprint, the merged values, and the options that change what is applied."""
     document = {

@@ -1,7 +1,7 @@
 """The release as a lifecycle sees it: a thin facade over the operations of one run."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.charts.by_helm import chart_crds, crd_names
@@ -10,6 +10,8 @@ from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.crd_hints import explain_crds
+from managedchart_operator.reconcile.crds import RunCrds
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.helm_call import BeforeHelm
 from managedchart_operator.reconcile.operations.dry_run import (
@@ -18,6 +20,7 @@ from managedchart_operator.reconcile.operations.dry_run import (
     largest_parts,
     render,
     rendered_objects,
+    try_render,
 )
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
 from managedchart_operator.reconcile.operations.outcome import Outcome
@@ -33,8 +36,12 @@ class LifecycleRelease:
     run: ReleaseRun
     plan: Run
     before_uninstall: BeforeHelm = None
+    crds: RunCrds = field(init=False)
     _refused: Reason | None = None
     """Why helm, or its dry run, has refused the release, if it did."""
+
+    def __post_init__(self) -> None:
+        self.crds = RunCrds(self.run)
 
     @property
     def name(self) -> str:
@@ -100,27 +107,37 @@ class LifecycleRelease:
 
     async def upgrade(self, *, take_ownership: bool = False) -> str:
         """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
-        operation = dry_run if self._tries else install_or_upgrade
         try:
-            return self._note(await operation(self.run, take_ownership=take_ownership))
+            if self._tries:
+                return _noted(self.run, await dry_run(self.run, self.crds, take_ownership=take_ownership))
+            await self.crds.apply()
+            return _noted(self.run, await install_or_upgrade(self.run, take_ownership=take_ownership))
         except OperatorError as error:
             self._refused = error.reason
+            await explain_crds(error, self.crds)
             raise
 
     async def resume(self) -> None:
         """Continue to wait for what an earlier process deployed before it was stopped. Raises OperatorError."""
-        self._note(await resume(self.run, self.plan.awaiting))
+        _noted(self.run, await resume(self.run, self.plan.awaiting))
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
         outcome = await uninstall(self.run, before=self.before_uninstall)
-        self._note(outcome)
+        _noted(self.run, outcome)
         return outcome.changed
 
     async def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the chart renders, without hooks. Raises OperatorError."""
-        output = await render(self.run, take_ownership=True, dry_run=self._tries)
-        return await asyncio.to_thread(rendered_objects, output)
+        try:
+            if self._tries:
+                return await try_render(self.run, await self.crds.preview(), take_ownership=True)
+            await self.crds.apply()
+            output = await render(self.run, take_ownership=True, dry_run=False)
+            return await asyncio.to_thread(rendered_objects, output)
+        except OperatorError as error:
+            await explain_crds(error, self.crds)
+            raise
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
@@ -140,6 +157,7 @@ class LifecycleRelease:
         """Whether nothing may be changed."""
         return self.plan.operation is Operation.DRY_RUN
 
-    def _note(self, outcome: Outcome) -> str:
-        self.run.journal.outcome = outcome
-        return outcome.message
+
+def _noted(run: ReleaseRun, outcome: Outcome) -> str:
+    run.journal.outcome = outcome
+    return outcome.message

@@ -91,6 +91,7 @@ def test_defaults_match_the_models() -> None:
         "forceUpgrade": False,
         "conflicts": {},
         "conflicts.policy": "Force",
+        "crds": "Create",
         "dryRun": False,
         "skipSchemaValidation": False,
         "lifecycle": {},

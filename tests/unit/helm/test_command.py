@@ -25,6 +25,34 @@ def test_upgrade_never_reuses_values() -> None:
     assert "--reset-values" in upgrade()
 
 
+def test_helm_never_applies_crds() -> None:
+    """It does so on an install only; the operator applies them."""
+    assert "--skip-crds" in upgrade()
+    assert "--skip-crds" in upgrade(dry_run=True)
+
+
+def test_a_template_is_rendered_with_what_the_cluster_serves() -> None:
+    options = command.TemplateOptions("web", "apps", "v1.37.2", ["v1", "v1/Pod"], is_upgrade=True)
+    assert command.template(options, chart=CHART) == [
+        "template",
+        "web",
+        str(CHART),
+        "--namespace=apps",
+        "--kube-version=v1.37.2",
+        "--api-versions=v1,v1/Pod",
+        "--is-upgrade",
+        "--no-hooks",
+        "--skip-crds",
+    ]
+
+
+def test_crds_are_printed_without_a_check_of_the_values() -> None:
+    arguments = command.template_crds(command.TemplateOptions("web", "apps", "v1.37.2"), chart=CHART)
+    assert "--include-crds" in arguments
+    assert "--skip-schema-validation" in arguments
+    assert "--skip-crds" not in arguments
+
+
 @pytest.mark.parametrize("options", [{}, {"force_replace": True}, {"dry_run": True}], ids=["plain", "force", "dry"])
 def test_helm_never_rolls_back_on_failure(options: dict[str, object]) -> None:
     assert not {"--atomic", "--rollback-on-failure", "--cleanup-on-fail"} & set(upgrade(**options))

@@ -52,6 +52,26 @@ async def test_existing_objects_of_the_chart_get_helms_marks() -> None:
     assert b.release.upgrade_options == {"take_ownership": False}
 
 
+@pytest.mark.parametrize("operation", [Operation.DRY_RUN, Operation.INSTALL])
+async def test_only_a_dry_run_passes_kinds_that_are_still_to_come(operation: Operation) -> None:
+    """Their CRDs come with the chart, and no such object can exist yet. A deployment has applied them before."""
+
+    class Unserved(FakeCluster):
+        async def namespaced(self, api_version: str, kind: str) -> bool:
+            raise KubeError("no kind", reason=Reason.KIND_MISSING, transient=True, status=404)
+
+        async def served_version(self, *_: str) -> None:
+            return None
+
+    config = {"apiVersion": "crd.k8s.amazonaws.com/v1alpha1", "kind": "ENIConfig", "metadata": {"name": "a"}}
+    b = bench(release=FakeRelease(objects=[config]), cluster=Unserved(), operation=operation)
+    if operation is Operation.DRY_RUN:
+        await AwsVpcCni().run(b.context)
+        return
+    with pytest.raises(KubeError, match="ENIConfig"):
+        await AwsVpcCni().run(b.context)
+
+
 async def test_objects_without_a_namespace_are_in_the_releases() -> None:
     b = with_objects({CONFIG: {}, ObjectRef("v1", "ConfigMap", "cni", "kube-system"): {}})
     await AwsVpcCni().run(b.context)

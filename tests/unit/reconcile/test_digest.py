@@ -26,6 +26,7 @@ COUNTED = {
     "wait",
     "force_upgrade",
     "skip_schema_validation",
+    "crds",
     "last_breaking_version_requiring_restart",
     "lifecycle",
 }
@@ -112,6 +113,20 @@ def test_every_field_counts_or_is_ignored() -> None:
     """Whoever adds a field decides; a forgotten one counts, so that it deploys again instead of never."""
     assert set(ManagedChartSpec.model_fields) == COUNTED | IGNORED | FROM_INPUTS
     assert len(ManagedChartSpec.model_fields) == len(COUNTED) + len(IGNORED) + len(FROM_INPUTS)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"crds": "Skip"}, {"crds": "CreateReplace"}, {"conflicts": {"policy": "Fail"}}],
+    ids=["skip", "replace", "conflicts"],
+)
+def test_a_field_that_is_set_is_another_input(fields: dict[str, Any]) -> None:
+    """Also where an operator has stored a digest that did not have the field: else it would never have an effect."""
+    default, changed = digest(read()), digest(read(**fields))
+    assert changed.text != default.text
+    assert default.version_1 is not None
+    assert not changed.matches(default.version_1())
+    assert not digest_without_inputs(read(**fields)).matches(version_1_digest_without_inputs(read()))
 
 
 def test_a_digest_has_a_version_and_fits_labels() -> None:

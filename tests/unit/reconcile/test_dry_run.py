@@ -12,7 +12,9 @@ from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.operations.dry_run import rendered_objects, validate
+from managedchart_operator.reconcile.crds import Preview
+from managedchart_operator.reconcile.operations.dry_run import rendered_objects, try_render, validate
+from unit.reconcile.world import World
 
 
 class FakeObjects:
@@ -134,3 +136,114 @@ def test_an_unreadable_dry_run_is_an_error(output: HelmOutput, monkeypatch: pyte
     with pytest.raises(HelmError, match="The output of Helm's dry run cannot be read") as raised:
         rendered_objects(output)
     assert not raised.value.transient
+
+
+async def test_objects_whose_crds_come_with_the_chart_are_counted() -> None:
+    """Of kinds that are not served yet, and of kinds whose CRD is about to change if the API server refuses them."""
+
+    class Served(FakeObjects):
+        async def namespaced(self, api_version: str, kind: str) -> bool:
+            if kind == "Widget":
+                raise KubeError("no kind", reason=Reason.KIND_MISSING, transient=True, status=404)
+            return True
+
+        async def served_version(self, *_: str) -> None:
+            return None
+
+        async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
+            try:
+                await super().try_apply(ref, body, force=force)
+            except KubeError as error:
+                error.reason = Reason.OBJECT_INVALID
+                raise
+
+    objects = Served(newer="field not declared in schema")
+    rendered = [
+        item("ConfigMap", "a"),
+        item("Widget", "w", api_version="example.com/v1"),
+        item("Gadget", "newer", api_version="example.com/v1"),
+        item("Gadget", "same", api_version="example.com/v1"),
+    ]
+    coming = {("example.com", "Widget"), ("example.com", "Gadget")}
+    found = await validate(rendered, objects, namespace="apps", coming=coming)  # type: ignore[arg-type]
+    assert found == "4 objects rendered, 2 not validated because their CRDs come with this chart"
+    with pytest.raises(KubeError, match=r"no kind|does not serve"):
+        await validate(rendered, objects, namespace="apps", coming={("other", "Widget")})  # type: ignore[arg-type]
+
+
+async def test_an_outage_is_not_taken_for_a_missing_crd() -> None:
+    objects = FakeObjects(w="")
+    widget = item("Widget", "w", api_version="example.com/v1")
+    with pytest.raises(KubeError):
+        await validate([widget], objects, namespace="apps", coming={("example.com", "Widget")})  # type: ignore[arg-type]
+
+
+NO_WIDGET = (
+    'Error: unable to build kubernetes objects from release manifest: resource mapping not found for name: "web" namespace: "" '
+    'from "": no matches for kind "Widget" in version "example.com/v1"\n'
+)
+
+
+class Rendering:
+    """A world in which helm's dry run knows no Widget, and `helm template` prints what it was given."""
+
+    def __init__(self, text: str) -> None:
+        self.world = World()
+        self.world.helm.refusals["upgrade"] = [NO_WIDGET]
+        self.world.cluster.crds = self  # type: ignore[attr-defined]
+        self._text, self._run = text, self.world.helm.run
+        self.world.helm.run = self.run  # type: ignore[method-assign]
+
+    async def run(self, arguments: list[str], **options: Any) -> HelmOutput:
+        if arguments[0] != "template":
+            return await self._run(arguments, **options)
+        self.world.helm.ran.append(arguments)
+        return HelmOutput(self._text.encode(), "", 0)
+
+    async def api_versions(self) -> set[str]:
+        return {"v1", "v1/ConfigMap"}
+
+    async def kube_version(self) -> str:
+        return "v1.37.2"
+
+
+BOTH = (
+    "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
+    "---\napiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n"
+)
+PREVIEW = Preview(frozenset({("example.com", "Widget")}), frozenset({"example.com/v1", "example.com/v1/Widget"}))
+
+
+async def test_a_chart_is_rendered_although_its_kinds_are_still_to_come() -> None:
+    """With what the cluster would serve then."""
+    rendering = Rendering(BOTH)
+    found = await try_render(await rendering.world.release_run(), PREVIEW, take_ownership=False)
+    assert [each["metadata"]["name"] for each in found] == ["c", "w"]
+    template = rendering.world.helm.ran[-1]
+    assert template[:2] == ["template", "web"]
+    assert "--api-versions=example.com/v1,example.com/v1/Widget,v1,v1/ConfigMap" in template
+    assert "--kube-version=v1.37.2" in template
+
+
+async def test_a_kind_that_does_not_come_is_still_missing() -> None:
+    rendering = Rendering(BOTH)
+    with pytest.raises(HelmError) as raised:
+        await try_render(await rendering.world.release_run(), Preview(), take_ownership=False)
+    assert raised.value.reason is Reason.KIND_MISSING
+    assert rendering.world.helm.commands == ["upgrade"]
+
+
+@pytest.mark.parametrize("take_ownership", [False, True], ids=["install", "adoption"])
+async def test_an_object_of_others_is_found_as_helm_would(*, take_ownership: bool) -> None:
+    rendering = Rendering(BOTH)
+    marks = {"meta.helm.sh/release-name": "other", "meta.helm.sh/release-namespace": "apps"}
+    rendering.world.cluster.objects["c"] = {"metadata": {"name": "c", "annotations": marks}}
+    run = await rendering.world.release_run()
+    if take_ownership:
+        assert len(await try_render(run, PREVIEW, take_ownership=True)) == 2
+        return
+    with pytest.raises(
+        HelmError, match="ConfigMap apps/c already exists and belongs to the release apps/other"
+    ) as raised:
+        await try_render(run, PREVIEW, take_ownership=False)
+    assert raised.value.reason is Reason.OBJECT_OWNED

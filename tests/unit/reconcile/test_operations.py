@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallBlockedError
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL
@@ -217,6 +218,7 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.rendered_objects", rendered)
     monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.render", render)
     release = LifecycleRelease(release_over(FakeSecrets()), Run(Operation.UPGRADE, "because"))
+    release.run.sources.chart = Chart(Path("web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
     assert await release.manifest() == []
     assert read != [threading.main_thread()]
     assert len(read) == 1

@@ -4,12 +4,16 @@ helm's own `--dry-run=server` renders with the cluster's versions and `lookup`, 
 field, a forbidden name, a quota or a policy shows up in the real run only (measured with helm 4.3.1). So the rendered objects
 are applied as helm does it, with the API server's dry run. Hooks are not validated. An error has the reason and the wording of
 the real upgrade's error.
+
+helm's dry run refuses objects of a kind that the cluster lacks, also if a deployment would first create its CRD, from the
+chart's crds/. Then `helm template` renders with what the cluster would serve. It finds nothing by `lookup`, and does not check
+whose the existing objects are, so that is done here.
 Source: Kubernetes documentation, "Dry-run", "Field validation", "Server-Side Apply".
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any
 
 from managedchart_operator.api.conflicts import ConflictPolicy
@@ -17,14 +21,18 @@ from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Findings
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError, OperatorError
 from managedchart_operator.helm import command
+from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.errors.template_errors import NAME_NEEDED, without_name
 from managedchart_operator.helm.invalid_objects import name_invalid
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
+from managedchart_operator.helm.ownership import is_marked, other_release
 from managedchart_operator.helm.release_size import name_biggest
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.crd_hints import unknown_in
+from managedchart_operator.reconcile.crds import Preview, RunCrds
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
 from managedchart_operator.reconcile.operations.outcome import Outcome
@@ -32,16 +40,69 @@ from managedchart_operator.reconcile.owned_fields import read_owned_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
 
-async def dry_run(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
+async def dry_run(run: ReleaseRun, crds: RunCrds, *, take_ownership: bool = False) -> Outcome:
     """Return the result of a deployment without doing it. Raises OperatorError as the deployment would."""
-    chart = await run.sources.fetch()
-    output = await render(run, take_ownership=take_ownership, dry_run=True)
-    rendered = await asyncio.to_thread(rendered_objects, output)
+    chart, preview = await run.sources.fetch(), await crds.preview()
+    rendered = await try_render(run, preview, take_ownership=take_ownership)
     async with explained_conflicts(run):
         found = await validate(
-            rendered, run.objects, namespace=run.namespace, force=run.spec.conflicts.policy is ConflictPolicy.FORCE
+            rendered,
+            run.objects,
+            namespace=run.namespace,
+            force=run.spec.conflicts.policy is ConflictPolicy.FORCE,
+            coming=preview.kinds,
         )
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
+
+
+async def try_render(run: ReleaseRun, preview: Preview, *, take_ownership: bool) -> list[dict[str, Any]]:
+    """Return the objects that the chart renders, also those whose CRD would be created first. Raises OperatorError."""
+    try:
+        output = await render(run, take_ownership=take_ownership, dry_run=True)
+    except HelmError as error:
+        missing = {f"{each.api_version}/{each.kind}" for each in unknown_in(error.text) if not each.field}
+        if error.reason is not Reason.KIND_MISSING or not missing or not missing <= preview.api_versions:
+            raise
+        return await _by_template(run, preview, take_ownership=take_ownership)
+    return await asyncio.to_thread(rendered_objects, output)
+
+
+async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: bool) -> list[dict[str, Any]]:
+    inputs, chart = await run.sources.read(), await run.sources.fetch()
+    served = await run.objects.crds.api_versions()
+    options = command.TemplateOptions(
+        run.name,
+        run.namespace,
+        await run.objects.crds.kube_version(),
+        sorted(served | preview.api_versions),
+        is_upgrade=run.newest is not None,
+        skip_schema_validation=run.spec.skip_schema_validation,
+    )
+    owned = await read_owned_fields(run, run.newest)
+    left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
+    arguments = [*command.template(options, chart=chart.path), *command.leave_fields(left), *inputs.values.arguments]
+    output = await run.services.helm.run(arguments, deadline=command.deadline(run.spec.timeout), keep_stdout=True)
+    if output.exit_code != 0:
+        raise classify(output.stderr, exit_code=output.exit_code, command="template")
+    rendered = await asyncio.to_thread(_objects_of, output.stdout.decode(errors="replace"))
+    if not take_ownership:
+        await _check_ownership(run, rendered)
+    return rendered
+
+
+async def _check_ownership(run: ReleaseRun, rendered: Sequence[dict[str, Any]]) -> None:
+    """Raise HelmError for an existing object that helm would refuse to take over."""
+    for ref in await run.objects.locate_all(rendered, run.namespace):
+        found = await run.objects.get(ref)
+        metadata = (found or {}).get("metadata") or {}
+        if found and not is_marked(metadata, name=run.name, namespace=run.namespace):
+            owner = other_release(metadata, name=run.name, namespace=run.namespace)
+            raise HelmError(
+                f"{ref} already exists and belongs to {f'the release {owner}' if owner else 'no release'}",
+                reason=Reason.OBJECT_OWNED,
+                transient=False,
+                hint="Delete or rename it, or use a lifecycle that adopts it, as aws-vpc-cni does.",
+            )
 
 
 async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offline: bool = False) -> HelmOutput:
@@ -76,33 +137,54 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offlin
 def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
     """Return the objects of a dry run's JSON output as helm sends them; to be called in a thread. Raises HelmError."""
     try:
-        return [as_sent(item) for item in parse_manifest(read_document(output.stdout).get("manifest") or "")]
+        return _objects_of(read_document(output.stdout).get("manifest") or "")
+    except UNREADABLE as error:
+        raise HelmError(
+            f"The output of Helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
+        ) from error
+
+
+def _objects_of(manifest: str) -> list[dict[str, Any]]:
+    try:
+        return [as_sent(item) for item in parse_manifest(manifest)]
     except (*UNREADABLE, ManifestError) as error:
         raise HelmError(
             f"The output of Helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
         ) from error
 
 
-async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, namespace: str, force: bool = True) -> str:
+async def validate(
+    rendered: Sequence[dict[str, Any]],
+    objects: Objects,
+    *,
+    namespace: str,
+    force: bool = True,
+    coming: Container[tuple[str, str]] = (),
+) -> str:
     """Validate each object with the API server; returns a sentence about the result.
 
     Fields of other managers are refused only without `force`, since helm takes them over with it. Objects whose namespace does
-    not exist yet are only counted. Raises the HelmError of the real upgrade for all refused objects, and KubeError without an
-    answer.
+    not exist yet are only counted, and so are objects of kinds (group, kind) of which a deployment would first create or change
+    the CRD, if the API server finds them invalid. Raises the HelmError of the real upgrade for all refused objects, and
+    KubeError without an answer.
     """
     created = (item for item in rendered if (item.get("apiVersion"), item["kind"]) == ("v1", "Namespace"))
     to_be_created = {(item.get("metadata") or {}).get("name") for item in created} | {namespace}
-    refusals, skipped = [], 0
+    refusals, skipped, unknown = [], 0, 0
     for item in rendered:
         if not reference(item, namespace).name:
             # helm refuses it too ("resource name may not be empty"), but halfway through its run.
             raise LifecycleError(
                 without_name(item["kind"]), reason=Reason.TEMPLATE_ERROR, transient=False, hint=NAME_NEEDED
             )
-        ref = await objects.locate(item, namespace)
+        depends = reference(item, namespace).group_kind in coming
         try:
+            ref = await objects.locate(item, namespace)
             await objects.try_apply(ref, item, force=force)
         except KubeError as error:
+            if depends and error.reason in (Reason.KIND_MISSING, Reason.OBJECT_INVALID):
+                unknown += 1
+                continue
             if not error.answer:
                 raise
             if error.answer == f'namespaces "{ref.namespace}" not found' and ref.namespace in to_be_created:
@@ -111,8 +193,10 @@ async def validate(rendered: Sequence[dict[str, Any]], objects: Objects, *, name
                 refusals.append((ref, error.answer))
     if refusals:
         raise refused(refusals, rendered=rendered)
-    if skipped:
-        return f"{len(rendered)} objects rendered, {skipped} not validated because their namespace does not exist yet"
+    left = [f", {skipped} not validated because their namespace does not exist yet"] if skipped else []
+    left += [f", {unknown} not validated because their CRDs come with this chart"] if unknown else []
+    if left:
+        return f"{len(rendered)} objects rendered{''.join(left)}"
     return f"{len(rendered)} objects rendered and validated, nothing changed"
 
 
