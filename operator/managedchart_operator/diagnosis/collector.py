@@ -124,11 +124,13 @@ class Collector:
 
     async def find_not_replaced(self, subject: Subject) -> Cause | None:
         """Return the pod of an earlier revision for which a StatefulSet waits, as the cause. Raises KubeError."""
-        rendered = await Rendered.of(self.objects, subject.objects, subject.hooks, namespace=subject.namespace)
-        seen = _Seen()
-        namespaces = {each.namespace for each in rendered.objects if each.group_kind == STATEFUL_SET}
+        rendered = await Rendered.of(
+            self.objects, subject.objects, subject.hooks, namespace=subject.namespace, exclude=subject.exclude
+        )
+        seen, waited_for = _Seen(), rendered.objects - rendered.left_out
+        namespaces = {each.namespace for each in waited_for if each.group_kind == STATEFUL_SET}
         await asyncio.gather(*(self._read_pods(seen, namespace) for namespace in sorted(namespaces)[:MAX_NAMESPACES]))
-        lineage = Lineage(self.objects, rendered.objects, subject.since)
+        lineage = Lineage(self.objects, waited_for, subject.since)
         return not_replaced(Evidence(not_replaced=await self._not_replaced(lineage, seen.pods.values())))
 
     async def _collect(
@@ -147,8 +149,8 @@ class Collector:
         lineage = Lineage(self.objects, rendered.objects, subject.since)
         roots = await self._roots(lineage, owned, seen.pods.values())
         current_pods = [pod for pod in seen.pods.values() if pod.uid in roots]
-        kept_pods = await self._not_replaced(lineage, seen.pods.values())
-        others = seen.pods.keys() - {pod.uid for pod in (*current_pods, *(pod for pod, _ in kept_pods))}
+        waited_for = await self._not_replaced(lineage, seen.pods.values())
+        others = seen.pods.keys() - {pod.uid for pod in (*current_pods, *(pod for pod, _ in waited_for))}
         events = seen.events.values()
 
         def about(objects: frozenset[Identity], uids: set[str]) -> list[RunEvent]:
@@ -166,18 +168,18 @@ class Collector:
             ),
             refused=frozenset(refusal.controller for refusal in Creations.of(events).refused.values()),
             late_hooks=late_hooks(subject.hooks, namespace=subject.namespace),
-            not_replaced=kept_pods,
+            not_replaced=waited_for,
         )
-        waited_for = evidence
+        blamed = evidence
         if rendered.left_out:
             ignored = owned_by(rendered.left_out, [*seen.owned, *pods])
-            waited_for = replace(
+            blamed = replace(
                 evidence,
                 pods=[pod for pod in current_pods if roots[pod.uid] not in rendered.left_out],
                 events=about(rendered.objects - rendered.left_out, owned - others - ignored),
-                not_replaced=[(pod, owner) for pod, owner in kept_pods if owner not in rendered.left_out],
+                not_replaced=[(pod, owner) for pod, owner in waited_for if owner not in rendered.left_out],
             )
-        cause = known or find_cause(waited_for)
+        cause = known or find_cause(blamed)
         return Findings(
             [event.shown_from(subject.namespace) for event in found],
             await self._containers(subject.namespace, evidence, cause, redact),

@@ -273,3 +273,10 @@ async def test_what_is_left_out_is_shown_but_is_no_cause() -> None:
         assert [shown.message for shown in findings.events] == ["back-off"]
     alone = await FakeCluster(trouble).collect(AGENT, exclude=[ObjectSelector(namespace="system")])
     assert alone.cause is None
+
+
+async def test_a_stateful_set_that_is_left_out_is_not_blamed() -> None:
+    cluster, rendered = FakeCluster(("Pod", BROKEN), ("StatefulSet", TAKEN_BACK)), [item("StatefulSet", "db")]
+    exclude = [ObjectSelector(kind="StatefulSet")]
+    assert (await cluster.collect(*rendered, exclude=exclude)).cause is None
+    assert await cluster.collector.find_not_replaced(Subject("apps", rendered, (), SINCE, exclude)) is None

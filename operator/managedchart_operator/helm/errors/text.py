@@ -44,7 +44,7 @@ _HOOK = re.compile(r"Hook (?P<phase>[\w-]+) (?P<file>\S+) failed: ")
 def error_part(text: str) -> str:
     """Return the error in helm's text, one refused object a line.
 
-    Without log lines, stack traces, the prefix `Error:`, and what foreign servers have answered.
+    It is without log lines, stack traces, the prefix `Error:` and what foreign servers have answered.
     """
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
