@@ -12,6 +12,10 @@ from pydantic import ConfigDict, Field
 from managedchart_operator.api.schema import ApiModel
 
 
+SUMMARY_LENGTH = 120
+"""A wide terminal shows it beside the other columns."""
+
+
 class StatusModel(ApiModel):
     """A part of the status; unknown fields are ignored, so that an older operator can read a newer one's status."""
 
@@ -223,6 +227,10 @@ class AttemptStatus(StatusModel):
     """Digest of its input; absent if the input could not be determined."""
     generation: int = 0
     """The generation of the spec that it carries out."""
+    chart: str | None = None
+    """Name of the chart that it is about; what the spec names, as long as the chart was not fetched."""
+    chart_version: str | None = None
+    """Version of that chart; what the spec asks for, as long as the chart was not fetched."""
     operation: str | None = None
     """What it does with the release: Install, Upgrade, Resume, DryRun, Uninstall, Skip, or Rollback after a failure."""
     phase: str | None = None
@@ -289,6 +297,8 @@ class ManagedChartStatus(EarlierStatus):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Ready, Reconciling, Stalled, Released and Validated."""
+    summary: str | None = None
+    """What is going on or what is the matter, in at most 120 characters: the column STATUS of `kubectl get -o wide`."""
     # No class: the API server would write the defaults of one into every new object.
     attempt: AttemptStatus = Field(default_factory=lambda: AttemptStatus())  # noqa: PLW0108
     """The current or last attempt."""

@@ -17,6 +17,7 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.attempted_chart import note_fetched
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
@@ -95,6 +96,7 @@ class LifecycleRuns:
     async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
         status, run = work.recorder.status, work.release
         done = work.phases.journal.outcome or Outcome("")
+        note_fetched(status.attempt, run.sources.chart)
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
         phase, reason, message = Phase.READY, Reason.DEPLOYED, done.message
@@ -123,6 +125,7 @@ class LifecycleRuns:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
         run, phases, status, key = work.release, work.phases, work.recorder.status, work.chart.key
         error = explain(error, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
+        note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
         failed = made.number if made else unremedied(run, work.last)

@@ -27,7 +27,8 @@ from managedchart_operator.errors import HelmError, OperatorError, UninstallBloc
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.attempted_chart import note_asked
+from managedchart_operator.reconcile.conditions import Conditions, summary_of
 from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.explain import bound
 from managedchart_operator.reconcile.retries import RetryPlan
@@ -96,6 +97,10 @@ class StatusRecorder:
             reason=last.reason if failures else None,
             handled_requests=last.handled_requests,
         )
+        if failures and last.chart is not None:  # the same input, whose chart may have been fetched
+            status.attempt.chart, status.attempt.chart_version = last.chart, last.chart_version
+        else:
+            note_asked(status.attempt, self.chart.spec)
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
@@ -161,6 +166,8 @@ class StatusRecorder:
         status, attempt = self.status, self.status.attempt
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = phase
+        if phase in (Phase.DESTROYED, Phase.SKIPPED):
+            attempt.chart = attempt.chart_version = None  # nothing was to be deployed
         status.last_failure = None
         status.blockers = []
         attempt.digest = digest
@@ -180,6 +187,8 @@ class StatusRecorder:
         message = cut(error.message, MESSAGE_LENGTH)
         known = status.last_failure if attempt.failures else None
         repeated = known is not None and (known.reason, known.message) == (error.reason, message)
+        if attempt.generation != self.chart.generation:  # the error came before a run could begin
+            note_asked(attempt, self.chart.spec)
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = Phase.DELETING if self.chart.deleting else Phase.FAILED
         attempt.digest = failure.digest
@@ -221,7 +230,7 @@ class StatusRecorder:
         return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
 
     def _apply(self, conditions: list[Condition]) -> None:
-        self.status.conditions = conditions
+        self.status.conditions, self.status.summary = conditions, summary_of(conditions)
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
 
