@@ -327,6 +327,7 @@ def full_status() -> s.ManagedChartStatus:
             id="one", digest="2-0", generation=1, operation="Upgrade", phase="Exec", started_at=now, ended_at=now,
             revision=2, proven=True, failed_revision=3, failures=2, reason="ImagePull", outlook=s.Outlook.RETRY,
             next_retry_at=now, handled_requests={"managedchart.dev/retry": "1"}, chart="podinfo", chart_version="6.14.1",
+            inputs={"values": "01234567"},
         ),
         blockers=[s.ObjectReference(api_version="v1", kind="ConfigMap", namespace="apps", name="a")],
         failures=2,
@@ -360,7 +361,7 @@ def test_columns(charts: Charts) -> None:
 
 
 def test_columns_show_what_was_to_be_deployed_where_nothing_is(charts: Charts) -> None:
-    """The chart of the attempt, that of the release if both are there, and of an earlier operator's status that of the release."""
+    """The chart of the attempt, that of the release if both are there, and an earlier operator noted none."""
     whole = full_status().model_dump(mode="json", by_alias=True)
     attempt = {**whole["attempt"], "chart": "tried", "chartVersion": "7.x"}
     earlier = {key: value for key, value in whole["attempt"].items() if not key.startswith("chart")}

@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field
 
 from managedchart_operator.api.schema import ApiModel
 
-
 SUMMARY_LENGTH = 120
 """A wide terminal shows it beside the other columns."""
 
@@ -225,6 +224,8 @@ class AttemptStatus(StatusModel):
     """A random word; the revision that the attempt made has it in its label managedchart.dev/attempt."""
     digest: str | None = None
     """Digest of its input; absent if the input could not be determined."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Short digests of the parts of its input by their fields in the spec, to name what has changed in the next one."""
     generation: int = 0
     """The generation of the spec that it carries out."""
     chart: str | None = None

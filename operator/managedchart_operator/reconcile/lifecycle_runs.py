@@ -174,7 +174,7 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     failures = work.last.failures if work.repeats_last_input else 0
-    work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
+    work.recorder.begin(work.release.attempt, plan, digest=work.digest, failures=failures)
     return failures > 0
 
 

@@ -79,7 +79,7 @@ class Removal:
     async def _uninstall(self, work: ResourcePass) -> None:
         run = work.release
         work.phases.operation = Operation.UNINSTALL
-        work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
+        work.recorder.begin(run.attempt, _PLAN, digest=work.digest, failures=work.last.failures)
         release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
         try:
             lifecycle = find_lifecycle(work.spec.lifecycle.name)

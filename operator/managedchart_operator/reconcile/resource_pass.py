@@ -75,6 +75,8 @@ class ResourcePass(Recording):
             dry_run=self.spec.dry_run,
             timeout=seconds(self.spec.timeout),
             reinstalls=self.spec.last_breaking_version_requiring_restart is not None,
+            chart_version=self.spec.chart.version,
+            retry_limit=self.spec.retry.limit,
         )
 
     async def observed(self) -> Observed:

@@ -30,6 +30,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_asked
 from managedchart_operator.reconcile.conditions import Conditions, summary_of
 from managedchart_operator.reconcile.decide import Run, Wait
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.explain import bound
 from managedchart_operator.reconcile.retries import RetryPlan
 from managedchart_operator.reconcile.services import Telemetry
@@ -74,7 +75,7 @@ class StatusRecorder:
         """The status that is being written."""
         return self.writer.status
 
-    def begin(self, attempt: str, plan: Run, *, digest: str, failures: int) -> None:
+    def begin(self, attempt: str, plan: Run, *, digest: Digest, failures: int) -> None:
         """A run begins.
 
         `attempt` is the random word in the labels of a revision that it makes, `digest` that of its input, `failures` how often
@@ -86,7 +87,8 @@ class StatusRecorder:
         status.observed_generation = self.chart.generation
         status.attempt = AttemptStatus(
             id=attempt,
-            digest=digest,
+            digest=digest.text,
+            inputs=digest.parts(),
             generation=self.chart.generation,
             operation=plan.operation.value,
             started_at=write_time(),
@@ -192,6 +194,7 @@ class StatusRecorder:
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = Phase.DELETING if self.chart.deleting else Phase.FAILED
         attempt.digest = failure.digest
+        attempt.inputs = attempt.inputs if failure.digest else {}
         attempt.phase = (failure.phase or Phase.PENDING).value
         attempt.failed_revision = failure.revision
         attempt.reason = error.reason.value
