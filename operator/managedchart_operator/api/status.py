@@ -217,6 +217,19 @@ class Outlook(StrEnum):
     """Another Helm operation is in progress; at nextRetryAt its lock is taken over."""
 
 
+class PermissionStatus(StatusModel):
+    """A permission of the operator."""
+
+    verb: str
+    """Such as get or patch."""
+    group: str = ""
+    """The API group of the resource; empty for the core group."""
+    resource: str
+    """The resource in the plural, such as deployments."""
+    namespace: str = ""
+    """The namespace; empty for cluster-wide."""
+
+
 class AttemptStatus(StatusModel):
     """The current or last attempt to carry out the spec: all state that the next one depends on."""
 
@@ -254,6 +267,8 @@ class AttemptStatus(StatusModel):
     """What follows: Retry, Check, Change, KeepRolledBack or Wait."""
     next_retry_at: str | None = None
     """When that happens (RFC 3339)."""
+    missing_permission: PermissionStatus | None = None
+    """The permission without which it failed; the next attempt begins as soon as the operator has it."""
     handled_requests: dict[str, str] = Field(default_factory=dict)
     """The values of the request annotations that were carried out, by annotation; a digest of a long one."""
 

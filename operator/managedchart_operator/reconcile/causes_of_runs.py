@@ -27,29 +27,46 @@ class Input:
     """The version of the chart that the spec asks for."""
 
 
-def cause_of(now: Input, last: LastRun, *, retry_limit: int, retry: bool = False, force: bool = False) -> str:
-    """Return why a run begins after the last attempt, as a part of a sentence; "" where the status does not say.
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What asks for a run although its input may be the same: the annotations, or a permission that was granted."""
 
-    `retry` and `force` say that an annotation asks for it.
-    """
-    if force or retry:
-        return f"requested by the annotation {FORCE_ANNOTATION if force else RETRY_ANNOTATION}"
+    retry: bool = False
+    force: bool = False
+    granted: bool = False
+
+    @property
+    def cause(self) -> str:
+        """A part of a sentence; "" if nothing asks."""
+        if self.retry or self.force:
+            return f"requested by the annotation {FORCE_ANNOTATION if self.force else RETRY_ANNOTATION}"
+        return "the missing permission was granted" if self.granted else ""
+
+
+def cause_of(now: Input, last: LastRun, requests: Requests, *, retry_limit: int) -> str:
+    """Return why a run begins after the last attempt, as a part of a sentence; "" where the status does not say."""
     if last.attempt is None and last.digest is None and not last.failures:
         return ""  # there was no attempt
     if not now.same and (changed := _changed(now, last)):
         return f"changed since the last attempt: {changed}"
     if not last.current:
         return "the spec changed"
+    if requests.cause:
+        return requests.cause
     if last.interrupted and now.same:
         return (
             "the operator was stopped during the last attempt" if last.stopped else "the last attempt was interrupted"
         )
     if last.failures:
-        after = f" after {last.reason}" if last.reason else ""
-        if last.failures > retry_limit:
-            return f"checking again{after}, with all retries used"
-        return f"retry {last.failures} of {retry_limit}{after}"
+        return _retry(last, retry_limit)
     return "" if now.same else "the chart or the values changed"
+
+
+def _retry(last: LastRun, limit: int) -> str:
+    after = f" after {last.reason}" if last.reason else ""
+    if last.failures > limit:
+        return f"checking again{after}, with all retries used"
+    return f"retry {last.failures} of {limit}{after}"
 
 
 def _changed(now: Input, last: LastRun) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from managedchart_operator.api.spec import Action
 from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile.causes_of_runs import Input, cause_of
+from managedchart_operator.reconcile.causes_of_runs import Input, Requests, cause_of
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
@@ -103,6 +103,8 @@ class Observed:
     """Whether the newest revision is a rollback by this operator that the status does not record."""
     retry_requested: bool = False
     force_requested: bool = False
+    granted: bool = False
+    """Whether the operator now has the permission without which the last run failed."""
 
     @property
     def newest(self) -> Revision | None:
@@ -232,13 +234,8 @@ def _because(desired: Desired, observed: Observed, what: str = "") -> str:
     """Return a sentence about why a run begins: `what`, and what has happened since the last attempt."""
     last = observed.last
     now = Input(desired.digest.parts(), desired.digest.matches(last.digest), desired.chart_version)
-    cause = cause_of(
-        now,
-        last,
-        retry_limit=desired.retry_limit,
-        retry=observed.retry_requested,
-        force=observed.force_requested,
-    )
+    requests = Requests(retry=observed.retry_requested, force=observed.force_requested, granted=observed.granted)
+    cause = cause_of(now, last, requests, retry_limit=desired.retry_limit)
     sentence = "; ".join(filter(None, (what, cause)))
     return sentence[:1].upper() + sentence[1:] if not what else sentence
 
@@ -247,7 +244,7 @@ def _held(desired: Desired, observed: Observed) -> Hold | None:
     last = observed.last
     if last.failures == 0 or not desired.digest.matches(last.digest) or not last.current:
         return None
-    if observed.retry_requested or observed.force_requested or last.interrupted or last.waited:
+    if observed.retry_requested or observed.force_requested or observed.granted or last.interrupted or last.waited:
         return None
     if last.retry_at is not None and last.retry_at <= observed.now:
         return None

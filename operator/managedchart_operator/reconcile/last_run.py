@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from managedchart_operator.api.resource import ManagedChart, request_token
-from managedchart_operator.api.status import ManagedChartStatus, Outlook, Phase
+from managedchart_operator.api.status import AttemptStatus, ManagedChartStatus, Outlook, Phase
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
 
@@ -43,6 +44,7 @@ class LastRun:
     reason: str | None = None
     retry_at: float | None = None
     """When to retry; None with failures means not without a change."""
+    missing_permission: Permission | None = None
     waited: bool = False
     """Whether the operator has waited for another Helm operation since."""
 
@@ -85,8 +87,15 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
         failures=attempt.failures,
         reason=attempt.reason,
         retry_at=retry_at.timestamp() if retry_at else None,
+        missing_permission=permission_of(attempt),
         waited=attempt.outlook is Outlook.WAIT,
     )
+
+
+def permission_of(attempt: AttemptStatus) -> Permission | None:
+    """Return the permission that the next attempt waits for."""
+    found = attempt.missing_permission
+    return None if found is None else Permission(found.verb, found.resource, found.group, found.namespace)
 
 
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:

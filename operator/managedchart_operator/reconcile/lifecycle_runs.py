@@ -21,6 +21,7 @@ from managedchart_operator.reconcile.attempted_chart import note_fetched
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.missing_permissions import find_missing
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.operations.unlock import unlock
@@ -124,7 +125,9 @@ class LifecycleRuns:
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
         run, phases, status, key = work.release, work.phases, work.recorder.status, work.chart.key
-        error = explain(error, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
+        lacking = await find_missing(run, error, removes=plan.operation is Operation.UNINSTALL)
+        cause = lacking.error if lacking else error
+        error = explain(cause, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
@@ -135,6 +138,8 @@ class LifecycleRuns:
         remember(status, run.newest if made else None, action=plan.operation.value)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
+        if lacking:
+            failure, retry = replace(failure, missing_permission=lacking.permission), retry.awaiting_permission()
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)

@@ -6,7 +6,7 @@ newer spec arrives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import FORCE_ANNOTATION, ManagedChart
@@ -17,6 +17,7 @@ from managedchart_operator.api.status import (
     ManagedChartStatus,
     ObjectReference,
     Outlook,
+    PermissionStatus,
     Phase,
     ReleaseStatus,
     RevisionRecord,
@@ -25,6 +26,7 @@ from managedchart_operator.api.status import (
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
 from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_asked
@@ -60,6 +62,8 @@ class Failure:
     released: bool | None
     """Whether the release itself matches the spec; None if the run did not deploy."""
     findings: Findings
+    missing_permission: Permission | None = None
+    """The permission that the run lacked, and still lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,13 @@ class StatusRecorder:
         self.status.release = release
         self._ended(proven=False)
         retry_at = read_time(attempt.next_retry_at)
-        plan = RetryPlan(attempt.outlook or Outlook.CHANGE, attempt.failures, limit, retry_at)
+        plan = RetryPlan(
+            attempt.outlook or Outlook.CHANGE,
+            attempt.failures,
+            limit,
+            retry_at,
+            awaits_permission=attempt.missing_permission is not None,
+        )
         self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
         await self.writer.flush()
 
@@ -137,7 +147,7 @@ class StatusRecorder:
         status = self.status
         status.observed_generation = status.attempt.generation = self.chart.generation
         status.attempt.handled_requests = dict(self.chart.requests)
-        status.attempt.outlook = status.attempt.next_retry_at = None
+        status.attempt.outlook = status.attempt.next_retry_at = status.attempt.missing_permission = None
         self._apply(self._conditions.in_sync(deployed_message(status.release)))
 
     def still_stalled(self, plan: RetryPlan) -> None:
@@ -201,6 +211,8 @@ class StatusRecorder:
         attempt.handled_requests = dict(self.chart.requests)
         self._ended(proven=failure.released is True)
         self._plan(plan)
+        missing = failure.missing_permission if plan.awaits_permission else None
+        attempt.missing_permission = None if missing is None else PermissionStatus(**asdict(missing))
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
         self._apply(

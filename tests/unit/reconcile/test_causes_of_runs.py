@@ -1,13 +1,12 @@
 """Why a run begins, in the words of its Event and of the condition Reconciling."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.helm.values import read_values
-from managedchart_operator.reconcile.causes_of_runs import Input, cause_of
+from managedchart_operator.reconcile.causes_of_runs import Input, Requests, cause_of
 from managedchart_operator.reconcile.digest import digest_of, digest_without_inputs
 from managedchart_operator.reconcile.last_run import LastRun
 from unit.reconcile.world import World
@@ -19,8 +18,8 @@ STOPPED = LastRun(attempt="one", digest="2-a", interrupted=True, stopped=True)
 NOTED = {"chart": "1", "values": "1"}
 
 
-def text(last: LastRun, parts: dict[str, str] | None = None, *, same: bool = False, **options: Any) -> str:
-    return cause_of(Input(parts or {}, same, "1.1.0"), last, retry_limit=5, **options)
+def text(last: LastRun, parts: dict[str, str] | None = None, *, same: bool = False, **requests: bool) -> str:
+    return cause_of(Input(parts or {}, same, "1.1.0"), last, Requests(**requests), retry_limit=5)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +53,7 @@ def test_retries_are_counted() -> None:
 def test_requests_and_stops_are_named() -> None:
     assert text(FAILED, same=True, retry=True) == "requested by the annotation managedchart.dev/retry"
     assert text(DONE, same=True, retry=True, force=True) == "requested by the annotation managedchart.dev/force"
+    assert text(FAILED, same=True, granted=True) == "the missing permission was granted"
     assert text(STOPPED, same=True) == "the operator was stopped during the last attempt"
     assert text(LastRun(attempt="one", digest="2-a", interrupted=True), same=True) == "the last attempt was interrupted"
 
