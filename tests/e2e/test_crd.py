@@ -328,6 +328,7 @@ def full_status() -> s.ManagedChartStatus:
             revision=2, proven=True, failed_revision=3, failures=2, reason="ImagePull", outlook=s.Outlook.RETRY,
             next_retry_at=now, handled_requests={"managedchart.dev/retry": "1"}, chart="podinfo", chart_version="6.14.1",
             inputs={"values": "01234567"},
+            missing_permission=s.PermissionStatus(verb="get", group="apps", resource="deployments", namespace="apps"),
         ),
         blockers=[s.ObjectReference(api_version="v1", kind="ConfigMap", namespace="apps", name="a")],
         failures=2,

@@ -17,7 +17,7 @@ from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.kube.permissions import MissingPermission, Permission, missing_in
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.permission_hints import CREATE_NAMESPACE, hint, sentence
+from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE, hint, sentence
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) 
         async with asyncio.timeout(FIND_SECONDS):
             if not removes and await run.namespace_state.is_to_be_created():
                 new_namespace = run.namespace
-                found = [*(await _denied(run, [CREATE_NAMESPACE])), *found]
+                found = [*(await _denied(run, TO_CREATE_NAMESPACE)), *found]
             found = await _denied(run, [*found, *(await _needed(run, removes=removes))])
     except (TimeoutError, OperatorError, ManifestError) as problem:
         # What is known by then is a part of it.

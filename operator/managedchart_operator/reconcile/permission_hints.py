@@ -6,7 +6,7 @@ Pure. A RoleBinding to the ClusterRole `admin` is suggested where it is enough; 
 import shlex
 from collections.abc import Iterable, Sequence
 
-from managedchart_operator.kube.permissions import MissingPermission, Permission
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.shortening import listed
 
 # What the ClusterRole `admin` allows to write in a namespace, read from Kubernetes 1.37. Other kinds may be aggregated to it.
@@ -26,7 +26,8 @@ _BY_ADMIN = {
 }
 _GRANTED_BY_ADMIN = frozenset((group, name) for group, names in _BY_ADMIN.items() for name in names.split())
 _VERBS = "get,list,watch,create,update,patch,delete"
-CREATE_NAMESPACE = Permission("create", "namespaces")
+# helm applies a namespace that it creates (4.3.1).
+TO_CREATE_NAMESPACE = (Permission("create", "namespaces"), Permission("patch", "namespaces"))
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 # A hint is read on a screen; the message counts the rest.
 _NAMESPACES = 3
@@ -52,7 +53,7 @@ def hint(user: str, permissions: Sequence[Permission], *, release: str, new_name
     """Return the commands that grant the permissions to a user; `new_namespace` does not exist yet."""
     name = f"managedchart-{release}"
     commands = [f"kubectl create namespace {new_namespace}"] if new_namespace else []
-    rest = [each for each in permissions if each != CREATE_NAMESPACE]
+    rest = [each for each in permissions if not new_namespace or each not in TO_CREATE_NAMESPACE]
     if cluster_wide := [each for each in rest if not each.namespace]:
         commands += [
             f"kubectl create clusterrole {name} --verb={_VERBS} --resource={_resources(cluster_wide)}",
@@ -70,11 +71,6 @@ def hint(user: str, permissions: Sequence[Permission], *, release: str, new_name
     more = len(namespaces) - _NAMESPACES
     others = f" (and likewise in {more} more namespaces)" if more > 0 else ""
     return f"Grant what is missing; the next attempt begins within a minute after that{others}: {' && '.join(commands)}"
-
-
-def missing_sentence(missing: MissingPermission) -> str:
-    """Return the sentence about one permission."""
-    return sentence(missing.user, [missing.permission])
 
 
 def _name(permission: Permission) -> str:

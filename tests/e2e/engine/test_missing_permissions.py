@@ -43,7 +43,7 @@ def test_all_that_is_missing_is_listed_and_granted_by_the_hint(
     assert (
         f"create, patch and delete configmaps, services, deployments.apps in namespace {target}" in failure["message"]
     )
-    assert ("create namespaces cluster-wide" in failure["message"]) is (target != own_ns)
+    assert ("create and patch namespaces cluster-wide" in failure["message"]) is (target != own_ns)
     assert condition_of(chart, "Stalled")["message"].endswith("or within a minute after the permission is granted")
 
     started = own_operator.metric("managedchart_helm_processes_started_total")

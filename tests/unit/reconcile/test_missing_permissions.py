@@ -5,6 +5,7 @@ from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.missing_permissions import still_missing
+from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE
 from unit.reconcile.world import World
 
 USER = "system:serviceaccount:a:b"
@@ -76,12 +77,14 @@ async def test_a_namespace_that_may_not_be_created_comes_first() -> None:
     world = World()
     world.home = "elsewhere"
     world.cluster.namespace = NamespaceState.MISSING
-    world.cluster.permissions.denied = ON_CONFIGMAPS | {Permission("create", "namespaces")}
+    world.cluster.permissions.denied = ON_CONFIGMAPS | set(TO_CREATE_NAMESPACE)
     world.helm.refusals["upgrade"] = [FORBIDDEN]
     world.put()
     await world.reconcile()
     failure = world.status["lastFailure"]
-    assert failure["message"].startswith(f"User {USER} has no permission to create namespaces cluster-wide; get, list")
+    assert failure["message"].startswith(
+        f"User {USER} has no permission to create and patch namespaces cluster-wide; get, list"
+    )
     assert "kubectl create namespace apps && kubectl create rolebinding" in failure["hint"]
 
 

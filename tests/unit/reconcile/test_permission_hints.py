@@ -1,7 +1,7 @@
 """The sentence about missing permissions, and the commands that grant them."""
 
 from managedchart_operator.kube.permissions import Permission
-from managedchart_operator.reconcile.permission_hints import CREATE_NAMESPACE, hint, sentence
+from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE, hint, sentence
 
 OPERATOR = "system:serviceaccount:managedchart-system:managedchart-operator"
 ALL = ("get", "list", "watch", "create", "patch", "delete")
@@ -57,9 +57,9 @@ def test_cluster_wide_kinds_get_a_cluster_role() -> None:
 
 
 def test_a_namespace_is_created_first() -> None:
-    missing = [CREATE_NAMESPACE, *on("services", namespace="web")]
+    missing = [*TO_CREATE_NAMESPACE, *on("services", namespace="web")]
     assert sentence(OPERATOR, missing).startswith(
-        f"User {OPERATOR} has no permission to create namespaces cluster-wide; get"
+        f"User {OPERATOR} has no permission to create and patch namespaces cluster-wide; get"
     )
     assert hint(OPERATOR, missing, release="a", new_namespace="web") == (
         f"{BEGINS}: kubectl create namespace web && kubectl create rolebinding managedchart-a --clusterrole=admin"
