@@ -170,7 +170,7 @@ class LastFailure(StatusModel):
     root_cause: RootCause | None = None
     """The object that shows why the run failed."""
     helm_error: str | None = None
-    """Helm's own error text, redacted and shortened."""
+    """Helm's own error text, redacted and shortened; absent if helm did not fail."""
     events: list[FailureEvent] = Field(default_factory=list)
     """Kubernetes Events of the release's objects during this run, warnings first."""
     containers: list[FailedContainer] = Field(default_factory=list)

@@ -19,7 +19,7 @@ from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_fetched
 from managedchart_operator.reconcile.decide import Run
-from managedchart_operator.reconcile.explain import explain
+from managedchart_operator.reconcile.explain import cause_of, explain
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.missing_permissions import find_missing
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
@@ -126,8 +126,10 @@ class LifecycleRuns:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
         run, phases, status, key = work.release, work.phases, work.recorder.status, work.chart.key
         lacking = await find_missing(run, error, removes=plan.operation is Operation.UNINSTALL)
-        cause = lacking.error if lacking else error
-        error = explain(cause, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
+        # Of several objects in trouble, one is the root cause: the one in the message.
+        phases.findings = replace(phases.findings, cause=cause_of(error, phases.findings))
+        found = lacking.error if lacking else error
+        error = explain(found, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
