@@ -323,7 +323,7 @@ class ManagedChartStatus(EarlierStatus):
     release: ReleaseStatus | None = None
     """The Helm release."""
     history: list[RevisionRecord] = Field(default_factory=list)
-    """The last five revisions, the newest first."""
+    """The last five revisions that this resource has made, the newest first."""
     last_failure: LastFailure | None = None
     """Why the last run failed."""
     blockers: list[ObjectReference] = Field(default_factory=list)

@@ -102,14 +102,17 @@ class LifecycleRelease:
         """Install or upgrade with helm, or only validate it in a dry run. Raises OperatorError."""
         operation = dry_run if self._tries else install_or_upgrade
         try:
-            return self._note(await operation(self.run, take_ownership=take_ownership))
+            done = await operation(self.run, take_ownership=take_ownership)
         except OperatorError as error:
             self._refused = error.reason
             raise
+        self._note_revision()
+        return self._note(done)
 
     async def resume(self) -> None:
         """Continue to wait for what an earlier process deployed before it was stopped. Raises OperatorError."""
         self._note(await resume(self.run, self.plan.awaiting))
+        self._note_revision()
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
@@ -139,6 +142,10 @@ class LifecycleRelease:
     def _tries(self) -> bool:
         """Whether nothing may be changed."""
         return self.plan.operation is Operation.DRY_RUN
+
+    def _note_revision(self) -> None:
+        chart, journal = self.run.sources.chart, self.run.journal
+        journal.deployed, journal.chart_version = self.run.newest, chart.version if chart else None
 
     def _note(self, outcome: Outcome) -> str:
         self.run.journal.outcome = outcome

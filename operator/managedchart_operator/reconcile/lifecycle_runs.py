@@ -37,12 +37,11 @@ from managedchart_operator.reconcile.remediation import (
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure
+from managedchart_operator.reconcile.revision_history import complete, release_uninstalled, remember
 from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_recorder import (
     Failure,
     deployed_message,
-    release_uninstalled,
-    remember,
 )
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import delay_until
@@ -114,6 +113,7 @@ class LifecycleRuns:
                 if status.release or not message:
                     message = deployed_message(status.release)
                 remember(status, run.newest, action=operation.value)
+                complete(status, run.storage.revisions, uid=work.chart.uid)
         work.recorder.succeeded(phase, reason, message, digest=work.digest.text, deployed=operation.deploys)
         await work.recorder.writer.flush()
         work.logger.info("%s: %s", reason.value, message)
@@ -138,6 +138,7 @@ class LifecycleRuns:
         retry = await self._retry(work, error, remedy, made=made is not None)
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
+        complete(status, run.storage.revisions, uid=work.chart.uid)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
         if lacking:

@@ -46,6 +46,10 @@ class Ownership:
             return False
         return revision.labelled_for == revision.number or self._is_recorded(revision)
 
+    def recorded_here(self, revision: Revision) -> bool:
+        """Whether the status records the outcome of a run that made the revision."""
+        return self._is_recorded(revision)
+
     def deployed(self, revisions: Sequence[Revision]) -> bool:
         """Whether this resource has deployed the release of these revisions, newest first, or one that was deleted since."""
         if not revisions:

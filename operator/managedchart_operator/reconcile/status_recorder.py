@@ -20,12 +20,10 @@ from managedchart_operator.api.status import (
     PermissionStatus,
     Phase,
     ReleaseStatus,
-    RevisionRecord,
     RootCause,
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
-from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
@@ -40,8 +38,6 @@ from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 
-# Enough to compare; helm itself keeps ten.
-HISTORY = 5
 # Kubernetes allows 32 KiB for a condition's message; a person reads the first lines, and up to three conditions have it.
 MESSAGE_LENGTH = 2048
 
@@ -248,42 +244,6 @@ class StatusRecorder:
         self.status.conditions, self.status.summary = conditions, summary_of(conditions)
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
-
-
-def remember(status: ManagedChartStatus, revision: Revision | None, *, action: str) -> None:
-    """Put a revision and its outcome first in the history, which proves what this resource has deployed.
-
-    Its chart is that of `status.release`.
-    """
-    if revision is None:
-        return
-    known = {record.revision: record for record in status.history}
-    if action == Operation.RESUME and revision.number in known:
-        action = known[revision.number].action  # the operation that made it
-    record = RevisionRecord(
-        revision=revision.number,
-        action=action,
-        outcome=revision.status,
-        chart_version=status.release.chart_version if status.release else None,
-        digest=revision.digest,
-        time=write_time(),
-    )
-    others = [other for other in status.history if other.revision != revision.number]
-    status.history = [record, *others][:HISTORY]
-
-
-def turned_out_failed(status: ManagedChartStatus, revision: int) -> None:
-    """Record that a revision which was deployed when its run ended has been marked failed."""
-    for record in status.history:
-        if record.revision == revision:
-            record.outcome = FAILED
-
-
-def release_uninstalled(status: ManagedChartStatus) -> None:
-    """Record that the release is deleted: its revisions prove nothing about a later release of that name."""
-    for record in status.history:
-        if record.outcome == DEPLOYED:
-            record.outcome = UNINSTALLED
 
 
 def deployed_message(release: ReleaseStatus | None) -> str:

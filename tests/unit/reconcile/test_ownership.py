@@ -7,7 +7,7 @@ import pytest
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.status_recorder import release_uninstalled
+from managedchart_operator.reconcile.revision_history import release_uninstalled
 
 UID = "uid-1"
 NOW = 1_000_000.0
