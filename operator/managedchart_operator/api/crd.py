@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from managedchart_operator.api import resource
-from managedchart_operator.api.schema import rules, structural
+from managedchart_operator.api.schema import describe_defaults, rules, structural
 from managedchart_operator.api.spec import RELEASE_NAME_LENGTH, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus
 
@@ -92,7 +92,7 @@ def root() -> dict[str, Any]:
         "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
         "type": "object",
         "properties": {
-            "spec": structural(ManagedChartSpec),
+            "spec": describe_defaults(structural(ManagedChartSpec)),
             # Without it kstatus treats an object without a status as finished.
             "status": {**structural(ManagedChartStatus), "default": {"observedGeneration": -1}},
         },

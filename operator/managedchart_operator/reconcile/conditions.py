@@ -34,7 +34,7 @@ class Conditions:
         self._now = now
 
     def working(self, message: str, *, deleted: bool = False) -> list[Condition]:
-        """A run has begun; `deleted` says that the release is known to be deleted."""
+        """A run has begun; `deleted` says that the release is known to be deleted, or is about to be."""
         self._set(RECONCILING, "True", Reason.PROGRESSING, message)
         self._remove(STALLED)
         if deleted:

@@ -103,16 +103,14 @@ class LifecycleRelease:
         operation = dry_run if self._tries else install_or_upgrade
         try:
             done = await operation(self.run, take_ownership=take_ownership)
+            return self._note(done, deployed=not self._tries)
         except OperatorError as error:
             self._refused = error.reason
             raise
-        self._note_revision()
-        return self._note(done)
 
     async def resume(self) -> None:
         """Continue to wait for what an earlier process deployed before it was stopped. Raises OperatorError."""
-        self._note(await resume(self.run, self.plan.awaiting))
-        self._note_revision()
+        self._note(await resume(self.run, self.plan.awaiting), deployed=True)
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
@@ -143,10 +141,10 @@ class LifecycleRelease:
         """Whether nothing may be changed."""
         return self.plan.operation is Operation.DRY_RUN
 
-    def _note_revision(self) -> None:
+    def _note(self, outcome: Outcome, *, deployed: bool = False) -> str:
+        """Note the outcome, and which revision is deployed if it is one of a deployment; returns the message."""
         chart, journal = self.run.sources.chart, self.run.journal
-        journal.deployed, journal.chart_version = self.run.newest, chart.version if chart else None
-
-    def _note(self, outcome: Outcome) -> str:
-        self.run.journal.outcome = outcome
+        journal.outcome = outcome
+        if deployed:
+            journal.deployed, journal.chart_version = self.run.newest, chart.version if chart else None
         return outcome.message

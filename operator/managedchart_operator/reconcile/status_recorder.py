@@ -106,7 +106,9 @@ class StatusRecorder:
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
-        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted))
+        # What is being uninstalled is not ready any more, whatever the last run has left.
+        deleted = plan.deleted or plan.operation is Operation.UNINSTALL
+        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=deleted))
 
     def released(self) -> None:
         """Exec has succeeded, so the release matches the spec; what follows may take long or fail."""

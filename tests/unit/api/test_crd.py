@@ -99,3 +99,15 @@ def test_columns_show_existing_fields() -> None:
             for part in re.sub(r"\[.*?\]", f".{choice}", path).split("."):
                 node = node["properties"][part]
             assert node["type"] == column["type"]
+
+
+def test_kubectl_explain_names_every_default() -> None:
+    """It shows nothing of a schema's defaults."""
+    (version,) = definition()["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert spec["atomic"]["description"].endswith("Default: true.")
+    assert spec["timeout"]["description"].endswith("Default: 180s.")
+    assert spec["retry"]["properties"]["limit"]["description"].endswith("Default: 5.")
+    for name, part in {**spec, **spec["retry"]["properties"]}.items():
+        if part.get("default") not in (None, {}):
+            assert "default" in part["description"].lower(), name
