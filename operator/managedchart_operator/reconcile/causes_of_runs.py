@@ -5,6 +5,7 @@ parts with those that the status has of the last attempt, so only names are know
 does not say enough (it was lost, or an earlier operator wrote it), less is said.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from managedchart_operator.reconcile.last_run import LastRun
 
 CHART = "chart"
 """The part of an input that is the chart itself."""
+_EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+]\S+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +78,8 @@ def _changed(now: Input, last: LastRun) -> str:
         return ""
     names = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
     versions = last.chart_version, now.chart_version
-    upgrade = f"chart ({versions[0]} to {versions[1]})" if all(versions) and versions[0] != versions[1] else CHART
+    exact = all(
+        version and _EXACT.fullmatch(version) for version in versions
+    )  # what a constraint means now is not known yet
+    upgrade = f"chart ({versions[0]} to {versions[1]})" if exact and versions[0] != versions[1] else CHART
     return ", ".join(upgrade if name == CHART else name for name in names)

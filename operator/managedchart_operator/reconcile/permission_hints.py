@@ -70,7 +70,7 @@ def hint(user: str, permissions: Sequence[Permission], *, release: str, new_name
         commands.append(f"kubectl create rolebinding {name} {role} {_subject(user)} {where}")
     more = len(namespaces) - _NAMESPACES
     others = f" (and likewise in {more} more namespaces)" if more > 0 else ""
-    return f"Grant what is missing; the next attempt begins within a minute after that{others}: {' && '.join(commands)}"
+    return f"Grant what is missing{others}: {' && '.join(commands)}"
 
 
 def _name(permission: Permission) -> str:

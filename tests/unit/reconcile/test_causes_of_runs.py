@@ -35,6 +35,11 @@ def test_the_parts_that_changed_are_named(parts: dict[str, str], changed: str) -
     assert text(DONE, parts) == f"changed since the last attempt: {changed}"
 
 
+def test_a_constraint_is_no_version() -> None:
+    now = Input({"chart": "2", "values": "1"}, same=False, chart_version="1.x")
+    assert cause_of(now, DONE, Requests(), retry_limit=5) == "changed since the last attempt: chart"
+
+
 def test_without_both_inputs_less_is_said() -> None:
     """The status of an earlier operator, and inputs that cannot be read."""
     earlier = LastRun(digest="before", ended_at=1.0, current=False)

@@ -36,8 +36,8 @@ async def test_all_that_is_missing_is_listed_with_the_command() -> None:
         " create, update and delete secrets in namespace apps"
     )
     assert failure["hint"] == (
-        "Grant what is missing; the next attempt begins within a minute after that: kubectl create rolebinding"
-        " managedchart-web --clusterrole=admin --serviceaccount=a:b --namespace=apps"
+        "Grant what is missing: kubectl create rolebinding managedchart-web --clusterrole=admin --serviceaccount=a:b"
+        " --namespace=apps"
     )
     assert "configmaps" in failure["helmError"]
     assert world.status["attempt"]["missingPermission"] == {

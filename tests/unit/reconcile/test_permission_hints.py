@@ -5,7 +5,7 @@ from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE
 
 OPERATOR = "system:serviceaccount:managedchart-system:managedchart-operator"
 ALL = ("get", "list", "watch", "create", "patch", "delete")
-BEGINS = "Grant what is missing; the next attempt begins within a minute after that"
+BEGINS = "Grant what is missing"
 SUBJECT = "--serviceaccount=managedchart-system:managedchart-operator"
 
 
