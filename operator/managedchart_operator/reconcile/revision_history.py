@@ -44,8 +44,10 @@ def complete(status: ManagedChartStatus, revisions: Sequence[Revision], *, uid: 
     """Add those of the revisions, newest first, that interrupted runs of the resource with this UID made.
 
     Not one that is still deployed: the record would say that its objects became ready. The run that continues it records it.
+    And not one that was only stored for a rollback: that has its labels.
     """
     ownership = Ownership.of(uid, status)
+    rolled_back = {(record.revision, record.digest) for record in status.history if record.action == "Rollback"}
     added = [
         RevisionRecord(
             revision=revision.number,
@@ -59,6 +61,7 @@ def complete(status: ManagedChartStatus, revisions: Sequence[Revision], *, uid: 
         and not ownership.recorded_here(revision)
         and revision.status != DEPLOYED
         and not revision.pending
+        and (revision.number + 1, revision.digest) not in rolled_back
     ]
     if added:
         numbers = {record.revision for record in added}

@@ -1,6 +1,7 @@
 """`status.history` has the revisions that this resource made, however their runs ended."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -127,3 +128,12 @@ def test_what_is_deployed_or_pending_is_not_called_ended() -> None:
     status = ManagedChartStatus()
     complete(status, [revision(3, "pending-upgrade"), revision(2, "deployed"), revision(1, "superseded")], uid="uid")
     assert [each.revision for each in status.history] == [1]
+
+
+def test_what_was_only_stored_for_a_rollback_is_left_out() -> None:
+    """The rollback has its labels."""
+    made = RevisionRecord(revision=3, action="Rollback", outcome="deployed", digest="d1", time="2026-01-01T01:00:00Z")
+    status = ManagedChartStatus(history=[made])
+    prepared = replace(revision(2, "superseded"), digest="d1")
+    complete(status, [revision(3, "deployed"), prepared, revision(1, "superseded")], uid="uid")
+    assert [each.revision for each in status.history] == [3, 1]
