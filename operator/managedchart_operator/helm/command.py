@@ -100,12 +100,6 @@ def upgrade(options: UpgradeOptions, *, chart: Path) -> list[str]:
     return arguments
 
 
-def template(release: str, *, namespace: str, chart: Path, upgrade: bool) -> list[str]:
-    """Return the arguments that render a chart without the cluster; those for the values follow them."""
-    arguments = ["template", release, str(chart), f"--namespace={namespace}", "--skip-tests"]
-    return [*arguments, "--is-upgrade"] if upgrade else arguments
-
-
 def rollback(options: ReleaseOptions, *, revision: int, description: str, by_server: bool) -> list[str]:
     """Return the arguments that roll a release back to an earlier revision.
 

@@ -1,7 +1,7 @@
 """Finds all permissions that the operator lacks for a release, after helm or the API server has reported the first.
 
-helm stops at the first refusal, and its dry run does too. So the chart is rendered without the cluster, and the API server is
-asked about each kind in it. What cannot be found out in time is left out: then only the first one is named.
+helm stops at the first refusal, and its dry run does too. So the chart is rendered without its objects being read, and the API
+server is asked about each kind in it. What cannot be found out in time is left out: then only the first one is named.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
-from managedchart_operator.helm import command
-from managedchart_operator.helm.errors.classify import classify
+from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.stored_release import StoredRelease, read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.kube.permissions import MissingPermission, Permission, missing_in
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.operations.dry_run import render
 from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE, hint, sentence
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
@@ -30,7 +30,6 @@ _TO_UNINSTALL: tuple[str, ...] = ("get", "list", "watch", "delete")
 _TO_STORE = ("create", "update", "delete")
 # A failure is reported this much later at the most.
 FIND_SECONDS = 10.0
-_RENDER_SECONDS = 8.0
 # The largest public charts have about 25 kinds, in one or two namespaces.
 _MOST_KINDS = 60
 _AT_ONCE = 10
@@ -117,15 +116,17 @@ async def _served(run: ReleaseRun, kinds: Sequence[tuple[str, str, str]]) -> Asy
 
 
 async def _rendered(run: ReleaseRun) -> list[dict[str, Any]]:
-    """Render the chart without the cluster; returns outlines, hooks included. Raises OperatorError, ManifestError."""
-    inputs, chart = await run.sources.read(), await run.sources.fetch()
-    arguments = command.template(run.name, namespace=run.namespace, chart=chart.path, upgrade=run.newest is not None)
-    output = await run.services.helm.run(
-        [*arguments, *inputs.values.arguments], deadline=_RENDER_SECONDS, keep_stdout=True
-    )
-    if output.exit_code != 0:
-        raise classify(output.stderr, exit_code=output.exit_code, command="template")
-    return await asyncio.to_thread(lambda: outline(output.stdout.decode(errors="replace")))
+    """Render the chart without reading its objects; returns outlines, hooks included. Raises OperatorError, ManifestError."""
+    output = await render(run, take_ownership=True, dry_run=True, offline=True)
+    return await asyncio.to_thread(_outlined, output.stdout)
+
+
+def _outlined(output: bytes) -> list[dict[str, Any]]:
+    try:
+        release = StoredRelease(read_document(output))
+    except UNREADABLE as error:
+        raise ManifestError(f"the output of Helm's dry run cannot be read ({type(error).__name__})") from None
+    return outline(*release.manifests)
 
 
 async def _denied(run: ReleaseRun, permissions: Sequence[Permission]) -> list[Permission]:

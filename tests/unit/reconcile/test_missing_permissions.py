@@ -91,10 +91,7 @@ async def test_a_namespace_that_may_not_be_created_comes_first() -> None:
 async def test_what_cannot_be_rendered_leaves_the_first_refusal() -> None:
     world = World()
     world.cluster.permissions.denied = ON_CONFIGMAPS
-    world.helm.refusals |= {
-        "upgrade": [FORBIDDEN],
-        "template": ["Error: execution error at (web/x.yaml:1:3): no lookup\n"],
-    }
+    world.helm.refusals["upgrade"] = [FORBIDDEN, "Error: execution error at (web/x.yaml:1:3): no lookup\n"]
     world.put()
     await world.reconcile()
     assert (
@@ -110,7 +107,7 @@ async def test_a_refusal_for_a_moment_is_only_retried() -> None:
     await world.reconcile()
     assert world.status["lastFailure"]["reason"] == "Forbidden"
     assert "missingPermission" not in world.status["attempt"]
-    assert "template" not in world.helm.commands
+    assert not any("--dry-run=client" in arguments for arguments in world.helm.ran)
 
 
 async def test_a_refusal_of_the_operators_own_request_is_waited_for_too() -> None:

@@ -147,8 +147,6 @@ class FakeHelm:
         self.ran.append(arguments)
         refusals = self.refusals.get(command) or []
         refusal = refusals.pop(0) if refusals else ""
-        if command == "template":
-            return HelmOutput(self.manifest.encode(), refusal, 1 if refusal else 0)
         if any(str(argument).startswith("--dry-run=") for argument in arguments):
             document = json.dumps({"manifest": self.manifest}).encode()
             return HelmOutput(document, refusal, 1 if refusal else 0)
