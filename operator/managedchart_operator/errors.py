@@ -6,6 +6,7 @@
     ├── ValuesError               values files, inline YAML or `set` cannot be read
     ├── KubeError                 the API server refused or did not answer; carries the HTTP status
     ├── HelmError                 helm ended with an error; carries its exit code and text
+    │   ├── WaitError             the operator's wait, in the place of helm's, ended without success
     │   ├── UninstallBlockedError objects of the release are not deleted; carries which
     │   └── ObjectsLeftError      an uninstall left something in the cluster; carries what
     ├── ReleaseKeptError          the release is not uninstalled, although its ManagedChart is being deleted
@@ -89,6 +90,10 @@ class HelmError(OperatorError):
         super().__init__(message, reason=reason, transient=transient, hint=hint)
         self.text = text
         self.exit_code = exit_code
+
+
+class WaitError(HelmError):
+    """The operator's own wait for a release ended without success. `text` is for the stored revision, not for the status."""
 
 
 class UninstallBlockedError(HelmError):

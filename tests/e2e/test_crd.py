@@ -308,6 +308,7 @@ def full_status() -> s.ManagedChartStatus:
         observed_generation=1,
         phase=s.Phase.FAILED,
         conditions=[s.Condition.model_validate({**CONDITION, "observedGeneration": 1})],
+        summary="the image",
         phases=[
             s.PhaseStatus(
                 name="Exec", state=s.PhaseState.FAILED, started_at=now, finished_at=now, duration_seconds=1.5, message="no"
@@ -327,7 +328,9 @@ def full_status() -> s.ManagedChartStatus:
         attempt=s.AttemptStatus(
             id="one", digest="2-0", generation=1, operation="Upgrade", phase="Exec", started_at=now, ended_at=now,
             revision=2, proven=True, failed_revision=3, failures=2, reason="ImagePull", outlook=s.Outlook.RETRY,
-            next_retry_at=now, handled_requests={"managedchart.dev/retry": "1"},
+            next_retry_at=now, handled_requests={"managedchart.dev/retry": "1"}, chart="podinfo", chart_version="6.14.1",
+            inputs={"values": "01234567"},
+            missing_permission=s.PermissionStatus(verb="get", group="apps", resource="deployments", namespace="apps"),
         ),
         blockers=[s.ObjectReference(api_version="v1", kind="ConfigMap", namespace="apps", name="a")],
         failures=2,
@@ -352,12 +355,43 @@ def test_columns(charts: Charts) -> None:
     charts.patch_status("columns", full_status().model_dump(mode="json", by_alias=True))
 
     header, row = charts.kubectl("get", "mc", "columns").splitlines()
-    assert header.split() == ["NAME", "READY", "PHASE", "CHART", "VERSION", "REVISION", "AGE"]
-    assert row.split()[:-1] == ["columns", "False", "Failed", "podinfo", "6.14.1", "3"]
+    assert header.split() == ["NAME", "READY", "REASON", "CHART", "VERSION", "REVISION", "AGE"]
+    assert row.split()[:-1] == ["columns", "False", "ImagePull", "podinfo", "6.14.1", "3"]
 
     header, row = charts.kubectl("get", "mc", "columns", "-o", "wide").splitlines()
-    assert header.split()[-1] == "STATUS"
-    assert row.endswith("the image cannot be pulled")
+    assert header.split()[-2:] == ["PHASE", "STATUS"]
+    assert row.endswith("the image")
+
+
+def test_columns_show_what_was_to_be_deployed_where_nothing_is(charts: Charts) -> None:
+    """The chart of the attempt, that of the release if both are there, and an earlier operator noted none."""
+    whole = full_status().model_dump(mode="json", by_alias=True)
+    attempt = {**whole["attempt"], "chart": "tried", "chartVersion": "7.x"}
+    earlier = {key: value for key, value in whole["attempt"].items() if not key.startswith("chart")}
+    for name, parts in {
+        "failed": {"attempt": attempt},
+        "both": {"attempt": attempt, "release": whole["release"]},
+        "earlier": {"attempt": earlier, "release": whole["release"]},
+    }.items():
+        charts.create(name, {"chart": PATH})
+        charts.patch_status(name, {"conditions": whole["conditions"], **parts})
+
+    _, *rows = charts.kubectl("get", "mc", "failed", "both", "earlier").splitlines()
+    assert [row.split()[3:-1] for row in rows] == [
+        ["tried", "7.x"],
+        ["podinfo", "6.14.1", "3"],
+        ["podinfo", "6.14.1", "3"],
+    ]
+
+
+def test_failed_ones_can_be_selected(charts: Charts) -> None:
+    for name, phase in (("selected", "Failed"), ("not-selected", "Ready")):
+        charts.create(name, {"chart": PATH})
+        charts.patch_status(name, {"phase": phase})
+
+    found = charts.kubectl("get", "mc", "--field-selector=status.phase=Failed", "-o", "name").split()
+    assert "managedchart.managedchart.dev/selected" in found
+    assert "managedchart.managedchart.dev/not-selected" not in found
 
 
 @pytest.mark.parametrize("word", ["mc", "helm", "managedchart", "managedcharts", CRD])

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from managedchart_operator.api import resource
-from managedchart_operator.api.schema import rules, structural
+from managedchart_operator.api.schema import describe_defaults, rules, structural
 from managedchart_operator.api.spec import RELEASE_NAME_LENGTH, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus
 
@@ -76,6 +76,8 @@ def definition() -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
+                    # Dropped by Kubernetes 1.30, unknown to older versions; generally available since 1.32 (KEP-4358).
+                    "selectableFields": [{"jsonPath": ".status.phase"}],
                     "additionalPrinterColumns": _columns(),
                     "schema": {"openAPIV3Schema": schema},
                 }
@@ -90,7 +92,7 @@ def root() -> dict[str, Any]:
         "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
         "type": "object",
         "properties": {
-            "spec": structural(ManagedChartSpec),
+            "spec": describe_defaults(structural(ManagedChartSpec)),
             # Without it kstatus treats an object without a status as finished.
             "status": {**structural(ManagedChartStatus), "default": {"observedGeneration": -1}},
         },
@@ -101,15 +103,18 @@ def root() -> dict[str, Any]:
 
 def _columns() -> list[dict[str, Any]]:
     ready = '.status.conditions[?(@.type=="Ready")]'
+    # The API server shows the first value that a path finds, here that of the release, else that of the attempt. Statuses of
+    # earlier operators have no chart in the attempt, and nothing is written to add it.
+    shown = ".status['release','attempt']"
     return [
         _column("Ready", f"{ready}.status", "Whether the release matches the spec"),
-        _column("Phase", ".status.phase", "Current phase"),
-        _column("Chart", ".status.release.chart", "Name of the deployed chart"),
-        _column("Version", ".status.release.chartVersion", "Version of the deployed chart"),
+        _column("Reason", f"{ready}.reason", "Reason of the condition Ready"),
+        _column("Chart", f"{shown}.chart", "Name of the deployed chart, else of the one that was to be deployed"),
+        _column("Version", f"{shown}.chartVersion", "Version of that chart"),
         _column("Revision", ".status.release.revision", "Revision of the release", kind="integer"),
         _column("Age", ".metadata.creationTimestamp", "When the resource was created", kind="date"),
-        # Long, so for `-o wide` only.
-        {**_column("Status", f"{ready}.message", "Message of the condition Ready"), "priority": 1},
+        {**_column("Phase", ".status.phase", "Current phase"), "priority": 1},
+        {**_column("Status", ".status.summary", "What is going on, or why it failed"), "priority": 1},
     ]
 
 

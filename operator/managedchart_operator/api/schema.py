@@ -10,6 +10,7 @@ part used twice is a `$ref` (here it is written out), and the default of a neste
 makes the API server fill in the defaults inside it).
 """
 
+import json
 from inspect import cleandoc, isclass
 from typing import Any
 
@@ -73,6 +74,20 @@ def structural(model: type[BaseModel]) -> dict[str, Any]:
     """
     generated = model.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
     return _inline(generated, generated.get("$defs", {}), where=model.__name__)
+
+
+def describe_defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose descriptions name the defaults: kubectl explain does not show them otherwise."""
+    described = dict(schema)
+    if "properties" in schema:
+        described["properties"] = {name: describe_defaults(part) for name, part in schema["properties"].items()}
+    if isinstance(schema.get("items"), dict):
+        described["items"] = describe_defaults(schema["items"])
+    text, default = schema.get("description", ""), schema.get("default")
+    if default not in (None, {}, []) and "default" not in text.lower():
+        shown = default if isinstance(default, str) else json.dumps(default)
+        described["description"] = f"{text} Default: {shown}.".strip()
+    return described
 
 
 class _Generator(GenerateJsonSchema):

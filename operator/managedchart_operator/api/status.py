@@ -11,6 +11,9 @@ from pydantic import ConfigDict, Field
 
 from managedchart_operator.api.schema import ApiModel
 
+SUMMARY_LENGTH = 120
+"""A wide terminal shows it beside the other columns."""
+
 
 class StatusModel(ApiModel):
     """A part of the status; unknown fields are ignored, so that an older operator can read a newer one's status."""
@@ -167,7 +170,7 @@ class LastFailure(StatusModel):
     root_cause: RootCause | None = None
     """The object that shows why the run failed."""
     helm_error: str | None = None
-    """Helm's own error text, redacted and shortened."""
+    """Helm's own error text, redacted and shortened; absent if helm did not fail."""
     events: list[FailureEvent] = Field(default_factory=list)
     """Kubernetes Events of the release's objects during this run, warnings first."""
     containers: list[FailedContainer] = Field(default_factory=list)
@@ -214,6 +217,19 @@ class Outlook(StrEnum):
     """Another Helm operation is in progress; at nextRetryAt its lock is taken over."""
 
 
+class PermissionStatus(StatusModel):
+    """A permission of the operator."""
+
+    verb: str
+    """Such as get or patch."""
+    group: str = ""
+    """The API group of the resource; empty for the core group."""
+    resource: str
+    """The resource in the plural, such as deployments."""
+    namespace: str = ""
+    """The namespace; empty for cluster-wide."""
+
+
 class AttemptStatus(StatusModel):
     """The current or last attempt to carry out the spec: all state that the next one depends on."""
 
@@ -221,8 +237,14 @@ class AttemptStatus(StatusModel):
     """A random word; the revision that the attempt made has it in its label managedchart.dev/attempt."""
     digest: str | None = None
     """Digest of its input; absent if the input could not be determined."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Short digests of the parts of its input by their fields in the spec, to name what has changed in the next one."""
     generation: int = 0
     """The generation of the spec that it carries out."""
+    chart: str | None = None
+    """Name of the chart that it is about; what the spec names, as long as the chart was not fetched."""
+    chart_version: str | None = None
+    """Version of that chart; what the spec asks for, as long as the chart was not fetched."""
     operation: str | None = None
     """What it does with the release: Install, Upgrade, Resume, DryRun, Uninstall, Skip, or Rollback after a failure."""
     phase: str | None = None
@@ -245,6 +267,8 @@ class AttemptStatus(StatusModel):
     """What follows: Retry, Check, Change, KeepRolledBack or Wait."""
     next_retry_at: str | None = None
     """When that happens (RFC 3339)."""
+    missing_permission: PermissionStatus | None = None
+    """The permission without which it failed; the next attempt begins as soon as the operator has it."""
     handled_requests: dict[str, str] = Field(default_factory=dict)
     """The values of the request annotations that were carried out, by annotation; a digest of a long one."""
 
@@ -289,6 +313,8 @@ class ManagedChartStatus(EarlierStatus):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """Ready, Reconciling, Stalled, Released and Validated."""
+    summary: str | None = None
+    """What is going on or what is the matter, in at most 120 characters: the column STATUS of `kubectl get -o wide`."""
     # No class: the API server would write the defaults of one into every new object.
     attempt: AttemptStatus = Field(default_factory=lambda: AttemptStatus())  # noqa: PLW0108
     """The current or last attempt."""
@@ -297,7 +323,7 @@ class ManagedChartStatus(EarlierStatus):
     release: ReleaseStatus | None = None
     """The Helm release."""
     history: list[RevisionRecord] = Field(default_factory=list)
-    """The last five revisions, the newest first."""
+    """The last five revisions that this resource has made, the newest first."""
     last_failure: LastFailure | None = None
     """Why the last run failed."""
     blockers: list[ObjectReference] = Field(default_factory=list)

@@ -62,7 +62,9 @@ class Settings(BaseSettings):
     helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
     """How many helm processes may exist at once, including those that wait for hooks. Default: as many as fit in memory."""
     probe_seconds: float = Field(default=600.0, gt=0)
-    """Interval between checks of resources whose retries are exhausted, in seconds."""
+    """Interval between checks of resources whose retries are exhausted, in seconds.
+
+    A permission that was missing is asked for 20 times as often, and the next attempt begins as soon as the operator has it."""
     uninstall_with_crd: bool = False
     """Whether deleting the CRD uninstalls the releases of all ManagedCharts; by default they are kept."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -16,6 +16,7 @@ from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATC
 from managedchart_operator.kube.cluster_crds import ClusterCrds
 from managedchart_operator.kube.discovery import Discovery, group_of, not_served, quoted, root, segment_problem
 from managedchart_operator.kube.field_owners import HELM
+from managedchart_operator.kube.permissions import Permissions
 from managedchart_operator.kube.whoami import is_temporary_refusal
 from managedchart_operator.reasons import Reason
 
@@ -47,6 +48,8 @@ class Objects:
         """Which kinds there are."""
         self.crds = ClusterCrds(client)
         """The CustomResourceDefinitions of the cluster."""
+        self.permissions = Permissions(client, self.discovery)
+        """Which permissions the operator has."""
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""

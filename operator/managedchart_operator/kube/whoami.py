@@ -4,11 +4,10 @@ Every authenticated user may ask (ClusterRole system:basic-user).
 """
 
 import logging
-import re
 
-from managedchart_operator.api_refusals import MISSING_PERMISSION
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.permissions import is_allowed, missing_in
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +41,9 @@ async def is_temporary_refusal(client: KubeClient, text: str) -> bool:
     An API server that has just started refuses everybody with the same message until it has read its roles. Until then it also
     refuses this check. If it does not answer, the refusal counts as temporary. False where the text is not about a permission.
     """
-    if (refused := re.search(MISSING_PERMISSION, text)) is None:
+    if (missing := missing_in(text)) is None:
         return False
-    resource, _, subresource = refused["resource"].partition("/")
-    wanted = {"verb": refused["verb"], "group": refused["group"], "resource": resource}
-    wanted |= {"subresource": subresource, "namespace": refused["namespace"] or ""}
-    body = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}},
-    }
     try:
-        answer = await client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+        return await is_allowed(client, missing.permission)
     except KubeError:
         return True
-    return bool(answer["status"]["allowed"])

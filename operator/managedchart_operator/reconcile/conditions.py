@@ -6,11 +6,23 @@ Source: kstatus (sigs.k8s.io/cli-utils `pkg/kstatus`): observedGeneration behind
 means failed, Ready means current.
 """
 
-from managedchart_operator.api.status import Condition
+from collections.abc import Sequence
+
+from managedchart_operator.api.status import SUMMARY_LENGTH, Condition
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import one_line
 
 READY, RECONCILING, STALLED, RELEASED, VALIDATED = "Ready", "Reconciling", "Stalled", "Released", "Validated"
 _ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED)
+
+
+def summary_of(conditions: Sequence[Condition]) -> str | None:
+    """Return in one short line what is going on, or else what Ready says; None where nothing is known yet."""
+    by_type = {condition.type: condition for condition in conditions}
+    reconciling = by_type.get(RECONCILING)
+    working = reconciling is not None and reconciling.reason == Reason.PROGRESSING
+    shown = reconciling if working else by_type.get(READY)
+    return one_line(shown.message, SUMMARY_LENGTH) if shown else None
 
 
 class Conditions:
@@ -22,7 +34,7 @@ class Conditions:
         self._now = now
 
     def working(self, message: str, *, deleted: bool = False) -> list[Condition]:
-        """A run has begun; `deleted` says that the release is known to be deleted."""
+        """A run has begun; `deleted` says that the release is known to be deleted, or is about to be."""
         self._set(RECONCILING, "True", Reason.PROGRESSING, message)
         self._remove(STALLED)
         if deleted:

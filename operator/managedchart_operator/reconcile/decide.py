@@ -8,10 +8,12 @@ wants it, because its volume claims may still exist.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.helm.storage import DEPLOYED, UNINSTALLED, UNINSTALLING, Revision
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reconcile.causes_of_runs import Input, Requests, cause_of
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import LastRun
 from managedchart_operator.reconcile.ownership import Ownership
@@ -85,6 +87,8 @@ class Desired:
     timeout: float = 180.0
     reinstalls: bool = False
     """Whether an upgrade may uninstall first, since the spec names a breaking version."""
+    chart_version: str | None = None
+    retry_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Observed:
     """Whether the newest revision is a rollback by this operator that the status does not record."""
     retry_requested: bool = False
     force_requested: bool = False
+    granted: bool = False
+    """Whether the operator now has the permission without which the last run failed."""
 
     @property
     def newest(self) -> Revision | None:
@@ -163,18 +169,19 @@ def decide(desired: Desired, observed: Observed) -> Plan:
     last = observed.last
     handled = desired.digest.matches(last.digest) and last.succeeded and not observed.force_requested
     held = _held(desired, observed)  # never where it is handled: only failures are held
+    because = partial(_because, desired, observed)
     if desired.action is Action.SKIP:
-        return InSync() if handled else held or Run(Operation.SKIP, "spec.action is Skip")
+        return InSync() if handled else held or Run(Operation.SKIP, because("spec.action is Skip"))
     if desired.dry_run and desired.action is Action.DEPLOY:
-        return InSync() if handled else held or Run(Operation.DRY_RUN, "spec.dryRun is true")
+        return InSync() if handled else held or Run(Operation.DRY_RUN, because("spec.dryRun is true"))
 
     if desired.action is Action.DESTROY and not observed.ownership.owns(observed.revisions):
         # There is nothing to uninstall, or it stays: locks do not matter.
-        return InSync() if handled else held or Run(Operation.UNINSTALL, "spec.action is Destroy")
+        return InSync() if handled else held or Run(Operation.UNINSTALL, because("spec.action is Destroy"))
     if waits_or_holds := wait_for_lock(desired, observed) or held:
         return waits_or_holds
     if desired.action is Action.DESTROY:
-        return Run(Operation.UNINSTALL, "spec.action is Destroy")
+        return Run(Operation.UNINSTALL, because("spec.action is Destroy"))
     return _decide_deploy(desired, observed, handled=handled)
 
 
@@ -197,10 +204,12 @@ def _decide_deploy(desired: Desired, observed: Observed, *, handled: bool) -> Ru
     last, newest = observed.last, observed.newest
     if newest is None:
         was_there = handled and last.revision is not None
-        why = "The release was deleted outside the operator" if was_there else "The release does not exist"
+        absent = _because(desired, observed, "The release does not exist")
+        why = "The release was deleted outside the operator" if was_there else absent
         return Run(Operation.INSTALL, why, changed_outside=was_there, deleted=was_there)
     if newest.status == UNINSTALLING:
-        why = f"An uninstall of revision {newest.number} was interrupted"
+        whose = "The operator's uninstall" if observed.uninstall_is_own(desired) else "Another client's uninstall"
+        why = f"{whose} of revision {newest.number} did not finish"
         return Run(Operation.UPGRADE, why, unlock=newest, changed_outside=handled, deleted=True)
     wanted = newest.status == DEPLOYED and desired.digest.matches(newest.digest) and not observed.force_requested
     if wanted and observed.newest_is_own:
@@ -214,15 +223,28 @@ def _decide_deploy(desired: Desired, observed: Observed, *, handled: bool) -> Ru
         why = f"Revision {newest.number} {change} outside the operator"
         deleted = newest.status == UNINSTALLED
         return Run(Operation.UPGRADE, why, unlock=unlock, changed_outside=True, deleted=deleted)
-    why = "The spec, the chart or the values changed, or the last attempt failed"
+    if newest.owner != observed.ownership.uid and newest.status != UNINSTALLED:
+        why = _because(desired, observed, f"Taking over revision {newest.number}, which was not made by this resource")
+    else:
+        why = _because(desired, observed) or f"Revision {newest.number} does not match the spec"
     return Run(Operation.UPGRADE, why, unlock=unlock)
+
+
+def _because(desired: Desired, observed: Observed, what: str = "") -> str:
+    """Return a sentence about why a run begins: `what`, and what has happened since the last attempt."""
+    last = observed.last
+    now = Input(desired.digest.parts(), desired.digest.matches(last.digest), desired.chart_version)
+    requests = Requests(retry=observed.retry_requested, force=observed.force_requested, granted=observed.granted)
+    cause = cause_of(now, last, requests, retry_limit=desired.retry_limit)
+    sentence = "; ".join(filter(None, (what, cause)))
+    return sentence[:1].upper() + sentence[1:] if not what else sentence
 
 
 def _held(desired: Desired, observed: Observed) -> Hold | None:
     last = observed.last
     if last.failures == 0 or not desired.digest.matches(last.digest) or not last.current:
         return None
-    if observed.retry_requested or observed.force_requested or last.interrupted or last.waited:
+    if observed.retry_requested or observed.force_requested or observed.granted or last.interrupted or last.waited:
         return None
     if last.retry_at is not None and last.retry_at <= observed.now:
         return None

@@ -43,6 +43,9 @@ IGNORED = frozenset(
     }
 )
 """Fields of the spec that change nothing of what runs."""
+# Only tells two attempts apart, in words for people; if two parts had the same one, the change would not be named.
+_PART_DIGITS = 8
+
 FROM_INPUTS = frozenset({"chart", "values_files", "yaml_files_content", "values", "set"})
 """Fields covered by what they refer to: the chart's fingerprint and the sources of the values."""
 
@@ -54,6 +57,8 @@ class Digest:
     text: str
     version_1: Callable[[], str] | None = field(default=None, compare=False, repr=False)
     """Computes it by the rules of an older operator; None where no older operator can have stored it."""
+    parts: Callable[[], dict[str, str]] = field(default=dict, compare=False, repr=False)
+    """Computes digests of its parts, by their fields in the spec; none where the inputs are not covered."""
 
     def matches(self, stored: str | None) -> bool:
         """Whether this operator or an older one computed a stored digest from the same input."""
@@ -72,7 +77,20 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
         "spec": spec.model_dump(mode="json", by_alias=True, exclude={*IGNORED, *FROM_INPUTS}, exclude_defaults=True),
     }
     version_1 = cache(lambda: version_1_digest(spec, chart=chart, values=values.merged()))
-    return Digest(_hashed(document), None if has_newer_fields(spec) else version_1)
+    return Digest(_hashed(document), None if has_newer_fields(spec) else version_1, lambda: _parts(spec, document))
+
+
+def _parts(spec: ManagedChartSpec, document: dict[str, Any]) -> dict[str, str]:
+    sources = iter(document["sources"])
+    parts = {
+        "chart": document["chart"],
+        "valuesFiles": [next(sources) for _ in spec.values_files],
+        "yamlFilesContent": [next(sources) for _ in spec.yaml_files_content],
+        "values": list(sources),
+        "set": document["set"],
+        **document["spec"],
+    }
+    return {name: _sha256(part)[:_PART_DIGITS] for name, part in parts.items() if part not in ([], {})}
 
 
 def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
@@ -86,5 +104,9 @@ def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
 
 
 def _hashed(document: dict[str, Any]) -> str:
+    return f"{VERSION}-{_sha256(document)[:_HEX_DIGITS]}"
+
+
+def _sha256(document: Any) -> str:
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return f"{VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,7 @@ from managedchart_operator.diagnosis.causes import CAUSES
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.pod_hints import kept_hint
-from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError, WaitError
 
 # These say that something did not happen, not why.
 _WITHOUT_CAUSE = frozenset(row.reason for row in CAUSES if row.is_symptom)
@@ -38,7 +38,8 @@ def explain(
         hint = (found := _hint_of(cause, findings, chart)) and redact(found)
     if not isinstance(error, HelmError):
         return OperatorError(message, reason=reason, transient=error.transient, hint=hint)
-    text = redact(error.text or error.message)
+    # The text of the operator's own wait says nothing that the message does not say, and is not helm's.
+    text = "" if isinstance(error, WaitError) else redact(error.text)
     if isinstance(error, UninstallBlockedError):
         return UninstallBlockedError(message, objects=error.objects, text=text, hint=hint or "")
     code, transient = error.exit_code, error.transient
@@ -52,6 +53,14 @@ def _hint_of(cause: Cause, findings: Findings, chart: tuple[str, str] | None) ->
     events, containers = findings.events, findings.containers
     kept = kept_hint(cause.kept, cause.subject, cause.container, events=events, containers=containers, chart=chart)
     return kept or cause.hint
+
+
+def cause_of(error: OperatorError, findings: Findings) -> Cause | None:
+    """Return the cause that an error is explained by: its object is the one that the error's message is about."""
+    cause = findings.cause
+    if cause is not None and (error.reason in _WITHOUT_CAUSE or error.message == cause.message):
+        return cause
+    return None
 
 
 def bound(failure: LastFailure) -> LastFailure:

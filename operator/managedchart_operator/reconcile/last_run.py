@@ -4,11 +4,13 @@
 remembers nothing, so a restarted operator knows as much as the one before.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from managedchart_operator.api.resource import ManagedChart, request_token
-from managedchart_operator.api.status import ManagedChartStatus, Outlook, Phase
+from managedchart_operator.api.status import AttemptStatus, ManagedChartStatus, Outlook, Phase
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
 
@@ -23,12 +25,16 @@ class LastRun:
     attempt: str | None = None
     """The random word in the labels of the revision that it made; None where the status does not say."""
     digest: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    chart_version: str | None = None
     current: bool = True
     """Whether it was for the present generation of the spec."""
     operation: str | None = None
     phase: Phase | None = None
     interrupted: bool = False
     """Whether it neither succeeded nor failed: the operator was stopped, or a request interrupted the run."""
+    stopped: bool = False
+    """Whether it was interrupted by the end of the operator."""
     ended_at: float | None = None
     """When it ended; None also until the remedy of its failure has ended."""
     revision: int | None = None
@@ -38,6 +44,7 @@ class LastRun:
     reason: str | None = None
     retry_at: float | None = None
     """When to retry; None with failures means not without a change."""
+    missing_permission: Permission | None = None
     waited: bool = False
     """Whether the operator has waited for another Helm operation since."""
 
@@ -61,13 +68,18 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
     retry_at, ended_at = read_time(attempt.next_retry_at), read_time(attempt.ended_at)
     if started is not None and attempt.reason == Reason.INTERNAL_ERROR and ended_at is not None and ended_at < started:
         retry_at = started
+    interrupted = attempt.started_at is not None and ended_at is None and attempt.outlook in (None, Outlook.WAIT)
+    began_at = read_time(attempt.started_at)
     return LastRun(
         attempt=attempt.id,
         digest=attempt.digest,
+        inputs=attempt.inputs,
+        chart_version=attempt.chart_version,
         current=attempt.generation == chart.generation,
         operation=attempt.operation,
         phase=next((phase for phase in Phase if phase.value == attempt.phase), None),
-        interrupted=attempt.started_at is not None and ended_at is None and attempt.outlook in (None, Outlook.WAIT),
+        interrupted=interrupted,
+        stopped=interrupted and started is not None and began_at is not None and began_at < started,
         ended_at=ended_at.timestamp() if ended_at else None,
         revision=attempt.revision,
         proven=attempt.proven,
@@ -75,8 +87,15 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
         failures=attempt.failures,
         reason=attempt.reason,
         retry_at=retry_at.timestamp() if retry_at else None,
+        missing_permission=permission_of(attempt),
         waited=attempt.outlook is Outlook.WAIT,
     )
+
+
+def permission_of(attempt: AttemptStatus) -> Permission | None:
+    """Return the permission that the next attempt waits for."""
+    found = attempt.missing_permission
+    return None if found is None else Permission(found.verb, found.resource, found.group, found.namespace)
 
 
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:

@@ -111,7 +111,8 @@ class LifecycleRelease:
             if self._tries:
                 return _noted(self.run, await dry_run(self.run, self.crds, take_ownership=take_ownership))
             await self.crds.apply()
-            return _noted(self.run, await install_or_upgrade(self.run, take_ownership=take_ownership))
+            done = await install_or_upgrade(self.run, take_ownership=take_ownership)
+            return _noted(self.run, done, deployed=True)
         except OperatorError as error:
             self._refused = error.reason
             await explain_crds(error, self.crds)
@@ -119,7 +120,7 @@ class LifecycleRelease:
 
     async def resume(self) -> None:
         """Continue to wait for what an earlier process deployed before it was stopped. Raises OperatorError."""
-        _noted(self.run, await resume(self.run, self.plan.awaiting))
+        _noted(self.run, await resume(self.run, self.plan.awaiting), deployed=True)
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
@@ -158,6 +159,10 @@ class LifecycleRelease:
         return self.plan.operation is Operation.DRY_RUN
 
 
-def _noted(run: ReleaseRun, outcome: Outcome) -> str:
-    run.journal.outcome = outcome
+def _noted(run: ReleaseRun, outcome: Outcome, *, deployed: bool = False) -> str:
+    """Note the outcome, and which revision is deployed if it is one of a deployment; returns the message."""
+    chart, journal = run.sources.chart, run.journal
+    journal.outcome = outcome
+    if deployed:
+        journal.deployed, journal.chart_version = run.newest, chart.version if chart else None
     return outcome.message

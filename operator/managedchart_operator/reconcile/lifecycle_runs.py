@@ -17,9 +17,11 @@ from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.attempted_chart import note_fetched
 from managedchart_operator.reconcile.decide import Run
-from managedchart_operator.reconcile.explain import explain
+from managedchart_operator.reconcile.explain import cause_of, explain
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
+from managedchart_operator.reconcile.missing_permissions import find_missing
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.operations.unlock import unlock
@@ -35,12 +37,11 @@ from managedchart_operator.reconcile.remediation import (
 from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure
+from managedchart_operator.reconcile.revision_history import complete, release_uninstalled, remember
 from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.status_recorder import (
     Failure,
     deployed_message,
-    release_uninstalled,
-    remember,
 )
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import delay_until
@@ -95,6 +96,7 @@ class LifecycleRuns:
     async def _succeeded(self, work: ResourcePass, operation: Operation) -> None:
         status, run = work.recorder.status, work.release
         done = work.phases.journal.outcome or Outcome("")
+        note_fetched(status.attempt, run.sources.chart)
         if operation not in (Operation.SKIP, Operation.DRY_RUN):
             status.release = await release_status(run, digest=work.digest)
         phase, reason, message = Phase.READY, Reason.DEPLOYED, done.message
@@ -111,6 +113,7 @@ class LifecycleRuns:
                 if status.release or not message:
                     message = deployed_message(status.release)
                 remember(status, run.newest, action=operation.value)
+                complete(status, run.storage.revisions, uid=work.chart.uid)
         work.recorder.succeeded(phase, reason, message, digest=work.digest.text, deployed=operation.deploys)
         await work.recorder.writer.flush()
         work.logger.info("%s: %s", reason.value, message)
@@ -122,7 +125,12 @@ class LifecycleRuns:
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
         run, phases, status, key = work.release, work.phases, work.recorder.status, work.chart.key
-        error = explain(error, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
+        lacking = await find_missing(run, error, removes=plan.operation is Operation.UNINSTALL)
+        # Of several objects in trouble, one is the root cause: the one in the message.
+        phases.findings = replace(phases.findings, cause=cause_of(error, phases.findings))
+        found = lacking.error if lacking else error
+        error = explain(found, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
+        note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
         failed = made.number if made else unremedied(run, work.last)
@@ -130,8 +138,11 @@ class LifecycleRuns:
         retry = await self._retry(work, error, remedy, made=made is not None)
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
+        complete(status, run.storage.revisions, uid=work.chart.uid)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
+        if lacking:
+            failure, retry = replace(failure, missing_permission=lacking.permission), retry.awaiting_permission()
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
@@ -171,7 +182,7 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     failures = work.last.failures if work.repeats_last_input else 0
-    work.recorder.begin(work.release.attempt, plan, digest=work.digest.text, failures=failures)
+    work.recorder.begin(work.release.attempt, plan, digest=work.digest, failures=failures)
     return failures > 0
 
 

@@ -46,6 +46,10 @@ class Ownership:
             return False
         return revision.labelled_for == revision.number or self._is_recorded(revision)
 
+    def recorded_here(self, revision: Revision) -> bool:
+        """Whether the status records the outcome of a run that made the revision."""
+        return self._is_recorded(revision)
+
     def deployed(self, revisions: Sequence[Revision]) -> bool:
         """Whether this resource has deployed the release of these revisions, newest first, or one that was deleted since."""
         if not revisions:
@@ -72,7 +76,11 @@ class Ownership:
     @property
     def rollback_mark(self) -> str:
         """The end of the description, in helm's history, of a rollback by this resource's operator."""
-        return f" by {OWNER_LABEL} {self.uid}"
+        return f" by the ManagedChart operator (ManagedChart with the UID {self.uid})"
+
+    def marks_rollback(self, description: str) -> bool:
+        """Whether a revision's description, also one of an earlier operator, says that it is such a rollback."""
+        return description.endswith((self.rollback_mark, f" by {OWNER_LABEL} {self.uid}"))
 
     def _was_good(self, revision: Revision) -> bool:
         if not self.made(revision):

@@ -9,6 +9,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reconcile.operations.outcome import Journal
+from managedchart_operator.reconcile.revision_history import remember
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, StatusRecorder
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
@@ -71,6 +72,8 @@ class PhaseRecorder:
             self.released = True
             if self.deploys:
                 # Now, not at the end of the run: the later phases may take long or fail, and the release stays deployed.
+                made = self.journal
+                remember(status, made.deployed, action=status.attempt.operation or "", chart_version=made.chart_version)
                 self.recorder.released()
         self.recorder.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
         self.recorder.writer.touch()

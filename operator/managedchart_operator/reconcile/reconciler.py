@@ -8,7 +8,7 @@ last one stopped. Every error ends in the status. A cancelled pass is not a fail
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -24,9 +24,11 @@ from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.last_run import attempt_requested
+from managedchart_operator.reconcile.last_run import attempt_requested, permission_of
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
+from managedchart_operator.reconcile.missing_permissions import still_missing
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
+from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.removal import Removal
@@ -59,6 +61,7 @@ class Reconciler:
     telemetry: Telemetry
     runs: LifecycleRuns
     removal: Removal
+    grants: PermissionWatch
     planning: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
     """Bounds the passes that have no plan yet."""
 
@@ -67,14 +70,16 @@ class Reconciler:
         async with self.planning:
             chart = self.store.get(key)
             if chart is None:
+                self.grants.wait_for(key, None)
                 return None
             recording = self._open(chart)
-            planned = None if chart.deleting else await self._guard(recording, self._plan(recording))
+            again = None if chart.deleting else await self._guard(recording, self._plan(recording))
         if chart.deleting:
-            return await self._guard(recording, self._remove(recording))
-        if not isinstance(planned, tuple):
-            return planned
-        return await self._guard(recording, self._carry_out(*planned))
+            again = await self._guard(recording, self._remove(recording))
+        if isinstance(again, tuple):
+            again = await self._guard(recording, self._carry_out(*again))
+        self.grants.wait_for(key, permission_of(recording.recorder.status.attempt))
+        return again
 
     def _open(self, chart: ManagedChart) -> Recording:
         logger = logging.LoggerAdapter(
@@ -181,6 +186,7 @@ class Reconciler:
 
     async def _record_error(self, recording: Recording, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
+        lacking = await still_missing(self.services.collector.objects, error)
         error = explain(error, recording.phases.findings, redact=Redactor())
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
         status, attempt = recorder.status, recorder.status.attempt
@@ -203,8 +209,11 @@ class Reconciler:
             probe=self.runs.probe,
             endless=error.transient,
         )
+        failure = recording.phases.failure(error)
+        if lacking:
+            failure, plan = replace(failure, missing_permission=lacking.permission), plan.awaiting_permission()
         try:
-            await record_failure(recording, recording.phases.failure(error), plan, self.events)
+            await record_failure(recording, failure, plan, self.events)
         except KubeError as second:
             logger.warning("cannot write the status: %s", second.message)
         return delay_until(plan.at) if plan.at else None

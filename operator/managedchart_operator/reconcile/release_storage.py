@@ -215,7 +215,7 @@ async def rollback_is_own(storage: ReleaseStorage) -> bool:
         stored = await storage.read_stored()
     except HelmError:
         return False
-    return stored is not None and stored.description.endswith(ownership.rollback_mark)
+    return stored is not None and ownership.marks_rollback(stored.description)
 
 
 async def newest_is_own(storage: ReleaseStorage) -> bool:

@@ -33,7 +33,7 @@ from managedchart_operator.reconcile.release_storage import ReleaseStorage, newe
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
-from managedchart_operator.reconcile.status_recorder import release_uninstalled, remember, turned_out_failed
+from managedchart_operator.reconcile.revision_history import release_uninstalled, remember, turned_out_failed
 from managedchart_operator.shortening import cut
 from managedchart_operator.waiting.status_fields import Parts, mapping
 

@@ -66,9 +66,13 @@ class Removal:
                     kept = error.message
                 except OperatorError as error:
                     return await self.runs.failed(work, error, _PLAN)
-        elif uninstalls and left:
-            message = why_it_stays(run.storage)
-            await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
+        else:
+            await self._report_what_stays(work, uninstalls=uninstalls)
+        if kept is not None:
+            message = kept_release(run, kept)
+            await self.events.post(
+                chart, type="Warning", reason=RELEASE_LEFT, message=message[:1].upper() + message[1:]
+            )
         if (kept is not None or left or not uninstalls) and lock is None:
             await keep(work)
         await work.recorder.writer.abandon()
@@ -76,10 +80,23 @@ class Removal:
         work.logger.info("%s", kept_release(run, kept) if kept else f"removed ({spec.deletion_policy.value})")
         return None
 
+    async def _report_what_stays(self, work: ResourcePass, *, uninstalls: bool) -> None:
+        """Post an Event about a release that stays: it is not this resource's, or nobody wants it to be uninstalled."""
+        release = work.release
+        if release.newest is None:
+            return
+        if uninstalls:
+            message = why_it_stays(release.storage)
+            await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=message)
+            return
+        name = f"{release.namespace}/{release.name}"
+        message = f"The release {name} stays in the cluster, because spec.deletionPolicy is Orphan"
+        await self.events.post(work.chart, type="Normal", reason="ReleaseOrphaned", message=message)
+
     async def _uninstall(self, work: ResourcePass) -> None:
         run = work.release
         work.phases.operation = Operation.UNINSTALL
-        work.recorder.begin(run.attempt, _PLAN, digest=work.digest.text, failures=work.last.failures)
+        work.recorder.begin(run.attempt, _PLAN, digest=work.digest, failures=work.last.failures)
         release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
         try:
             lifecycle = find_lifecycle(work.spec.lifecycle.name)
@@ -90,6 +107,11 @@ class Removal:
             await lifecycle.run(work.context(release))
         except ObjectsLeftError as error:
             work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
+        else:
+            message = (
+                f"The release {run.namespace}/{run.name} was uninstalled, because the ManagedChart is being deleted"
+            )
+            await self.events.post(work.chart, type="Normal", reason="Uninstalled", message=message)
         finally:
             await run.evidence.close()
             await post_warnings(work, self.events)

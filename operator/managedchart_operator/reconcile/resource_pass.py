@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile.decide import Desired, Observed
@@ -75,6 +75,8 @@ class ResourcePass(Recording):
             dry_run=self.spec.dry_run,
             timeout=seconds(self.spec.timeout),
             reinstalls=self.spec.last_breaking_version_requiring_restart is not None,
+            chart_version=self.spec.chart.version,
+            retry_limit=self.spec.retry.limit,
         )
 
     async def observed(self) -> Observed:
@@ -88,7 +90,15 @@ class ResourcePass(Recording):
             rollback_is_own=await rollback_is_own(storage),
             retry_requested=requested(self.chart, status, RETRY_ANNOTATION),
             force_requested=requested(self.chart, status, FORCE_ANNOTATION),
+            granted=await self._granted(),
         )
+
+    async def _granted(self) -> bool:
+        """Whether the operator has the permission that the last run lacked; not without an answer."""
+        missing = self.last.missing_permission
+        with contextlib.suppress(KubeError):
+            return missing is not None and await self.release.objects.permissions.allowed(missing)
+        return False
 
     async def with_inputs(self) -> "ResourcePass":
         """Return the pass with the digest of its inputs, or itself if they cannot be read: check_prerequisites reports why."""

@@ -3,8 +3,9 @@
 Pure. Source of the form: exponential back-off with a cap, as kubelet restarts containers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Self
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import RETRY_ANNOTATION
@@ -39,6 +40,12 @@ class RetryPlan:
     at: datetime | None = None
     gave_up: bool = False
     """Whether this is the failure with which the retries are used up."""
+    awaits_permission: bool = False
+    """Whether the next attempt begins earlier if the permission that is missing is granted."""
+
+    def awaiting_permission(self) -> Self:
+        """Return the plan for a failure that ends when a permission is granted, unless nothing is tried again then."""
+        return replace(self, awaits_permission=self.outlook in (Outlook.RETRY, Outlook.CHECK))
 
     @property
     def stalled(self) -> bool:
@@ -51,11 +58,12 @@ class RetryPlan:
         attempts = "1 attempt" if self.failures == 1 else f"{self.failures} attempts"
         gave_up = f"Gave up after {attempts} (spec.retry.limit {self.limit})"
         at = write_time(self.at) if self.at else None
+        sooner = ", or within a minute after the permission is granted" if self.awaits_permission else ""
         match self.outlook:
             case Outlook.RETRY:
-                return f"Attempt {self.failures} failed; retrying at {at}"
+                return f"Attempt {self.failures} failed; retrying at {at}{sooner}"
             case Outlook.CHECK:
-                return f"{gave_up}; checking again at {at}"
+                return f"{gave_up}; checking again at {at}{sooner}"
             case Outlook.KEEP_ROLLED_BACK:
                 return (
                     "Not retried automatically, since each attempt disrupts what runs; change the spec, set"

@@ -6,7 +6,7 @@ newer spec arrives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from managedchart_operator.api.resource import FORCE_ANNOTATION, ManagedChart
@@ -17,18 +17,20 @@ from managedchart_operator.api.status import (
     ManagedChartStatus,
     ObjectReference,
     Outlook,
+    PermissionStatus,
     Phase,
     ReleaseStatus,
-    RevisionRecord,
     RootCause,
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
-from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED, Revision
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.attempted_chart import note_asked
+from managedchart_operator.reconcile.conditions import Conditions, summary_of
 from managedchart_operator.reconcile.decide import Run, Wait
+from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.explain import bound
 from managedchart_operator.reconcile.retries import RetryPlan
 from managedchart_operator.reconcile.services import Telemetry
@@ -36,8 +38,6 @@ from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 
-# Enough to compare; helm itself keeps ten.
-HISTORY = 5
 # Kubernetes allows 32 KiB for a condition's message; a person reads the first lines, and up to three conditions have it.
 MESSAGE_LENGTH = 2048
 
@@ -58,6 +58,8 @@ class Failure:
     released: bool | None
     """Whether the release itself matches the spec; None if the run did not deploy."""
     findings: Findings
+    missing_permission: Permission | None = None
+    """The permission that the run lacked, and still lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class StatusRecorder:
         """The status that is being written."""
         return self.writer.status
 
-    def begin(self, attempt: str, plan: Run, *, digest: str, failures: int) -> None:
+    def begin(self, attempt: str, plan: Run, *, digest: Digest, failures: int) -> None:
         """A run begins.
 
         `attempt` is the random word in the labels of a revision that it makes, `digest` that of its input, `failures` how often
@@ -85,7 +87,8 @@ class StatusRecorder:
         status.observed_generation = self.chart.generation
         status.attempt = AttemptStatus(
             id=attempt,
-            digest=digest,
+            digest=digest.text,
+            inputs=digest.parts(),
             generation=self.chart.generation,
             operation=plan.operation.value,
             started_at=write_time(),
@@ -96,10 +99,16 @@ class StatusRecorder:
             reason=last.reason if failures else None,
             handled_requests=last.handled_requests,
         )
+        if failures and last.chart is not None:  # the same input, whose chart may have been fetched
+            status.attempt.chart, status.attempt.chart_version = last.chart, last.chart_version
+        else:
+            note_asked(status.attempt, self.chart.spec)
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
-        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=plan.deleted))
+        # What is being uninstalled is not ready any more, whatever the last run has left.
+        deleted = plan.deleted or plan.operation is Operation.UNINSTALL
+        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=deleted))
 
     def released(self) -> None:
         """Exec has succeeded, so the release matches the spec; what follows may take long or fail."""
@@ -121,7 +130,13 @@ class StatusRecorder:
         self.status.release = release
         self._ended(proven=False)
         retry_at = read_time(attempt.next_retry_at)
-        plan = RetryPlan(attempt.outlook or Outlook.CHANGE, attempt.failures, limit, retry_at)
+        plan = RetryPlan(
+            attempt.outlook or Outlook.CHANGE,
+            attempt.failures,
+            limit,
+            retry_at,
+            awaits_permission=attempt.missing_permission is not None,
+        )
         self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
         await self.writer.flush()
 
@@ -130,7 +145,7 @@ class StatusRecorder:
         status = self.status
         status.observed_generation = status.attempt.generation = self.chart.generation
         status.attempt.handled_requests = dict(self.chart.requests)
-        status.attempt.outlook = status.attempt.next_retry_at = None
+        status.attempt.outlook = status.attempt.next_retry_at = status.attempt.missing_permission = None
         self._apply(self._conditions.in_sync(deployed_message(status.release)))
 
     def still_stalled(self, plan: RetryPlan) -> None:
@@ -161,6 +176,8 @@ class StatusRecorder:
         status, attempt = self.status, self.status.attempt
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = phase
+        if phase in (Phase.DESTROYED, Phase.SKIPPED):
+            attempt.chart = attempt.chart_version = None  # nothing was to be deployed
         status.last_failure = None
         status.blockers = []
         attempt.digest = digest
@@ -180,15 +197,20 @@ class StatusRecorder:
         message = cut(error.message, MESSAGE_LENGTH)
         known = status.last_failure if attempt.failures else None
         repeated = known is not None and (known.reason, known.message) == (error.reason, message)
+        if attempt.generation != self.chart.generation:  # the error came before a run could begin
+            note_asked(attempt, self.chart.spec)
         status.observed_generation = attempt.generation = self.chart.generation
         status.phase = Phase.DELETING if self.chart.deleting else Phase.FAILED
         attempt.digest = failure.digest
+        attempt.inputs = attempt.inputs if failure.digest else {}
         attempt.phase = (failure.phase or Phase.PENDING).value
         attempt.failed_revision = failure.revision
         attempt.reason = error.reason.value
         attempt.handled_requests = dict(self.chart.requests)
         self._ended(proven=failure.released is True)
         self._plan(plan)
+        missing = failure.missing_permission if plan.awaits_permission else None
+        attempt.missing_permission = None if missing is None else PermissionStatus(**asdict(missing))
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
         self._apply(
@@ -221,45 +243,9 @@ class StatusRecorder:
         return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
 
     def _apply(self, conditions: list[Condition]) -> None:
-        self.status.conditions = conditions
+        self.status.conditions, self.status.summary = conditions, summary_of(conditions)
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
-
-
-def remember(status: ManagedChartStatus, revision: Revision | None, *, action: str) -> None:
-    """Put a revision and its outcome first in the history, which proves what this resource has deployed.
-
-    Its chart is that of `status.release`.
-    """
-    if revision is None:
-        return
-    known = {record.revision: record for record in status.history}
-    if action == Operation.RESUME and revision.number in known:
-        action = known[revision.number].action  # the operation that made it
-    record = RevisionRecord(
-        revision=revision.number,
-        action=action,
-        outcome=revision.status,
-        chart_version=status.release.chart_version if status.release else None,
-        digest=revision.digest,
-        time=write_time(),
-    )
-    others = [other for other in status.history if other.revision != revision.number]
-    status.history = [record, *others][:HISTORY]
-
-
-def turned_out_failed(status: ManagedChartStatus, revision: int) -> None:
-    """Record that a revision which was deployed when its run ended has been marked failed."""
-    for record in status.history:
-        if record.revision == revision:
-            record.outcome = FAILED
-
-
-def release_uninstalled(status: ManagedChartStatus) -> None:
-    """Record that the release is deleted: its revisions prove nothing about a later release of that name."""
-    for record in status.history:
-        if record.outcome == DEPLOYED:
-            record.outcome = UNINSTALLED
 
 
 def deployed_message(release: ReleaseStatus | None) -> str:

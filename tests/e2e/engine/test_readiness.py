@@ -112,7 +112,7 @@ def test_a_failed_job_with_a_ttl_is_reported_immediately(cluster: Cluster, ns: s
     cluster.apply(managedchart("one", RAW, values=values, timeout=LONG, retry={"limit": 0}), namespace=ns)
     failure = cluster.wait_failed(ns, "one", "JobBackoffLimit")["status"]["lastFailure"]
     assert "migrate" in failure["message"]
-    assert "deadline" not in failure["helmError"]
+    assert "helmError" not in failure, "helm has ended without an error"
 
 
 def test_a_suspended_job_is_not_waited_for(cluster: Cluster, ns: str) -> None:
@@ -324,7 +324,7 @@ def test_a_claim_that_a_pod_mounts_is_waited_for(cluster: Cluster, ns: str, late
     cluster.apply(managedchart("one", RAW, values=raw(claim(late_class), user), **BRIEF), namespace=ns)
     failure = cluster.wait_failed(ns, "one")["status"]["lastFailure"]
     assert failure["reason"] in ("VolumeUnbound", "Unschedulable")
-    assert "PersistentVolumeClaim" in failure["helmError"]
+    assert "helmError" not in failure
 
 
 def test_an_unused_claim_in_helms_wait_is_explained(

@@ -223,7 +223,7 @@ def test_a_missing_permission_is_reported_and_heals(
         own_cluster.apply(managedchart("web", WEB, retry=retry), namespace=own_ns)
         chart = own_cluster.wait_failed(own_ns, "web", "Forbidden")
         message = condition_of(chart, "Ready")["message"]
-        assert "no permission to get configmaps" in message
+        assert "no permission to get, list, watch, create, patch and delete configmaps" in message
     finally:
         body = json.loads(kept)
         for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):

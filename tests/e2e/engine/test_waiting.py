@@ -10,6 +10,7 @@ from e2e.engine.test_killed_rollback import helms
 from e2e.fields.steps import UNREADY, WEB, config, deploy, small
 from harness.cluster import WAIT_SECONDS, Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
+from managedchart_operator.helm.stored_release import decode
 
 STARTED = "managedchart_helm_processes_started_total"
 _FAIL = "devcluster.managedchart.dev/fail"
@@ -132,7 +133,10 @@ def test_an_unready_revision_is_stored_as_helm_stores_it(cluster: Cluster, ns: s
     spec = {"timeout": "3s", "retry": {"limit": 0}, "atomic": False}
     cluster.apply(managedchart("web", WEB, values=BAD, **spec), namespace=ns)
     failure = cluster.wait_failed(ns, "web", "ReadinessProbe")["status"]["lastFailure"]
-    assert failure["helmError"].startswith(f"resource Deployment/{ns}/web not ready. status: InProgress")
+    assert "helmError" not in failure, "helm has ended without an error"
+    stored = cluster.get(f"/api/v1/namespaces/{ns}/secrets/sh.helm.release.v1.web.v2")
+    assert stored is not None
+    assert f"resource Deployment/{ns}/web not ready. status: InProgress" in decode(stored).description
     assert cluster.revisions(ns, "web") == [(1, "deployed"), (2, "failed")]
 
 

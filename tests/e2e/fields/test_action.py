@@ -87,7 +87,7 @@ def test_kubectl_shows_the_outcome_of_each_action(cluster: Cluster, ns: str, cha
         cluster.wait_ready(ns, name)
     lines = cluster.kubectl("get", "managedcharts", f"--namespace={ns}", "--no-headers").splitlines()
     assert [line.split()[:3] for line in lines] == [
-        ["deploy", "True", "Ready"],
+        ["deploy", "True", "Deployed"],
         ["destroy", "True", "Destroyed"],
         ["skip", "True", "Skipped"],
     ]

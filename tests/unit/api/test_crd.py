@@ -1,5 +1,6 @@
 """The committed CRD matches the models, under the names of `resource`."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -67,9 +68,17 @@ def test_columns() -> None:
     columns = version["additionalPrinterColumns"]
 
     assert [c["name"].upper() for c in columns if not c.get("priority")] == [
-        "READY", "PHASE", "CHART", "VERSION", "REVISION", "AGE",
+        "READY", "REASON", "CHART", "VERSION", "REVISION", "AGE",
     ]  # fmt: skip
-    assert [c["name"].upper() for c in columns if c.get("priority") == 1] == ["STATUS"]
+    assert [c["name"].upper() for c in columns if c.get("priority") == 1] == ["PHASE", "STATUS"]
+
+
+def test_the_phase_can_be_selected() -> None:
+    (version,) = definition()["spec"]["versions"]
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+
+    assert version["selectableFields"] == [{"jsonPath": ".status.phase"}]
+    assert status["phase"]["type"] == "string"
 
 
 def test_columns_show_existing_fields() -> None:
@@ -84,7 +93,21 @@ def test_columns_show_existing_fields() -> None:
         if path.startswith("status.conditions["):
             assert path.rpartition("].")[2] in condition["properties"]
             continue
-        node = schema
-        for part in path.split("."):
-            node = node["properties"][part]
-        assert node["type"] == column["type"]
+        union = re.search(r"\['(\w+)','(\w+)'\]", path)
+        for choice in union.groups() if union else [""]:
+            node = schema
+            for part in re.sub(r"\[.*?\]", f".{choice}", path).split("."):
+                node = node["properties"][part]
+            assert node["type"] == column["type"]
+
+
+def test_kubectl_explain_names_every_default() -> None:
+    """It shows nothing of a schema's defaults."""
+    (version,) = definition()["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert spec["atomic"]["description"].endswith("Default: true.")
+    assert spec["timeout"]["description"].endswith("Default: 180s.")
+    assert spec["retry"]["properties"]["limit"]["description"].endswith("Default: 5.")
+    for name, part in {**spec, **spec["retry"]["properties"]}.items():
+        if part.get("default") not in (None, {}):
+            assert "default" in part["description"].lower(), name

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from managedchart_operator.api.status import Condition
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.conditions import Conditions
+from managedchart_operator.reconcile.conditions import Conditions, summary_of
 
 Outcome = Literal["InProgress", "Failed", "Current"]
 Step = Callable[[Conditions], list[Condition]]
@@ -165,3 +165,21 @@ def test_ready_is_unknown_after_the_release_was_deleted() -> None:
     assert found["Ready"] == "Unknown"
     assert "Released" not in found
     assert found["Reconciling"] == "True"
+
+
+def test_the_summary_is_one_short_line_about_the_present() -> None:
+    """While a run is under way what it does, else what Ready says."""
+    assert summary_of([]) is None
+    conditions = Conditions([], generation=1, now="now")
+    assert summary_of(working(conditions)) == "Upgrade: the input has changed"
+    assert summary_of(succeeded(conditions)) == "deployed"
+    assert summary_of(retrying(conditions)) == "no pods"
+
+    long = conditions.failed(
+        Reason.TIMEOUT, "x\n" * 300, stalled=True, after="gave up", released=False, validating=False
+    )
+    summary = summary_of(long)
+    assert summary is not None
+    assert len(summary) == 120
+    assert "\n" not in summary
+    assert summary.endswith("…")

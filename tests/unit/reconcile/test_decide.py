@@ -393,7 +393,7 @@ TABLE = [
             UPGRADE,
             unlock=2,
             deleted=True,
-            because="was interrupted",
+            because="The operator's uninstall of revision",
         )
         for whose, last in OWN_UNINSTALLS.items()
     ),

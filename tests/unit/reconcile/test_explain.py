@@ -10,9 +10,9 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.diagnosis.evidence import Cause, Evidence
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.diagnosis.pods import read_pod
-from managedchart_operator.errors import ChartError, HelmError
+from managedchart_operator.errors import ChartError, HelmError, WaitError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.explain import MAX_BYTES, bound, explain
+from managedchart_operator.reconcile.explain import MAX_BYTES, bound, cause_of, explain
 from unit.diagnosis.pod_bodies import RUNNING, WAITING_CRASH, WAITING_IMAGE, event, pod
 
 POD = Identity("", "Pod", "apps", "web-1")
@@ -35,6 +35,27 @@ def test_an_error_that_names_its_cause_keeps_it() -> None:
     """A crash that was there before does not explain a field that is immutable."""
     error = explain(helm_error(Reason.IMMUTABLE_FIELD), Findings(cause=CAUSE), redact=str)
     assert (error.reason, error.message) == (Reason.IMMUTABLE_FIELD, "it took too long")
+
+
+def test_only_helms_words_are_kept_beside_it() -> None:
+    waited = WaitError(
+        "it took too long", reason=Reason.TIMEOUT, transient=True, text="resource Deployment/a/b not ready"
+    )
+    silent = HelmError("the manifest cannot be read", reason=Reason.HELM_FAILED, transient=True)
+    for error in (waited, silent):
+        explained = explain(error, Findings(), redact=str)
+        assert isinstance(explained, HelmError)
+        assert explained.text == ""
+
+
+def test_the_root_cause_is_what_the_message_is_about() -> None:
+    """Not another object that failed for the same reason."""
+    ended = WaitError(CAUSE.message, reason=CAUSE.reason, transient=True)
+    refused = HelmError("another image", reason=CAUSE.reason, transient=True)
+    assert cause_of(ended, Findings(cause=CAUSE)) is CAUSE
+    assert cause_of(helm_error(Reason.TIMEOUT), Findings(cause=CAUSE)) is CAUSE
+    assert cause_of(refused, Findings(cause=CAUSE)) is None
+    assert cause_of(ended, Findings()) is None
 
 
 def test_every_text_is_redacted() -> None:

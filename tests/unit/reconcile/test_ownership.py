@@ -7,7 +7,7 @@ import pytest
 from managedchart_operator.api.status import ManagedChartStatus, Phase, RevisionRecord
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.reconcile.ownership import Ownership
-from managedchart_operator.reconcile.status_recorder import release_uninstalled
+from managedchart_operator.reconcile.revision_history import release_uninstalled
 
 UID = "uid-1"
 NOW = 1_000_000.0
@@ -156,3 +156,12 @@ def test_the_records_come_from_the_status() -> None:
     assert found.destroyed
     assert [found.was_good(by_hand(number)) for number in (1, 2, 3)] == [False, False, True]
     assert [found.failed(by_hand(number)) for number in (1, 2, 3)] == [False, True, False]
+
+
+def test_rollbacks_of_earlier_operators_are_recognised() -> None:
+    """Their descriptions are in helm's history."""
+    ownership = Ownership("uid-1")
+    assert ownership.marks_rollback(f"Rollback to 2{ownership.rollback_mark}")
+    assert ownership.marks_rollback("Rollback to 2 by managedchart.dev/owner uid-1")
+    assert not ownership.marks_rollback("Rollback to 2 by managedchart.dev/owner uid-2")
+    assert not ownership.marks_rollback("Rollback to 2")

@@ -1,5 +1,6 @@
 """Deletions of a resource from end to end, over fakes: which releases are uninstalled, and which stay."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -23,6 +24,21 @@ async def test_a_deleted_resource_takes_its_release_along() -> None:
     assert await world.reconcile() is None
     assert world.helm.commands == ["upgrade", "uninstall"]
     assert world.resource is None
+    assert world.event_messages("Uninstalled") == [
+        "The release apps/web was uninstalled, because the ManagedChart is being deleted"
+    ]
+
+
+async def test_what_is_being_uninstalled_is_not_ready() -> None:
+    """From the beginning: the pods end before the ManagedChart does."""
+    world = await deployed()
+    world.helm.killed_in = "uninstall"
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconcile()
+    assert world.status["phase"] == "Deleting"
+    assert world.condition("Ready")["status"] == "Unknown"
+    assert world.condition("Ready")["message"] == "Uninstall: The ManagedChart is being deleted"
+    assert world.condition("Released") == {}
 
 
 async def test_orphan_leaves_the_release_as_it_was() -> None:
@@ -31,6 +47,9 @@ async def test_orphan_leaves_the_release_as_it_was() -> None:
     assert world.helm.commands == ["upgrade"]
     assert world.secrets.statuses == ["deployed"]
     assert world.resource is None
+    assert world.event_messages("ReleaseOrphaned") == [
+        "The release apps/web stays in the cluster, because spec.deletionPolicy is Orphan"
+    ]
 
 
 async def test_a_release_of_others_stays_with_an_event() -> None:
@@ -58,6 +77,8 @@ async def test_removing_the_operator_keeps_the_release() -> None:
     await world.reconcile()
     assert world.helm.commands == ["upgrade"]
     assert world.resource is None
+    (message,) = world.event_messages("ReleaseLeft")
+    assert message.startswith("Deleted without an uninstall: the CRD is being deleted. The release apps/web")
 
 
 async def test_a_failed_uninstall_keeps_the_finalizer() -> None:

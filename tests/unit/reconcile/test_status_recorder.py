@@ -42,7 +42,7 @@ WAIT = Wait(NOW.timestamp() + 60, "Another Helm operation is in progress")
 def begin(recording: Recording, operation: Operation, *, attempt: str = "one", failures: int = 0) -> None:
     """A run begins."""
     plan = Run(operation, "it begins")
-    recording.recorder.begin(attempt, plan, digest="d1", failures=failures)
+    recording.recorder.begin(attempt, plan, digest=Digest("d1"), failures=failures)
     recording.phases.operation, recording.phases.released = plan.operation, plan.released
 
 

@@ -22,10 +22,12 @@ from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
+from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
@@ -216,6 +218,21 @@ class FakeCharts:
         return Chart(Path("/charts/web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
 
 
+class FakePermissions:
+    """The operator may do everything but what a test forbids."""
+
+    def __init__(self) -> None:
+        self.denied: set[Permission] = set()
+
+    async def allowed(self, permission: Permission) -> bool:
+        """Whether it was not forbidden."""
+        return permission not in self.denied
+
+    async def on(self, verb: str, *, api_version: str, kind: str, namespace: str) -> Permission:
+        """All kinds are in a namespace, and have a regular plural."""
+        return Permission(verb, f"{kind.lower()}s", api_version.rpartition("/")[0], namespace)
+
+
 class FakeCluster:
     """No objects but those that a test puts there, and namespaces that exist."""
 
@@ -224,6 +241,7 @@ class FakeCluster:
         self.objects: dict[str, dict[str, Any]] = {}
         self.not_replaced: Cause | None = None
         """The pod of an earlier revision for which a StatefulSet waits."""
+        self.permissions = FakePermissions()
 
     locate, locate_all, resolve = Objects.locate, Objects.locate_all, Objects.resolve
 
@@ -328,7 +346,8 @@ class World:
         runs = LifecycleRuns(events, telemetry, Remediation(events), probe=600.0)
         operator_removal = cast("Any", SimpleNamespace(why_kept=self._why_kept, check=self._check))
         removal = Removal(services, api, events, runs, operator_removal)
-        return Reconciler(self.store, services, api, events, telemetry, runs, removal)
+        grants = PermissionWatch(self.cluster.permissions.allowed, seconds=3600.0)
+        return Reconciler(self.store, services, api, events, telemetry, runs, removal, grants)
 
     @property
     def _key(self) -> Key:

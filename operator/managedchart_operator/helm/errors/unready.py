@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from managedchart_operator.api.resource import WAIT_ANNOTATION
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import WaitError
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
 from managedchart_operator.hints import Names
 from managedchart_operator.reasons import Reason
@@ -111,7 +111,7 @@ def _listed(objects: Iterable[Unready]) -> str:
     return listed(dict.fromkeys(map(str, objects)))
 
 
-def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
+def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> WaitError:
     """Return the error of a wait that ended with objects that are not ready; `timed_out` says whether the time was up.
 
     Its `text` has helm's wording, for people who compare the two; nothing parses it.
@@ -125,7 +125,7 @@ def not_ready(objects: Sequence[Unready], *, timed_out: bool) -> HelmError:
     ]
     if timed_out:
         lines.append("context deadline exceeded")
-    return HelmError(
+    return WaitError(
         one_line(failure.sentence.format(list=_listed(objects)), MAX_MESSAGE),
         reason=failure.reason,
         transient=True,

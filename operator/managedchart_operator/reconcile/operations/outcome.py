@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from managedchart_operator.helm.storage import Revision
 from managedchart_operator.kube.objects import ObjectRef
 
 RELEASE_LEFT = "ReleaseLeft"
@@ -29,6 +30,10 @@ class Journal:
 
     outcome: Outcome | None = None
     """The result of the last operation of exec."""
+    deployed: Revision | None = None
+    """The revision that exec has deployed."""
+    chart_version: str | None = None
+    """The version of its chart, if the run has fetched it."""
     warnings: list[tuple[str, str]] = field(default_factory=list)
     """Reason and message of each warning that was not posted yet."""
 

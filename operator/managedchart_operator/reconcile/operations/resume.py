@@ -9,7 +9,7 @@ from typing import Any
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.diagnosis.objects import namespaces_of
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError, WaitError
 from managedchart_operator.helm.storage import DEPLOYED
 from managedchart_operator.reconcile.decide import AwaitingReadiness, Run
 from managedchart_operator.reconcile.operations.outcome import Outcome
@@ -49,7 +49,7 @@ async def watched(run: ReleaseRun, work: Callable[[], Coroutine[Any, Any, None]]
         async with run.services.waits.concurrency:
             cause = await run.evidence.watch_over(work(), grace=grace)
         if cause is not None:
-            raise HelmError(
+            raise WaitError(
                 cause.message,
                 reason=cause.reason,
                 transient=True,

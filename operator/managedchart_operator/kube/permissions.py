@@ -1,0 +1,69 @@
+"""Permissions of the operator: which one a refusal names, and whether the operator has it now.
+
+Every authenticated user may ask for its own (ClusterRole system:basic-user).
+"""
+
+import re
+from dataclasses import dataclass
+
+from managedchart_operator.api_refusals import MISSING_PERMISSION
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.discovery import Discovery, group_of
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A verb on a resource (its plural, with /subresource if any). `namespace` is empty for cluster-wide."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPermission:
+    """What a refusal names: the user, and the permission that it lacks."""
+
+    user: str
+    permission: Permission
+
+
+class Permissions:
+    """Asks the API server for the operator's own permissions."""
+
+    def __init__(self, client: KubeClient, discovery: Discovery) -> None:
+        self._client = client
+        self._discovery = discovery
+
+    async def allowed(self, permission: Permission) -> bool:
+        """Whether the operator has a permission now. Raises KubeError."""
+        return await is_allowed(self._client, permission)
+
+    async def on(self, verb: str, *, api_version: str, kind: str, namespace: str) -> Permission:
+        """Return the permission for a verb on a kind, cluster-wide if the kind is. Raises KubeError (KIND_MISSING)."""
+        served = await self._discovery.kind(api_version, kind)
+        return Permission(verb, served.plural, group_of(api_version), namespace if served.namespaced else "")
+
+
+def missing_in(text: str) -> MissingPermission | None:
+    """Return the first permission that an error text reports as missing; None if it reports none."""
+    found = re.search(MISSING_PERMISSION, text)
+    if found is None:
+        return None
+    permission = Permission(found["verb"], found["resource"], found["group"], found["namespace"] or "")
+    return MissingPermission(found["user"], permission)
+
+
+async def is_allowed(client: KubeClient, permission: Permission) -> bool:
+    """Whether the operator has a permission now. Raises KubeError."""
+    resource, _, subresource = permission.resource.partition("/")
+    wanted = {"verb": permission.verb, "group": permission.group, "resource": resource}
+    wanted |= {"subresource": subresource, "namespace": permission.namespace}
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}},
+    }
+    answer = await client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+    return bool(answer["status"]["allowed"])

@@ -1,0 +1,162 @@
+"""Finds all permissions that the operator lacks for a release, after helm or the API server has reported the first.
+
+helm stops at the first refusal, and its dry run does too. So the chart is rendered without its objects being read, and the API
+server is asked about each kind in it. What cannot be found out in time is left out: then only the first one is named.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, OperatorError
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.stored_release import StoredRelease, read_document
+from managedchart_operator.kube.objects import Objects, reference
+from managedchart_operator.kube.permissions import MissingPermission, Permission, missing_in
+from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.operations.dry_run import render
+from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE, hint, sentence
+from managedchart_operator.reconcile.release_run import ReleaseRun
+
+logger = logging.getLogger(__name__)
+
+# helm reads an object before it applies it, by a patch that creates it; the operator lists and watches what it waits for.
+_TO_DEPLOY: tuple[str, ...] = ("get", "list", "watch", "create", "patch", "delete")
+_TO_REPLACE = ("update",)
+_TO_UNINSTALL: tuple[str, ...] = ("get", "list", "watch", "delete")
+# The operator's own role has get, list, watch and patch on all Secrets.
+_TO_STORE = ("create", "update", "delete")
+# A failure is reported this much later at the most.
+FIND_SECONDS = 10.0
+# The largest public charts have about 25 kinds, in one or two namespaces.
+_MOST_KINDS = 60
+_AT_ONCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The error with all that is missing, and the permission that was refused."""
+
+    error: OperatorError
+    permission: Permission
+
+
+async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) -> Found | None:
+    """Return the error of a refusal with all missing permissions; None if it is about none, or about one that is there now.
+
+    `removes` says that the run was to uninstall. Raises nothing except when cancelled.
+    """
+    missing = await still_missing(run.objects, error)
+    if missing is None:
+        return None
+    found, new_namespace = [missing.permission], ""
+    try:
+        async with asyncio.timeout(FIND_SECONDS):
+            if not removes and await run.namespace_state.is_to_be_created():
+                new_namespace = run.namespace
+                found = [*(await _denied(run, TO_CREATE_NAMESPACE)), *found]
+            found = await _denied(run, [*found, *(await _needed(run, removes=removes))])
+    except (TimeoutError, OperatorError, ManifestError) as problem:
+        # What is known by then is a part of it.
+        logger.info("%s/%s: cannot determine all missing permissions: %s", run.namespace, run.name, problem)
+    return Found(_reworded(run, error, missing.user, found, new_namespace), missing.permission)
+
+
+async def still_missing(objects: Objects, error: OperatorError) -> MissingPermission | None:
+    """Return the permission that an error reports as missing, if the API server confirms it.
+
+    An API server that has just started refuses everybody with the same message. Raises nothing except when cancelled.
+    """
+    missing = missing_in(_words(error)) if error.reason is Reason.FORBIDDEN else None
+    if missing is None:
+        return None
+    try:
+        return None if await objects.permissions.allowed(missing.permission) else missing
+    except KubeError:
+        return None
+
+
+def _words(error: OperatorError) -> str:
+    """Return the API server's words in an error."""
+    if isinstance(error, HelmError):
+        return error.text
+    return error.answer if isinstance(error, KubeError) else ""
+
+
+async def _needed(run: ReleaseRun, *, removes: bool) -> list[Permission]:
+    """Return the permissions that the release needs, each once. Raises OperatorError, ManifestError."""
+    if removes:
+        verbs, rendered = _TO_UNINSTALL, run.evidence.rendered.all
+    else:
+        verbs = _TO_DEPLOY + (_TO_REPLACE if run.spec.force_upgrade else ())
+        rendered = await _rendered(run)
+    storage = [Permission(verb, "secrets", "", run.namespace) for verb in _TO_STORE]
+    refs = (reference(each, run.namespace) for each in rendered)
+    kinds = dict.fromkeys((ref.api_version, ref.kind, ref.namespace) for ref in refs)
+    needed = [
+        await run.objects.permissions.on(verb, api_version=api_version, kind=kind, namespace=namespace)
+        async for api_version, kind, namespace in _served(run, list(kinds)[:_MOST_KINDS])
+        for verb in verbs
+    ]
+    return list(dict.fromkeys([*needed, *storage]))
+
+
+async def _served(run: ReleaseRun, kinds: Sequence[tuple[str, str, str]]) -> AsyncIterator[tuple[str, str, str]]:
+    """Yield the kinds that the API server serves."""
+    for each in kinds:
+        try:
+            await run.objects.namespaced(each[0], each[1])
+        except KubeError as error:
+            if error.reason is not Reason.KIND_MISSING:
+                raise
+        else:
+            yield each
+
+
+async def _rendered(run: ReleaseRun) -> list[dict[str, Any]]:
+    """Render the chart without reading its objects; returns outlines, hooks included. Raises OperatorError, ManifestError."""
+    output = await render(run, take_ownership=True, dry_run=True, offline=True)
+    return await asyncio.to_thread(_outlined, output.stdout)
+
+
+def _outlined(output: bytes) -> list[dict[str, Any]]:
+    try:
+        release = StoredRelease(read_document(output))
+    except UNREADABLE as error:
+        raise ManifestError(f"the output of Helm's dry run cannot be read ({type(error).__name__})") from None
+    return outline(*release.manifests)
+
+
+async def _denied(run: ReleaseRun, permissions: Sequence[Permission]) -> list[Permission]:
+    """Return those that the operator lacks, in their order, each once. Raises KubeError."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(permission: Permission) -> bool:
+        async with free:
+            return await run.objects.permissions.allowed(permission)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = {each: group.create_task(ask(each)) for each in dict.fromkeys(permissions)}
+    except* KubeError as errors:
+        raise errors.exceptions[0] from None
+    return [permission for permission, answer in asked.items() if not answer.result()]
+
+
+def _reworded(
+    run: ReleaseRun, error: OperatorError, user: str, found: Sequence[Permission], new_namespace: str
+) -> OperatorError:
+    """Return the error with the list of what is missing, and the commands that grant it."""
+    message, advice = sentence(user, found), hint(user, found, release=run.name, new_namespace=new_namespace)
+    if isinstance(error, HelmError):
+        return HelmError(
+            message,
+            reason=error.reason,
+            transient=error.transient,
+            text=error.text,
+            exit_code=error.exit_code,
+            hint=advice,
+        )
+    return OperatorError(message, reason=error.reason, transient=error.transient, hint=advice)

@@ -1,0 +1,69 @@
+"""Notices that a permission was granted for which resources wait, so that none waits for its next check.
+
+Kubernetes reports no such change, so the API server is asked: for each permission once, however many resources wait for it, and
+without helm. Nothing is remembered that is not in the status of the resources. The pass that follows asks again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from managedchart_operator.api.resource import Key
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.permissions import Permission
+
+logger = logging.getLogger(__name__)
+
+# At most 20 requests a second: a thousand different permissions are asked for in less than a minute.
+_PAUSE_SECONDS = 0.05
+
+
+class PermissionWatch:
+    """Asks for the permissions that resources wait for, every `seconds`, as long as any waits."""
+
+    def __init__(self, allowed: Callable[[Permission], Awaitable[bool]], *, seconds: float) -> None:
+        self._allowed = allowed
+        self._seconds = seconds
+        self._waiting: dict[Key, Permission] = {}
+        self._granted: Callable[[Key], None] = lambda _: None
+        self._task: asyncio.Task[None] | None = None
+
+    def when_granted(self, call: Callable[[Key], None]) -> None:
+        """Set what is called with each key whose permission was granted."""
+        self._granted = call
+
+    def wait_for(self, key: Key, permission: Permission | None) -> None:
+        """Note which permission a resource waits for, None for none."""
+        if permission is None:
+            self._waiting.pop(key, None)
+            return
+        self._waiting[key] = permission
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch(), name="watch of permissions")
+
+    async def close(self) -> None:
+        """Ask no more."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        round_begins = loop.time()
+        while self._waiting:
+            round_begins = max(round_begins + self._seconds, loop.time())
+            await asyncio.sleep(round_begins - loop.time())
+            for permission in dict.fromkeys(self._waiting.values()):
+                if await self._is_granted(permission):
+                    for key in [key for key, awaited in self._waiting.items() if awaited == permission]:
+                        del self._waiting[key]
+                        self._granted(key)
+                await asyncio.sleep(min(_PAUSE_SECONDS, self._seconds))
+
+    async def _is_granted(self, permission: Permission) -> bool:
+        try:
+            return await self._allowed(permission)
+        except KubeError as error:
+            logger.debug("cannot ask for a permission: %s", error.message)
+            return False
