@@ -37,6 +37,10 @@ REQUESTS = 32
 # Bounds the memory that a list takes in the API server and here; there may be many thousands of resources and release Secrets.
 PAGE = 500
 _CONNECT_SECONDS = 10
+# After each change of a CRD, and after its own start, the API server refuses to list objects of the kind until it has read them
+# into its cache: some 100 ms after the first request for them (1.37, KEP-4568). helm's client retries too.
+_INITIALIZING = "storage is (re)initializing"
+_INITIALIZING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5)
 OPERATOR = "managedchart-operator"
 """The name under which the operator sends requests, writes Events and sets fields, such as the marks of an adopted object."""
 
@@ -111,17 +115,26 @@ class KubeClient:
     ) -> Any:
         """Return the decoded JSON answer (a text for a text answer). Raises KubeError.
 
+        `timeout` in seconds is for each try; there is a second one only while the API server reads the kind into its cache.
         A `patient` request may be delayed by an admission webhook that does not answer, so it does not count towards REQUESTS.
         """
-        headers = {"Accept": accept, "Content-Type": content_type}
-        async with (
-            contextlib.nullcontext() if patient else self._under_way,
-            self._answer(method, path, query, headers, body=body, total=timeout) as response,
-        ):
-            raw = await response.read()
-        if response.content_type == JSON_TYPE:
-            return await _decoded(raw, method, path)
-        return raw.decode(errors="replace")
+        delays = iter(_INITIALIZING_SECONDS)
+        while True:
+            headers = {"Accept": accept, "Content-Type": content_type}
+            try:
+                async with (
+                    contextlib.nullcontext() if patient else self._under_way,
+                    self._answer(method, path, query, headers, body=body, total=timeout) as response,
+                ):
+                    raw = await response.read()
+            except KubeError as error:
+                if error.status != 429 or _INITIALIZING not in error.answer or (delay := next(delays, None)) is None:
+                    raise
+                await asyncio.sleep(delay)
+                continue
+            if response.content_type == JSON_TYPE:
+                return await _decoded(raw, method, path)
+            return raw.decode(errors="replace")
 
     async def pages(
         self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON_TYPE

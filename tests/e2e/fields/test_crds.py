@@ -137,7 +137,8 @@ def test_an_older_crd_is_named_and_replaced(cluster: Cluster, ns: str, widgets: 
     assert ready_reason(deploy(cluster, ns, "a", newer, crds="CreateReplace", dryRun=True)) == "DryRunSucceeded"
     assert widgets.spec(ns, "a") == {"size": "1"}
 
-    deploy(cluster, ns, "a", newer, crds="CreateReplace")
+    # Without a retry: the API server refuses to list objects for a moment after each change of their CRD.
+    deploy(cluster, ns, "a", newer, crds="CreateReplace", retry={"limit": 0})
     assert widgets.spec(ns, "a") == {"size": "1", "colour": "red"}
     replaced = widgets.found()
     assert replaced is not None

@@ -52,6 +52,27 @@ async def test_a_refusal_has_request_and_answer(
     assert error.answer == message
 
 
+@pytest.mark.parametrize("refusals", [2, 100])
+async def test_a_cache_that_is_being_read_is_waited_for(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    """But not for ever, as for a CRD that is being deleted."""
+    monkeypatch.setattr("managedchart_operator.kube.client._INITIALIZING_SECONDS", (0, 0, 0))
+    answers = iter([(429, refusal("storage is (re)initializing", 429))] * refusals)
+
+    async def answer(_: web.Request) -> web.Response:
+        status, body = next(answers, (200, {"items": []}))
+        return web.json_response(body, status=status)
+
+    api.answers["GET", PATH] = answer
+    if refusals == 2:
+        assert await client.request("GET", PATH) == {"items": []}
+        return
+    with pytest.raises(KubeError, match="initializing"):
+        await client.request("GET", PATH)
+    assert len(api.asked) == 4
+
+
 RECORDED = Path(__file__).parents[1] / "helm" / "outputs"
 """Recorded output of the real helm for a real API server's refusals."""
 SENTENCE = re.compile(r"[\w.]+ (?:\"[^\"]+\" )?is forbidden: .*")
