@@ -19,6 +19,7 @@ from managedchart_operator.helm import command
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
 from managedchart_operator.helm.release_size import name_biggest
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import deployed_of
 from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
@@ -58,7 +59,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool) -> Hel
         take_ownership=take_ownership,
         dry_run=True,
     )
-    owned = await read_owned_fields(run, run.newest)
+    owned = await read_owned_fields(run, run.newest, also=deployed_of(run.storage.revisions))
     left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
     arguments = [*command.upgrade(options, chart=chart.path), *command.leave_fields(left)]
     call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)
