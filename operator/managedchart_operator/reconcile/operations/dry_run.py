@@ -25,9 +25,11 @@ from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.errors.template_errors import NAME_NEEDED, without_name
 from managedchart_operator.helm.invalid_objects import name_invalid
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
+from managedchart_operator.helm.memory_files import Argument
 from managedchart_operator.helm.ownership import is_marked, other_release
 from managedchart_operator.helm.release_size import name_biggest
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import deployed_of
 from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
@@ -78,9 +80,8 @@ async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: boo
         is_upgrade=run.newest is not None,
         skip_schema_validation=run.spec.skip_schema_validation,
     )
-    owned = await read_owned_fields(run, run.newest)
-    left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
-    arguments = [*command.template(options, chart=chart.path), *command.leave_fields(left), *inputs.values.arguments]
+    edits = await _left_fields(run)
+    arguments = [*command.template(options, chart=chart.path), *edits, *inputs.values.arguments]
     output = await run.services.helm.run(arguments, deadline=command.deadline(run.spec.timeout), keep_stdout=True)
     if output.exit_code != 0:
         raise classify(output.stderr, exit_code=output.exit_code, command="template")
@@ -125,13 +126,16 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offlin
         offline=offline,
         skip_schema_validation=run.spec.skip_schema_validation,
     )
-    edits = []
-    if not offline:
-        owned = await read_owned_fields(run, run.newest)
-        edits = command.leave_fields(await fields_to_leave(run, owned, client_side=run.spec.force_upgrade))
+    edits = [] if offline else await _left_fields(run)
     arguments = [*command.upgrade(options, chart=chart.path), *edits]
     call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)
     return await run_helm(run, call)
+
+
+async def _left_fields(run: ReleaseRun) -> list[Argument]:
+    """Return the arguments by which helm leaves fields to their managers, as in the upgrade. Raises KubeError."""
+    owned = await read_owned_fields(run, run.newest, also=deployed_of(run.storage.revisions))
+    return command.leave_fields(await fields_to_leave(run, owned, client_side=run.spec.force_upgrade))
 
 
 def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
