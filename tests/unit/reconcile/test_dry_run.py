@@ -171,6 +171,39 @@ async def test_objects_whose_crds_come_with_the_chart_are_counted() -> None:
         await validate(rendered, objects, namespace="apps", coming={("other", "Widget")})  # type: ignore[arg-type]
 
 
+async def test_a_crd_that_was_deleted_a_moment_ago_comes_again() -> None:
+    """The kind is still remembered, so that only the request itself finds that it is no longer served."""
+    answer = "the server could not find the requested resource"
+
+    class Remembered(FakeObjects):
+        async def try_apply(self, ref: ObjectRef, body: Mapping[str, Any], *, force: bool) -> None:
+            raise KubeError(answer, reason=Reason.INTERNAL_ERROR, transient=False, status=404, answer=answer)
+
+    widget = item("Widget", "w", api_version="example.com/v1")
+    coming = {("example.com", "Widget")}
+    found = await validate([widget], Remembered(), namespace="apps", coming=coming)  # type: ignore[arg-type]
+    assert found == "1 objects rendered, 1 not validated because their CRDs come with this chart"
+
+    async def get(ref: ObjectRef) -> None:
+        if ref.kind == "Widget":
+            raise KubeError("no kind", reason=Reason.KIND_MISSING, transient=True, status=404)
+
+    rendering = Rendering(BOTH)
+    rendering.world.cluster.get = get  # type: ignore[method-assign, assignment]
+    assert len(await try_render(await rendering.world.release_run(), PREVIEW, take_ownership=False)) == 2
+
+
+async def test_a_failed_look_up_is_no_refusal_of_an_object() -> None:
+    """Although the API server says something: it is an outage, and not about the object."""
+
+    class Busy(FakeObjects):
+        async def namespaced(self, api_version: str, kind: str) -> bool:
+            raise KubeError("busy", reason=Reason.API_UNAVAILABLE, transient=True, status=503, answer="overloaded")
+
+    with pytest.raises(KubeError, match="busy"):
+        await validated(Busy(), item("ConfigMap", "a"))
+
+
 async def test_an_outage_is_not_taken_for_a_missing_crd() -> None:
     objects = FakeObjects(w="")
     widget = item("Widget", "w", api_version="example.com/v1")

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any
 
 from managedchart_operator.api.conflicts import ConflictPolicy
-from managedchart_operator.diagnosis.apply_refusals import refused
+from managedchart_operator.diagnosis.apply_refusals import Refusal, refused
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Findings
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError, OperatorError
 from managedchart_operator.helm import command
@@ -94,7 +94,12 @@ async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: boo
 async def _check_ownership(run: ReleaseRun, rendered: Sequence[dict[str, Any]]) -> None:
     """Raise HelmError for an existing object that helm would refuse to take over."""
     for ref in await run.objects.locate_all(rendered, run.namespace):
-        found = await run.objects.get(ref)
+        try:
+            found = await run.objects.get(ref)
+        except KubeError as error:
+            if error.reason is not Reason.KIND_MISSING:
+                raise
+            continue  # it was served until its CRD was deleted a moment ago
         metadata = (found or {}).get("metadata") or {}
         if found and not is_marked(metadata, name=run.name, namespace=run.namespace):
             owner = other_release(metadata, name=run.name, namespace=run.namespace)
@@ -181,20 +186,18 @@ async def validate(
             raise LifecycleError(
                 without_name(item["kind"]), reason=Reason.TEMPLATE_ERROR, transient=False, hint=NAME_NEEDED
             )
-        depends = reference(item, namespace).group_kind in coming
         try:
-            ref = await objects.locate(item, namespace)
-            await objects.try_apply(ref, item, force=force)
-        except KubeError as error:
-            if depends and error.reason in (Reason.KIND_MISSING, Reason.OBJECT_INVALID):
-                unknown += 1
-                continue
-            if not error.answer:
-                raise
-            if error.answer == f'namespaces "{ref.namespace}" not found' and ref.namespace in to_be_created:
-                skipped += 1
-            else:
-                refusals.append((ref, error.answer))
+            refusal = await _refusal(item, objects, namespace=namespace, force=force, coming=coming)
+        except _WithoutCrdError:
+            unknown += 1
+            continue
+        if refusal is None:
+            continue
+        ref, answer = refusal
+        if answer == f'namespaces "{ref.namespace}" not found' and ref.namespace in to_be_created:
+            skipped += 1
+        else:
+            refusals.append(refusal)
     if refusals:
         raise refused(refusals, rendered=rendered)
     left = [f", {skipped} not validated because their namespace does not exist yet"] if skipped else []
@@ -202,6 +205,33 @@ async def validate(
     if left:
         return f"{len(rendered)} objects rendered{''.join(left)}"
     return f"{len(rendered)} objects rendered and validated, nothing changed"
+
+
+class _WithoutCrdError(Exception):
+    """The cluster does not have the CRD yet by which the object can be validated."""
+
+
+async def _refusal(
+    item: dict[str, Any], objects: Objects, *, namespace: str, force: bool, coming: Container[tuple[str, str]]
+) -> Refusal | None:
+    """Return why the API server refuses an object. Raises _WithoutCrdError, and KubeError without an answer about it."""
+    depends = reference(item, namespace).group_kind in coming
+    try:
+        ref = await objects.locate(item, namespace)
+    except KubeError as error:
+        if depends and error.reason is Reason.KIND_MISSING:
+            raise _WithoutCrdError from error
+        raise
+    try:
+        await objects.try_apply(ref, item, force=force)
+    except KubeError as error:
+        # 404: the CRD was deleted after the kind had been looked up.
+        if depends and (error.status == 404 or error.reason is Reason.OBJECT_INVALID):
+            raise _WithoutCrdError from error
+        if not error.answer:
+            raise
+        return ref, error.answer
+    return None
 
 
 async def largest_parts(
