@@ -11,12 +11,12 @@ Source: sigs.k8s.io/structured-merge-diff, `fieldpath/serialize.go`.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from managedchart_operator.helm.yaml_nodes import copied, serialized
+from managedchart_operator.helm.yaml_nodes import copied, fields_of, node_of, serialized
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_document
 
 Path = tuple[str, ...]
@@ -25,7 +25,6 @@ _NOTE = "# managedchart.dev/chart-values: "
 _NOTE_LINE = re.compile(rf"^{re.escape(_NOTE)}(?P<json>.*)\n", re.MULTILINE)
 # A key of a list's item that the API server fills in, so a chart may leave it out: that of ports.
 _DEFAULT_KEYS = {"protocol": "TCP"}
-_TEXT = "tag:yaml.org,2002:str"
 _MAP = "tag:yaml.org,2002:map"
 
 
@@ -43,19 +42,12 @@ class FieldEdit:
 
 def edited(node: yaml.MappingNode, edits: Iterable[FieldEdit]) -> tuple[yaml.MappingNode, dict[Path, Any]]:
     """Return the object with its fields edited, the same node where nothing changes; and what the edited fields had."""
-    before: dict[Path, Any] = {}
+    tree = _Edits()
     for edit in edits:
-        present, value = value_in(node, edit.path)
-        if edit.only_if is not None and not (present and value == json.loads(edit.only_if)):
-            continue
-        if not present and not (edit.insert and edit.value is not None):
-            continue
-        new = None if edit.value is None else _parsed(edit.value)
-        changed = _with(node, edit.path, new)
-        if isinstance(changed, yaml.MappingNode):
-            node = changed
-            before |= {edit.path: value} if present else {}
-    return node, before
+        tree.add(edit)
+    before: dict[Path, Any] = {}
+    new = _edited(node, tree, before)
+    return (new, before) if isinstance(new, yaml.MappingNode) else (node, {})
 
 
 def value_in(node: yaml.Node, path: Path) -> tuple[bool, Any]:
@@ -81,9 +73,10 @@ def noted(document: str) -> dict[Path, Any]:
     found: dict[Path, Any] = {}
     for line in _NOTE_LINE.finditer(document):
         try:
-            found |= {tuple(map(str, path)): value for path, value in json.loads(line["json"])}
+            values = {tuple(map(str, path)): value for path, value in json.loads(line["json"])}
         except (ValueError, TypeError, RecursionError):
             continue  # a chart may write any comment
+        found |= {path: value for path, value in values.items() if path}
     return found
 
 
@@ -92,11 +85,86 @@ def without_note(document: str) -> str:
     return _NOTE_LINE.sub("", document)
 
 
+@dataclass(slots=True)
+class _Edits:
+    """The edits of one object by the steps of their paths, so that the object is walked once for all of them."""
+
+    edit: FieldEdit | None = None
+    inner: "dict[str, _Edits]" = field(default_factory=dict)
+
+    def add(self, edit: FieldEdit) -> None:
+        """Add an edit; a later one replaces an earlier one of the same field."""
+        place = self
+        for step in edit.path:
+            place = place.inner.setdefault(step, _Edits())
+        place.edit = edit
+
+
+def _edited(node: yaml.Node, edits: _Edits, before: dict[Path, Any]) -> yaml.Node | None:
+    """Return a node with the edits applied, the same one where nothing changes, None where it is left out."""
+    if (edit := edits.edit) is not None:
+        present, value = value_in(node, ())
+        if edit.only_if is None or (present and value == json.loads(edit.only_if)):
+            before[edit.path] = value
+            return None if edit.value is None else node_of(json.loads(edit.value))
+    if isinstance(node, yaml.MappingNode):
+        return _edited_mapping(node, edits, before)
+    if isinstance(node, yaml.SequenceNode):
+        return _edited_list(node, edits, before)
+    return node
+
+
+def _edited_mapping(node: yaml.MappingNode, edits: _Edits, before: dict[Path, Any]) -> yaml.MappingNode:
+    missing = {step.removeprefix("f:"): inner for step, inner in edits.inner.items() if step.startswith("f:")}
+    if not missing:
+        return node
+    # Copies: an alias is the same node as what it stands for.
+    entries, changed = [], False
+    for name, value in fields_of(node):
+        inner = missing.pop(name.value, None)
+        new = value if inner is None else _edited(value, inner, before)
+        changed |= new is not value
+        if new is not None:
+            entries.append((copied(name), copied(value) if new is value else new))
+    for key, inner in missing.items():
+        if (inserted := _inserted(inner)) is not None:
+            entries.append((node_of(key), inserted))
+            changed = True
+    return yaml.MappingNode(node.tag, entries, flow_style=node.flow_style) if changed else node
+
+
+def _edited_list(node: yaml.SequenceNode, edits: _Edits, before: dict[Path, Any]) -> yaml.SequenceNode:
+    items: list[yaml.Node | None] = list(node.value)
+    for step, inner in edits.inner.items():
+        kind, _, key = step.partition(":")
+        at = next((number for number, item in enumerate(items) if item is not None and _is_item(item, kind, key)), None)
+        if at is None:
+            continue
+        # The item of a list with keys has fields of the chart too, so it is never left out as a whole.
+        items[at] = _edited(node.value[at], _Edits(inner=inner.inner) if kind == "k" else inner, before)
+    if all(new is old for new, old in zip(items, node.value, strict=True)):
+        return node
+    return yaml.SequenceNode(node.tag, [item for item in items if item is not None], flow_style=node.flow_style)
+
+
+def _inserted(edits: _Edits) -> yaml.Node | None:
+    """Return the value of a field that the object lacks; None where it stays without."""
+    edit = edits.edit
+    if edit is not None and edit.insert and edit.value is not None and edit.only_if is None:
+        return node_of(json.loads(edit.value))
+    found = [
+        (node_of(step.removeprefix("f:")), value)
+        for step, inner in edits.inner.items()
+        if step.startswith("f:") and (value := _inserted(inner)) is not None
+    ]
+    return yaml.MappingNode(_MAP, found) if found else None
+
+
 def _inner(node: yaml.Node, step: str) -> yaml.Node | None:
     """Return the field or the item of a step; None if the node lacks it."""
     kind, _, key = step.partition(":")
     if kind == "f" and isinstance(node, yaml.MappingNode):
-        return next((value for name, value in node.value if name.value == key), None)
+        return next((value for name, value in fields_of(node) if name.value == key), None)
     if kind in ("k", "v") and isinstance(node, yaml.SequenceNode):
         return next((item for item in node.value if _is_item(item, kind, key)), None)
     return None
@@ -110,39 +178,7 @@ def _is_item(item: yaml.Node, kind: str, key: str) -> bool:
         return False
     if kind == "v":
         return isinstance(item, yaml.ScalarNode) and item.value == str(wanted)
-    if not isinstance(item, yaml.MappingNode) or not isinstance(wanted, dict):
+    if kind != "k" or not isinstance(item, yaml.MappingNode) or not isinstance(wanted, dict):
         return False
-    present = {name.value: value.value for name, value in item.value if isinstance(value, yaml.ScalarNode)}
+    present = {name.value: value.value for name, value in fields_of(item) if isinstance(value, yaml.ScalarNode)}
     return all(str(present.get(name, _DEFAULT_KEYS.get(name))) == str(value) for name, value in wanted.items())
-
-
-def _with(node: yaml.Node, path: Path, value: yaml.Node | None) -> yaml.Node | None:
-    """Return a copy of a node with a value in the field at the path, or without the field; None where that is impossible."""
-    step, rest = path[0], path[1:]
-    kind, _, key = step.partition(":")
-    found = _inner(node, step)
-    if rest:
-        inner = _with(found or yaml.MappingNode(_MAP, []), rest, value)
-        if inner is None:
-            return None
-    else:
-        inner = value
-    if isinstance(node, yaml.SequenceNode) and found is not None:
-        if kind == "k" and not rest:
-            return None  # the item has fields of the chart too
-        at = node.value.index(found)
-        items = [*node.value[:at], *([inner] if inner else []), *node.value[at + 1 :]]
-        return yaml.SequenceNode(node.tag, items, flow_style=node.flow_style)
-    if not isinstance(node, yaml.MappingNode) or kind != "f":
-        return None
-    # By name: an alias is the same node as what it stands for.
-    entries = [(copied(name), inner if name.value == key else copied(old)) for name, old in node.value]
-    if found is None:
-        entries.append((yaml.ScalarNode(_TEXT, key), inner))
-    return yaml.MappingNode(node.tag, [each for each in entries if each[1] is not None], flow_style=node.flow_style)
-
-
-def _parsed(text: str) -> yaml.Node | None:
-    """Return JSON as a node; YAML has JSON's values."""
-    node: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
-    return node

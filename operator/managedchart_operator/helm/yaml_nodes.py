@@ -4,6 +4,9 @@ Each scalar keeps its text: numbers and dates are written as the chart wrote the
 since an alias may use one elsewhere.
 """
 
+import json
+from typing import Any
+
 import yaml
 
 from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_documents
@@ -12,6 +15,14 @@ from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_docum
 EDITED_NODES = 100_000
 _TEXT = "tag:yaml.org,2002:str"
 _MAP = "tag:yaml.org,2002:map"
+_LIST = "tag:yaml.org,2002:seq"
+_MERGE = "tag:yaml.org,2002:merge"
+_SCALARS = {
+    bool: "tag:yaml.org,2002:bool",
+    int: "tag:yaml.org,2002:int",
+    float: "tag:yaml.org,2002:float",
+    type(None): "tag:yaml.org,2002:null",
+}
 
 
 def composed(document: str) -> yaml.Node | None:
@@ -44,6 +55,31 @@ def _spell_out_nulls(node: yaml.Node, seen: set[int]) -> None:
         for each in node.value:
             for part in each if isinstance(each, tuple) else (each,):
                 _spell_out_nulls(part, seen)
+
+
+def fields_of(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Return the entries of a mapping as helm reads them: of two with the same name the last counts, and `<<` is resolved."""
+    entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    for name, value in node.value:
+        if name.tag != _MERGE:
+            entries[str(name.value)] = (name, value)
+            continue
+        # The mappings of a list are merged from its end, as `yaml_reader` does.
+        for source in reversed(value.value) if isinstance(value, yaml.SequenceNode) else (value,):
+            if isinstance(source, yaml.MappingNode):
+                entries |= {str(name.value): (name, inner) for name, inner in fields_of(source)}
+    return list(entries.values())
+
+
+def node_of(value: Any) -> yaml.Node:
+    """Return a value of JSON as a node. Its text, read as YAML, may be another value: U+2028 is a line break there."""
+    if isinstance(value, dict):
+        return yaml.MappingNode(_MAP, [(node_of(key), node_of(inner)) for key, inner in value.items()])
+    if isinstance(value, list):
+        return yaml.SequenceNode(_LIST, [node_of(item) for item in value])
+    if isinstance(value, str):
+        return yaml.ScalarNode(_TEXT, value, style='"')
+    return yaml.ScalarNode(_SCALARS[type(value)], json.dumps(value))
 
 
 def value_of(node: yaml.MappingNode, key: str) -> yaml.Node | None:

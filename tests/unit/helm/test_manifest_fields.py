@@ -1,5 +1,7 @@
 """Fields of rendered objects that are left out, or get the value in the cluster; and what the comment keeps of the chart's."""
 
+import json
+import time
 from typing import Any
 
 import pytest
@@ -110,7 +112,7 @@ def test_the_charts_value_outlives_the_field() -> None:
     assert noted_values(WEB) == {}
 
 
-@pytest.mark.parametrize("line", ["[", "3", '[["a"]]', "[[1, 2]]", '{"a": 1}'])
+@pytest.mark.parametrize("line", ["[", "3", '[["a"]]', "[[[], 1]]", "[[1, 2]]", '{"a": 1}'])
 def test_a_chart_may_write_any_comment(line: str) -> None:
     assert list(
         noted_values(WEB.replace("# Source: ", "# managedchart.dev/chart-values: " + line + "\n# ")).values()
@@ -132,3 +134,37 @@ def test_an_object_that_cannot_be_edited_is_an_error() -> None:
     huge = WEB + "  huge: [" + "a," * 100_001 + "]\n"
     with pytest.raises(ManifestError, match="too large"):
         edited(huge, FieldEdit(REPLICAS))
+
+
+def test_merged_and_duplicate_keys_are_read_as_helm_reads_them() -> None:
+    """Of two keys the last counts, and `<<` brings keys of elsewhere, which stay there."""
+    merged = WEB.replace("replicas: 2", "replicas: 1\n  replicas: 2\n  <<: *base").replace(
+        "spec:", "base: &base {paused: true, replicas: 3}\nspec:"
+    )
+    web = Rendered("apps/v1", "Deployment", "web")
+    assert spec_of(merged)["replicas"] == 3
+    assert chart_values(merged, lambda _: [REPLICAS]) == {web: {REPLICAS: 3}}
+    after = edited(merged, FieldEdit(REPLICAS))
+    assert spec_of(after) == {key: value for key, value in spec_of(merged).items() if key != "replicas"}
+    assert noted_values(after) == {web: {REPLICAS: 3}}
+    assert parse_manifest(after)[0]["base"] == {"paused": True, "replicas": 3}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\u2028b", "\x7f", "\x85", "\ufeff", "é😀", "yes", "<<", "1", 10**22, 1e22, 1e-7, 1.5, True, None, [], {}],
+)
+def test_every_value_of_an_object_can_be_written(value: Any) -> None:
+    """JSON allows characters that YAML reads as a line break, or not at all."""
+    after = edited(WEB, FieldEdit(IMAGE, json.dumps([value, {"<<": value}], ensure_ascii=False)))
+    assert spec_of(after)["containers"][1]["image"] == [value, {"<<": value}]
+
+
+def test_many_fields_of_a_large_object_take_little_time() -> None:
+    """Seconds of CPU; one walk a field took minutes, and nothing ends the post-renderer before."""
+    large = WEB + "".join(f"  key-{number}: x\n" for number in range(5000))
+    edits = [FieldEdit(("f:spec", f"f:key-{number}")) for number in range(1000)]
+    began = time.process_time()
+    after = spec_of(edited(large, *edits))
+    assert time.process_time() - began < 10
+    assert len(after) == len(spec_of(large)) - 1000
