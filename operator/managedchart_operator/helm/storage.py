@@ -99,6 +99,11 @@ def revision_of(metadata: Mapping[str, Any]) -> Revision:
     )
 
 
+def deployed_of(revisions: Iterable[Revision]) -> Revision | None:
+    """Return the revision that helm calls deployed; it has one at most."""
+    return next((revision for revision in revisions if revision.status == DEPLOYED), None)
+
+
 def secret_of(release: str, number: int) -> str:
     """Return the name of the Secret of a revision."""
     return f"sh.helm.release.v1.{release}.v{number}"

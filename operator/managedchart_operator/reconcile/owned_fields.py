@@ -23,8 +23,9 @@ from managedchart_operator.reconcile.release_run import ReleaseRun
 
 logger = logging.getLogger(__name__)
 
-# The largest charts have some 300 objects; a release of 1 MiB may have several thousand.
-MOST_OBJECTS = 500
+# The largest charts have some 300 objects; a release of 1 MiB may have several thousand. What is beyond this is not left to
+# anybody. Those of one kind are listed at once, so that so many take 10 MB.
+MOST_OBJECTS = 5000
 # If a namespace has more objects of a kind than this, they are listed once instead of read one by one.
 READ_SINGLY = 3
 # helm sets this label on everything that it applies. The namespace may have thousands of other objects.
@@ -47,18 +48,28 @@ class OwnedFields:
         return {ref: fields for ref, each in self.metadata.items() if (fields := fields_of_others(each))}
 
 
-async def read_owned_fields(run: ReleaseRun, revision: Revision | None) -> OwnedFields:
-    """Return the metadata of a revision's objects, none of an unreadable revision. Raises KubeError without an answer."""
+async def read_owned_fields(run: ReleaseRun, revision: Revision | None, *, also: Revision | None = None) -> OwnedFields:
+    """Return the metadata of a revision's objects, none of an unreadable revision. Raises KubeError without an answer.
+
+    `also` is a revision whose objects are included: those of the deployed one may exist although a failed one lacks them.
+    """
     if revision is None:
         return OwnedFields()
+    stored, rendered = await _rendered(run, revision)
+    if also is not None and also != revision:
+        rendered = [*rendered, *(await _rendered(run, also))[1]]
+    refs = await run.objects.locate_all(rendered[:MOST_OBJECTS], run.namespace)
+    return OwnedFields(stored, await metadata_of(run, list(dict.fromkeys(refs))))
+
+
+async def _rendered(run: ReleaseRun, revision: Revision) -> tuple[StoredRelease | None, list[dict[str, Any]]]:
+    """Return the document of a revision and what names its objects; nothing where it cannot be read. Raises KubeError."""
     try:
         stored = await run.storage.read(revision)
-        rendered = await asyncio.to_thread(outline, stored.manifest) if stored else []
+        return stored, await asyncio.to_thread(outline, stored.manifest) if stored else []
     except (HelmError, ManifestError) as error:
         log_unknown(run, str(error))
-        return OwnedFields()
-    refs = await run.objects.locate_all(rendered[:MOST_OBJECTS], run.namespace)
-    return OwnedFields(stored, await metadata_of(run, refs))
+        return None, []
 
 
 async def metadata_of(run: ReleaseRun, refs: Sequence[ObjectRef]) -> Metadata:

@@ -1,6 +1,7 @@
 """Who owns which fields: what is read before helm runs and after it, and what the Event says."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -129,6 +130,23 @@ async def test_a_huge_release_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(owned_fields, "MOST_OBJECTS", 2)
     objects = FakeObjects()
     await look(objects, manifest("a", "b", "c"))
+    assert len(objects.asked) == 2
+
+
+async def test_objects_of_the_deployed_revision_are_read_too() -> None:
+    """A failed revision without an object need not have deleted it, and the next one may render it again."""
+    objects = FakeObjects(web=managed("web", "kubectl"), db=managed("db", "kubectl"))
+    run = run_over(objects, StoredRelease({"manifest": manifest("web")}))
+    texts = {2: manifest("web"), 1: manifest("web", "db")}
+
+    async def read(revision: Revision) -> StoredRelease:
+        return StoredRelease({"manifest": texts[revision.number]})
+
+    run.storage.read = read  # type: ignore[method-assign]
+    found = await read_owned_fields(run, replace(REVISION, number=2), also=replace(REVISION, number=1))
+    assert [ref.name for ref in found.of_others] == ["web", "db"]
+    assert found.stored is not None
+    assert found.stored.manifest == texts[2]
     assert len(objects.asked) == 2
 
 

@@ -28,6 +28,7 @@ from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_ma
 from managedchart_operator.helm.ownership import is_marked, other_release
 from managedchart_operator.helm.release_size import name_biggest
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.helm.storage import deployed_of
 from managedchart_operator.helm.stored_release import read_document
 from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
@@ -127,7 +128,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offlin
     )
     edits = []
     if not offline:
-        owned = await read_owned_fields(run, run.newest)
+        owned = await read_owned_fields(run, run.newest, also=deployed_of(run.storage.revisions))
         edits = command.leave_fields(await fields_to_leave(run, owned, client_side=run.spec.force_upgrade))
     arguments = [*command.upgrade(options, chart=chart.path), *edits]
     call = HelmCall(arguments, keep_stdout=True, dry_run=dry_run)

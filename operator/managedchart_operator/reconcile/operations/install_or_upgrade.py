@@ -19,6 +19,7 @@ from managedchart_operator.helm.storage import (
     UNINSTALLING,
     WAIT_LABEL,
     attempt_label,
+    deployed_of,
 )
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
@@ -59,7 +60,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
             WAIT_LABEL: OPERATOR_WAITS if waits.operator else HELM_WAITS,
         },
     )
-    owned = await read_owned_fields(run, run.newest)
+    owned = await read_owned_fields(run, run.newest, also=deployed_of(run.storage.revisions))
     left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade)
     arguments = [*command.upgrade(options, chart=chart.path), *command.leave_fields(left)]
     call = HelmCall(arguments, on_waiting=run.evidence.progress.helm_waits)
