@@ -22,6 +22,8 @@ from managedchart_operator.reasons import Reason
 # How helm (3 and 4.3.1: install.go, upgrade.go, rollback.go) and the operator describe a failed revision.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
 
+BY_SERVER = "ssa"
+"""How helm notes that it applied a revision by server-side apply; Helm 3 notes nothing."""
 # The values of the annotation helm.sh/hook-delete-policy with which helm deletes a hook after its end.
 _SELF_DELETING = frozenset({"hook-succeeded", "hook-failed"})
 # helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
@@ -103,7 +105,7 @@ class StoredRelease:
     @property
     def applied_by_server(self) -> bool:
         """Whether helm used server-side apply. Helm 3, and Helm 4 with --server-side=false, used client-side apply."""
-        return self.document.get("apply_method") == "ssa"
+        return self.document.get("apply_method") == BY_SERVER
 
     @property
     def values(self) -> dict[str, Any]:

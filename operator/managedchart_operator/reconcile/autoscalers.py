@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.objects import ObjectRef, Objects
+from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import place_of
 
@@ -39,6 +40,22 @@ async def other_autoscalers(objects: Objects, namespaces: Iterable[str]) -> Auto
     """Return the autoscalers of other kinds in these namespaces by target. Raises KubeError, except for missing permissions."""
     kinds = [kind for kind in await objects.discovery.namespaced_kinds(_NAMED) if kind[1] != HPA[1]]
     return await _in(objects, kinds[:_MOST_KINDS], namespaces)
+
+
+def autoscalers_in(manifest: str, namespace: str) -> Autoscalers:
+    """Return the autoscalers that a manifest renders, by target; to be called in a thread."""
+    found: defaultdict[Place, list[ObjectRef]] = defaultdict(list)
+    try:
+        kinds = {item["kind"] for item in outline(manifest) if item["kind"] == HPA[1] or _NAMED.search(item["kind"])}
+        rendered = outline(manifest, whole=kinds) if kinds else []
+    except ManifestError as error:
+        logger.warning("cannot read which autoscalers a revision in namespace %s has: %s", namespace, error)
+        return {}
+    for item in rendered:
+        ref = reference(item, namespace)
+        if item["kind"] in kinds and (target := _target(item, ref.namespace)):
+            found[target].append(ref)
+    return found
 
 
 async def _in(objects: Objects, kinds: Iterable[tuple[str, str]], namespaces: Iterable[str]) -> Autoscalers:

@@ -25,14 +25,20 @@ from managedchart_operator.helm.errors.text import in_hook
 from managedchart_operator.helm.left_fields import LeftField, LeftFields
 from managedchart_operator.helm.manifest_edits import Rendered, chart_values, noted_values
 from managedchart_operator.helm.manifest_fields import FieldEdit
-from managedchart_operator.helm.storage import DEPLOYED
+from managedchart_operator.helm.storage import deployed_of
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.discovery import group_of
 from managedchart_operator.kube.field_owners import OwnedField, Path, is_key, matches, value_at
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import place_of
-from managedchart_operator.reconcile.autoscalers import Autoscalers, Place, horizontal_autoscalers, other_autoscalers
+from managedchart_operator.reconcile.autoscalers import (
+    Autoscalers,
+    Place,
+    autoscalers_in,
+    horizontal_autoscalers,
+    other_autoscalers,
+)
 from managedchart_operator.reconcile.owned_fields import OwnedFields
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
@@ -107,10 +113,11 @@ async def fields_to_leave(
     `client_side` says that helm does not use server-side apply. Raises KubeError.
     """
     fields = owned.of_others
-    autoscalers = await _autoscalers(run, owned, fields)
+    autoscalers = await _autoscalers(run, owned, fields, target)
     left = fields_left(fields, owned.metadata, rules=run.spec.conflicts.leave, autoscalers=autoscalers)
     restored = await _left_by(target, owned, namespace=run.namespace) if target else {}
-    if not left and not restored:
+    recreated = await _left_in_missing(target, owned, namespace=run.namespace) if target else {}
+    if not left and not restored and not recreated:
         return LeftFields(run.namespace)
     before = target or await _deployed(run, owned)
     charted = await _chart_values(before, left, namespace=run.namespace) if before else {}
@@ -129,7 +136,8 @@ async def fields_to_leave(
         if client_side or not any(field.path == path for field in fields.get(ref, ())):
             edit = FieldEdit(path, live.get((ref, path), value), insert=True)
             found[ref].append(LeftField(edit))
-    return LeftFields(run.namespace, tuple((_place(ref), tuple(edits)) for ref, edits in found.items()))
+    places = {_place(ref): tuple(edits) for ref, edits in found.items()} | recreated
+    return LeftFields(run.namespace, tuple(places.items()))
 
 
 @asynccontextmanager
@@ -150,7 +158,8 @@ def left_field(each: Left, *, value: str | None, charted: str | None, own: Conta
     `value` is what helm applies instead of leaving it out, `charted` the chart's value in the deployed revision, both as JSON.
     `own` are the objects of the release: an upgrade may remove an autoscaler that is one of them.
     """
-    edit = FieldEdit(each.path, value)
+    # Written also where the chart has stopped rendering the field: what is missing would be reset or lost there.
+    edit = FieldEdit(each.path, value, insert=value is not None)
     if each.autoscalers:
         removable = [ref for ref in each.autoscalers if place_of(ref) in own]
         if len(removable) < len(each.autoscalers):
@@ -162,13 +171,18 @@ def left_field(each: Left, *, value: str | None, charted: str | None, own: Conta
 
 
 async def _autoscalers(
-    run: ReleaseRun, owned: OwnedFields, fields: Mapping[ObjectRef, Sequence[OwnedField]]
+    run: ReleaseRun,
+    owned: OwnedFields,
+    fields: Mapping[ObjectRef, Sequence[OwnedField]],
+    target: StoredRelease | None,
 ) -> Autoscalers:
+    """Return the autoscalers in the cluster, and those that a rollback to the target makes again. Raises KubeError."""
     scaled = {ref for ref, each in fields.items() if any(field.manager.subresource == SCALE for field in each)}
     scalable = {ref for ref in owned.metadata if ref.group_kind in _SCALABLE} | scaled
     if not scalable:
         return {}
-    found = dict(await horizontal_autoscalers(run.objects, (ref.namespace for ref in scalable)))
+    restored = await asyncio.to_thread(autoscalers_in, target.manifest, run.namespace) if target else {}
+    found = {**restored, **await horizontal_autoscalers(run.objects, (ref.namespace for ref in scalable))}
     if without := [ref for ref in scaled if place_of(ref) not in found]:
         found |= await other_autoscalers(run.objects, (ref.namespace for ref in without))
     return found
@@ -176,7 +190,7 @@ async def _autoscalers(
 
 async def _deployed(run: ReleaseRun, owned: OwnedFields) -> StoredRelease | None:
     """Return the deployed revision, or the newest if none is. Raises KubeError."""
-    deployed = next((revision for revision in run.storage.revisions if revision.status == DEPLOYED), None)
+    deployed = deployed_of(run.storage.revisions)
     if deployed is None or deployed == run.newest:
         return owned.stored
     try:
@@ -226,6 +240,21 @@ async def _left_by(target: StoredRelease, owned: OwnedFields, *, namespace: str)
         for ref in owned.metadata
         if _place(ref).is_of(rendered, release_namespace=namespace)
         for path, value in values.items()
+    }
+
+
+async def _left_in_missing(
+    target: StoredRelease, owned: OwnedFields, *, namespace: str
+) -> dict[left_fields.Place, tuple[LeftField, ...]]:
+    """Return how fields that a revision left to their managers are restored in objects that the cluster lacks."""
+    noted = await asyncio.to_thread(noted_values, target.manifest)
+    existing = [_place(ref) for ref in owned.metadata]
+    return {
+        left_fields.Place(each.group, each.kind, each.namespace or namespace, each.name): tuple(
+            LeftField(FieldEdit(path, _json(value), insert=True)) for path, value in values.items()
+        )
+        for each, values in noted.items()
+        if not any(place.is_of(each, release_namespace=namespace) for place in existing)
     }
 
 

@@ -3,18 +3,20 @@
 `helm rollback` applies a stored manifest as it is, without a post-renderer. So a revision is stored that has everything of the
 real target except those fields, and helm rolls back to that one. It is marked failed: nothing has ever deployed it, so neither
 helm nor the operator takes it for a good one. An operator that is killed afterwards finds it as the newest revision, one of
-its own that failed, and finishes the rollback. Source: helm 4.3.1, `pkg/action/rollback.go`.
+its own that failed, and finishes the rollback. It is applied by the server, whatever the target was, or replaces the objects
+(`spec.forceUpgrade`). Source: helm 4.3.1, `pkg/action/rollback.go`.
 """
 
 import asyncio
 import secrets
 import time
+from datetime import UTC, datetime
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.left_fields import LeftFields
 from managedchart_operator.helm.manifest import ManifestError
 from managedchart_operator.helm.storage import ATTEMPT_LABEL, FAILED, Revision, attempt_label, secret_of
-from managedchart_operator.helm.stored_release import StoredRelease, packed
+from managedchart_operator.helm.stored_release import BY_SERVER, StoredRelease, packed
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
@@ -44,8 +46,10 @@ async def prepared_rollback(run: ReleaseRun, target: Revision, stored: StoredRel
         return newest  # by an operator that was stopped before the rollback
     secret = await run.storage.secrets.read(namespace=run.namespace, name=target.secret)
     number = newest.number + 1
-    info = {**(stored.document.get("info") or {}), "status": FAILED, "description": description}
-    document = {**stored.document, "version": number, "manifest": manifest, "info": info}
+    now = datetime.now(UTC).isoformat()
+    info = {**(stored.document.get("info") or {}), "status": FAILED, "description": description, "last_deployed": now}
+    # helm compares with the newest revision, which is this one: a client-side rollback would keep what the failed one added.
+    document = {**stored.document, "version": number, "manifest": manifest, "info": info, "apply_method": BY_SERVER}
     labels = {
         **((secret or {}).get("metadata", {}).get("labels") or {}),
         "status": FAILED,

@@ -74,6 +74,43 @@ def test_a_rollback_restores_a_field_that_nobody_holds_any_more(cluster: Cluster
     ]  # fmt: skip
 
 
+def test_replicas_that_the_chart_no_longer_renders(cluster: Cluster, ns: str) -> None:
+    """helm alone owns them, so it would reset them to 1, in upgrades and in a rollback that restores an autoscaler."""
+    deploy(cluster, ns, "web", RAW, values=_objects(6))
+    _autoscale(cluster, ns, minimum=6)
+    with _replicas_of(cluster, ns) as seen:
+        deploy(cluster, ns, "web", RAW, values=_objects(None, "one"))
+        deploy(cluster, ns, "web", RAW, values=_objects(None, "two"), forceUpgrade=True)
+    assert set(seen) == {6}
+    cluster.kubectl("delete", "hpa", "web", f"--namespace={ns}")
+    deploy(cluster, ns, "web", RAW, values=_objects(None, "three", autoscaler=True))
+    with _replicas_of(cluster, ns) as seen:
+        _fail(cluster, ns, RAW, values=_objects(5, "four", **BAD_IMAGE["podAnnotations"]))
+    assert set(seen) <= {5, 6}
+
+
+def test_a_rollback_after_forced_upgrades(cluster: Cluster, ns: str) -> None:
+    """The server applies the prepared revision: a client-side rollback would keep what the failed one added, and never end."""
+    deploy(cluster, ns, "web", RAW, values=_objects(2), forceUpgrade=True)
+    _autoscale(cluster, ns, minimum=6)
+    with _replicas_of(cluster, ns) as seen:
+        _fail(cluster, ns, RAW, values=_objects(2, "two", **BAD_IMAGE["podAnnotations"]))
+    assert set(seen) == {6}
+    found = cluster.get(f"{DEPLOYMENTS.format(ns=ns)}/web")
+    assert found is not None
+    assert found["spec"]["template"]["metadata"]["annotations"] == {"message": "one"}
+
+
+def test_a_rollback_recreates_an_object_with_all_of_its_fields(cluster: Cluster, ns: str) -> None:
+    """Also those that the revision left to somebody else."""
+    deploy(cluster, ns, "web", RAW, values=_objects(2))
+    _scale(cluster, ns, 5)
+    deploy(cluster, ns, "web", RAW, values=_objects(2, "left"))
+    _fail(cluster, ns, RAW, values=_objects(2, "other", name="other", **BAD_IMAGE["podAnnotations"]))
+    assert _replicas(cluster, ns) == 2
+    cluster.wait(DEPLOYMENTS.format(ns=ns), "other", lambda found: found is None, what="deleted")
+
+
 @pytest.mark.parametrize("left", [True, False])
 def test_an_injected_certificate(cluster: Cluster, ns: str, *, left: bool) -> None:
     """Taken over, or left to the injector; in neither case does it block the upgrade."""
@@ -113,21 +150,38 @@ def test_a_conflict_may_fail(cluster: Cluster, ns: str) -> None:
     assert _replicas(cluster, ns) == 3
 
 
+def _autoscaler(minimum: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "minReplicas": minimum,
+            "maxReplicas": 9,
+        },
+    }
+
+
+def _objects(
+    replicas: int | None, message: str = "one", *, name: str = "web", autoscaler: bool = False, **annotations: str
+) -> dict[str, Any]:
+    """Values of the chart raw: a Deployment, with an autoscaler where it is wanted."""
+    labels, container = {"app": name}, {"name": "web", "image": "registry.example/web:1.0"}
+    pod = {
+        "metadata": {"labels": labels, "annotations": {"message": message, **annotations}},
+        "spec": {"containers": [container]},
+    }
+    spec = {"selector": {"matchLabels": labels}, "template": pod}
+    if replicas is not None:
+        spec["replicas"] = replicas
+    web = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+    return {"objects": [web, *([_autoscaler(6)] if autoscaler else [])]}
+
+
 def _autoscale(cluster: Cluster, ns: str, *, minimum: int) -> None:
     """Let an autoscaler target the Deployment, and return when it has scaled it."""
-    cluster.apply(
-        {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "web"},
-            "spec": {
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-                "minReplicas": minimum,
-                "maxReplicas": 9,
-            },
-        },
-        namespace=ns,
-    )
+    cluster.apply(_autoscaler(minimum), namespace=ns)
     cluster.wait(
         DEPLOYMENTS.format(ns=ns), "web", lambda found: found and found["spec"]["replicas"] == minimum, what="scaled"
     )
@@ -142,9 +196,9 @@ def _replicas_of(cluster: Cluster, ns: str) -> Iterator[list[int]]:
     seen += [each["spec"]["replicas"] for each in cluster.states_since(path, "web", version)]
 
 
-def _fail(cluster: Cluster, ns: str, **spec: Any) -> None:
-    """Deploy something that does not come up, and return when it was rolled back."""
-    cluster.apply(managedchart("web", WEB, **ONCE, **spec), namespace=ns)
+def _fail(cluster: Cluster, ns: str, chart: dict[str, Any] = WEB, **spec: Any) -> None:
+    """Deploy something that does not become ready, and return when it was rolled back."""
+    cluster.apply(managedchart("web", chart, **ONCE, **spec), namespace=ns)
     cluster.wait_chart(
         ns,
         "web",

@@ -9,7 +9,7 @@ import pytest
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.autoscalers import HPA, horizontal_autoscalers, other_autoscalers
+from managedchart_operator.reconcile.autoscalers import HPA, autoscalers_in, horizontal_autoscalers, other_autoscalers
 
 WEB = ("apps", "Deployment", "web", "apps")
 
@@ -69,3 +69,28 @@ async def test_without_an_answer_nothing_is_assumed() -> None:
     outage = KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
     with pytest.raises(KubeError):
         await horizontal_autoscalers(objects(FakeObjects(HorizontalPodAutoscaler=outage)), ["apps"])
+
+
+def test_autoscalers_of_a_manifest() -> None:
+    """Those that a rollback to its revision makes again."""
+    manifest = """---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: db, namespace: other}
+spec: {scaleTargetRef: {name: db}}
+---
+apiVersion: x.example.com/v1
+kind: Binding
+metadata: {name: x}
+spec: {scaleTargetRef: {name: x}}
+"""
+    assert autoscalers_in(manifest, "apps") == {
+        WEB: [ObjectRef(*HPA, "web", "apps")],
+        ("apps", "Deployment", "db", "other"): [ObjectRef("keda.sh/v1alpha1", "ScaledObject", "db", "other")],
+    }
+    assert autoscalers_in("kind: [", "apps") == {}

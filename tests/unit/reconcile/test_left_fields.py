@@ -96,3 +96,10 @@ def test_how_a_field_is_left(each: Left, charted: str | None, own: bool, expecte
     """An autoscaler of the release may be removed by the very upgrade; one of somebody else is not."""
     found = left_field(each, value=None, charted=charted, own={place_of(HPA)} if own else ())
     assert found == expected
+
+
+def test_what_helm_would_reset_is_written_even_if_the_chart_no_longer_renders_it() -> None:
+    """A chart that stops rendering replicas left one of six: helm alone owned them."""
+    for each in (Left(WEB, REPLICAS, held=False, autoscalers=(HPA,)), Left(WEB, IMAGE, held=True)):
+        found = left_field(each, value="6", charted="2", own=())
+        assert found == LeftField(FieldEdit(each.path, "6", insert=True))
