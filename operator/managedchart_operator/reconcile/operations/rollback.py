@@ -28,13 +28,13 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
     if stored is not None:
         left = await fields_to_leave(run, owned, client_side=run.spec.force_upgrade, target=stored)
         target = await prepared_rollback(run, revision, stored, left) if left else revision
-    # helm cannot leave an object out of its wait, so then the operator waits.
-    leaves_out = bool(run.spec.wait_for.exclude) or (stored is not None and text_leaves_out(stored.manifest.encode()))
     if target is not revision:
         by_server = True
         # helm compares with the newest revision, the prepared one, so it does not delete what only the failed one made. This is
         # done before helm runs: after a kill nobody looks behind the revision that helm has made, which is a good one.
         await delete_orphaned_objects(run.storage, run.objects)
+    # helm cannot leave an object out of its wait, so then the operator waits.
+    leaves_out = bool(run.spec.wait_for.exclude) or (stored is not None and text_leaves_out(stored.manifest.encode()))
     options = command.ReleaseOptions(
         run.name,
         run.namespace,
