@@ -192,8 +192,8 @@ DEFAULTS = {
     "forceUpgrade": False,
     "dryRun": False,
     "skipSchemaValidation": False,
-    "crds": "Create",
     "conflicts": {"policy": "Force"},
+    "crds": "Create",
     "lifecycle": {"name": "default"},
     "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False},
 }

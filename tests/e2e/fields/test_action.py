@@ -16,6 +16,8 @@ def test_the_api_server_fills_in_every_default(cluster: Cluster, ns: str, chart_
     assert {key: value for key, value in found["spec"].items() if key != "chart"} == {
         "action": "Deploy",
         "atomic": True,
+        "conflicts": {"policy": "Force"},
+        "crds": "Create",
         "createNamespace": True,
         "deletionPolicy": "Uninstall",
         "dryRun": False,
@@ -24,8 +26,10 @@ def test_the_api_server_fills_in_every_default(cluster: Cluster, ns: str, chart_
         "forceUpgrade": False,
         "lifecycle": {"name": "default"},
         "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False},
+        "skipSchemaValidation": False,
         "timeout": "180s",
         "wait": True,
+        "waitFor": {},
     }
 
 
