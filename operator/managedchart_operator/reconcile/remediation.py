@@ -7,6 +7,7 @@ operator finishes what was begun.
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -28,8 +29,9 @@ from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
 from managedchart_operator.reconcile.operations.unlock import unlock
+from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.release_run import ReleaseRun, release_status
-from managedchart_operator.reconcile.release_storage import ReleaseStorage, newest_is_own
+from managedchart_operator.reconcile.release_storage import ReleaseStorage, newest_is_own, rollback_is_own
 from managedchart_operator.reconcile.remedy import NOTHING, Facts, Remedy, RemedyPlan, decide_remedy
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, back_off
@@ -43,6 +45,7 @@ ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is in progress."""
 AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
 """The phases whose failure is the failure of a deployed revision."""
+_ROLLBACK_TO = re.compile(r"Rollback to (\d+)")
 # Leaves room for the rest of the message of a condition.
 _ERROR_LENGTH = 1024
 
@@ -82,6 +85,9 @@ class Remediation:
             await mark_failed(run)
             work.recorder.status.release = await release_status(run, digest=work.digest)
             await work.recorder.writer.flush()
+        if run.newest.status == DEPLOYED and _rollback_was_cut_short(work) and await rollback_is_own(run.storage):
+            await self._rolled_back(work)
+            return None
         plan = await self.plan(work, failed=failed, phase=work.last.phase)
         # Leaving it was reported when it failed.
         return None if plan.remedy is Remedy.LEAVE else await self.carry_out(work, plan)
@@ -121,6 +127,18 @@ class Remediation:
         remember(status, run.newest, action=ROLLBACK)
         await self._report(work, outcome, status.release)
         return again
+
+    async def _rolled_back(self, work: ResourcePass) -> None:
+        """Report a rollback that helm finished before the operator was stopped, and delete what it has left."""
+        run, status = work.release, work.recorder.status
+        stored = await run.storage.read_stored()
+        found = _ROLLBACK_TO.match(stored.description) if stored else None
+        outcome = f"Rolled back to revision {found[1]}" if found else "Rolled back"
+        await delete_orphaned_objects(run.storage, run.objects)
+        await self.events.post(work.chart, type="Normal", reason="RolledBack", message=outcome)
+        status.release = await release_status(run, digest=work.digest)
+        remember(status, run.newest, action=ROLLBACK)
+        await self._report(work, outcome, status.release)
 
     async def _uninstall(self, work: ResourcePass) -> float | None:
         await work.recorder.remedy_begins(Operation.UNINSTALL)

@@ -299,6 +299,23 @@ async def test_a_stopped_rollback_is_finished() -> None:
     assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
 
 
+async def test_a_rollback_that_ended_before_a_stop_is_reported() -> None:
+    """Otherwise the status would show the failed revision for ever."""
+    world = await deployed()
+    world.put({"values": {"a": 1}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    world.helm.stopped_after = "rollback"
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconcile()
+    assert world.status["release"]["revision"] == 2
+    world.helm.stopped_after = None
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
+    assert world.status["release"]["revision"] == world.status["attempt"]["revision"] == 3
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
+    assert world.condition("Reconciling")["message"].startswith("Rolled back to revision 1. Attempt 1 failed; retrying")
+
+
 async def test_a_foreign_lock_is_waited_for() -> None:
     world = await deployed()
     world.secrets.add("pending-upgrade", {"modifiedAt": str(int(time.time()))})

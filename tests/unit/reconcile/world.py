@@ -55,7 +55,9 @@ class FakeSecrets:
         """Helm's statuses, oldest first."""
         return [secret["metadata"]["labels"]["status"] for _, secret in sorted(self.secrets.items())]
 
-    def add(self, status: str, labels: Mapping[str, str] | None = None) -> None:
+    def add(
+        self, status: str, labels: Mapping[str, str] | None = None, *, description: str = "Upgrade complete"
+    ) -> None:
         """Make the next revision."""
         number = max(self.secrets, default=0) + 1
         document = {
@@ -63,7 +65,7 @@ class FakeSecrets:
             "version": number,
             "manifest": MANIFEST,
             "hooks": [],
-            "info": {"status": status, "description": "Upgrade complete" if status == "deployed" else ""},
+            "info": {"status": status, "description": description if status == "deployed" else ""},
             "chart": {"metadata": {"name": "web", "version": "1.0.0"}},
             "apply_method": "ssa",
         }
@@ -129,6 +131,8 @@ class FakeHelm:
         """What the chart renders in a dry run."""
         self.killed_in: str | None = None
         """The command that is killed: it leaves a pending revision, and the run is cancelled."""
+        self.stopped_after: str | None = None
+        """The command after which the run is cancelled."""
         self._secrets = secrets
 
     @property
@@ -154,6 +158,8 @@ class FakeHelm:
             self._secrets.add("pending-upgrade", _labels(arguments))
             raise asyncio.CancelledError
         getattr(self, f"_{command}")(arguments, failed=bool(refusal))
+        if command == self.stopped_after:
+            raise asyncio.CancelledError
         return HelmOutput(b"", refusal, 1 if refusal else 0)
 
     def _upgrade(self, arguments: list[str], *, failed: bool) -> None:
@@ -167,7 +173,8 @@ class FakeHelm:
             self._secrets.mark("superseded", of="deployed")
             self._secrets.mark("superseded", of="failed")
         kept = {name: value for name, value in target.items() if name not in ("version", "status")}
-        self._secrets.add("failed" if failed else "deployed", kept)
+        description = next(text for text in arguments if text.startswith("--description=")).partition("=")[2]
+        self._secrets.add("failed" if failed else "deployed", kept, description=description)
 
     def _uninstall(self, _: list[str], *, failed: bool) -> None:
         if not failed:
