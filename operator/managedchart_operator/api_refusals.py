@@ -16,6 +16,7 @@ from itertools import zip_longest
 from managedchart_operator import schema_refusals
 from managedchart_operator.hints import Advice, Hint, Names, worded
 from managedchart_operator.reasons import Reason
+from managedchart_operator.redaction import MASK
 from managedchart_operator.shortening import listed, one_line
 
 Match = re.Match[str]
@@ -120,7 +121,9 @@ def _fields(found: Match, it: str) -> str:
 
 
 def _without_value(text: str) -> str:
-    """Return what follows a value, which is JSON since Kubernetes 1.34, and Go's own notation before."""
+    """Return what follows a value, which is JSON since Kubernetes 1.34, and Go's own notation before, or is masked."""
+    if text.startswith(MASK):
+        return text[len(MASK) :].removeprefix(":")
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 _LISTED = 5
+CUT_OUT = "\n…\n"
+"""Stands for what was cut out of the middle. `redaction` looks for a part of a secret on both sides of it."""
 
 
 def cut(text: str, limit: int) -> str:
@@ -19,9 +21,8 @@ def cut_middle(text: str, limit: int) -> str:
     """Cut out the middle: an error begins with what was done, and ends with why it failed."""
     if len(text) <= limit:
         return text
-    mark = "\n…\n"
-    tail = (limit - len(mark)) * 2 // 3
-    return text[: limit - len(mark) - tail] + mark + text[-tail:]
+    tail = (limit - len(CUT_OUT)) * 2 // 3
+    return text[: limit - len(CUT_OUT) - tail] + CUT_OUT + text[-tail:]
 
 
 def listed(items: Iterable[str]) -> str:

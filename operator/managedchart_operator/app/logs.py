@@ -13,12 +13,15 @@ import kopf
 from kopf._cogs.clients.errors import APIError  # kopf raises it but does not export it
 from pythonjsonlogger.json import JsonFormatter
 
+from managedchart_operator.redaction import Redactor
+
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
     """Send all logs to stderr in one form; kopf's own only from warnings up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OneTraceback())
     handler.addFilter(RefusalsInOneLine())
+    handler.addFilter(Redacted())
     if form == "json":
         handler.setFormatter(
             JsonFormatter(
@@ -52,6 +55,25 @@ class RefusalsInOneLine(logging.Filter):
         refusals = (APIError, kopf.LoginError)
         if record.name.startswith("kopf") and record.exc_info and isinstance(record.exc_info[1], refusals):
             record.exc_info = record.exc_text = None
+        return True
+
+
+class Redacted(logging.Filter):
+    """Removes secrets from tracebacks and from warnings, which may repeat the text of any exception.
+
+    A record that is about a resource has a `redact` that knows its secrets; whatever looks like a credential is removed anyway.
+    """
+
+    _redact = Redactor()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        redact = record.__dict__.pop("redact", self._redact)
+        if record.levelno >= logging.WARNING:
+            record.msg, record.args = redact(record.getMessage()), ()
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
+            record.exc_info = None
         return True
 
 

@@ -14,6 +14,7 @@ from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.memory_files import Argument
 from managedchart_operator.helm.runner import HelmRunner
+from managedchart_operator.redaction import Redactor
 
 # A pull is one download; a chart is at most a few MiB.
 PULL_SECONDS = 120.0
@@ -65,5 +66,6 @@ def crd_names(*manifests: str) -> set[str]:
 async def _run(helm: HelmRunner, arguments: Sequence[Argument], *, deadline: float) -> bytes:
     output = await helm.run(arguments, deadline=deadline, keep_stdout=True, applies=False)
     if output.exit_code != 0:
-        raise classify(output.stderr, exit_code=output.exit_code, command=str(arguments[0]))
+        text = await asyncio.to_thread(Redactor(), output.stderr)
+        raise classify(text, exit_code=output.exit_code, command=str(arguments[0]))
     return output.stdout

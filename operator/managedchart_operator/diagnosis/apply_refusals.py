@@ -1,12 +1,11 @@
 """Turns what the API server refused in a dry run into the error that helm's real run would end with.
 
 A dry run is a server-side apply that is not carried out (`Objects.try_apply`). The table of `helm.errors` gives the failure the
-same reason and message as if helm had met it; here the values of Secrets are masked.
+same reason and message as if helm had met it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import starmap
-from typing import Any
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.classify import TABLE
@@ -14,20 +13,18 @@ from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, more_r
 from managedchart_operator.hints import Names, worded
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.redaction import Redactor, secrets_in_manifest
 from managedchart_operator.shortening import cut_middle, one_line
 
 Refusal = tuple[ObjectRef, str]
 """An object, and the API server's answer on why it cannot be applied."""
 
 
-def refused(refusals: Sequence[Refusal], *, rendered: Iterable[Mapping[str, Any]] = ()) -> HelmError:
-    """Return the error of an upgrade with these refusals, at least one; values of the rendered Secrets are masked.
+def refused(refusals: Sequence[Refusal], *, redact: Callable[[str], str] = str) -> HelmError:
+    """Return the error of an upgrade with these refusals, at least one. The answers are redacted before they are cut.
 
     The first row that matches any of the answers decides, as for helm's text. The error's `text` has helm's wording, for people
     who compare the two; nothing parses it.
     """
-    redact = Redactor(secrets_in_manifest(rendered))
     answers = [(ref, redact(answer)) for ref, answer in refusals]
     text = cut_middle("\n".join(starmap(line_of_helm, answers)), MAX_TEXT)
     further = more_refused(len(answers) - 1)

@@ -34,13 +34,17 @@ from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
 from managedchart_operator.diagnosis.references import late_hooks
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.logs import Logs
+from managedchart_operator.kube.logs import MAX_BYTES, RAW_BYTES, TAIL_LINES, Logs
 from managedchart_operator.kube.objects import Objects
+from managedchart_operator.redaction import redact_part
 
 # The rollback waits for the evidence, and matters more.
 COLLECT_SECONDS = 5.0
 # As many as fit into the status next to the events; further failing containers usually show the same.
 MAX_CONTAINERS = 5
+_MESSAGE = 512
+# A kubelet keeps the last 2 KiB of a log, or 4 KiB of what the program wrote, and less with many containers.
+_MAY_BE_CUT = 1000
 # What controllers create for a chart's objects, in the namespace of their owner.
 _OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
 # Where Kubernetes keeps the events about cluster-wide objects.
@@ -154,8 +158,7 @@ class Collector:
         events = seen.events.values()
 
         def about(objects: frozenset[Identity], uids: set[str]) -> list[RunEvent]:
-            selected = select(events, rendered=objects, owned=uids, since=subject.since)
-            return [replace(event, message=redact(event.message)) for event in selected]
+            return select(events, rendered=objects, owned=uids, since=subject.since, redact=redact)
 
         found = about(rendered.objects, owned - others)
         evidence = Evidence(
@@ -265,10 +268,21 @@ class Collector:
             name=container.name,
             state=container.state,
             reason=container.reason or container.last_reason or None,
-            message=redact(container.message)[:512] or None,
+            message=_of_container(container.message, redact)[:_MESSAGE] or None,
             exit_code=container.exit_code,
             meaning=container.meaning,
             restarts=container.restarts,
-            log=redact(log) if log else None,
-            previous_log=redact(previous) if previous else None,
+            log=_of_log(log, redact) if log else None,
+            previous_log=_of_log(previous, redact) if previous else None,
         )
+
+
+def _of_container(message: str, redact: Callable[[str], str]) -> str:
+    whole = len(message) < _MAY_BE_CUT
+    return redact_part(redact, message, begins=whole, ends=whole)
+
+
+def _of_log(log: str, redact: Callable[[str], str]) -> str:
+    """Redact a log before it is cut to what a person reads; a line may have begun before it."""
+    begins = len(log) < RAW_BYTES and log.count("\n") < TAIL_LINES
+    return redact_part(redact, log, begins=begins, ends=True)[-MAX_BYTES:]

@@ -4,7 +4,7 @@ Pure. Events from before the run never count; an object is matched by its UID wh
 object appears once, with its count; warnings come first, and the latest first within each type.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,12 +12,15 @@ from typing import Any
 from managedchart_operator.api.status import FailureEvent
 from managedchart_operator.diagnosis.objects import Identity, subject_of, subject_uid
 from managedchart_operator.kube.events import is_older, last_seen
+from managedchart_operator.redaction import redact_part
 from managedchart_operator.shortening import one_line
 from managedchart_operator.times import write_time
 
 # As many as fit on a screen and, with texts of this length, into 16 KiB of status.
 MAX_EVENTS = 20
 MAX_TEXT = 512
+# A kubelet cuts what a probe returned off at 1024 characters, and marks that with three dots.
+_MAY_BE_CUT = 1000
 
 
 @dataclass(slots=True)
@@ -49,8 +52,12 @@ def select(
     since: datetime,
     rendered: Collection[Identity] = (),
     owned: Collection[str] = (),
+    redact: Callable[[str], str] = str,
 ) -> list[RunEvent]:
-    """Return the events from `since` on about `rendered` objects, and about those that they own, by UID."""
+    """Return the events from `since` on about `rendered` objects, and about those that they own, by UID.
+
+    Their texts are redacted before they are shortened.
+    """
     merged: dict[tuple[Identity, str, str], RunEvent] = {}
     for event in events:
         seen, subject = last_seen(event), subject_of(event)
@@ -61,7 +68,7 @@ def select(
             subject=subject,
             type=event.get("type") or "Normal",
             reason=event.get("reason") or "Unknown",
-            message=one_line(event.get("message") or "", MAX_TEXT),
+            message=one_line(_redacted(event.get("message") or "", redact), MAX_TEXT),
             count=max(count, 1),
             last_seen=seen,
         )
@@ -72,3 +79,8 @@ def select(
         merged[key] = item
     ordered = sorted(merged.values(), key=lambda item: (item.type == "Warning", item.last_seen), reverse=True)
     return ordered[:MAX_EVENTS]
+
+
+def _redacted(message: str, redact: Callable[[str], str]) -> str:
+    whole = len(message) < _MAY_BE_CUT
+    return redact_part(redact, message if whole else message.removesuffix("..."), begins=True, ends=whole)

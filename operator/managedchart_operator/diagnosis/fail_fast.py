@@ -48,6 +48,7 @@ class FailFast:
     applied: Callable[[], bool]
     rendered: Callable[[], Awaitable[Rendered | None]]
     lineage_of: Callable[[frozenset[Identity]], Lineage]
+    redact: Callable[[str], str] = str
     _first_seen: dict[str, float] = field(default_factory=dict)
     _foreign: set[str] = field(default_factory=set)
     """UIDs of pods and controllers of other releases, and of objects that the wait leaves out. They are examined once, as they
@@ -131,7 +132,7 @@ class FailFast:
 
     def _cause_in(self, pod: Pod, view: NamespaceView, *, hook: bool) -> Cause | None:
         uids = frozenset({pod.uid})
-        events = select(view.events.values(), owned=uids, since=self.since)
+        events = select(view.events.values(), owned=uids, since=self.since, redact=self.redact)
         return find_cause(Evidence([pod], events, uids if hook else frozenset()))
 
     async def _cause_of_refusal(self, refusal: RefusedCreation, view: NamespaceView, lineage: Lineage) -> Cause | None:
@@ -142,5 +143,5 @@ class FailFast:
         ):
             self._ignored[refusal.uid] = refusal.version
             return None
-        found = select([refusal.event], rendered={refusal.controller}, since=self.since)
+        found = select([refusal.event], rendered={refusal.controller}, since=self.since, redact=self.redact)
         return cause_of_failed_create(found[0]) if found else None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
 from managedchart_operator.cancellation import finish_before_cancel
+from managedchart_operator.shortening import CUT_OUT
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class HelmProcess(asyncio.SubprocessProtocol):
         self._read = asyncio.Event()
         self._open = {_STDOUT, _STDERR} if keep_stdout else {_STDERR}
         self._stdout, self._head, self._tail, self._line = bytearray(), bytearray(), bytearray(), b""
+        self._dropped = False
+        """Whether some of stderr is missing between head and tail."""
         self._transport: asyncio.SubprocessTransport
 
     @classmethod
@@ -84,8 +87,9 @@ class HelmProcess(asyncio.SubprocessProtocol):
 
     @property
     def stderr(self) -> str:
-        """Head and tail so far; complete where that fits."""
-        return (self._head + self._tail).decode(errors="replace")
+        """Head and tail so far; complete where that fits, else with CUT_OUT between them."""
+        head, tail = (part.decode(errors="replace") for part in (self._head, self._tail))
+        return f"{head}{CUT_OUT}{tail}" if self._dropped else (self._head + self._tail).decode(errors="replace")
 
     @property
     def exit_code(self) -> int:
@@ -160,6 +164,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
         room = STDERR_HEAD_BYTES - len(self._head)
         self._head += data[:room] if room > 0 else b""
         self._tail += data[max(room, 0) :]
+        self._dropped = self._dropped or len(self._tail) > STDERR_TAIL_BYTES
         del self._tail[:-STDERR_TAIL_BYTES]
 
 

@@ -9,6 +9,8 @@ from managedchart_operator.kube.client import KubeClient
 # What a person reads first; kubectl logs shows the rest.
 TAIL_LINES = 20
 MAX_BYTES = 2048
+# What is read of it: a secret may begin before what is shown.
+RAW_BYTES = 16 * 1024
 # The API server asks the kubelet, which may be down.
 _LOG_SECONDS = 2.0
 
@@ -20,7 +22,10 @@ class Logs:
         self._client = client
 
     async def tail(self, *, namespace: str, pod: str, container: str, previous: bool) -> str | None:
-        """Return the end of a container's log (of its previous run if asked for), at most 2 KiB; None if there is none."""
+        """Return the end of a container's log (of its previous run if asked for); None if there is none.
+
+        It has at most 16 KiB, of which the caller shows MAX_BYTES once it has redacted it.
+        """
         query = {"container": container, "tailLines": str(TAIL_LINES), **({"previous": "true"} if previous else {})}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         try:
@@ -29,4 +34,4 @@ class Logs:
             return None
         if not isinstance(text, str) or not text.strip():
             return None
-        return text[-MAX_BYTES:]
+        return text[-RAW_BYTES:]

@@ -6,7 +6,8 @@ managers, as every upgrade does. What the API server would refuse (a selector is
 Source: Helm's check of `meta.helm.sh/release-name`, `meta.helm.sh/release-namespace` and `app.kubernetes.io/managed-by`.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from managedchart_operator.api.spec import Action
@@ -71,7 +72,7 @@ class AwsVpcCni(Lifecycle):
 
 
 async def _check_adoption(
-    context: PhaseContext, foreign: Sequence[tuple[ObjectRef, dict[str, Any]]], *, rendered: Sequence[Mapping[str, Any]]
+    context: PhaseContext, foreign: Sequence[tuple[ObjectRef, dict[str, Any]]], *, rendered: Sequence[dict[str, Any]]
 ) -> None:
     """Let the API server validate the adopted objects as helm will send them.
 
@@ -91,7 +92,8 @@ async def _check_adoption(
             if immutable and hint is None:
                 hint = _immutable_hint(ref)
     if refusals:
-        error = refused(refusals, rendered=rendered)
+        redact = await asyncio.to_thread(context.release.redactor, rendered)
+        error = refused(refusals, redact=redact)
         raise HelmError(
             f"{error.message}; no object was adopted",
             reason=error.reason,

@@ -5,6 +5,7 @@ original error, whatever happens in on_deploy_failure. Every phase must be safe 
 starts the run from the beginning. The recorder writes the status.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -103,16 +104,14 @@ class Lifecycle:
             raise
 
     async def _explain(self, context: PhaseContext, payload: Payload, error: OperatorError) -> None:
-        try:
+        # The recorder has a second error, for the status of its phase and the log; the run fails with the first one.
+        with contextlib.suppress(OperatorError):
             await _phase(
                 context,
                 Phase.ON_DEPLOY_FAILURE,
                 lambda context, payload: self.on_deploy_failure(context, payload, error),
                 payload,
             )
-        except OperatorError as second:
-            # The status shows this one at its phase; the run fails with the first error.
-            context.logger.warning("phase on_deploy_failure failed: %s", second.message)
 
 
 async def _phase(
@@ -132,7 +131,7 @@ async def _phase(
             transient=True,
             hint="Correct the lifecycle plug-in, or report the defect of a built-in one; the operator's log has the traceback.",
         )
-        context.logger.exception("unhandled error in phase %s", phase.value)
+        wrapped.__cause__ = error  # the recorder logs it, once it knows all secrets
         context.recorder.phase_ended(phase, error=wrapped)
         raise wrapped from error
     context.recorder.phase_ended(phase)

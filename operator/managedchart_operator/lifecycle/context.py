@@ -4,6 +4,7 @@ The reconciler implements the Protocols. A context belongs to one run of one res
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -97,6 +98,9 @@ class Release(Protocol):
         First the CRDs in its crds/ folders are applied, as spec.crds says; not in a dry run, whose objects may be of kinds that
         the cluster does not know yet.
         """
+
+    def redactor(self, objects: Sequence[dict[str, Any]]) -> Callable[[str], str]:
+        """Return what removes the secrets of the run, and of these objects, from a text. Thousands take 0.1 s."""
 
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""

@@ -4,6 +4,7 @@ helm builds all objects of a stored revision before it does anything, so an obje
 stops it. Then `unknown_kinds` rewrites the stored revision, and helm runs once more.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,16 @@ async def run_helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     return await _helm(run, call)
 
 
+async def helm_error(run: ReleaseRun, output: HelmOutput, *, command: str) -> HelmError:
+    """Return the error of a failed helm command.
+
+    Its text is redacted as helm wrote it: what `classify` folds and cuts would leave parts of secrets that nobody recognizes.
+    """
+    redact = await run.evidence.rendered.read_redactor()
+    text = await asyncio.to_thread(redact, output.stderr)
+    return classify(text, exit_code=output.exit_code, command=command, release=run.name, namespace=run.namespace)
+
+
 async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     run.storage.is_current = False
     inputs = run.sources.inputs
@@ -65,13 +76,7 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
         before=call.before,
     )
     if output.exit_code != 0:
-        raise classify(
-            output.stderr,
-            exit_code=output.exit_code,
-            command=call.command,
-            release=run.name,
-            namespace=run.namespace,
-        )
+        raise await helm_error(run, output, command=call.command)
     return output
 
 

@@ -1,6 +1,7 @@
 """The release as a lifecycle sees it: a thin facade over the operations of one run."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +38,14 @@ class LifecycleRelease:
     plan: Run
     before_uninstall: BeforeHelm = None
     crds: RunCrds = field(init=False)
+    _tries: bool = field(init=False)
+    """Whether nothing may be changed."""
     _refused: Reason | None = None
     """Why helm, or its dry run, has refused the release, if it did."""
 
     def __post_init__(self) -> None:
         self.crds = RunCrds(self.run)
+        self._tries = self.plan.operation is Operation.DRY_RUN
 
     @property
     def name(self) -> str:
@@ -140,6 +144,10 @@ class LifecycleRelease:
             await explain_crds(error, self.crds)
             raise
 
+    def redactor(self, objects: Sequence[dict[str, Any]]) -> Callable[[str], str]:
+        """Return what removes the secrets of the run, and of these objects, from a text."""
+        return self.run.evidence.rendered.redactor(objects)
+
     async def collect_evidence(self) -> Findings:
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
         # helm renders, builds and stores a release before it applies anything, so nothing of it is in the cluster then.
@@ -152,11 +160,6 @@ class LifecycleRelease:
                 lambda: render(self.run, take_ownership=True, dry_run=True, offline=True), redact=self.run.redactor
             )
         return await self.run.evidence.collect()
-
-    @property
-    def _tries(self) -> bool:
-        """Whether nothing may be changed."""
-        return self.plan.operation is Operation.DRY_RUN
 
 
 def _noted(run: ReleaseRun, outcome: Outcome, *, deployed: bool = False) -> str:

@@ -129,7 +129,9 @@ class LifecycleRuns:
         # Of several objects in trouble, one is the root cause: the one in the message.
         phases.findings = replace(phases.findings, cause=cause_of(error, phases.findings))
         found = lacking.error if lacking else error
-        error = explain(found, phases.findings, redact=run.redactor, chart=(key.namespace, key.name))
+        redact = await phases.read_redactor()
+        error = explain(found, phases.findings, redact=redact, chart=(key.namespace, key.name))
+        phases.explain(redact)
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
@@ -187,8 +189,11 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
 
 
 async def post_warnings(recording: Recording, events: Events) -> None:
-    """Post each warning so far as an Event, once."""
-    for reason, message in recording.phases.journal.take_warnings():
+    """Log each warning so far and post it as an Event, once."""
+    warnings = recording.phases.journal.take_warnings()
+    redact = await recording.phases.read_redactor() if warnings else str
+    for reason, message in ((reason, redact(message)) for reason, message in warnings):
+        recording.logger.warning("%s", message)
         await events.post(recording.chart, type="Warning", reason=reason, message=message)
 
 

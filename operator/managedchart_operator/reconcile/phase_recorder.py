@@ -2,15 +2,19 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from managedchart_operator.api.status import Phase, PhaseState, PhaseStatus
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import OperatorError
+from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.operations.outcome import Journal
+from managedchart_operator.reconcile.rendered import RenderedObjects
 from managedchart_operator.reconcile.revision_history import remember
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Failure, StatusRecorder
+from managedchart_operator.redaction import Redactor
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
 
@@ -29,6 +33,10 @@ class PhaseRecorder:
     failed_phase: Phase | None = None
     """The first phase that failed."""
     findings: Findings = field(default_factory=Findings)
+    rendered: RenderedObjects | None = None
+    """What knows the secrets of the run; None while there is no run."""
+    _unexplained: list[tuple[PhaseStatus, OperatorError]] = field(default_factory=list)
+    """The phases whose errors the status does not have yet."""
     _began: float = 0.0
 
     @property
@@ -65,7 +73,10 @@ class PhaseRecorder:
         entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
         entry.finished_at = write_time()
         entry.duration_seconds = round(seconds, 3)
-        entry.message = cut(error.message, MESSAGE_LENGTH) if error else None
+        if error:
+            self._unexplained.append((entry, error))
+            if isinstance(error, HelmError):  # redacted when it was made; others may repeat what only the release has
+                self._explain(entry, error, self.redact)
         if error and self.failed_phase is None:
             self.failed_phase = phase
         if phase is Phase.EXEC and error is None:
@@ -78,11 +89,35 @@ class PhaseRecorder:
         self.recorder.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
         self.recorder.writer.touch()
 
+    def redact(self, text: str) -> str:
+        """Return a text without the secrets that are known by now."""
+        return (self.rendered.redactor() if self.rendered else Redactor())(text)
+
+    async def read_redactor(self) -> Callable[[str], str]:
+        """Return what removes all secrets of the run and of the release, as far as that can be read. Raises nothing."""
+        return await self.rendered.read_redactor() if self.rendered else Redactor()
+
+    def explain(self, redact: Callable[[str], str]) -> None:
+        """Put the errors of the phases into the status, and those that end there into the log; `redact` knows all secrets.
+
+        Not as soon as a phase has failed: a plug-in's error may repeat what only the rendered Secrets have.
+        """
+        for entry, error in self._unexplained:
+            self._explain(entry, error, redact)
+            if error.reason is Reason.INTERNAL_ERROR and isinstance(error.__cause__, Exception | SystemExit):
+                self.logger.error("unhandled error in phase %s", entry.name, exc_info=error.__cause__)
+            if entry.name == Phase.ON_DEPLOY_FAILURE:
+                self.logger.warning("phase on_deploy_failure failed: %s", entry.message)
+        self._unexplained.clear()
+        self.recorder.writer.touch()
+
+    def _explain(self, entry: PhaseStatus, error: OperatorError, redact: Callable[[str], str]) -> None:
+        entry.message = cut(redact(error.message), MESSAGE_LENGTH)
+
     def evidence(self, findings: Findings) -> None:
         """Evidence about a failure of exec was found."""
         self.findings = findings
 
     def warn(self, reason: str, message: str) -> None:
-        """Log what does not stop the run, and note it for a Warning Event."""
-        self.logger.warning("%s", message)
+        """Note what does not stop the run, for a Warning Event and the log."""
         self.journal.warn(reason, message)

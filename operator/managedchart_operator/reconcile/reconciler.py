@@ -39,7 +39,6 @@ from managedchart_operator.reconcile.services import Services, Telemetry
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
-from managedchart_operator.redaction import Redactor
 from managedchart_operator.times import delay_until
 
 _base_logger = logging.getLogger(__name__)
@@ -82,12 +81,14 @@ class Reconciler:
         return again
 
     def _open(self, chart: ManagedChart) -> Recording:
-        logger = logging.LoggerAdapter(
-            _base_logger, {"namespace": chart.key.namespace, "name_": chart.key.name, "generation": chart.generation}
-        )
+        facts: dict[str, object] = {"namespace": chart.key.namespace, "name_": chart.key.name}
+        facts["generation"] = chart.generation
+        logger = logging.LoggerAdapter(_base_logger, facts)
         writer = StatusWriter(chart, self.api, written=self.store.put_status)
         recorder = StatusRecorder(chart, writer, self.telemetry)
-        return Recording(chart, recorder, PhaseRecorder(recorder, logger), logger)
+        phases = PhaseRecorder(recorder, logger)
+        facts["redact"] = phases.redact  # for warnings and tracebacks, see app.logs
+        return Recording(chart, recorder, phases, logger)
 
     async def _guard(self, recording: Recording, work: Coroutine[Any, Any, T]) -> T | float | None:
         """Do a part of a pass; an error that ends it is recorded in the status, and decides when the next one follows."""
@@ -187,7 +188,7 @@ class Reconciler:
     async def _record_error(self, recording: Recording, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
         lacking = await still_missing(self.services.collector.objects, error)
-        error = explain(error, recording.phases.findings, redact=Redactor())
+        error = explain(error, recording.phases.findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
         status, attempt = recorder.status, recorder.status.attempt
         current = attempt.generation == chart.generation

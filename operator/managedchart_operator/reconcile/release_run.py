@@ -95,10 +95,14 @@ class ReleaseRun:
         *,
         in_own_namespace: bool,
         earlier_blockers: tuple[ObjectRef, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Self:
-        """Build the parts of a run; `in_own_namespace` says that its release is in the namespace of the ManagedChart."""
+        """Build the parts of a run; `in_own_namespace` says that its release is in the namespace of the ManagedChart.
+
+        `names` are those of the ManagedChart, which are never masked.
+        """
         attempt = secrets.token_hex(8)
-        rendered = RenderedObjects(storage, sources)
+        rendered = RenderedObjects(storage, sources, names=names)
         evidence = RunEvidence(services.collector, services.watches, datetime.now(UTC), attempt, rendered)
         exists = in_own_namespace or storage.newest is not None
         namespace = TargetNamespace(services.namespaces, storage.namespace, spec.create_namespace, exists)
@@ -131,7 +135,7 @@ class ReleaseRun:
 
     @property
     def redactor(self) -> Callable[[str], str]:
-        """Removes the secrets of this run from a text."""
+        """Removes the secrets of this run from a text, as far as they are known by now."""
         return self.evidence.rendered.redactor()
 
 

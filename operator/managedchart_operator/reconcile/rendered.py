@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from managedchart_operator.api.object_selector import ObjectSelector
-from managedchart_operator.errors import HelmError
+from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
@@ -39,6 +39,10 @@ class RenderedObjects:
     stored: StoredRelease | None = None
     objects: list[dict[str, Any]] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    """Names besides those of the release and its objects that are never masked."""
+    _redactor: tuple[tuple[object, ...], Redactor] | None = None
+    """The last redactor, and what it was made from."""
 
     @property
     def exclude(self) -> Sequence[ObjectSelector]:
@@ -50,10 +54,36 @@ class RenderedObjects:
         """The objects, hooks first."""
         return [*self.hooks, *self.objects]
 
-    def redactor(self) -> Redactor:
-        """Return the redactor of the secrets of the run and of the revision."""
-        layers = self.sources.inputs.values.layers if self.sources.inputs else ()
-        return Redactor(secrets_in_values(*layers) | secrets_in_manifest(self.all))
+    def redactor(self, further: Sequence[dict[str, Any]] = ()) -> Redactor:
+        """Return the redactor of the secrets of the run, of the revision, and of further objects.
+
+        It is kept until those change, since it takes time to make.
+        """
+        made_from = (self.sources.inputs, self.objects, self.hooks, further)
+        if self._redactor is None or any(
+            one is not other for one, other in zip(self._redactor[0], made_from, strict=True)
+        ):
+            inputs, objects = self.sources.inputs, [*self.all, *further]
+            secrets = secrets_in_values(*(inputs.values.layers if inputs else ())) | secrets_in_manifest(objects)
+            self._redactor = made_from, Redactor(secrets, own=self._own_names(objects))
+        return self._redactor[1]
+
+    async def read_redactor(self) -> Redactor:
+        """Return the redactor with the secrets of the newest revision, as far as that can be read. Raises nothing."""
+        with contextlib.suppress(KubeError, HelmError):
+            await self.read()
+        return await asyncio.to_thread(self.redactor)
+
+    def _own_names(self, objects: Iterable[dict[str, Any]]) -> set[str]:
+        """Return the names that messages need, and that everybody who reads them may know."""
+        found = {self.storage.name, self.storage.namespace, *self.names}
+        charts = (self.sources.chart and self.sources.chart.name, self.stored and self.stored.chart_name)
+        found.update(str(chart) for chart in charts if chart)
+        for item in objects:
+            meta = item.get("metadata")
+            if isinstance(meta, dict):
+                found.update(str(meta[key]) for key in ("name", "namespace") if meta.get(key))
+        return found
 
     async def read(self) -> None:
         """Read the newest revision's objects, unless they are known. Raises KubeError, HelmError."""
@@ -65,7 +95,7 @@ class RenderedObjects:
         """Keep what a revision renders, if it can be read, before it is deleted, and what is `left` of earlier ones."""
         with contextlib.suppress(HelmError):
             await self._take(revision, stored)
-        self.objects += left
+        self.objects = [*self.objects, *left]
 
     async def waited_for(self, *, hooks: bool = False) -> list[dict[str, Any]]:
         """Return, but do not keep, the newest revision's objects that may not be ready at once. Raises KubeError, HelmError."""

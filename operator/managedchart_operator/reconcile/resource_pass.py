@@ -124,7 +124,9 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         earlier_blockers=tuple(
             ObjectRef(each.api_version, each.kind, each.name, each.namespace) for each in status.blockers
         ),
+        names=(chart.key.name, chart.key.namespace),
     )
+    recording.phases.rendered = release.evidence.rendered
     return ResourcePass(
         chart=chart,
         recorder=recording.recorder,

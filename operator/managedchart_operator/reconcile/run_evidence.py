@@ -123,6 +123,7 @@ class RunEvidence:
             grace=grace or 0.0,
             applied=self.has_applied,
             rendered=self._rendered_now,
+            redact=self.redact,
             lineage_of=lambda rendered: Lineage(self.collector.objects, rendered, self.since),
         ).wait_for_fatal_cause()
 
@@ -138,6 +139,10 @@ class RunEvidence:
         await self.progress.placed.wait()
         return self.progress.namespaces
 
+    def redact(self, text: str) -> str:
+        """Return a text without the secrets that are known by now."""
+        return self.rendered.redactor()(text)
+
     def has_applied(self) -> bool:
         """Whether helm is known to have applied the release's objects."""
         return self.progress.has_applied(self.rendered.revision, self.rendered.stored)
@@ -151,9 +156,8 @@ class RunEvidence:
         if not self.rendered.all:
             return Findings()
         rendered, namespace = self.rendered, self.rendered.storage.namespace
-        findings = await self.collector.collect(
-            self._subject, views=self._views, redact=rendered.redactor(), known=self._fatal
-        )
+        redact = await rendered.read_redactor()
+        findings = await self.collector.collect(self._subject, views=self._views, redact=redact, known=self._fatal)
         if findings.cause is None and self.progress.waiting.is_set():
             with contextlib.suppress(TimeoutError, KubeError):
                 async with asyncio.timeout(COLLECT_SECONDS):
@@ -193,6 +197,7 @@ class RunEvidence:
         if not self._knows_its_own:
             return None
         rendered, namespace = self.rendered, self.rendered.storage.namespace
+        await asyncio.to_thread(rendered.redactor)  # which is needed next, and takes some time to make
         return await Rendered.of(
             self.collector.objects, rendered.all, rendered.hooks, namespace=namespace, exclude=rendered.exclude
         )

@@ -39,6 +39,7 @@ _READ_SINGLY = 3
 _RETRY_SECONDS = 1.0
 # An API server that has just started refuses everybody for a moment; a permission that is missing for longer is missing.
 _FORBIDDEN_SECONDS = 10.0
+Redactors = Callable[[], Awaitable[Callable[[str], str]]]
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
 # Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
@@ -134,10 +135,11 @@ class ReadyWait:
                     return
                 await woken.wait()
 
-    async def within(self, seconds: float) -> HelmError | None:
+    async def within(self, seconds: float, *, redactor: Redactors | None = None) -> HelmError | None:
         """Wait for at most so many seconds; return None if all objects are ready, else the error that helm's wait ends with.
 
-        Raises KubeError if a retry cannot succeed.
+        `redactor` returns what removes the secrets from the texts of the objects' statuses. Raises KubeError if a retry cannot
+        succeed.
         """
         timed_out = False
         try:
@@ -147,10 +149,11 @@ class ReadyWait:
             timed_out = True
         # If a failed Job ended the wait, the others could still have become ready, so they are not named.
         named = self._failed_jobs() if not timed_out and self._waiting() else self.states
+        states = {ref: found for ref, found in self.states.items() if ref in named and found.state is not State.CURRENT}
+        redact = await redactor() if redactor and states else str
         unready = [
-            Unready(kind=ref.kind, namespace=ref.namespace, name=ref.name, status=found.state, message=found.message)
-            for ref, found in self.states.items()
-            if ref in named and found.state is not State.CURRENT
+            Unready(ref.kind, ref.namespace, ref.name, found.state, redact(found.message))
+            for ref, found in states.items()
         ]
         return not_ready(unready, timed_out=timed_out) if unready else None
 

@@ -23,6 +23,7 @@ from managedchart_operator.helm.process import STDERR_HEAD_BYTES, STDERR_TAIL_BY
 from managedchart_operator.helm.runner import HelmOutput, HelmRunner
 from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import CUT_OUT
 
 # Longer than any test: a process that still runs at a test's end has not ended on its own.
 FOR_EVER = 300
@@ -256,7 +257,8 @@ async def test_a_flood_keeps_its_beginning_and_end(helm: Make) -> None:
     assert output.exit_code == 0
     assert output.stderr.startswith("begin ee")
     assert output.stderr.endswith("ee end last")
-    assert len(output.stderr) == STDERR_HEAD_BYTES + STDERR_TAIL_BYTES
+    assert len(output.stderr) == STDERR_HEAD_BYTES + STDERR_TAIL_BYTES + len(CUT_OUT)
+    assert output.stderr.count(CUT_OUT) == 1, "a part of a secret is looked for there"
     assert output.stdout == b"o" * 8_000_000
 
 

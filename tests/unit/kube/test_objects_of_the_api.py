@@ -12,7 +12,7 @@ from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.events import MESSAGE_LENGTH, Events
-from managedchart_operator.kube.logs import MAX_BYTES, Logs
+from managedchart_operator.kube.logs import RAW_BYTES, Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces, NamespaceState
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -445,7 +445,7 @@ async def test_a_changed_secret_is_not_rewritten(client: KubeClient, api: FakeAp
     ("answer", "kept"),
     [
         ((200, "last words\n"), "last words\n"),
-        ((200, "x" * 5000), "x" * MAX_BYTES),
+        ((200, "x" * 50_000), "x" * RAW_BYTES),
         ((200, " \n"), None),
         ((400, refusal("container is waiting to start", 400)), None),
         ((404, refusal("not found", 404)), None),

@@ -4,6 +4,7 @@ Boundary: behaves as the Protocols of `lifecycle.context` promise and knows no m
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.lifecycle.context import ChartCrds, InstalledRelease, Operation, PhaseContext
+from managedchart_operator.redaction import Redactor, secrets_in_manifest
 
 CLUSTER_WIDE = frozenset({"ClusterRole", "CustomResourceDefinition"})
 EVENT = FailureEvent(type="Warning", reason="BackOff", object="Pod web", message="restarting failed container")
@@ -75,6 +77,9 @@ class FakeRelease:
     async def manifest(self) -> list[dict[str, Any]]:
         self._did("manifest")
         return self.objects
+
+    def redactor(self, objects: Sequence[dict[str, Any]]) -> Callable[[str], str]:
+        return Redactor(secrets_in_manifest(objects))
 
     async def collect_evidence(self) -> Findings:
         self._did("collect_evidence")

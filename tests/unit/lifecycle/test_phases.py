@@ -1,7 +1,6 @@
 """The default lifecycle: which phases run, in which order, and what a failure does."""
 
 import asyncio
-import logging
 from typing import Any
 
 import pytest
@@ -83,17 +82,14 @@ async def test_on_deploy_failure_runs_before_the_error_is_raised() -> None:
 @pytest.mark.parametrize(
     "second", [LifecycleError("no access to logs"), KeyError("logs")], ids=["reported", "unhandled"]
 )
-async def test_a_failing_on_deploy_failure_keeps_the_first_error(
-    second: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failing_on_deploy_failure_keeps_the_first_error(second: Exception) -> None:
     error = helm_error()
     lifecycle, b = Traced(exec=error, on_deploy_failure=second), bench()
-    with caplog.at_level(logging.WARNING), pytest.raises(HelmError) as raised:
+    with pytest.raises(HelmError) as raised:
         await lifecycle.run(b.context)
     assert raised.value is error
     assert b.recorder.phases[-1] == "OnDeployFailure!"
     assert "logs" in b.recorder.errors[Phase.ON_DEPLOY_FAILURE].message
-    assert "phase on_deploy_failure failed" in caplog.text
 
 
 @pytest.mark.parametrize("phase", ["check_prerequisites", "pre_exec"])

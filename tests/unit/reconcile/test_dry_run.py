@@ -1,7 +1,7 @@
 """What a dry run makes of the API server's answers; the answers themselves are those of tests/e2e/fields/test_dry_run.py."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.crds import Preview
 from managedchart_operator.reconcile.operations.dry_run import rendered_objects, try_render, validate
+from managedchart_operator.redaction import Redactor, secrets_in_manifest
 from unit.reconcile.world import World
 
 
@@ -39,8 +40,16 @@ def item(kind: str, name: str, *, api_version: str = "v1", **meta: Any) -> dict[
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **meta}}
 
 
-async def validated(objects: FakeObjects, *rendered: dict[str, Any]) -> str:
-    return await validate(rendered, objects, namespace="apps")  # type: ignore[arg-type]
+async def validated(
+    objects: FakeObjects, *rendered: dict[str, Any], coming: Container[tuple[str, str]] = frozenset()
+) -> str:
+    return await validate(
+        rendered,
+        objects,  # type: ignore[arg-type]
+        namespace="apps",
+        coming=coming,
+        redactor=lambda rendered: Redactor(secrets_in_manifest(rendered)),
+    )
 
 
 async def test_each_object_is_validated_in_its_namespace() -> None:
@@ -165,10 +174,10 @@ async def test_objects_whose_crds_come_with_the_chart_are_counted() -> None:
         item("Gadget", "same", api_version="example.com/v1"),
     ]
     coming = {("example.com", "Widget"), ("example.com", "Gadget")}
-    found = await validate(rendered, objects, namespace="apps", coming=coming)  # type: ignore[arg-type]
+    found = await validated(objects, *rendered, coming=coming)
     assert found == "4 objects rendered, 2 not validated because their CRDs come with this chart"
     with pytest.raises(KubeError, match=r"no kind|does not serve"):
-        await validate(rendered, objects, namespace="apps", coming={("other", "Widget")})  # type: ignore[arg-type]
+        await validated(objects, *rendered, coming={("other", "Widget")})
 
 
 async def test_a_crd_that_was_deleted_a_moment_ago_comes_again() -> None:
@@ -208,7 +217,7 @@ async def test_an_outage_is_not_taken_for_a_missing_crd() -> None:
     objects = FakeObjects(w="")
     widget = item("Widget", "w", api_version="example.com/v1")
     with pytest.raises(KubeError):
-        await validate([widget], objects, namespace="apps", coming={("example.com", "Widget")})  # type: ignore[arg-type]
+        await validated(objects, widget, coming={("example.com", "Widget")})
 
 
 NO_WIDGET = (

@@ -24,7 +24,7 @@ class FakeWait:
     def __init__(self, error: HelmError | None) -> None:
         self.error = error
 
-    async def within(self, _: float) -> HelmError | None:
+    async def within(self, _: float, *, redactor: Any) -> HelmError | None:
         return self.error
 
 

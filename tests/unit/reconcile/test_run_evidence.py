@@ -66,6 +66,7 @@ class FakeObjects:
 class FakeStorage:
     """A release in the namespace `apps` with one revision."""
 
+    name = "web"
     namespace = "apps"
     newest = Revision(1, "deployed", "secret")
 
@@ -91,7 +92,7 @@ def evidence_of(
 
     collector = cast("Any", SimpleNamespace(objects=there))
     watches, storage = cast("Any", FakeWatches()), cast("Any", FakeStorage(document, fails=fails))
-    rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(inputs=None, spec=spec)))
+    rendered = RenderedObjects(storage, cast("Any", SimpleNamespace(chart=None, inputs=None, spec=spec)))
     return RunEvidence(collector, watches, datetime.now(UTC), "attempt", rendered)
 
 

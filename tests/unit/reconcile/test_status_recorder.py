@@ -18,12 +18,13 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Desired, Hold, Observed, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.last_run import last_run_of
+from managedchart_operator.reconcile.lifecycle_runs import post_warnings
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.resource_pass import Recording
 from managedchart_operator.reconcile.retries import RetryPlan
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH
 from managedchart_operator.times import write_time
-from unit.reconcile.fakes import FakeApi, FakeTelemetry, chart, recording_of
+from unit.reconcile.fakes import FakeApi, FakeEvents, FakeTelemetry, chart, recording_of
 
 NOW = datetime.now(UTC)
 RELEASE = ReleaseStatus(name="web", namespace="apps", revision=1, status="deployed", chart="web", chart_version="1.2.3")
@@ -420,12 +421,15 @@ async def test_a_huge_error_is_shortened() -> None:
     assert max(map(len, texts)) == MESSAGE_LENGTH
 
 
-async def test_warnings_wait_for_their_events(caplog: pytest.LogCaptureFixture) -> None:
-    recording = recording_of(chart(), FakeApi())
+async def test_a_warning_is_posted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Not before its Event, for which the secrets that it may repeat have been read."""
+    recording, events = recording_of(chart(), FakeApi()), FakeEvents()
     recording.phases.warn("UninstallFailed", "went on all the same")
-    assert recording.phases.journal.take_warnings() == [("UninstallFailed", "went on all the same")]
-    assert recording.phases.journal.take_warnings() == []
-    assert "went on all the same" in caplog.text
+    assert "went on all the same" not in caplog.text
+    for _ in range(2):
+        await post_warnings(recording, events)  # type: ignore[arg-type]
+    assert events.posted == [("Warning", "UninstallFailed", "went on all the same")]
+    assert caplog.text.count("went on all the same") == 1
 
 
 # ---- after a defect

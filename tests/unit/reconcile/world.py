@@ -49,6 +49,8 @@ class FakeSecrets:
         self.secrets: dict[int, dict[str, Any]] = {}
         self.failure: Exception | None = None
         self.on_create: Callable[[], None] | None = None
+        self.manifest = MANIFEST
+        """What the next revision renders."""
 
     @property
     def statuses(self) -> list[str]:
@@ -63,7 +65,7 @@ class FakeSecrets:
         document = {
             "name": "web",
             "version": number,
-            "manifest": MANIFEST,
+            "manifest": self.manifest,
             "hooks": [],
             "info": {"status": status, "description": description if status == "deployed" else ""},
             "chart": {"metadata": {"name": "web", "version": "1.0.0"}},

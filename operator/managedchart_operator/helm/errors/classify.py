@@ -4,8 +4,8 @@ An error has a reason that alerts can rely on, a sentence that names the object,
 The rows match texts of helm 4.3 and of the API servers behind it; for a new helm version the outputs are recorded again
 (tests/unit/helm/record_outputs.py), and the tests show what has changed. The first row that matches decides, so rows for texts
 that wrap other errors (webhooks, hooks) come before the rows for what they wrap. A message has at most 1,024 characters. A text
-that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller redacts.
-`diagnosis.apply_refusals` makes the same errors of what the API server refuses in the operator's dry run.
+that no row matches becomes `HelmFailed` with its last line as the message, and is retried. The caller has redacted the
+text. `diagnosis.apply_refusals` makes the same errors of what the API server refuses in the operator's dry run.
 
 An error is transient if a retry may succeed without a change of the spec: an outage, a CRD, namespace or permission that is
 created later, a version that is published after the commit that names it. It is terminal if only a change of the spec, the
@@ -36,8 +36,8 @@ _MAX_SEARCHED = 16_384
 def classify(text: str, *, exit_code: int, command: str, release: str = "", namespace: str = "") -> HelmError:
     """Return the error of a failed helm command.
 
-    `text` is its stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it; `command`
-    is helm's first argument, such as upgrade. `release` and `namespace` are those of the release, for hints.
+    `text` is its redacted stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it;
+    `command` is helm's first argument, such as upgrade. `release` and `namespace` are those of the release, for hints.
     """
     error = in_order(cut_middle(error_part(text), _MAX_SEARCHED))
     if exit_code < 0:

@@ -21,7 +21,6 @@ from managedchart_operator.diagnosis.apply_refusals import Refusal, refused
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Findings
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError, OperatorError
 from managedchart_operator.helm import command
-from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.errors.template_errors import NAME_NEEDED, without_name
 from managedchart_operator.helm.invalid_objects import name_invalid
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
@@ -35,7 +34,7 @@ from managedchart_operator.kube.objects import Objects, reference
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.crd_hints import unknown_in
 from managedchart_operator.reconcile.crds import Preview, RunCrds
-from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
+from managedchart_operator.reconcile.helm_call import HelmCall, helm_error, run_helm
 from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.owned_fields import read_owned_fields
@@ -53,6 +52,7 @@ async def dry_run(run: ReleaseRun, crds: RunCrds, *, take_ownership: bool = Fals
             namespace=run.namespace,
             force=run.spec.conflicts.policy is ConflictPolicy.FORCE,
             coming=preview.kinds,
+            redactor=run.evidence.rendered.redactor,
         )
     return Outcome(f"Dry run of {chart.name} {chart.version}: {found}", changed=False)
 
@@ -84,7 +84,7 @@ async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: boo
     arguments = [*command.template(options, chart=chart.path), *edits, *inputs.values.arguments]
     output = await run.services.helm.run(arguments, deadline=command.deadline(run.spec.timeout), keep_stdout=True)
     if output.exit_code != 0:
-        raise classify(output.stderr, exit_code=output.exit_code, command="template")
+        raise await helm_error(run, output, command="template")
     rendered = await asyncio.to_thread(_objects_of, output.stdout.decode(errors="replace"))
     if not take_ownership:
         await _check_ownership(run, rendered)
@@ -169,8 +169,11 @@ async def validate(
     namespace: str,
     force: bool = True,
     coming: Container[tuple[str, str]] = (),
+    redactor: Callable[[Sequence[dict[str, Any]]], Callable[[str], str]],
 ) -> str:
     """Validate each object with the API server; returns a sentence about the result.
+
+    `redactor` returns what removes the secrets of the run and of these objects from the refusals.
 
     Fields of other managers are refused only without `force`, since helm takes them over with it. Objects whose namespace does
     not exist yet are only counted, and so are objects of kinds (group, kind) of which a deployment would first create or change
@@ -199,7 +202,8 @@ async def validate(
         else:
             refusals.append(refusal)
     if refusals:
-        raise refused(refusals, rendered=rendered)
+        redact = await asyncio.to_thread(redactor, rendered)
+        raise await asyncio.to_thread(refused, refusals, redact=redact)
     left = [f", {skipped} not validated because their namespace does not exist yet"] if skipped else []
     left += [f", {unknown} not validated because their CRDs come with this chart"] if unknown else []
     if left:

@@ -80,7 +80,7 @@ async def until_ready(run: ReleaseRun) -> None:
         ends_early=run.spec.fail_fast,
         left_out=await left_out(run.objects, rendered, exclude=run.spec.wait_for.exclude, namespace=run.namespace),
     )
-    error = await wait.within(seconds(run.spec.timeout))
+    error = await wait.within(seconds(run.spec.timeout), redactor=run.evidence.rendered.read_redactor)
     if error is not None:
         progress.unready = wait.unready
         raise error
