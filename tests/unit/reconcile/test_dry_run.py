@@ -190,7 +190,7 @@ async def test_a_crd_that_was_deleted_a_moment_ago_comes_again() -> None:
 
     widget = item("Widget", "w", api_version="example.com/v1")
     coming = {("example.com", "Widget")}
-    found = await validate([widget], Remembered(), namespace="apps", coming=coming)  # type: ignore[arg-type]
+    found = await validated(Remembered(), widget, coming=coming)
     assert found == "1 objects rendered, 1 not validated because their CRDs come with this chart"
 
     async def get(ref: ObjectRef) -> None:
