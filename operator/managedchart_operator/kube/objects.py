@@ -92,12 +92,19 @@ class Objects:
         fields: str = "",
         metadata_only: bool = False,
     ) -> list[dict[str, Any]]:
-        """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError."""
+        """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError (KIND_MISSING)."""
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         path = await self._path(ObjectRef(api_version, kind, "", namespace))
-        answer = await self._client.request(
-            "GET", path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE
-        )
+        try:
+            answer = await self._client.request(
+                "GET", path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE
+            )
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            # A collection is missing only if its kind is no longer served.
+            self.discovery.forget_if_unserved(api_version, kind, error)
+            raise not_served(api_version, kind) from error
         items: list[dict[str, Any]] = answer.get("items") or []
         return items
 

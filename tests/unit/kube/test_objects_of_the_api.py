@@ -320,7 +320,7 @@ async def test_an_impossible_version_is_a_missing_kind(client: KubeClient, api: 
     assert api.asked == []
 
 
-async def test_objects_are_listed_as_of_a_version(client: KubeClient, api: FakeApiServer) -> None:
+async def test_objects_are_listed_by_their_metadata(client: KubeClient, api: FakeApiServer) -> None:
     """By their metadata if that is enough: a CustomResourceDefinition may have a MiB."""
     api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
     api.answers["GET", "/apis/apps/v1/namespaces/apps/deployments"] = (200, {"items": [body()]})
@@ -329,6 +329,20 @@ async def test_objects_are_listed_as_of_a_version(client: KubeClient, api: FakeA
     assert found == [body()]
     assert api.asked[-1][2] == {"fieldSelector": fields}
     assert "as=PartialObjectMetadataList;" in api.headers[-1]["Accept"]
+
+
+async def test_a_list_of_a_removed_kind_is_a_missing_kind(client: KubeClient, api: FakeApiServer) -> None:
+    """It is remembered from before; a rollback once failed over the list of a kind that was removed meanwhile."""
+    api.answers["GET", "/apis/apps/v1"] = (200, DEPLOYMENTS)
+    gone = refusal("the server could not find the requested resource", 404)
+    api.answers["GET", "/apis/apps/v1/namespaces/apps/deployments"] = (404, gone)
+    objects = Objects(client)
+    with pytest.raises(KubeError) as missing:
+        await objects.list("apps/v1", "Deployment", namespace="apps")
+    assert missing.value.reason is Reason.KIND_MISSING
+    api.answers["GET", "/apis/apps/v1"] = (200, {"resources": []})
+    with pytest.raises(KubeError):
+        await objects.namespaced("apps/v1", "Deployment")
 
 
 async def test_a_dry_run_forces_conflicts_as_helm_does(client: KubeClient, api: FakeApiServer) -> None:
