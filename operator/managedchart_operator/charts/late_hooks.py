@@ -36,6 +36,7 @@ _WHOLE = re.compile(
 _NEXT_LINE = re.compile(rb"(?:[ \t]*+(?:#[^\r\n]*+)?(?:\r\n|\r|\n))*+(?P<indent>[ \t]*)(?P<first>[^\s])")
 # A template that assembles the annotation's name from parts, or a text that escapes a part of it.
 _ASSEMBLED = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`\\])")
+_TTL = b"ttlSecondsAfterFinished"
 # Texts for people. A chart that puts its README into an object does not make it a hook.
 _NOT_RENDERED = (".md", ".helmignore", "LICENSE")
 # helm unpacks no deeper than a chart's subcharts; what is nested deeper counts as having a late hook.
@@ -46,8 +47,13 @@ _UNPACKED_BYTES = 32 * 1024 * 1024
 
 
 def text_has_ttl_jobs(text: bytes) -> bool:
-    """Whether a template, values or a manifest may make a Job that Kubernetes deletes once it has finished."""
-    return b"ttlSecondsAfterFinished" in text
+    """Whether values or a manifest may make a Job that Kubernetes deletes once it has finished."""
+    return _TTL in text
+
+
+def template_has_ttl_jobs(text: bytes) -> bool:
+    """Whether a file of a chart may make such a Job that is not a hook: helm waits for a hook by itself, to its end only."""
+    return _TTL in text and any(_TTL in each and b"helm.sh/hook" not in each for each in text.split(b"\n---"))
 
 
 def text_leaves_out(text: bytes) -> bool:

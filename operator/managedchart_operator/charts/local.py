@@ -23,8 +23,8 @@ from managedchart_operator.charts.crd_folders import CrdFolders, folders_in, fol
 from managedchart_operator.charts.late_hooks import (
     archive_has,
     file_has,
+    template_has_ttl_jobs,
     text_has_late_hooks,
-    text_has_ttl_jobs,
     text_leaves_out,
 )
 from managedchart_operator.charts.metadata import (
@@ -81,7 +81,7 @@ def identify_archive(data: bytes, *, origin: str) -> ChartContent:
         metadata=read_archive_metadata(BytesIO(data), origin=origin),
         is_archive=True,
         late_hooks=archive_has(data, text_has_late_hooks),
-        ttl_jobs=archive_has(data, text_has_ttl_jobs),
+        ttl_jobs=archive_has(data, template_has_ttl_jobs),
         # Only with late hooks it matters, and in doubt these had better run after the wait.
         leaves_out=archive_has(data, text_leaves_out, in_doubt=False),
         refused_reference=refused_in_archive(data),
@@ -225,7 +225,7 @@ def read_folder(
         digest.update(b"%d %d " % (len(name), len(data)) + name)
         digest.update(data)
         late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
-        ttl_jobs = ttl_jobs or file_has(entry.name, data, text_has_ttl_jobs)
+        ttl_jobs = ttl_jobs or file_has(entry.name, data, template_has_ttl_jobs)
         leaves_out = leaves_out or file_has(entry.name, data, text_leaves_out, in_doubt=False)
         refused = refused or refused_reference(entry.name, data)
         crds = max(crds, folders_in(entry.name, data))

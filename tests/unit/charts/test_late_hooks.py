@@ -13,7 +13,13 @@ import pytest
 
 from conftest import CHARTS
 from managedchart_operator.charts import late_hooks
-from managedchart_operator.charts.late_hooks import archive_has, file_has, text_has_late_hooks, text_leaves_out
+from managedchart_operator.charts.late_hooks import (
+    archive_has,
+    file_has,
+    template_has_ttl_jobs,
+    text_has_late_hooks,
+    text_leaves_out,
+)
 
 LATE = [
     'annotations:\n  "helm.sh/hook": post-install,post-upgrade\n',
@@ -171,3 +177,21 @@ def test_an_annotation_that_leaves_out_is_found_in_packages() -> None:
     assert not file_has("README.md", b'managedchart.dev/wait: "false"', text_leaves_out)
     assert not archive_has(b"no archive", text_leaves_out, in_doubt=False)
     assert not file_has("charts/sub.tgz", b"no archive", text_leaves_out, in_doubt=False)
+
+
+_JOB = b"kind: Job\nspec: {ttlSecondsAfterFinished: 0}\n"
+_HOOK = b"metadata: {annotations: {helm.sh/hook: pre-install}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (_JOB, True),
+        (_HOOK + _JOB, False),
+        (_HOOK + _JOB + b"---\n" + _JOB, True),
+        (b"kind: Job", False),
+    ],
+)
+def test_jobs_with_a_ttl_count_unless_they_are_hooks(text: bytes, found: bool) -> None:
+    """Because of those of ingress-nginx helm waited as helm 3 does, for the address of a load balancer, up to its timeout."""
+    assert template_has_ttl_jobs(text) is found
