@@ -21,7 +21,8 @@ from managedchart_operator.reconcile.crds import RunCrds
 from managedchart_operator.shortening import cut_middle
 
 _REASONS = (Reason.KIND_MISSING, Reason.OBJECT_INVALID)
-_UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in version "(?P<version>[^"]+)"')
+# Only what a name can consist of: helm's text is cut in its middle, where one name begins and another one ends.
+_UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>\w+)" in version "(?P<version>[\w./-]+)"')
 # Server-side apply: one header for an object, then its fields.
 _OBJECT = re.compile(r"\([^();]*; (?P<version>[^\s,()]+), Kind=(?P<kind>\w+)\)")
 _UNDECLARED = re.compile(r"(?P<field>\.[^\s:]+): field not declared in schema")

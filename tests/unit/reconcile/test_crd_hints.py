@@ -11,6 +11,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.crd_files import CrdObjects
 from managedchart_operator.reconcile.crd_hints import Unknown, explain_crds, unknown_in
 from managedchart_operator.reconcile.crds import RunCrds
+from managedchart_operator.shortening import cut_middle
 
 NAME = "widgets.example.com"
 NO_KIND = (
@@ -52,6 +53,15 @@ STRICT = (
 )
 def test_unknown_kinds_and_fields_are_read_from_the_error(text: str, unknown: list[Unknown]) -> None:
     assert list(unknown_in(text)) == unknown
+
+
+def test_a_cut_in_the_text_makes_no_kind() -> None:
+    """Otherwise a dry run takes what is left of two names for a kind that the chart does not bring."""
+    names = ("Alertmanager", "PrometheusRule", "ServiceMonitor")
+    text = "\n".join(f'no matches for kind "{name}" in version "monitoring.coreos.com/v1"' for name in names)
+    for limit in range(60, len(text)):
+        assert {each.kind for each in unknown_in(cut_middle(text, limit))} <= set(names)
+        assert {each.api_version for each in unknown_in(cut_middle(text, limit))} <= {"monitoring.coreos.com/v1"}
 
 
 def crd(*fields: str, version: str = "v1") -> dict[str, Any]:

@@ -12,9 +12,10 @@ PATTERN = (
     r'(?:resource mapping not found for name: "(?P<name>[^"]*)".*?)?no matches for kind "(?P<kind>[^"]+)" in version '
     r'"(?P<version>[^"]+)"'
 )
+# Only what a name can consist of: a long text is cut in its middle, where one name begins and another one ends.
 _EACH = re.compile(
-    r'(?:resource mapping not found for name: "(?P<name>[^"]*)"[^\n]*?)?no matches for kind "(?P<kind>[^"]+)" in version '
-    r'"(?P<version>[^"]+)"'
+    r'(?:resource mapping not found for name: "(?P<name>[^"]*)"[^\n]*?)?no matches for kind "(?P<kind>\w+)" in version '
+    r'"(?P<version>[\w./-]+)"'
 )
 # A message names this many kinds, and of each this many objects.
 _KINDS, _OBJECTS = 5, 3
