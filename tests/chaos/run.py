@@ -24,7 +24,7 @@ from chaos.schedule import HOME_NAMESPACES, Action, Verb, schedule
 from chaos.users import Users
 from chaos.verdict import await_settled, violations
 from conftest import CHARTS, REPOSITORY
-from harness.cluster import Cluster
+from harness.cluster import Cluster, install_operator_objects
 from harness.operator_process import service_account_kubeconfig
 
 # How long a kill of helm waits for one to appear: most of the time one runs.
@@ -71,12 +71,7 @@ class Chaos:
         kind.create()
         try:
             cluster = Cluster(kind)
-            cluster.kubectl("apply", "-f", str(REPOSITORY / "crds" / "managedchart.yaml"))
-            cluster.kubectl(
-                "wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s"
-            )
-            for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
-                cluster.kubectl("apply", "-f", str(REPOSITORY / "deploy" / name))
+            install_operator_objects(cluster, REPOSITORY)
             for i in range(HOME_NAMESPACES):
                 cluster.kubectl("create", "namespace", f"chaos-{i}")
             yield kind, cluster

@@ -43,6 +43,7 @@ _WORDS = r"""
 """
 _SENTENCE = re.compile(
     rf"\s*(?:{''.join(_WORDS.split())})(?![\w=/+@$!#%^*-])"
+    r"|\s*[\w.\[\]-]{1,512} in body (?:must|should|is) "  # the API server's, after the name of the field
     r"|\s*[1-5]\d\d [A-Z]"  # HTTP's
     r"|\s?(?:(?:Invalid|Unsupported|Duplicate) value|Not found|Too long|Too many):",
     re.IGNORECASE,
