@@ -52,7 +52,7 @@ def text_has_ttl_jobs(text: bytes) -> bool:
 
 
 def template_has_ttl_jobs(text: bytes) -> bool:
-    """Whether a file of a chart may make such a Job that is not a hook: helm waits for a hook by itself, to its end only."""
+    """Whether a file of a chart may make such a Job that is not a hook. Helm waits for each hook separately, until it ends."""
     return _TTL in text and any(_TTL in each and b"helm.sh/hook" not in each for each in text.split(b"\n---"))
 
 
