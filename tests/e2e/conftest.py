@@ -1,44 +1,15 @@
 """The real thing: a cluster with the CRD and deploy/'s identity, and the operator as a process."""
 
-import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pytest_kind import KindCluster
 
-from conftest import CHARTS, REPOSITORY
-from harness.cluster import Cluster, install_operator_objects, namespace
-from harness.operator_process import OperatorProcess, service_account_kubeconfig
+from conftest import CHARTS
+from harness.fixtures import chart_root, cluster, ns, operator_folder, operator_kubeconfig
+from harness.operator_process import OperatorProcess
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def cluster(kind_cluster: KindCluster) -> Cluster:
-    """The cluster that pytest-kind made: of the devcluster, or of real kind with KIND=kind."""
-    found = Cluster(kind_cluster)
-    install_operator_objects(found, REPOSITORY)
-    return found
-
-
-@pytest.fixture(scope="session")
-def operator_kubeconfig(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kubeconfig with the rights that deploy/ gives to the operator, and no others."""
-    return service_account_kubeconfig(cluster, tmp_path_factory.mktemp("identity") / "kubeconfig")
-
-
-@pytest.fixture(scope="session")
-def chart_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A chart root to which tests may add files."""
-    return tmp_path_factory.mktemp("charts")
-
-
-@pytest.fixture(scope="session")
-def operator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the shared operator keeps its logs and its cache."""
-    return tmp_path_factory.mktemp("operator")
+__all__ = ["chart_root", "cluster", "ns", "operator_folder", "operator_kubeconfig"]
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +23,3 @@ def operator(
     with process:
         yield process
     assert "Traceback" not in process.log, process.log
-
-
-@pytest.fixture
-def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
-    with namespace(cluster, f"{name}-{next(_numbers)}") as made:
-        yield made

@@ -104,9 +104,9 @@ class Cluster:
         found: dict[str, Any] = answer.json()
         return found
 
-    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def create(self, path: str, body: dict[str, Any], *, as_user: str | None = None) -> dict[str, Any]:
         """POST an object to a collection, and return it as the API server answered; kubectl costs ten times the CPU."""
-        answer = self._session.post(self._url + path, json=body, timeout=10)
+        answer = self._session.post(self._url + path, json=body, headers=_impersonating(as_user), timeout=10)
         answer.raise_for_status()
         made: dict[str, Any] = answer.json()
         return made
@@ -117,9 +117,9 @@ class Cluster:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 14400}}
         return str(self.create(path, body)["status"]["token"])
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, *, as_user: str | None = None) -> None:
         """DELETE an object, or all of a collection, without waiting for its end."""
-        self._session.delete(self._url + path, timeout=10).raise_for_status()
+        self._session.delete(self._url + path, headers=_impersonating(as_user), timeout=10).raise_for_status()
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
         """GET a collection and return its items."""
@@ -299,6 +299,10 @@ def install_operator_objects(cluster: Cluster, repository: Path) -> None:
         time.sleep(0.1)
     for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
         cluster.kubectl("apply", "-f", str(repository / "deploy" / name))
+
+
+def _impersonating(user: str | None) -> dict[str, str]:
+    return {"Impersonate-User": user} if user else {}
 
 
 def _served(cluster: Cluster, path: str) -> bool:

@@ -1,0 +1,77 @@
+"""Two teams that share a cluster: each has a namespace, a user, and a ServiceAccount that deploys there.
+
+The user may do everything with ManagedCharts and Events in the own namespace, and nothing else; so what the user gets beyond
+that is the operator's doing. Requests are sent as the user, by impersonation.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from harness.cluster import MANAGEDCHARTS, Cluster, namespace
+
+_RBAC = "rbac.authorization.k8s.io"
+DEPLOYER = "deployer"
+"""The ServiceAccount of each team, with the ClusterRole admin in its namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One team."""
+
+    cluster: Cluster
+    namespace: str
+
+    @property
+    def user(self) -> str:
+        """The name of its user."""
+        return f"user-of-{self.namespace}"
+
+    def create(self, chart: dict[str, Any]) -> dict[str, Any]:
+        """Create a ManagedChart in the own namespace, as the user."""
+        path = f"{MANAGEDCHARTS}/namespaces/{self.namespace}/managedcharts"
+        return self.cluster.create(path, chart, as_user=self.user)
+
+    def delete(self, name: str) -> None:
+        """Delete a ManagedChart, as the user, without waiting."""
+        path = f"{MANAGEDCHARTS}/namespaces/{self.namespace}/managedcharts/{name}"
+        self.cluster.delete(path, as_user=self.user)
+
+
+@contextmanager
+def tenants(cluster: Cluster, name: str) -> Iterator[tuple[Tenant, Tenant]]:
+    """Two teams, with namespaces that begin with this name; everything of theirs is deleted at the end."""
+    with ExitStack() as stack:
+        found = [Tenant(cluster, stack.enter_context(namespace(cluster, f"{name}-{letter}"))) for letter in "ab"]
+        for tenant in found:
+            _grant(cluster, tenant)
+        yield found[0], found[1]
+
+
+def _grant(cluster: Cluster, tenant: Tenant) -> None:
+    rules = [
+        {"apiGroups": ["managedchart.dev"], "resources": ["managedcharts"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
+    ]
+    role = {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": {"name": "user"}, "rules": rules}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": DEPLOYER}}
+    user = {"kind": "User", "apiGroup": _RBAC, "name": tenant.user}
+    deployer = {"kind": "ServiceAccount", "name": DEPLOYER, "namespace": tenant.namespace}
+    cluster.apply(
+        account,
+        role,
+        _binding("user", "Role", "user", user),
+        _binding(DEPLOYER, "ClusterRole", "admin", deployer),
+        namespace=tenant.namespace,
+    )
+
+
+def _binding(name: str, kind: str, role: str, subject: dict[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": role},
+        "subjects": [subject],
+    }
