@@ -34,6 +34,7 @@ from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
 from managedchart_operator.diagnosis.references import late_hooks
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube import identities as kube_identities
 from managedchart_operator.kube.logs import MAX_BYTES, RAW_BYTES, TAIL_LINES, Logs
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.redaction import redact_part
@@ -106,6 +107,10 @@ class Collector:
 
     objects: Objects
     logs: Logs
+
+    def acting_as(self, identity: kube_identities.Identity | None) -> "Collector":
+        """Return the same for requests on behalf of a resource: it finds only what that account may read."""
+        return Collector(self.objects.acting_as(identity), self.logs.acting_as(identity))
 
     async def collect(
         self,

@@ -7,10 +7,10 @@ are closed soon after its last run; what is kept is bounded.
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.causes import is_fatal, is_fatal_after_grace
@@ -18,6 +18,7 @@ from managedchart_operator.diagnosis.pods import Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.shared_watch import View, Views
 from managedchart_operator.kube.watch import Change, changes
 
@@ -109,29 +110,45 @@ class NamespaceView(View):
             self.creations.forget(self.events.pop(oldest))
 
 
-class NamespaceWatches:
-    """Opens the watches of a namespace for its first user and closes them soon after its last."""
+class _Watched(NamedTuple):
+    """A namespace, and whose permissions count; None for the operator's."""
 
-    def __init__(self, client: KubeClient) -> None:
+    identity: Identity | None
+    namespace: str
+
+
+class NamespaceWatches:
+    """Opens the watches of a namespace for its first user and closes them soon after its last.
+
+    Only users of the same identity share them: another one may not be allowed to see the same.
+    """
+
+    def __init__(self, client: KubeClient, *, views: Views[_Watched, NamespaceView] | None = None) -> None:
         self._client = client
-        self._views: Views[str, NamespaceView] = Views(
-            lambda namespace, view: [
-                self._follow(f"/api/v1/namespaces/{namespace}/pods", view.take_pods),
-                self._follow(f"/api/v1/namespaces/{namespace}/events", view.take_events, fields=_NOT_ABOUT_RUNS),
-            ]
-        )
+        self._views = Views(self._watches) if views is None else views
+
+    def acting_as(self, identity: Identity | None) -> "NamespaceWatches":
+        """Return the same for requests on behalf of a resource."""
+        return NamespaceWatches(self._client.acting_as(identity), views=self._views)
 
     def use(self, namespace: str) -> AbstractAsyncContextManager[NamespaceView]:
         """Watch a namespace for as long as the block runs."""
-        return self._views.use(namespace, NamespaceView)
+        return self._views.use(_Watched(self._client.identity, namespace), NamespaceView)
 
     async def close(self) -> None:
         """Close all watches."""
         await self._views.close()
 
-    async def _follow(self, path: str, take: Callable[[Change], None], *, fields: str = "") -> None:
+    def _watches(self, watched: _Watched, view: NamespaceView) -> list[Coroutine[Any, Any, None]]:
+        client, path = self._client.acting_as(watched.identity), f"/api/v1/namespaces/{watched.namespace}"
+        return [
+            self._follow(client, f"{path}/pods", view.take_pods),
+            self._follow(client, f"{path}/events", view.take_events, fields=_NOT_ABOUT_RUNS),
+        ]
+
+    async def _follow(self, client: KubeClient, path: str, take: Callable[[Change], None], *, fields: str = "") -> None:
         try:
-            async for change in changes(self._client, path, fields=fields):
+            async for change in changes(client, path, fields=fields):
                 take(change)
         except KubeError as error:
             # Without this permission the collector still reads the namespace at the end, and reports what it cannot read.

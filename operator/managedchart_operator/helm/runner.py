@@ -14,8 +14,9 @@ import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as processes
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 # with 4.3.1).
 _WAITING_MARKS = (b"waiting for resources", b"beginning wait for")
 _MARKER = "MANAGEDCHART_HELM_OF"
+# helm reads it for --kube-as-user; the API server adds the groups of a ServiceAccount (measured with 4.3.1 and 1.37).
+_KUBE_AS_USER = "HELM_KUBEASUSER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class HelmOutput:
 
 
 @dataclass(slots=True)
+class _Count:
+    started: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HelmRunner:
     """Runs one helm binary with one environment.
 
@@ -54,8 +62,20 @@ class HelmRunner:
     environment: Mapping[str, str]
     slots: HelmSlots
     identity: str
-    started: int = 0
-    """How many processes were started."""
+    namespace: str = ""
+    """The namespace of the ManagedChart on whose behalf helm runs; empty for none."""
+    user: str | None = None
+    """Whom helm impersonates in all its requests, those of `lookup` and of hooks included; None for the operator itself."""
+    _count: _Count = field(default_factory=_Count)
+
+    def on_behalf_of(self, namespace: str, *, user: str | None) -> Self:
+        """Return a runner with the same slots and counters, for a ManagedChart in this namespace, that impersonates a user."""
+        return replace(self, namespace=namespace, user=user)
+
+    @property
+    def started(self) -> int:
+        """How many processes were started, on behalf of all."""
+        return self._count.started
 
     async def run(
         self,
@@ -85,18 +105,18 @@ class HelmRunner:
 
             if before:
                 await before()
-            self.started += 1
+            self._count.started += 1
             try:
                 with memory_files(arguments) as files:
                     process = await HelmProcess.start(
                         [self.binary, *files.arguments],
-                        environment={**self.environment, _MARKER: self.identity},
+                        environment={**self.environment, **self._impersonation, _MARKER: self.identity},
                         pass_fds=tuple(files.origins),
                         keep_stdout=keep_stdout,
                         on_line=on_line,
                     )
             except OSError as error:
-                self.started -= 1
+                self._count.started -= 1
                 # Transient: too many processes, or too little memory. That helm exists was checked at the start.
                 raise HelmError(
                     f"Helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
@@ -110,6 +130,11 @@ class HelmRunner:
                     transient=True,
                 ) from error
             return HelmOutput(process.stdout, files.with_origins(process.stderr), process.exit_code)
+
+    @property
+    def _impersonation(self) -> dict[str, str]:
+        # By the environment and not by --kube-as-user: no command can be built without it.
+        return {_KUBE_AS_USER: self.user} if self.user else {}
 
     def clear_discovery_cache(self) -> None:
         """Make the next helm process ask the API server which kinds it serves; blocks for some milliseconds.

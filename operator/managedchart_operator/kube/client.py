@@ -8,10 +8,12 @@ of any nesting can be read (`shallow_json`).
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -25,6 +27,7 @@ from kubernetes.aio import config as aio_config
 from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
 from managedchart_operator.hints import Names
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shallow_json import read_json
 
@@ -62,6 +65,14 @@ _NAMESPACE_IN_PATH = re.compile(r"/namespaces/([^/?]+)")
 _IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 
 
+@dataclass(slots=True)
+class _Traffic:
+    """The requests of all identities: they share one API server, and one connection pool."""
+
+    sent: int = 0
+    under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(REQUESTS))
+
+
 class KubeClient:
     """Requests to one API server. Use `connect`, and `close` at the end."""
 
@@ -69,8 +80,20 @@ class KubeClient:
         self._api = api
         self.host: str = api.configuration.host
         """URL of the API server."""
-        self.requests_total = 0
-        self._under_way = asyncio.Semaphore(REQUESTS)
+        self.identity: Identity | None = None
+        """Whom the requests impersonate; None for the operator itself."""
+        self._traffic = _Traffic()
+
+    def acting_as(self, identity: Identity | None) -> Self:
+        """Return a client that sends its requests as a ServiceAccount, over the same connections; None for the operator."""
+        other = copy.copy(self)
+        other.identity = identity
+        return other
+
+    @property
+    def requests_total(self) -> int:
+        """How many requests were sent, of all identities."""
+        return self._traffic.sent
 
     @classmethod
     async def connect(cls, *, kubeconfig: Path | None = None) -> Self:
@@ -123,7 +146,7 @@ class KubeClient:
             headers = {"Accept": accept, "Content-Type": content_type}
             try:
                 async with (
-                    contextlib.nullcontext() if patient else self._under_way,
+                    contextlib.nullcontext() if patient else self._traffic.under_way,
                     self._answer(method, path, query, headers, body=body, total=timeout) as response,
                 ):
                     raw = await response.read()
@@ -181,7 +204,9 @@ class KubeClient:
         limits = aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS)
         verb = "GET" if method == "WATCH" else method
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        self.requests_total += 1
+        if self.identity is not None:
+            headers["Impersonate-User"] = self.identity.user
+        self._traffic.sent += 1
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         try:
             answer = await self._api.rest_client.request(verb, url, headers=headers, body=body, _request_timeout=limits)

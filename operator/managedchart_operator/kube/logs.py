@@ -5,6 +5,7 @@ Reads are bounded. A log that cannot be read is None, never an error: the rest o
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.identities import Identity
 
 # What a person reads first; kubectl logs shows the rest.
 TAIL_LINES = 20
@@ -20,6 +21,10 @@ class Logs:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
+
+    def acting_as(self, identity: Identity | None) -> "Logs":
+        """Return the same for requests on behalf of a resource."""
+        return Logs(self._client.acting_as(identity))
 
     async def tail(self, *, namespace: str, pod: str, container: str, previous: bool) -> str | None:
         """Return the end of a container's log (of its previous run if asked for); None if there is none.

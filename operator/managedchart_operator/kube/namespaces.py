@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from managedchart_operator.kube.client import KubeClient, unless_missing
+from managedchart_operator.kube.identities import Identity
 
 
 class NamespaceState(StrEnum):
@@ -18,6 +19,10 @@ class Namespaces:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
+
+    def acting_as(self, identity: Identity | None) -> "Namespaces":
+        """Return the same for requests on behalf of a resource."""
+        return Namespaces(self._client.acting_as(identity))
 
     async def state(self, name: str) -> NamespaceState:
         """Return the state of the namespace. Raises KubeError."""

@@ -16,8 +16,8 @@ from managedchart_operator.kube.client import APPLY_PATCH, JSON_TYPE, MERGE_PATC
 from managedchart_operator.kube.cluster_crds import ClusterCrds
 from managedchart_operator.kube.discovery import Discovery, group_of, not_served, quoted, root, segment_problem
 from managedchart_operator.kube.field_owners import HELM
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.permissions import Permissions
-from managedchart_operator.kube.whoami import is_temporary_refusal
 from managedchart_operator.reasons import Reason
 
 
@@ -42,14 +42,22 @@ class ObjectRef:
 class Objects:
     """Reads, patches and deletes objects."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, *, discovery: Discovery | None = None) -> None:
         self._client = client
-        self.discovery = Discovery(client)
+        self.discovery = discovery or Discovery(client)
         """Which kinds there are."""
         self.crds = ClusterCrds(client)
         """The CustomResourceDefinitions of the cluster."""
         self.permissions = Permissions(client, self.discovery)
-        """Which permissions the operator has."""
+        """Which permissions the operator has, or whom it impersonates."""
+
+    def acting_as(self, identity: Identity | None) -> "Objects":
+        """Return the same for requests on behalf of a resource.
+
+        The kinds that the API server serves are the same for everybody, and every authenticated user may read them, so they are
+        looked up once, by the operator itself.
+        """
+        return Objects(self._client.acting_as(identity), discovery=self.discovery)
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""
@@ -72,10 +80,6 @@ class Objects:
         query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": str(force).lower()}
         path = await self._path(ref)
         await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
-
-    async def refused_for_a_moment(self, text: str) -> bool:
-        """Whether the operator has the permission that an error text reports as missing; see `whoami`."""
-        return await is_temporary_refusal(self._client, text)
 
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False if it does not exist. Raises KubeError."""

@@ -1,4 +1,4 @@
-"""Permissions of the operator: which one a refusal names, and whether the operator has it now.
+"""Permissions of the operator, or of whom it impersonates: which one a refusal names, and whether the user has it now.
 
 Every authenticated user may ask for its own (ClusterRole system:basic-user).
 """
@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from managedchart_operator.api_refusals import MISSING_PERMISSION
+from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.discovery import Discovery, group_of
 
@@ -30,15 +31,29 @@ class MissingPermission:
 
 
 class Permissions:
-    """Asks the API server for the operator's own permissions."""
+    """Asks the API server for the permissions of the user who asks: the operator, or whom it impersonates."""
 
     def __init__(self, client: KubeClient, discovery: Discovery) -> None:
         self._client = client
         self._discovery = discovery
 
     async def allowed(self, permission: Permission) -> bool:
-        """Whether the operator has a permission now. Raises KubeError."""
+        """Whether the user has a permission now. Raises KubeError."""
         return await is_allowed(self._client, permission)
+
+    async def refused_for_a_moment(self, text: str) -> bool:
+        """Whether the user has the permission that an error text reports as missing, so that a retry may succeed.
+
+        An API server that has just started refuses everybody with the same message until it has read its roles. Until then it
+        also refuses this check. If it does not answer, the refusal counts as temporary. False where the text is not about a
+        permission.
+        """
+        if (missing := missing_in(text)) is None:
+            return False
+        try:
+            return await self.allowed(missing.permission)
+        except KubeError:
+            return True
 
     async def on(self, verb: str, *, api_version: str, kind: str, namespace: str) -> Permission:
         """Return the permission for a verb on a kind, cluster-wide if the kind is. Raises KubeError (KIND_MISSING)."""
@@ -56,7 +71,7 @@ def missing_in(text: str) -> MissingPermission | None:
 
 
 async def is_allowed(client: KubeClient, permission: Permission) -> bool:
-    """Whether the operator has a permission now. Raises KubeError."""
+    """Whether the user of the client has a permission now. Raises KubeError."""
     resource, _, subresource = permission.resource.partition("/")
     wanted = {"verb": permission.verb, "group": permission.group, "resource": resource}
     wanted |= {"subresource": subresource, "namespace": permission.namespace}

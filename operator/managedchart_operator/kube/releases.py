@@ -9,6 +9,7 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient, unless_missing
+from managedchart_operator.kube.identities import Identity
 
 OWNER_SELECTOR = "owner=helm"
 SECRETS_PATH = "/api/v1/secrets"
@@ -17,8 +18,17 @@ SECRETS_PATH = "/api/v1/secrets"
 class ReleaseSecrets:
     """Reads and rewrites the Secrets in which helm stores releases."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, *, tenant: KubeClient | None = None) -> None:
         self._client = client
+        self._tenant = tenant or client
+        """Reads what is in a Secret, creates and deletes."""
+
+    def acting_as(self, identity: Identity | None) -> "ReleaseSecrets":
+        """Return the same for requests on behalf of a resource.
+
+        The metadata is read by the operator itself, since what it decides must not depend on whether the account is there.
+        """
+        return ReleaseSecrets(self._client, tenant=self._client.acting_as(identity))
 
     async def check_permissions(self) -> None:
         """Raise StartupError if the operator may not list the release Secrets of the cluster."""
@@ -40,12 +50,12 @@ class ReleaseSecrets:
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         """Return one Secret, or None. Raises KubeError."""
-        secret: dict[str, Any] | None = await unless_missing(self._client.request("GET", _path(namespace, name)))
+        secret: dict[str, Any] | None = await unless_missing(self._tenant.request("GET", _path(namespace, name)))
         return secret
 
     async def delete(self, *, namespace: str, name: str) -> None:
         """Delete one Secret, if it exists. Raises KubeError."""
-        await unless_missing(self._client.request("DELETE", _path(namespace, name)))
+        await unless_missing(self._tenant.request("DELETE", _path(namespace, name)))
 
     async def create(self, *, namespace: str, name: str, release: str, labels: dict[str, str]) -> None:
         """Create the Secret of a revision, as helm does. Raises KubeError, with status 409 if it exists."""
@@ -56,7 +66,7 @@ class ReleaseSecrets:
             "type": "helm.sh/release.v1",
             "data": {"release": release},
         }
-        await self._client.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body=body)
+        await self._tenant.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body=body)
 
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Put new release data and labels into a Secret.

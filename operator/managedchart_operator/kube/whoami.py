@@ -1,4 +1,4 @@
-"""Asks the API server about the operator itself: the namespace of its ServiceAccount, and its permissions.
+"""Asks the API server about the operator itself: the namespace of its ServiceAccount.
 
 Every authenticated user may ask (ClusterRole system:basic-user).
 """
@@ -7,11 +7,9 @@ import logging
 
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.permissions import is_allowed, missing_in
+from managedchart_operator.kube.identities import SERVICE_ACCOUNT
 
 logger = logging.getLogger(__name__)
-
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 async def own_namespace(client: KubeClient) -> str | None:
@@ -32,18 +30,4 @@ async def own_namespace(client: KubeClient) -> str | None:
         )
         return None
     user: str = answer["status"]["userInfo"]["username"]
-    return user.removeprefix(_SERVICE_ACCOUNT).split(":")[0] if user.startswith(_SERVICE_ACCOUNT) else None
-
-
-async def is_temporary_refusal(client: KubeClient, text: str) -> bool:
-    """Whether the operator has the permission that an error text reports as missing, so that a retry may succeed.
-
-    An API server that has just started refuses everybody with the same message until it has read its roles. Until then it also
-    refuses this check. If it does not answer, the refusal counts as temporary. False where the text is not about a permission.
-    """
-    if (missing := missing_in(text)) is None:
-        return False
-    try:
-        return await is_allowed(client, missing.permission)
-    except KubeError:
-        return True
+    return user.removeprefix(SERVICE_ACCOUNT).split(":")[0] if user.startswith(SERVICE_ACCOUNT) else None

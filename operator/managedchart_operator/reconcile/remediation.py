@@ -204,7 +204,7 @@ def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
 async def would_recur(error: OperatorError, objects: Objects) -> bool:
     """Whether the error of an applied upgrade would come again, unlike a permission that is only refused for a moment."""
     if error.reason is Reason.FORBIDDEN and isinstance(error, HelmError):
-        return not await objects.refused_for_a_moment(error.text)
+        return not await objects.permissions.refused_for_a_moment(error.text)
     return True
 
 

@@ -111,6 +111,7 @@ class ResourcePass(Recording):
 async def observe(recording: Recording, spec: ManagedChartSpec, services: Services) -> ResourcePass:
     """Begin a pass by observing the release of a resource. Raises KubeError."""
     chart, status = recording.chart, recording.recorder.status
+    services = services.on_behalf_of(chart.key.namespace, None)
     ownership = Ownership.of(chart.uid, status)
     storage = ReleaseStorage(services.secrets, chart.release_namespace, chart.release_name, ownership)
     await storage.observe()

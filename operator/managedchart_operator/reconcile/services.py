@@ -1,8 +1,8 @@
 """The parts of the operator that a pass over a resource uses; `app.assembly` builds them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from managedchart_operator.api.resource import Key
 from managedchart_operator.api.status import ManagedChartStatus
@@ -11,6 +11,7 @@ from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.helm.runner import HelmRunner
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reasons import Reason
@@ -50,6 +51,24 @@ class Services:
     waits: ReadyWaits
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     """When this operator started."""
+
+    def on_behalf_of(self, namespace: str, identity: Identity | None) -> Self:
+        """Return what a pass over a ManagedChart in this namespace uses: with its identity, None for the operator's own.
+
+        Slots, counters and watches are shared with all others. Charts are fetched without an identity.
+        """
+        helm = self.helm.on_behalf_of(namespace, user=identity.user if identity else None)
+        if identity is None:
+            return replace(self, helm=helm)
+        return replace(
+            self,
+            helm=helm,
+            secrets=self.secrets.acting_as(identity),
+            namespaces=self.namespaces.acting_as(identity),
+            collector=self.collector.acting_as(identity),
+            watches=self.watches.acting_as(identity),
+            waits=self.waits.acting_as(identity),
+        )
 
     async def close(self) -> None:
         """Close the watches that are still open."""

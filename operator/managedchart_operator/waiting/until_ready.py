@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference, version_of
 from managedchart_operator.kube.shared_watch import View, Views
 from managedchart_operator.kube.watch import Change, changes
@@ -53,6 +55,13 @@ class Seen(NamedTuple):
 
     version: int
     readiness: Readiness
+
+
+class Watched(NamedTuple):
+    """A collection, and whose permissions count; None for the operator's."""
+
+    identity: Identity | None
+    collection: ObjectRef
 
 
 @dataclass(slots=True)
@@ -91,7 +100,8 @@ class ReadyWait:
 
     states: dict[ObjectRef, Readiness]
     _objects: Objects
-    _views: Views[ObjectRef, CollectionView]
+    _use: Callable[[ObjectRef, Callable[[], CollectionView]], AbstractAsyncContextManager[CollectionView]]
+    """Opens the watch of a collection."""
     _consumers: Consumers
     _expiring: frozenset[ObjectRef]
     """Jobs that Kubernetes deletes once they have finished."""
@@ -120,7 +130,7 @@ class ReadyWait:
                 # Without a list first: a namespace may have thousands of other objects.
                 since = min(self._versions.get(ref, 0) for ref in refs)
                 view = await stack.enter_async_context(
-                    self._views.use(collection, partial(CollectionView, kind=collection.group_kind, since=since))
+                    self._use(collection, partial(CollectionView, kind=collection.group_kind, since=since))
                 )
                 stack.enter_context(view.wakes(woken))
                 views.append((view, refs))
@@ -245,12 +255,21 @@ class ReadyWait:
 class ReadyWaits:
     """All waits of one operator."""
 
-    def __init__(self, client: KubeClient, objects: Objects, *, at_once: int) -> None:
-        self.concurrency = asyncio.Semaphore(at_once)
+    def __init__(
+        self, client: KubeClient, objects: Objects, *, at_once: int = 0, like: "ReadyWaits | None" = None
+    ) -> None:
+        self.concurrency: asyncio.Semaphore = like.concurrency if like else asyncio.Semaphore(at_once)
         """Held by each run that may wait, since memory bounds their number."""
         self._client = client
         self._objects = objects
-        self._views: Views[ObjectRef, CollectionView] = Views(lambda collection, view: [self._follow(collection, view)])
+        self.views: Views[Watched, CollectionView] = (
+            like.views if like else Views(lambda watched, view: [self._follow(watched, view)])
+        )
+        """The open watches; only waits of the same identity share them."""
+
+    def acting_as(self, identity: Identity | None) -> "ReadyWaits":
+        """Return the same for requests on behalf of a resource."""
+        return ReadyWaits(self._client.acting_as(identity), self._objects.acting_as(identity), like=self)
 
     def of(
         self,
@@ -272,7 +291,7 @@ class ReadyWaits:
         return ReadyWait(
             states=dict.fromkeys(waited_for, Readiness(State.IN_PROGRESS, "Not read yet")),
             _objects=self._objects,
-            _views=self._views,
+            _use=lambda collection, make: self.views.use(Watched(self._client.identity, collection), make),
             _consumers=Consumers.of(known.values(), namespace=namespace),
             _expiring=frozenset(ref for ref, item in waited_for.items() if expires(item)),
             _result_of=partial(result_of, self._client, self._objects, since=since),
@@ -281,15 +300,16 @@ class ReadyWaits:
 
     async def close(self) -> None:
         """Close the watches that nobody uses."""
-        await self._views.close()
+        await self.views.close()
 
-    async def _follow(self, collection: ObjectRef, view: CollectionView) -> None:
+    async def _follow(self, watched: Watched, view: CollectionView) -> None:
+        client, collection = self._client.acting_as(watched.identity), watched.collection
         fields = f"metadata.name={collection.name}" if collection.name else ""
         try:
             path = await self._objects.collection_path(
                 collection.api_version, collection.kind, namespace=collection.namespace
             )
-            async for change in changes(self._client, path, fields=fields, since=view.since, patient=False):
+            async for change in changes(client, path, fields=fields, since=view.since, patient=False):
                 view.take(change)
         except KubeError as error:
             view.error = error

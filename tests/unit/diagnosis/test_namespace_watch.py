@@ -11,6 +11,7 @@ from managedchart_operator.diagnosis import namespace_watch
 from managedchart_operator.diagnosis.namespace_watch import NamespaceView, NamespaceWatches
 from managedchart_operator.diagnosis.pods import read_pod
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.identities import Identity
 
 
 def pod(name: str, **state: Any) -> Any:
@@ -124,3 +125,17 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(view.creations.refused) == ["controller-c", "controller-d"]
     assert not view.deleted
     assert "managedFields" not in view.events["c"]["metadata"]
+
+
+async def test_only_users_of_one_identity_share_a_watch(api: FakeApiServer, client: KubeClient) -> None:
+    """What one account may see is not shown to another one."""
+    watches, tenant = NamespaceWatches(client), Identity("team-a", "deployer")
+    async with (
+        watches.use("apps") as own,
+        watches.acting_as(tenant).use("apps") as theirs,
+        watches.acting_as(tenant).use("apps") as again,
+        watches.acting_as(Identity("team-b", "deployer")).use("apps") as others,
+    ):
+        assert theirs is again
+        assert len({id(own), id(theirs), id(others)}) == 3
+    await watches.close()

@@ -245,6 +245,20 @@ async def test_helm_sees_only_the_given_environment(monkeypatch: pytest.MonkeyPa
     assert seen == {"HOME": "/nowhere", "A": "1", "MANAGEDCHART_HELM_OF": "/cache"}
 
 
+async def test_helm_impersonates_the_user_on_whose_behalf_it_runs() -> None:
+    """All share slots and counters; the runner from which they were made still runs as the operator."""
+    slots = HelmSlots(processes=1, applies=1, free_memory=lambda: sys.maxsize)
+    own = HelmRunner("/usr/bin/env", {"HOME": "/nowhere"}, slots, identity="/cache")
+    users = ("system:serviceaccount:team-a:deployer", "system:serviceaccount:team-b:deployer", None)
+    seen = []
+    for helm in (*(own.on_behalf_of("team-a", user=user) for user in users), own):
+        output = await helm.run(["--null"], keep_stdout=True, deadline=DEADLINE)
+        seen.append(dict(entry.split("=", 1) for entry in output.stdout.decode().split("\0") if entry))
+        assert helm.slots is slots
+    assert [environment.get("HELM_KUBEASUSER") for environment in seen] == [*users, None]
+    assert own.started == 4
+
+
 async def test_a_flood_keeps_its_beginning_and_end(helm: Make) -> None:
     """The head shows what began, the tail why it ended; the rest is dropped, and no pipe is ever full."""
     script = (

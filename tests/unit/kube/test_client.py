@@ -13,6 +13,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.text import error_part
 from managedchart_operator.kube.client import REQUESTS, KubeClient, error_of
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.reasons import Reason
 
 PATH = "/api/v1/namespaces/apps/configmaps"
@@ -330,3 +331,17 @@ async def test_an_invalid_event_ends_the_watch(client: KubeClient, api: FakeApiS
 @pytest.mark.parametrize("raw", [b"[" * 5000, b'"text"', b'{"message": {"a": 1}}', b'{"message": 5}'])
 def test_a_refusal_of_any_form_is_classified(status: int, raw: bytes) -> None:
     assert error_of(status, raw, method="GET", path=PATH).transient == (status != 422)
+
+
+async def test_requests_on_behalf_of_a_resource_impersonate_its_account(client: KubeClient, api: FakeApiServer) -> None:
+    """Watches too. One pool and one counter serve all, and the operator's own requests impersonate nobody."""
+    api.answers["GET", PATH] = (200, {"kind": "List"})
+    tenant = client.acting_as(Identity("team-a", "deployer"))
+    await tenant.request("GET", PATH)
+    async for _ in tenant.stream(PATH, query={}, timeout=5):
+        pass
+    await client.request("GET", PATH)
+    await tenant.acting_as(None).request("GET", PATH)
+    users = [headers.get("Impersonate-User") for headers in api.headers]
+    assert users == ["system:serviceaccount:team-a:deployer"] * 2 + [None, None]
+    assert client.requests_total == tenant.requests_total == 4

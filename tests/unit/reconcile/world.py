@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.spec import ManagedChartSpec
@@ -135,12 +135,19 @@ class FakeHelm:
         """The command that is killed: it leaves a pending revision, and the run is cancelled."""
         self.stopped_after: str | None = None
         """The command after which the run is cancelled."""
+        self.on_behalf: tuple[str, str | None] = ("", None)
+        """The namespace of the ManagedChart, and whom helm impersonates."""
         self._secrets = secrets
 
     @property
     def commands(self) -> list[str]:
         """The commands that ran."""
         return [arguments[0] for arguments in self.ran]
+
+    def on_behalf_of(self, namespace: str, *, user: str | None) -> Self:
+        """Remember on whose behalf."""
+        self.on_behalf = (namespace, user)
+        return self
 
     def clear_discovery_cache(self) -> None:
         """It remembers nothing."""
@@ -237,6 +244,10 @@ class FakePermissions:
         """Whether it was not forbidden."""
         return permission not in self.denied
 
+    async def refused_for_a_moment(self, _: str) -> bool:
+        """Every refusal lasts."""
+        return False
+
     async def on(self, verb: str, *, api_version: str, kind: str, namespace: str) -> Permission:
         """All kinds are in a namespace, and have a regular plural."""
         return Permission(verb, f"{kind.lower()}s", api_version.rpartition("/")[0], namespace)
@@ -273,10 +284,6 @@ class FakeCluster:
     async def list(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
         """For the fields of other managers."""
         return list(self.objects.values())
-
-    async def refused_for_a_moment(self, _: str) -> bool:
-        """Every refusal lasts."""
-        return False
 
     async def collect(self, *_: Any, **__: Any) -> Findings:
         """No evidence."""
