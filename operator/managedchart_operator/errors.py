@@ -11,6 +11,7 @@
     │   └── ObjectsLeftError      an uninstall left something in the cluster; carries what
     ├── ReleaseKeptError          the release is not uninstalled, although its ManagedChart is being deleted
     ├── LifecycleError            a lifecycle's own phase failed
+    ├── WorkerError               a call in a worker process exceeded its limits; callers say what that means
     ├── StartupError              the operator cannot start here; ends the process with the message
     └── WatchEndedError           the operator can no longer watch ManagedCharts; ends the process with the message
 
@@ -20,6 +21,7 @@ requested (False). A message is a sentence that a person can act on.
 """
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 from managedchart_operator.reasons import Reason
 
@@ -43,6 +45,16 @@ class OperatorError(Exception):
         self.reason = reason
         self.transient = transient
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as it is: by default `__init__` would be called with the message alone, which many subclasses refuse.
+        return _unpickled, (type(self), self.args, self.__dict__)
+
+
+def _unpickled(kind: type[OperatorError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> OperatorError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class SpecError(OperatorError):
@@ -130,6 +142,17 @@ class LifecycleError(OperatorError):
         self, message: str, *, reason: Reason = Reason.LIFECYCLE_FAILED, transient: bool = True, hint: str | None = None
     ) -> None:
         super().__init__(message, reason=reason, transient=transient, hint=hint)
+
+
+class WorkerError(OperatorError):
+    """A call in a worker process took too long, needed too much memory, or ended the process; `why` says which.
+
+    A caller translates it into an error about its input.
+    """
+
+    def __init__(self, message: str, *, why: Literal["time", "memory", "died"]) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class StartupError(OperatorError):
