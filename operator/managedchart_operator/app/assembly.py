@@ -28,8 +28,7 @@ from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.kube.releases import OWNER_SELECTOR, SECRETS_PATH, ReleaseSecrets
-from managedchart_operator.kube.watch import changes
+from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
@@ -63,7 +62,7 @@ class Operator:
 
     async def start(self) -> None:
         """Watch the releases, and reconcile every ManagedChart that was listed before."""
-        self._release_watch = asyncio.create_task(self._watch_releases(), name="watch of releases")
+        self._release_watch = asyncio.create_task(self.releases.follow(self.client), name="watch of releases")
         self._lag_meter = asyncio.create_task(self.metrics.measure_loop_lag(), name="loop lag")
         for key in self.store:
             self.scheduler.request(key)
@@ -106,28 +105,16 @@ class Operator:
         """Return why nothing can be reconciled yet, or None."""
         return None if self._release_watch else "The ManagedCharts are not loaded yet"
 
-    async def _watch_releases(self) -> None:
-        """Follow the metadata of all release Secrets until cancelled."""
-        releases = self.releases
-        async for change in changes(self.client, SECRETS_PATH, labels=OWNER_SELECTOR, metadata_only=True):
-            match change.type:
-                case "Listed":
-                    releases.listed(change.object["items"])
-                case "DELETED":
-                    releases.removed(change.object["metadata"])
-                case _:
-                    releases.changed(change.object["metadata"])
-
 
 async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> Operator:
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
     services = _services(settings, client=client, objects=objects, identity=identity)
-    api = ManagedCharts(client)
+    api = ManagedCharts(client, settings.scope)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
-        Definition(client),
+        Definition(client, settings.scope),
         Namespaces(client),
         own_namespace=await own_namespace(client),
         uninstall_with_crd=settings.uninstall_with_crd,
@@ -137,7 +124,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     reconciler = Reconciler(store, services, api, events, metrics, runs, removal, grants)
     scheduler = Scheduler(reconciler.reconcile)
     grants.when_granted(scheduler.request)
-    releases = ReleaseWatch(store, scheduler)
+    releases = ReleaseWatch(store, scheduler, settings.scope)
     scheduler.when_idle(releases.run_ended)
     operator = Operator(client, store, scheduler, releases, services, metrics, grants)
     _export_readings(operator)

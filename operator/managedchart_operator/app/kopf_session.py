@@ -11,8 +11,9 @@ A custom session is part of kopf's documented interface (`kopf.AiohttpSession`),
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import aiohttp
@@ -23,25 +24,30 @@ from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.kube.client import lines
 from managedchart_operator.shallow_json import read_json, shallow_json
 
+logger = logging.getLogger(__name__)
+
 # kopf restarts its watch immediately after a truncated answer.
 _PAUSE_SECONDS = 1.0
+# How often a namespace is asked that refuses; a new one is noticed so much later.
+_REFUSED_SECONDS = 5.0
 
 
-def sessions() -> Callable[[kopf.ConnectionInfo], kopf.AiohttpSession]:
+def sessions(*, patient: bool = False) -> Callable[[kopf.ConnectionInfo], kopf.AiohttpSession]:
     """Return a function that makes the session for a login of kopf; kopf closes it. Call it on the event loop.
 
+    In a `patient` one a missing permission is asked for again for as long as it takes; else it ends kopf's watch.
     kopf compares credentials to recognise those that were refused, so equal ones get the same session.
     """
-    return lru_cache(maxsize=1)(_session)
+    return lru_cache(maxsize=1)(partial(_session, _refusals() if patient else _Response))
 
 
-def _session(info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+def _session(response_class: type[aiohttp.ClientResponse], info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers=info.as_http_headers(),
         proxy=info.proxy_url,
         trust_env=info.trust_env,
-        response_class=_Response,
+        response_class=response_class,
     )
     return kopf.AiohttpSession(
         server=info.server,
@@ -71,6 +77,30 @@ class _Response(aiohttp.ClientResponse):
             return await read_json(await self.read())
         except UNREADABLE as error:
             raise _broken_off(error) from error
+
+
+def _refusals() -> type[_Response]:
+    """Return a class of responses for an operator that works in a list of namespaces.
+
+    A namespace that does not exist yet, or was deleted, refuses like one without permissions. kopf would end all of its watches
+    then; after a broken answer it asks this namespace again.
+    """
+    refused: set[str] = set()
+
+    class Patient(_Response):
+        async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+            await super().start(connection)
+            path = self.url.path
+            if self.status != 403:
+                refused.discard(path)
+                return self
+            if path not in refused:
+                refused.add(path)
+                logger.warning("cannot watch %s yet: %s", path, (await self.read())[:1000].decode(errors="replace"))
+            await asyncio.sleep(_REFUSED_SECONDS)
+            raise aiohttp.ClientPayloadError(f"The API server refuses {path}")
+
+    return Patient
 
 
 class _Lines:

@@ -1,6 +1,6 @@
 """Runs kopf, which reports the ManagedCharts; no other module does.
 
-kopf is used for one list and watch of all ManagedCharts that survives disconnections, the login, the signals, and the order
+kopf is used for the list and watch of the ManagedCharts that survives disconnections, the login, the signals, and the order
 of start and end. docs/architecture.md says why its change handlers, finalizers and retries are not used. Its Events are not
 either: `kube.events` writes them, also while kopf is shutting down.
 """
@@ -8,7 +8,7 @@ either: `kube.events` writes them, also while kopf is shutting down.
 import asyncio
 import dataclasses
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 import kopf
@@ -33,14 +33,15 @@ async def watch(
     stopping: Callable[[], Awaitable[None]],
     host: str,
     identity: str,
+    namespaces: Collection[str] = (),
 ) -> None:
-    """Report all ManagedCharts and their changes until a signal ends the process.
+    """Report the ManagedCharts of these namespaces (of all if none is named) until a signal ends the process.
 
     kopf calls `started` before the first event, and `stopping` after the last one. `host` is the URL of the API server in a
-    pod. Raises what ends kopf, such as a refusal of its watch.
+    pod. Raises what ends kopf, such as a refusal of its watch; a refusal in one of several namespaces does not end it.
     """
     registry = kopf.OperatorRegistry()
-    session_of = sessions()
+    session_of = sessions(patient=bool(namespaces))
 
     @kopf.on.login(registry=registry)
     async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
@@ -71,7 +72,8 @@ async def watch(
     await kopf.operator(
         registry=registry,
         settings=_settings(),
-        clusterwide=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
         standalone=True,
         # Without this kopf looks up the name of the user, and a pod's user has none.
         identity=identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export

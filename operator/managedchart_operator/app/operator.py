@@ -36,10 +36,10 @@ async def run(settings: Settings) -> None:
     client = await KubeClient.connect(kubeconfig=Path(kubeconfig) if kubeconfig else None)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
-        api = ManagedCharts(client)
+        api = ManagedCharts(client, settings.scope)
         await api.check_installed()
-        await ReleaseSecrets(client).check_permissions()
-        await Definition(client).check_schema()
+        await ReleaseSecrets(client).check_permissions(settings.scope)
+        await Definition(client, settings.scope).check_schema()
         identity = stack.enter_context(_locked(settings))
         await end_orphans(identity)
         operator = await assemble(settings, client=client, identity=identity)
@@ -71,6 +71,7 @@ async def run(settings: Settings) -> None:
                 stopping=operator.stop,
                 host=client.host,
                 identity=OPERATOR,
+                namespaces=settings.scope.namespaces,
             )
         except Exception:
             await check_still_served(api)

@@ -6,6 +6,7 @@ ServiceAccount is used.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,8 +17,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.slots import applies_for, processes_for
+from managedchart_operator.kube.scope import Scope
 
 PREFIX = "MANAGEDCHART_"
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def _parse_folders(value: object) -> object:
@@ -30,6 +33,18 @@ def _parse_folders(value: object) -> object:
     if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
         raise ValueError("""write a JSON list of folders, like ["/charts", "/more-charts"]""")
     return parsed
+
+
+def _parse_namespaces(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed: object = json.loads(value)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, list) or not all(isinstance(item, str) and _NAMESPACE.fullmatch(item) for item in parsed):
+        raise ValueError("""write a JSON list of names of namespaces, like ["team-a", "team-b"]""")
+    return list(dict.fromkeys(parsed))
 
 
 def _check_absolute(folder: Path) -> Path:
@@ -49,6 +64,8 @@ class Settings(BaseSettings):
     # NoDecode: pydantic-settings would parse the JSON itself, and its error does not say what the value should look like.
     chart_roots: Annotated[list[Folder], NoDecode, BeforeValidator(_parse_folders)] = Field(default=[Path("/charts")])
     """Folders that may contain what spec.chart.path and spec.valuesFiles name."""
+    namespaces: Annotated[list[str], NoDecode, BeforeValidator(_parse_namespaces)] = Field(default=[])
+    """Namespaces in which the operator works, for ManagedCharts and for their releases; empty: in all."""
     cache_dir: Folder = Path("/var/cache/managedchart")
     """Folder for fetched charts and helm's own files; used by one operator only."""
     helm_binary: str = "helm"
@@ -71,6 +88,11 @@ class Settings(BaseSettings):
     """Lowest level that is logged."""
     log_format: Literal["json", "text"] = "json"
     """json writes one object per line for log collectors, text one line for people."""
+
+    @property
+    def scope(self) -> Scope:
+        """The namespaces in which the operator works."""
+        return Scope(tuple(self.namespaces))
 
     @property
     def helm_home(self) -> Path:

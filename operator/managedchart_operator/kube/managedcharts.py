@@ -4,6 +4,7 @@ The status is patched through the `status` subresource, the finalizer by a JSON 
 the list meanwhile. Both answers contain only metadata, since the spec may have a megabyte.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -11,32 +12,47 @@ from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, K
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient, unless_missing
 from managedchart_operator.kube.definition import APPLY_CRD
+from managedchart_operator.kube.scope import Scope
+
+logger = logging.getLogger(__name__)
 
 # A status write delays the end of a run; it is retried, so it need not wait for long.
 STATUS_SECONDS = 10.0
+_ROOT = f"/apis/{API_VERSION}"
+_NOT_SERVED = f"The API server does not serve {PLURAL} of {API_VERSION}"
+_INSTALL = f"Install the CRD first: {APPLY_CRD}"
+_NARROW = "An operator without cluster-wide permissions needs the list of its namespaces in MANAGEDCHART_NAMESPACES."
 
 
 def _path(key: Key) -> str:
-    return f"/apis/{API_VERSION}/namespaces/{key.namespace}/{PLURAL}/{key.name}"
+    return f"{_ROOT}/namespaces/{key.namespace}/{PLURAL}/{key.name}"
 
 
 class ManagedCharts:
-    """Reads and writes ManagedChart objects."""
+    """Reads and writes ManagedChart objects, in the namespaces in which the operator works."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, scope: Scope | None = None) -> None:
         self._client = client
+        self.scope = scope or Scope()
+        """In which namespaces the operator works."""
 
     async def check_installed(self) -> None:
-        """Raise StartupError if the API server does not serve ManagedCharts."""
+        """Raise StartupError if the API server does not serve ManagedCharts, or refuses to list those of all namespaces.
+
+        With a list of namespaces only discovery is asked, which everybody may read: the permissions can follow later.
+        """
         try:
-            await self._client.request("GET", f"/apis/{API_VERSION}/{PLURAL}", query={"limit": "1"})
+            if self.scope.everywhere:
+                await self._client.request("GET", f"{_ROOT}/{PLURAL}", query={"limit": "1"})
+                return
+            served = (await self._client.request("GET", _ROOT)).get("resources") or ()
         except KubeError as error:
             if error.status == 404:
-                raise StartupError(
-                    f"The API server does not serve {PLURAL} of {API_VERSION}",
-                    hint=f"Install the CRD first: {APPLY_CRD}",
-                ) from error
-            raise StartupError(f"Cannot list {PLURAL}: {error.message}", hint=error.hint) from error
+                raise StartupError(_NOT_SERVED, hint=_INSTALL) from error
+            hint = f"{error.hint} {_NARROW}" if error.status == 403 else error.hint
+            raise StartupError(f"Cannot list {PLURAL}: {error.message}", hint=hint) from error
+        if PLURAL not in (each["name"] for each in served):
+            raise StartupError(_NOT_SERVED, hint=_INSTALL)
 
     async def read(self, key: Key) -> ManagedChart | None:
         """Return the current object, or None. Raises KubeError."""
@@ -44,10 +60,19 @@ class ManagedCharts:
         return None if found is None else ManagedChart.from_body(found)
 
     async def list_all(self) -> AsyncIterator[ManagedChart]:
-        """Yield all ManagedCharts of the cluster, read in pages. Raises KubeError."""
-        async for page in self._client.pages(f"/apis/{API_VERSION}/{PLURAL}"):
-            for item in page.get("items") or []:
-                yield ManagedChart.from_body(item)
+        """Yield the ManagedCharts in the namespaces of the operator's scope, read in pages. Raises KubeError.
+
+        A namespace of the list that refuses is left out: the watch continues to ask there.
+        """
+        for namespace, path in self.scope.collections(_ROOT, PLURAL):
+            try:
+                async for page in self._client.pages(path):
+                    for item in page.get("items") or []:
+                        yield ManagedChart.from_body(item)
+            except KubeError as error:
+                if namespace is None or error.status != 403:
+                    raise
+                logger.debug("cannot list the %s in namespace %s yet: %s", PLURAL, namespace, error.message)
 
     async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
         """Merge a patch into the status and return the object's metadata.

@@ -10,9 +10,14 @@ from typing import Any
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient, unless_missing
 from managedchart_operator.kube.identities import Identity
+from managedchart_operator.kube.scope import Scope
 
 OWNER_SELECTOR = "owner=helm"
-SECRETS_PATH = "/api/v1/secrets"
+
+
+def release_collections(scope: Scope) -> list[tuple[str | None, str]]:
+    """Return each namespace of the scope (None for all) with the path of its Secrets."""
+    return list(scope.collections("/api/v1", "secrets"))
 
 
 class ReleaseSecrets:
@@ -30,13 +35,20 @@ class ReleaseSecrets:
         """
         return ReleaseSecrets(self._client, tenant=self._client.acting_as(identity))
 
-    async def check_permissions(self) -> None:
-        """Raise StartupError if the operator may not list the release Secrets of the cluster."""
+    async def check_permissions(self, scope: Scope | None = None) -> None:
+        """Raise StartupError if the operator may not list the release Secrets of all namespaces, and has to.
+
+        A namespace of a list may refuse: it may not exist yet. The watch of the release Secrets logs it, and asks again.
+        """
         query = {"labelSelector": OWNER_SELECTOR, "limit": "1"}
-        try:
-            await self._client.request("GET", SECRETS_PATH, query=query, accept=METADATA_LIST)
-        except KubeError as error:
-            raise StartupError(f"Cannot list Helm's release Secrets: {error.message}", hint=error.hint) from error
+        for namespace, path in release_collections(scope or Scope()):
+            try:
+                await self._client.request("GET", path, query=query, accept=METADATA_LIST)
+            except KubeError as error:
+                if namespace is None or error.status != 403:
+                    raise StartupError(
+                        f"Cannot list Helm's release Secrets: {error.message}", hint=error.hint
+                    ) from error
 
     async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         """Return the metadata of the Secrets of one release, unordered. Raises KubeError."""

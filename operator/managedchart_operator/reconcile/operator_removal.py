@@ -25,9 +25,12 @@ class OperatorRemoval:
     uninstall_with_crd: bool
     """Whether the deletion of the CRD uninstalls the releases like any other deletion."""
 
-    async def why_kept(self, chart: ManagedChart) -> str | None:
-        """Return why a ManagedChart that is being deleted keeps its release, or None if it does not. Raises KubeError."""
-        if not self.uninstall_with_crd and (why := crd_keeps(chart, await self.definition.state())):
+    async def why_kept(self, chart: ManagedChart, *, again: bool = False) -> str | None:
+        """Return why a ManagedChart that is being deleted keeps its release, or None if it does not. Raises KubeError.
+
+        `again` says that this was asked before in the same pass.
+        """
+        if not self.uninstall_with_crd and (why := crd_keeps(chart, await self.definition.state(settled=again))):
             return why
         namespace = chart.key.namespace
         if namespace == self.own_namespace and await self.namespaces.state(namespace) is not NamespaceState.ACTIVE:
@@ -35,8 +38,8 @@ class OperatorRemoval:
         return None
 
     async def check(self, chart: ManagedChart) -> None:
-        """Raise ReleaseKeptError if `why_kept` returns a reason; raises KubeError too."""
-        if why := await self.why_kept(chart):
+        """Raise ReleaseKeptError if `why_kept` now returns a reason; raises KubeError too."""
+        if why := await self.why_kept(chart, again=True):
             raise ReleaseKeptError(why)
 
 

@@ -114,6 +114,7 @@ class Reconciler:
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
             return None  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
         spec = parse_spec(chart)
+        self.api.scope.check_target(chart.release_namespace)
         work = await observe(recording, spec, self.services)
         self._check_owner(chart, work.release)
         lifecycle = find_lifecycle(spec.lifecycle.name)

@@ -5,11 +5,16 @@ A rollback, upgrade or uninstall by hand changes the release Secrets; then the r
 when the run has ended, so none is lost.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.helm.storage import Revision, revision_of
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.releases import OWNER_SELECTOR, release_collections
+from managedchart_operator.kube.scope import Scope
+from managedchart_operator.kube.watch import changes
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.store import Store, target_of
 
@@ -19,16 +24,42 @@ _DELETED = Revision(number=-1, status="deleted", secret="")
 class ReleaseWatch:
     """Takes the changes of release Secrets' metadata and requests reconciles."""
 
-    def __init__(self, store: Store, scheduler: Scheduler) -> None:
+    def __init__(self, store: Store, scheduler: Scheduler, scope: Scope | None = None) -> None:
         self._store = store
         self._scheduler = scheduler
+        self._scope = scope or Scope()
         self._seen_during_run: dict[Key, Revision] = {}
-        self._listed = False
+        self._listed: set[str | None] = set()
 
-    def listed(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """All Secrets were listed: ignored at the start, when every resource is reconciled, but not after a lost watch."""
-        if not self._listed:
-            self._listed = True
+    async def follow(self, client: KubeClient) -> None:
+        """Follow the metadata of the release Secrets in all namespaces of the scope until cancelled."""
+        watches = [
+            asyncio.create_task(self._follow(client, namespace, path), name=f"watch of releases in {path}")
+            for namespace, path in release_collections(self._scope)
+        ]
+        try:
+            await asyncio.gather(*watches)
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    async def _follow(self, client: KubeClient, namespace: str | None, path: str) -> None:
+        async for change in changes(client, path, labels=OWNER_SELECTOR, metadata_only=True):
+            match change.type:
+                case "Listed":
+                    self.listed(change.object["items"], namespace=namespace)
+                case "DELETED":
+                    self.removed(change.object["metadata"])
+                case _:
+                    self.changed(change.object["metadata"])
+
+    def listed(self, items: Iterable[Mapping[str, Any]], *, namespace: str | None = None) -> None:
+        """All Secrets of a namespace (None: of all) were listed.
+
+        Ignored at the start, when every resource is reconciled, but not after a lost watch.
+        """
+        if namespace not in self._listed:
+            self._listed.add(namespace)
             return
         found = set()
         for item in items:
@@ -37,7 +68,9 @@ class ReleaseWatch:
             self.changed(metadata)
         for key in self._store:
             chart = self._store.get(key)
-            if chart is not None and chart.status.get("release") and target_of(chart) not in found:
+            if chart is None or namespace not in (None, chart.release_namespace):
+                continue
+            if chart.status.get("release") and target_of(chart) not in found:
                 self._compare(chart, _DELETED)
 
     def changed(self, metadata: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api.resource import FINALIZER
-from managedchart_operator.api.spec import DeletionPolicy
+from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
 from managedchart_operator.errors import HelmError, ObjectsLeftError, OperatorError, ReleaseKeptError, SpecError
 from managedchart_operator.helm.storage import UNINSTALLING
 from managedchart_operator.kube.events import Events
@@ -15,6 +15,7 @@ from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.lifecycle.registry import find_lifecycle
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
@@ -45,6 +46,13 @@ class Removal:
         if FINALIZER not in chart.finalizers:
             return None
         spec = spec_for_removal(chart)
+        if chart.release_namespace not in self.api.scope:
+            await self._remove_out_of_scope(recording, spec)
+            return None
+        return await self._remove(recording, spec)
+
+    async def _remove(self, recording: Recording, spec: ManagedChartSpec) -> Wait | float | None:
+        chart = recording.chart
         work = await observe(recording, spec, self.services)
         run = work.release
         lock = wait_for_lock(work.desired(), await work.observed())
@@ -79,6 +87,26 @@ class Removal:
         await self.api.remove_finalizer(chart)
         work.logger.info("%s", kept_release(run, kept) if kept else f"removed ({spec.deletion_policy.value})")
         return None
+
+    async def _remove_out_of_scope(self, recording: Recording, spec: ManagedChartSpec) -> None:
+        """Remove a resource whose release is where the operator does not work. Raises SpecError if it should be uninstalled."""
+        chart, status = recording.chart, recording.recorder.status
+        namespace, name = chart.release_namespace, chart.release_name
+        deployed = status.release is not None or bool(status.history or status.blockers)
+        if deployed and spec.deletion_policy is DeletionPolicy.UNINSTALL:
+            raise SpecError(
+                f"The release {namespace}/{name} cannot be uninstalled: the operator no longer works in namespace {namespace}",
+                reason=Reason.FORBIDDEN,
+                hint=f"Add {namespace} to MANAGEDCHART_NAMESPACES and grant the operator its permissions there, or leave the"
+                f" release: kubectl patch managedchart {chart.key.name} --namespace {chart.key.namespace} --type=merge"
+                """ --patch='{"spec":{"deletionPolicy":"Orphan"}}'""",
+            )
+        if deployed:
+            message = f"The release {namespace}/{name} stays: the operator no longer works in namespace {namespace}"
+            await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
+        await recording.recorder.writer.abandon()
+        await self.api.remove_finalizer(chart)
+        recording.logger.info("removed; the operator does not work in the namespace of the release (%s)", namespace)
 
     async def _report_what_stays(self, work: ResourcePass, *, uninstalls: bool) -> None:
         """Post an Event about a release that stays: it is not this resource's, or nobody wants it to be uninstalled."""

@@ -5,6 +5,7 @@ It runs what is not kopf's public interface, so that a kopf which reads its answ
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from kopf._cogs.clients import auth, watching
 from kopf._cogs.structs.credentials import Vault, VaultKey
 from kopf._cogs.structs.references import Resource
 
-from harness.api_server import FakeApiServer
+from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.app import kopf_session
 from managedchart_operator.app.kopf_session import sessions
 
@@ -36,8 +37,8 @@ async def api() -> AsyncIterator[FakeApiServer]:
 
 
 @asynccontextmanager
-async def session(api: FakeApiServer) -> AsyncIterator[kopf.AiohttpSession]:
-    made = sessions()(kopf.ConnectionInfo(server=api.url, token="the-token"))
+async def session(api: FakeApiServer, *, patient: bool = False) -> AsyncIterator[kopf.AiohttpSession]:
+    made = sessions(patient=patient)(kopf.ConnectionInfo(server=api.url, token="the-token"))
     try:
         yield made
     finally:
@@ -74,11 +75,11 @@ class Script:
         return response
 
 
-async def seen(api: FakeApiServer, script: Script, count: int) -> list[dict[str, Any]]:
+async def seen(api: FakeApiServer, script: Answer, count: int, *, patient: bool = False) -> list[dict[str, Any]]:
     """What kopf's watch hands on, so many events of it."""
     api.answers["GET", PATH] = script
     found: list[dict[str, Any]] = []
-    async with session(api) as made, asyncio.timeout(20):
+    async with session(api, patient=patient) as made, asyncio.timeout(20):
         auth.vault_var.set(Vault({"session": made}))
         settings = kopf.OperatorSettings()
         settings.watching.reconnect_backoff = 0.01
@@ -122,6 +123,29 @@ async def test_a_truncated_answer_is_requested_again(api: FakeApiServer, monkeyp
     found = await seen(api, script, 2)
     assert [event["object"]["metadata"]["resourceVersion"] for event in found] == ["6", "7"]
     assert script.since == ["5", "6", "6"]
+
+
+async def test_a_namespace_that_refuses_is_asked_again(
+    api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not exist yet, or was deleted and made again: neither the list nor the watch ends kopf. It is logged once."""
+    monkeypatch.setattr(kopf_session, "_REFUSED_SECONDS", 0.01)
+    event = f'{{"type": "ADDED", "object": {chart("a", 6)}}}\n'
+    script = Script([page(chart("b", 1))], [[event], [event.replace('"6"', '"7"')]])
+    refusals = {"list": 3, "watch": 2}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        kind = "watch" if "watch" in request.query else "list"
+        if refusals[kind]:
+            refusals[kind] -= 1
+            return web.json_response(refusal("managedcharts is forbidden", 403), status=403)
+        return await script(request)
+
+    found = await seen(api, answer, 3, patient=True)
+    assert [event["object"]["metadata"]["resourceVersion"] for event in found] == ["1", "6", "7"]
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 2  # once before the list, once before the watch
+    assert all("managedcharts is forbidden" in message for message in said)
 
 
 async def test_refused_credentials_are_not_retried() -> None:

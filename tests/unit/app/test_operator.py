@@ -57,7 +57,7 @@ async def test_a_stopping_operator_is_not_unhealthy(operator: Operator) -> None:
 
 async def test_an_ended_release_watch_is_unhealthy(operator: Operator) -> None:
     class Broken:
-        def listed(self, _: Any) -> None:
+        async def follow(self, _: Any) -> None:
             raise ValueError("a defect")
 
     operator = replace(operator, releases=cast("Any", Broken()))

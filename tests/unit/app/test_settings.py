@@ -19,10 +19,12 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANAGEDCHART_CHART_ROOTS", '["/charts", "/more"]')
+    monkeypatch.setenv("MANAGEDCHART_NAMESPACES", '["team-b", "team-a", "team-b"]')
     monkeypatch.setenv("MANAGEDCHART_HTTP_PORT", "0")
     monkeypatch.setenv("MANAGEDCHART_LOG_FORMAT", "text")
     settings = Settings()
     assert settings.chart_roots == [Path("/charts"), Path("/more")]
+    assert settings.scope.namespaces == ("team-b", "team-a")
     assert settings.http_port == 0
     assert settings.log_format == "text"
 
@@ -42,6 +44,9 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("CHART_ROOTS", '{"a": 1}', 'write a JSON list of folders, like ["/charts"'),
         ("CHART_ROOTS", '["/charts", 1]', 'write a JSON list of folders, like ["/charts"'),
         ("CHART_ROOTS", '["charts"]', "'charts' is not an absolute path"),
+        ("NAMESPACES", "team-a", 'write a JSON list of names of namespaces, like ["team-a"'),
+        ("NAMESPACES", '["Team_A"]', 'write a JSON list of names of namespaces, like ["team-a"'),
+        ("NAMESPACES", '["a/../b"]', 'write a JSON list of names of namespaces, like ["team-a"'),
         ("CACHE_DIR", "cache", "'cache' is not an absolute path"),
         ("HTTP_PORT", "http", "valid integer"),
         ("HTTP_PORT", "65536", "less than or equal to 65535"),

@@ -5,12 +5,15 @@ import re
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.api.crd import SCHEMA_DIGEST, definition
 from managedchart_operator.errors import KubeError, StartupError
+from managedchart_operator.kube import definition as definition_module
 from managedchart_operator.kube.client import METADATA, KubeClient
 from managedchart_operator.kube.definition import GRANT_CRD, Definition, DefinitionState
+from managedchart_operator.kube.scope import Scope
 from managedchart_operator.kube.whoami import own_namespace
 from managedchart_operator.reasons import Reason
 
@@ -178,3 +181,89 @@ async def test_a_failing_api_server_is_a_start_error(client: KubeClient, api: Fa
     api.answers[WHO] = (500, refusal("etcdserver: request timed out", 500))
     with pytest.raises(StartupError, match="the operator's own identity"):
         await own_namespace(client)
+
+
+# ---- without the permission to read it, for a list of namespaces
+
+SCOPE = Scope(("team-a",))
+DISCOVERY = ("GET", "/apis/managedchart.dev/v1alpha1")
+OPENAPI = ("GET", "/openapi/v3/apis/managedchart.dev/v1alpha1")
+NO_CRD = (403, refusal("is forbidden", 403))
+
+
+def discovered(*verbs: str) -> tuple[int, Any]:
+    status = {"name": "managedcharts/status", "verbs": ["get", "patch", "update"]}
+    return 200, {"resources": [{"name": "managedcharts", "verbs": list(verbs)}, status]}
+
+
+@pytest.fixture
+def unreadable(api: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> FakeApiServer:
+    monkeypatch.setattr(definition_module, "_SETTLE_SECONDS", 0.01)
+    api.answers[CRD] = NO_CRD
+    return api
+
+
+def published(**changes: Any) -> tuple[int, Any]:
+    """The OpenAPI document of the CRD."""
+    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["status"]["properties"] |= changes
+    return 200, {"components": {"schemas": {"dev.managedchart.v1alpha1.ManagedChart": schema}}}
+
+
+async def test_the_published_schema_is_checked(
+    client: KubeClient, unreadable: FakeApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    unreadable.answers[OPENAPI] = published()
+    with caplog.at_level(logging.INFO):
+        await Definition(client, SCOPE).check_schema()
+    assert "its schema was checked as the API server publishes it" in caplog.text
+
+    unreadable.answers[OPENAPI] = published(phase={"type": "integer"})
+    with pytest.raises(StartupError, match=r"status\.phase is of type integer, not string"):
+        await Definition(client, SCOPE).check_schema()
+
+
+async def test_an_unpublished_schema_is_said_to_be_unchecked(
+    client: KubeClient, unreadable: FakeApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API server publishes it some moments after the CRD was created."""
+    unreadable.answers[OPENAPI] = (200, {"components": {}})
+    await Definition(client, SCOPE).check_schema()
+    assert "the schema of the CRD managedcharts.managedchart.dev is not checked" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (discovered("create", "delete", "get"), DefinitionState("", deleting=False)),
+        (discovered("delete", "get", "list"), DefinitionState("", deleting=True)),
+        ((200, {"resources": []}), None),
+        ((404, "404 page not found"), None),
+    ],
+    ids=["present", "being deleted", "other resources only", "deleted"],
+)
+async def test_discovery_shows_a_deletion_of_the_crd(
+    client: KubeClient, unreadable: FakeApiServer, answer: Any, state: DefinitionState | None
+) -> None:
+    unreadable.answers[DISCOVERY] = answer
+    assert await Definition(client, SCOPE).state() == state
+
+
+async def test_discovery_is_read_again_before_an_uninstall(client: KubeClient, unreadable: FakeApiServer) -> None:
+    """It follows the CRD; what was read a moment before an uninstall counts at once."""
+    answers = [discovered("create"), discovered("get")]
+
+    async def late(_: web.Request) -> web.StreamResponse:
+        status, body = answers.pop(0)
+        return web.json_response(body, status=status)
+
+    unreadable.answers[DISCOVERY] = late
+    assert await Definition(client, SCOPE).state() == DefinitionState("", deleting=True)
+    answers[:] = [discovered("create")]
+    assert await Definition(client, SCOPE).state(settled=True) == DefinitionState("", deleting=False)
+
+
+async def test_a_discovery_that_does_not_answer_proves_nothing(client: KubeClient, unreadable: FakeApiServer) -> None:
+    unreadable.answers[DISCOVERY] = (503, refusal("no healthy upstream", 503))
+    with pytest.raises(KubeError):
+        await Definition(client, SCOPE).state()

@@ -54,7 +54,7 @@ class FakeDefinition:
     answer: DefinitionState | KubeError | None
     asked: int = 0
 
-    async def state(self) -> DefinitionState | None:
+    async def state(self, *, settled: bool = False) -> DefinitionState | None:
         self.asked += 1
         if isinstance(self.answer, KubeError):
             raise self.answer

@@ -1,10 +1,15 @@
 """A change of a release outside the operator reconciles its resource; the operator's own runs do not."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.api.resource import Key
+from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.scope import Scope
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.store import Store
 from unit.reconcile.fakes import chart
@@ -96,3 +101,34 @@ def test_a_lost_watch_compares_everything(watch: ReleaseWatch, scheduler: FakeSc
 def test_releases_of_nobody_are_ignored(watch: ReleaseWatch, scheduler: FakeScheduler) -> None:
     watch.changed(secret(7, "deployed", name="foreign"))
     assert scheduler.asked == []
+
+
+async def test_each_namespace_is_followed_apart(
+    api: FakeApiServer, client: KubeClient, scheduler: FakeScheduler
+) -> None:
+    """What a list of one namespace lacks says nothing about the other, and one that refuses does not stop the other."""
+    store = Store()
+    for namespace in ("team-a", "team-b"):
+        status = {"release": {"revision": 2, "status": "deployed"}}
+        store.put(chart("web", namespace=namespace, spec={}, status=status))
+    watched = asyncio.Event()
+
+    async def secrets(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
+        if watched.is_set():
+            await asyncio.Event().wait()
+        watched.set()
+        return web.json_response(refusal("too old resource version", 410), status=410)
+
+    api.answers["GET", "/api/v1/namespaces/team-a/secrets"] = secrets
+    api.answers["GET", "/api/v1/namespaces/team-b/secrets"] = (403, refusal("is forbidden", 403))
+    watch = ReleaseWatch(store, scheduler, Scope(("team-b", "team-a")))  # type: ignore[arg-type]
+    follow = asyncio.create_task(watch.follow(client))
+    async with asyncio.timeout(10):
+        while not scheduler.asked:  # noqa: ASYNC110 -- the scheduler of the test has no event
+            await asyncio.sleep(0.01)
+    follow.cancel()
+    assert await asyncio.gather(follow, return_exceptions=True)
+    assert scheduler.asked == [Key("team-a", "web")]
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("watch of releases")]

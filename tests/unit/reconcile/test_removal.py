@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.kube.scope import Scope
 from unit.reconcile.world import World
 
 BROKEN = "Error: something else\n"
@@ -110,3 +111,57 @@ async def test_a_pending_revision_does_not_block_the_deletion(policy: str) -> No
     await world.reconcile()
     assert world.resource is None
     assert world.secrets.statuses == ([] if policy == "Uninstall" else ["deployed", "failed"])
+
+
+# ---- the operator does not work in the namespace of the release
+
+
+async def test_a_target_outside_the_list_runs_nothing() -> None:
+    world = World()
+    world.api.scope = Scope(("team-a",))
+    world.put({})
+    assert await world.reconcile() is None
+    assert world.helm.commands == []
+    assert world.condition("Ready")["reason"] == "Forbidden"
+    assert "The operator does not work in namespace apps" in world.condition("Ready")["message"]
+    assert world.condition("Stalled")["status"] == "True"
+
+    world.put(deleting=True)
+    assert await world.reconcile() is None
+    assert world.resource is None
+    assert world.event_messages("ReleaseLeft") == []
+
+
+async def test_a_longer_list_lets_the_resource_run() -> None:
+    """At the next start: nobody has to touch the resource."""
+    world = World()
+    world.api.scope = Scope(("team-a",))
+    world.put({})
+    await world.reconcile()
+    world.api.scope = Scope(("team-a", "apps"))
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade"]
+    assert world.condition("Ready")["status"] == "True"
+
+
+async def test_a_release_that_cannot_be_reached_holds_its_resource() -> None:
+    """It would be forgotten otherwise; the hint has the command that leaves it."""
+    world = await deployed()
+    world.api.scope = Scope(("team-a",))
+    assert await world.reconcile() is None
+    assert world.resource is not None
+    assert world.helm.commands == ["upgrade"]
+    failure = world.status["lastFailure"]
+    assert failure["reason"] == "Forbidden"
+    assert failure["message"] == (
+        "The release apps/web cannot be uninstalled: the operator no longer works in namespace apps"
+    )
+    assert "kubectl patch managedchart web --namespace apps" in failure["hint"]
+
+    world.put({"deletionPolicy": "Orphan"}, deleting=True)
+    assert await world.reconcile() is None
+    assert world.resource is None
+    assert world.helm.commands == ["upgrade"]
+    assert world.event_messages("ReleaseLeft") == [
+        "The release apps/web stays: the operator no longer works in namespace apps"
+    ]

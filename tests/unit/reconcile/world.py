@@ -23,6 +23,7 @@ from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.kube.scope import Scope
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
@@ -200,6 +201,7 @@ class FakeManagedCharts(FakeApi):
 
     def __init__(self, store: Store) -> None:
         super().__init__()
+        self.scope = Scope()
         self._store = store
 
     async def patch_status(self, key: Key, uid: str, patch: Mapping[str, Any]) -> ManagedChart | None:
@@ -379,7 +381,7 @@ class World:
             services, model, storage, Sources(services, model, "web"), Journal(), in_own_namespace=True
         )
 
-    async def _why_kept(self, _: ManagedChart) -> str | None:
+    async def _why_kept(self, _: ManagedChart, **__: Any) -> str | None:
         return self.keeps or None
 
     async def _check(self, resource: ManagedChart) -> None:
