@@ -20,6 +20,9 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     RETRY_SCHEDULED = "RetryScheduled"
 
+    # -- the spec was stored before a bound existed
+    SPEC_CLAMPED = "SpecClamped"
+
     # -- the resource is invalid
     INVALID_SPEC = "InvalidSpec"
     LIFECYCLE_UNKNOWN = "LifecycleUnknown"

@@ -2,15 +2,17 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
+from managedchart_operator.api import crd
 from managedchart_operator.api import status as s
 from managedchart_operator.api.spec import ManagedChartSpec
-from unit.api.cases import ACCEPTED, CONTENTS, PATH, REFUSED, Case
+from unit.api.cases import ACCEPTED, BACKOFF, BEYOND_BOUNDS, CONTENTS, PATH, REFUSED, TIMEOUT, Case
 
 CRD = "managedcharts.managedchart.dev"
 IMMUTABLE = (
@@ -123,7 +125,7 @@ def test_accepts_and_the_model_reads_what_was_stored(charts: Charts, case: Case)
     assert ManagedChartSpec.model_validate(stored) == ManagedChartSpec.model_validate(case.spec)
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=str)
+@pytest.mark.parametrize("case", [*REFUSED, *BEYOND_BOUNDS], ids=str)
 def test_refuses_in_words(charts: Charts, case: Case) -> None:
     assert case.says is not None
     assert case.says in charts.refusal("apply", object_name(case), case.spec)
@@ -290,6 +292,78 @@ def test_everything_else_can_be_changed(charts: Charts) -> None:
     stored = charts.get("changes")
     assert stored["spec"]["chart"] == {"oci": "oci://host/podinfo"}
     assert stored["metadata"]["generation"] == 2
+
+
+# -- bounds that are newer than a stored object
+
+
+class CopiedKind:
+    """The kind ManagedChart in another API group, whose CRD a test may replace: no operator looks at it."""
+
+    group = "bounds.example.org"
+
+    def __init__(self, cluster: Cluster, charts: Charts) -> None:
+        self._cluster, self._charts = cluster, charts
+        self.name = f"managedcharts.{self.group}"
+
+    def serve(self, *, bounds: bool) -> None:
+        """Apply the CRD, with the bounds of durations or without, and return when the API server uses it."""
+        body = crd.definition()
+        body["metadata"] = {"name": self.name}
+        body["spec"] |= {"group": self.group}
+        body["spec"]["names"] = {"kind": "Copied", "plural": "managedcharts"}
+        fields = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        retry = fields["retry"]["properties"]
+        for field in (fields["timeout"], fields["failFastGrace"], retry["backoff"], retry["maxBackoff"]):
+            del field["x-kubernetes-validations"][2 if bounds else 1 :]
+        self._cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(body))
+        self._cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{self.name}")
+        deadline = time.monotonic() + 30
+        # Nothing tells when the API server validates by another schema.
+        while (TIMEOUT in self.tried({"chart": PATH, "timeout": "48h"})) is not bounds:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def tried(self, spec: dict[str, Any]) -> str:
+        """What the API server says to such an object, without storing it; "" if it accepts it."""
+        try:
+            self.create("tried", spec, "--dry-run=server")
+        except subprocess.CalledProcessError as error:
+            # While the kind is not served, or not yet again.
+            return str(error.stderr) if "Invalid value" in error.stderr else f"{TIMEOUT} is not known yet"
+        return ""
+
+    def create(self, name: str, spec: dict[str, Any], *options: str) -> None:
+        body = manifest(name, spec) | {"apiVersion": f"{self.group}/v1alpha1", "kind": "Copied"}
+        self._charts.kubectl("create", "-f", "-", *options, body=body)
+
+    def patch(self, name: str, patch: dict[str, Any], *options: str) -> None:
+        self._charts.kubectl("patch", self.name, name, "--type=merge", "-p", json.dumps(patch), *options)
+
+    def get(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._charts.kubectl("get", self.name, name, "-o", "json"))
+        return found
+
+
+def test_a_stored_object_beyond_new_bounds_can_still_be_changed(cluster: Cluster, charts: Charts) -> None:
+    """S21: only a changed value is refused, since validation ratchets (KEP-4008, on by default since Kubernetes 1.30)."""
+    copied = CopiedKind(cluster, charts)
+    try:
+        copied.serve(bounds=False)
+        copied.create("before", {"chart": PATH, "timeout": "48h", "retry": {"backoff": "100ms"}})
+        copied.serve(bounds=True)
+        copied.patch("before", {"metadata": {"labels": {"a": "b"}}})
+        copied.patch("before", {"status": {"phase": "Ready"}}, "--subresource=status")
+        copied.patch("before", {"spec": {"wait": False, "retry": {"limit": 3}}})
+        for patch, says in (({"timeout": "47h"}, TIMEOUT), ({"retry": {"backoff": "200ms"}}, BACKOFF)):
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                copied.patch("before", {"spec": patch})
+            assert says in refused.value.stderr
+        stored = copied.get("before")["spec"]
+        assert (stored["timeout"], stored["retry"]["backoff"], stored["retry"]["limit"]) == ("48h", "100ms", 3)
+        copied.patch("before", {"spec": {"timeout": "24h", "retry": {"backoff": "1s"}}})
+    finally:
+        cluster.kubectl("delete", "crd", copied.name, "--ignore-not-found", "--wait=false")
 
 
 # -- the status, and what kubectl shows of it

@@ -19,12 +19,12 @@ from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.helm.errors.classify import TABLE
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.conditions import READY, RECONCILING, RELEASED, STALLED, VALIDATED
+from managedchart_operator.reconcile.conditions import CLAMPED, READY, RECONCILING, RELEASED, STALLED, VALIDATED
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 APP = ROOT / "operator" / "managedchart_operator" / "app"
-_CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED}
+_CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED, CLAMPED}
 FOLDERS = ("operator", "tests", "hack", "bench")
 PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
 

@@ -1,7 +1,8 @@
 """The spec of a ManagedChart: the desired state as a person writes it.
 
 These models are the shape only; nothing is read or resolved here. They accept exactly what the CRD's schema and CEL rules
-accept (a test compares them), so every stored object can be read. docs/fields.md describes each field's effect on helm.
+accept (a test compares them), and durations beyond their `bounds`, so every stored object can be read. docs/fields.md describes
+each field's effect on helm.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from managedchart_operator.api.bounds import BACKOFF, FAIL_FAST_GRACE, MAX_BACKOFF, TIMEOUT
 from managedchart_operator.api.conflicts import Conflicts
 from managedchart_operator.api.duration import Duration
 from managedchart_operator.api.object_selector import ObjectSelector
@@ -193,10 +195,10 @@ class Retry(ApiModel):
 
     limit: int = Field(default=5, ge=0, le=1000, strict=True)
     """Number of retries; after the last one the resource is Stalled."""
-    backoff: Duration = "10s"
-    """Delay before the first retry; it doubles with each one."""
-    max_backoff: Duration = "5m"
-    """Longest delay between two retries."""
+    backoff: Duration = Field(default="10s", json_schema_extra=BACKOFF.rules())
+    """Delay before the first retry; it doubles with each one. At least 1s."""
+    max_backoff: Duration = Field(default="5m", json_schema_extra=MAX_BACKOFF.rules())
+    """Longest delay between two retries; from 1s to 24h."""
     after_rollback: bool = Field(default=False, strict=True)
     """Retry also an upgrade that was applied, failed and was rolled back; each attempt disrupts the running workloads."""
 
@@ -254,11 +256,11 @@ class ManagedChartSpec(ApiModel):
     """Wait until the release's objects are ready before it counts as deployed."""
     wait_for: WaitFor = Field(default_factory=WaitFor)
     """Which of the objects the wait is about; all of them by default."""
-    timeout: Duration = "180s"
-    """How long to wait for the objects to become ready, and for each hook."""
+    timeout: Duration = Field(default="180s", json_schema_extra=TIMEOUT.rules())
+    """How long to wait for the objects to become ready, and for each hook; at most 24h."""
     fail_fast: Flag = True
     """Stop waiting as soon as the rollout clearly cannot succeed, instead of using up the timeout."""
-    fail_fast_grace: Duration = "3s"
+    fail_fast_grace: Duration = Field(default="3s", json_schema_extra=FAIL_FAST_GRACE.rules())
     """How long the pull of an image, or the creation of pods, may fail before it is treated as a failure."""
     force_upgrade: Flag = False
     """Replace objects instead of patching them; what others added to them is lost."""

@@ -50,7 +50,7 @@ class Condition(StatusModel):
     """A condition as in the Kubernetes API conventions (metav1.Condition)."""
 
     type: str
-    """Ready, Reconciling, Stalled, Released or Validated."""
+    """Ready, Reconciling, Stalled, Released, Validated or Clamped."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     observed_generation: int = 0
@@ -312,7 +312,7 @@ class ManagedChartStatus(EarlierStatus):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """Ready, Reconciling, Stalled, Released and Validated."""
+    """Ready, Reconciling, Stalled, Released, Validated and Clamped."""
     summary: str | None = None
     """What is going on or what is the matter, in at most 120 characters: the column STATUS of `kubectl get -o wide`."""
     # No class: the API server would write the defaults of one into every new object.

@@ -1,4 +1,4 @@
-"""Derives the conditions Ready, Reconciling, Stalled, Released and Validated from the state of a run; nothing else does.
+"""Derives all conditions of a resource from the state of a run; nothing else does.
 
 Ready keeps its last status while Reconciling is True, except that it becomes Unknown once the release is known to be deleted.
 Reconciling and Stalled exist only while they are True, and never at the same time.
@@ -13,7 +13,8 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import one_line
 
 READY, RECONCILING, STALLED, RELEASED, VALIDATED = "Ready", "Reconciling", "Stalled", "Released", "Validated"
-_ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED)
+CLAMPED = "Clamped"
+_ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED, CLAMPED)
 
 
 def summary_of(conditions: Sequence[Condition]) -> str | None:
@@ -55,6 +56,11 @@ class Conditions:
             self._by_type[kind] = known.model_copy(update={"observed_generation": self._generation})
         if (ready := self._by_type.get(READY)) is None or ready.status != "True":
             self._set(READY, "True", Reason.DEPLOYED, message)
+        return self._result()
+
+    def clamped(self, message: str) -> list[Condition]:
+        """Values of the stored spec are beyond a bound, and what is used instead; "" if none is."""
+        self._set(CLAMPED, "True" if message else None, Reason.SPEC_CLAMPED, message)
         return self._result()
 
     def what_follows(self, message: str) -> list[Condition]:

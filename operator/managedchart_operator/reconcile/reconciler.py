@@ -22,6 +22,7 @@ from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.last_run import attempt_requested, permission_of
@@ -118,6 +119,8 @@ class Reconciler:
         work = await observe(recording, spec, self.services)
         self._check_owner(chart, work.release)
         lifecycle = find_lifecycle(spec.lifecycle.name)
+        if work.recorder.clamped(work.clamped):
+            await self.events.post(chart, type="Warning", reason=Reason.SPEC_CLAMPED, message=work.clamped)
         work = await work.with_inputs()
         plan = decide(work.desired(), await work.observed())
         self.telemetry.reconciled(type(plan).__name__)
@@ -198,7 +201,7 @@ class Reconciler:
         said = attempt.outlook is Outlook.CHANGE and (attempt.reason, known) == (error.reason, error.message)
         if said and not (error.transient or chart.deleting):
             return None
-        retry = spec_for_removal(chart).retry
+        retry = clamp(spec_for_removal(chart))[0].retry
         if failing and error.transient and attempt.digest and not chart.deleting:
             # Keep what the status says about the failure and its retry, although the API server does not answer.
             logger.warning("%s: %s", error.reason.value, error.message)

@@ -11,6 +11,7 @@ from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
+from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.decide import Desired, Observed
 from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
@@ -43,6 +44,8 @@ class ResourcePass(Recording):
     release: ReleaseRun
     digest: Digest
     """Digest of the input of this pass."""
+    clamped: str
+    """A sentence about values of the spec that are beyond a bound, and what is used instead; "" if none is."""
 
     @property
     def action(self) -> Action:
@@ -109,9 +112,12 @@ class ResourcePass(Recording):
 
 
 async def observe(recording: Recording, spec: ManagedChartSpec, services: Services) -> ResourcePass:
-    """Begin a pass by observing the release of a resource. Raises KubeError."""
+    """Begin a pass by observing the release of a resource, whose stored spec is given. Raises KubeError."""
     chart, status = recording.chart, recording.recorder.status
     services = services.on_behalf_of(chart.key.namespace, None)
+    # Of what is stored: a value that is clamped deploys nothing.
+    digest = digest_without_inputs(spec)
+    spec, clamped = clamp(spec)
     ownership = Ownership.of(chart.uid, status)
     storage = ReleaseStorage(services.secrets, chart.release_namespace, chart.release_name, ownership)
     await storage.observe()
@@ -136,5 +142,6 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         spec=spec,
         last=last_run_of(chart, status, started=services.started),
         release=release,
-        digest=digest_without_inputs(spec),
+        digest=digest,
+        clamped=clamped,
     )

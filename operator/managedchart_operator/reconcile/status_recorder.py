@@ -28,7 +28,7 @@ from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_asked
-from managedchart_operator.reconcile.conditions import Conditions, summary_of
+from managedchart_operator.reconcile.conditions import CLAMPED, Conditions, summary_of
 from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.explain import bound
@@ -147,6 +147,17 @@ class StatusRecorder:
         status.attempt.handled_requests = dict(self.chart.requests)
         status.attempt.outlook = status.attempt.next_retry_at = status.attempt.missing_permission = None
         self._apply(self._conditions.in_sync(deployed_message(status.release)))
+
+    def clamped(self, message: str) -> bool:
+        """Values of the stored spec are clamped, or ("") none is any more; returns whether the message is new.
+
+        An unchanged one is not written, since this is called in each pass.
+        """
+        known = next((each for each in self.status.conditions if each.type == CLAMPED), None)
+        said = known.message if known else ""
+        if message != said or (known is not None and known.observed_generation != self.chart.generation):
+            self._apply(self._conditions.clamped(message))
+        return message not in ("", said)
 
     def still_stalled(self, plan: RetryPlan) -> None:
         """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""

@@ -14,6 +14,8 @@ CONTENTS = {"contents": "H4sIAAAAAAAAAwMAAAAAAAAAAAA="}
 ONE_SOURCE = "set exactly one of path, repository, oci and contents"
 POD_PATH = 'write the path from the root and without "..", like /charts/podinfo'
 DURATION = "write a duration longer than zero, like 180s, 5m or 1h30m"
+TIMEOUT = "timeout can be at most 24h: shorten it, or set spec.wait to false if the objects need longer to become ready"
+BACKOFF = "backoff can be from 1s to 24h: write a duration like 10s or 5m"
 RELEASE_NAME = 'write a release name in lower case letters, digits, "-" and ".", like podinfo-blue'
 NAMESPACE = 'write a namespace in lower case letters, digits and "-", like cert-manager'
 REPOSITORY_URL = "write the URL of a chart repository like https://host/charts, without user and password"
@@ -65,11 +67,12 @@ ACCEPTED = [
         yamlFilesContent=[{"filename": "a.yaml", "yamlContent": "a: 1"}, {"filename": "b.yaml", "yamlContent": ""}],
         values={"replicaCount": 2, "nodeSelector": None, "deep": {"list": [1, "two", None, {"a": None}]}},
         set=[{"key": "image.tag", "value": "1"}, {"key": "image.tag", "value": ""}],
-        lifecycle={"name": "aws-vpc-cni"}, retry={"limit": 0, "backoff": "500ms", "maxBackoff": "1.5m"},
+        lifecycle={"name": "aws-vpc-cni"}, retry={"limit": 0, "backoff": "1500ms", "maxBackoff": "1.5m"},
     ),
     _with("a release name with dots", releaseName="podinfo.blue"),
     _with("the longest release name", releaseName="a" * 53),
-    _with("the longest duration", timeout="999999h999999h"),
+    _with("the longest durations", timeout="24h", failFastGrace="1440m", retry={"backoff": "24h", "maxBackoff": "24h"}),
+    _with("the shortest back-offs", retry={"backoff": "1s", "maxBackoff": "1000ms"}),
     _with("a duration of several units", timeout="1h30m5s20ms"),
     _with("a fraction that is not zero", timeout="0.001s"),
     _with("a short version", lastBreakingVersionRequiringRestart="v67"),
@@ -86,6 +89,18 @@ ACCEPTED = [
     _with("the longest list of what is left out", waitFor={"exclude": [{"name": "a" * 253}] * 64}),
     _with("empty lists and maps", valuesFiles=[], yamlFilesContent=[], set=[], values={}),
 ]  # fmt: skip
+
+# The API server refuses these when they are written; the models read them where they were stored before.
+BEYOND_BOUNDS = [
+    _with("a timeout of two days", TIMEOUT, timeout="48h"),
+    _with("a timeout a little too long", TIMEOUT, timeout="24h0.001s"),
+    _with("the longest timeout that can be written", TIMEOUT, timeout="999999h999999h"),
+    _with("a long grace", "failFastGrace can be at most 24h", failFastGrace="25h"),
+    _with("a short back-off", BACKOFF, retry={"backoff": "100ms"}),
+    _with("a long back-off", BACKOFF, retry={"backoff": "1441m"}),
+    _with("a short longest back-off", "maxBackoff can be from 1s to 24h", retry={"maxBackoff": "999ms"}),
+    _with("a long longest back-off", "maxBackoff can be from 1s to 24h", retry={"maxBackoff": "100h"}),
+]
 
 REFUSED = [
     Case("no chart", {}, "spec.chart: Required value"),

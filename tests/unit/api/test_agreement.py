@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from managedchart_operator.api.spec import _SEMVER, ChartSource, ManagedChartSpec
 from managedchart_operator.lifecycle.base import crosses
-from unit.api.cases import ACCEPTED, PATH, REFUSED, Case
+from unit.api.cases import ACCEPTED, BEYOND_BOUNDS, PATH, REFUSED, Case
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=str)
@@ -24,9 +24,17 @@ def test_refuses(case: Case) -> None:
         ManagedChartSpec.model_validate(case.spec)
 
 
+@pytest.mark.parametrize("case", BEYOND_BOUNDS, ids=str)
+def test_reads_what_was_stored_before_the_bounds(case: Case) -> None:
+    """The operator clamps it; a spec that it could not read would stall every such resource at an upgrade."""
+    spec = ManagedChartSpec.model_validate(case.spec)
+
+    assert spec.model_dump(mode="json", by_alias=True, exclude_unset=True) == case.spec
+
+
 def test_names_of_cases_are_unique() -> None:
     """They become the names of objects and of tests."""
-    names = [case.name for case in ACCEPTED + REFUSED]
+    names = [case.name for case in ACCEPTED + BEYOND_BOUNDS + REFUSED]
 
     assert sorted(names) == sorted(set(names))
 

@@ -113,9 +113,10 @@ async def test_events_and_conditions_say_it() -> None:
     await world.reconcile()
     assert world.event_messages("UpgradeStarted") == ["Changed since the last attempt: values, forceUpgrade"]
 
-    world.put({"values": {"a": 2}, "atomic": False, "retry": {"backoff": "1ms", "maxBackoff": "1ms"}})
+    world.put({"values": {"a": 2}, "atomic": False, "retry": {"backoff": "1s"}})
     world.helm.refusals["upgrade"] = [BROKEN]
     await world.reconcile()
+    world.retry_now()
     world.helm.killed_in = "upgrade"
     with pytest.raises(asyncio.CancelledError):
         await world.reconcile()

@@ -335,6 +335,11 @@ class World:
         )
         self.api.version = version
 
+    def retry_now(self) -> None:
+        """Let the time of the next attempt be over."""
+        self.api.status["attempt"]["nextRetryAt"] = MADE
+        self.put()
+
     @property
     def resource(self) -> ManagedChart | None:
         """The resource as the operator knows it."""
