@@ -3,6 +3,7 @@
 Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,7 +45,7 @@ class Removal:
         chart = recording.chart
         if FINALIZER not in chart.finalizers:
             return None
-        spec = spec_for_removal(chart)
+        spec = await asyncio.to_thread(spec_for_removal, chart)
         work = await observe(recording, spec, self.services)
         run = work.release
         lock = wait_for_lock(work.desired(), await work.observed())

@@ -1,5 +1,6 @@
 """What one pass over one resource works with, and what it observes."""
 
+import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile.decide import Desired, Observed
-from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
+from managedchart_operator.reconcile.digest import Digest, digest_of_deletion, digest_without_inputs
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.ownership import Ownership
@@ -104,7 +105,10 @@ class ResourcePass(Recording):
         """Return the pass with the digest of its inputs, or itself if they cannot be read: check_prerequisites reports why."""
         if self.spec.action is Action.DEPLOY:
             with contextlib.suppress(OperatorError):
-                return replace(self, digest=(await self.release.sources.read()).digest)
+                digest = (await self.release.sources.read()).digest
+                await digest.prepare(self.last.digest, *(each.digest for each in self.release.storage.revisions[:1]))
+                return replace(self, digest=digest)
+        await self.digest.prepare(self.last.digest)
         return self
 
 
@@ -127,6 +131,7 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         names=(chart.key.name, chart.key.namespace),
     )
     recording.phases.rendered = release.evidence.rendered
+    digest = digest_of_deletion() if chart.deleting else await asyncio.to_thread(digest_without_inputs, spec)
     return ResourcePass(
         chart=chart,
         recorder=recording.recorder,
@@ -135,5 +140,5 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         spec=spec,
         last=last_run_of(chart, status, started=services.started),
         release=release,
-        digest=digest_without_inputs(spec),
+        digest=digest,
     )
