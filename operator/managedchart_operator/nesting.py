@@ -7,7 +7,7 @@ lost by that: the operator never writes back an object that it has read, and a s
 its field's name (`reconcile.parse`), so a spec that was cut is refused as well.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # The limit for the values of a chart, and for a spec. Values of real charts have some 15 levels, the largest schemas of
@@ -33,6 +33,18 @@ def too_deep(value: dict[str, Any] | list[Any]) -> str | None:
         if not layer:
             return None
     return _path(value)
+
+
+def count(value: Mapping[str, Any] | list[Any], *, limit: int) -> int:
+    """Return the number of mappings, lists, keys and single values in a value, with itself; at the limit counting may end."""
+    found = 1
+    left: list[Any] = [value]
+    while left and found <= limit:
+        inner = left.pop()
+        found += len(inner) * (2 if isinstance(inner, dict) else 1)
+        if found <= limit:
+            left += [each for each in _values(inner) if isinstance(each, (dict, list))]
+    return found
 
 
 def _values(value: dict[str, Any] | list[Any]) -> Iterable[Any]:

@@ -9,6 +9,7 @@ Source: k8s.io/apimachinery (util/yaml, unstructured), k8s.io/cli-runtime (Flatt
 
 import re
 from collections.abc import Container, Iterable, Iterator
+from itertools import islice, pairwise
 from typing import Any
 
 from managedchart_operator.errors import UNREADABLE
@@ -16,6 +17,10 @@ from managedchart_operator.helm.yaml_reader import Budget, YamlError, read_docum
 from managedchart_operator.helm.yaml_scalars import as_json_number
 
 _TOP_LEVEL_KEY = re.compile(rb"(?P<name>[A-Za-z]\w*):(?:[ \t]+(?P<value>[^#\r\n]*)|(?=[\r\n]|$))")
+# Where a line begins that is neither indented, nor an item of a list, nor a comment, nor empty.
+_TOP_LEVEL_LINE = re.compile(rb"\n++(?![ #\-\t]|\Z)")
+# An object has some five.
+_MAX_KEYS = 32
 _NAMING = (b"apiVersion", b"kind", b"metadata")
 
 
@@ -114,22 +119,25 @@ def _read_one(document: bytes, first_line: int, budget: Budget, whole: Container
 
 def _head(document: bytes, *, whole: Container[str]) -> bytes | None:
     """Return the part of a document that names its object; None where the whole document has to be read."""
+    data = b"\n" + document
+    if b"\r" in data:
+        return None
+    starts = [found.end() for found in islice(_TOP_LEVEL_LINE.finditer(data), _MAX_KEYS + 1)]
+    if len(starts) > _MAX_KEYS:
+        return None
     kept: list[bytes] = []
     seen: set[bytes] = set()
-    keeps, kind = False, ""
-    for line in document.splitlines(keepends=True):
-        if key := _TOP_LEVEL_KEY.match(line):
-            name = key["name"]
-            if name in seen or name == b"items":
-                return None  # a line of a text looks like a key, or it is a list, which holds objects of its own
-            seen.add(name)
-            keeps = name in _NAMING
-            if name == b"kind":
-                kind = (key["value"] or b"").strip(b" \t'\"").decode(errors="replace")
-        elif not line.startswith((b" ", b"#", b"-", b"\t", b"\n", b"\r")):
-            return None  # in another form, such as JSON
-        if keeps:
-            kept.append(line)
+    kind = ""
+    # Not line by line: a document may have millions of empty ones.
+    for start, end in pairwise([*starts, len(data)]):
+        key = _TOP_LEVEL_KEY.match(data, start)
+        if key is None or key["name"] in seen or key["name"] == b"items":
+            return None  # in another form, such as JSON, or a line of a text looks like a key, or a list with objects of its own
+        seen.add(key["name"])
+        if key["name"] in _NAMING:
+            kept.append(data[start:end])
+        if key["name"] == b"kind":
+            kind = (key["value"] or b"").strip(b" \t'\"").decode(errors="replace")
     text = b"".join(kept)
     # The anchor of an alias may be in the part that was cut off.
     if not kind.isalnum() or kind in whole or b"*" in text:

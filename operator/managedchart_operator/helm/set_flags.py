@@ -18,7 +18,7 @@ or a number.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,12 @@ _SPECIAL = re.compile(r"[\\.\[=,]")
 
 Scalar = str | int | bool | None
 Steps = tuple[str | int, ...]
+Spend = Callable[[int, int], None]
+"""Spends bytes and nodes of the budget of all values. Raises ValuesError when it is exceeded."""
+
+
+def _unbounded(_: str) -> Spend:
+    return lambda size, nodes: None  # noqa: ARG005 -- what every function of this type gets
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,12 @@ class _InvalidError(Exception):
     """Whether the key or the value is wrong, and the problem, without the field's name."""
 
 
-def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags:
+def set_flags(
+    entries: Sequence[SetValue], below: Mapping[str, Any], *, budget: Callable[[str], Spend] = _unbounded
+) -> SetFlags:
     """Return the flags for the entries; `below` are the merged values of the sources.
 
+    `budget` returns the function that spends what an entry costs, given the field's name; it is asked before anything is built.
     Raises ValuesError (VALUES_INVALID) that names the field and the remedy; a value is never quoted.
     """
     names: set[str] = set()
@@ -75,7 +84,9 @@ def set_flags(entries: Sequence[SetValue], below: Mapping[str, Any]) -> SetFlags
             steps, value = _parse_key(entry.key), _parse_value(entry.value)
             if "\0" in entry.key:
                 raise _InvalidError("key", "it has a NUL character, which no argument of a program can have")
-            outcome = _put(outcome, steps, value)
+            spend = budget(origin)
+            spend(len(entry.key) + len(entry.value), len(steps) + (len(value) if isinstance(value, list) else 1))
+            outcome = _put(outcome, steps, value, spend)
         except _InvalidError as invalid:
             part, problem = invalid.args
             quoted = f" ({entry.key!r})" if part == "key" else ""
@@ -184,8 +195,8 @@ def _typed(text: str) -> Scalar:
     return text
 
 
-def _put(target: Any, steps: Steps, value: Any, *, walked: str = "") -> Any:
-    """Return a copy of target with the value at the place that the steps lead to. Raises _InvalidError."""
+def _put(target: Any, steps: Steps, value: Any, spend: Spend, *, walked: str = "") -> Any:
+    """Return a copy of target with the value where the steps lead to. Raises _InvalidError, and what `spend` does."""
     step, rest = steps[0], steps[1:]
     wanted, kind = (dict, "mapping") if rest and isinstance(rest[0], str) else (list, "list")
     result: Any
@@ -194,7 +205,9 @@ def _put(target: Any, steps: Steps, value: Any, *, walked: str = "") -> Any:
         here = whole = f"{walked}.{step}".removeprefix(".")
         is_free = step not in result
     else:
-        result = [*target, *[None] * (step + 1 - len(target))]
+        new = max(0, step + 1 - len(target))
+        spend(0, new)
+        result = [*target, *[None] * new]
         here, whole = f"{walked}[{step}]", "it"
         # helm replaces null at an index, and whatever is there by a mapping, without an error.
         is_free = result[step] is None or (wanted is dict and not isinstance(result[step], dict))
@@ -203,7 +216,7 @@ def _put(target: Any, steps: Steps, value: Any, *, walked: str = "") -> Any:
         if not isinstance(inside, wanted):
             problem = f"{here} is {describe(inside)} in the values below, not a {kind}; set {whole} as a whole there"
             raise _InvalidError("key", problem)
-        value = _put(inside, rest, value, walked=here)
+        value = _put(inside, rest, value, spend, walked=here)
     result[step] = value
     return result
 

@@ -14,7 +14,7 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -23,15 +23,15 @@ from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.yaml_scalars import as_string, describe, resolve
 from managedchart_operator.nesting import MAX_LEVELS
 
-# go-yaml limits the number of nodes that aliases expand to, but not their bytes: 400,000 aliases of one long text are
-# gigabytes.
-_MAX_EXPANDED_BYTES = 16 * 1024 * 1024
+# Text of all scalars, with those that aliases repeat. go-yaml limits the number of nodes that aliases expand to, but not their
+# bytes: 400,000 aliases of one long text are gigabytes.
+MAX_EXPANDED_BYTES = 16 * 1024 * 1024
 # helm stores the rendered manifest, with the chart, in a Secret of 1 MiB: this much fits only if it compresses to a tenth. The
 # largest known, the CustomResourceDefinitions of the Prometheus operator, have 4.5 MB. While libyaml reads a single long scalar
 # no other thread runs: 0.07 s for so many bytes (measured on two busy cores).
 MAX_BYTES = 8 * 1024 * 1024
-# Those CustomResourceDefinitions have 100,000. So many empty lists take 30 MiB and 1.5 s of a thread (measured).
-MAX_NODES = 500_000
+# Those CustomResourceDefinitions have 100,000. So many empty lists take 20 MiB and 0.6 s (measured).
+MAX_NODES = 250_000
 # A document without content costs as much as so many nodes (measured).
 _DOCUMENT_NODES = 6
 
@@ -59,6 +59,14 @@ class YamlError(Exception):
         return f"{origin}{where}: {self.problem}"
 
 
+class BudgetError(YamlError):
+    """A text, or several that share a budget, are larger than is allowed. `excess` says what there is more than allowed."""
+
+    def __init__(self, excess: str) -> None:
+        super().__init__(f"it has {excess}", None)
+        self.excess = excess
+
+
 @dataclass(slots=True)
 class Budget:
     """How much may still be read. Several texts may share one budget; `read_documents` spends it."""
@@ -66,15 +74,29 @@ class Budget:
     bytes: int = MAX_BYTES
     nodes: int = MAX_NODES
     """Mappings, lists, scalars and keys, including those that aliases expand to."""
+    expanded: int = MAX_EXPANDED_BYTES
+    """Bytes of the scalars, including those that aliases expand to."""
+    _whole: tuple[int, int, int] = field(init=False)
 
-    def spend(self, *, bytes: int = 0, nodes: int = 0) -> None:  # noqa: A002 -- named like the field
-        """Reduce the budget. Raises YamlError when it is exceeded."""
+    def __post_init__(self) -> None:
+        """Note the whole budget, for messages."""
+        self._whole = (self.bytes, self.nodes, self.expanded)
+
+    def spend(self, *, bytes: int = 0, nodes: int = 0, expanded: int = 0) -> None:  # noqa: A002 -- named like the field
+        """Reduce the budget. Raises BudgetError when it is exceeded."""
         self.bytes -= bytes
         self.nodes -= nodes
+        self.expanded -= expanded
         if self.bytes < 0:
-            raise YamlError(f"it is larger than {MAX_BYTES >> 20} MiB", None)
+            raise BudgetError(f"more than {_size(self._whole[0])}")
         if self.nodes < 0:
-            raise YamlError(f"it has more than {MAX_NODES} values", None)
+            raise BudgetError(f"more than {self._whole[1]} values")
+        if self.expanded < 0:
+            raise BudgetError(f"more than {_size(self._whole[2])} with what aliases repeat")
+
+
+def _size(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"
 
 
 def read_documents(data: bytes, budget: Budget | None = None) -> Iterator[tuple[int, Any]]:
@@ -196,15 +218,14 @@ class _Builder:
         self._nodes += anchor.nodes
         self._budget.spend(nodes=anchor.nodes)
         self._aliased += anchor.nodes
-        self._add_size(anchor.size, event)
+        self._add_size(anchor.size)
         if self._aliased > 100 and self._nodes > 1000 and self._aliased / self._nodes > _most_aliased(self._nodes):
             raise YamlError("aliases expand to too many values", self._line(event))
         return anchor.value
 
-    def _add_size(self, size: int, event: Any) -> None:
+    def _add_size(self, size: int) -> None:
         self._size += size
-        if self._size > _MAX_EXPANDED_BYTES:
-            raise YamlError(f"aliases expand to more than {_MAX_EXPANDED_BYTES >> 20} MiB", self._line(event))
+        self._budget.spend(expanded=size)
 
     def _mapping(self, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -231,7 +252,7 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
-        self._add_size(len(text.encode(errors="replace")), event)
+        self._add_size(len(text.encode(errors="replace")))
         tag = event.tag
         if tag is None:
             value = resolve(text) if event.implicit[0] else text

@@ -13,13 +13,20 @@ from pydantic import ValidationError
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.spec import Action, ChartSource, DeletionPolicy, ManagedChartSpec
 from managedchart_operator.errors import SpecError
-from managedchart_operator.nesting import MAX_LEVELS, too_deep
+from managedchart_operator.helm.values import MAX_NODES
+from managedchart_operator.nesting import MAX_LEVELS, count, too_deep
 
 logger = logging.getLogger(__name__)
 
 
 def parse_spec(chart: ManagedChart) -> ManagedChartSpec:
-    """Return the spec. Raises SpecError that names each wrong field."""
+    """Return the spec. To be called in a thread, since it may have a megabyte. Raises SpecError that names each wrong field."""
+    values = chart.spec.get("values")
+    if isinstance(values, dict) and count(values, limit=MAX_NODES) > MAX_NODES:
+        raise SpecError(
+            f"spec.values has more than {MAX_NODES} values",
+            hint="Remove values that equal the chart's defaults, and large lists that the chart does not need.",
+        )
     if path := too_deep(chart.spec):
         # Checked first: whatever walks through a value level by level fails at some hundred levels.
         raise SpecError(

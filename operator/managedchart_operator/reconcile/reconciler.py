@@ -114,7 +114,7 @@ class Reconciler:
         chart = recording.chart
         if FINALIZER not in chart.finalizers and not await self.api.add_finalizer(chart):
             return None  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
-        spec = parse_spec(chart)
+        spec = await asyncio.to_thread(parse_spec, chart)
         self.api.scope.check_target(chart.release_namespace)
         work = await observe(recording, spec, self.services)
         self._check_owner(chart, work.release)
@@ -201,7 +201,7 @@ class Reconciler:
         said = attempt.outlook is Outlook.CHANGE and (attempt.reason, known) == (error.reason, error.message)
         if said and not (error.transient or chart.deleting):
             return None
-        retry = clamp(spec_for_removal(chart))[0].retry
+        retry = clamp(await asyncio.to_thread(spec_for_removal, chart))[0].retry
         if failing and error.transient and attempt.digest and not chart.deleting:
             # Keep what the status says about the failure and its retry, although the API server does not answer.
             logger.warning("%s: %s", error.reason.value, error.message)

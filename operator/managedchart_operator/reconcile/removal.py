@@ -3,6 +3,7 @@
 Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,7 +46,7 @@ class Removal:
         chart = recording.chart
         if FINALIZER not in chart.finalizers:
             return None
-        spec = spec_for_removal(chart)
+        spec = await asyncio.to_thread(spec_for_removal, chart)
         if chart.release_namespace not in self.api.scope:
             await self._remove_out_of_scope(recording, spec)
             return None

@@ -1,5 +1,6 @@
 """What one pass over one resource works with, and what it observes."""
 
+import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.decide import Desired, Observed
-from managedchart_operator.reconcile.digest import Digest, digest_without_inputs
+from managedchart_operator.reconcile.digest import Digest, digest_of_deletion, digest_without_inputs
 from managedchart_operator.reconcile.last_run import LastRun, attempt_requested, last_run_of, requested
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.ownership import Ownership
@@ -107,7 +108,10 @@ class ResourcePass(Recording):
         """Return the pass with the digest of its inputs, or itself if they cannot be read: check_prerequisites reports why."""
         if self.spec.action is Action.DEPLOY:
             with contextlib.suppress(OperatorError):
-                return replace(self, digest=(await self.release.sources.read()).digest)
+                digest = (await self.release.sources.read()).digest
+                await digest.prepare(self.last.digest, *(each.digest for each in self.release.storage.revisions[:1]))
+                return replace(self, digest=digest)
+        await self.digest.prepare(self.last.digest)
         return self
 
 
@@ -116,7 +120,7 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
     chart, status = recording.chart, recording.recorder.status
     services = services.on_behalf_of(chart.key.namespace, None)
     # Of what is stored: a value that is clamped deploys nothing.
-    digest = digest_without_inputs(spec)
+    digest = digest_of_deletion() if chart.deleting else await asyncio.to_thread(digest_without_inputs, spec)
     spec, clamped = clamp(spec)
     ownership = Ownership.of(chart.uid, status)
     storage = ReleaseStorage(services.secrets, chart.release_namespace, chart.release_name, ownership)

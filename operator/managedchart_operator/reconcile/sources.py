@@ -1,6 +1,7 @@
 """Reads what one run deploys: its chart, its values, and the digest of everything that decides what runs."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from managedchart_operator.api.spec import ManagedChartSpec
@@ -48,13 +49,23 @@ class Sources:
         return self.chart
 
     async def _read(self) -> Inputs:
-        spec, files = self.spec, []
-        for index, path in enumerate(spec.values_files):
-            field = f"spec.valuesFiles[{index}]"
-            read = self.services.roots.read_values_file
-            files.append((path, await asyncio.to_thread(read, path, chart=self.release, field=field)))
-        values = await asyncio.to_thread(
-            read_values, files=files, yaml_files=spec.yaml_files_content, values=spec.values, set_values=spec.set
-        )
+        # Nothing of this is done on the event loop: megabytes of values take some 0.1 s, at every pass.
+        spec = self.spec
+        values = await asyncio.to_thread(self._read_values)
         fingerprint = await self.services.charts.fingerprint(spec.chart)
-        return Inputs(values, digest_of(spec, chart=fingerprint, values=values))
+        return Inputs(values, await asyncio.to_thread(digest_of, spec, chart=fingerprint, values=values))
+
+    def _read_values(self) -> Values:
+        spec = self.spec
+        return read_values(
+            files=self._files(), yaml_files=spec.yaml_files_content, values=spec.values, set_values=spec.set
+        )
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each values file as often as it is named, but read it once, and none after the budget was exceeded."""
+        known: dict[str, bytes] = {}
+        for index, path in enumerate(self.spec.values_files):
+            if path not in known:
+                field = f"spec.valuesFiles[{index}]"
+                known[path] = self.services.roots.read_values_file(path, chart=self.release, field=field)
+            yield path, known[path]

@@ -1,7 +1,7 @@
 """Merging, precedence and error messages of values; test_values_conformance.py compares their meaning with helm's."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,13 +11,15 @@ from managedchart_operator.api.spec import SetValue, YamlFile
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.helm import yaml_reader
 from managedchart_operator.helm.memory_files import FileArgument
-from managedchart_operator.helm.values import Values, encode, load_mapping, merge, read_values
+from managedchart_operator.helm.values import Values, encode, load_mapping, merge, merged, read_values
+from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.reasons import Reason
 
 
-def refusal(text: str | bytes) -> str:
+def refusal(text: str | bytes, budget: Budget | None = None) -> str:
+    data = text.encode() if isinstance(text, str) else text
     with pytest.raises(ValuesError) as caught:
-        load_mapping(text.encode() if isinstance(text, str) else text, origin="values file /charts/a.yaml")
+        load_mapping(data, origin="values file /charts/a.yaml", budget=budget)
     assert (caught.value.reason, caught.value.transient) == (Reason.VALUES_INVALID, False)
     return caught.value.message
 
@@ -55,8 +57,11 @@ def test_aliases_cannot_fill_the_memory() -> None:
     started = time.monotonic()
     assert "aliases expand to too many values" in refusal(laughs)
     falling = f"a: &x [{','.join('1' * 10_000)}]\nb: [{','.join(['*x'] * 44)}]\n"
-    assert "aliases expand to too many values" in refusal(falling), "go-yaml's limit falls from 400,000 values on"
-    assert "aliases expand to more than 16 MiB" in refusal(f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 5000)}]\n")
+    assert "aliases expand to too many values" in refusal(falling, Budget(nodes=1_000_000)), (
+        "go-yaml's limit falls from 400,000 values on"
+    )
+    repeated = f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 5000)}]\n"
+    assert "more than 4 MiB with what aliases repeat" in refusal(repeated)
     assert time.monotonic() - started < 5
 
 
@@ -73,9 +78,9 @@ def test_maps_merge_and_everything_else_is_replaced() -> None:
 def test_merging_changes_neither_side() -> None:
     base: dict[str, Any] = {"a": {"b": {"c": 1}}}
     over: dict[str, Any] = {"a": {"b": {"d": 2}}}
-    merged = merge(base, over)
-    merged["new"] = 1
-    merged["a"]["b"]["c"] = 5
+    result = merge(base, over)
+    result["new"] = 1
+    result["a"]["b"]["c"] = 5
     assert (base, over) == ({"a": {"b": {"c": 1}}}, {"a": {"b": {"d": 2}}})
 
 
@@ -144,6 +149,90 @@ def test_no_value_is_in_the_representation() -> None:
             set_values=[SetValue(key="c", value="hunter2")],
         )
     )
+
+
+def read(**given: Any) -> Values:
+    return read_values(**{"files": [], "yaml_files": [], "values": {}, "set_values": [], **given})
+
+
+def lists(count: int) -> bytes:
+    return b"a: [" + b"[]," * count + b"]\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"files": [(f"/v/{number}", lists(60_000)) for number in range(2)]},
+            "values file /v/1: the values of all sources together have more than 100000 values",
+        ),
+        (
+            {"files": [(f"/v/{number}", b"a: " + b"x" * 1_000_000) for number in range(64)]},
+            "values file /v/4: the values of all sources together have more than 4 MiB",
+        ),
+        (
+            {
+                "yaml_files": [
+                    YamlFile(filename=f"{number}", yaml_content=f"a: &a {'x' * 9000}\nb: [{'*a,' * 190}]\n")
+                    for number in range(4)
+                ]
+            },
+            "spec.yamlFilesContent[2] (2): the values of all sources together have more than 4 MiB with what aliases repeat",
+        ),
+        (
+            {"files": [("/v", lists(60_000))], "values": {"b": [[]] * 40_000}},
+            "spec.values: the values of all sources together have more than 100000 values",
+        ),
+        (
+            {"values": {"a": "x" * 3_000_000, "b": "\x7f" * 400_000}},
+            "spec.values: the values of all sources together have more than 4 MiB",
+        ),
+        (
+            {"set_values": [SetValue(key=f"k{number}" + "[65535]" * 96, value="x") for number in range(256)]},
+            "spec.set[0]: the values of all sources together have more than 100000 values",
+        ),
+        (
+            {"set_values": [SetValue(key=f"k{number}[65535]", value="x") for number in range(256)]},
+            "spec.set[1]: the values of all sources together have more than 100000 values",
+        ),
+    ],
+    ids=["nodes", "bytes", "aliases", "values", "escapes", "indexes", "lists"],
+)
+def test_all_sources_share_one_budget(given: dict[str, Any], words: str) -> None:
+    """S8: a spec of a few kilobytes that expands is refused before its values are built, with the source's name."""
+    before = time.process_time()
+    with pytest.raises(ValuesError) as caught:
+        read(**given)
+    assert (str(caught.value), caught.value.reason) == (words, Reason.VALUES_INVALID)
+    assert time.process_time() - before < 2
+
+
+def test_a_budget_ends_the_reading_of_files() -> None:
+    asked = []
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for number in range(64):
+            asked.append(number)
+            yield f"/v/{number}", b"a: " + b"x" * 1_000_000
+
+    with pytest.raises(ValuesError):
+        read(files=files())
+    assert len(asked) == 5
+
+
+def test_a_file_named_repeatedly_counts_once(helm_values: Callable[..., Any]) -> None:
+    """S8: helm gets it once, in its last place, which gives the same values."""
+    one, two = (
+        ("/v/1", b"a: {x: 1, y: 1}\nb: [1]\nn: 1\nm: {p: 1}\n"),
+        ("/v/2", b"a: {x: 2, z: 2}\nb: [2]\nn: null\nm: 5\n"),
+    )
+    repeated = read(files=[one, two] * 32)
+    assert [source.origin for source in repeated.sources] == ["values file /v/1", "values file /v/2"] * 32
+    assert [argument.origin for argument in repeated.arguments] == ["values file /v/1", "values file /v/2"]  # type: ignore[union-attr]
+    turned = read(files=[one, two, one])
+    named = [FileArgument("--values", content, path) for path, content in (one, two, one)]
+    assert helm_values(arguments=turned.arguments) == helm_values(arguments=named)
+    assert turned.merged() == merged(source.values for source in turned.sources)
 
 
 def test_an_inline_file_has_field_and_name() -> None:

@@ -51,7 +51,7 @@ def test_a_budget_is_shared_and_spent() -> None:
     assert list(read_documents(b"[1, 2, 3]", budget)) == [(1, [1, 2, 3])]
     with pytest.raises(YamlError, match="values"):
         list(read_documents(b"[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]", budget))
-    with pytest.raises(YamlError, match="MiB"):
+    with pytest.raises(YamlError, match="more than 99 bytes"):
         list(read_documents(b"#" * 100, Budget(bytes=99)))
     with pytest.raises(YamlError, match="MiB"):
         list(read_documents(b"#" * (MAX_BYTES + 1)))
@@ -60,5 +60,5 @@ def test_a_budget_is_shared_and_spent() -> None:
 def test_aliases_spend_what_they_expand_to() -> None:
     """A few bytes that everybody who walks through the values would walk through again and again."""
     text = b"a: &a [" + b"1," * 30_000 + b"]\nb: [" + b"*a," * 17 + b"]\n"
-    with pytest.raises(YamlError, match="more than 500000 values"):
+    with pytest.raises(YamlError, match="more than 250000 values"):
         read(text)

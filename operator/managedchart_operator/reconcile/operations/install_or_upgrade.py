@@ -4,11 +4,14 @@ The revision gets the labels that prove whose it is. helm ends once everything i
 objects, unless hooks have to run after the wait.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
 from managedchart_operator.api.conflicts import ConflictPolicy
+from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.late_hooks import text_has_late_hooks, text_has_ttl_jobs, text_leaves_out
+from managedchart_operator.charts.store import Chart
 from managedchart_operator.helm import command
 from managedchart_operator.helm.storage import (
     ATTEMPT_LABEL,
@@ -21,6 +24,7 @@ from managedchart_operator.helm.storage import (
     attempt_label,
     deployed_of,
 )
+from managedchart_operator.helm.values import Values
 from managedchart_operator.reconcile.helm_call import HelmCall, run_helm
 from managedchart_operator.reconcile.left_fields import explained_conflicts, fields_to_leave
 from managedchart_operator.reconcile.operations.outcome import Outcome
@@ -35,13 +39,7 @@ from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -> Outcome:
     """Install the release, or upgrade it. Raises OperatorError."""
     inputs, chart = await run.sources.read(), await run.sources.fetch()
-    waits = who_waits(
-        wait=run.spec.wait,
-        late_hooks=chart.late_hooks,
-        ttl_jobs=chart.ttl_jobs,
-        leaves_out=bool(run.spec.wait_for.exclude) or chart.leaves_out or text_leaves_out(inputs.values.text),
-        values=inputs.values.text,
-    )
+    waits = await asyncio.to_thread(_who_waits, run.spec, chart, inputs.values)
     options = command.UpgradeOptions(
         release=run.name,
         namespace=run.namespace,
@@ -89,6 +87,17 @@ class WhoWaits:
     helm: bool
     helm_for_jobs: bool
     operator: bool
+
+
+def _who_waits(spec: ManagedChartSpec, chart: Chart, values: Values) -> WhoWaits:
+    text = values.text
+    return who_waits(
+        wait=spec.wait,
+        late_hooks=chart.late_hooks,
+        ttl_jobs=chart.ttl_jobs,
+        leaves_out=bool(spec.wait_for.exclude) or chart.leaves_out or text_leaves_out(text),
+        values=text,
+    )
 
 
 def who_waits(*, wait: bool, late_hooks: bool, ttl_jobs: bool, leaves_out: bool, values: bytes) -> WhoWaits:
