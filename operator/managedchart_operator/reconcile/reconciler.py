@@ -6,6 +6,7 @@ last one stopped. Every error ends in the status. A cancelled pass is not a fail
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,9 @@ _base_logger = logging.getLogger(__name__)
 
 # At a start every resource has one. Each sends requests to the API server, so more at once are not faster.
 MAX_CONCURRENT_PLANS = 64
+# Values take up to forty times the memory of their text, so of large specs a few are read at once.
+LARGE_SPEC_BYTES = 256 * 1024
+MAX_CONCURRENT_LARGE_PLANS = 4
 
 T = TypeVar("T")
 
@@ -64,10 +68,13 @@ class Reconciler:
     grants: PermissionWatch
     planning: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
     """Bounds the passes that have no plan yet."""
+    planning_large: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_LARGE_PLANS))
+    """Bounds those of large specs."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns the seconds until the next one, or None. Raises only for a defect or a cancellation."""
-        async with self.planning:
+        large = self.store.size(key) > LARGE_SPEC_BYTES
+        async with self.planning_large if large else contextlib.nullcontext(), self.planning:
             chart = self.store.get(key)
             if chart is None:
                 self.grants.wait_for(key, None)
