@@ -15,7 +15,7 @@ import kopf
 
 from managedchart_operator.api.resource import GROUP, PLURAL, VERSION, ManagedChart
 from managedchart_operator.app.kopf_session import sessions
-from managedchart_operator.kube.client import PAGE
+from managedchart_operator.kube.pages import limit_for
 
 # A worker of kopf has nothing to wait for after an event, because the handler only hands over. A burst of changes to one
 # object still meets the same worker.
@@ -31,16 +31,19 @@ async def watch(
     seen: Callable[[ManagedChart], None],
     deleted: Callable[[ManagedChart], None],
     stopping: Callable[[], Awaitable[None]],
+    largest: Callable[[], int],
     host: str,
     identity: str,
     namespaces: Collection[str] = (),
 ) -> None:
     """Report the ManagedCharts of these namespaces (of all if none is named) until a signal ends the process.
 
-    kopf calls `started` before the first event, and `stopping` after the last one. `host` is the URL of the API server in a
-    pod. Raises what ends kopf, such as a refusal of its watch; a refusal in one of several namespaces does not end it.
+    kopf calls `started` before the first event, and `stopping` after the last one. `largest` is the size of the largest
+    ManagedChart known, in bytes: kopf lists all in pages of one length. `host` is the URL of the API server in a pod. Raises
+    what ends kopf, such as a refusal of its watch; a refusal in one of several namespaces does not end it.
     """
-    registry = kopf.OperatorRegistry()
+    registry, settings = kopf.OperatorRegistry(), _settings()
+    settings.watching.chunk_size = limit_for(largest())
     session_of = sessions(patient=bool(namespaces))
 
     @kopf.on.login(registry=registry)
@@ -68,10 +71,11 @@ async def watch(
             deleted(chart)
         else:
             seen(chart)
+        settings.watching.chunk_size = limit_for(largest())
 
     await kopf.operator(
         registry=registry,
-        settings=_settings(),
+        settings=settings,
         clusterwide=not namespaces,
         namespaces=namespaces,
         standalone=True,
@@ -105,9 +109,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = NoDiffs()
     settings.scanning.disabled = True  # the CRD was checked at start; no permission to list CRDs is needed
-    # Else kopf lists all in one answer, and keeps each object until its worker has been idle for 5 s: with thousands of
-    # resources a copy of all of them, whose holes stay in Python's memory.
-    settings.watching.chunk_size = PAGE
+    # kopf keeps each object until its worker has been idle, by default for 5 s: with thousands of resources a copy of all of
+    # them, whose holes stay in Python's memory. It lists in pages for the same reason.
     settings.queueing.idle_timeout = _WORKER_IDLE_SECONDS
     settings.networking.request_timeout = _REQUEST_SECONDS
     settings.networking.connect_timeout = _CONNECT_SECONDS

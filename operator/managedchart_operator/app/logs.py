@@ -1,11 +1,13 @@
 """The form of the log: one line per record, as JSON or for people.
 
-Only the form is decided here; callers redact helm's output before they log it, and never log a value of a chart. A defect
-that recurs with each attempt on a resource is logged with one traceback, and what the API server refuses kopf with none.
+Callers redact helm's output before they log it, and never log a value of a chart. A defect is logged with one traceback,
+however many resources meet it, and what the API server refuses kopf with none. How much is logged about a resource is bounded
+(`log_limits`).
 """
 
 import logging
 import sys
+import time
 import traceback
 from typing import Literal
 
@@ -13,6 +15,7 @@ import kopf
 from kopf._cogs.clients.errors import APIError  # kopf raises it but does not export it
 from pythonjsonlogger.json import JsonFormatter
 
+from managedchart_operator.app.log_limits import NotTooMany
 from managedchart_operator.redaction import Redactor
 
 
@@ -21,6 +24,7 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(OneTraceback())
     handler.addFilter(RefusalsInOneLine())
+    handler.addFilter(NotTooMany())
     handler.addFilter(Redacted())
     if form == "json":
         handler.setFormatter(
@@ -77,17 +81,22 @@ class Redacted(logging.Filter):
         return True
 
 
-# Defects times affected resources. Beyond this many, repeated tracebacks are the smaller problem.
+# The operator has far fewer places that can raise.
 _REMEMBERED = 1024
+# The log of the first one may be rotated away.
+_AGAIN_SECONDS = 24 * 3600.0
 
 
 class OneTraceback(logging.Filter):
-    """Replaces a traceback that was already logged for the same resource with its last line."""
+    """Logs one traceback a day for each defect (its type and place); others become one line that counts them.
+
+    A chart made for that reaches a defect with each attempt, and a thousand of its copies with thousand times as many.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._logged: dict[tuple[object, ...], None] = {}
-        """The defects, the one that was logged last at the end."""
+        self._logged: dict[tuple[object, ...], tuple[float, int]] = {}
+        """When the traceback of a defect was logged, and how often it was met since; the last one logged is at the end."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
@@ -95,15 +104,16 @@ class OneTraceback(logging.Filter):
         kind, error, trace = record.exc_info or (None, None, None)
         if kind is None:
             return True
-        message = record.getMessage()
-        resource = (getattr(record, "namespace", None), getattr(record, "name_", None))
         place = tuple((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(trace))[-1:]
-        defect = (resource, message, kind, place)
-        if defect in self._logged:
-            del self._logged[defect]
-            record.msg, record.args = f"{message}: {kind.__name__}: {error} (traceback logged before)", ()
+        since, count = self._logged.pop((kind, place), (-_AGAIN_SECONDS, 0))
+        if time.monotonic() - since < _AGAIN_SECONDS:
+            count += 1
+            text = f"{record.getMessage()}: {kind.__name__}: {error} (traceback logged before; {count} more since)"
+            record.msg, record.args = text, ()
             record.exc_info = record.exc_text = None
-        elif len(self._logged) == _REMEMBERED:
-            del self._logged[next(iter(self._logged))]
-        self._logged[defect] = None
+        else:
+            since, count = time.monotonic(), 0
+            if len(self._logged) == _REMEMBERED:
+                del self._logged[next(iter(self._logged))]
+        self._logged[kind, place] = since, count
         return True

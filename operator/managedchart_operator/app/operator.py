@@ -69,6 +69,7 @@ async def run(settings: Settings) -> None:
                 seen=operator.seen,
                 deleted=operator.deleted,
                 stopping=operator.stop,
+                largest=lambda: operator.store.largest,
                 host=client.host,
                 identity=OPERATOR,
                 namespaces=settings.scope.namespaces,

@@ -18,6 +18,7 @@ from managedchart_operator.diagnosis.pods import Pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.shared_watch import View, Views
 from managedchart_operator.kube.watch import Change, changes
@@ -140,7 +141,7 @@ class NamespaceWatches:
         await self._views.close()
 
     def _watches(self, watched: _Watched, view: NamespaceView) -> list[Coroutine[Any, Any, None]]:
-        client, path = self._client.acting_as(watched.identity), f"/api/v1/namespaces/{watched.namespace}"
+        client, path = self._client.acting_as(watched.identity), f"/api/v1/namespaces/{quoted(watched.namespace)}"
         return [
             self._follow(client, f"{path}/pods", view.take_pods),
             self._follow(client, f"{path}/events", view.take_events, fields=_NOT_ABOUT_RUNS),

@@ -28,6 +28,7 @@ from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
 from managedchart_operator.hints import Names
 from managedchart_operator.kube.identities import Identity
+from managedchart_operator.kube.pages import MOST_BYTES, PAGE, TooLargeError, next_limit, smaller
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shallow_json import read_json
 
@@ -37,8 +38,6 @@ REQUEST_SECONDS = 30.0
 # connection (a TLS handshake costs both sides more CPU than a request). The API server allows 400 in-flight requests by
 # default.
 REQUESTS = 32
-# Bounds the memory that a list takes in the API server and here; there may be many thousands of resources and release Secrets.
-PAGE = 500
 _CONNECT_SECONDS = 10
 # After each change of a CRD, and after its own start, the API server refuses to list objects of the kind until it has read them
 # into its cache: some 100 ms after the first request for them (1.37, KEP-4568). helm's client retries too.
@@ -141,35 +140,62 @@ class KubeClient:
         `timeout` in seconds is for each try; there is a second one only while the API server reads the kind into its cache.
         A `patient` request may be delayed by an admission webhook that does not answer, so it does not count towards REQUESTS.
         """
+        headers = {"Accept": accept, "Content-Type": content_type}
+        raw, kind = await self._read(method, path, query, headers, body=body, timeout=timeout, patient=patient)
+        return await _decoded(raw, method, path) if kind == JSON_TYPE else raw.decode(errors="replace")
+
+    async def _read(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        *,
+        body: Any = None,
+        timeout: float = REQUEST_SECONDS,
+        patient: bool = False,
+        most: int | None = None,
+    ) -> tuple[bytes, str]:
+        """Return an answer and its content type. Raises KubeError, and TooLargeError for one of more than `most` bytes."""
         delays = iter(_INITIALIZING_SECONDS)
         while True:
-            headers = {"Accept": accept, "Content-Type": content_type}
             try:
                 async with (
                     contextlib.nullcontext() if patient else self._traffic.under_way,
-                    self._answer(method, path, query, headers, body=body, total=timeout) as response,
+                    self._answer(method, path, query, {**headers}, body=body, total=timeout) as response,
                 ):
-                    raw = await response.read()
+                    return await _bounded(response, most), response.content_type
             except KubeError as error:
                 if error.status != 429 or _INITIALIZING not in error.answer or (delay := next(delays, None)) is None:
                     raise
                 await asyncio.sleep(delay)
-                continue
-            if response.content_type == JSON_TYPE:
-                return await _decoded(raw, method, path)
-            return raw.decode(errors="replace")
 
     async def pages(
-        self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON_TYPE
+        self, path: str, *, query: Mapping[str, str] | None = None, accept: str = JSON_TYPE, first: int = PAGE
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield a collection in lists of at most PAGE objects. Raises KubeError."""
-        query = {**(query or {}), "limit": str(PAGE)}
+        """Yield a collection in lists that are bounded in objects and in bytes (`kube.pages`). Raises KubeError.
+
+        `first` is how many objects the first one has at most.
+        """
+        query, limit = dict(query or {}), first
         while True:
-            page = await self.request("GET", path, query=query, accept=accept)
+            query["limit"] = str(limit)
+            most = None if limit == 1 else MOST_BYTES
+            try:
+                raw, _ = await self._read("GET", path, query, {"Accept": accept}, most=most)
+            except TooLargeError:
+                limit = smaller(limit)
+                continue
+            limit = next_limit(limit, len(raw))
+            page = await _decoded(raw, "GET", path)
+            del raw
+            if not isinstance(page, dict) or not isinstance(page.get("metadata", {}), dict):
+                raise unreadable("GET", path, "it is not a list")
             yield page
-            if not (more := page["metadata"].get("continue")):
+            if not (more := page.get("metadata", {}).get("continue")):
                 return
             query["continue"] = more
+            del page  # while the next one arrives
 
     async def stream(
         self, path: str, *, query: Mapping[str, str], accept: str = JSON_TYPE, timeout: float
@@ -218,6 +244,18 @@ class KubeClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
             raise _unavailable(f"The API server does not answer ({method} {path}: {why})") from error
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+    """Return the body of an answer. Raises TooLargeError as soon as it has more than `most` bytes."""
+    if most is None:
+        return await response.read()
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        if (size := size + len(part)) > most:
+            raise TooLargeError
+    return b"".join(parts)
 
 
 async def unless_missing(answer: Awaitable[Any]) -> Any:

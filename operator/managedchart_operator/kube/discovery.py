@@ -105,7 +105,7 @@ class Discovery:
 
     async def _versions(self, group: str) -> tuple[str, ...]:
         """Return the apiVersions of a group, the one that the API server prefers first."""
-        answer = await unless_missing(self._client.request("GET", f"/apis/{group}")) or {}
+        answer = await unless_missing(self._client.request("GET", f"/apis/{quoted(group)}")) or {}
         versions = [version["groupVersion"] for version in answer.get("versions", [])]
         preferred = (answer.get("preferredVersion") or {}).get("groupVersion")
         return tuple(sorted(versions, key=lambda version: version != preferred))

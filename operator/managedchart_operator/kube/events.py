@@ -11,6 +11,8 @@ from typing import Any, Literal
 from managedchart_operator.api.resource import API_VERSION, KIND, ManagedChart
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import OPERATOR, KubeClient
+from managedchart_operator.kube.discovery import quoted
+from managedchart_operator.kube.event_limits import EventLimits
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 
@@ -18,16 +20,36 @@ logger = logging.getLogger(__name__)
 
 # The API server refuses longer messages (core/v1 Event validation).
 MESSAGE_LENGTH = 1024
+_NOTE_LENGTH = 64
+KEPT = frozenset({"ReleaseLeft", "ReleaseOrphaned", "Uninstalled"})
+"""Reasons of Events that are always written: after a deletion, nothing else says what became of the release."""
 
 
 class Events:
     """Posts Events about ManagedCharts."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, limits: EventLimits | None = None) -> None:
         self._client = client
+        self._limits = limits or EventLimits()
 
-    async def post(self, chart: ManagedChart, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002
-        """Write one Event about a ManagedChart; a failure is only logged."""
+    async def post(
+        self,
+        chart: ManagedChart,
+        *,
+        type: Literal["Normal", "Warning"],  # noqa: A002
+        reason: str,
+        message: str,
+        keep: bool = False,
+    ) -> None:
+        """Write one Event about a ManagedChart, unless there were too many (`EventLimits`); a failure is only logged.
+
+        Never left out are one to `keep` and those of KEPT.
+        """
+        left_out = self._limits.admit(chart.uid, reason, keep=keep or reason in KEPT)
+        if left_out is None:
+            return
+        if left_out:
+            message = f"{cut(message, MESSAGE_LENGTH - _NOTE_LENGTH)} ({left_out} similar Events were left out)"
         now = write_time()
         body = {
             "metadata": {"generateName": f"{chart.key.name[:50].rstrip('.')}-", "namespace": chart.key.namespace},
@@ -48,10 +70,12 @@ class Events:
             "count": 1,
         }
         try:
-            await self._client.request("POST", f"/api/v1/namespaces/{chart.key.namespace}/events", body=body)
+            await self._client.request("POST", f"/api/v1/namespaces/{quoted(chart.key.namespace)}/events", body=body)
         except KubeError as error:
             # Expected in a namespace that is being deleted; anything else an administrator should see.
-            logger.warning("could not write Event %s of ManagedChart %s: %s", reason, chart.key, error.message)
+            about = {"namespace": chart.key.namespace, "name_": chart.key.name}
+            text = "could not write Event %s of ManagedChart %s: %s"
+            logger.warning(text, reason, chart.key, error.message, extra=about)
 
 
 def last_seen(event: Mapping[str, Any]) -> datetime | None:

@@ -5,6 +5,7 @@ Reads are bounded. A log that cannot be read is None, never an error: the rest o
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.identities import Identity
 
 # What a person reads first; kubectl logs shows the rest.
@@ -32,7 +33,7 @@ class Logs:
         It has at most 16 KiB, of which the caller shows MAX_BYTES once it has redacted it.
         """
         query = {"container": container, "tailLines": str(TAIL_LINES), **({"previous": "true"} if previous else {})}
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        path = f"/api/v1/namespaces/{quoted(namespace)}/pods/{quoted(pod)}/log"
         try:
             text = await self._client.request("GET", path, query=query, accept="*/*", timeout=_LOG_SECONDS)
         except KubeError:

@@ -12,6 +12,8 @@ from managedchart_operator.api.resource import API_VERSION, FINALIZER, PLURAL, K
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import JSON_PATCH, MERGE_PATCH, METADATA, KubeClient, unless_missing
 from managedchart_operator.kube.definition import APPLY_CRD
+from managedchart_operator.kube.discovery import quoted
+from managedchart_operator.kube.pages import FIRST_PAGE
 from managedchart_operator.kube.scope import Scope
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ _NARROW = "An operator without cluster-wide permissions needs the list of its na
 
 
 def _path(key: Key) -> str:
-    return f"{_ROOT}/namespaces/{key.namespace}/{PLURAL}/{key.name}"
+    return f"{_ROOT}/namespaces/{quoted(key.namespace)}/{PLURAL}/{quoted(key.name)}"
 
 
 class ManagedCharts:
@@ -66,7 +68,7 @@ class ManagedCharts:
         """
         for namespace, path in self.scope.collections(_ROOT, PLURAL):
             try:
-                async for page in self._client.pages(path):
+                async for page in self._client.pages(path, first=FIRST_PAGE):
                     for item in page.get("items") or []:
                         yield ManagedChart.from_body(item)
             except KubeError as error:

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from managedchart_operator.kube.client import KubeClient, unless_missing
+from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.identities import Identity
 
 
@@ -26,7 +27,7 @@ class Namespaces:
 
     async def state(self, name: str) -> NamespaceState:
         """Return the state of the namespace. Raises KubeError."""
-        found = await unless_missing(self._client.request("GET", f"/api/v1/namespaces/{name}"))
+        found = await unless_missing(self._client.request("GET", f"/api/v1/namespaces/{quoted(name)}"))
         if found is None:
             return NamespaceState.MISSING
         phase = (found.get("status") or {}).get("phase")

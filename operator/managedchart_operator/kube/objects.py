@@ -99,17 +99,18 @@ class Objects:
         """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError (KIND_MISSING)."""
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         path = await self._path(ObjectRef(api_version, kind, "", namespace))
+        items: list[dict[str, Any]] = []
         try:
-            answer = await self._client.request(
-                "GET", path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE
-            )
+            async for page in self._client.pages(
+                path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE
+            ):
+                items += page.get("items") or []
         except KubeError as error:
             if error.status != 404:
                 raise
             # A collection is missing only if its kind is no longer served.
             self.discovery.forget_if_unserved(api_version, kind, error)
             raise not_served(api_version, kind) from error
-        items: list[dict[str, Any]] = answer.get("items") or []
         return items
 
     async def namespaced(self, api_version: str, kind: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient, unless_missing
+from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.scope import Scope
 
@@ -52,13 +53,12 @@ class ReleaseSecrets:
 
     async def list_metadata(self, *, namespace: str, release: str) -> list[dict[str, Any]]:
         """Return the metadata of the Secrets of one release, unordered. Raises KubeError."""
-        answer = await self._client.request(
-            "GET",
-            f"/api/v1/namespaces/{namespace}/secrets",
-            query={"labelSelector": f"{OWNER_SELECTOR},name={release}"},
-            accept=METADATA_LIST,
-        )
-        return [item["metadata"] for item in answer.get("items") or []]
+        query = {"labelSelector": f"{OWNER_SELECTOR},name={release}"}
+        found: list[dict[str, Any]] = []
+        # Anybody who may create Secrets there can give them such labels, and large annotations.
+        async for page in self._client.pages(_path(namespace), query=query, accept=METADATA_LIST):
+            found += [_kept(item["metadata"]) for item in page.get("items") or []]
+        return found
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         """Return one Secret, or None. Raises KubeError."""
@@ -78,7 +78,7 @@ class ReleaseSecrets:
             "type": "helm.sh/release.v1",
             "data": {"release": release},
         }
-        await self._tenant.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body=body)
+        await self._tenant.request("POST", _path(namespace), body=body)
 
     async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
         """Put new release data and labels into a Secret.
@@ -94,5 +94,9 @@ class ReleaseSecrets:
         await self._client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
 
 
-def _path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/secrets/{name}"
+def _path(namespace: str, name: str = "") -> str:
+    return f"/api/v1/namespaces/{quoted(namespace)}/secrets" + (f"/{quoted(name)}" if name else "")
+
+
+def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key not in ("annotations", "managedFields")}

@@ -23,6 +23,8 @@ WATCH_SECONDS = 300
 SILENCE_SECONDS = 90
 # Delays between retries while the API server cannot be reached: short at first, never more than a few seconds.
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+# What Kubernetes itself notes in an annotation is shorter; all of them together may have 256 KiB.
+_ANNOTATION = 1024
 
 
 class Change(NamedTuple):
@@ -41,11 +43,19 @@ async def _list(
     with _readable(path):
         async for page in client.pages(path, query=selectors, accept=accept):
             for item in page.get("items") or ():
-                # They are half of the metadata of a release Secret.
-                item["metadata"].pop("managedFields", None)
+                _forget_notes(item["metadata"], all=accept == METADATA_LIST)
                 items.append(item)
             version = page["metadata"]["resourceVersion"]
     return items, version
+
+
+def _forget_notes(metadata: dict[str, Any], *, all: bool) -> None:  # noqa: A002
+    """Remove what nobody reads and may be large: managedFields, and long annotations or `all` of them."""
+    metadata.pop("managedFields", None)
+    if all:
+        metadata.pop("annotations", None)
+    elif notes := metadata.get("annotations"):
+        metadata["annotations"] = {name: text for name, text in notes.items() if len(text) <= _ANNOTATION}
 
 
 @contextlib.contextmanager
@@ -69,6 +79,7 @@ async def changes(
 ) -> AsyncIterator[Change]:
     """Yield one `Listed` change, then each change, without end; lists again when the watch is lost.
 
+    The objects have no managedFields and no long annotations; with `metadata_only` they have no annotations at all.
     With `since`, the resourceVersion of something that was read, it begins with the changes after that, and lists only if the
     API server no longer remembers them.
     Raises KubeError only if a retry cannot succeed (no such collection); without `patient` also for a missing permission.
@@ -93,6 +104,7 @@ async def changes(
                 retries.succeeded()
                 with _readable(path):
                     version = event["object"]["metadata"]["resourceVersion"]
+                    _forget_notes(event["object"]["metadata"], all=metadata_only)
                 if event["type"] != "BOOKMARK":
                     yield Change(event["type"], event["object"])
             retries.succeeded()

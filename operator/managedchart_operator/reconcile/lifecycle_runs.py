@@ -209,7 +209,9 @@ async def record_failure(recording: Recording, failure: Failure, plan: RetryPlan
     if news:
         hint, after = f"({error.hint})" if error.hint else "", plan.message if plan.gave_up else ""
         message = " ".join(part for part in (error.message, hint, after) if part)
-        await events.post(recording.chart, type="Warning", reason=error.reason.value, message=message)
+        await events.post(
+            recording.chart, type="Warning", reason=error.reason.value, message=message, keep=plan.gave_up
+        )
 
 
 async def announce_takeover(work: ResourcePass, operation: Operation, events: Events) -> None:

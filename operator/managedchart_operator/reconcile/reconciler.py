@@ -5,12 +5,10 @@ scheduler starts the next pass. A pass knows only what it reads from the cluster
 last one stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
 """
 
-import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 from managedchart_operator.api.duration import seconds
@@ -31,6 +29,7 @@ from managedchart_operator.reconcile.missing_permissions import still_missing
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
+from managedchart_operator.reconcile.planning_places import PlanningPlaces
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.rendered import is_healthy
@@ -40,12 +39,10 @@ from managedchart_operator.reconcile.services import Services, Telemetry
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store, release_owner
+from managedchart_operator.reconcile.unwritable import STATUS_TOO_LARGE, Unwritable, is_too_large, why
 from managedchart_operator.times import delay_until
 
 _base_logger = logging.getLogger(__name__)
-
-# At a start every resource has one. Each sends requests to the API server, so more at once are not faster.
-MAX_CONCURRENT_PLANS = 64
 
 T = TypeVar("T")
 
@@ -62,16 +59,18 @@ class Reconciler:
     runs: LifecycleRuns
     removal: Removal
     grants: PermissionWatch
-    planning: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
-    """Bounds the passes that have no plan yet."""
+    planning: PlanningPlaces = field(default_factory=PlanningPlaces)
+    unwritable: Unwritable = field(default_factory=Unwritable)
 
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns the seconds until the next one, or None. Raises only for a defect or a cancellation."""
-        async with self.planning:
+        async with self.planning.take(self.store.size(key)):
             chart = self.store.get(key)
             if chart is None:
                 self.grants.wait_for(key, None)
                 return None
+            if (delay := self.unwritable.delay(chart)) > 0:
+                return delay
             recording = self._open(chart)
             again = None if chart.deleting else await self._guard(recording, self._plan(recording))
         if chart.deleting:
@@ -191,6 +190,8 @@ class Reconciler:
 
     async def _record_error(self, recording: Recording, error: OperatorError) -> float | None:
         """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
+        if is_too_large(error):
+            return await self._report_unwritable(recording)
         lacking = await still_missing(self.services.collector.objects, error)
         error = explain(error, recording.phases.findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
@@ -220,8 +221,17 @@ class Reconciler:
         try:
             await record_failure(recording, failure, plan, self.events)
         except KubeError as second:
+            if is_too_large(second):
+                return await self._report_unwritable(recording)
             logger.warning("cannot write the status: %s", second.message)
         return delay_until(plan.at) if plan.at else None
+
+    async def _report_unwritable(self, recording: Recording) -> float:
+        """Say in an Event that nothing can be recorded about a resource; returns the seconds until the next try."""
+        delay, message = self.unwritable.failed(recording.chart), why(recording.chart)
+        recording.logger.warning("%s; next try in %.0f s", message, delay)
+        await self.events.post(recording.chart, type="Warning", reason=STATUS_TOO_LARGE, message=message)
+        return delay
 
 
 async def _is_still_unhealthy(work: ResourcePass) -> bool:

@@ -101,8 +101,13 @@ def after_failure(
         return RetryPlan(Outlook.CHECK, failures, retry.limit, now + timedelta(seconds=probe), gave_up=gave_up)
     delay = back_off(retry, failures)
     if error.reason is Reason.INTERNAL_ERROR:
-        delay = max(delay, min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS))
+        delay = max(delay, defect_back_off(failures))
     return RetryPlan(Outlook.RETRY, failures, retry.limit, now + timedelta(seconds=delay))
+
+
+def defect_back_off(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row that spec.retry has no say in."""
+    return min(DEFECT_BACKOFF_SECONDS * _doubled(failures), DEFECT_MAX_BACKOFF_SECONDS)
 
 
 def back_off(retry: Retry, failures: int) -> float:

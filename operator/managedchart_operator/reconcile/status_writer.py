@@ -20,6 +20,7 @@ from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.reconcile.earlier_operators import carry_over
+from managedchart_operator.reconcile.unwritable import is_too_large
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +49,17 @@ class StatusWriter:
         self._abandoned = False
 
     def touch(self) -> None:
-        """Write the status soon, since it may have changed."""
+        """Write the status soon, since it may have changed; not again in this pass if the API server cannot store it."""
+        if self._refused():
+            return
         if self._writing is None or self._writing.done():
             self._hurry.clear()
             self._writing = asyncio.create_task(self._write(), name=f"status {self._chart.key}")
             self._writing.add_done_callback(_log_failure)
+
+    def _refused(self) -> bool:
+        done = self._writing is not None and self._writing.done() and not self._writing.cancelled()
+        return done and self._writing is not None and is_too_large(self._writing.exception())
 
     async def flush(self) -> None:
         """Return when the API server has the current status. Raises KubeError."""
@@ -63,7 +70,7 @@ class StatusWriter:
             error = self._writing.exception() if self._writing else None
             if error is None:
                 return
-            if not isinstance(error, KubeError) or attempt == _FLUSH_TRIES - 1:
+            if not isinstance(error, KubeError) or attempt == _FLUSH_TRIES - 1 or is_too_large(error):
                 raise error
             await asyncio.sleep(_FLUSH_PAUSE_SECONDS * (attempt + 1))
 
@@ -109,7 +116,8 @@ def read_status(chart: ManagedChart) -> ManagedChartStatus:
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        logger.warning("cannot write %s yet: %s", task.get_name(), error)
+        namespace, _, name = task.get_name().removeprefix("status ").partition("/")
+        logger.warning("cannot write %s yet: %s", task.get_name(), error, extra={"namespace": namespace, "name_": name})
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Log:
             seen=self.seen,
             deleted=self.deleted,
             stopping=self.stopping,
+            largest=lambda: 1024 * 1024,
             host=host,
             identity="test",
         )

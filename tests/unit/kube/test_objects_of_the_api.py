@@ -327,7 +327,7 @@ async def test_objects_are_listed_by_their_metadata(client: KubeClient, api: Fak
     fields = "metadata.name=web"
     found = await Objects(client).list("apps/v1", "Deployment", namespace="apps", fields=fields, metadata_only=True)
     assert found == [body()]
-    assert api.asked[-1][2] == {"fieldSelector": fields}
+    assert api.asked[-1][2] == {"fieldSelector": fields, "limit": "500"}
     assert "as=PartialObjectMetadataList;" in api.headers[-1]["Accept"]
 
 
@@ -441,7 +441,7 @@ async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: Fak
     api.answers["GET", path] = (200, listed)
     found = await ReleaseSecrets(client).list_metadata(namespace="apps", release="web")
     assert found == [{"name": "sh.helm.release.v1.web.v1"}]
-    assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web"}
+    assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web", "limit": "500"}
     assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
 
 

@@ -163,7 +163,10 @@ class FakeEvents:
 
     def __init__(self) -> None:
         self.posted: list[tuple[str, str, str]] = []
+        self.kept: list[str] = []
+        """The reasons of those that may not be left out."""
 
-    async def post(self, _chart: ManagedChart, *, type: str, reason: str, message: str) -> None:  # noqa: A002
+    async def post(self, _chart: ManagedChart, *, type: str, reason: str, message: str, keep: bool = False) -> None:  # noqa: A002
         """Take it down."""
         self.posted.append((type, reason, message))
+        self.kept += [reason] if keep else []

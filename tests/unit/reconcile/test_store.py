@@ -48,6 +48,24 @@ def test_an_object_is_kept_whole() -> None:
     assert store.get(wanted.key) == wanted
 
 
+def test_a_long_spec_is_kept_compressed() -> None:
+    """S22: a megabyte of values takes a small part of that, and stays as it is when the status changes."""
+    store, key = Store(), Key("apps", "web")
+    values = {f"key-{number}": f"value of {number}, which is repeated" for number in range(20_000)}
+    store.put(chart(spec={"values": values}))
+    packed = store._charts[key].spec
+    assert len(packed.text) < packed.size / 4
+    assert store.size(key) == packed.size > 900_000
+    assert store.largest > packed.size
+    store.put_status(chart(resource_version=2, spec={}, status={"phase": "Exec"}))
+    store.put(chart(resource_version=3, spec={"values": values}, status={"phase": "Ready"}))
+    assert store._charts[key].spec is packed
+    store.put(chart(resource_version=4, spec={"values": {**values, "key-1": "changed"}}))
+    known = store.get(key)
+    assert known is not None
+    assert known.spec["values"] == {**values, "key-1": "changed"}
+
+
 def test_a_recreated_object_replaces_the_old_one() -> None:
     store = Store()
     store.put(chart(uid="old", resource_version=7))
