@@ -22,6 +22,7 @@ from managedchart_operator.reasons import Reason
 MAX_CHARTS = 256
 # Together with helm's own files and what is being pulled it fits into the 1 GiB of a small emptyDir.
 MAX_BYTES = 512 * 1024 * 1024
+_BLOCK_BYTES = 4096
 
 
 class Lease:
@@ -126,7 +127,8 @@ class ChartCache:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+    """Return the bytes that an entry takes on disk, where also an empty folder and a file of one byte take a block."""
+    return sum(_BLOCK_BYTES + file.stat().st_size // _BLOCK_BYTES * _BLOCK_BYTES for file in (path, *path.rglob("*")))
 
 
 def _remove(path: Path) -> None:
