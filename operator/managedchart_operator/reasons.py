@@ -31,6 +31,7 @@ class Reason(StrEnum):
     # -- the chart cannot be fetched or is invalid
     CHART_NOT_FOUND = "ChartNotFound"
     CHART_INVALID = "ChartInvalid"
+    CHART_TOO_LARGE = "ChartTooLarge"
     CHART_VERSION_NOT_FOUND = "ChartVersionNotFound"
     CHART_SOURCE_UNAVAILABLE = "ChartSourceUnavailable"
     CERTIFICATE_NOT_TRUSTED = "CertificateNotTrusted"

@@ -7,9 +7,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from managedchart_operator.api import annotations
 from managedchart_operator.api.spec import RELEASE_NAME_LENGTH
 
-GROUP = "managedchart.dev"
+GROUP = annotations.GROUP
 VERSION = "v1alpha1"
 KIND = "ManagedChart"
 PLURAL = "managedcharts"
@@ -18,9 +19,9 @@ DEFINITION = f"{PLURAL}.{GROUP}"
 """The name of the CustomResourceDefinition."""
 
 FINALIZER = f"{GROUP}/release"
-RETRY_ANNOTATION = f"{GROUP}/retry"
-FORCE_ANNOTATION = f"{GROUP}/force"
-WAIT_ANNOTATION = f"{GROUP}/wait"
+RETRY_ANNOTATION = annotations.RETRY
+FORCE_ANNOTATION = annotations.FORCE
+WAIT_ANNOTATION = annotations.WAIT
 """With the value "false" on an object of a chart, the wait leaves the object out."""
 REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
 # A short request is kept unchanged in the status, where people look for it: they write a time or a word. An annotation may

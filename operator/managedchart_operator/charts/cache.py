@@ -1,29 +1,37 @@
 """The charts that helm reads: a folder of files named by their content.
 
 This is blocking file work, called from threads; `store` decides what is added. An entry appears by one rename, complete, and
-never changes. The most recently used entries are kept within bounds, and one that was returned a moment ago stays. The folder
-belongs to one operator process: the first use removes what an earlier process left, so nothing that a crash left half-written
-is ever used.
+never changes. An entry stays while somebody holds a `Lease` of it; of the others the most recently used are kept within bounds.
+The folder belongs to one operator process: the first use removes what an earlier process left, so nothing that a crash left
+half-written is ever used.
 """
 
 import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
 # A chart is 10 to 500 kB packed and some hundred kB as a folder; a platform runs a few dozen in two or three versions.
 MAX_CHARTS = 256
-# Together with helm's own files it fits into the 1 GiB of a small emptyDir.
+# Together with helm's own files and what is being pulled it fits into the 1 GiB of a small emptyDir.
 MAX_BYTES = 512 * 1024 * 1024
-# helm opens a chart within a second of its start, but may wait for a slot before; a chart that was evicted is fetched again.
-IN_USE_SECONDS = 600.0
+_BLOCK_BYTES = 4096
+
+
+class Lease:
+    """An entry that is in use: it stays in the cache until nothing refers to this object any more."""
+
+    __slots__ = ("__weakref__", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
 
 class ChartCache:
@@ -31,8 +39,10 @@ class ChartCache:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "charts"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ready = False
+        self._leases: WeakValueDictionary[str, Lease] = WeakValueDictionary()
+        self._sizes: dict[str, int] = {}
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -45,20 +55,24 @@ class ChartCache:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str) -> Lease | None:
         """Return the entry of this name and mark it as used now; None if there is none."""
         path = self._directory / name
-        with _disk_errors():
+        with _disk_errors(), self._lock:
             self._prepare()
             with suppress(FileNotFoundError):
                 os.utime(path)
-                return path
+                return self._lease(path)
         return None
 
-    def add(self, source: Path, name: str) -> Path:
-        """Move a finished file or folder from a workspace into the cache, which may have the same content already."""
+    def add(self, source: Path, name: str) -> Lease:
+        """Move a finished file or folder from a workspace into the cache, which may have the same content already.
+
+        Raises ChartError, also where the charts in use leave no room for it.
+        """
         target = self._directory / name
-        with _disk_errors():
+        size = _size(source)
+        with _disk_errors(), self._lock:
             try:
                 source.rename(target)
             except OSError:
@@ -66,8 +80,23 @@ class ChartCache:
                 if not target.exists():
                     raise
             os.utime(target)
-            self._evict()
-        return target
+            self._sizes[name] = size
+            lease = self._lease(target)
+            if not self._evict():
+                del lease
+                _remove(target)
+                raise ChartError(
+                    f"The operator's chart cache is full: the charts in use have {MAX_BYTES >> 20} MiB",
+                    reason=Reason.CHART_SOURCE_UNAVAILABLE,
+                    transient=True,
+                )
+        return lease
+
+    def _lease(self, path: Path) -> Lease:
+        lease = self._leases.get(path.name)
+        if lease is None:
+            lease = self._leases[path.name] = Lease(path)
+        return lease
 
     def _prepare(self) -> None:
         with self._lock:
@@ -80,19 +109,26 @@ class ChartCache:
                     _remove(left)
             self._ready = True
 
-    def _evict(self) -> None:
-        with self._lock:
-            entries = [(path.stat().st_mtime, _size(path), path) for path in self._directory.glob("sha256-*")]
-            oldest_in_use = time.time() - IN_USE_SECONDS
-            total = 0
-            for count, (used, size, path) in enumerate(sorted(entries, reverse=True), start=1):
-                total += size
-                if (count > MAX_CHARTS or total > MAX_BYTES) and used < oldest_in_use:
-                    _remove(path)
+    def _evict(self) -> bool:
+        """Remove what is neither in use nor within the bounds; False if what is in use has too many bytes itself."""
+        entries = sorted(((path.stat().st_mtime, path) for path in self._directory.glob("sha256-*")), reverse=True)
+        # What is in use counts first. A reference holds it meanwhile.
+        in_use = {name: lease for name, lease in self._leases.items() if lease is not None}
+        entries.sort(key=lambda entry: entry[1].name not in in_use)
+        total = in_use_bytes = 0
+        for count, (_, path) in enumerate(entries, start=1):
+            total += self._sizes.get(path.name) or _size(path)
+            if path.name in in_use:
+                in_use_bytes = total
+            elif count > MAX_CHARTS or total > MAX_BYTES:
+                _remove(path)
+                self._sizes.pop(path.name, None)
+        return in_use_bytes <= MAX_BYTES
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+    """Return the bytes that an entry takes on disk, where also an empty folder and a file of one byte take a block."""
+    return sum(_BLOCK_BYTES + file.stat().st_size // _BLOCK_BYTES * _BLOCK_BYTES for file in (path, *path.rglob("*")))
 
 
 def _remove(path: Path) -> None:

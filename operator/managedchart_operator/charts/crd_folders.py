@@ -3,34 +3,30 @@
 helm takes what stands in crds/ as it is, without rendering it, from the chart and from its enabled subcharts. Which subcharts
 are enabled follows from values, conditions and tags, so for a chart whose subcharts have such folders helm is asked
 (`by_helm.enabled_crds`), about a copy that has no templates: rendering would cost more, and might fail without a cluster. The
-chart's own folder is read here, without a helm process. These are blocking functions for threads; the chart is untrusted, so
-what is unpacked is bounded.
+chart's own folder is read here, without a helm process. These are blocking functions for a worker process, since the chart is
+untrusted.
 
-Source: helm 4.3.1, pkg/chart/v2/chart.go (CRDObjects) and pkg/chart/loader/archive.
+Source: helm 4.3.1, pkg/chart/v2/chart.go (CRDObjects).
 """
 
 import fnmatch
 import tarfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import IntEnum
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+from managedchart_operator.charts.archive import MAX_NESTED, SUBCHART, ArchiveError, Budget, files_in
 from managedchart_operator.charts.cache import write
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.helm.stored_release import unzipped
 
-# As in `late_hooks`: hardly any chart that unpacks to more can be installed, since helm stores it in 1 MiB.
-_UNPACKED_BYTES = 32 * 1024 * 1024
-# How deep packaged subcharts may be nested in each other. What is nested deeper is left to helm, unread.
-_NESTED = 2
+# The largest, that of the Prometheus operator, has 4.5 MB.
+MAX_CRD_BYTES = 16 * 1024 * 1024
 _EXTENSIONS = (".yaml", ".yml", ".json")
-_PACKAGES = (".tgz", ".tar.gz")
 # What decides which subcharts are enabled. .helmignore counts for folders, requirements.yaml for charts of apiVersion v1.
 _DECIDING = frozenset({"Chart.yaml", "values.yaml", "requirements.yaml", ".helmignore"})
-_UNREADABLE = (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError)
+_UNREADABLE = (*UNREADABLE, ArchiveError, OSError)
 
 
 class CrdFolders(IntEnum):
@@ -43,26 +39,13 @@ class CrdFolders(IntEnum):
     """A subchart; the chart itself may have some too. In doubt it is this one, which helm decides."""
 
 
-def folders_in(name: str, data: bytes, *, depth: int = 0) -> CrdFolders:
-    """Return what a file tells; `name` is its path in the chart, and the content is read only if it is a packaged subchart."""
+def folders_in(name: str) -> CrdFolders:
+    """Return what the path of a file in a chart tells; packaged subcharts are searched by `search`."""
     first, *rest = PurePosixPath(name).parts or ("",)
     if first == "crds" and rest and _is_manifest(name):
         return CrdFolders.OWN
-    if first != "charts" or not rest:
-        return CrdFolders.NONE
-    if name.endswith(_PACKAGES):
-        return CrdFolders.SUBCHARTS if folders_in_archive(data, depth=depth + 1) else CrdFolders.NONE
-    return CrdFolders.SUBCHARTS if "crds" in rest[1:-1] and _is_manifest(name) else CrdFolders.NONE
-
-
-def folders_in_archive(data: bytes, *, depth: int = 0) -> CrdFolders:
-    """Return which parts of a packaged chart have crds/ folders; SUBCHARTS if it cannot be read, which helm will report."""
-    if depth > _NESTED:
-        return CrdFolders.SUBCHARTS
-    try:
-        return max((folders_in(name, each, depth=depth) for name, each in _files(data)), default=CrdFolders.NONE)
-    except _UNREADABLE:
-        return CrdFolders.SUBCHARTS
+    in_subchart = first == "charts" and "crds" in rest[1:-1] and _is_manifest(name)
+    return CrdFolders.SUBCHARTS if in_subchart else CrdFolders.NONE
 
 
 def own_crds(chart: Path) -> list[str] | None:
@@ -78,8 +61,10 @@ def own_crds(chart: Path) -> list[str] | None:
                 return None
             found = [file.read_bytes() for name, file in sorted(files.items()) if _is_manifest(name)]
         else:
-            packed = _files(chart.read_bytes())
-            found = [data for name, data in packed if folders_in(name, b"") is CrdFolders.OWN]
+            packed = files_in(chart.read_bytes(), Budget())
+            found = [data for name, data in packed if folders_in(name) is CrdFolders.OWN]
+        if sum(map(len, found)) > MAX_CRD_BYTES:
+            raise ArchiveError(f"they are larger than {MAX_CRD_BYTES >> 20} MiB")
         return [data.decode("utf-8-sig") for data in found]
     except _UNREADABLE as error:
         raise invalid(f"the chart's crds/ cannot be read: {error}") from error
@@ -87,29 +72,30 @@ def own_crds(chart: Path) -> list[str] | None:
 
 def without_templates(chart: Path, folder: Path) -> Path:
     """Write the part of a chart that decides about CRDs into an empty folder, and return its path. Raises ChartError."""
+    budget = Budget()
     try:
         if not chart.is_dir():
-            write(folder / "chart.tgz", _reduced(chart.read_bytes()))
+            write(folder / "chart.tgz", _reduced(chart.read_bytes(), budget))
             return folder / "chart.tgz"
         for file in chart.rglob("*"):
             name = file.relative_to(chart).as_posix()
             if file.is_file() and _decides(name):
                 data = file.read_bytes()
-                write(folder / "chart" / name, _reduced(data, depth=1) if _is_package(name) else data)
+                write(folder / "chart" / name, _reduced(data, budget, depth=1) if SUBCHART.search(name) else data)
         return folder / "chart"
     except _UNREADABLE as error:
         raise invalid(f"the chart's crds/ cannot be read: {error}") from error
 
 
-def _reduced(data: bytes, *, depth: int = 0) -> bytes:
+def _reduced(data: bytes, budget: Budget, *, depth: int = 0) -> bytes:
     """Return a packaged chart without what does not decide about CRDs."""
-    if depth > _NESTED:
+    if depth > MAX_NESTED:
         return data
     packed = BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-        for name, each in _files(data):
+        for name, each in files_in(data, budget):
             if _decides(name):
-                content = _reduced(each, depth=depth + 1) if _is_package(name) else each
+                content = _reduced(each, budget, depth=depth + 1) if SUBCHART.search(name) else each
                 member = tarfile.TarInfo(f"chart/{name}")
                 member.size = len(content)
                 archive.addfile(member, BytesIO(content))
@@ -123,26 +109,8 @@ def _decides(name: str) -> bool:
     return parts[:1] in (("crds",), ("charts",)) or (len(parts) == 1 and parts[0] in _DECIDING)
 
 
-def _files(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a packaged chart by their path in it; helm strips the first folder, whatever its name."""
-    # "r:": tarfile would otherwise decompress once more what is compressed twice, without a limit.
-    with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES)), mode="r:") as archive:
-        for member in archive:
-            if member.issparse():
-                # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
-                raise ValueError("it has a sparse file")
-            content = archive.extractfile(member) if member.isfile() else None
-            name = member.name.replace("\\", "/").removeprefix("./").partition("/")[2]
-            if content is not None and name:
-                yield name, content.read()
-
-
 def _is_manifest(name: str) -> bool:
     return name.lower().endswith(_EXTENSIONS)
-
-
-def _is_package(name: str) -> bool:
-    return name.startswith("charts/") and name.endswith(_PACKAGES)
 
 
 def _may_ignore(helmignore: str, names: Iterable[str]) -> bool:

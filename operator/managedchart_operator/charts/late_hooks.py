@@ -2,23 +2,17 @@
 
 helm runs post-install and post-upgrade hooks after its own wait, so helm must wait for a chart that may have one; for all
 others the operator waits, without a process. helm treats a Job that its ttlSecondsAfterFinished has deleted as not ready, so
-helm must not wait for these. It cannot leave an object out of its wait either (`WAIT_ANNOTATION`). This searches the text and
-renders nothing. In doubt a chart has late hooks and such Jobs: a name that a template assembles, an archive within an archive
-within an archive.
+helm must not wait for these. It cannot leave an object out of its wait either (`annotations.WAIT`). This searches the text and
+renders nothing. In doubt a chart has late hooks and such Jobs, as for a name that a template assembles. `search` applies this
+to the files of a chart.
 
 Source: Helm documentation, "Chart Hooks" (the annotation helm.sh/hook); Kubernetes documentation, "Automatic Cleanup for
 Finished Jobs"; helm 4.3.1, measured.
 """
 
 import re
-import tarfile
-import zlib
-from collections.abc import Callable
-from io import BytesIO
 
-from managedchart_operator.api.resource import WAIT_ANNOTATION
-from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.helm.stored_release import unzipped
+from managedchart_operator.api import annotations
 
 # Hooks that do not run after the wait of an install or an upgrade.
 _EARLY = frozenset(
@@ -39,11 +33,6 @@ _ASSEMBLED = re.compile(rb"helm\.sh/?(?:\{\{|[%\"'`\\])")
 _TTL = b"ttlSecondsAfterFinished"
 # Texts for people. A chart that puts its README into an object does not make it a hook.
 _NOT_RENDERED = (".md", ".helmignore", "LICENSE")
-# helm unpacks no deeper than a chart's subcharts; what is nested deeper counts as having a late hook.
-_NESTED = 2
-# helm stores a chart in 1 MiB compressed, so hardly any that unpacks to more than this can be installed. Here it is in memory
-# twice, in addition to the chart that contains it.
-_UNPACKED_BYTES = 32 * 1024 * 1024
 
 
 def text_has_ttl_jobs(text: bytes) -> bool:
@@ -58,7 +47,7 @@ def template_has_ttl_jobs(text: bytes) -> bool:
 
 def text_leaves_out(text: bytes) -> bool:
     """Whether a template, values or a manifest may make an object that the wait leaves out."""
-    return WAIT_ANNOTATION.encode() in text
+    return annotations.WAIT.encode() in text
 
 
 def text_has_late_hooks(text: bytes) -> bool:
@@ -70,32 +59,9 @@ def text_has_late_hooks(text: bytes) -> bool:
     return any(not _is_early(found) for found in _ANNOTATION.finditer(text))
 
 
-def file_has(name: str, data: bytes, test: Callable[[bytes], bool], *, depth: int = 0, in_doubt: bool = True) -> bool:
-    """Whether the test is true for a file of a chart that may be rendered, or for a file of a packaged subchart."""
-    if name.endswith(_NOT_RENDERED):
-        return False
-    if name.endswith((".tgz", ".tar.gz")):
-        return archive_has(data, test, depth=depth + 1, in_doubt=in_doubt)
-    return test(data)
-
-
-def archive_has(data: bytes, test: Callable[[bytes], bool], *, depth: int = 0, in_doubt: bool = True) -> bool:
-    """Whether the test is true for any file of a packaged chart; `in_doubt` if it cannot be read, which helm will report."""
-    if depth > _NESTED:
-        return in_doubt
-    try:
-        # "r:": tarfile would otherwise decompress once more what is compressed twice, without a limit.
-        with tarfile.open(fileobj=BytesIO(unzipped(data, _UNPACKED_BYTES)), mode="r:") as archive:
-            for member in archive:
-                if member.issparse():
-                    # A few bytes may claim any size, which tarfile fills with zeros. Packaged charts have no sparse files.
-                    return in_doubt
-                content = archive.extractfile(member) if member.isfile() else None
-                if content is not None and file_has(member.name, content.read(), test, depth=depth, in_doubt=in_doubt):
-                    return True
-            return False
-    except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
-        return in_doubt
+def is_rendered(name: str) -> bool:
+    """Whether a file of a chart may become a part of an object."""
+    return not name.endswith(_NOT_RENDERED)
 
 
 def _is_early(found: re.Match[bytes]) -> bool:

@@ -1,8 +1,9 @@
 """Charts that need no network: folders and archives of the operator's pod, and archives as bytes.
 
-These are blocking functions for threads; `store` remembers what they find. `confinement` decides what may be read. Listing the
-files of a folder is a cheap way to see whether it has changed; its digest and its copy contain exactly the bytes that were read
-after that. helm follows links in a chart's folder, so it only reads the copy, which has none and does not change.
+These are blocking functions; `store` remembers what they find. `confinement` decides what may be read. Listing the files of a
+folder, in a thread, is a cheap way to see whether it has changed. They are read in a worker process, since a chart is
+untrusted; its digest and its copy contain exactly the bytes that were read. helm follows links in a chart's folder, so it only
+reads the copy, which has none and does not change.
 
 Every file of a folder is part of the chart, except the folders of version control; helm applies .helmignore.
 """
@@ -10,31 +11,17 @@ Every file of a folder is part of the chart, except the folders of version contr
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from managedchart_operator.charts.cache import ChartCache, write
+from managedchart_operator.charts.archive import MAX_CHART_BYTES
+from managedchart_operator.charts.cache import write
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
-from managedchart_operator.charts.crd_folders import CrdFolders, folders_in, folders_in_archive
-from managedchart_operator.charts.late_hooks import (
-    archive_has,
-    file_has,
-    template_has_ttl_jobs,
-    text_has_late_hooks,
-    text_leaves_out,
-)
-from managedchart_operator.charts.metadata import (
-    MAX_CHART_BYTES,
-    ChartMetadata,
-    invalid,
-    parse_chart_yaml,
-    read_archive_metadata,
-)
-from managedchart_operator.charts.schema_references import refused_in_archive, refused_reference
+from managedchart_operator.charts.crd_folders import CrdFolders
+from managedchart_operator.charts.metadata import ChartMetadata, invalid, parse_chart_yaml
+from managedchart_operator.charts.search import ChartSearch
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
@@ -42,6 +29,8 @@ from managedchart_operator.reasons import Reason
 MAX_ARCHIVE_BYTES = 20 * 1024 * 1024
 # The largest public charts have some 1,000 files; links to folders could multiply them without limit.
 MAX_ENTRIES = 10_000
+COPY = "chart"
+"""The name of a copied chart in its workspace."""
 # A file that changed so recently may change again, unnoticed, within the same tick of its file system's clock.
 SETTLED_SECONDS = 1.0
 # Charts do not use these; they are large and change with every fetch.
@@ -72,31 +61,43 @@ class ChartContent:
         return f"sha256-{self.digest}" + (".tgz" if self.is_archive else "")
 
 
-def identify_archive(data: bytes, *, origin: str) -> ChartContent:
+def identify_archive(data: bytes, origin: str) -> ChartContent:
     """Identify a packaged chart. Raises ChartError (CHART_INVALID)."""
     if len(data) > MAX_ARCHIVE_BYTES:
-        raise invalid(f"{origin}: it is larger than {MAX_ARCHIVE_BYTES >> 20} MiB")
-    return ChartContent(
-        digest=hashlib.sha256(data).hexdigest(),
-        metadata=read_archive_metadata(BytesIO(data), origin=origin),
-        is_archive=True,
-        late_hooks=archive_has(data, text_has_late_hooks),
-        ttl_jobs=archive_has(data, template_has_ttl_jobs),
-        # Only with late hooks it matters, and in doubt these had better run after the wait.
-        leaves_out=archive_has(data, text_leaves_out, in_doubt=False),
-        refused_reference=refused_in_archive(data),
-        crds=folders_in_archive(data),
+        raise too_large(origin)
+    search = ChartSearch(origin)
+    search.add_archive(data)
+    if search.chart_yaml is None:
+        raise invalid(f"{origin}: the archive contains no chart: Chart.yaml is missing in its top folder")
+    return _content(search, search.chart_yaml, digest=hashlib.sha256(data).hexdigest(), is_archive=True)
+
+
+def too_large(origin: str) -> ChartError:
+    """Return the error for a packaged chart of more than MAX_ARCHIVE_BYTES."""
+    return ChartError(
+        f"{origin}: the packaged chart is larger than {MAX_ARCHIVE_BYTES >> 20} MiB",
+        reason=Reason.CHART_TOO_LARGE,
+        hint="Leave out of the chart what its templates do not need; helm stores a chart in 1 MiB, compressed.",
     )
 
 
-def cache_archive(data: bytes, content: ChartContent, cache: ChartCache) -> Path:
-    """Return a packaged chart's path in the cache, and add it if it is not there."""
-    if present := cache.find(content.cache_name):
-        return present
-    with cache.workspace() as workspace:
-        file = workspace / "chart.tgz"
-        write(file, data)
-        return cache.add(file, content.cache_name)
+def identify_file(file: Path, origin: str) -> ChartContent:
+    """Identify a packaged chart of a workspace. Raises ChartError (CHART_INVALID)."""
+    with file.open("rb", buffering=0) as opened:
+        return identify_archive(read_up_to(opened, MAX_ARCHIVE_BYTES + 1), origin)
+
+
+def _content(search: ChartSearch, chart_yaml: bytes, *, digest: str, is_archive: bool) -> ChartContent:
+    return ChartContent(
+        digest=digest,
+        metadata=parse_chart_yaml(chart_yaml, origin=search.origin),
+        is_archive=is_archive,
+        late_hooks=search.late_hooks,
+        ttl_jobs=search.ttl_jobs,
+        leaves_out=search.leaves_out,
+        refused_reference=search.refused_reference,
+        crds=search.crds,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,11 @@ class Identified:
     content: ChartContent
     files: tuple[FileState, ...] | None
 
+    def settled(self, read_at: float) -> "Identified":
+        """Return what holds of a chart that was read after this time, in seconds since 1970."""
+        newest = max((file.ctime_ns for file in self.files or ()), default=0) / 1e9
+        return self if newest < read_at - SETTLED_SECONDS else Identified(self.content, None)
+
 
 class LocalChart:
     """The folder or the .tgz that spec.chart.path names, in its current state.
@@ -148,42 +154,33 @@ class LocalChart:
                     hint="Mount the chart into the operator's pod; check the volume, its mountPath and spec.chart.path.",
                 ) from error
 
-    def identify(self, known: Identified | None) -> Identified:
-        """Identify the chart, without reading it if `known` is still valid."""
-        if known is not None and known.files == self._files:
-            return known
-        if self._is_folder:
-            return self._identified(read_folder(self._files, self._roots, origin=self._origin))
-        return self._identified(identify_archive(self._data(), origin=self._origin))
+    def is_still(self, known: Identified | None) -> bool:
+        """Whether the chart is certain to be what is known of it."""
+        return known is not None and known.files == self._files
 
-    def obtain(self, known: Identified | None, cache: ChartCache) -> tuple[Identified, Path]:
-        """Identify the chart and copy it into the cache."""
-        identified = self.identify(known)
-        if present := cache.find(identified.content.cache_name):
-            return identified, present
-        # Read again: the files may have changed since, and what is copied counts.
-        if not self._is_folder:
-            data = self._data()
-            content = identify_archive(data, origin=self._origin)
-            return self._identified(content), cache_archive(data, content, cache)
-        with cache.workspace() as workspace:
-            folder = workspace / "chart"
-            folder.mkdir()
-            content = read_folder(self._files, self._roots, origin=self._origin, copy_to=folder)
-            return self._identified(content), cache.add(folder, content.cache_name)
+    def read(self, copy_to: Path | None = None) -> Identified:
+        """Identify the chart, and copy it into an empty workspace, as its entry COPY. To be called in a worker process."""
+        if self._is_folder:
+            if copy_to is not None:
+                (copy_to / COPY).mkdir()
+            copy = copy_to and copy_to / COPY
+            return Identified(read_folder(self._files, self._roots, origin=self._origin, copy_to=copy), self._files)
+        with _file_errors(self._origin), self._roots.open(self._path) as file:
+            data = read_up_to(file, MAX_ARCHIVE_BYTES + 1)
+        content = identify_archive(data, self._origin)
+        if copy_to is not None:
+            write(copy_to / COPY, data)
+        return Identified(content, self._files)
 
     def _list(self) -> tuple[FileState, ...]:
         if self._is_folder:
             return list_folder(self._path, self._roots, origin=self._origin)
         return (FileState.of(self._path.name, str(self._path), self._path.stat()),)
 
-    def _data(self) -> bytes:
-        with _file_errors(self._origin), self._roots.open(self._path) as file:
-            return read_up_to(file, MAX_ARCHIVE_BYTES + 1)
 
-    def _identified(self, content: ChartContent) -> Identified:
-        newest = max(file.ctime_ns for file in self._files) / 1e9
-        return Identified(content, self._files if newest < time.time() - SETTLED_SECONDS else None)
+def read_local(path: str, roots: ChartRoots, copy_to: Path | None = None) -> Identified:
+    """Identify the chart at a path, and copy it into a workspace; for a worker process. Raises what LocalChart raises."""
+    return LocalChart(path, roots).read(copy_to)
 
 
 def list_folder(folder: Path, roots: ChartRoots, *, origin: str) -> tuple[FileState, ...]:
@@ -209,10 +206,7 @@ def read_folder(
     With `copy_to`, an existing empty folder, the files are copied there. Raises ChartError as `list_folder` does.
     """
     digest = hashlib.sha256()
-    chart_yaml: bytes | None = None
-    late_hooks = ttl_jobs = leaves_out = False
-    refused: str | None = None
-    crds = CrdFolders.NONE
+    search = ChartSearch(origin)
     left = MAX_CHART_BYTES
     for entry in entries:
         with _file_errors(f"{origin}: {entry.name}"), roots.open(entry.path) as file:
@@ -224,27 +218,12 @@ def read_folder(
         # With the lengths: otherwise bytes could move from one file to the next unnoticed.
         digest.update(b"%d %d " % (len(name), len(data)) + name)
         digest.update(data)
-        late_hooks = late_hooks or file_has(entry.name, data, text_has_late_hooks)
-        ttl_jobs = ttl_jobs or file_has(entry.name, data, template_has_ttl_jobs)
-        leaves_out = leaves_out or file_has(entry.name, data, text_leaves_out, in_doubt=False)
-        refused = refused or refused_reference(entry.name, data)
-        crds = max(crds, folders_in(entry.name, data))
-        if entry.name == "Chart.yaml":
-            chart_yaml = data
+        search.add(entry.name, data)
         if copy_to is not None:
             write(copy_to / entry.name, data)
-    if chart_yaml is None:
+    if search.chart_yaml is None:
         raise invalid(f"{origin}: the folder contains no chart: Chart.yaml is missing")
-    return ChartContent(
-        digest=digest.hexdigest(),
-        metadata=parse_chart_yaml(chart_yaml, origin=origin),
-        is_archive=False,
-        late_hooks=late_hooks,
-        ttl_jobs=ttl_jobs,
-        leaves_out=leaves_out,
-        refused_reference=refused,
-        crds=crds,
-    )
+    return _content(search, search.chart_yaml, digest=digest.hexdigest(), is_archive=False)
 
 
 def _walk(

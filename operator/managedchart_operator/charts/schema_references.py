@@ -5,8 +5,9 @@ error messages show (measured with 4.3.1). So only http:// and https:// are allo
 Subcharts count, folders and packages, also those that the values disable. This only reads the chart. What is fetched may refer
 to files as well, which nobody can see before; helm's words about it are withheld (`helm.errors.foreign`).
 
-In doubt a reference is refused: where helm may take a part of the schema for data or for a schema, both are assumed; and an
-archive that cannot be searched within the limits is refused too. `spec.skipSchemaValidation` is the way out.
+In doubt a reference is refused: where helm may take a part of the schema for data or for a schema, both are assumed. `search`
+applies this to the files of a chart, and refuses packaged subcharts that cannot be read. `spec.skipSchemaValidation` is the way
+out.
 
 Source: github.com/santhosh-tekuri/jsonschema v6.0.3 (roots.go, objcompiler.go, util.go), which helm 4.3 uses; JSON Schema,
 drafts 4 to 2020-12.
@@ -14,15 +15,10 @@ drafts 4 to 2020-12.
 
 import json
 import re
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
-from posixpath import normpath
 from typing import Any
 
-from managedchart_operator.errors import UNREADABLE
 from managedchart_operator.helm.errors.foreign import without_login
 from managedchart_operator.shortening import one_line
 
@@ -39,7 +35,6 @@ _IDS = ("$id", "id")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):")
 # Go and this module make the same address of these.
 _PLAIN_PATH = re.compile(r"/?(?!\.{1,2}(?:/|$))[\w.-]+(?:/(?!\.{1,2}(?:/|$))[\w.-]+)*", re.ASCII)
-_SUBCHART = re.compile(r"(?:^|/)charts/[^/]+\.tgz$")
 
 _DRAFTS = {
     "json-schema.org/draft-04/schema": 4,
@@ -69,69 +64,20 @@ _MAX_BYTES = 5 * 1024 * 1024
 _MAX_VALUES = 500_000
 # Each id may count or not; real schemas have one or none above a reference.
 _MAX_BASES = 16
-# helm's limit for what a chart unpacks to is 100 MiB; nested archives are unpacked again here.
-_MAX_UNPACKED = 128 * 1024 * 1024
-_MAX_NESTED = 4
 _SHOWN = 200
+
+
+UNSEARCHED = "cannot be searched for schemas that refer to files"
+"""What is wrong with a packaged subchart that cannot be read."""
 
 
 def refused_reference(name: str, data: bytes) -> str | None:
     """Return what is wrong with a file of a chart, as the rest of a sentence about the chart; None for nothing.
 
-    `name` is relative to the chart. Schemas and packaged subcharts are searched. To be called in a thread.
+    `name` is relative to the chart. Only schemas are searched.
     """
-    return _Search().file(name, data)
-
-
-def refused_in_archive(data: bytes) -> str | None:
-    """Return the same for a packaged chart."""
-    return _Search().archive("", data, depth=0)
-
-
-@dataclass(slots=True)
-class _Search:
-    _left: int = _MAX_UNPACKED
-
-    def file(self, name: str, data: bytes, *, depth: int = 0) -> str | None:
-        if name.rpartition("/")[2] == SCHEMA:
-            problem = _problem_of(data)
-            return problem and f"its {name} {problem}"
-        return self.archive(f"{name}/", data, depth=depth + 1) if _SUBCHART.search(name) else None
-
-    def archive(self, prefix: str, data: bytes, *, depth: int) -> str | None:
-        doubt = f"its {prefix.rstrip('/') or 'archive'} cannot be searched for schemas that refer to files"
-        if depth > _MAX_NESTED:
-            return doubt
-        try:
-            # "r:" for a tar archive that is not compressed once more.
-            with tarfile.open(fileobj=BytesIO(self._unpacked(data)), mode="r:") as archive:
-                for member in archive:
-                    if member.isdir() or member.issym() or member.islnk() or member.isdev():
-                        continue  # helm takes links for empty files
-                    # helm strips the first folder, accepts archives made on Windows, and cleans the path.
-                    name = normpath(member.name.replace("\\", "/").partition("/")[2] or member.name)
-                    if name.rpartition("/")[2] != SCHEMA and not _SUBCHART.search(name):
-                        continue
-                    content = None if member.issparse() else archive.extractfile(member)
-                    if content is None:
-                        return doubt
-                    if problem := self.file(name, content.read(), depth=depth):
-                        return problem.replace("its ", f"its {prefix}", 1)
-        except (*UNREADABLE, tarfile.TarError, zlib.error, EOFError, OSError):
-            return doubt
-        return None
-
-    def _unpacked(self, data: bytes) -> bytes:
-        """Decompress all members of a gzip file, as Go does."""
-        parts = []
-        while data:
-            stream = zlib.decompressobj(wbits=31)
-            parts.append(stream.decompress(data, self._left + 1))
-            self._left -= len(parts[-1])
-            if self._left < 0 or not stream.eof:
-                raise ValueError("it is too large or cut off")
-            data = stream.unused_data
-        return b"".join(parts)
+    problem = _problem_of(data) if name.rpartition("/")[2] == SCHEMA else None
+    return problem and f"its {name} {problem}"
 
 
 def _problem_of(data: bytes) -> str | None:

@@ -1,9 +1,9 @@
 """Turns the spec's chart source into a local chart for helm.
 
-`fingerprint` identifies a chart cheaply, `fetch` returns a local copy. `local` and `cache` do the file work, in threads, and
-the `Pull` that is passed in runs helm. helm reads only from the cache, never from where the spec points, so that what was
-checked and identified is what is installed. A chart from a repository is pulled once for all callers that ask at the same time.
-What is remembered can always be determined again.
+`fingerprint` identifies a chart cheaply, `fetch` returns a local copy. `local` reads charts, in worker processes, `cache` does
+the other file work, in threads, and the `Pull` that is passed in runs helm. helm reads only from the cache, never from where
+the spec points, so that what was checked and identified is what is installed. A chart from a repository is pulled once for all
+callers that ask at the same time. What is remembered can always be determined again.
 """
 
 import asyncio
@@ -16,18 +16,27 @@ from binascii import Error as Base64Error
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import semver
 
 from managedchart_operator.api.spec import ChartSource
-from managedchart_operator.charts.cache import ChartCache
+from managedchart_operator.charts.cache import ChartCache, Lease, write
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.crd_folders import CrdFolders, without_templates
-from managedchart_operator.charts.local import ChartContent, Identified, LocalChart, cache_archive, identify_archive
+from managedchart_operator.charts.local import (
+    COPY,
+    ChartContent,
+    Identified,
+    LocalChart,
+    identify_archive,
+    identify_file,
+    read_local,
+)
 from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.charts.reading import read_chart
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
@@ -64,6 +73,8 @@ class Chart:
     leaves_out: bool = False
     refused_reference: str | None = None
     crds: CrdFolders = CrdFolders.NONE
+    lease: Lease | None = field(default=None, compare=False, repr=False)
+    """Keeps the copy in the cache: it may be deleted once nothing refers to this chart any more."""
 
     def check_schemas(self) -> None:
         """Raise ChartError (CHART_INVALID) where a schema refers to what helm must not read; helm reads it to check values."""
@@ -93,10 +104,7 @@ class ChartStore:
         reference. Raises ChartError as `fetch` does for path and contents.
         """
         if source.path is not None:
-            path, known = source.path, self._paths.get(source.path)
-            found = await asyncio.to_thread(lambda: LocalChart(path, self._roots).identify(known))
-            self._paths.put(path, found)
-            return found.content.digest
+            return (await self._identify(source.path)).content.digest
         if source.contents is not None:
             return (await self._decode(source.contents))[1].digest
         reference = {"repository": source.repository, "name": source.name, "oci": source.oci, "version": source.version}
@@ -105,15 +113,15 @@ class ChartStore:
     async def fetch(self, source: ChartSource, *, refresh: bool = False) -> Chart:
         """Return a local copy of the chart for helm.
 
-        `refresh` asks the repository or registry again even if the chart is cached. The copy stays for at least ten minutes;
-        fetch again before a later use. Raises ChartError, and HelmError from the pull.
+        `refresh` asks the repository or registry again even if the chart is cached. The copy stays for as long as the
+        chart is referred to. Raises ChartError, and HelmError from the pull.
         """
         if source.path is not None:
             path = source.path
             return await self._fetches.run(path, lambda: self._from_path(path))
         if source.contents is not None:
             data, found = await self._decode(source.contents)
-            return _chart(found, await asyncio.to_thread(cache_archive, data, found, self._cache))
+            return _chart(found, await asyncio.to_thread(self._cached, data, found.cache_name))
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
         if pulled is not None and time.monotonic() < pulled[1]:
@@ -125,18 +133,49 @@ class ChartStore:
     @asynccontextmanager
     async def without_templates(self, chart: Chart) -> AsyncIterator[Path]:
         """Make a copy of the part of a chart that decides about CRDs, for as long as the context lasts. Raises ChartError."""
+        async with self._workspace() as folder:
+            yield await read_chart(without_templates, chart.path, folder, origin=f"chart {chart.name}")
+
+    async def _identify(self, path: str) -> Identified:
+        known = self._paths.get(path)
+        chart = await asyncio.to_thread(LocalChart, path, self._roots)
+        if known is None or not chart.is_still(known):
+            known = await self._read(path)
+        return known
+
+    async def _read(self, path: str, copy_to: Path | None = None) -> Identified:
+        read_at = time.time()
+        found = await read_chart(read_local, path, self._roots, copy_to, origin=f"spec.chart.path {path}")
+        found = found.settled(read_at)
+        self._paths.put(path, found)
+        return found
+
+    async def _from_path(self, path: str) -> Chart:
+        found = await self._identify(path)
+        if present := await asyncio.to_thread(self._cache.find, found.content.cache_name):
+            return _chart(found.content, present)
+        async with self._workspace() as workspace:
+            # Read again: the files may have changed since, and what is copied counts.
+            found = await self._read(path, workspace)
+            copy = await asyncio.to_thread(self._cache.add, workspace / COPY, found.content.cache_name)
+            return _chart(found.content, copy)
+
+    @asynccontextmanager
+    async def _workspace(self) -> AsyncIterator[Path]:
         workspace = self._cache.workspace()
         folder = await asyncio.to_thread(workspace.__enter__)
         try:
-            yield await asyncio.to_thread(without_templates, chart.path, folder)
+            yield folder
         finally:
             await asyncio.shield(asyncio.to_thread(workspace.__exit__, None, None, None))
 
-    async def _from_path(self, path: str) -> Chart:
-        known = self._paths.get(path)
-        found, copy = await asyncio.to_thread(lambda: LocalChart(path, self._roots).obtain(known, self._cache))
-        self._paths.put(path, found)
-        return _chart(found.content, copy)
+    def _cached(self, data: bytes, name: str) -> Lease:
+        """Return a packaged chart in the cache, and add it if it is not there."""
+        if present := self._cache.find(name):
+            return present
+        with self._cache.workspace() as workspace:
+            write(workspace / COPY, data)
+            return self._cache.add(workspace / COPY, name)
 
     async def _decode(self, contents: str) -> tuple[bytes, ChartContent]:
         try:
@@ -146,29 +185,29 @@ class ChartStore:
         digest = hashlib.sha256(data).hexdigest()
         found = self._archives.get(digest)
         if found is None:
-            found = await asyncio.to_thread(identify_archive, data, origin=_CONTENTS)
+            found = await read_chart(identify_archive, data, _CONTENTS, origin=_CONTENTS)
             self._archives.put(digest, found)
         return data, found
 
     async def _from_remote(self, source: ChartSource, reference: Reference) -> Chart:
         asked_at = time.monotonic()
-        workspace = self._cache.workspace()
-        destination = await asyncio.to_thread(workspace.__enter__)
-        try:
+        async with self._workspace() as destination:
             await self._pull(source, destination)
-            found, path = await asyncio.to_thread(self._take, destination, _name(source))
-        finally:
-            await asyncio.shield(asyncio.to_thread(workspace.__exit__, None, None, None))
+            archive = await asyncio.to_thread(_the_archive, destination, _name(source))
+            found = await read_chart(identify_file, archive, _name(source), origin=_name(source))
+            copy = await asyncio.to_thread(
+                lambda: self._cache.find(found.cache_name) or self._cache.add(archive, found.cache_name)
+            )
         until = math.inf if _is_exact(source.version) else asked_at + CONSTRAINT_SECONDS
         self._pulled.put(reference, (found, until))
-        return _chart(found, path)
+        return _chart(found, copy)
 
-    def _take(self, destination: Path, origin: str) -> tuple[ChartContent, Path]:
-        archives = list(destination.glob("*.tgz"))
-        if len(archives) != 1:
-            raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
-        found = identify_archive(archives[0].read_bytes(), origin=origin)
-        return found, self._cache.find(found.cache_name) or self._cache.add(archives[0], found.cache_name)
+
+def _the_archive(destination: Path, origin: str) -> Path:
+    archives = list(destination.glob("*.tgz"))
+    if len(archives) != 1:
+        raise invalid(f"{origin}: helm pull returned {len(archives)} charts instead of one")
+    return archives[0]
 
 
 @dataclass(slots=True)
@@ -227,10 +266,10 @@ class _Recent(Generic[Key, Value]):
             self._values.popitem(last=False)
 
 
-def _chart(content: ChartContent, path: Path) -> Chart:
+def _chart(content: ChartContent, copy: Lease) -> Chart:
     metadata = content.metadata
     return Chart(
-        path=path,
+        path=copy.path,
         name=metadata.name,
         version=metadata.version,
         app_version=metadata.app_version,
@@ -240,6 +279,7 @@ def _chart(content: ChartContent, path: Path) -> Chart:
         leaves_out=content.leaves_out,
         refused_reference=content.refused_reference,
         crds=content.crds,
+        lease=copy,
     )
 
 

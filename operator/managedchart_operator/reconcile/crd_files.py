@@ -1,7 +1,8 @@
 """Reads what stands in the crds/ folders of a run's chart and of its enabled subcharts.
 
 A chart without such a folder costs nothing, and one that has only its own costs no helm process; for subcharts helm says which
-are enabled. The chart is untrusted: it is read in threads, within the bounds of `helm.manifest`.
+are enabled. The chart is untrusted: it is read in a worker process, and what is in the folders within the bounds of
+`helm.manifest`.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from managedchart_operator.charts.by_helm import enabled_crds
 from managedchart_operator.charts.crd_folders import CrdFolders, own_crds
+from managedchart_operator.charts.reading import read_chart
 from managedchart_operator.errors import UNREADABLE, ChartError
 from managedchart_operator.helm.command import TemplateOptions
 from managedchart_operator.helm.manifest import ManifestError, as_sent, outline, parse_manifest
@@ -62,8 +64,10 @@ class CrdFiles:
         chart = await sources.fetch()
         if chart.crds is CrdFolders.NONE:
             return ()
-        if chart.crds is CrdFolders.OWN and (own := await asyncio.to_thread(own_crds, chart.path)) is not None:
-            return own
+        if chart.crds is CrdFolders.OWN:
+            own = await read_chart(own_crds, chart.path, origin=f"chart {chart.name}")
+            if own is not None:
+                return own
         values = (await sources.read()).values.arguments
         options = TemplateOptions(self.run.name, self.run.namespace, await self.run.objects.crds.kube_version())
         async with services.charts.without_templates(chart) as deciding:

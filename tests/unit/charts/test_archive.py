@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from managedchart_operator.charts.metadata import ChartMetadata, parse_chart_yaml, read_archive_metadata
+from managedchart_operator.charts.local import identify_archive
+from managedchart_operator.charts.metadata import ChartMetadata, parse_chart_yaml
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
@@ -32,7 +33,7 @@ def archive(files: dict[str, bytes], links: dict[str, str] | None = None) -> byt
 
 
 def read(data: bytes) -> ChartMetadata:
-    return read_archive_metadata(io.BytesIO(data), origin="chart web")
+    return identify_archive(data, "chart web").metadata
 
 
 def refused(data: bytes) -> str:
@@ -77,13 +78,12 @@ def test_an_invalid_archive_is_refused_with_the_reason(data: bytes, words: str) 
 def test_a_bomb_costs_bounded_time() -> None:
     """1 GiB of zeros, 1 MB packed, is refused at helm's own limit of 100 MiB."""
     member = tarfile.TarInfo("web/zeros")
-    member.size = 1024**3
+    member.size = 4 * 1024 * 1024
     packing = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
-    # After a full flush nothing refers to what was before, so the same block can follow as often as it shall.
-    head, block = (
-        packing.compress(part) + packing.flush(zlib.Z_FULL_FLUSH) for part in (member.tobuf(), bytes(4 * 1024 * 1024))
-    )
-    packed = head + block * 256
+    # After a full flush nothing refers to what was before, so the same file can follow as often as it shall.
+    file = packing.compress(member.tobuf() + bytes(member.size)) + packing.flush(zlib.Z_FULL_FLUSH)
+    head = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS).flush(zlib.Z_FULL_FLUSH)
+    packed = file + file.removeprefix(head[:10]) * 255
     started = time.monotonic()
     assert "decompresses to more than 100 MiB" in refused(packed)
     assert time.monotonic() - started < 10
@@ -137,16 +137,3 @@ def test_helm_does_not_follow_links_in_an_archive(helm_binary: str, tmp_path: Pa
     )
     assert "hunter2" not in done.stdout
     assert 'a: ""' in done.stdout
-
-
-def long_names(count: int) -> bytes:
-    """A .tgz of headers that each say that the next header has a longer name (GNU's extension), and a chart."""
-    name = tarfile.TarInfo("././@LongLink")
-    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 5
-    header = name.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(tarfile.BLOCKSIZE, b"\0")
-    return gzip.compress(header * count + gzip.decompress(archive({"web/Chart.yaml": CHART_YAML})))
-
-
-def test_headers_about_headers_are_refused() -> None:
-    """tarfile follows them by recursion."""
-    assert "damaged or cut off" in refused(long_names(1200))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.chart_files import chart_files, package_chart, write_chart
-from managedchart_operator.charts import crd_folders
+from managedchart_operator.charts import archive as archives
 from managedchart_operator.charts.by_helm import crd_names, enabled_crds
 from managedchart_operator.charts.confinement import ChartRoots
-from managedchart_operator.charts.crd_folders import CrdFolders, folders_in_archive, own_crds, without_templates
-from managedchart_operator.charts.local import list_folder, read_folder
+from managedchart_operator.charts.crd_folders import CrdFolders, own_crds, without_templates
+from managedchart_operator.charts.local import identify_archive, list_folder, read_folder
 from managedchart_operator.errors import ChartError
 from managedchart_operator.helm import command
 from managedchart_operator.helm.memory_files import FileArgument
@@ -68,7 +68,7 @@ def archive(folder: Path, target: Path) -> Path:
 
 def folders(chart: Path) -> CrdFolders:
     if not chart.is_dir():
-        return folders_in_archive(chart.read_bytes())
+        return identify_archive(chart.read_bytes(), "x").crds
     roots = ChartRoots([chart.parent])
     return read_folder(list_folder(chart, roots, origin="x"), roots, origin="x").crds
 
@@ -107,10 +107,6 @@ def test_packaged_subcharts_are_looked_into(tmp_path: Path, *, packed: bool) -> 
     assert folders(archive(plain, tmp_path / "y.tgz") if packed else plain) is CrdFolders.OWN
 
 
-def test_what_cannot_be_unpacked_is_left_to_helm() -> None:
-    assert folders_in_archive(b"no archive") is CrdFolders.SUBCHARTS
-
-
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
 def test_own_crds_are_read_without_helm(tmp_path: Path, *, packed: bool) -> None:
     chart = write_chart(tmp_path / "chart", OWN)
@@ -145,10 +141,9 @@ def test_a_text_that_is_not_utf_8_is_an_invalid_chart(tmp_path: Path) -> None:
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = archive(write_chart(tmp_path / "chart", OWN), tmp_path / "x.tgz")
-    monkeypatch.setattr(crd_folders, "_UNPACKED_BYTES", 1000)
-    assert folders(packed) is CrdFolders.SUBCHARTS
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 100)
     for read in (lambda: own_crds(packed), lambda: without_templates(packed, tmp_path / "w")):
-        with pytest.raises(ChartError, match="larger than 1000 bytes"):
+        with pytest.raises(ChartError, match="has a file that is larger than"):
             read()
 
 

@@ -131,7 +131,7 @@ async def test_an_unchanged_folder_is_not_read_again(
     def read_again(*_: object, **__: object) -> None:
         pytest.fail("the files were read again")
 
-    monkeypatch.setattr(local, "read_folder", read_again)
+    monkeypatch.setattr(store_module, "read_chart", read_again)
     assert await store.fingerprint(by_path(chart)) == first
 
 
@@ -273,46 +273,60 @@ async def test_the_fingerprint_of_a_reference_needs_no_network(store: ChartStore
 # -- the cache
 
 
-async def test_the_cache_keeps_the_most_recently_used(
-    make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "IN_USE_SECONDS", 0)
-    monkeypatch.setattr(cache, "MAX_CHARTS", 2)
-    store = make_store()
+async def entries(store: ChartStore, chart: Path, count: int) -> list[Path]:
+    """Fetch charts one after another; none is in use afterwards."""
     found = []
-    for number in range(3):
+    for number in range(count):
         (chart / "values.yaml").write_text(f"replicas: {number}\n")
-        found.append(await store.fetch(by_path(chart)))
-        await asyncio.sleep(0.02)
-        if number == 1:
-            os.utime(found[0].path)  # used again
-            await asyncio.sleep(0.02)
-    assert [one.path.exists() for one in found] == [True, False, True]
+        found.append((await store.fetch(by_path(chart))).path)
+        os.utime(found[-1], (number, number))
+    return found
 
 
-async def test_the_cache_is_bounded_in_bytes(
-    make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "IN_USE_SECONDS", 0)
-    monkeypatch.setattr(cache, "MAX_BYTES", 1)
-    store = make_store()
-    first = await store.fetch(by_path(chart))
-    await asyncio.sleep(0.02)
-    (chart / "values.yaml").write_text("replicas: 2\n")
-    await store.fetch(by_path(chart))
-    assert not first.path.exists()
-
-
-async def test_a_recently_fetched_chart_is_not_evicted(
+async def test_the_cache_keeps_the_most_recently_used(
     store: ChartStore, chart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its helm process may still wait for a slot."""
+    """S13: also those that were used a moment ago."""
+    monkeypatch.setattr(cache, "MAX_CHARTS", 3)
+    first, second, third = await entries(store, chart, 3)
+    os.utime(first)  # used again
+    (chart / "values.yaml").write_text("replicas: 3\n")
+    await store.fetch(by_path(chart))
+    assert [path.exists() for path in (first, second, third)] == [True, False, True]
+
+
+async def test_the_cache_is_bounded_in_bytes(store: ChartStore, chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S13: charts of 15 MB, fetched one after another, filled the disk within minutes."""
+    first, *_ = await entries(store, chart, 1)
+
+    monkeypatch.setattr(cache, "MAX_BYTES", 3 * cache._size(first))
+    found = await entries(store, chart, 9)
+    assert [path.exists() for path in found] == [*[False] * 6, *[True] * 3]
+
+
+async def test_a_chart_in_use_is_not_evicted(store: ChartStore, chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as a run refers to it: its helm process may wait for a slot."""
     monkeypatch.setattr(cache, "MAX_CHARTS", 1)
     first = await store.fetch(by_path(chart))
-    (chart / "values.yaml").write_text("replicas: 2\n")
-    second = await store.fetch(by_path(chart))
+    second, _ = await entries(store, chart, 2)
     assert first.path.exists()
-    assert second.path.exists()
+    assert not second.exists()
+    path = first.path
+    del first
+    await entries(store, chart, 3)
+    assert not path.exists()
+
+
+async def test_charts_in_use_may_not_fill_the_disk(
+    store: ChartStore, chart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_use = await store.fetch(by_path(chart))
+    monkeypatch.setattr(cache, "MAX_BYTES", 1)
+    (chart / "values.yaml").write_text("replicas: 3\n")
+    with pytest.raises(ChartError, match="The operator's chart cache is full") as caught:
+        await store.fetch(by_path(chart))
+    assert caught.value.transient
+    assert list(in_use.path.parent.iterdir()) == [in_use.path]
 
 
 async def test_files_of_a_crashed_process_are_not_used(
@@ -337,19 +351,14 @@ async def test_an_unwritable_cache_is_a_chart_error(
     assert caught.value.transient
 
 
-@pytest.mark.parametrize("form", ["folder", "archive"])
-async def test_a_full_disk_is_a_chart_error(
-    make_store: Callable[..., ChartStore], chart: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
-) -> None:
-    source = chart if form == "folder" else package(chart, chart.parent / "web.tgz")
-    write_bytes = Path.write_bytes
-
-    def full(file: Path, data: bytes) -> int:
-        if file.is_relative_to(tmp_path / "cache"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write_bytes(file, data)
+async def test_a_full_disk_is_a_chart_error(store: ChartStore, chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ChartError, match="Cannot write the operator's chart cache: No space left") as caught:
-        await make_store().fetch(by_path(source))
+        await store.fetch(by_contents(package(chart, chart.parent / "web.tgz")))
     assert caught.value.transient
+    (chart.parent.parent / "copy").mkdir()
+    with pytest.raises(ChartError, match="Cannot write the operator's chart cache: No space left"):
+        local.read_local(str(chart), ChartRoots([chart.parent]), chart.parent.parent / "copy")
