@@ -13,8 +13,8 @@ from conftest import REPOSITORY
 NAMESPACED = "namespaced"
 
 
-def my_operator(folder: Path, component: str, namespaces: Sequence[str] = ()) -> Path:
-    """Write the folder, and return my-operator/. The namespaces are for the profile `namespaced`."""
+def my_operator(folder: Path, component: str | None, namespaces: Sequence[str] = ()) -> Path:
+    """Write the folder, and return my-operator/. The namespaces are for the profile `namespaced`; None is deploy/ as it is."""
     shutil.copytree(REPOSITORY / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("chart"))
     made = folder / "my-operator"
     for name, text in kustomizations(component, namespaces if component == NAMESPACED else ()).items():
@@ -23,10 +23,12 @@ def my_operator(folder: Path, component: str, namespaces: Sequence[str] = ()) ->
     return made
 
 
-def kustomizations(component: str, namespaces: Sequence[str]) -> dict[str, str]:
+def kustomizations(component: str | None, namespaces: Sequence[str]) -> dict[str, str]:
     """Return the files of my-operator/ by name."""
     resources = ", ".join(["../deploy", *namespaces])
-    text = f"resources: [{resources}]\ncomponents: [../deploy/profiles/{component}]\n"
+    text = f"resources: [{resources}]\n"
+    if component:
+        text += f"components: [../deploy/profiles/{component}]\n"
     files = {
         f"{namespace}/kustomization.yaml": (
             f"namespace: {namespace}\nresources: [../../deploy/profiles/namespaced/namespace]\n"

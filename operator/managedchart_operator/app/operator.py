@@ -41,7 +41,7 @@ async def run(settings: Settings) -> None:
         await api.check_installed()
         await ReleaseSecrets(client).check_permissions(settings.scope)
         await Definition(client, settings.scope).check_schema()
-        await check_impersonation(client, settings.scope, account=settings.default_service_account)
+        await check_impersonation(client, settings.scope, account=settings.default_service_account or None)
         identity = stack.enter_context(_locked(settings))
         await end_orphans(identity)
         operator = await assemble(settings, client=client, identity=identity)

@@ -23,21 +23,29 @@ _BOUND = "clusterroles,clusterrolebindings,roles,rolebindings"
 
 @contextmanager
 def installed(
-    cluster: Cluster, component: str, folder: Path, helm: str, *chart_roots: Path, namespaces: Sequence[str] = ()
+    cluster: Cluster,
+    component: str | None,
+    folder: Path,
+    *,
+    helm: str,
+    chart_roots: Sequence[Path] = (),
+    namespaces: Sequence[str] = (),
+    **settings: str,
 ) -> Iterator[OperatorProcess]:
-    """An operator, not yet started, with exactly this profile; its roles are deleted at the end."""
+    """An operator, not yet started, with exactly this profile (None: deploy/ as it is); its roles are deleted at the end."""
     objects = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(my_operator(folder, component, namespaces)))))
     [deployment] = [item for item in objects if item["kind"] == "Deployment"]
     present = [item for item in objects if _namespace_exists(cluster, item) and item is not deployment]
     cluster.apply(*present)
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    settings = {each["name"]: each["value"] for each in container["env"] if each["name"] not in _OF_THE_POD}
+    given = {each["name"]: each["value"] for each in container["env"] if each["name"] not in _OF_THE_POD}
     operator = OperatorProcess(
         kubeconfig=service_account_kubeconfig(cluster, folder / "kubeconfig"),
         folder=folder,
         helm=helm,
         chart_roots=[CHARTS, *chart_roots],
         MANAGEDCHART_PROBE_SECONDS="2",
+        **given,
         **settings,
     )
     try:

@@ -1,7 +1,10 @@
 """Each profile of deploy/profiles/ on a real API server, with exactly its permissions."""
 
 import base64
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,19 @@ from conftest import CHARTS, REPOSITORY
 from e2e.deploy.profiles import NAMESPACED, grant_namespace, installed, may
 from e2e.removal.platform import delete_crd, wait_crd_gone, workloads
 from harness.chart_files import chart_files, write_chart
-from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, install_operator_objects, managedchart
+from harness.cluster import (
+    MANAGEDCHARTS,
+    Cluster,
+    cluster_beside,
+    install_operator_objects,
+    managedchart,
+    namespace,
+)
+from harness.operator_process import OperatorProcess
 
 WEB = {"path": str(CHARTS / "web")}
-STARTED = "managedchart_helm_processes_started_total"
+Install = Callable[..., AbstractContextManager[OperatorProcess]]
+_numbers = itertools.count(1)
 # A pod that fails at once, with the events and statuses that a kubelet writes.
 CRASH = {"podAnnotations": {"devcluster.managedchart.dev/fail": "crash"}}
 ONCE = {"retry": {"limit": 0}, "timeout": "20s"}
@@ -61,13 +73,6 @@ def secret(name: str, value: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {"password": encoded}}
 
 
-def is_refused(cluster: Cluster, namespace: str, name: str) -> str:
-    """What the status says of a chart that was refused; nothing was deployed."""
-    chart = cluster.wait_failed(namespace, name, "Forbidden")
-    assert "release" not in chart["status"] or chart["status"]["release"].get("status") != "deployed"
-    return str(chart["status"]["lastFailure"])
-
-
 @pytest.fixture
 def reading_chart(tmp_path: Path) -> Path:
     """S2: a chart that reads a Secret of somebody else and shows it by its failure."""
@@ -75,20 +80,148 @@ def reading_chart(tmp_path: Path) -> Path:
     return write_chart(tmp_path / "attacks" / "reading", chart_files("reading", fail=template))
 
 
+@pytest.fixture
+def install(profile_cluster: Cluster, helm_binary: str, tmp_path: Path, reading_chart: Path) -> Install:
+    """Installs a profile; the operator may use the chart of the attack."""
+    return partial(installed, profile_cluster, folder=tmp_path, helm=helm_binary, chart_roots=[reading_chart.parent])
+
+
+@pytest.fixture
+def teams(profile_cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """The namespaces of the attacker and of the victim; the account `default` of each may deploy in its own."""
+    with ExitStack() as stack:
+        names = [f"team-{letter}-{next(_numbers)}" for letter in "xy"]
+        for name in names:
+            stack.enter_context(namespace(profile_cluster, name))
+            account = f"--serviceaccount={name}:default"
+            profile_cluster.kubectl(
+                "create", "rolebinding", "charts", "--clusterrole=admin", account, f"--namespace={name}"
+            )
+        yield names[0], names[1]
+
+
+def reading(chart: Path, *, where: str, name: str) -> dict[str, Any]:
+    """S2: a ManagedChart that shows a Secret of somebody else, or all of them, by its failure."""
+    return managedchart("reads", {"path": str(chart)}, values={"namespace": where, "name": name}, **ONCE)
+
+
+def writing(*, where: str, lifecycle: str = "default") -> dict[str, Any]:
+    """S3: a ManagedChart that overwrites a Secret of somebody else; the lifecycle adopts it."""
+    overwritten = secret("db", "chosen-by-the-attacker")
+    overwritten["metadata"]["namespace"] = where
+    raw = {"path": str(CHARTS / "raw")}
+    return managedchart("writes", raw, values={"objects": [overwritten]}, lifecycle={"name": lifecycle}, **ONCE)
+
+
+def attempt(cluster: Cluster, namespace: str, chart: dict[str, Any]) -> dict[str, Any]:
+    """Let a ManagedChart fail, delete it, and return its last failure."""
+    name = chart["metadata"]["name"]
+    cluster.apply(chart, namespace=namespace)
+    failed = cluster.wait_failed(namespace, name)
+    cluster.delete(f"{charts_in(namespace)}/{name}")
+    cluster.wait_gone(charts_in(namespace), name)
+    failure: dict[str, Any] = failed["status"]["lastFailure"]
+    return failure
+
+
+def reads_and_writes_nothing_of(cluster: Cluster, victim: str, *, attacker: str, chart: Path) -> None:
+    """S2 in kube-system and in the victim's namespace, S3 in the latter: Forbidden, and what was there is as it was."""
+    cluster.apply(secret("cloud", "of-the-cluster"), namespace="kube-system")
+    before = cluster.get(f"/api/v1/namespaces/{victim}/secrets/db")
+    attacks = [
+        reading(chart, where="kube-system", name="cloud"),
+        reading(chart, where=victim, name="db"),
+        reading(chart, where=victim, name=""),
+        writing(where=victim),
+        writing(where=victim, lifecycle="aws-vpc-cni"),
+        managedchart("into", WEB, targetNamespace=victim, **ONCE),
+    ]
+    for attack in attacks:
+        failure = attempt(cluster, attacker, attack)
+        assert failure["reason"] == "Forbidden", failure
+        assert "stolen" not in str(failure)
+    assert cluster.get(f"/api/v1/namespaces/{victim}/secrets/db") == before
+    assert cluster.revisions(victim, "into") == []
+
+
+# ---- cluster-admin
+
+
+def test_cluster_admin_is_closed_by_a_default_account(
+    profile_cluster: Cluster, install: Install, reading_chart: Path, teams: tuple[str, str]
+) -> None:
+    """S2 and S3 succeed in the profile cluster-admin, as docs/security.md says, and no longer with one setting."""
+    cluster, (attacker, victim) = profile_cluster, teams
+    cluster.apply(secret("db", "of-the-victim"), namespace=victim)
+    with install(None) as operator:
+        operator.start()
+        assert "ManagedCharts that name none run with the permissions of the operator" in operator.log
+        assert "stolen: map[" in attempt(cluster, attacker, reading(reading_chart, where=victim, name="db"))["message"]
+        cluster.apply(writing(where=victim, lifecycle="aws-vpc-cni"), namespace=attacker)
+        cluster.wait_ready(attacker, "writes")
+        assert (cluster.get(f"/api/v1/namespaces/{victim}/secrets/db") or {})["data"] == secret(
+            "db", "chosen-by-the-attacker"
+        )["data"]
+        cluster.delete(f"{charts_in(attacker)}/writes")
+        cluster.wait_gone(charts_in(attacker), "writes")
+    cluster.apply(secret("db", "of-the-victim"), namespace=victim)
+    with install(None, MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT="default") as operator:
+        operator.start()
+        reads_and_writes_nothing_of(cluster, victim, attacker=attacker, chart=reading_chart)
+    assert "Traceback" not in operator.log, operator.log
+
+
+# ---- impersonate
+
+
+@pytest.mark.parametrize("component", ["impersonate", "impersonate-legacy"])
+def test_impersonate_gives_each_team_its_own_permissions(
+    profile_cluster: Cluster, install: Install, reading_chart: Path, teams: tuple[str, str], component: str
+) -> None:
+    """S2 and S3: nothing of another team or of the cluster can be read or written, with either kind of impersonation."""
+    cluster, (attacker, victim) = profile_cluster, teams
+    legacy = component == "impersonate-legacy"
+    cluster.apply(secret("db", "of-the-victim"), namespace=victim)
+    with install(component) as operator:
+        assert may(cluster, "impersonate", "serviceaccounts") is legacy
+        for verb, resource, group in (
+            ("create", "secrets", ""),
+            ("delete", "secrets", ""),
+            ("list", "pods", ""),
+            ("list", "events", ""),
+            ("list", "jobs", "batch"),
+            ("patch", "deployments", "apps"),
+        ):
+            assert not may(cluster, verb, resource, group=group)
+        operator.start()
+        kind = "the verb impersonate" if legacy else "constrained impersonation"
+        assert (
+            f"ServiceAccounts are impersonated by {kind}; ManagedCharts that name none run as default" in operator.log
+        )
+        lives_a_whole_life(cluster, attacker)
+        reads_and_writes_nothing_of(cluster, victim, attacker=attacker, chart=reading_chart)
+    assert "Traceback" not in operator.log, operator.log
+
+
+def test_impersonate_does_not_start_without_the_permission(profile_cluster: Cluster, install: Install) -> None:
+    """Charts would run with the permissions of the operator, or not at all."""
+    with install("impersonate") as operator:
+        profile_cluster.kubectl("delete", "clusterrolebinding", "managedchart-operator-impersonation")
+        said = operator.refusal()
+        assert "The operator cannot impersonate the ServiceAccounts default" in said
+        assert "deploy/profiles/impersonate" in said
+
+
 # ---- namespaced
 
 
 def test_namespaced_works_without_any_cluster_wide_permission(
-    profile_cluster: Cluster, helm_binary: str, tmp_path: Path, reading_chart: Path
+    profile_cluster: Cluster, install: Install, reading_chart: Path, tmp_path: Path, teams: tuple[str, str]
 ) -> None:
     """In the namespaces of its list, also in one that is made later, or made again; S2 and S3 are refused outside."""
-    cluster, teams = profile_cluster, ("team-a", "team-b")
-    for name in ("team-a", "other"):
-        cluster.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    cluster.apply(secret("db", "of-other"), namespace="other")
-    for verb in ("get", "list"):
-        assert not may(cluster, verb, "secrets")
-    with installed(cluster, NAMESPACED, tmp_path, helm_binary, reading_chart.parent, namespaces=teams) as operator:
+    cluster, (home, victim), later = profile_cluster, teams, "made-later"
+    cluster.apply(secret("db", "of-the-victim"), namespace=victim)
+    with install(NAMESPACED, namespaces=(home, later)) as operator:
         for verb, resource, group in (
             ("list", "managedcharts", "managedchart.dev"),
             ("get", "customresourcedefinitions", "apiextensions.k8s.io"),
@@ -98,86 +231,33 @@ def test_namespaced_works_without_any_cluster_wide_permission(
             assert not may(cluster, verb, resource, group=group)
         operator.start()
         assert "its schema was checked as the API server publishes it" in operator.log
-        lives_a_whole_life(cluster, "team-a")
-
-        started = operator.metric(STARTED)
-        cluster.apply(managedchart("outside", WEB, targetNamespace="other"), namespace="team-a")
-        failure = cluster.wait_failed("team-a", "outside", "Forbidden")["status"]["lastFailure"]
-        assert failure["message"] == (
-            "The operator does not work in namespace other, in which spec.targetNamespace puts the release"
-        )
-        assert operator.metric(STARTED) == started
-        cluster.delete(f"{charts_in('team-a')}/outside")
-        cluster.wait_gone(charts_in("team-a"), "outside")
-
-        _reads_and_writes_nothing_of_others(cluster, "team-a", reading_chart, victim="other")
-        _serves_a_namespace_that_is_made_later(cluster, tmp_path, "team-b")
+        lives_a_whole_life(cluster, home)
+        reads_and_writes_nothing_of(cluster, victim, attacker=home, chart=reading_chart)
+        for _ in range(2):  # the second time it is made again; without a restart
+            with namespace(cluster, later):
+                grant_namespace(cluster, tmp_path, later)
+                cluster.apply(managedchart("web", WEB), namespace=later)
+                cluster.wait_ready(later, "web")
+                cluster.delete(f"{charts_in(later)}/web")
+                cluster.wait_gone(charts_in(later), "web")
+            cluster.wait_gone("/api/v1/namespaces", later)
     assert "Traceback" not in operator.log, operator.log
 
 
-def _reads_and_writes_nothing_of_others(
-    cluster: Cluster, namespace: str, reading_chart: Path, *, victim: str, **spec: Any
-) -> None:
-    """S2 in kube-system and in a neighbour's namespace, S3 in the latter; what was there is as it was."""
-    before = cluster.get(f"/api/v1/namespaces/{victim}/secrets/db")
-    kube_system = secret("cloud", "of-the-cluster")
-    cluster.apply(kube_system, namespace="kube-system")
-    for name, where in (("cloud", "kube-system"), ("db", victim), ("", victim)):
-        chart = managedchart(
-            "reads", {"path": str(reading_chart)}, values={"namespace": where, "name": name}, **ONCE, **spec
-        )
-        cluster.apply(chart, namespace=namespace)
-        said = is_refused(cluster, namespace, "reads")
-        assert "stolen" not in said
-        assert base64.b64encode(b"of-").decode()[:3] not in said
-        cluster.delete(f"{charts_in(namespace)}/reads")
-        cluster.wait_gone(charts_in(namespace), "reads")
-    overwritten = secret("db", "chosen")
-    overwritten["metadata"]["namespace"] = victim
-    for lifecycle in ("default", "aws-vpc-cni"):
-        chart = managedchart(
-            "writes",
-            {"path": str(CHARTS / "raw")},
-            values={"objects": [overwritten]},
-            lifecycle={"name": lifecycle},
-            **ONCE,
-            **spec,
-        )
-        cluster.apply(chart, namespace=namespace)
-        is_refused(cluster, namespace, "writes")
-        cluster.delete(f"{charts_in(namespace)}/writes")
-        cluster.wait_gone(charts_in(namespace), "writes")
-    assert cluster.get(f"/api/v1/namespaces/{victim}/secrets/db") == before
-
-
-def _serves_a_namespace_that_is_made_later(cluster: Cluster, folder: Path, namespace: str) -> None:
-    """Twice, the second time after it was deleted; without a restart."""
-    for _ in range(2):
-        cluster.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-        grant_namespace(cluster, folder, namespace)
-        cluster.apply(managedchart("web", WEB), namespace=namespace)
-        cluster.wait_ready(namespace, "web")
-        cluster.delete(f"{charts_in(namespace)}/web")
-        cluster.wait_gone(charts_in(namespace), "web")
-        cluster.delete(f"/api/v1/namespaces/{namespace}")
-        cluster.wait_gone("/api/v1/namespaces", namespace)
-
-
 def test_namespaced_keeps_the_releases_when_the_crd_is_deleted(
-    profile_cluster: Cluster, helm_binary: str, tmp_path: Path
+    profile_cluster: Cluster, install: Install, teams: tuple[str, str]
 ) -> None:
     """Although the operator may not read the CRD: discovery shows it."""
-    cluster = profile_cluster
-    cluster.create("/api/v1/namespaces", {"metadata": {"name": "team-c"}})
-    with installed(cluster, NAMESPACED, tmp_path, helm_binary, namespaces=("team-c",)) as operator:
+    cluster, (home, _) = profile_cluster, teams
+    with install(NAMESPACED, namespaces=(home,)) as operator:
         operator.start()
-        cluster.apply(managedchart("web", WEB), namespace="team-c")
-        cluster.wait_ready("team-c", "web")
-        before = workloads(cluster, "team-c")
+        cluster.apply(managedchart("web", WEB), namespace=home)
+        cluster.wait_ready(home, "web")
+        before = workloads(cluster, home)
         delete_crd(cluster)
         wait_crd_gone(cluster)
-        assert cluster.revisions("team-c", "web") == [(1, "deployed")]
-        assert workloads(cluster, "team-c") == before
+        assert cluster.revisions(home, "web") == [(1, "deployed")]
+        assert workloads(cluster, home) == before
         assert operator.wait() == 1
         assert "ManagedCharts can no longer be watched" in operator.log
     install_operator_objects(cluster, REPOSITORY)
