@@ -15,7 +15,8 @@ NAMESPACED = "namespaced"
 
 def my_operator(folder: Path, component: str | None, namespaces: Sequence[str] = ()) -> Path:
     """Write the folder, and return my-operator/. The namespaces are for the profile `namespaced`; None is deploy/ as it is."""
-    shutil.copytree(REPOSITORY / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("chart"))
+    ignored = shutil.ignore_patterns("chart")
+    shutil.copytree(REPOSITORY / "deploy", folder / "deploy", ignore=ignored, dirs_exist_ok=True)
     made = folder / "my-operator"
     for name, text in kustomizations(component, namespaces if component == NAMESPACED else ()).items():
         (made / name).parent.mkdir(parents=True, exist_ok=True)
