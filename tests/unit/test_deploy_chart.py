@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from harness.kustomize import my_operator
 from managedchart_operator import __version__
 from managedchart_operator.api.resource import API_VERSION, KIND
 from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
@@ -37,6 +38,7 @@ HELM_LABELS = {
 # The container's port and its cache volume belong to them, so the chart sets them itself.
 FIXED_SETTINGS = {"MANAGEDCHART_HTTP_PORT", "MANAGEDCHART_CACHE_DIR"}
 MONITORING = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
+TEAMS = ("team-a", "team-b")
 DIGEST = "sha256:" + "0" * 64
 
 Manifest = dict[str, Any]
@@ -95,8 +97,14 @@ def _environment(objects: list[Manifest]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in _pod(objects)["containers"][0]["env"]}
 
 
-def _by_identity(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:
-    return {(item["kind"], item["metadata"]["name"]): item for item in objects}
+def _by_identity(objects: list[Manifest]) -> dict[tuple[str, ...], Manifest]:
+    """By kind and name, and by namespace where that is not the operator's."""
+    found = {}
+    for item in objects:
+        namespace = item["metadata"].get("namespace", NAMESPACE)
+        elsewhere = () if namespace == NAMESPACE else (namespace,)
+        found[item["kind"], item["metadata"]["name"], *elsewhere] = item
+    return found
 
 
 def _is_hook(item: Manifest) -> bool:
@@ -106,19 +114,98 @@ def _is_hook(item: Manifest) -> bool:
 # ---- the same as kustomize
 
 
-def test_chart_renders_the_kustomize_base(defaults: list[Manifest], tools: Path) -> None:
-    """Except Helm's labels and the Namespace, which belongs to whoever installs the release into it; plus the CRD."""
-    folders = (REPOSITORY / "deploy", REPOSITORY / "crds")
-    built = [subprocess.check_output([tools / "kubectl", "kustomize", folder], text=True) for folder in folders]
-    base = _by_identity([item for text in built for item in yaml.load_all(text, Loader=yaml.CSafeLoader)])
-    del base["Namespace", NAMESPACE]
+def _built(tools: Path, folder: Path, *kustomizations: Path) -> dict[tuple[str, ...], Manifest]:
+    """What kustomize makes, without the Namespace, which belongs to whoever installs the release into it."""
+    texts = [
+        subprocess.check_output([tools / "kubectl", "kustomize", each], text=True) for each in (folder, *kustomizations)
+    ]
+    built = _by_identity([item for text in texts for item in yaml.load_all(text, Loader=yaml.CSafeLoader)])
+    del built["Namespace", NAMESPACE]
+    return built
 
-    rendered = _by_identity([deepcopy(item) for item in defaults if not _is_hook(item)])
+
+def _rendered(objects: list[Manifest]) -> dict[tuple[str, ...], Manifest]:
+    """What Helm makes, without the hooks and Helm's own labels."""
+    rendered = _by_identity([deepcopy(item) for item in objects if not _is_hook(item)])
     for item in rendered.values():
         if labels := item["metadata"].get("labels"):
             item["metadata"]["labels"] = {name: value for name, value in labels.items() if name not in HELM_LABELS}
+    return rendered
 
-    assert rendered == base
+
+def _in_order(objects: dict[tuple[str, ...], Manifest]) -> dict[tuple[str, ...], Manifest]:
+    """With the variables of the container by name, since each file adds them at a place of its own, and without spaces."""
+    [container] = objects["Deployment", NAME]["spec"]["template"]["spec"]["containers"]
+    for variable in container["env"]:
+        variable["value"] = variable["value"].replace('", "', '","')
+    container["env"].sort(key=lambda variable: variable["name"])
+    return objects
+
+
+def test_chart_renders_the_kustomize_base(defaults: list[Manifest], tools: Path) -> None:
+    """Except Helm's labels; plus the CRD."""
+    assert _rendered(defaults) == _built(tools, REPOSITORY / "deploy", REPOSITORY / "crds")
+
+
+@pytest.mark.parametrize(
+    ("component", "values"),
+    [
+        ("impersonate", {"rbac": {"profile": "impersonate"}}),
+        ("impersonate", {"rbac": {"profile": "impersonate", "impersonation": "constrained"}}),
+        ("impersonate-legacy", {"rbac": {"profile": "impersonate", "impersonation": "legacy"}}),
+        ("namespaced", {"rbac": {"profile": "namespaced"}, "settings": {"MANAGEDCHART_NAMESPACES": [*TEAMS]}}),
+    ],
+    ids=["impersonate", "constrained", "legacy", "namespaced"],
+)
+def test_each_profile_is_the_same_as_its_kustomization(
+    render: Render, tools: Path, tmp_path: Path, component: str, values: Manifest
+) -> None:
+    """By the files that docs/security.md shows."""
+    folder = my_operator(tmp_path, component, TEAMS)
+    objects = render(crds={"enabled": False}, **values)
+    assert _in_order(_rendered(objects)) == _in_order(_built(tools, folder))
+
+
+@pytest.mark.parametrize(("version", "component"), [("1.35.9", "impersonate-legacy"), ("1.36.0-gke.1", "impersonate")])
+def test_the_kind_of_impersonation_follows_the_version_of_kubernetes(
+    helm_binary: str, tools: Path, tmp_path: Path, version: str, component: str
+) -> None:
+    """The verb `impersonate` is not granted where constrained impersonation works."""
+    command = [helm_binary, "template", NAME, CHART, "--set=rbac.profile=impersonate", f"--kube-version={version}"]
+    rendered = list(yaml.safe_load_all(subprocess.check_output(command, text=True)))
+    role = ("ClusterRole", f"{NAME}-impersonation")
+    built = _built(tools, my_operator(tmp_path, component, TEAMS))
+    assert _by_identity(rendered)[role]["rules"] == built[role]["rules"]
+    verbs = [verb for rule in built[role]["rules"] for verb in rule["verbs"]]
+    assert ("impersonate" in verbs) is (component == "impersonate-legacy")
+    assert ("impersonate:serviceaccount" in verbs) is (component == "impersonate")
+
+
+def test_the_account_of_the_profile_can_be_chosen(render: Render) -> None:
+    """But not be left out: then helm would run as the operator."""
+    name = "MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT"
+    for given, account in (("deployer", "deployer"), ("", "default")):
+        objects = render(rbac={"profile": "impersonate"}, settings={name: given})
+        assert _environment(objects)[name] == account
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rbac": {"profile": "namespaced"}}, "needs settings.MANAGEDCHART_NAMESPACES"),
+        ({"rbac": {"clusterAdmin": False}}, "rbac.clusterAdmin was replaced by rbac.profile"),
+        ({"rbac": {"clusterAdmin": True, "profile": "impersonate"}}, "rbac.clusterAdmin was replaced by rbac.profile"),
+    ],
+    ids=["no namespaces", "old value", "two values"],
+)
+def test_a_profile_that_is_not_clear_is_refused(render: Render, values: Manifest, message: str) -> None:
+    with pytest.raises(HelmRefusalError) as refused:
+        render(**values)
+    assert message in str(refused.value)
+
+
+def test_the_old_value_for_everything_is_still_understood(render: Render, defaults: list[Manifest]) -> None:
+    assert render(rbac={"clusterAdmin": True}) == defaults
 
 
 def test_chart_has_the_committed_crd() -> None:
@@ -182,6 +269,8 @@ def test_every_value_has_a_default_and_a_schema(schema: Manifest) -> None:
         ({"settings": {"MANAGEDCHART_LOGLEVEL": "INFO"}}, "'MANAGEDCHART_LOGLEVEL' not allowed"),
         ({"settings": {"MANAGEDCHART_HTTP_PORT": 9090}}, "'MANAGEDCHART_HTTP_PORT' not allowed"),
         ({"settings": {"MANAGEDCHART_LOG_LEVEL": "debug"}}, "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ({"settings": {"MANAGEDCHART_NAMESPACES": ["Team A"]}}, "at '/settings/MANAGEDCHART_NAMESPACES/0'"),
+        ({"rbac": {"profile": "admin"}}, "value must be one of 'cluster-admin', 'impersonate', 'namespaced'"),
         ({"settings": {"MANAGEDCHART_CHART_ROOTS": ["charts"]}}, "at '/settings/MANAGEDCHART_CHART_ROOTS/0'"),
         ({"podAnnotations": {"a": 1}}, "at '/podAnnotations/a': got number, want string"),
         ({"serviceMonitor": {"interval": "30"}}, "at '/serviceMonitor/interval'"),
@@ -223,6 +312,7 @@ def test_settings_reach_the_operator_as_written(render: Render, monkeypatch: pyt
     """Lists, large numbers and booleans too."""
     objects = render(
         settings={
+            "MANAGEDCHART_NAMESPACES": ["team-a", "team-b"],
             "MANAGEDCHART_CHART_ROOTS": ["/charts", "/more charts"],
             "MANAGEDCHART_HELM_PROCESSES": 2000000,
             "MANAGEDCHART_PROBE_SECONDS": 0.5,
@@ -237,6 +327,7 @@ def test_settings_reach_the_operator_as_written(render: Render, monkeypatch: pyt
     settings = Settings()
 
     assert [str(root) for root in settings.chart_roots] == ["/charts", "/more charts"]
+    assert settings.namespaces == ["team-a", "team-b"]
     assert settings.helm_processes == 2000000
     assert settings.probe_seconds == 0.5
     assert settings.uninstall_with_crd is True
@@ -326,15 +417,11 @@ def test_every_option_of_the_pod_reaches_it(render: Render) -> None:
     assert _one(objects, "Service")["metadata"]["annotations"] == {"prometheus.io/scrape": "true"}
 
 
-def test_chart_can_leave_the_crd_and_the_unbounded_role_out(render: Render, defaults: list[Manifest]) -> None:
-    objects = render(crds={"enabled": False}, rbac={"clusterAdmin": False})
+def test_chart_can_leave_the_crd_out(render: Render, defaults: list[Manifest]) -> None:
+    objects = render(crds={"enabled": False})
 
     left_out = _by_identity(defaults).keys() - _by_identity(objects).keys()
-    assert left_out == {
-        ("CustomResourceDefinition", "managedcharts.managedchart.dev"),
-        ("ClusterRole", f"{NAME}-charts"),
-        ("ClusterRoleBinding", f"{NAME}-charts"),
-    }
+    assert left_out == {("CustomResourceDefinition", "managedcharts.managedchart.dev")}
 
 
 def test_a_new_chart_version_alone_does_not_restart_the_operator(defaults: list[Manifest]) -> None:

@@ -237,6 +237,70 @@ def test_the_operator_may_read_only_its_own_crd() -> None:
     assert (rule["resourceNames"], rule["verbs"]) == ([DEFINITION], ["get"])
 
 
+# ---- the profiles
+
+PROFILES = DEPLOY / "profiles"
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(PROFILES)))
+def test_every_manifest_of_a_profile_is_used(path: Path) -> None:
+    """A file that no kustomization names would look as if it were applied."""
+    if path.name == "kustomization.yaml":
+        return
+    listed = yaml.safe_load((path.parent / "kustomization.yaml").read_text())
+    patches = [patch.get("path") for patch in listed.get("patches", ())]
+    assert path.name in [*listed.get("resources", ()), *patches]
+
+
+def _rules(path: str) -> list[dict[str, Any]]:
+    objects = yaml.safe_load_all((PROFILES / path).read_text())
+    return [rule for item in objects for rule in item.get("rules", ())]
+
+
+def test_the_own_role_of_impersonate_is_a_part_of_the_base() -> None:
+    """Without all that is read for a ManagedChart; with the accounts, which everything else may read in the base."""
+
+    def granted(rules: list[dict[str, Any]]) -> set[tuple[str, str, str, tuple[str, ...]]]:
+        return {
+            (group, resource, verb, tuple(rule.get("resourceNames", ())))
+            for rule in rules
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    own, base = granted(_rules("impersonate/own-role.yaml")), granted(_one("ClusterRole")["rules"])
+    assert own - base <= {("", "serviceaccounts", "get", ())}
+    assert {resource for _, resource, _, _ in base - own} == {
+        "events",
+        "pods",
+        "pods/log",
+        "persistentvolumeclaims",
+        "storageclasses",
+        "replicasets",
+        "jobs",
+    }
+
+
+def test_constrained_impersonation_grants_no_verb_of_its_own() -> None:
+    """Neither the operator's own access to what it may ask for as somebody else, nor the verb that cannot be narrowed."""
+    verbs = {verb for rule in _rules("impersonate/rbac.yaml") for verb in rule["verbs"]}
+    assert all(verb.startswith(("impersonate:serviceaccount", "impersonate-on:serviceaccount:")) for verb in verbs)
+    assert [rule["verbs"] for rule in _rules("impersonate-legacy/rules.yaml")] == [["impersonate"]]
+
+
+def test_the_namespaced_profile_has_nothing_cluster_wide() -> None:
+    objects = list(yaml.safe_load_all((PROFILES / "namespaced/namespace/rbac.yaml").read_text()))
+    assert {item["kind"] for item in objects} == {"Role", "RoleBinding"}
+    assert not [item for item in objects if "namespace" in item["metadata"]]
+    deleted = yaml.safe_load((PROFILES / "namespaced/kustomization.yaml").read_text())["patches"]
+    named = {
+        (patch["kind"], patch["metadata"]["name"]) for patch in (yaml.safe_load(each["patch"]) for each in deleted)
+    }
+    cluster_wide = {(item["kind"], item["metadata"]["name"]) for item in OBJECTS if item["kind"].startswith("Cluster")}
+    assert named == cluster_wide
+
+
 # ---- the image
 
 

@@ -30,3 +30,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
+
+{{/* Which permissions to impersonate the profile `impersonate` gives: constrained, or the verb that older API servers know. */}}
+{{- define "operator.impersonation" -}}
+{{- if ne .Values.rbac.impersonation "auto" -}}
+{{ .Values.rbac.impersonation }}
+{{- else -}}
+{{ semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version | ternary "constrained" "legacy" }}
+{{- end -}}
+{{- end }}
+
+{{/* The settings as JSON. In the profile `impersonate` nothing runs as the operator, so an account is always set. */}}
+{{- define "operator.settings" -}}
+{{- $settings := deepCopy .Values.settings -}}
+{{- if eq .Values.rbac.profile "impersonate" -}}
+{{- $_ := set $settings "MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT" ($settings.MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT | default "default") -}}
+{{- end -}}
+{{- toJson $settings -}}
+{{- end }}

@@ -21,7 +21,7 @@ import kopf
 from aiohttp.connector import Connection
 
 from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.kube.client import lines
+from managedchart_operator.kube.client import error_of, lines
 from managedchart_operator.shallow_json import read_json, shallow_json
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,8 @@ def _refusals() -> type[_Response]:
                 return self
             if path not in refused:
                 refused.add(path)
-                logger.warning("cannot watch %s yet: %s", path, (await self.read())[:1000].decode(errors="replace"))
+                refusal = error_of(self.status, await self.read(), method=self.method, path=path)
+                logger.warning("cannot watch %s yet: %s", path, refusal.message)
             await asyncio.sleep(_REFUSED_SECONDS)
             raise aiohttp.ClientPayloadError(f"The API server refuses {path}")
 

@@ -22,6 +22,7 @@ from managedchart_operator.helm.binary import check_version
 from managedchart_operator.helm.runner import end_orphans
 from managedchart_operator.kube.client import OPERATOR, KubeClient
 from managedchart_operator.kube.definition import Definition
+from managedchart_operator.kube.impersonation import check_impersonation
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.releases import ReleaseSecrets
 
@@ -40,6 +41,7 @@ async def run(settings: Settings) -> None:
         await api.check_installed()
         await ReleaseSecrets(client).check_permissions(settings.scope)
         await Definition(client, settings.scope).check_schema()
+        await check_impersonation(client, settings.scope, account=settings.default_service_account or None)
         identity = stack.enter_context(_locked(settings))
         await end_orphans(identity)
         operator = await assemble(settings, client=client, identity=identity)

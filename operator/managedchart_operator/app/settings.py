@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Folders that may contain what spec.chart.path and spec.valuesFiles name."""
     namespaces: Annotated[list[str], NoDecode, BeforeValidator(_parse_namespaces)] = Field(default=[])
     """Namespaces in which the operator works, for ManagedCharts and for their releases; empty: in all."""
+    default_service_account: str | None = None
+    """The ServiceAccount of ManagedCharts that name none."""
     cache_dir: Folder = Path("/var/cache/managedchart")
     """Folder for fetched charts and helm's own files; used by one operator only."""
     helm_binary: str = "helm"

@@ -21,6 +21,8 @@ CHARTS = ("GET", "/apis/managedchart.dev/v1alpha1/managedcharts")
 SECRETS = ("GET", "/api/v1/secrets")
 CRD = ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/managedcharts.managedchart.dev")
 EMPTY = (200, {"items": [], "metadata": {"resourceVersion": "1"}})
+REVIEWS = ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+ALLOWED = (201, {"status": {"allowed": True}})
 
 
 def fake_helm(folder: Path, script: str) -> str:
@@ -111,7 +113,7 @@ class Bench:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self._monkeypatch = monkeypatch
-        self.api = FakeApiServer(answers={CHARTS: EMPTY, SECRETS: EMPTY, CRD: (200, definition())})
+        self.api = FakeApiServer(answers={CHARTS: EMPTY, SECRETS: EMPTY, CRD: (200, definition()), REVIEWS: ALLOWED})
         self.cache = folder / "cache"
         self.port = 0
 

@@ -6,7 +6,7 @@
 import re
 from functools import partial
 
-from managedchart_operator.api_refusals import Match
+from managedchart_operator.api_refusals import GRANT, MISSING_PERMISSION, Match, permission
 from managedchart_operator.helm.errors import template_errors
 from managedchart_operator.helm.errors.foreign import NOT_JSON, NOT_TRUSTED, UNUSABLE
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
@@ -267,6 +267,16 @@ CHART_ROWS: tuple[Row, ...] = (
         Reason.TEMPLATE_ERROR,
         "Template {place}: {why}",
         hint=template_errors.syntax_hint,
+    ),
+    row(
+        r"error calling lookup:\s+[^\n]*?" + MISSING_PERMISSION,
+        Reason.FORBIDDEN,
+        lambda found: (
+            f"{template_errors.place(found)} looks up an object, but user {found['user']} has no permission to"
+            f" {permission(found)}"
+        ),
+        transient=True,
+        hint=GRANT,
     ),
     # Only from the beginning of a word: searched from each of its characters, a long word costs its length squared.
     row(

@@ -50,6 +50,11 @@ def message(found: re.Match[str]) -> str:
     return f"Template {place}{given}{f' ({expression})' if expression else ''}: {problem}"
 
 
+def place(found: re.Match[str]) -> str:
+    """Name the innermost file of the chart, with the line and the column."""
+    return f"Template {_innermost(found.string)[0]}"
+
+
 def hint(found: re.Match[str]) -> str:
     """Return what helps: a value, or another chart."""
     _, _, problem = _innermost(found.string)

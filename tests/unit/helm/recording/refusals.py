@@ -146,6 +146,13 @@ def forbidden_look(r: Recorder):
 
 
 @case
+def forbidden_lookup(r: Recorder):
+    ns = r.namespace()
+    template = '{{ (lookup "v1" "Secret" "kube-system" "cloud").data }}'
+    return r.upgrade(r.chart(template), ns, *r.user(ns, f"[{SECRETS}]"))
+
+
+@case
 def forbidden_cluster_wide(r: Recorder):
     ns = r.namespace()
     role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: forbidden}\nrules: []\n"
