@@ -132,7 +132,7 @@ def _head(document: bytes, *, whole: Container[str]) -> bytes | None:
     for start, end in pairwise([*starts, len(data)]):
         key = _TOP_LEVEL_KEY.match(data, start)
         if key is None or key["name"] in seen or key["name"] == b"items":
-            return None  # in another form, such as JSON, or a line of a text looks like a key, or a list with objects of its own
+            return None  # in another form, or a line of a text looks like a key, or a list with objects of its own
         seen.add(key["name"])
         if key["name"] in _NAMING:
             kept.append(data[start:end])

@@ -5,6 +5,7 @@ scheduler starts the next pass. A pass knows only what it reads from the cluster
 last one stopped. Every error ends in the status. A cancelled pass is not a failure, and leaves no helm process behind.
 """
 
+import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
