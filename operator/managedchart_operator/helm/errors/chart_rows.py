@@ -9,6 +9,13 @@ from functools import partial
 from managedchart_operator.api_refusals import Match
 from managedchart_operator.helm.errors import template_errors
 from managedchart_operator.helm.errors.foreign import NOT_JSON, NOT_TRUSTED, UNUSABLE
+from managedchart_operator.helm.errors.pulled import (
+    BAD_LOGIN_SERVER,
+    NO_ANSWER_OF_A_REGISTRY,
+    NO_CHART,
+    NOT_CONNECTED,
+    WITHHELD,
+)
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
@@ -73,6 +80,33 @@ _pull_row = partial(row, commands=("pull",))
 
 CHART_ROWS: tuple[Row, ...] = (
     # -- fetching a chart: `helm pull` only, because other commands' errors look alike
+    _pull_row(
+        WITHHELD,
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        "The chart cannot be fetched; the error of helm pull is withheld, since it may quote what a server has answered",
+        transient=True,
+        hint="Run helm pull with the same repository or registry, chart and version where you may see the answer.",
+    ),
+    _pull_row(
+        NOT_CONNECTED,
+        Reason.CHART_SOURCE_NOT_ALLOWED,
+        lambda found: f"{_host(found)} is an address of the operator's own pod, which it may not call for a chart",
+        transient=True,
+        hint="Use a source whose index, redirects and login server have public addresses.",
+    ),
+    _pull_row(
+        NO_CHART,
+        Reason.CHART_INVALID,
+        "What the registry has under this reference is not a Helm chart",
+        hint="Correct spec.chart.oci and spec.chart.version: it may be an image.",
+    ),
+    _pull_row(
+        rf"{BAD_LOGIN_SERVER}|{NO_ANSWER_OF_A_REGISTRY}",
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        lambda found: f"{_host(found)}: {found[0]}",
+        transient=True,
+        hint="Check the address: a login page, or a server that is no registry, causes this too.",
+    ),
     _pull_row(
         r"x509: (?P<why>[^\n]+)",
         Reason.CERTIFICATE_NOT_TRUSTED,
