@@ -129,9 +129,10 @@ async def calls(
     sources: Sequence[str] = (),
     opened: Sequence[str] = (SERVERS,),
     environment: Mapping[str, str] | None = None,
+    only_by_proxy: bool = False,
 ) -> AsyncIterator[Egress]:
     """The operator's calls, with names of the test's."""
     rules, upstreams = AddressRules(parse_networks(opened)), Upstreams.of(environment or {})
     proxy = EgressProxy(Dialer(rules, ChartSources.parse(sources), upstreams, names))
     async with proxy.serving():
-        yield Egress(proxy)
+        yield Egress(proxy, only_by_proxy=only_by_proxy)

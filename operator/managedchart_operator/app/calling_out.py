@@ -30,7 +30,7 @@ async def calling_out(settings: Settings, *, api_server: str) -> AsyncIterator[E
     proxy = EgressProxy(dialer)
     try:
         async with proxy.serving():
-            yield Egress(proxy)
+            yield Egress(proxy, only_by_proxy=not rules.opens_loopback)
     finally:
         resolver.close()
 

@@ -12,6 +12,7 @@ from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
+from managedchart_operator.helm.connections import only_to
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.memory_files import Argument
@@ -36,6 +37,7 @@ async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destinatio
                 command.pull(source, destination=destination),
                 deadline=PULL_SECONDS,
                 environment=session.environment,
+                through=only_to(egress.proxy.port) if egress.only_by_proxy else (),
             )
         except HelmError as error:
             if explained := egress.explain(session, source=source.oci or source.repository or ""):
@@ -80,9 +82,16 @@ def crd_names(*manifests: str) -> set[str]:
 
 
 async def _run(
-    helm: HelmRunner, arguments: Sequence[Argument], *, deadline: float, environment: Mapping[str, str] | None = None
+    helm: HelmRunner,
+    arguments: Sequence[Argument],
+    *,
+    deadline: float,
+    environment: Mapping[str, str] | None = None,
+    through: Sequence[str] = (),
 ) -> bytes:
-    output = await helm.run(arguments, deadline=deadline, keep_stdout=True, applies=False, environment=environment)
+    output = await helm.run(
+        arguments, deadline=deadline, keep_stdout=True, applies=False, environment=environment, through=through
+    )
     if output.exit_code != 0:
         text = await asyncio.to_thread(Redactor(), output.stderr)
         raise classify(text, exit_code=output.exit_code, command=str(arguments[0]))

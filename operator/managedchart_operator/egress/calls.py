@@ -33,6 +33,9 @@ class Egress:
     """The calls of one operator on behalf of charts."""
 
     proxy: EgressProxy
+    only_by_proxy: bool = True
+    """Whether a program is kept from every connection except those to the proxy. False where this machine may be called, which
+    Go calls without any proxy."""
 
     def check_source(self, source: ChartSource) -> None:
         """Raise ChartError (CHART_SOURCE_NOT_ALLOWED) for a repository or registry that may not be called; nothing is resolved.

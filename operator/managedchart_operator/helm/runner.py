@@ -87,14 +87,16 @@ class HelmRunner:
         on_waiting: Callable[[], None] | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
         environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
     ) -> HelmOutput:
         """Run helm and return its output, whatever its exit code; in its stderr, origins replace the paths of memory files.
 
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
         helm begins to wait, for a hook or for the release's objects. `before` is awaited once helm has its slot; if it raises,
-        helm is not started. `environment` is added for this call. Raises HelmError when helm cannot be started or the deadline
-        passes (TIMEOUT), and CancelledError after helm has ended.
+        helm is not started. `environment` is added for this call; `through` is a program that becomes helm, with its
+        arguments. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and CancelledError after helm
+        has ended.
         """
         async with self.slots.process(applies=applies) as applied:
 
@@ -110,7 +112,7 @@ class HelmRunner:
             try:
                 with memory_files(arguments) as files:
                     process = await HelmProcess.start(
-                        [self.binary, *files.arguments],
+                        [*through, self.binary, *files.arguments],
                         environment={
                             **self.environment,
                             **self._impersonation,

@@ -27,6 +27,7 @@ from managedchart_operator.charts.by_helm import pull
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import ChartError, OperatorError
 from managedchart_operator.helm.binary import environment
+from managedchart_operator.helm.connections import supported
 from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.helm.slots import HelmSlots
 from managedchart_operator.reasons import Reason
@@ -174,6 +175,29 @@ async def test_a_name_with_one_refused_address_among_others_is_refused(
         error.message
         == f"The operator may not call http://charts.test:{internal.port} for a chart: its address is loopback"
     )
+
+
+@pytest.mark.skipif(not supported(), reason="the kernel has no Landlock for connections (Linux 6.7)")
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost", "[::ffff:127.0.0.2]"])
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_what_go_calls_without_a_proxy_is_not_called_either(
+    attack: str, host: str, helm: HelmRunner, internal: Server, tmp_path: Path
+) -> None:
+    """S14: a listener of the pod itself, to which Go connects directly, also by redirect."""
+    with Server(ATTACKS[attack](f"http://{host}:{internal.port}")) as attacker:
+        async with calls(Names(charts=SERVERS), only_by_proxy=True) as egress:
+            error = await refusal(helm, egress, repository(attacker.port), tmp_path / "to")
+    assert attacker.requests
+    assert not internal.requests
+    assert error.reason is Reason.CHART_SOURCE_NOT_ALLOWED
+    assert error.message.endswith("is an address of the operator's own pod, which it may not call for a chart")
+
+
+async def test_a_pull_that_may_use_the_proxy_only_succeeds(helm: HelmRunner, tmp_path: Path) -> None:
+    with ChartRepository() as peer:
+        peer.add_chart(write_chart(tmp_path / "web", chart()))
+        async with calls(Names(charts=SERVERS), only_by_proxy=True) as egress:
+            assert await pulled(helm, egress, repository(peer_port(peer)), tmp_path / "to") == ["web-1.0.0.tgz"]
 
 
 REFUSED_SOURCES = {
