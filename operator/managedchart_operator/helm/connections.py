@@ -54,7 +54,7 @@ def _restrict(port: int) -> bool:
         and libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
     )
     os.close(ruleset)
-    return done
+    return bool(done)
 
 
 def _main() -> None:
