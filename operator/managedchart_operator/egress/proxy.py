@@ -12,11 +12,11 @@ import binascii
 import hmac
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 from managedchart_operator.egress.dialing import Dialer, RefusedError, Streams, UnreachableError, close
 from managedchart_operator.egress.messages import (
@@ -51,6 +51,14 @@ _INFORMATIONAL = range(100, 200)
 _WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
+Documents: TypeAlias = Callable[[str], Awaitable[bytes]]
+"""Returns what is at an http:// address. Raises NoDocumentError."""
+
+
+class NoDocumentError(Exception):
+    """There is nothing at this address; who serves the documents knows why."""
+
+
 class _ExhaustedError(Exception):
     """The session has used up its bytes or connections."""
 
@@ -64,6 +72,8 @@ class Session:
     port: int
     problem: RefusedError | UnreachableError | None = None
     """The last connection that was refused or failed."""
+    documents: Documents | None = None
+    """Answers all requests of the session, of which none leaves the operator then."""
     exhausted: bool = False
     """Whether it wanted more bytes or connections than it has."""
     _bytes: int = SESSION_BYTES
@@ -117,9 +127,12 @@ class EgressProxy:
             await _end(self._tasks)
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """Let one caller use the proxy for as long as the context lasts; its connections are closed at the end."""
-        session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), self.port)
+    def session(self, documents: Documents | None = None) -> Iterator[Session]:
+        """Let one caller use the proxy for as long as the context lasts; its connections are closed at the end.
+
+        With `documents`, the caller gets these and can call nobody.
+        """
+        session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), self.port, documents=documents)
         self._sessions[session.user] = session
         try:
             yield session
@@ -185,6 +198,9 @@ class EgressProxy:
     async def _handle(self, session: Session, head: Head, client: Streams) -> None:
         target = Target.of(head)
         session.count_connection()
+        if session.documents is not None:
+            await _serve_document(session.documents, target, client[1])
+            return
         if target.path is None:
             server, _ = await self.dialer.connect(target)
             try:
@@ -209,6 +225,21 @@ class EgressProxy:
             await _pass_answer_on(session, target, server[0], client)
         finally:
             await close(server[1])
+
+
+async def _serve_document(documents: Documents, target: Target, writer: asyncio.StreamWriter) -> None:
+    if target.method != "GET" or target.path is None:
+        await _reply(writer, HTTPStatus.FORBIDDEN, "refused by the operator")
+        return
+    try:
+        body = await documents(f"http://{target.host_header}{target.path}")
+    except NoDocumentError:
+        await _reply(writer, HTTPStatus.NOT_FOUND, "not found")
+        return
+    head = Head("HTTP/1.1 200 OK", (("Content-Length", str(len(body))), ("Connection", "close")))
+    writer.write(head.encode() + body)
+    async with asyncio.timeout(_SILENCE_SECONDS):
+        await writer.drain()
 
 
 async def _pass_answer_on(session: Session, target: Target, server: asyncio.StreamReader, client: Streams) -> None:
