@@ -251,7 +251,7 @@ def _make_certificate(certificate: Path, key: Path) -> None:
     _run(
         [
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", "/CN=chart-repository", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-subj", "/CN=chart-repository", "-addext", "subjectAltName=IP:127.0.0.1,DNS:charts.test",
             "-keyout", str(key), "-out", str(certificate),
         ]
     )  # fmt: skip

@@ -68,6 +68,8 @@ def _operator(cluster: Cluster, port: int) -> Program:
             "MANAGEDCHART_HELM_BINARY": str(cluster.programs / "helm"),
             "MANAGEDCHART_CACHE_DIR": str(cluster.folder / "cache"),
             "MANAGEDCHART_CHART_ROOTS": f'["{CHARTS}"]',
+            # The demo's own repository and registry are on this machine.
+            "MANAGEDCHART_CHART_ADDRESSES": '["127.0.0.1"]',
             "MANAGEDCHART_HTTP_HOST": "127.0.0.1",
             "MANAGEDCHART_HTTP_PORT": str(port),
             "MANAGEDCHART_LOG_FORMAT": "text",

@@ -36,12 +36,14 @@ class Reason(StrEnum):
     CHART_SOURCE_UNAVAILABLE = "ChartSourceUnavailable"
     CERTIFICATE_NOT_TRUSTED = "CertificateNotTrusted"
     CHART_SOURCE_UNAUTHORIZED = "ChartSourceUnauthorized"
+    CHART_SOURCE_NOT_ALLOWED = "ChartSourceNotAllowed"
     PATH_NOT_ALLOWED = "PathNotAllowed"
 
     # -- the values are invalid
     VALUES_FILE_UNAVAILABLE = "ValuesFileUnavailable"
     VALUES_INVALID = "ValuesInvalid"
     VALUES_REFUSED = "ValuesRefused"
+    VALUES_SCHEMA_REMOTE = "ValuesSchemaRemote"
     TEMPLATE_ERROR = "TemplateError"
 
     # -- the API server refuses

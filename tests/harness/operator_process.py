@@ -51,6 +51,8 @@ class OperatorProcess:
             "MANAGEDCHART_HELM_BINARY": helm,
             "MANAGEDCHART_CACHE_DIR": str(folder / "cache"),
             "MANAGEDCHART_CHART_ROOTS": "[" + ",".join(f'"{root}"' for root in chart_roots) + "]",
+            # The repositories and registries of the tests are on this machine.
+            "MANAGEDCHART_CHART_ADDRESSES": '["127.0.0.1"]',
             "MANAGEDCHART_HTTP_HOST": "127.0.0.1",
             "MANAGEDCHART_HTTP_PORT": "0",
             "MANAGEDCHART_LOG_FORMAT": "text",

@@ -534,3 +534,35 @@ def test_alerts_are_complete_and_name_metrics_that_exist(alert: Manifest) -> Non
     assert alert["annotations"].keys() == {"summary", "description"}
     assert named
     assert named <= metrics
+
+
+def test_the_network_policy_is_that_of_the_kustomize_component(render: Render, tools: Path, tmp_path: Path) -> None:
+    """Off by default, since a policy that does not fit the network plug-in cuts the operator off the API server."""
+    written = yaml.safe_load((REPOSITORY / "deploy" / "networkpolicy" / "networkpolicy.yaml").read_text())
+    rendered = deepcopy(_one(render(networkPolicy={"enabled": True}), "NetworkPolicy"))
+    labels = rendered["metadata"]["labels"]
+    rendered["metadata"]["labels"] = {name: value for name, value in labels.items() if name not in HELM_LABELS}
+    assert rendered == written
+    assert not [item for item in render() if item["kind"] == "NetworkPolicy"]
+
+    user = tmp_path / "my-operator"
+    user.mkdir()
+    where = os.path.relpath(REPOSITORY / "deploy", user)
+    user.joinpath("kustomization.yaml").write_text(f"resources: [{where}]\ncomponents: [{where}/networkpolicy]\n")
+    text = subprocess.check_output([tools / "kubectl", "kustomize", user], text=True)
+    assert _one(list(yaml.safe_load_all(text)), "NetworkPolicy") == written
+
+
+def test_the_network_policy_keeps_the_metadata_service_out_of_reach(render: Render) -> None:
+    policy = _one(render(networkPolicy={"enabled": True, "apiServerPorts": [8443]}), "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= _labels_of_the_pod(render()).items()
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8080}]}]
+    dns, api_server, internet = policy["egress"]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    assert api_server == {"ports": [{"protocol": "TCP", "port": 8443}]}
+    assert internet["to"][0]["ipBlock"] == {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}
+
+
+def _labels_of_the_pod(objects: list[Manifest]) -> dict[str, str]:
+    labels: dict[str, str] = _one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    return labels

@@ -17,6 +17,7 @@ from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
+from managedchart_operator.egress.calls import Egress
 from managedchart_operator.helm.binary import environment
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.runner import HelmRunner
@@ -106,11 +107,11 @@ class Operator:
         return None if self._release_watch else "The ManagedCharts are not loaded yet"
 
 
-async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> Operator:
+async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, identity: str) -> Operator:
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
-    services = _services(settings, client=client, objects=objects, identity=identity)
+    services = _services(settings, client=client, objects=objects, egress=egress, identity=identity)
     api = ManagedCharts(client, settings.scope)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
@@ -131,7 +132,7 @@ async def assemble(settings: Settings, *, client: KubeClient, identity: str) -> 
     return operator
 
 
-def _services(settings: Settings, *, client: KubeClient, objects: Objects, identity: str) -> Services:
+def _services(settings: Settings, *, client: KubeClient, objects: Objects, egress: Egress, identity: str) -> Services:
     helm = HelmRunner(
         binary=settings.helm_binary,
         environment=environment(settings.helm_home),
@@ -143,7 +144,9 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, ident
     roots = ChartRoots(settings.chart_roots)
     return Services(
         helm=helm,
-        charts=ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm)),
+        charts=ChartStore(
+            roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm, egress), check=egress.check_source
+        ),
         roots=roots,
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),

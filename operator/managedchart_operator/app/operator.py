@@ -15,6 +15,7 @@ from pathlib import Path
 from managedchart_operator import __version__
 from managedchart_operator.app import foreign_patches, kopf_source
 from managedchart_operator.app.assembly import assemble
+from managedchart_operator.app.calling_out import calling_out
 from managedchart_operator.app.http import serving
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.errors import StartupError, WatchEndedError
@@ -44,7 +45,8 @@ async def run(settings: Settings) -> None:
         await check_impersonation(client, settings.scope, account=settings.default_service_account or None)
         identity = stack.enter_context(_locked(settings))
         await end_orphans(identity)
-        operator = await assemble(settings, client=client, identity=identity)
+        egress = await stack.enter_async_context(calling_out(settings, api_server=client.host))
+        operator = await assemble(settings, client=client, egress=egress, identity=identity)
         port = await stack.enter_async_context(
             serving(
                 host=settings.http_host,

@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from managedchart_operator.egress.addresses import parse_networks
+from managedchart_operator.egress.sources import ChartSources
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.slots import applies_for, processes_for
 from managedchart_operator.kube.scope import Scope
@@ -23,7 +25,7 @@ PREFIX = "MANAGEDCHART_"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def _parse_folders(value: object) -> object:
+def _json_list(value: object, expected: str) -> object:
     if not isinstance(value, str):
         return value
     try:
@@ -31,8 +33,30 @@ def _parse_folders(value: object) -> object:
     except ValueError:
         parsed = None
     if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
-        raise ValueError("""write a JSON list of folders, like ["/charts", "/more-charts"]""")
+        raise ValueError(f"write a JSON list of {expected}")
     return parsed
+
+
+def _parse_folders(value: object) -> object:
+    return _json_list(value, 'folders, like ["/charts", "/more-charts"]')
+
+
+def _parse_sources(value: object) -> object:
+    return _json_list(value, 'chart sources, like ["https://charts.example.com/team", "oci://ghcr.io/team"]')
+
+
+def _parse_addresses(value: object) -> object:
+    return _json_list(value, 'ranges of addresses, like ["10.0.0.0/8"], or ["any"]')
+
+
+def _check_sources(texts: list[str]) -> list[str]:
+    ChartSources.parse(texts)
+    return texts
+
+
+def _check_addresses(texts: list[str]) -> list[str]:
+    parse_networks(texts)
+    return texts
 
 
 def _parse_namespaces(value: object) -> object:
@@ -70,6 +94,12 @@ class Settings(BaseSettings):
     """The ServiceAccount of ManagedCharts that name none."""
     cache_dir: Folder = Path("/var/cache/managedchart")
     """Folder for fetched charts and helm's own files; used by one operator only."""
+    chart_sources: Annotated[list[str], NoDecode, BeforeValidator(_parse_sources), AfterValidator(_check_sources)] = []
+    """Chart repositories and registries that may be used: URLs, each of which allows everything below it. Empty: all."""
+    chart_addresses: Annotated[
+        list[str], NoDecode, BeforeValidator(_parse_addresses), AfterValidator(_check_addresses)
+    ] = []
+    """Ranges of addresses that are opened for chart sources, besides public ones; "any" opens all of them."""
     helm_binary: str = "helm"
     """The helm program: a path, or a name on PATH."""
     http_host: str = "0.0.0.0"  # noqa: S104 -- the kubelet and Prometheus come from outside the pod

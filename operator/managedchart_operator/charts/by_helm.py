@@ -4,12 +4,15 @@ helm reads the chart in a process with limits, because the chart is untrusted. N
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.egress.calls import Egress
+from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
+from managedchart_operator.helm.connections import only_to
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.memory_files import Argument
@@ -22,9 +25,24 @@ PULL_SECONDS = 120.0
 _SHOW_SECONDS = 30.0
 
 
-async def pull(helm: HelmRunner, source: ChartSource, destination: Path) -> None:
-    """Fetch a packaged chart from a repository or registry into a folder. Raises HelmError."""
-    await _run(helm, command.pull(source, destination=destination), deadline=PULL_SECONDS)
+async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destination: Path) -> None:
+    """Fetch a packaged chart from a repository or registry into a folder.
+
+    helm calls through the operator's proxy, which knows better than helm what it refused. Raises HelmError, ChartError.
+    """
+    with egress.proxy.session() as session:
+        try:
+            await _run(
+                helm,
+                command.pull(source, destination=destination),
+                deadline=PULL_SECONDS,
+                environment=session.environment,
+                through=only_to(egress.proxy.port) if egress.only_by_proxy else (),
+            )
+        except HelmError as error:
+            if explained := egress.explain(session, source=source.oci or source.repository or ""):
+                raise explained from error
+            raise
 
 
 async def chart_crds(helm: HelmRunner, chart: Path) -> set[str]:
@@ -63,8 +81,17 @@ def crd_names(*manifests: str) -> set[str]:
     }
 
 
-async def _run(helm: HelmRunner, arguments: Sequence[Argument], *, deadline: float) -> bytes:
-    output = await helm.run(arguments, deadline=deadline, keep_stdout=True, applies=False)
+async def _run(
+    helm: HelmRunner,
+    arguments: Sequence[Argument],
+    *,
+    deadline: float,
+    environment: Mapping[str, str] | None = None,
+    through: Sequence[str] = (),
+) -> bytes:
+    output = await helm.run(
+        arguments, deadline=deadline, keep_stdout=True, applies=False, environment=environment, through=through
+    )
     if output.exit_code != 0:
         text = await asyncio.to_thread(Redactor(), output.stderr)
         raise classify(text, exit_code=output.exit_code, command=str(arguments[0]))

@@ -2,8 +2,8 @@
 
 helm fetches what a schema refers to when it checks the values, and it reads files of the operator's pod too, whose content its
 error messages show (measured with 4.3.1). So only http:// and https:// are allowed, and references within the same document.
-Subcharts count, folders and packages, also those that the values disable. This only reads the chart. What is fetched may refer
-to files as well, which nobody can see before; helm's words about it are withheld (`helm.errors.foreign`).
+Subcharts count, folders and packages, also those that the values disable. This only reads documents; which addresses may be
+fetched, and what is found there, `schema_documents` decides.
 
 In doubt a reference is refused: where helm may take a part of the schema for data or for a schema, both are assumed. `search`
 applies this to the files of a chart, and refuses packaged subcharts that cannot be read. `spec.skipSchemaValidation` is the way
@@ -18,15 +18,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
+from managedchart_operator.charts.schema_addresses import is_built_in
 from managedchart_operator.helm.errors.foreign import without_login
 from managedchart_operator.shortening import one_line
 
 SCHEMA = "values.schema.json"
 # The address that helm gives to each schema (pkg/chart/common/util/jsonschema.go).
 _DOCUMENT = f"file:///{SCHEMA}"
-# Stands for every address of the web, since all of them are allowed.
-_WEB = "http:"
 # Stands for every address that is neither of the web nor certain to be a part of the document.
 _ELSEWHERE = "?"
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -58,10 +58,12 @@ _OF_NAMED_SCHEMAS = {
 _NO_DRAFT = 9999
 
 # helm refuses larger files (pkg/chart/loader/archive, MaxDecompressedFileSize).
-_MAX_BYTES = 5 * 1024 * 1024
+MAX_SCHEMA_BYTES = 5 * 1024 * 1024
 # A bound for memory and time: 100 MiB and 0.5 s. The largest schema of a public chart (values of kube-prometheus-stack with
 # everything described) has some 20,000.
 _MAX_VALUES = 500_000
+# Real schemas refer to one or two.
+_MAX_REMOTE = 32
 # Each id may count or not; real schemas have one or none above a reference.
 _MAX_BASES = 16
 _SHOWN = 200
@@ -80,18 +82,37 @@ def refused_reference(name: str, data: bytes) -> str | None:
     return problem and f"its {name} {problem}"
 
 
-def _problem_of(data: bytes) -> str | None:
-    if len(data) > _MAX_BYTES or sum(data.count(sign) for sign in (b",", b"{", b"[")) > _MAX_VALUES:
-        return "is too large to be searched for references to files"
+@dataclass(frozen=True, slots=True)
+class References:
+    """What a schema refers to outside of itself."""
+
+    refused: str | None = None
+    """What is wrong with the first reference that is refused, as the rest of a sentence about the file."""
+    remote: tuple[str, ...] = ()
+    """The http:// and https:// addresses that helm may fetch, without fragments, sorted."""
+
+
+def references_of(data: bytes, address: str = _DOCUMENT) -> References:
+    """Return what a schema refers to. `address` is where it was found. To be called in a thread or a worker process."""
+    if len(data) > MAX_SCHEMA_BYTES or sum(data.count(sign) for sign in (b",", b"{", b"[")) > _MAX_VALUES:
+        return References("is too large to be searched for references to files")
     try:
         # As Go reads it: numbers of any length, invalid UTF-8 replaced. helm removes the byte order mark.
         text = data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
         schema = json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError:
-        return None  # helm reports it, if it needs this schema
+        return References()  # helm reports it, if it needs this schema
     except (RecursionError, MemoryError):
-        return "is nested too deep to be searched for references to files"
-    return _Document(schema).problem()
+        return References("is nested too deep to be searched for references to files")
+    document = _Document(schema, address)
+    refused = document.problem()
+    if refused is None and len(document.remote) > _MAX_REMOTE:
+        refused = f"refers to more than {_MAX_REMOTE} addresses"
+    return References(refused, tuple(sorted(document.remote)))
+
+
+def _problem_of(data: bytes) -> str | None:
+    return references_of(data).refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +130,28 @@ class _Part:
 @dataclass(slots=True)
 class _Document:
     schema: Any
-    _ids: set[str] = field(default_factory=lambda: {_DOCUMENT})
+    address: str
+    remote: set[str] = field(default_factory=set)
+    """The addresses of other documents of the web that helm may fetch."""
+    _ids: set[str] = field(default_factory=set)
     """The addresses that are certain to be parts of this document."""
 
     def problem(self) -> str | None:
         """Return the first reference that is refused, as the rest of a sentence about the file."""
         root: Mapping[str, Any] = self.schema if isinstance(self.schema, dict) else {}
+        self._ids.add(self.address)
         draft = _draft_of(root)
         references: list[tuple[str, frozenset[str]]] = []
-        parts = [_Part(root, draft is not None, frozenset({_DOCUMENT}))]
+        parts = [_Part(root, draft is not None, frozenset({self.address}))]
         if not isinstance(self.schema, dict):
-            parts = [_Part(each, False, frozenset({_DOCUMENT})) for each in _mappings_in(self.schema)]
+            parts = [_Part(each, False, frozenset({self.address})) for each in _mappings_in(self.schema)]
         while parts:
             part = parts.pop()
             metaschema = part.value.get("$schema")
-            if isinstance(metaschema, str) and _SCHEME.match(metaschema) and _join(_DOCUMENT, metaschema) != _WEB:
-                return _refers_to(metaschema)  # an address without a scheme helm refuses itself
+            if isinstance(metaschema, str) and _SCHEME.match(metaschema):  # one without a scheme helm refuses itself
+                if not _is_web(target := _join(self.address, _without_fragment(metaschema))):
+                    return _refers_to(metaschema)
+                self._note(target)
             if part.value is not root and isinstance(metaschema, str):
                 part = _Part(part.value, False, part.bases)  # it may be of another draft
             part = self._with_id(part, draft)
@@ -155,7 +182,14 @@ class _Document:
         address = _without_fragment(reference)
         if not address:
             return True  # within the same schema, whatever its address is
-        return all((target := _join(base, address)) == _WEB or target in self._ids for base in bases)
+        targets = {_join(base, address) for base in bases} - self._ids
+        for target in filter(_is_web, targets):
+            self._note(target)
+        return all(map(_is_web, targets))
+
+    def _note(self, target: str) -> None:
+        if not is_built_in(target):
+            self.remote.add(target)
 
 
 def _below(part: _Part, draft: int | None) -> Iterator[_Part]:
@@ -204,15 +238,22 @@ def _join(base: str, reference: str) -> str:
     """Return the address of a reference without a fragment, or what stands for it."""
     if found := _SCHEME.match(reference):
         if found["scheme"].lower() in ("http", "https"):
-            return _WEB
+            return found["scheme"].lower() + reference[found.end("scheme") :]
         path = reference.removeprefix("file://")
         plain = reference.startswith("file:///") and _PLAIN_PATH.fullmatch(path)
         return reference if plain else _ELSEWHERE
-    if base == _WEB:
-        return _WEB
+    if _is_web(base):
+        try:
+            return urljoin(base, reference)
+        except ValueError:
+            return _ELSEWHERE
     if base == _ELSEWHERE or not _PLAIN_PATH.fullmatch(reference):
         return _ELSEWHERE
     return f"file://{reference}" if reference.startswith("/") else f"{base.rpartition('/')[0]}/{reference}"
+
+
+def _is_web(address: str) -> bool:
+    return address.startswith(("http:", "https:"))
 
 
 def _without_fragment(reference: str) -> str:

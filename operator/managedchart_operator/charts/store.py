@@ -56,7 +56,9 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
 Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
-"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError."""
+"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError, ChartError."""
+Check: TypeAlias = Callable[[ChartSource], None]
+"""Raises ChartError for a repository or registry that must not be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,11 @@ class Chart:
 class ChartStore:
     """All charts of one operator; `cache_dir` belongs to this process alone."""
 
-    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull) -> None:
+    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull, check: Check = lambda _: None) -> None:
         self._roots = roots
         self._cache = ChartCache(cache_dir)
         self._pull = pull
+        self._check = check
         self._paths: _Recent[str, Identified] = _Recent()
         self._archives: _Recent[str, ChartContent] = _Recent()
         # With the monotonic time until which a reference stands for this chart.
@@ -122,6 +125,7 @@ class ChartStore:
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(self._cached, data, found.cache_name))
+        self._check(source)  # also where the cache has the chart, so that a setting counts at once
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
         if pulled is not None and time.monotonic() < pulled[1]:

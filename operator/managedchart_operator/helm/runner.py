@@ -86,14 +86,17 @@ class HelmRunner:
         applies: bool = True,
         on_waiting: Callable[[], None] | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
+        environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
     ) -> HelmOutput:
         """Run helm and return its output, whatever its exit code; in its stderr, origins replace the paths of memory files.
 
         `deadline` in seconds counts from the start of the process, not from the wait for a slot. `applies` says that the
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
         helm begins to wait, for a hook or for the release's objects. `before` is awaited once helm has its slot; if it raises,
-        helm is not started. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and
-        CancelledError after helm has ended.
+        helm is not started. `environment` is added for this call; `through` is a program that becomes helm, with its
+        arguments. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and CancelledError after helm
+        has ended.
         """
         async with self.slots.process(applies=applies) as applied:
 
@@ -109,8 +112,13 @@ class HelmRunner:
             try:
                 with memory_files(arguments) as files:
                     process = await HelmProcess.start(
-                        [self.binary, *files.arguments],
-                        environment={**self.environment, **self._impersonation, _MARKER: self.identity},
+                        [*through, self.binary, *files.arguments],
+                        environment={
+                            **self.environment,
+                            **self._impersonation,
+                            **(environment or {}),
+                            _MARKER: self.identity,
+                        },
                         pass_fds=tuple(files.origins),
                         keep_stdout=keep_stdout,
                         on_line=on_line,

@@ -1,6 +1,7 @@
 """The assembled operator: what runs between its start and its end, and what it answers to health checks."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ from aiohttp import web
 from harness.api_server import FakeApiServer
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.app.assembly import Operator, assemble
+from managedchart_operator.app.calling_out import calling_out
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.kube.client import KubeClient
 
@@ -26,10 +28,12 @@ async def secrets(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.fixture
-async def operator(client: KubeClient, api: FakeApiServer, tmp_path: Path) -> Operator:
+async def operator(client: KubeClient, api: FakeApiServer, tmp_path: Path) -> AsyncIterator[Operator]:
     api.answers[SECRETS] = secrets
     api.answers[WHO] = (201, {"status": {"userInfo": {"username": "kubernetes-admin"}}})
-    return await assemble(Settings(cache_dir=tmp_path), client=client, identity="test")
+    settings = Settings(cache_dir=tmp_path)
+    async with calling_out(settings, api_server=client.host) as egress:
+        yield await assemble(settings, client=client, egress=egress, identity="test")
 
 
 def chart(name: str) -> ManagedChart:

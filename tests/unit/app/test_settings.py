@@ -20,11 +20,15 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANAGEDCHART_CHART_ROOTS", '["/charts", "/more"]')
     monkeypatch.setenv("MANAGEDCHART_NAMESPACES", '["team-b", "team-a", "team-b"]')
+    monkeypatch.setenv("MANAGEDCHART_CHART_SOURCES", '["https://charts.example.com/team", "oci://ghcr.io/team"]')
+    monkeypatch.setenv("MANAGEDCHART_CHART_ADDRESSES", '["10.0.0.0/8", "any"]')
     monkeypatch.setenv("MANAGEDCHART_HTTP_PORT", "0")
     monkeypatch.setenv("MANAGEDCHART_LOG_FORMAT", "text")
     settings = Settings()
     assert settings.chart_roots == [Path("/charts"), Path("/more")]
     assert settings.scope.namespaces == ("team-b", "team-a")
+    assert settings.chart_sources == ["https://charts.example.com/team", "oci://ghcr.io/team"]
+    assert settings.chart_addresses == ["10.0.0.0/8", "any"]
     assert settings.http_port == 0
     assert settings.log_format == "text"
 
@@ -47,6 +51,11 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("NAMESPACES", "team-a", 'write a JSON list of names of namespaces, like ["team-a"'),
         ("NAMESPACES", '["Team_A"]', 'write a JSON list of names of namespaces, like ["team-a"'),
         ("NAMESPACES", '["a/../b"]', 'write a JSON list of names of namespaces, like ["team-a"'),
+        ("CHART_SOURCES", "https://charts.example.com", 'write a JSON list of chart sources, like ["https://charts.'),
+        ("CHART_SOURCES", '["charts.example.com"]', "'charts.example.com' is not a source like https://charts."),
+        ("CHART_SOURCES", '["https://a@b.example.com"]', "it has a login"),
+        ("CHART_ADDRESSES", "any", 'write a JSON list of ranges of addresses, like ["10.0.0.0/8"], or ["any"]'),
+        ("CHART_ADDRESSES", '["10.0.0.1/8"]', "'10.0.0.1/8' is neither a range of addresses like 10.0.0.0/8"),
         ("CACHE_DIR", "cache", "'cache' is not an absolute path"),
         ("HTTP_PORT", "http", "valid integer"),
         ("HTTP_PORT", "65536", "less than or equal to 65535"),

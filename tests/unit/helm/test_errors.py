@@ -15,6 +15,7 @@ import yaml
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.classify import TABLE, blames_storage, classify
 from managedchart_operator.helm.errors.foreign import SCHEMA_ERROR as SCHEMA
+from managedchart_operator.helm.errors.pulled import without_answers
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order
 from managedchart_operator.reasons import Reason
 
@@ -73,6 +74,15 @@ QUOTED = {
     "resource Job/a/migrate not ready. status: Failed, message: Job Failed. failed: 7/1": Reason.JOB_BACKOFF_LIMIT,
     "job migrate failed: BackoffLimitExceeded": Reason.JOB_BACKOFF_LIMIT,
 }
+# Errors of `helm pull`: of helm 4.3.1 (pkg/registry) and oras-go, with servers that answer something else (seen with a script).
+QUOTED_PULLS = {
+    "could not load config with mediatype application/vnd.cncf.helm.config.v1+json": Reason.CHART_INVALID,
+    'failed to perform "FetchReference" on source: GET "http://h/v2/web/manifests/1.0.0": invalid content length': (
+        Reason.CHART_SOURCE_UNAVAILABLE
+    ),
+    'Get "http://127.0.0.1:8/": dial tcp 127.0.0.1:8: connect: permission denied': Reason.CHART_SOURCE_NOT_ALLOWED,
+    "something that no version of helm has said so far": Reason.CHART_SOURCE_UNAVAILABLE,
+}
 
 
 def classified(name: str) -> HelmError:
@@ -111,10 +121,16 @@ def test_a_quoted_failure_is_named(text: str, reason: Reason) -> None:
     assert error.reason is reason
 
 
+@pytest.mark.parametrize(("text", "reason"), QUOTED_PULLS.items())
+def test_a_quoted_failure_of_a_pull_is_named(text: str, reason: Reason) -> None:
+    assert classify(f"Error: {text}\n", exit_code=1, command="pull").reason is reason
+
+
 def test_every_row_of_the_table_is_used() -> None:
     """Each row decides at least one text that was seen or quoted; a row that nothing reaches is a guess."""
     texts = [(error_part(path.read_text().partition("\n")[2]), command_of(name)) for name, path in OUTPUTS.items()]
-    texts += [(text, "upgrade") for text in QUOTED]
+    texts += [*((text, "upgrade") for text in QUOTED), *((text, "pull") for text in QUOTED_PULLS)]
+    texts = [(without_answers(text) if command == "pull" else text, command) for text, command in texts]
     used = set()
     for text, command in texts:
         rows = (row for row in TABLE if not row.commands or command in row.commands)

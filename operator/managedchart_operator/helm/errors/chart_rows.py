@@ -9,6 +9,13 @@ from functools import partial
 from managedchart_operator.api_refusals import GRANT, MISSING_PERMISSION, Match, permission
 from managedchart_operator.helm.errors import template_errors
 from managedchart_operator.helm.errors.foreign import NOT_JSON, NOT_TRUSTED, UNUSABLE
+from managedchart_operator.helm.errors.pulled import (
+    BAD_LOGIN_SERVER,
+    NO_ANSWER_OF_A_REGISTRY,
+    NO_CHART,
+    NOT_CONNECTED,
+    WITHHELD,
+)
 from managedchart_operator.helm.errors.row import TRUST, UNREACHABLE, Row, row
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
@@ -64,7 +71,7 @@ def _not_in_registry(found: Match) -> str:
     return f"The registry has no version {version} of the chart {chart}, or no such chart"
 
 
-_SKIP = "set spec.skipSchemaValidation: true to deploy without checking the values against the chart's schema."
+SKIP_SCHEMA = "set spec.skipSchemaValidation: true to deploy without checking the values against the chart's schema."
 _LOADING = r"values don't meet the specifications.*?failing loading \"(?P<url>https?://[^\"\n]*)\": "
 _NEEDS = "The chart's values.schema.json needs {url}, which"
 
@@ -73,6 +80,33 @@ _pull_row = partial(row, commands=("pull",))
 
 CHART_ROWS: tuple[Row, ...] = (
     # -- fetching a chart: `helm pull` only, because other commands' errors look alike
+    _pull_row(
+        WITHHELD,
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        "The chart cannot be fetched; the error of helm pull is withheld, since it may quote what a server has answered",
+        transient=True,
+        hint="Run helm pull with the same repository or registry, chart and version where you may see the answer.",
+    ),
+    _pull_row(
+        NOT_CONNECTED,
+        Reason.CHART_SOURCE_NOT_ALLOWED,
+        lambda found: f"{_host(found)} is an address of the operator's own pod, which it may not call for a chart",
+        transient=True,
+        hint="Use a source whose index, redirects and login server have public addresses.",
+    ),
+    _pull_row(
+        NO_CHART,
+        Reason.CHART_INVALID,
+        "What the registry has under this reference is not a Helm chart",
+        hint="Correct spec.chart.oci and spec.chart.version: it may be an image.",
+    ),
+    _pull_row(
+        rf"{BAD_LOGIN_SERVER}|{NO_ANSWER_OF_A_REGISTRY}",
+        Reason.CHART_SOURCE_UNAVAILABLE,
+        lambda found: f"{_host(found)}: {found[0]}",
+        transient=True,
+        hint="Check the address: a login page, or a server that is no registry, causes this too.",
+    ),
     _pull_row(
         r"x509: (?P<why>[^\n]+)",
         Reason.CERTIFICATE_NOT_TRUSTED,
@@ -192,45 +226,45 @@ CHART_ROWS: tuple[Row, ...] = (
         _LOADING + r"status (?P<code>404|410)\b",
         Reason.CHART_INVALID,
         f"{_NEEDS} does not exist ({{code}})",
-        hint=f"Correct the address in the chart, or {_SKIP}",
+        hint=f"Correct the address in the chart, or {SKIP_SCHEMA}",
     ),
     row(
         _LOADING + NOT_JSON,
         Reason.CHART_INVALID,
         f"{_NEEDS} is not JSON",
-        hint=f"Check what is at the address, such as a login page, or {_SKIP}",
+        hint=f"Check what is at the address, such as a login page, or {SKIP_SCHEMA}",
     ),
     row(
         _LOADING + NOT_TRUSTED,
         Reason.CERTIFICATE_NOT_TRUSTED,
         f"{_NEEDS} has a TLS certificate that is not trusted",
-        hint=f"{TRUST} Or {_SKIP}",
+        hint=f"{TRUST} Or {SKIP_SCHEMA}",
     ),
     row(
         _LOADING + r"(?P<why>[^\n]+)",
         Reason.CHART_SOURCE_UNAVAILABLE,
         f"{_NEEDS} cannot be fetched: {{why}}",
         transient=True,
-        hint=f"It is retried automatically. If the operator's pod may not reach the address, {_SKIP}",
+        hint=f"It is retried automatically. If the operator's pod may not reach the address, {SKIP_SCHEMA}",
     ),
     row(
         r"values don't meet the specifications.*?failing loading \"(?P<url>[^\"\n]*)\": ",
         Reason.CHART_INVALID,
         "The chart's values.schema.json, or what it refers to, needs {url}, which is neither http:// nor https://",
-        hint=f"Correct the reference, or {_SKIP}",
+        hint=f"Correct the reference, or {SKIP_SCHEMA}",
     ),
     row(
         rf"values don't meet the specifications.*?\"(?P<url>https?://[^\"\n]*)\" {UNUSABLE}",
         Reason.CHART_INVALID,
         f"{_NEEDS} is not a JSON schema, or lacks the part that is referred to",
-        hint=f"Correct the reference in the chart, or {_SKIP}",
+        hint=f"Correct the reference in the chart, or {SKIP_SCHEMA}",
     ),
     row(
         r"values don't meet the specifications[^\n]*\n(?:[^\n]*\n)*?"
         r"(?P<why>(?!\s*- at '|invalid type for values)[^\n]*[^\n:\s])$",
         Reason.CHART_INVALID,
         _unusable_schema,
-        hint=f"Correct the chart's values.schema.json, or {_SKIP}",
+        hint=f"Correct the chart's values.schema.json, or {SKIP_SCHEMA}",
     ),
     # -- values and templates
     row(

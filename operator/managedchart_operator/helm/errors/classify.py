@@ -19,6 +19,7 @@ from managedchart_operator.api_refusals import Match, line_of
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm.errors.chart_rows import CHART_ROWS
 from managedchart_operator.helm.errors.cluster_rows import CLUSTER_ROWS
+from managedchart_operator.helm.errors.pulled import without_answers
 from managedchart_operator.helm.errors.row import Row
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_part, in_order, names_in
 from managedchart_operator.helm.errors.unready import exclusion_hint_in, first_unready
@@ -40,6 +41,8 @@ def classify(text: str, *, exit_code: int, command: str, release: str = "", name
     `command` is helm's first argument, such as upgrade. `release` and `namespace` are those of the release, for hints.
     """
     error = in_order(cut_middle(error_part(text), _MAX_SEARCHED))
+    if command == "pull":
+        error = without_answers(error)
     if exit_code < 0:
         return _killed(error, exit_code=exit_code, command=command)
     for row in TABLE:
