@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from harness.kustomize import my_operator
+from harness.kustomize import kustomizations, my_operator
 from managedchart_operator import __version__
 from managedchart_operator.api.resource import API_VERSION, KIND
 from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
@@ -164,6 +164,15 @@ def test_each_profile_is_the_same_as_its_kustomization(
     folder = my_operator(tmp_path, component, TEAMS)
     objects = render(crds={"enabled": False}, **values)
     assert _in_order(_rendered(objects)) == _in_order(_built(tools, folder))
+
+
+def test_the_page_shows_the_kustomizations_that_are_tested() -> None:
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    shown = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    tested = kustomizations("namespaced", TEAMS)
+    assert tested["kustomization.yaml"] in shown
+    assert tested["team-a/kustomization.yaml"] in shown
+    assert [text for text in shown if text.startswith(kustomizations("impersonate", ())["kustomization.yaml"])]
 
 
 @pytest.mark.parametrize(("version", "component"), [("1.35.9", "impersonate-legacy"), ("1.36.0-gke.1", "impersonate")])
