@@ -116,6 +116,7 @@ class RenderedObjects:
         hooks = await _outline(revision, stored.hook_manifests, _NEEDED_WHOLE)
         self.objects = await _outline(revision, [stored.manifest], _NEEDED_WHOLE)
         self.revision, self.stored, self.hooks = revision, stored, hooks
+        await asyncio.to_thread(self.redactor)  # which is needed next, and takes some time to make
 
 
 async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
