@@ -17,7 +17,7 @@ from managedchart_operator import schema_refusals
 from managedchart_operator.hints import Advice, Hint, Names, worded
 from managedchart_operator.reasons import Reason
 from managedchart_operator.redaction import MASK
-from managedchart_operator.shortening import listed, one_line
+from managedchart_operator.shortening import listed, one_line, searchable
 
 Match = re.Match[str]
 Sentence = Callable[[Match, str], str]
@@ -79,6 +79,7 @@ def refusal_of(text: str, *, about: str | None = None, names: Names = Names()) -
     `about` names the object as `Kind namespace/name`; the default is the API server's name for it. `names` are filled into the
     command of the hint.
     """
+    text = searchable(text)
     for row in (*REFUSED, *UNAVAILABLE):
         if found := row.pattern.search(text):
             hint = worded(row.hint, found, names)

@@ -135,6 +135,13 @@ class OperatorProcess:
         assert found, f"there is no metric {name}"
         return float(found[1])
 
+    def delays(self) -> dict[float, int]:
+        """Return how often its event loop was late by so many seconds at most, for each bucket of the metric."""
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        found = re.findall(r'^managedchart_loop_blocked_seconds_bucket\{le="(\S+)"\} (\S+)$', text, re.MULTILINE)
+        return {float(limit): int(float(count)) for limit, count in found}
+
     def kill(self) -> None:
         """`kill -9` the operator."""
         assert self._process is not None

@@ -16,7 +16,7 @@ from kopf._cogs.clients.errors import APIError  # kopf raises it but does not ex
 from pythonjsonlogger.json import JsonFormatter
 
 from managedchart_operator.app.log_limits import NotTooMany
-from managedchart_operator.redaction import Redactor
+from managedchart_operator.redaction import Redactor, printable
 
 
 def configure(*, level: str, form: Literal["json", "text"]) -> None:
@@ -48,7 +48,8 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         name = getattr(record, "name_", None)
         record.where = f"[{record.namespace}/{name}] " if name else ""  # type: ignore[attr-defined]
-        return super().format(record)
+        # Whoever wrote a part of the message must not be able to begin a line of the log.
+        return super().format(record).replace("\n", "\n    ")
 
 
 class RefusalsInOneLine(logging.Filter):
@@ -75,6 +76,8 @@ class Redacted(logging.Filter):
         redact = record.__dict__.pop("redact", self._redact)
         if record.levelno >= logging.WARNING:
             record.msg, record.args = redact(record.getMessage()), ()
+        elif not (message := record.getMessage()).isprintable():
+            record.msg, record.args = printable(message), ()
         if record.exc_info and record.exc_info[1] is not None:
             record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
             record.exc_info = None

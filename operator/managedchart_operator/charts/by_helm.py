@@ -16,7 +16,7 @@ from managedchart_operator.helm.connections import only_to
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.memory_files import Argument
-from managedchart_operator.helm.runner import HelmRunner
+from managedchart_operator.helm.runner import HelmOutput, HelmRunner
 from managedchart_operator.redaction import Redactor
 
 # A pull is one download; a chart is at most a few MiB.
@@ -93,6 +93,9 @@ async def _run(
         arguments, deadline=deadline, keep_stdout=True, applies=False, environment=environment, through=through
     )
     if output.exit_code != 0:
-        text = await asyncio.to_thread(Redactor(), output.stderr)
-        raise classify(text, exit_code=output.exit_code, command=str(arguments[0]))
+        raise await asyncio.to_thread(_error_of, output, str(arguments[0]))
     return output.stdout
+
+
+def _error_of(output: HelmOutput, command: str) -> HelmError:
+    return classify(Redactor()(output.stderr), exit_code=output.exit_code, command=command)

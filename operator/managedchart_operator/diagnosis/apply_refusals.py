@@ -13,7 +13,7 @@ from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, more_r
 from managedchart_operator.hints import Names, worded
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
-from managedchart_operator.shortening import cut_middle, one_line
+from managedchart_operator.shortening import cut_middle, one_line, searchable
 
 Refusal = tuple[ObjectRef, str]
 """An object, and the API server's answer on why it cannot be applied."""
@@ -25,7 +25,7 @@ def refused(refusals: Sequence[Refusal], *, redact: Callable[[str], str] = str) 
     The first row that matches any of the answers decides, as for helm's text. The error's `text` has helm's wording, for people
     who compare the two; nothing parses it.
     """
-    answers = [(ref, redact(answer)) for ref, answer in refusals]
+    answers = [(ref, searchable(redact(answer))) for ref, answer in refusals]
     text = cut_middle("\n".join(starmap(line_of_helm, answers)), MAX_TEXT)
     further = more_refused(len(answers) - 1)
     for row in (row for row in TABLE if not row.commands or "upgrade" in row.commands):

@@ -46,6 +46,8 @@ MAX_CONTAINERS = 5
 _MESSAGE = 512
 # A kubelet keeps the last 2 KiB of a log, or 4 KiB of what the program wrote, and less with many containers.
 _MAY_BE_CUT = 1000
+# A kubelet keeps so much of what a container wrote before its end.
+_MAX_REDACTED = 4096
 # What controllers create for a chart's objects, in the namespace of their owner.
 _OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
 # Where Kubernetes keeps the events about cluster-wide objects.
@@ -284,7 +286,7 @@ class Collector:
 
 def _of_container(message: str, redact: Callable[[str], str]) -> str:
     whole = len(message) < _MAY_BE_CUT
-    return redact_part(redact, message, begins=whole, ends=whole)
+    return redact_part(redact, message[:_MAX_REDACTED], begins=whole, ends=whole)
 
 
 def _of_log(log: str, redact: Callable[[str], str]) -> str:

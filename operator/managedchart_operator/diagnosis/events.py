@@ -21,6 +21,8 @@ MAX_EVENTS = 20
 MAX_TEXT = 512
 # A kubelet cuts what a probe returned off at 1024 characters, and marks that with three dots.
 _MAY_BE_CUT = 1000
+# Whoever may write Events may write a megabyte.
+_MAX_REDACTED = 4096
 
 
 @dataclass(slots=True)
@@ -83,4 +85,5 @@ def select(
 
 def _redacted(message: str, redact: Callable[[str], str]) -> str:
     whole = len(message) < _MAY_BE_CUT
-    return redact_part(redact, message if whole else message.removesuffix("..."), begins=True, ends=whole)
+    part = message if whole else message[:_MAX_REDACTED].removesuffix("...")
+    return redact_part(redact, part, begins=True, ends=whole)

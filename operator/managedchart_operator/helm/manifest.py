@@ -48,6 +48,11 @@ def outline(*manifests: str, whole: Container[str] = ()) -> list[dict[str, Any]]
     return _read(manifests, whole=whole)
 
 
+def outlined(manifests: tuple[str, ...], whole: frozenset[str]) -> list[dict[str, Any]]:
+    """Do what `outline` does, with arguments that a worker process can be given."""
+    return outline(*manifests, whole=whole)
+
+
 def as_sent(value: Any) -> Any:
     """Return a copy of an object as helm sends it to the API server: with numbers as Go writes them."""
     match value:

@@ -137,6 +137,13 @@ class HelmRunner:
                     reason=Reason.TIMEOUT,
                     transient=True,
                 ) from error
+            if process.too_much:
+                raise HelmError(
+                    f"The chart renders more than {processes.STDOUT_BYTES >> 20} MiB, which no release Secret can hold",
+                    reason=Reason.RELEASE_TOO_LARGE,
+                    transient=False,
+                    hint="Leave files out of the chart (.helmignore), split it, or make the values smaller.",
+                )
             return HelmOutput(process.stdout, files.with_origins(process.stderr), process.exit_code)
 
     @property

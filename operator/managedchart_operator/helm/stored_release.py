@@ -4,6 +4,7 @@ Anybody may write such a Secret, so its size and the number of its values are bo
 unreadable one is an error of that release only. `storage` reads the metadata of the Secrets, which is enough for most passes.
 """
 
+import asyncio
 import base64
 import gzip
 import json
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.errors import UNREADABLE, HelmError
+from managedchart_operator.helm.apart import read_apart
 from managedchart_operator.helm.storage import LEFT_UNFINISHED
 from managedchart_operator.reasons import Reason
 
@@ -30,11 +32,12 @@ _SELF_DELETING = frozenset({"hook-succeeded", "hook-failed"})
 _CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
 # A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, rarely to a
 # twentieth. gzip can compress to a thousandth, so a few KiB that anybody wrote could fill the memory.
-_DOCUMENT_BYTES = 32 * 1024 * 1024
-# Objects, lists, texts and numbers. json.loads lets no other thread run: 32 MiB of few long texts, as helm writes them, block
-# the event loop for 0.1 s, but as empty lists for 2.3 s, with 1.6 GiB of memory. This many values of any kind block it for 0.15
-# s at most (measured on two busy cores). A release has few: chart and values of podinfo 500.
+_DOCUMENT_BYTES = 16 * 1024 * 1024
+# Objects, lists, texts and numbers. While json.loads builds them, no other thread runs: so many in a document that is not large
+# enough for a worker process take 0.03 s (measured). A release has few: chart and values of podinfo 500.
 _DOCUMENT_VALUES = 100_000
+# Python needs the square of their number to read the digits of a whole number. Go's numbers have some 20, or 310 as a float.
+_DIGITS = 400
 # A release has a few dozen. Checking a hook takes 3 µs, and blocks other threads too (measured).
 _HOOKS = 5_000
 _SEPARATORS = (b",", b"[", b"{")
@@ -169,21 +172,42 @@ class StoredRelease:
         return (self.document.get("chart") or {}).get("metadata") or {}
 
 
-def decode(secret: Mapping[str, Any]) -> StoredRelease:
-    """Decode a release Secret; to be called in a thread, since a large one takes a while.
+async def read_secret(secret: Mapping[str, Any]) -> StoredRelease:
+    """Decode a release Secret without holding up the event loop. Raises HelmError when helm cannot have written it."""
+    text = await asyncio.to_thread(_unpacked, secret)
 
-    Raises HelmError when helm cannot have written it.
-    """
+    def too_much(why: str) -> HelmError:
+        return _unreadable(secret, why)
+
+    try:
+        return StoredRelease(await read_apart(read_document, text, size=len(text), error=too_much))
+    except UNREADABLE as error:
+        raise _unreadable(secret, str(error) or type(error).__name__) from error
+
+
+def decode(secret: Mapping[str, Any]) -> StoredRelease:
+    """Do what `read_secret` does; to be called in a thread, since a large one takes a while."""
+    try:
+        return StoredRelease(read_document(_unpacked(secret)))
+    except UNREADABLE as error:
+        raise _unreadable(secret, str(error) or type(error).__name__) from error
+
+
+def _unpacked(secret: Mapping[str, Any]) -> bytes:
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        return StoredRelease(read_document(unzipped(packed, _DOCUMENT_BYTES) if packed[:2] == b"\x1f\x8b" else packed))
+        return unzipped(packed, _DOCUMENT_BYTES) if packed[:2] == b"\x1f\x8b" else packed
     except (*UNREADABLE, zlib.error) as error:
-        raise HelmError(
-            f"The release Secret {secret_name(secret)} cannot be read: {str(error) or type(error).__name__}",
-            reason=Reason.HELM_FAILED,
-            transient=False,
-            hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
-        ) from error
+        raise _unreadable(secret, str(error) or type(error).__name__) from error
+
+
+def _unreadable(secret: Mapping[str, Any], why: str) -> HelmError:
+    return HelmError(
+        f"The release Secret {secret_name(secret)} cannot be read: {why}",
+        reason=Reason.HELM_FAILED,
+        transient=False,
+        hint="Delete the Secret if nothing needs it; it was not written by Helm 3 or 4.",
+    )
 
 
 def secret_name(secret: Mapping[str, Any]) -> str:
@@ -198,7 +222,7 @@ def read_document(text: bytes) -> dict[str, Any]:
     """
     _check_values(text)
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_int=_integer, parse_float=_float)
         if not isinstance(document, dict):
             raise ValueError("it is not a release")  # noqa: TRY004 -- callers handle one type of error
         _Document.model_validate(document)
@@ -208,6 +232,21 @@ def read_document(text: bytes) -> dict[str, Any]:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
     return document
+
+
+def _integer(digits: str) -> int:
+    _check_digits(digits)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    _check_digits(digits)
+    return float(digits)
+
+
+def _check_digits(digits: str) -> None:
+    if len(digits) > _DIGITS:
+        raise ValueError("it has a number with too many digits")
 
 
 def unzipped(packed: bytes, limit: int) -> bytes:
@@ -257,7 +296,16 @@ def with_status(
 def packed(document: Mapping[str, Any]) -> str:
     """Return a document as the data of a release Secret, the inverse of `decode`."""
     try:
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _encoded(document, ascii_only=False)
     except UnicodeEncodeError:  # a lone surrogate, which can only be written as an escape
-        text = json.dumps(document, separators=(",", ":")).encode()
+        text = _encoded(document, ascii_only=True)
     return base64.b64encode(base64.b64encode(gzip.compress(text, compresslevel=9))).decode()
+
+
+def _encoded(document: Mapping[str, Any], *, ascii_only: bool) -> bytes:
+    # Part by part, since no other thread runs meanwhile.
+    parts = (
+        f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=ascii_only, separators=(',', ':'))}".encode()
+        for key, value in document.items()
+    )
+    return b"{" + b",".join(parts) + b"}"

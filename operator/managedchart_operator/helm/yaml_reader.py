@@ -26,10 +26,10 @@ from managedchart_operator.nesting import MAX_LEVELS
 # Text of all scalars, with those that aliases repeat. go-yaml limits the number of nodes that aliases expand to, but not their
 # bytes: 400,000 aliases of one long text are gigabytes.
 MAX_EXPANDED_BYTES = 16 * 1024 * 1024
-# helm stores the rendered manifest, with the chart, in a Secret of 1 MiB: this much fits only if it compresses to a tenth. The
+# helm stores the manifest, with the chart, in a Secret of 1 MiB: this much fits only if it compresses to an eighth. The
 # largest known, the CustomResourceDefinitions of the Prometheus operator, have 4.5 MB. While libyaml reads a single long scalar
-# no other thread runs: 0.07 s for so many bytes (measured on two busy cores).
-MAX_BYTES = 8 * 1024 * 1024
+# no other thread runs: 0.06 s for so many bytes (measured on two busy cores).
+MAX_BYTES = 6 * 1024 * 1024
 # Those CustomResourceDefinitions have 100,000. So many empty lists take 20 MiB and 0.6 s (measured).
 MAX_NODES = 250_000
 # A document without content costs as much as so many nodes (measured).

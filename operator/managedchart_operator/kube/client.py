@@ -31,6 +31,7 @@ from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.pages import MOST_BYTES, PAGE, TooLargeError, next_limit, smaller
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shallow_json import read_json
+from managedchart_operator.shortening import cut_middle
 
 # The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves time for one retry.
 REQUEST_SECONDS = 30.0
@@ -39,6 +40,8 @@ REQUEST_SECONDS = 30.0
 # default.
 REQUESTS = 32
 _CONNECT_SECONDS = 10
+# It may repeat a whole object. All of it is redacted later, and a person reads the beginning and the end.
+_MAX_ANSWER = 16 * 1024
 # After each change of a CRD, and after its own start, the API server refuses to list objects of the kind until it has read them
 # into its cache: some 100 ms after the first request for them (1.37, KEP-4568). helm's client retries too.
 _INITIALIZING = "storage is (re)initializing"
@@ -322,6 +325,7 @@ def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
             raise TypeError
     except UNREADABLE:
         answer = raw[:300].decode(errors="replace").strip()
+    answer = cut_middle(answer, _MAX_ANSWER)
     if (known := refusal_of(answer, names=_names_in(path))) is not None:
         reason, transient, hint = known.reason, known.transient, known.hint
     else:

@@ -13,6 +13,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import OPERATOR, KubeClient
 from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.event_limits import EventLimits
+from managedchart_operator.redaction import printable
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
 
@@ -62,7 +63,7 @@ class Events:
             },
             "type": type,
             "reason": reason,
-            "message": cut(message, MESSAGE_LENGTH),
+            "message": cut(printable(message), MESSAGE_LENGTH),
             "source": {"component": OPERATOR},
             "reportingComponent": OPERATOR,
             "firstTimestamp": now,

@@ -60,8 +60,12 @@ async def helm_error(run: ReleaseRun, output: HelmOutput, *, command: str) -> He
     Its text is redacted as helm wrote it: what `classify` folds and cuts would leave parts of secrets that nobody recognizes.
     """
     redact = await run.evidence.rendered.read_redactor()
-    text = await asyncio.to_thread(redact, output.stderr)
-    return classify(text, exit_code=output.exit_code, command=command, release=run.name, namespace=run.namespace)
+
+    def worded() -> HelmError:
+        text = redact(output.stderr)
+        return classify(text, exit_code=output.exit_code, command=command, release=run.name, namespace=run.namespace)
+
+    return await asyncio.to_thread(worded)
 
 
 async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:

@@ -19,8 +19,8 @@ from managedchart_operator.reconcile.operations.dry_run import (
     dry_run,
     invalid_objects,
     largest_parts,
+    read_rendered,
     render,
-    rendered_objects,
     try_render,
 )
 from managedchart_operator.reconcile.operations.install_or_upgrade import install_or_upgrade
@@ -139,7 +139,7 @@ class LifecycleRelease:
                 return await try_render(self.run, await self.crds.preview(), take_ownership=True)
             await self.crds.apply()
             output = await render(self.run, take_ownership=True, dry_run=False)
-            return await asyncio.to_thread(rendered_objects, output)
+            return await read_rendered(output)
         except OperatorError as error:
             await explain_crds(error, self.crds)
             raise

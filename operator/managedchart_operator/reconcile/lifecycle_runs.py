@@ -65,6 +65,8 @@ class LifecycleRuns:
         """Carry out the plan; returns the seconds until the next pass, or None. Raises KubeError."""
         work = replace(work, release=resumed(work.release, plan))
         retried = _begin(work, plan)
+        # What masks its texts takes up to 1 s to make; here, so that it is known wherever the run has to say something.
+        await asyncio.to_thread(work.release.evidence.rendered.redactor)
         release = LifecycleRelease(work.release, plan)
         work.phases.operation, work.phases.released = plan.operation, plan.released
         try:
@@ -130,7 +132,9 @@ class LifecycleRuns:
         phases.findings = replace(phases.findings, cause=cause_of(error, phases.findings))
         found = lacking.error if lacking else error
         redact = await phases.read_redactor()
-        error = explain(found, phases.findings, redact=redact, chart=(key.namespace, key.name))
+        error = await asyncio.to_thread(
+            explain, found, phases.findings, redact=redact, chart=(key.namespace, key.name)
+        )
         phases.explain(redact)
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, OperatorError
+from managedchart_operator.helm.apart import read_apart
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.stored_release import StoredRelease, read_document
 from managedchart_operator.kube.objects import Objects, reference
@@ -118,7 +119,7 @@ async def _served(run: ReleaseRun, kinds: Sequence[tuple[str, str, str]]) -> Asy
 async def _rendered(run: ReleaseRun) -> list[dict[str, Any]]:
     """Render the chart without reading its objects; returns outlines, hooks included. Raises OperatorError, ManifestError."""
     output = await render(run, take_ownership=True, dry_run=True, offline=True)
-    return await asyncio.to_thread(_outlined, output.stdout)
+    return await read_apart(_outlined, output.stdout, size=len(output.stdout), error=ManifestError)
 
 
 def _outlined(output: bytes) -> list[dict[str, Any]]:

@@ -194,7 +194,8 @@ class Reconciler:
         if is_too_large(error):
             return await self._report_unwritable(recording)
         lacking = await still_missing(self.services.collector.objects, error)
-        error = explain(error, recording.phases.findings, redact=recording.phases.redact)
+        findings = recording.phases.findings
+        error = await asyncio.to_thread(explain, error, findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
         status, attempt = recorder.status, recorder.status.attempt
         current = attempt.generation == chart.generation

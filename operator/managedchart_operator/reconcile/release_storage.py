@@ -23,7 +23,7 @@ from managedchart_operator.helm.storage import (
     revisions_of,
 )
 from managedchart_operator.helm.stored_manifest import with_manifest
-from managedchart_operator.helm.stored_release import StoredRelease, decode, with_status
+from managedchart_operator.helm.stored_release import StoredRelease, read_secret, with_status
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.ownership import Ownership
 
@@ -81,7 +81,7 @@ class ReleaseStorage:
     async def read(self, revision: Revision) -> StoredRelease | None:
         """Read a revision's document; None if it was deleted. Raises KubeError, HelmError."""
         secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
-        return await asyncio.to_thread(decode, secret) if secret else None
+        return await read_secret(secret) if secret else None
 
     async def read_unfinished(self) -> list[Unfinished]:
         """Read the earlier revisions of which helm may have left objects: those that failed, and one still deployed.

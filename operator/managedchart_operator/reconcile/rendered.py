@@ -6,13 +6,14 @@ revision is deleted, so that an uninstall still knows what to wait for.
 
 import asyncio
 import contextlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.errors import HelmError, KubeError
-from managedchart_operator.helm.manifest import ManifestError, outline
+from managedchart_operator.helm.apart import read_apart
+from managedchart_operator.helm.manifest import ManifestError, outlined
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import Objects, reference
@@ -115,6 +116,7 @@ class RenderedObjects:
         hooks = await _outline(revision, stored.hook_manifests, _NEEDED_WHOLE)
         self.objects = await _outline(revision, [stored.manifest], _NEEDED_WHOLE)
         self.revision, self.stored, self.hooks = revision, stored, hooks
+        await asyncio.to_thread(self.redactor)  # which is needed next, and takes some time to make
 
 
 async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
@@ -133,9 +135,10 @@ async def is_healthy(rendered: RenderedObjects, objects: Objects) -> bool:
     return bool(rendered.all)
 
 
-async def _outline(revision: Revision, manifests: Iterable[str], whole: Container[str]) -> list[dict[str, Any]]:
+async def _outline(revision: Revision, manifests: Iterable[str], whole: Iterable[str]) -> list[dict[str, Any]]:
+    texts = tuple(manifests)
     try:
-        return await asyncio.to_thread(outline, *manifests, whole=whole)
+        return await read_apart(outlined, texts, frozenset(whole), size=sum(map(len, texts)), error=ManifestError)
     except ManifestError as error:
         raise HelmError(
             f"The manifest of revision {revision.number} cannot be read, so the operator cannot wait for its objects: {error}",

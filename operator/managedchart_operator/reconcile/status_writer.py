@@ -21,6 +21,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.reconcile.earlier_operators import carry_over
 from managedchart_operator.reconcile.unwritable import is_too_large
+from managedchart_operator.redaction import printable
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,17 @@ class StatusWriter:
                 self._on_written(replace(answer, status={**self._foreign, **wanted}))
 
     def _dump(self) -> dict[str, Any]:
-        return self.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document: dict[str, Any] = _printable(self.status.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return document
+
+
+def _printable(value: Any) -> Any:
+    """Return a document without control characters: also the version of a chart may have any."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _printable(inner) for key, inner in value.items()}
+    return [_printable(inner) for inner in value] if isinstance(value, list) else value
 
 
 def read_status(chart: ManagedChart) -> ManagedChartStatus:

@@ -8,8 +8,17 @@ A text is redacted where it enters the operator, before it is searched, folded i
 secret would be left that nobody recognizes.
 """
 
+from managedchart_operator.redaction.control_characters import printable
 from managedchart_operator.redaction.known import secrets_in_manifest, secrets_in_values
 from managedchart_operator.redaction.patterns import MASK
 from managedchart_operator.redaction.redactor import MIN_SECRET_LENGTH, Redactor, redact_part
 
-__all__ = ["MASK", "MIN_SECRET_LENGTH", "Redactor", "redact_part", "secrets_in_manifest", "secrets_in_values"]
+__all__ = [
+    "MASK",
+    "MIN_SECRET_LENGTH",
+    "Redactor",
+    "printable",
+    "redact_part",
+    "secrets_in_manifest",
+    "secrets_in_values",
+]

@@ -62,7 +62,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # credentials before the host of a URL; not a port, whose path may have an @
     (
         re.compile(
-            r"""(://)[^\s/:@"'\\]{0,256}:(?!\d{1,5}(?:[/?#\s]|$))(?:[^\s/"'\\]{1,256}|[^\s@"'\\]{1,256})@(?=[\w\[.-])"""
+            r"""(://)[^\s/:@"'\\]{0,256}+:(?!\d{1,5}(?:[/?#\s]|$))"""
+            r"""(?:(?:[^\s/@"'\\]{0,256}+@)+|[^\s@"'\\]{1,128}+@)(?=[\w\[.-])"""
         ),
         rf"\1{MASK}@",
     ),

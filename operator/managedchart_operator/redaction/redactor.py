@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
+from managedchart_operator.redaction.control_characters import printable
 from managedchart_operator.redaction.needles import Needles, TooMuchError
 from managedchart_operator.redaction.patterns import MASK, mask_credentials
 from managedchart_operator.redaction.views import Folded, Span, View, fold, views
@@ -50,7 +51,8 @@ class Redactor:
             self._needles = None
 
     def __call__(self, text: str) -> str:
-        """Return the text without secrets."""
+        """Return the text without secrets, and without control characters, which may be amidst a secret."""
+        text = printable(text)
         try:
             if self._needles is None:
                 raise TooMuchError

@@ -10,13 +10,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import compress
 
+from managedchart_operator.redaction.control_characters import CONTROL_CHARACTERS
+
 Span = tuple[int, int]
 """The first character and the one after the last."""
 _Piece = tuple[str, int]
 """A character of the view, and how many characters of the text it stands for."""
 
 _GONE = "\0"
-_WHITE_SPACE = {code: _GONE for code in range(0x3001) if chr(code).isspace()}
+# With the characters that `printable` leaves out of the text.
+_WHITE_SPACE = dict.fromkeys([*CONTROL_CHARACTERS, *(code for code in range(0x3001) if chr(code).isspace())], _GONE)
 _QUOTES = re.compile(r"'(?:\s*')+")
 # To Go's and JSON's escapes; a backslash before a line break is YAML's, which folds there.
 _ESCAPE = re.compile(

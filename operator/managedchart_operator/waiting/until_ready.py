@@ -26,6 +26,7 @@ from managedchart_operator.kube.objects import ObjectRef, Objects, reference, ve
 from managedchart_operator.kube.shared_watch import View, Views
 from managedchart_operator.kube.watch import Change, changes
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shortening import cut_middle
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
 from managedchart_operator.waiting.ended_jobs import expires, result_of
 from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
@@ -42,6 +43,8 @@ _RETRY_SECONDS = 1.0
 # An API server that has just started refuses everybody for a moment; a permission that is missing for longer is missing.
 _FORBIDDEN_SECONDS = 10.0
 Redactors = Callable[[], Awaitable[Callable[[str], str]]]
+# The controller of a custom resource may write any text; a person reads the beginning and the end of it.
+_MAX_REDACTED = 4096
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
 # Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
@@ -162,7 +165,7 @@ class ReadyWait:
         states = {ref: found for ref, found in self.states.items() if ref in named and found.state is not State.CURRENT}
         redact = await redactor() if redactor and states else str
         unready = [
-            Unready(ref.kind, ref.namespace, ref.name, found.state, redact(found.message))
+            Unready(ref.kind, ref.namespace, ref.name, found.state, redact(cut_middle(found.message, _MAX_REDACTED)))
             for ref, found in states.items()
         ]
         return not_ready(unready, timed_out=timed_out) if unready else None

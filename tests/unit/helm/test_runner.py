@@ -284,10 +284,12 @@ async def test_a_text_within_the_limits_is_complete(helm: Make) -> None:
     assert output.stderr == "".join(f"{i:07d}," for i in range(size // 8))
 
 
-async def test_stdout_is_bounded(helm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "STDOUT_BYTES", 100_000)
-    output = await helm("head -c 3000000 /dev/zero").run(["template"], keep_stdout=True, deadline=DEADLINE)
-    assert (len(output.stdout), output.exit_code) == (100_000, 0)
+async def test_helm_that_renders_too_much_is_ended(helm: Make) -> None:
+    """S10: no release Secret could hold it, so nothing of it is read, and helm does not go on for its deadline."""
+    with pytest.raises(HelmError) as raised:
+        await helm("cat /dev/zero").run(["template"], keep_stdout=True, deadline=DEADLINE)
+    assert raised.value.message == "The chart renders more than 16 MiB, which no release Secret can hold"
+    assert (raised.value.reason, raised.value.transient) == (Reason.RELEASE_TOO_LARGE, False)
 
 
 async def test_stdout_is_not_kept_unless_requested(helm: Make) -> None:

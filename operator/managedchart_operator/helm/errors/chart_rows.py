@@ -160,7 +160,8 @@ CHART_ROWS: tuple[Row, ...] = (
         transient=True,
     ),
     _pull_row(
-        r"(?P<url>https?://\S+?)\"? ?:? ?(?:response status code )?404\b",
+        # Up to the end of its word, except a colon there, so that it is not searched again from each "http://" within it.
+        r"(?P<url>https?://(?:[^\s\":]++|:(?![\s\"]|\Z))*+)\"? ?:? ?(?:response status code )?404\b",
         Reason.CHART_NOT_FOUND,
         "{url} does not exist (404)",
         hint="Check the address: the repository's index.yaml, or the chart in the registry, was not found.",

@@ -25,22 +25,18 @@ from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT, error_
 from managedchart_operator.helm.errors.unready import exclusion_hint_in, first_unready
 from managedchart_operator.hints import Names, worded
 from managedchart_operator.reasons import Reason
-from managedchart_operator.shortening import cut_middle, one_line
+from managedchart_operator.shortening import cut_middle, one_line, searchable
 
 TABLE: tuple[Row, ...] = (*CHART_ROWS, *CLUSTER_ROWS)
 
-# A chart's own words may repeat the beginning of a pattern, whose search then costs the square of the text (helm's may have
-# 190 kB: half a minute of the event loop). The first refusals and the cause at the end are within this; measured at 0.3 s.
-_MAX_SEARCHED = 16_384
-
 
 def classify(text: str, *, exit_code: int, command: str, release: str = "", namespace: str = "") -> HelmError:
-    """Return the error of a failed helm command.
+    """Return the error of a failed helm command. To be called in a thread.
 
     `text` is its redacted stderr, with the log lines of --debug; `exit_code` is negative for the signal that ended it;
     `command` is helm's first argument, such as upgrade. `release` and `namespace` are those of the release, for hints.
     """
-    error = in_order(cut_middle(error_part(text), _MAX_SEARCHED))
+    error = in_order(searchable(error_part(text)))
     if command == "pull":
         error = without_answers(error)
     if exit_code < 0:

@@ -21,6 +21,7 @@ from managedchart_operator.diagnosis.apply_refusals import Refusal, refused
 from managedchart_operator.diagnosis.collector import COLLECT_SECONDS, Findings
 from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, LifecycleError, OperatorError
 from managedchart_operator.helm import command
+from managedchart_operator.helm.apart import read_apart
 from managedchart_operator.helm.errors.template_errors import NAME_NEEDED, without_name
 from managedchart_operator.helm.invalid_objects import name_invalid
 from managedchart_operator.helm.manifest import ManifestError, as_sent, parse_manifest
@@ -66,7 +67,7 @@ async def try_render(run: ReleaseRun, preview: Preview, *, take_ownership: bool)
         if error.reason is not Reason.KIND_MISSING or not missing or not missing <= preview.api_versions:
             raise
         return await _by_template(run, preview, take_ownership=take_ownership)
-    return await asyncio.to_thread(rendered_objects, output)
+    return await read_rendered(output)
 
 
 async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: bool) -> list[dict[str, Any]]:
@@ -85,7 +86,8 @@ async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: boo
     output = await run.services.helm.run(arguments, deadline=command.deadline(run.spec.timeout), keep_stdout=True)
     if output.exit_code != 0:
         raise await helm_error(run, output, command="template")
-    rendered = await asyncio.to_thread(_objects_of, output.stdout.decode(errors="replace"))
+    manifest = output.stdout.decode(errors="replace")
+    rendered = await read_apart(_objects_of, manifest, size=len(manifest), error=_unreadable)
     if not take_ownership:
         await _check_ownership(run, rendered)
     return rendered
@@ -143,23 +145,28 @@ async def _left_fields(run: ReleaseRun) -> list[Argument]:
     return command.leave_fields(await fields_to_leave(run, owned, client_side=run.spec.force_upgrade))
 
 
+async def read_rendered(output: HelmOutput) -> list[dict[str, Any]]:
+    """Return the objects of a dry run's JSON output as helm sends them. Raises HelmError."""
+    return await read_apart(rendered_objects, output, size=len(output.stdout), error=_unreadable)
+
+
 def rendered_objects(output: HelmOutput) -> list[dict[str, Any]]:
-    """Return the objects of a dry run's JSON output as helm sends them; to be called in a thread. Raises HelmError."""
+    """Do what `read_rendered` does; to be called in a thread or a worker process."""
     try:
         return _objects_of(read_document(output.stdout).get("manifest") or "")
     except UNREADABLE as error:
-        raise HelmError(
-            f"The output of Helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
-        ) from error
+        raise _unreadable(str(error) or type(error).__name__) from error
 
 
 def _objects_of(manifest: str) -> list[dict[str, Any]]:
     try:
         return [as_sent(item) for item in parse_manifest(manifest)]
     except (*UNREADABLE, ManifestError) as error:
-        raise HelmError(
-            f"The output of Helm's dry run cannot be read: {error}", reason=Reason.HELM_FAILED, transient=False
-        ) from error
+        raise _unreadable(str(error) or type(error).__name__) from error
+
+
+def _unreadable(why: str) -> HelmError:
+    return HelmError(f"The output of Helm's dry run cannot be read: {why}", reason=Reason.HELM_FAILED, transient=False)
 
 
 async def validate(
@@ -249,8 +256,8 @@ async def largest_parts(
     try:
         async with asyncio.timeout(seconds):
             output = await render()
-            # Parsing megabytes of JSON would block the event loop.
-            return Findings(detail=redact(await asyncio.to_thread(name_biggest, output.stdout)))
+            named = await read_apart(name_biggest, output.stdout, size=len(output.stdout), error=ValueError)
+            return Findings(detail=await asyncio.to_thread(redact, named))
     except TimeoutError:
         missing = f"Helm's dry run did not end within {seconds:.0f} s"
     except OperatorError as error:
@@ -271,6 +278,6 @@ async def invalid_objects(
     with contextlib.suppress(TimeoutError, OperatorError, *UNREADABLE):
         async with asyncio.timeout(seconds):
             output = await render()
-            named = await asyncio.to_thread(name_invalid, output.stdout)
-            return Findings(detail=redact(named) if named else None)
+            named = await read_apart(name_invalid, output.stdout, size=len(output.stdout), error=ValueError)
+            return Findings(detail=await asyncio.to_thread(redact, named) if named else None)
     return Findings()
