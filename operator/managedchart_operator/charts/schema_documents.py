@@ -8,6 +8,7 @@ kept, because helm only learns that there is no document.
 
 import asyncio
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -35,13 +36,13 @@ _MAX_REDIRECTS = 5
 _NEEDS = "The chart's values.schema.json needs {url}, which"
 
 
-def check_listed(egress: Egress, addresses: tuple[str, ...] | list[str]) -> None:
+def check_listed(egress: Egress | None, addresses: Iterable[str]) -> None:
     """Raise ChartError (VALUES_SCHEMA_REMOTE) for the first address that no administrator has listed.
 
     It is transient, since the operator's settings may list it later.
     """
     for address in addresses:
-        if not egress.lists(address):
+        if egress is None or not egress.lists(address):
             raise ChartError(
                 f"{_needs(address)} is not one of the chart sources that the operator allows",
                 reason=Reason.VALUES_SCHEMA_REMOTE,
@@ -80,7 +81,7 @@ class SchemaDocuments:
                 raise _unusable(url, "cannot be searched for references") from error
             if found.refused is not None:
                 raise _unusable(url, found.refused)
-            check_listed(self.egress, list(found.remote))
+            check_listed(self.egress, found.remote)
             self._known[url] = with_stand_ins(data)
         return self._known[url]
 
