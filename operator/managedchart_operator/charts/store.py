@@ -37,7 +37,7 @@ from managedchart_operator.charts.local import (
 )
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.charts.reading import read_chart
-from managedchart_operator.charts.schema_documents import check_listed
+from managedchart_operator.charts.schema_documents import check_allowed
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
@@ -82,15 +82,14 @@ class Chart:
     def check_schemas(self, egress: Egress | None) -> None:
         """Raise ChartError where a schema refers to what helm must not read; helm reads it to check values.
 
-        That is CHART_INVALID for files, VALUES_SCHEMA_REMOTE for addresses that are not listed, all of which are not without
-        `egress`.
+        That is CHART_INVALID for files, and VALUES_SCHEMA_REMOTE for addresses that may not be called: all without `egress`.
         """
         if self.refused_reference is not None:
             raise ChartError(
                 f"Chart {self.name}: {self.refused_reference}", reason=Reason.CHART_INVALID, hint=_REFERENCE_HINT
             )
         if self.remote_schemas:
-            check_listed(egress, self.remote_schemas)
+            check_allowed(egress, self.remote_schemas)
 
 
 class ChartStore:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.chart_files import package_chart
-from harness.egress import SECRET, SERVERS, TRAP, Answer, Names, Server, calls, redirects, trap
+from harness.egress import SECRET, SERVERS, TRAP, Answer, Names, Server, calls, document, redirects, trap
 from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.by_helm import failed_schema_check
 from managedchart_operator.charts.confinement import ChartRoots
@@ -80,10 +80,6 @@ def refers_to(url: str) -> dict[str, Any]:
     return {"properties": {"a": {"$ref": url}}}
 
 
-def document(schema: Any) -> Callable[[str], Answer]:
-    return lambda _: (200, {"Content-Type": "application/json"}, json.dumps(schema).encode())
-
-
 async def error_of(check: Check, egress: Egress, schema: Any) -> ChartError:
     with pytest.raises(ChartError) as caught:
         await check(egress, schema)
@@ -133,23 +129,28 @@ async def test_documents_may_refer_to_each_other(check: Check) -> None:
 
 async def test_an_address_that_is_not_listed_is_refused_before_helm_runs(check: Check) -> None:
     async with calls(Names(), sources=["https://charts.example.com/team"]) as egress:
-        for url in (
-            "https://charts.example.com.attacker.org/team/x.json",
-            "https://charts.example.com/team/../x.json",
-            "http://127.0.0.1:1/x.json",
-        ):
+        for url, says in {
+            "https://charts.example.com.attacker.org/team/x.json": "is not one of the chart sources that the operator allows",
+            "https://charts.example.com/team/../x.json": "cannot be compared with the chart sources that the operator allows",
+            "http://127.0.0.1:1/x.json": "is not one of the chart sources that the operator allows",
+        }.items():
             error = await error_of(check, egress, refers_to(url))
             assert (error.reason, error.transient) == (Reason.VALUES_SCHEMA_REMOTE, True)
-            assert error.message == (
-                f"The chart's values.schema.json needs {url}, which is not one of the chart sources that the operator allows"
-            )
+            assert error.message.startswith(f"The chart's values.schema.json needs {url}, which {says}")
             assert "set spec.skipSchemaValidation: true" in (error.hint or "")
 
 
-async def test_without_a_list_no_schema_may_leave_the_chart(check: Check) -> None:
-    async with calls(Names()) as egress:
-        error = await error_of(check, egress, refers_to("https://raw.githubusercontent.com/x.json"))
-    assert error.reason is Reason.VALUES_SCHEMA_REMOTE
+async def test_without_a_list_a_schema_may_refer_to_public_addresses_only(check: Check, internal: Server) -> None:
+    """As charts may come from there; names are checked when they are resolved."""
+    async with calls(Names(internal=TRAP)) as egress:
+        for host in ("169.254.169.254", "127.0.0.2", "kubernetes.default.svc", "internal.test"):
+            error = await error_of(check, egress, refers_to(f"http://{host}:{internal.port}/x.json"))
+            assert error.reason is Reason.VALUES_SCHEMA_REMOTE
+            assert "which the operator may not call for a chart: " in error.message
+    assert not internal.requests
+    with Server(document(NUMBER)) as server:
+        async with calls(Names(charts=SERVERS)) as egress:
+            assert await check(egress, refers_to(f"http://charts.test:{server.port}/x.json")) is None
 
 
 async def test_a_redirect_to_an_internal_service_is_refused(check: Check, internal: Server) -> None:
@@ -167,7 +168,7 @@ async def test_a_redirect_to_an_internal_service_is_refused(check: Check, intern
 BAD_DOCUMENTS: dict[str, tuple[Any, str]] = {
     "a file": (refers_to("file:///etc/passwd"), 'refers to "file:///etc/passwd", which is neither'),
     "a file after an id": ({**refers_to("passwd"), "$id": "file:///etc/x"}, 'refers to "passwd", which is neither'),
-    "an unlisted address": (refers_to("https://attacker.example/x"), "which is not one of the chart sources"),
+    "an address that is not listed": (refers_to("https://attacker.example/x"), "which is not one of the chart sources"),
     "a draft of its own": ({"$schema": "https://attacker.example/x"}, "which is not one of the chart sources"),
 }
 
