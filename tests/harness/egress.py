@@ -4,13 +4,14 @@ Linux takes all of 127.0.0.0/8 for this machine, so a test opens 127.0.0.1 for i
 127.0.0.2: a name that leads there stands for an internal service that only the operator's pod can reach.
 """
 
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from managedchart_operator.egress.addresses import Address, AddressRules, parse_networks
 from managedchart_operator.egress.calls import Egress
@@ -94,6 +95,11 @@ def indexes(*urls: str) -> Callable[[str], Answer]:
         "{name: web, version: 1.0.0, apiVersion: v2}", "name: web\n    version: 1.0.0\n    apiVersion: v2"
     )
     return lambda _: (200, {}, index.encode())
+
+
+def document(schema: Any) -> Callable[[str], Answer]:
+    """A server with one JSON document at every address."""
+    return lambda _: (200, {"Content-Type": "application/json"}, json.dumps(schema).encode())
 
 
 def asks_for_token(realm: str) -> Callable[[str], Answer]:

@@ -144,9 +144,7 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, egres
     roots = ChartRoots(settings.chart_roots)
     return Services(
         helm=helm,
-        charts=ChartStore(
-            roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm, egress), check=egress.check_source
-        ),
+        charts=ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm, egress), egress=egress),
         roots=roots,
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),

@@ -5,10 +5,13 @@ helm reads the chart in a process with limits, because the chart is untrusted. N
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.charts.schema_addresses import originals
+from managedchart_operator.charts.schema_documents import SchemaDocuments
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
@@ -23,6 +26,8 @@ from managedchart_operator.redaction import Redactor
 PULL_SECONDS = 120.0
 # helm loads and prints the CRDs of the largest public chart (kube-prometheus-stack, 4.5 MB) within 0.2 s.
 _SHOW_SECONDS = 30.0
+# Loading a chart takes a second at most; helm waits 15 s for a document of a schema, and asks for a few, one after another.
+_SCHEMA_SECONDS = 60.0
 
 
 async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destination: Path) -> None:
@@ -70,6 +75,29 @@ async def enabled_crds(
         return (await _run(helm, arguments, deadline=_SHOW_SECONDS)).decode()
     except UnicodeDecodeError as error:
         raise invalid(f"the chart's crds/ cannot be read: {error}") from error
+
+
+async def failed_schema_check(
+    helm: HelmRunner, egress: Egress, chart: Path, options: command.TemplateOptions, values: Sequence[Argument]
+) -> HelmOutput | None:
+    """Check values against a chart's schemas, whose addresses of the web the operator answers itself.
+
+    `chart` has no templates, and stand-ins for these addresses (`ChartStore.without_templates`). Returns None, or what helm
+    says if a schema refuses the values or cannot be used. Raises ChartError for a document that helm could not get, HelmError.
+    """
+    documents = SchemaDocuments(egress)
+    with egress.proxy.session(documents) as session:
+        output = await helm.run(
+            [*command.template(options, chart=chart), *values],
+            deadline=_SCHEMA_SECONDS,
+            environment=session.environment,
+            through=only_to(egress.proxy.port),
+        )
+    if output.exit_code == 0:
+        return None
+    if documents.problem is not None:
+        raise documents.problem
+    return replace(output, stderr=originals(output.stderr))
 
 
 def crd_names(*manifests: str) -> set[str]:

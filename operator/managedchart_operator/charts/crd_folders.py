@@ -19,6 +19,8 @@ from pathlib import Path, PurePosixPath
 from managedchart_operator.charts.archive import MAX_NESTED, SUBCHART, ArchiveError, Budget, files_in
 from managedchart_operator.charts.cache import write
 from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.charts.schema_addresses import with_stand_ins
+from managedchart_operator.charts.schema_references import SCHEMA
 from managedchart_operator.errors import UNREADABLE
 
 # The largest, that of the Prometheus operator, has 4.5 MB.
@@ -70,43 +72,54 @@ def own_crds(chart: Path) -> list[str] | None:
         raise invalid(f"the chart's crds/ cannot be read: {error}") from error
 
 
-def without_templates(chart: Path, folder: Path) -> Path:
-    """Write the part of a chart that decides about CRDs into an empty folder, and return its path. Raises ChartError."""
+def without_templates(chart: Path, folder: Path, schemas: bool = False) -> Path:
+    """Write the part of a chart that decides about CRDs into an empty folder, and return its path. Raises ChartError.
+
+    With `schemas` also these, with stand-ins for the addresses that they refer to.
+    """
     budget = Budget()
     try:
         if not chart.is_dir():
-            write(folder / "chart.tgz", _reduced(chart.read_bytes(), budget))
+            write(folder / "chart.tgz", _reduced(chart.read_bytes(), budget, schemas=schemas))
             return folder / "chart.tgz"
         for file in chart.rglob("*"):
             name = file.relative_to(chart).as_posix()
-            if file.is_file() and _decides(name):
-                data = file.read_bytes()
-                write(folder / "chart" / name, _reduced(data, budget, depth=1) if SUBCHART.search(name) else data)
+            if file.is_file() and _decides(name, schemas=schemas):
+                data = _kept(name, file.read_bytes(), budget, depth=0, schemas=schemas)
+                write(folder / "chart" / name, data)
         return folder / "chart"
     except _UNREADABLE as error:
         raise invalid(f"the chart's crds/ cannot be read: {error}") from error
 
 
-def _reduced(data: bytes, budget: Budget, *, depth: int = 0) -> bytes:
+def _reduced(data: bytes, budget: Budget, *, schemas: bool, depth: int = 0) -> bytes:
     """Return a packaged chart without what does not decide about CRDs."""
     if depth > MAX_NESTED:
         return data
     packed = BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
         for name, each in files_in(data, budget):
-            if _decides(name):
-                content = _reduced(each, budget, depth=depth + 1) if SUBCHART.search(name) else each
+            if _decides(name, schemas=schemas):
+                content = _kept(name, each, budget, depth=depth, schemas=schemas)
                 member = tarfile.TarInfo(f"chart/{name}")
                 member.size = len(content)
                 archive.addfile(member, BytesIO(content))
     return packed.getvalue()
 
 
-def _decides(name: str) -> bool:
+def _kept(name: str, data: bytes, budget: Budget, *, depth: int, schemas: bool) -> bytes:
+    if SUBCHART.search(name):
+        return _reduced(data, budget, schemas=schemas, depth=depth + 1)
+    return with_stand_ins(data) if name.rpartition("/")[2] == SCHEMA else data
+
+
+def _decides(name: str, *, schemas: bool) -> bool:
     parts = PurePosixPath(name).parts
     while parts[:1] == ("charts",) and len(parts) > 2:
         parts = parts[2:]
-    return parts[:1] in (("crds",), ("charts",)) or (len(parts) == 1 and parts[0] in _DECIDING)
+    return parts[:1] in (("crds",), ("charts",)) or (
+        len(parts) == 1 and (parts[0] in _DECIDING or (schemas and parts[0] == SCHEMA))
+    )
 
 
 def _is_manifest(name: str) -> bool:

@@ -52,6 +52,8 @@ class ChartContent:
     """Whether it may have objects that the wait leaves out."""
     refused_reference: str | None
     """What is wrong with a schema that refers to what helm must not read, as the rest of a sentence about the chart."""
+    remote_schemas: tuple[str, ...]
+    """The addresses of the web that its schemas refer to, sorted."""
     crds: CrdFolders
     """Which parts of it have crds/ folders."""
 
@@ -96,6 +98,7 @@ def _content(search: ChartSearch, chart_yaml: bytes, *, digest: str, is_archive:
         ttl_jobs=search.ttl_jobs,
         leaves_out=search.leaves_out,
         refused_reference=search.refused_reference,
+        remote_schemas=tuple(sorted(search.remote_schemas)),
         crds=search.crds,
     )
 

@@ -1,13 +1,14 @@
 """Fetches what a chart's schemas refer to on the web, for one run of helm, and checks it.
 
-The proxy calls for a document when helm asks for it (`schema_addresses`). An administrator must have listed its address, since
-whoever writes a chart chooses it; the connections go through the operator's own proxy, which checks every address, also of
-redirects. A document that refers to a file, or to an address that is not listed, is not handed to helm. The first problem is
-kept, because helm only learns that there is no document.
+The proxy calls for a document when helm asks for it (`schema_addresses`). Its address must be allowed as that of a chart must,
+since whoever writes a chart chooses it; the connections go through the operator's own proxy, which checks every address, also
+those of redirects. A document that refers to a file, or to an address that is not allowed, is not handed to helm. The first
+problem is kept, because helm only learns that there is no document.
 """
 
 import asyncio
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -15,7 +16,7 @@ import aiohttp
 
 from managedchart_operator.charts.schema_addresses import originals, with_stand_ins
 from managedchart_operator.charts.schema_references import MAX_SCHEMA_BYTES, References, references_of
-from managedchart_operator.egress.calls import SOURCES_SETTING, Egress
+from managedchart_operator.egress.calls import ADDRESSES_SETTING, SOURCES_SETTING, Egress, kind_in_words
 from managedchart_operator.egress.dialing import RefusedError, UnreachableError
 from managedchart_operator.egress.proxy import NoDocumentError, Session
 from managedchart_operator.errors import ChartError, WorkerError
@@ -35,20 +36,15 @@ _MAX_REDIRECTS = 5
 _NEEDS = "The chart's values.schema.json needs {url}, which"
 
 
-def check_listed(egress: Egress, addresses: tuple[str, ...] | list[str]) -> None:
-    """Raise ChartError (VALUES_SCHEMA_REMOTE) for the first address that no administrator has listed.
+def check_allowed(egress: Egress | None, addresses: Iterable[str]) -> None:
+    """Raise ChartError (VALUES_SCHEMA_REMOTE) for the first address that the operator may not call.
 
-    It is transient, since the operator's settings may list it later.
+    It is transient, since the operator's settings may allow it later.
     """
     for address in addresses:
-        if not egress.lists(address):
-            raise ChartError(
-                f"{_needs(address)} is not one of the chart sources that the operator allows",
-                reason=Reason.VALUES_SCHEMA_REMOTE,
-                transient=True,
-                hint=f"Copy what it refers to into the schema itself, or {SKIP_SCHEMA} "
-                f"An administrator can list the address in the operator's setting {SOURCES_SETTING}.",
-            )
+        why = "the operator may not call for a chart" if egress is None else egress.refused_address(address)
+        if why is not None:
+            raise _refused(address, why)
 
 
 @dataclass(slots=True)
@@ -69,7 +65,7 @@ class SchemaDocuments:
             raise NoDocumentError from error
 
     async def _document(self, url: str) -> bytes:
-        check_listed(self.egress, [url])
+        check_allowed(self.egress, [url])
         if url not in self._known:
             if len(self._known) >= _MAX_DOCUMENTS:
                 raise _unusable(url, f"is one of more than {_MAX_DOCUMENTS} documents")
@@ -80,7 +76,7 @@ class SchemaDocuments:
                 raise _unusable(url, "cannot be searched for references") from error
             if found.refused is not None:
                 raise _unusable(url, found.refused)
-            check_listed(self.egress, list(found.remote))
+            check_allowed(self.egress, found.remote)
             self._known[url] = with_stand_ins(data)
         return self._known[url]
 
@@ -122,13 +118,8 @@ async def _get(url: str, session: Session) -> bytes:
 def _unfetched(url: str, session: Session, error: Exception) -> ChartError:
     match session.problem, error:
         case RefusedError() as refused, _:
-            return ChartError(
-                f"{_needs(url)} leads to {refused.target.authority}, which the operator may not call for a chart: "
-                f"its address is {refused.kind}",
-                reason=Reason.VALUES_SCHEMA_REMOTE,
-                transient=True,
-                hint=f"Correct the address in the chart, or {SKIP_SCHEMA}",
-            )
+            leads = f"leads to {refused.target.authority}, which the operator may not call for a chart"
+            return _refused(url, f"{leads}: {kind_in_words(refused.kind)}")
         case UnreachableError() as unreachable, _:
             why = unreachable.why
         case _, aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
@@ -150,6 +141,16 @@ def _unfetched(url: str, session: Session, error: Exception) -> ChartError:
         reason=Reason.CHART_SOURCE_UNAVAILABLE,
         transient=True,
         hint=f"It is retried automatically. If the operator's pod may not reach the address, {SKIP_SCHEMA}",
+    )
+
+
+def _refused(url: str, why: str) -> ChartError:
+    return ChartError(
+        f"{_needs(url)} {why}",
+        reason=Reason.VALUES_SCHEMA_REMOTE,
+        transient=True,
+        hint=f"Copy what it refers to into the schema itself, or {SKIP_SCHEMA} "
+        f"An administrator can allow the address in the operator's settings {SOURCES_SETTING} and {ADDRESSES_SETTING}.",
     )
 
 

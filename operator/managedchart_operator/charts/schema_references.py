@@ -16,7 +16,7 @@ drafts 4 to 2020-12.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -73,15 +73,6 @@ UNSEARCHED = "cannot be searched for schemas that refer to files"
 """What is wrong with a packaged subchart that cannot be read."""
 
 
-def refused_reference(name: str, data: bytes) -> str | None:
-    """Return what is wrong with a file of a chart, as the rest of a sentence about the chart; None for nothing.
-
-    `name` is relative to the chart. Only schemas are searched.
-    """
-    problem = _problem_of(data) if name.rpartition("/")[2] == SCHEMA else None
-    return problem and f"its {name} {problem}"
-
-
 @dataclass(frozen=True, slots=True)
 class References:
     """What a schema refers to outside of itself."""
@@ -111,8 +102,15 @@ def references_of(data: bytes, address: str = _DOCUMENT) -> References:
     return References(refused, tuple(sorted(document.remote)))
 
 
-def _problem_of(data: bytes) -> str | None:
-    return references_of(data).refused
+def references_in(name: str, data: bytes) -> References:
+    """Return what a file of a chart refers to, if it is a schema; what is refused is the rest of a sentence about the chart.
+
+    `name` is relative to the chart.
+    """
+    if name.rpartition("/")[2] != SCHEMA:
+        return References()
+    found = references_of(data)
+    return found if found.refused is None else replace(found, refused=f"its {name} {found.refused}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from managedchart_operator.charts.late_hooks import (
     text_leaves_out,
 )
 from managedchart_operator.charts.metadata import invalid
-from managedchart_operator.charts.schema_references import UNSEARCHED, refused_reference
+from managedchart_operator.charts.schema_references import UNSEARCHED, references_in
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class ChartSearch:
     ttl_jobs: bool = False
     leaves_out: bool = False
     refused_reference: str | None = None
+    remote_schemas: set[str] = field(default_factory=set)
     crds: CrdFolders = CrdFolders.NONE
     budget: Budget = field(default_factory=Budget)
 
@@ -60,8 +61,10 @@ class ChartSearch:
             self.late_hooks = self.late_hooks or text_has_late_hooks(data)
             self.ttl_jobs = self.ttl_jobs or template_has_ttl_jobs(data)
             self.leaves_out = self.leaves_out or text_leaves_out(data)
-        if self.refused_reference is None and (problem := refused_reference(name, data)):
-            self.refused_reference = problem.replace("its ", f"its {above}", 1)
+        references = references_in(name, data)
+        self.remote_schemas.update(references.remote)
+        if self.refused_reference is None and references.refused is not None:
+            self.refused_reference = references.refused.replace("its ", f"its {above}", 1)
         if found := folders_in(name):
             self.crds = max(self.crds, CrdFolders.SUBCHARTS if depth else found)
 

@@ -37,6 +37,8 @@ from managedchart_operator.charts.local import (
 )
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.charts.reading import read_chart
+from managedchart_operator.charts.schema_documents import check_allowed
+from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
 
@@ -57,8 +59,6 @@ Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
 Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
 """Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError, ChartError."""
-Check: TypeAlias = Callable[[ChartSource], None]
-"""Raises ChartError for a repository or registry that must not be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +74,33 @@ class Chart:
     ttl_jobs: bool
     leaves_out: bool = False
     refused_reference: str | None = None
+    remote_schemas: tuple[str, ...] = ()
     crds: CrdFolders = CrdFolders.NONE
     lease: Lease | None = field(default=None, compare=False, repr=False)
     """Keeps the copy in the cache: it may be deleted once nothing refers to this chart any more."""
 
-    def check_schemas(self) -> None:
-        """Raise ChartError (CHART_INVALID) where a schema refers to what helm must not read; helm reads it to check values."""
+    def check_schemas(self, egress: Egress | None) -> None:
+        """Raise ChartError where a schema refers to what helm must not read; helm reads it to check values.
+
+        That is CHART_INVALID for files, and VALUES_SCHEMA_REMOTE for addresses that may not be called: all without `egress`.
+        """
         if self.refused_reference is not None:
             raise ChartError(
                 f"Chart {self.name}: {self.refused_reference}", reason=Reason.CHART_INVALID, hint=_REFERENCE_HINT
             )
+        if self.remote_schemas:
+            check_allowed(egress, self.remote_schemas)
 
 
 class ChartStore:
     """All charts of one operator; `cache_dir` belongs to this process alone."""
 
-    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull, check: Check = lambda _: None) -> None:
+    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull, egress: Egress | None = None) -> None:
         self._roots = roots
         self._cache = ChartCache(cache_dir)
         self._pull = pull
-        self._check = check
+        self.egress = egress
+        """Decides which repositories, registries and schemas may be called; without it nothing is refused but schemas."""
         self._paths: _Recent[str, Identified] = _Recent()
         self._archives: _Recent[str, ChartContent] = _Recent()
         # With the monotonic time until which a reference stands for this chart.
@@ -125,7 +132,8 @@ class ChartStore:
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(self._cached, data, found.cache_name))
-        self._check(source)  # also where the cache has the chart, so that a setting counts at once
+        if self.egress is not None:
+            self.egress.check_source(source)  # also where the cache has the chart, so that a setting counts at once
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
         if pulled is not None and time.monotonic() < pulled[1]:
@@ -135,10 +143,13 @@ class ChartStore:
         return await self._fetches.run(reference, lambda: self._from_remote(source, reference))
 
     @asynccontextmanager
-    async def without_templates(self, chart: Chart) -> AsyncIterator[Path]:
-        """Make a copy of the part of a chart that decides about CRDs, for as long as the context lasts. Raises ChartError."""
+    async def without_templates(self, chart: Chart, *, schemas: bool = False) -> AsyncIterator[Path]:
+        """Make a copy of the part of a chart that decides about CRDs, for as long as the context lasts. Raises ChartError.
+
+        With `schemas`, these are in it as well, with stand-ins for the addresses of the web (`schema_addresses`).
+        """
         async with self._workspace() as folder:
-            yield await read_chart(without_templates, chart.path, folder, origin=f"chart {chart.name}")
+            yield await read_chart(without_templates, chart.path, folder, schemas, origin=f"chart {chart.name}")
 
     async def _identify(self, path: str) -> Identified:
         known = self._paths.get(path)
@@ -282,6 +293,7 @@ def _chart(content: ChartContent, copy: Lease) -> Chart:
         ttl_jobs=content.ttl_jobs,
         leaves_out=content.leaves_out,
         refused_reference=content.refused_reference,
+        remote_schemas=content.remote_schemas,
         crds=content.crds,
         lease=copy,
     )

@@ -64,13 +64,20 @@ class Egress:
         if kind := self._refusal(url, named=sources.name(url)):
             raise _refused(f"{field}: the operator may not call {url} for a chart", kind)
 
-    def lists(self, address: str) -> bool:
-        """Whether an administrator has listed an http:// or https:// address, or one above it, and it may be called."""
+    def refused_address(self, address: str) -> str | None:
+        """Return why an http:// or https:// address may not be called, as the rest of a sentence; None if it may.
+
+        The same rules as for sources. Nothing is resolved.
+        """
+        sources = self.proxy.dialer.sources
         try:
             url = SourceUrl.parse(address.partition("#")[0].partition("?")[0])
-        except ValueError:
-            return False
-        return self.proxy.dialer.sources.name(url) and self._refusal(url, named=True) is None
+        except ValueError as error:
+            return f"cannot be compared with the chart sources that the operator allows: {error}"
+        if not sources.allow(url):
+            return "is not one of the chart sources that the operator allows"
+        kind = self._refusal(url, named=sources.name(url))
+        return kind and f"the operator may not call for a chart: {kind_in_words(kind)}"
 
     def explain(self, session: Session, *, source: str) -> ChartError | None:
         """Return what the proxy knows about the failure of its caller; None if it let everything pass."""
@@ -109,14 +116,18 @@ class Egress:
 
 def _refused(what: str, kind: Kind) -> ChartError:
     """Return the error for a call that the rules of addresses refuse; transient, since names get other addresses."""
-    why = "it belongs to the cluster" if kind is Kind.OWN else f"its address is {kind}"
     opening = f"like '[\"{_EXAMPLES[kind]}\"]'" if kind in _EXAMPLES else "a JSON list of ranges"
     return ChartError(
-        f"{what}: {why}",
+        f"{what}: {kind_in_words(kind)}",
         reason=Reason.CHART_SOURCE_NOT_ALLOWED,
         transient=True,
         hint=f"Use a source with a public address, or open this one in the operator's setting {ADDRESSES_SETTING}, {opening}.",
     )
+
+
+def kind_in_words(kind: Kind) -> str:
+    """Return why an address is refused, as a sentence about its host."""
+    return "it belongs to the cluster" if kind is Kind.OWN else f"its address is {kind}"
 
 
 def _shown(target: Target) -> str:

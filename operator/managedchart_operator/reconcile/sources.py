@@ -33,6 +33,8 @@ class Sources:
     refresh: bool = False
     inputs: Inputs | None = None
     chart: Chart | None = None
+    schemas_checked: bool = False
+    """Whether the values were checked against the chart's schemas already, so that helm need not."""
 
     async def read(self) -> Inputs:
         """Return all values as helm takes them, and the digest. Raises ChartError, ValuesError."""
@@ -45,7 +47,7 @@ class Sources:
         if self.chart is None:
             self.chart = await self.services.charts.fetch(self.spec.chart, refresh=self.refresh)
         if not self.spec.skip_schema_validation:
-            self.chart.check_schemas()
+            self.chart.check_schemas(self.services.charts.egress)
         return self.chart
 
     async def _read(self) -> Inputs:

@@ -189,6 +189,44 @@ def test_a_schema_that_refers_to_a_file_is_refused(cluster: Cluster, chart_root:
     cluster.wait_ready(ns, "small")
 
 
+def test_a_schema_of_an_allowed_source_is_used(cluster: Cluster, chart_root: Path, ns: str) -> None:
+    """Apart from the install, whose requests to the API server go on as always."""
+    with ChartRepository() as server:
+        source = with_schema(chart_root / ns, server.add_file("config.json", '{"required": ["b"]}'))
+        cluster.apply(managedchart("small", source), namespace=ns)
+        chart = read_failure(cluster, ns, "small", "ValuesRefused", transient=False)
+        assert "config: missing property 'b'" in told(chart)
+        cluster.apply(managedchart("small", source, values={"config": {"b": 1}}), namespace=ns)
+        cluster.wait_ready(ns, "small")
+        assert set(server.requests) == {"/config.json"}
+
+
+def test_a_schema_of_an_internal_address_is_refused(cluster: Cluster, chart_root: Path, ns: str) -> None:
+    """S15: the node's metadata service answers whoever calls from the operator's pod."""
+    source = with_schema(chart_root / ns, "http://169.254.169.254/latest/meta-data")
+    cluster.apply(managedchart("small", source, retry=RETRY), namespace=ns)
+    chart = read_failure(cluster, ns, "small", "ValuesSchemaRemote", transient=True)
+    assert chart["status"]["lastFailure"]["message"] == (
+        "The chart's values.schema.json needs http://169.254.169.254/latest/meta-data, which the operator may not call for a "
+        "chart: its address is link-local"
+    )
+    cluster.apply(managedchart("small", source, skipSchemaValidation=True), namespace=ns)
+    cluster.wait_ready(ns, "small")
+
+
+def test_a_source_with_an_internal_address_is_refused(cluster: Cluster, ns: str) -> None:
+    """S14: before anything is called, and again after the settings have changed, since it is retried."""
+    source = {"repository": "http://169.254.169.254/latest", "name": "small"}
+    cluster.apply(managedchart("metadata", source, retry=RETRY), namespace=ns)
+    chart = read_failure(cluster, ns, "metadata", "ChartSourceNotAllowed", transient=True)
+    failure = chart["status"]["lastFailure"]
+    assert failure["message"] == (
+        "spec.chart.repository: the operator may not call http://169.254.169.254/latest for a chart: its address is link-local"
+    )
+    assert "MANAGEDCHART_CHART_ADDRESSES" in failure["hint"]
+    assert "helmError" not in failure
+
+
 def test_missing_chart_dependencies_are_listed(cluster: Cluster, chart_root: Path, ns: str) -> None:
     files = {
         "Chart.yaml": "apiVersion: v2\nname: parent\nversion: 1.0.0\ndependencies:\n"

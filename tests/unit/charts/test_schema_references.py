@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.charts.schema_references import refused_reference
+from managedchart_operator.charts.schema_references import References, references_in, references_of
 from managedchart_operator.charts.search import ChartSearch
 
 DRAFT = "http://json-schema.org/draft-0{}/schema#"
@@ -124,15 +124,20 @@ def text_of(schema: Any) -> bytes:
 
 
 def refused(schema: Any) -> str | None:
-    return refused_reference("values.schema.json", text_of(schema))
+    return references(schema).refused
 
 
-def by_helm(helm: str, folder: Path, schema: Any) -> str:
+def references(schema: Any) -> References:
+    return references_in("values.schema.json", text_of(schema))
+
+
+def by_helm(helm: str, folder: Path, schema: Any, *, proxy: str = "") -> str:
     """What the real helm says to a chart with this schema and the value `a: x`."""
     (folder / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
     (folder / "values.yaml").write_text("a: x\n")
     (folder / "values.schema.json").write_bytes(text_of(schema))
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "GOGC": "off"}
+    environment |= {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
     done = subprocess.run(
         [helm, "template", str(folder)], capture_output=True, text=True, check=False, env=environment, timeout=60
     )
@@ -151,14 +156,71 @@ def test_a_reference_to_a_file_is_refused(name: str, helm_binary: str, tmp_path:
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_a_reference_within_the_document_is_allowed(name: str, helm_binary: str, tmp_path: Path) -> None:
-    assert refused(ALLOWED[name]) is None
+    assert references(ALLOWED[name]) == References()
     assert by_helm(helm_binary, tmp_path, ALLOWED[name]) == ""
 
 
 @pytest.mark.parametrize("name", OF_THE_WEB)
-def test_a_reference_to_the_web_is_allowed(name: str, helm_binary: str, tmp_path: Path) -> None:
-    assert refused(OF_THE_WEB[name]) is None
+def test_a_reference_to_the_web_is_found(name: str, helm_binary: str, tmp_path: Path) -> None:
+    """S15: helm fetches it, so an administrator must have listed it."""
+    found = references(OF_THE_WEB[name])
+    assert found.refused is None
+    assert found.remote in ((WEB,), ("http://127.0.0.1:1/other.json",), ("http://127.0.0.1:1/b.json",))
     assert "connection refused" in by_helm(helm_binary, tmp_path, OF_THE_WEB[name])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://json-schema.org/draft-07/schema#/definitions/nonNegativeInteger",
+        "https://json-schema.org/draft/2020-12/schema",
+        "https://json-schema.org/draft/2019-09/meta/validation",
+    ],
+)
+def test_a_draft_that_helm_has_is_not_fetched(address: str, helm_binary: str, tmp_path: Path) -> None:
+    """By the real helm, which would complain about a proxy that does not answer."""
+    assert references(a(address)) == References()
+    assert "failing loading" not in by_helm(helm_binary, tmp_path, a(address), proxy="http://127.0.0.1:1")
+    assert references(a("https://json-schema.org/draft/2042/schema")).remote
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        a("https://e.example/s.json#/$defs/x", **{"$id": "https://e.example/s.json"}),
+        a("s.json#/$defs/x", **{"$id": "https://e.example/s.json"}),
+        a("https://e.example/x.json") | {"$defs": {"y": {"$id": "https://e.example/x.json", **TEXT}}},
+    ],
+)
+def test_an_address_that_is_the_documents_own_is_not_fetched(
+    schema: dict[str, Any], helm_binary: str, tmp_path: Path
+) -> None:
+    schema = {"$defs": {"x": TEXT}, **schema}
+    assert references(schema) == References()
+    assert by_helm(helm_binary, tmp_path, schema, proxy="http://127.0.0.1:1") == ""
+
+
+def test_an_address_in_another_spelling_is_another_document(helm_binary: str, tmp_path: Path) -> None:
+    """helm compares texts, and would fetch it."""
+    schema = {**a("https://e.example/s.json#/$defs/x", **{"$id": "https://E.example/s.json"}), "$defs": {"x": TEXT}}
+    assert references(schema).remote == ("https://e.example/s.json",)
+    assert "failing loading" in by_helm(helm_binary, tmp_path, schema, proxy="http://127.0.0.1:1")
+
+
+def test_too_many_addresses_are_refused() -> None:
+    schema = {"allOf": [{"$ref": f"https://e.example/{number}"} for number in range(40)]}
+    assert refused(schema) == "its values.schema.json refers to more than 32 addresses"
+
+
+def test_what_a_document_of_the_web_refers_to_is_found() -> None:
+    """A file, or an address relative to its own."""
+    url = "https://e.example/schemas/a.json"
+    assert references_of(text_of(a("b.json")), url) == References(None, ("https://e.example/schemas/b.json",))
+    assert references_of(text_of(a("#/x")), url) == References()
+    assert references_of(text_of(a("a.json#/x")), url) == References()
+    for reference in (SECRET, "file:etc/passwd", "FILE:///etc/passwd"):
+        assert references_of(text_of(a(reference)), url).refused
+    assert references_of(text_of(a("passwd", **{"$id": "file:///etc/x"})), url).refused
 
 
 def test_a_urn_is_refused() -> None:

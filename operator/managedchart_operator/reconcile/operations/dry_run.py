@@ -40,6 +40,7 @@ from managedchart_operator.reconcile.left_fields import explained_conflicts, fie
 from managedchart_operator.reconcile.operations.outcome import Outcome
 from managedchart_operator.reconcile.owned_fields import read_owned_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.schema_check import skips_schemas
 
 
 async def dry_run(run: ReleaseRun, crds: RunCrds, *, take_ownership: bool = False) -> Outcome:
@@ -79,7 +80,7 @@ async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: boo
         await run.objects.crds.kube_version(),
         sorted(served | preview.api_versions),
         is_upgrade=run.newest is not None,
-        skip_schema_validation=run.spec.skip_schema_validation,
+        skip_schema_validation=await skips_schemas(run),
     )
     edits = await _left_fields(run)
     arguments = [*command.template(options, chart=chart.path), *edits, *inputs.values.arguments]
@@ -131,7 +132,7 @@ async def render(run: ReleaseRun, *, take_ownership: bool, dry_run: bool, offlin
         take_ownership=take_ownership,
         dry_run=True,
         offline=offline,
-        skip_schema_validation=run.spec.skip_schema_validation,
+        skip_schema_validation=await skips_schemas(run),
     )
     edits = [] if offline else await _left_fields(run)
     arguments = [*command.upgrade(options, chart=chart.path), *edits]

@@ -33,6 +33,7 @@ from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.orphaned_objects import delete_orphaned_objects
 from managedchart_operator.reconcile.owned_fields import OwnedFields, read_owned_fields
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.schema_check import skips_schemas
 from managedchart_operator.reconcile.taken_fields import noting_taken_fields
 
 
@@ -49,7 +50,7 @@ async def install_or_upgrade(run: ReleaseRun, *, take_ownership: bool = False) -
         force_replace=run.spec.force_upgrade,
         force_conflicts=run.spec.conflicts.policy is ConflictPolicy.FORCE,
         take_ownership=take_ownership,
-        skip_schema_validation=run.spec.skip_schema_validation,
+        skip_schema_validation=await skips_schemas(run),
         create_namespace=await run.namespace_state.is_to_be_created(),
         labels={
             DIGEST_LABEL: inputs.digest.text,
