@@ -30,6 +30,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from managedchart_operator.errors import WorkerError
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.worker_process import MAX_ANSWER_BYTES, MEMORY_BYTES, MIB, Answer, receive, send
 
 Arguments = TypeVarTuple("Arguments")
@@ -47,19 +48,20 @@ async def run_in_worker(function: Callable[[*Arguments], Result], *args: *Argume
     """Call a function of a module in a worker process, and return what it returns or raise what it raises.
 
     The function, its arguments and its result must be picklable; no file is used on the way. The result is built in the
-    operator's own memory, so it must be small. At most WORKERS calls run at once, the others wait in order; `seconds` count
-    from the start of the call. An exception that cannot be pickled arrives as a TypeError that names it.
+    operator's own memory, so it must be small. At most WORKERS calls run at once, and one for each namespace (`fair_slots`);
+    `seconds` count from the start of the call. An exception that cannot be pickled arrives as a TypeError that names it.
 
     Raises WorkerError when the call takes longer, needs more than MEMORY_BYTES of memory, or ends the worker; callers say
     what that means for their input. When cancelled, the worker is ended.
     """
-    call = _Call(function, args, seconds)
-    _workers.submit(call)
-    try:
-        return cast("Result", await asyncio.wrap_future(call.result))
-    except asyncio.CancelledError:
-        call.cancel()
-        raise
+    async with _slots.hold():
+        call = _Call(function, args, seconds)
+        _workers.submit(call)
+        try:
+            return cast("Result", await asyncio.wrap_future(call.result))
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
 
 
 class _Call:
@@ -228,3 +230,5 @@ class _Workers:
 
 
 _workers = _Workers()
+# Whatever the share of a namespace is: one whose archives use up the time that a call has must leave a worker to the others.
+_slots = FairSlots(WORKERS, share=0.5)

@@ -12,12 +12,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
 from managedchart_operator import errors
 from managedchart_operator.errors import OperatorError, WorkerError
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.reasons import Reason
 from managedchart_operator.worker import WORKERS, run_in_worker
 from managedchart_operator.worker_process import MEMORY_BYTES
@@ -157,6 +159,21 @@ async def test_few_run_at_once_and_the_others_wait() -> None:
     await asyncio.gather(*calls)
     assert time.monotonic() - began >= 0.4
     assert len({await run_in_worker(os.getpid, seconds=20) for _ in range(10)}) <= WORKERS
+
+
+async def test_a_namespace_has_one_worker_at_a_time() -> None:
+    """S7: while its archives use up their time, those of others are read."""
+
+    def call(namespace: str, seconds: float) -> "asyncio.Task[None]":
+        context = copy_context()
+        context.run(PAYER.set, namespace)
+        return asyncio.create_task(run_in_worker(time.sleep, seconds, seconds=20), context=context)
+
+    hostile = [call("a", 20.0) for _ in range(3)]
+    await asyncio.wait_for(call("b", 0.0), 10)
+    for task in hostile:
+        task.cancel()
+    assert await asyncio.gather(*hostile, return_exceptions=True)
 
 
 OPERATOR = textwrap.dedent(

@@ -18,6 +18,7 @@ from managedchart_operator.charts.store import ChartStore
 from managedchart_operator.diagnosis.collector import Collector
 from managedchart_operator.diagnosis.namespace_watch import NamespaceWatches
 from managedchart_operator.egress.calls import Egress
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.helm.binary import environment
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.runner import HelmRunner
@@ -29,12 +30,17 @@ from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
+from managedchart_operator.kube.permissions import is_allowed
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.kube.whoami import own_namespace
+from managedchart_operator.reconcile.consent import Consent
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.permission_watch import PermissionWatch
+from managedchart_operator.reconcile.planning_places import PlanningPlaces
 from managedchart_operator.reconcile.reconciler import Reconciler
+from managedchart_operator.reconcile.release_access import ReleaseAccess
+from managedchart_operator.reconcile.release_owners import ReleaseOwners
 from managedchart_operator.reconcile.release_watch import ReleaseWatch
 from managedchart_operator.reconcile.remediation import Remediation
 from managedchart_operator.reconcile.removal import Removal
@@ -58,6 +64,7 @@ class Operator:
     services: Services
     metrics: Metrics
     grants: PermissionWatch
+    access: ReleaseAccess
     _release_watch: asyncio.Task[None] | None = None
     _lag_meter: asyncio.Task[None] | None = None
 
@@ -93,6 +100,7 @@ class Operator:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.scheduler.drain()
         await self.grants.close()
+        await self.access.close()
         await self.services.close()
 
     def unhealthy(self) -> str | None:
@@ -111,7 +119,7 @@ async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, id
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     objects, events = Objects(client), Events(client)
-    services = _services(settings, client=client, objects=objects, egress=egress, identity=identity)
+    services = _services(settings, store, client=client, objects=objects, egress=egress, identity=identity)
     api = ManagedCharts(client, settings.scope)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
@@ -120,24 +128,45 @@ async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, id
         own_namespace=await own_namespace(client),
         uninstall_with_crd=settings.uninstall_with_crd,
     )
-    removal = Removal(services, api, events, runs, operator_removal)
+    access = _access(settings, store, client=client)
+    removal = Removal(services, api, events, runs, operator_removal, access)
     grants = PermissionWatch(objects.permissions.allowed, seconds=settings.probe_seconds * PERMISSION_PROBES)
-    reconciler = Reconciler(store, services, api, events, metrics, runs, removal, grants)
+    planning = PlanningPlaces(share=settings.namespace_share)
+    reconciler = Reconciler(store, services, api, events, metrics, runs, removal, grants, planning)
     scheduler = Scheduler(reconciler.reconcile)
     grants.when_granted(scheduler.request)
+    access.when_changed(scheduler.request)
     releases = ReleaseWatch(store, scheduler, settings.scope)
     scheduler.when_idle(releases.run_ended)
-    operator = Operator(client, store, scheduler, releases, services, metrics, grants)
+    operator = Operator(client, store, scheduler, releases, services, metrics, grants, access)
     _export_readings(operator)
     return operator
 
 
-def _services(settings: Settings, *, client: KubeClient, objects: Objects, egress: Egress, identity: str) -> Services:
+def _access(settings: Settings, store: Store, *, client: KubeClient) -> ReleaseAccess:
+    consent = Consent(
+        Namespaces(client),
+        lambda identity, permission: is_allowed(client.acting_as(identity), permission),
+        identity_of=lambda _: None,
+        needed=settings.cross_namespace == "Consent",
+        seconds=settings.probe_seconds * PERMISSION_PROBES,
+    )
+    return ReleaseAccess(consent, ReleaseOwners(store))
+
+
+def _services(
+    settings: Settings, store: Store, *, client: KubeClient, objects: Objects, egress: Egress, identity: str
+) -> Services:
     helm = HelmRunner(
         binary=settings.helm_binary,
         environment=environment(settings.helm_home),
         slots=HelmSlots(
-            processes=settings.helm_processes, applies=settings.apply_slots, free_memory=Limits().free_memory
+            processes=settings.helm_processes,
+            applies=settings.apply_slots,
+            free_memory=Limits().free_memory,
+            share=settings.namespace_share,
+            # With nobody else there, a part of the CPU would lie idle.
+            lends=store.has_one_namespace,
         ),
         identity=identity,
     )
@@ -150,7 +179,11 @@ def _services(settings: Settings, *, client: KubeClient, objects: Objects, egres
         namespaces=Namespaces(client),
         collector=Collector(objects, Logs(client)),
         watches=NamespaceWatches(client),
-        waits=ReadyWaits(client, objects, at_once=waits_for(Limits().memory() - RESERVED_BYTES)),
+        waits=ReadyWaits(
+            client,
+            objects,
+            places=FairSlots(waits_for(Limits().memory() - RESERVED_BYTES), share=settings.namespace_share),
+        ),
     )
 
 

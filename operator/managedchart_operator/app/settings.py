@@ -9,12 +9,14 @@ import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from managedchart_operator.charts.confinement import PLACEHOLDER
 from managedchart_operator.egress.addresses import parse_networks
 from managedchart_operator.egress.sources import ChartSources
 from managedchart_operator.helm.limits import Limits
@@ -59,6 +61,17 @@ def _check_addresses(texts: list[str]) -> list[str]:
     return texts
 
 
+def _check_placeholders(folders: list[Path]) -> list[Path]:
+    for folder in folders:
+        if any("{" in part or "}" in part for part in folder.parts if part != PLACEHOLDER):
+            raise ValueError(f"{str(folder)!r}: only {PLACEHOLDER} may be in braces, as the whole name of a folder")
+        above = Path(*takewhile(PLACEHOLDER.__ne__, folder.parts))
+        for other in folders:
+            if above != folder and above.is_relative_to(other):
+                raise ValueError(f"{str(other)!r} would give every namespace all folders of {str(folder)!r}")
+    return folders
+
+
 def _parse_namespaces(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -86,8 +99,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, use_attribute_docstrings=True)
 
     # NoDecode: pydantic-settings would parse the JSON itself, and its error does not say what the value should look like.
-    chart_roots: Annotated[list[Folder], NoDecode, BeforeValidator(_parse_folders)] = Field(default=[Path("/charts")])
-    """Folders that may contain what spec.chart.path and spec.valuesFiles name."""
+    chart_roots: Annotated[
+        list[Folder], NoDecode, BeforeValidator(_parse_folders), AfterValidator(_check_placeholders)
+    ] = Field(default=[Path("/charts")])
+    """Folders that may contain what spec.chart.path and spec.valuesFiles name; {namespace} stands for the ManagedChart's."""
     namespaces: Annotated[list[str], NoDecode, BeforeValidator(_parse_namespaces)] = Field(default=[])
     """Namespaces in which the operator works, for ManagedCharts and for their releases; empty: in all."""
     default_service_account: str | None = None
@@ -110,6 +125,10 @@ class Settings(BaseSettings):
     """How many helm processes may render and apply at once, which costs CPU. Default: twice the CPUs."""
     helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
     """How many helm processes may exist at once, including those that wait for hooks. Default: as many as fit in memory."""
+    namespace_share: float = Field(default=0.5, gt=0, le=1)
+    """Which part of each of these, and of the waits for objects, the ManagedCharts of one namespace may use at once."""
+    cross_namespace: Literal["Allow", "Consent"] = "Allow"
+    """Whether a targetNamespace other than the ManagedChart's own needs the consent of that namespace."""
     probe_seconds: float = Field(default=600.0, gt=0)
     """Interval between checks of resources whose retries are exhausted, in seconds.
 

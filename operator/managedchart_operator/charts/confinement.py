@@ -3,7 +3,8 @@
 Whoever may create a ManagedChart chooses paths, and the pod also has tokens, settings and files of other tenants. No byte of a
 file is returned unless the opened file itself, after all symbolic links, lies below one of the chart roots. The check is made
 on the opened file (/proc/self/fd), so swapping a link at the right moment gains nothing. Messages never reveal where a link
-leads, nor whether anything outside the roots exists. What a chart is, `local` decides.
+leads, nor whether anything outside the roots exists. A root may be one for each namespace, like /charts/{namespace}. What a
+chart is, `local` decides.
 """
 
 import os
@@ -28,6 +29,10 @@ _OPEN_FLAGS = (
 )
 
 
+PLACEHOLDER = "{namespace}"
+"""Stands for the namespace of the ManagedChart in a chart root."""
+
+
 class OutsideError(Exception):
     """The path leads outside the chart roots."""
 
@@ -39,11 +44,21 @@ class IrregularFileError(OSError):
 class ChartRoots:
     """The folders below which charts and values files may lie.
 
-    They are resolved again at each use: a root may itself be a link that moves, as with git-sync.
+    They are resolved again at each use: a root may itself be a link that moves, as with git-sync. Those with a PLACEHOLDER are
+    folders only for a namespace, see `of`.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        self._roots = tuple(roots)
+    def __init__(self, roots: Sequence[Path], *, namespace: str | None = None) -> None:
+        self._configured = tuple(roots)
+        self._roots = tuple(
+            Path(str(root).replace(PLACEHOLDER, namespace or ""))
+            for root in roots
+            if namespace is not None or PLACEHOLDER not in str(root)
+        )
+
+    def of(self, namespace: str) -> "ChartRoots":
+        """Return the folders for ManagedCharts in this namespace."""
+        return ChartRoots(self._configured, namespace=namespace)
 
     def __str__(self) -> str:
         return ", ".join(str(root) for root in self._roots) or "none is configured"

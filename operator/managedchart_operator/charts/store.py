@@ -7,6 +7,7 @@ callers that ask at the same time. What is remembered can always be determined a
 """
 
 import asyncio
+import copy
 import hashlib
 import json
 import math
@@ -101,11 +102,17 @@ class ChartStore:
         self._pull = pull
         self.egress = egress
         """Decides which repositories, registries and schemas may be called; without it nothing is refused but schemas."""
-        self._paths: _Recent[str, Identified] = _Recent()
+        self._paths: _Recent[Reference, Identified] = _Recent()
         self._archives: _Recent[str, ChartContent] = _Recent()
         # With the monotonic time until which a reference stands for this chart.
         self._pulled: _Recent[Reference, tuple[ChartContent, float]] = _Recent()
-        self._fetches: SingleFlight[str | Reference, Chart] = SingleFlight()
+        self._fetches: SingleFlight[Reference, Chart] = SingleFlight()
+
+    def of(self, namespace: str) -> "ChartStore":
+        """Return the same store for ManagedCharts in this namespace, whose chart roots may be others."""
+        other = copy.copy(self)
+        other._roots = self._roots.of(namespace)  # noqa: SLF001 -- the copy's
+        return other
 
     async def fingerprint(self, source: ChartSource) -> str:
         """Return what identifies the chart in an input's digest (hex), without network or helm.
@@ -128,7 +135,7 @@ class ChartStore:
         """
         if source.path is not None:
             path = source.path
-            return await self._fetches.run(path, lambda: self._from_path(path))
+            return await self._fetches.run(self._here(path), lambda: self._from_path(path))
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(self._cached, data, found.cache_name))
@@ -152,7 +159,7 @@ class ChartStore:
             yield await read_chart(without_templates, chart.path, folder, schemas, origin=f"chart {chart.name}")
 
     async def _identify(self, path: str) -> Identified:
-        known = self._paths.get(path)
+        known = self._paths.get(self._here(path))
         chart = await asyncio.to_thread(LocalChart, path, self._roots)
         if known is None or not chart.is_still(known):
             known = await self._read(path)
@@ -162,7 +169,7 @@ class ChartStore:
         read_at = time.time()
         found = await read_chart(read_local, path, self._roots, copy_to, origin=f"spec.chart.path {path}")
         found = found.settled(read_at)
-        self._paths.put(path, found)
+        self._paths.put(self._here(path), found)
         return found
 
     async def _from_path(self, path: str) -> Chart:
@@ -191,6 +198,10 @@ class ChartStore:
         with self._cache.workspace() as workspace:
             write(workspace / COPY, data)
             return self._cache.add(workspace / COPY, name)
+
+    def _here(self, path: str) -> Reference:
+        """Return the key of a path: with other chart roots it is another one, and is checked for itself."""
+        return str(self._roots), path
 
     async def _decode(self, contents: str) -> tuple[bytes, ChartContent]:
         try:

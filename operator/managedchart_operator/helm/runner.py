@@ -98,7 +98,7 @@ class HelmRunner:
         arguments. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and CancelledError after helm
         has ended.
         """
-        async with self.slots.process(applies=applies) as applied:
+        async with self.slots.process(applies=applies, namespace=self.namespace) as applied:
 
             def on_line(line: bytes) -> None:
                 if any(mark in line for mark in _WAITING_MARKS):

@@ -1,12 +1,15 @@
 """Decides when a helm process may start: when there is memory for it, and not too many others use the CPU.
 
-`runner` asks before each start. First come, first served; one process may always run, however little memory is left. A process
-that only waits for its objects holds no apply slot.
+`runner` asks before each start. The namespaces of the ManagedCharts are served in turn, and none holds more than its share
+(`fair_slots`); one process may always run, however little memory is left. A process that only waits for its objects holds no
+apply slot.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+
+from managedchart_operator.fair_slots import PAYER, FairSlots
 
 MIB = 1024 * 1024
 
@@ -34,26 +37,39 @@ def applies_for(cpus: float) -> int:
 class HelmSlots:
     """How many helm processes may exist (bounded by memory) and how many may apply at once (bounded by CPU).
 
-    `free_memory` returns the bytes of memory that are free.
+    `free_memory` returns the bytes of memory that are free. `share` is that of a namespace; `lends` says whether one namespace
+    may apply beyond it. Processes are never lent: one that waits for a hook may exist for hours, and its memory with it.
     """
 
-    def __init__(self, *, processes: int, applies: int, free_memory: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        processes: int,
+        applies: int,
+        free_memory: Callable[[], int],
+        share: float = 1.0,
+        lends: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.running = self.applying = 0
         self._free_memory = free_memory
-        self._processes = asyncio.Semaphore(processes)
-        self._applies = asyncio.Semaphore(applies)
+        self._processes = FairSlots(processes, share=share)
+        self._applies = FairSlots(applies, share=share, lends=lends)
         self._admission = asyncio.Lock()
         self._ended = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def process(self, *, applies: bool) -> AsyncIterator[Callable[[], None]]:
-        """Wait until a helm process may start, and hold its slots. Yields a function that releases the apply slot earlier."""
+    async def process(self, *, applies: bool, namespace: str = "") -> AsyncIterator[Callable[[], None]]:
+        """Wait until a helm process may start, and hold its slots. Yields a function that releases the apply slot earlier.
+
+        It counts for the namespace, by default for the PAYER.
+        """
+        namespace = namespace or PAYER.get()
         with contextlib.ExitStack() as applying:
             if applies:
-                await self._applies.acquire()
+                await self._applies.acquire(namespace)
                 self.applying += 1
-                applying.callback(self._applied)
-            async with self._processes:
+                applying.callback(self._applied, namespace)
+            async with self._processes.hold(namespace):
                 await self._admit()
                 self.running += 1
                 try:
@@ -70,6 +86,6 @@ class HelmSlots:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), _POLL_SECONDS)
 
-    def _applied(self) -> None:
+    def _applied(self, namespace: str) -> None:
         self.applying -= 1
-        self._applies.release()
+        self._applies.release(namespace)

@@ -26,6 +26,7 @@ from kubernetes.aio import config as aio_config
 
 from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
 from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.hints import Names
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.pages import MOST_BYTES, PAGE, TooLargeError, next_limit, smaller
@@ -72,7 +73,8 @@ class _Traffic:
     """The requests of all identities: they share one API server, and one connection pool."""
 
     sent: int = 0
-    under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(REQUESTS))
+    # Lent, since a request soon ends: a namespace that makes many must only not be in the way of the others.
+    under_way: FairSlots = field(default_factory=lambda: FairSlots(REQUESTS, share=0.5, lends=lambda: True))
 
 
 class KubeClient:
@@ -164,7 +166,7 @@ class KubeClient:
         while True:
             try:
                 async with (
-                    contextlib.nullcontext() if patient else self._traffic.under_way,
+                    contextlib.nullcontext() if patient else self._traffic.under_way.hold(),
                     self._answer(method, path, query, {**headers}, body=body, total=timeout) as response,
                 ):
                     return await _bounded(response, most), response.content_type

@@ -1,8 +1,9 @@
-"""Whether a namespace exists, and whether it is being deleted; helm creates missing ones (`--create-namespace`)."""
+"""Whether a namespace exists, is being deleted, and which labels it has; helm creates missing ones (`--create-namespace`)."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
-from managedchart_operator.kube.client import KubeClient, unless_missing
+from managedchart_operator.kube.client import METADATA, KubeClient, unless_missing
 from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.identities import Identity
 
@@ -32,3 +33,9 @@ class Namespaces:
             return NamespaceState.MISSING
         phase = (found.get("status") or {}).get("phase")
         return NamespaceState.TERMINATING if phase == "Terminating" else NamespaceState.ACTIVE
+
+    async def labels(self, name: str) -> Mapping[str, str] | None:
+        """Return the labels of the namespace; None if it does not exist. Raises KubeError."""
+        path = f"/api/v1/namespaces/{quoted(name)}"
+        found = await unless_missing(self._client.request("GET", path, accept=METADATA))
+        return None if found is None else found["metadata"].get("labels") or {}

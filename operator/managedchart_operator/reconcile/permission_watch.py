@@ -7,6 +7,7 @@ without helm. Nothing is remembered that is not in the status of the resources. 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from managedchart_operator.api.resource import Key
 from managedchart_operator.errors import KubeError
@@ -39,7 +40,12 @@ class PermissionWatch:
             return
         self._waiting[key] = permission
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch(), name="watch of permissions")
+            self._task = asyncio.create_task(
+                # Its requests count for nobody, whoever was the first to wait.
+                self._watch(),
+                name="watch of permissions",
+                context=Context(),
+            )
 
     async def close(self) -> None:
         """Ask no more."""

@@ -1,10 +1,9 @@
 """How many passes may be without a plan at once: each sends requests to the API server, and holds a spec."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from functools import partial
+
+from managedchart_operator.fair_slots import FairSlots
 
 # At a start every resource has a pass. Each sends requests to the API server, so more at once are not faster.
 MAX_CONCURRENT_PLANS = 64
@@ -13,16 +12,17 @@ LARGE_SPEC_BYTES = 256 * 1024
 MAX_CONCURRENT_LARGE_PLANS = 4
 
 
-@dataclass(frozen=True, slots=True)
 class PlanningPlaces:
-    """The places for passes that have no plan yet."""
+    """The places for passes that have no plan yet; `share` is that of a namespace."""
 
-    _all: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_PLANS))
-    _large: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_LARGE_PLANS))
+    def __init__(self, *, share: float = 1.0) -> None:
+        self._all = FairSlots(MAX_CONCURRENT_PLANS, share=share)
+        self._large = FairSlots(MAX_CONCURRENT_LARGE_PLANS, share=share)
 
     @contextlib.asynccontextmanager
     async def take(self, size: int) -> AsyncIterator[None]:
         """Hold a place while the block runs; `size` is that of the spec, in bytes."""
         # The large ones queue first, so that they take no place from others meanwhile.
-        async with self._large if size > LARGE_SPEC_BYTES else contextlib.nullcontext(), self._all:
+        large = self._large.hold() if size > LARGE_SPEC_BYTES else contextlib.nullcontext()
+        async with large, self._all.hold():
             yield

@@ -6,6 +6,7 @@ last one stopped. Every error ends in the status. A cancelled pass is not a fail
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from typing import Any, TypeVar
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.status import Outlook
-from managedchart_operator.errors import HelmError, KubeError, OperatorError, SpecError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
@@ -31,7 +33,7 @@ from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.planning_places import PlanningPlaces
-from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.release_access import ReleaseAccess
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.rendered import is_healthy
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
@@ -39,7 +41,7 @@ from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan,
 from managedchart_operator.reconcile.services import Services, Telemetry
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
-from managedchart_operator.reconcile.store import Store, release_owner
+from managedchart_operator.reconcile.store import Store
 from managedchart_operator.reconcile.unwritable import STATUS_TOO_LARGE, Unwritable, is_too_large, why
 from managedchart_operator.times import delay_until
 
@@ -63,23 +65,32 @@ class Reconciler:
     planning: PlanningPlaces = field(default_factory=PlanningPlaces)
     unwritable: Unwritable = field(default_factory=Unwritable)
 
+    @property
+    def access(self) -> ReleaseAccess:
+        """What every pass asks, also one that removes."""
+        return self.removal.access
+
     async def reconcile(self, key: Key) -> float | None:
         """Make one pass; returns the seconds until the next one, or None. Raises only for a defect or a cancellation."""
-        async with self.planning.take(self.store.size(key)):
-            chart = self.store.get(key)
-            if chart is None:
-                self.grants.wait_for(key, None)
-                return None
-            if (delay := self.unwritable.delay(chart)) > 0:
-                return delay
-            recording = self._open(chart)
-            again = None if chart.deleting else await self._guard(recording, self._plan(recording))
-        if chart.deleting:
-            again = await self._guard(recording, self._remove(recording))
-        if isinstance(again, tuple):
-            again = await self._guard(recording, self._carry_out(*again))
-        self.grants.wait_for(key, permission_of(recording.recorder.status.attempt))
-        return again
+        PAYER.set(key.namespace)
+        async with contextlib.AsyncExitStack() as ends:
+            async with self.planning.take(self.store.size(key)):
+                chart = self.store.get(key)
+                if chart is None:
+                    self.grants.wait_for(key, None)
+                    self.access.consent.forget(key)
+                    return None
+                if (delay := self.unwritable.delay(chart)) > 0:
+                    return delay
+                ends.callback(self.access.end_pass, chart)
+                recording = self._open(chart)
+                again = None if chart.deleting else await self._guard(recording, self._plan(recording))
+            if chart.deleting:
+                again = await self._guard(recording, self._remove(recording))
+            if isinstance(again, tuple):
+                again = await self._guard(recording, self._carry_out(*again))
+            self.grants.wait_for(key, permission_of(recording.recorder.status.attempt))
+            return again
 
     def _open(self, chart: ManagedChart) -> Recording:
         facts: dict[str, object] = {"namespace": chart.key.namespace, "name_": chart.key.name}
@@ -116,8 +127,10 @@ class Reconciler:
             return None  # deleted before it has the finalizer: nothing would ever uninstall what is installed now
         spec = await asyncio.to_thread(parse_spec, chart)
         self.api.scope.check_target(chart.release_namespace)
+        await self.access.consent.check(chart)
         work = await observe(recording, spec, self.services)
-        self._check_owner(chart, work.release)
+        newest = work.release.newest
+        self.access.owners.take(chart, label_owner=newest.owner if newest else None)
         lifecycle = find_lifecycle(spec.lifecycle.name)
         if work.recorder.clamped(work.clamped):
             await self.events.post(chart, type="Warning", reason=Reason.SPEC_CLAMPED, message=work.clamped)
@@ -125,16 +138,6 @@ class Reconciler:
         plan = decide(work.desired(), await work.observed())
         self.telemetry.reconciled(type(plan).__name__)
         return work, plan, lifecycle
-
-    def _check_owner(self, chart: ManagedChart, release: ReleaseRun) -> None:
-        claimants = self.store.claimants((release.namespace, release.name))
-        owner = release_owner(claimants, label_owner=release.newest.owner if release.newest else None)
-        if owner is not None and owner.uid != chart.uid:
-            raise SpecError(
-                f"The release {release.namespace}/{release.name} belongs to ManagedChart {owner.key}",
-                reason=Reason.RELEASE_OWNED,
-                hint="Set another spec.releaseName or spec.targetNamespace, or delete the other ManagedChart.",
-            )
 
     async def _carry_out(self, work: ResourcePass, plan: Plan, lifecycle: Lifecycle) -> float | None:
         match plan:

@@ -24,6 +24,8 @@ from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
 from managedchart_operator.reconcile.parse import spec_for_removal
+from managedchart_operator.reconcile.release_access import ReleaseAccess
+from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import newest_is_own, why_it_stays
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.services import Services
@@ -40,10 +42,15 @@ class Removal:
     events: Events
     runs: LifecycleRuns
     operator_removal: OperatorRemoval
+    access: ReleaseAccess
 
     async def remove(self, recording: Recording) -> Wait | float | None:
-        """Remove a resource; returns the lock to wait for, or the seconds until the next pass. Raises OperatorError."""
+        """Remove a resource; returns the lock to wait for, or the seconds until the next pass. Raises OperatorError.
+
+        Returns None, too, while another ManagedChart works with the release; this one is asked again then.
+        """
         chart = recording.chart
+        self.access.consent.forget(chart.key)
         if FINALIZER not in chart.finalizers:
             return None
         spec = await asyncio.to_thread(spec_for_removal, chart)
@@ -58,12 +65,11 @@ class Removal:
         run = work.release
         lock = wait_for_lock(work.desired(), await work.observed())
         kept: str | None = None
-        own = run.ownership.owns(run.storage.revisions)
-        if run.newest is None:
-            # The Secrets are deleted, but the objects, or what the lifecycle deletes later, may still exist.
-            own = bool(run.earlier_blockers) or run.ownership.deployed(())
+        own = _is_own(run)
         left = run.newest is not None and not own
         uninstalls = spec.deletion_policy is DeletionPolicy.UNINSTALL
+        if own and not self.access.owners.take_to_remove(chart):
+            return None
         if uninstalls and own:
             kept = await self.operator_removal.why_kept(chart)
             if kept is None and lock is not None:
@@ -76,7 +82,7 @@ class Removal:
                 except OperatorError as error:
                     return await self.runs.failed(work, error, _PLAN)
         else:
-            await self._report_what_stays(work, uninstalls=uninstalls)
+            await self._report_what_stays(work, own=own)
         if kept is not None:
             message = kept_release(run, kept)
             await self.events.post(
@@ -109,12 +115,12 @@ class Removal:
         await self.api.remove_finalizer(chart)
         recording.logger.info("removed; the operator does not work in the namespace of the release (%s)", namespace)
 
-    async def _report_what_stays(self, work: ResourcePass, *, uninstalls: bool) -> None:
+    async def _report_what_stays(self, work: ResourcePass, *, own: bool) -> None:
         """Post an Event about a release that stays: it is not this resource's, or nobody wants it to be uninstalled."""
         release = work.release
-        if release.newest is None:
+        if release.newest is None or (not own and await self.access.consent.hides(work.chart)):
             return
-        if uninstalls:
+        if work.spec.deletion_policy is DeletionPolicy.UNINSTALL:
             message = why_it_stays(release.storage)
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=message)
             return
@@ -146,6 +152,14 @@ class Removal:
             await post_warnings(work, self.events)
         if (done := work.phases.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
+
+
+def _is_own(run: ReleaseRun) -> bool:
+    """Whether the release is proven to be the resource's."""
+    if run.newest is not None:
+        return run.ownership.owns(run.storage.revisions)
+    # The Secrets are deleted, but the objects, or what the lifecycle deletes later, may still exist.
+    return bool(run.earlier_blockers) or run.ownership.deployed(())
 
 
 async def keep(work: ResourcePass) -> None:

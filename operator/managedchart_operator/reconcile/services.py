@@ -58,11 +58,11 @@ class Services:
         Slots, counters and watches are shared with all others. Charts are fetched without an identity.
         """
         helm = self.helm.on_behalf_of(namespace, user=identity.user if identity else None)
+        here = replace(self, helm=helm, charts=self.charts.of(namespace), roots=self.roots.of(namespace))
         if identity is None:
-            return replace(self, helm=helm)
+            return here
         return replace(
-            self,
-            helm=helm,
+            here,
             secrets=self.secrets.acting_as(identity),
             namespaces=self.namespaces.acting_as(identity),
             collector=self.collector.acting_as(identity),

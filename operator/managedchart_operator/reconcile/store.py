@@ -8,12 +8,13 @@ long spec is compressed, once for each change of it.
 import hashlib
 import json
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.reconcile.claims import Claim
 
 Target = tuple[str, str]
 """Namespace and name of a release."""
@@ -57,21 +58,22 @@ class _Packed:
     target: Target
     spec: _Spec
     rest: bytes
+    claim: Claim
 
     @classmethod
     def of(cls, chart: ManagedChart, known: "_Packed | None") -> Self:
         """Pack a view; `known` is an earlier one."""
         rest = _dumped([getattr(chart, name) for name in _PACKED])
         spec = _Spec.of(chart.spec, known.spec if known else None)
-        return cls(chart.uid, chart.resource_version, target_of(chart), spec, rest)
+        return cls(chart.uid, chart.resource_version, target_of(chart), spec, rest, Claim.of(chart))
 
     def with_status(self, answer: ManagedChart) -> Self:
         """Return the view with what a patch of the status changes; the spec is not even read."""
         rest = dict(zip(_PACKED, json.loads(self.rest), strict=True))
         rest["resource_version"] = answer.resource_version
         rest["status"], rest["finalizers"] = answer.status, answer.finalizers
-        packed = _dumped([rest[name] for name in _PACKED])
-        return replace(self, resource_version=answer.resource_version, rest=packed)
+        packed, claim = _dumped([rest[name] for name in _PACKED]), self.claim.with_status(answer.status)
+        return replace(self, resource_version=answer.resource_version, rest=packed, claim=claim)
 
     def unpack(self, key: Key) -> ManagedChart:
         values = dict(zip(_PACKED, json.loads(self.rest), strict=True))
@@ -90,9 +92,14 @@ class Store:
         """The size of the largest object so far, in bytes."""
         self._charts: dict[Key, _Packed] = {}
         self._claims: defaultdict[Target, set[Key]] = defaultdict(set)
+        self._namespaces: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._charts)
+
+    def has_one_namespace(self) -> bool:
+        """Whether all ManagedCharts are in one namespace."""
+        return len(self._namespaces) <= 1
 
     def get(self, key: Key) -> ManagedChart | None:
         """Return the newest view of an object, or None."""
@@ -117,6 +124,8 @@ class Store:
             return
         if known is not None:
             self._unclaim(chart.key, known)
+        else:
+            self._namespaces[chart.key.namespace] += 1
         self.largest = max(self.largest, packed.spec.size + len(packed.rest))
         self._charts[chart.key] = packed
         self._claims[packed.target].add(chart.key)
@@ -139,12 +148,19 @@ class Store:
             return []
         del self._charts[key]
         self._unclaim(key, known)
+        self._namespaces[key.namespace] -= 1
+        if not self._namespaces[key.namespace]:
+            del self._namespaces[key.namespace]
         return sorted(self._claims.get(known.target, ()), key=str)
 
     def claimants(self, target: Target) -> list[ManagedChart]:
         """Return the ManagedCharts that claim a release, the oldest first."""
         charts = [self._charts[key].unpack(key) for key in self._claims.get(target, ())]
         return sorted(charts, key=lambda chart: (chart.created, chart.uid))
+
+    def claims(self, target: Target) -> list[Claim]:
+        """Return what the ManagedCharts that name a release bring forward for it."""
+        return [self._charts[key].claim for key in self._claims.get(target, ())]
 
     def _unclaim(self, key: Key, known: _Packed) -> None:
         keys = self._claims[known.target]
@@ -156,9 +172,3 @@ class Store:
 def target_of(chart: ManagedChart) -> Target:
     """Return the release that a ManagedChart claims."""
     return chart.release_namespace, chart.release_name
-
-
-def release_owner(claimants: list[ManagedChart], *, label_owner: str | None) -> ManagedChart | None:
-    """Return the claimant that owns the release: the one that deployed it, else the oldest."""
-    oldest = claimants[0] if claimants else None
-    return next((chart for chart in claimants if chart.uid == label_owner), oldest)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.identities import Identity
@@ -259,9 +260,9 @@ class ReadyWaits:
     """All waits of one operator."""
 
     def __init__(
-        self, client: KubeClient, objects: Objects, *, at_once: int = 0, like: "ReadyWaits | None" = None
+        self, client: KubeClient, objects: Objects, *, places: FairSlots, like: "ReadyWaits | None" = None
     ) -> None:
-        self.concurrency: asyncio.Semaphore = like.concurrency if like else asyncio.Semaphore(at_once)
+        self.places = places
         """Held by each run that may wait, since memory bounds their number."""
         self._client = client
         self._objects = objects
@@ -272,7 +273,9 @@ class ReadyWaits:
 
     def acting_as(self, identity: Identity | None) -> "ReadyWaits":
         """Return the same for requests on behalf of a resource."""
-        return ReadyWaits(self._client.acting_as(identity), self._objects.acting_as(identity), like=self)
+        return ReadyWaits(
+            self._client.acting_as(identity), self._objects.acting_as(identity), places=self.places, like=self
+        )
 
     def of(
         self,

@@ -42,7 +42,7 @@ class Bench:
         self.store, self.scheduler = Store(), RecordingScheduler()
         self.forgotten: list[Key] = []
         unused, metrics = cast("Any", None), cast("Any", SimpleNamespace(forget=self.forgotten.append))
-        self.operator = Operator(unused, self.store, self.scheduler, unused, unused, metrics, unused)
+        self.operator = Operator(unused, self.store, self.scheduler, unused, unused, metrics, unused, unused)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.log_format == "text"
 
 
+def test_chart_roots_may_be_for_each_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANAGEDCHART_CHART_ROOTS", '["/charts/shared", "/charts/{namespace}"]')
+    assert Settings().chart_roots == [Path("/charts/shared"), Path("/charts/{namespace}")]
+
+
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """As manifests leave them behind; an empty cache folder would be whatever folder the process stands in."""
     defaults = Settings()
@@ -48,6 +53,13 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("CHART_ROOTS", '{"a": 1}', 'write a JSON list of folders, like ["/charts"'),
         ("CHART_ROOTS", '["/charts", 1]', 'write a JSON list of folders, like ["/charts"'),
         ("CHART_ROOTS", '["charts"]', "'charts' is not an absolute path"),
+        ("CHART_ROOTS", '["/charts/{team}"]', "only {namespace} may be in braces"),
+        ("CHART_ROOTS", '["/charts/x-{namespace}"]', "as the whole name of a folder"),
+        ("CHART_ROOTS", '["/charts/{namespace}", "/charts"]', "'/charts' would give every namespace all folders of"),
+        ("CHART_ROOTS", '["/", "/charts/{namespace}/a"]', "'/' would give every namespace all folders of"),
+        ("NAMESPACE_SHARE", "0", "greater than 0"),
+        ("NAMESPACE_SHARE", "1.5", "less than or equal to 1"),
+        ("CROSS_NAMESPACE", "Deny", "'Allow' or 'Consent'"),
         ("NAMESPACES", "team-a", 'write a JSON list of names of namespaces, like ["team-a"'),
         ("NAMESPACES", '["Team_A"]', 'write a JSON list of names of namespaces, like ["team-a"'),
         ("NAMESPACES", '["a/../b"]', 'write a JSON list of names of namespaces, like ["team-a"'),

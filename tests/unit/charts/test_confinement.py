@@ -139,3 +139,44 @@ def test_no_descriptor_is_left_open(roots: ChartRoots, root: Path) -> None:
         unavailable(roots, root / "pipe")
         unavailable(roots, root)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# ---- roots for each namespace
+
+
+@pytest.fixture
+def per_namespace(root: Path) -> ChartRoots:
+    for name in ("shared", "team-a", "team-b"):
+        (root / name).mkdir()
+        (root / name / "values.yaml").write_text(f"of: {name}")
+    return ChartRoots([root / "shared", root / "{namespace}"])
+
+
+def read(roots: ChartRoots, path: Path) -> bytes:
+    return roots.read_values_file(str(path), chart="web", field="spec.valuesFiles[0]")
+
+
+def test_a_namespace_reads_the_shared_folder_and_its_own(per_namespace: ChartRoots, root: Path) -> None:
+    """S23: another team's values files may have its passwords."""
+    team = per_namespace.of("team-a")
+    assert read(team, root / "shared/values.yaml") == b"of: shared"
+    assert read(team, root / "team-a/values.yaml") == b"of: team-a"
+    for path in (root / "team-b/values.yaml", root / "team-a/../team-b/values.yaml", root / "{namespace}/values.yaml"):
+        assert f"is not below one of the operator's chart roots ({root}/shared, {root}/team-a)" in refused(
+            team, str(path)
+        )
+
+
+def test_a_link_into_the_folder_of_another_namespace_is_refused(per_namespace: ChartRoots, root: Path) -> None:
+    (root / "team-a/link").symlink_to(root / "team-b")
+    refused(per_namespace.of("team-a"), f"{root}/team-a/link/values.yaml")
+
+
+def test_a_folder_for_a_namespace_needs_a_namespace(per_namespace: ChartRoots, root: Path) -> None:
+    assert read(per_namespace, root / "shared/values.yaml") == b"of: shared"
+    refused(per_namespace, f"{root}/team-a/values.yaml")
+
+
+def test_without_a_placeholder_all_read_the_same(roots: ChartRoots, root: Path) -> None:
+    (root / "values.yaml").write_text("a: 1")
+    assert read(roots.of("team-a"), root / "values.yaml") == read(roots.of("team-b"), root / "values.yaml")

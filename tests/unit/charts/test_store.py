@@ -362,3 +362,27 @@ async def test_a_full_disk_is_a_chart_error(store: ChartStore, chart: Path, monk
     (chart.parent.parent / "copy").mkdir()
     with pytest.raises(ChartError, match="Cannot write the operator's chart cache: No space left"):
         local.read_local(str(chart), ChartRoots([chart.parent]), chart.parent.parent / "copy")
+
+
+async def test_a_path_is_checked_again_for_another_namespace(
+    chart: Path, repository: Repository, tmp_path: Path
+) -> None:
+    """S23: neither what is remembered of a path nor a fetch that is under way opens it for others."""
+    own = chart.parent / "team-a" / "web"
+    shutil.copytree(chart, own)
+    roots = ChartRoots([chart.parent / "{namespace}"])
+    store = ChartStore(roots=roots, cache_dir=tmp_path / "cache", pull=repository)
+    source = ChartSource(path=str(own))
+    for _ in range(2):
+        answers = await asyncio.gather(
+            store.of("team-a").fetch(source),
+            store.of("team-a").fingerprint(source),
+            store.of("team-b").fetch(source),
+            store.of("team-b").fingerprint(source),
+            return_exceptions=True,
+        )
+        assert isinstance(answers[0], store_module.Chart)
+        assert answers[1] == answers[0].digest
+        for refused in answers[2:]:
+            assert isinstance(refused, ChartError)
+            assert refused.reason is Reason.PATH_NOT_ALLOWED

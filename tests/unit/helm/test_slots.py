@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.helm import slots as slots_module
 from managedchart_operator.helm.slots import APPLYING_BYTES, MIB, HelmSlots, applies_for, processes_for
 
@@ -107,3 +108,54 @@ async def test_a_cancelled_wait_for_memory_leaves_nothing(monkeypatch: pytest.Mo
         memory.free = APPLYING_BYTES
         async with asyncio.timeout(1), slots.process(applies=True):
             assert slots.running == 2
+
+
+# ---- namespaces
+
+
+async def held(stack: contextlib.AsyncExitStack, slots: HelmSlots, namespace: str, *, applies: bool = True) -> bool:
+    """Whether a helm process of the namespace starts at once; it runs until the stack is closed."""
+    process = slots.process(applies=applies, namespace=namespace)
+    try:
+        async with asyncio.timeout(0.05):
+            await stack.enter_async_context(process)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_templates_that_never_end_take_half_of_the_apply_slots() -> None:
+    """S12: the other namespaces go on."""
+    slots = HelmSlots(processes=8, applies=4, free_memory=lambda: 1 << 40, share=0.5)
+    async with contextlib.AsyncExitStack() as stack:
+        assert [await held(stack, slots, "a") for _ in range(3)] == [True, True, False]
+        assert [await held(stack, slots, "b") for _ in range(3)] == [True, True, False]
+        assert (slots.applying, slots.running) == (4, 4)
+    assert (slots.applying, slots.running) == (0, 0)
+
+
+async def test_pulls_that_never_answer_take_half_of_the_processes() -> None:
+    """S12b: they need no apply slot, and every upgrade needs a process."""
+    slots = HelmSlots(processes=4, applies=4, free_memory=lambda: 1 << 40, share=0.5)
+    async with contextlib.AsyncExitStack() as stack:
+        assert [await held(stack, slots, "a", applies=False) for _ in range(3)] == [True, True, False]
+        assert await held(stack, slots, "b")
+
+
+async def test_without_a_namespace_the_payer_counts() -> None:
+    """A download is shared by all who wait for it; it counts for the first."""
+    slots = HelmSlots(processes=2, applies=2, free_memory=lambda: 1 << 40, share=0.5)
+    async with contextlib.AsyncExitStack() as stack:
+        PAYER.set("a")
+        assert await held(stack, slots, "", applies=False)
+        assert not await held(stack, slots, "a", applies=False)
+        assert await held(stack, slots, "b", applies=False)
+
+
+async def test_the_only_namespace_may_apply_with_all_slots() -> None:
+    alone = True
+    slots = HelmSlots(processes=8, applies=4, free_memory=lambda: 1 << 40, share=0.5, lends=lambda: alone)
+    async with contextlib.AsyncExitStack() as stack:
+        assert [await held(stack, slots, "a") for _ in range(5)] == [True] * 4 + [False]
+        alone = False
+        assert await held(stack, slots, "b"), "it does not wait for what was lent"

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal, write_kubeconfig
 from managedchart_operator.errors import KubeError
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.text import error_part
 from managedchart_operator.kube.client import REQUESTS, KubeClient, error_of
@@ -242,6 +243,29 @@ async def test_a_slow_webhook_does_not_block_other_requests(client: KubeClient, 
     async with asyncio.timeout(30):
         for _ in held:
             await asked.acquire()
+        assert await client.request("GET", PATH) == {"items": []}
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_the_requests_of_a_namespace_are_in_nobodys_way(client: KubeClient, api: FakeApiServer) -> None:
+    """Alone it may use all slots; others need not wait for them."""
+    asked = asyncio.Semaphore(0)
+
+    async def hangs(_: web.Request) -> web.Response:
+        asked.release()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    api.answers["PATCH", PATH] = hangs
+    api.answers["GET", PATH] = (200, {"items": []})
+    PAYER.set("team-a")
+    held = [asyncio.create_task(client.request("PATCH", PATH, body={})) for _ in range(2 * REQUESTS)]
+    async with asyncio.timeout(30):
+        for _ in range(REQUESTS):
+            await asked.acquire()
+        PAYER.set("team-b")
         assert await client.request("GET", PATH) == {"items": []}
     for task in held:
         task.cancel()

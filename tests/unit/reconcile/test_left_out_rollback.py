@@ -39,9 +39,7 @@ async def rolled_back(world: World, spec: dict[str, Any], error: HelmError | Non
         waits.append(bool(left_out))
         return FakeWait(error)
 
-    services = replace(
-        run.services, waits=cast("Any", SimpleNamespace(of=of, concurrency=run.services.waits.concurrency))
-    )
+    services = replace(run.services, waits=cast("Any", SimpleNamespace(of=of, places=run.services.waits.places)))
     run = replace(run, services=services)
     await rollback(run, run.storage.revisions[-1])
     return waits

@@ -246,7 +246,7 @@ async def test_a_release_of_another_managedchart_is_refused() -> None:
     world.charts.failure = AssertionError("its inputs are not needed")
     await world.reconcile()
     assert world.helm.commands == ["upgrade"]
-    assert world.condition("Ready")["message"] == "The release apps/web belongs to ManagedChart other/other"
+    assert world.condition("Ready")["message"] == "The release apps/web belongs to another ManagedChart"
 
 
 # ---- stopped in between

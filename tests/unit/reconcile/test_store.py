@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.api.resource import Key, ManagedChart
-from managedchart_operator.reconcile.store import Store, release_owner
+from managedchart_operator.reconcile.store import Store
 from unit.reconcile.fakes import chart
 
 WEB = ("apps", "web")
@@ -148,13 +148,18 @@ def test_removing_a_claimant_returns_the_others() -> None:
     assert store.remove(Key("apps", "b"), uid="uid-b") == [Key("apps", "a"), Key("apps", "c")]
 
 
-def test_the_deployer_or_oldest_claimant_owns_a_release() -> None:
-    older, younger = chart("older"), chart("younger")
-    claimants = [older, younger]
-    assert release_owner(claimants, label_owner="uid-younger") is younger
-    assert release_owner(claimants, label_owner="uid-of-a-deleted-one") is older
-    assert release_owner(claimants, label_owner=None) is older
-    assert release_owner([], label_owner="uid-older") is None
+def test_the_number_of_namespaces_is_known() -> None:
+    """With one alone, nobody else needs its slots."""
+    store = Store()
+    assert store.has_one_namespace()
+    store.put(chart("a"))
+    store.put(chart("a", resource_version=2))
+    store.put(chart("b"))
+    assert store.has_one_namespace()
+    store.put(chart("c", namespace="team"))
+    assert not store.has_one_namespace()
+    store.remove(Key("team", "c"), uid="uid-c")
+    assert store.has_one_namespace()
 
 
 def test_keys_can_be_removed_during_iteration() -> None:

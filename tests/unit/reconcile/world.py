@@ -16,20 +16,26 @@ from typing import Any, Self, cast
 
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.diagnosis.evidence import Cause
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.helm.runner import HelmOutput
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.kube.scope import Scope
+from managedchart_operator.reconcile.consent import Consent
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.reconciler import Reconciler
+from managedchart_operator.reconcile.release_access import ReleaseAccess
+from managedchart_operator.reconcile.release_owners import ReleaseOwners
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 from managedchart_operator.reconcile.remediation import Remediation
@@ -225,6 +231,10 @@ class FakeCharts:
     def __init__(self) -> None:
         self.failure: Exception | None = None
 
+    def of(self, _: str) -> "FakeCharts":
+        """For every namespace."""
+        return self
+
     async def fingerprint(self, _: Any) -> str:
         """Always the same chart."""
         if self.failure is not None:
@@ -264,12 +274,23 @@ class FakeCluster:
         self.not_replaced: Cause | None = None
         """The pod of an earlier revision for which a StatefulSet waits."""
         self.permissions = FakePermissions()
+        self.namespace_labels: dict[str, str] = {}
+        self.account_permissions: set[Permission] = set()
+        """What the account of the resource may do."""
 
     locate, locate_all, resolve = Objects.locate, Objects.locate_all, Objects.resolve
 
     async def state(self, _: str) -> NamespaceState:
         """How every namespace stands."""
         return self.namespace
+
+    async def labels(self, _: str) -> dict[str, str] | None:
+        """Of every namespace, if it exists."""
+        return None if self.namespace is NamespaceState.MISSING else self.namespace_labels
+
+    async def account_may(self, _: Identity, permission: Permission) -> bool:
+        """Whether a test has allowed it."""
+        return permission in self.account_permissions
 
     async def namespaced(self, *_: Any) -> bool:
         """All kinds are."""
@@ -310,6 +331,8 @@ class World:
     """Why the removal of the operator keeps the release."""
     home: str = "apps"
     """The namespace of the ManagedChart; its release is always in `apps`."""
+    asks_consent: bool = False
+    """Whether a release in another namespace needs the consent of that namespace."""
 
     def __post_init__(self) -> None:
         self.helm, self.api = FakeHelm(self.secrets), FakeManagedCharts(self.store)
@@ -368,7 +391,15 @@ class World:
         events, api, telemetry = cast("Any", self.events), cast("Any", self.api), self.telemetry
         runs = LifecycleRuns(events, telemetry, Remediation(events), probe=600.0)
         operator_removal = cast("Any", SimpleNamespace(why_kept=self._why_kept, check=self._check))
-        removal = Removal(services, api, events, runs, operator_removal)
+        consent = Consent(
+            cast("Any", self.cluster),
+            self.cluster.account_may,
+            identity_of=lambda _: None,
+            needed=self.asks_consent,
+            seconds=3600.0,
+        )
+        access = ReleaseAccess(consent, ReleaseOwners(self.store))
+        removal = Removal(services, api, events, runs, operator_removal, access)
         grants = PermissionWatch(self.cluster.permissions.allowed, seconds=3600.0)
         return Reconciler(self.store, services, api, events, telemetry, runs, removal, grants)
 
@@ -397,7 +428,7 @@ class World:
         return Services(
             helm=cast("Any", self.helm),
             charts=cast("Any", self.charts),
-            roots=cast("Any", None),
+            roots=ChartRoots([]),
             secrets=cast("Any", self.secrets),
             namespaces=cluster,
             collector=cast(
@@ -405,13 +436,5 @@ class World:
                 SimpleNamespace(objects=cluster, collect=cluster.collect, find_not_replaced=cluster.find_not_replaced),
             ),
             watches=cast("Any", None),
-            waits=cast("Any", SimpleNamespace(concurrency=_Places())),
+            waits=cast("Any", SimpleNamespace(places=FairSlots(8, share=1.0))),
         )
-
-
-class _Places:
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        return None

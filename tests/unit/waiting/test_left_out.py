@@ -8,6 +8,7 @@ import pytest
 from harness.api_server import FakeApiServer
 from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.errors import KubeError
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.reasons import Reason
@@ -68,7 +69,7 @@ async def test_the_wait_ignores_what_is_left_out(api: FakeApiServer, client: Kub
     objects = Objects(client)
     rendered = [annotated("false"), item("Widget", "b")]
     ignored = await left_out(objects, rendered, exclude=[], namespace="apps")
-    waits = ReadyWaits(client, objects, at_once=1)
+    waits = ReadyWaits(client, objects, places=FairSlots(1, share=1.0))
 
     assert await waits.of(rendered, namespace="apps", left_out=ignored).within(5) is None
     assert [path for _, path, _, _ in api.asked if path.endswith("/a")] == []

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from harness.api_server import Answer, FakeApiServer, refusal
 from managedchart_operator.errors import HelmError, KubeError
+from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.client import KubeClient
@@ -85,7 +86,7 @@ def states(found: HelmError | None) -> list[tuple[str, State]]:
 
 @pytest.fixture
 async def waits(client: KubeClient) -> AsyncIterator[ReadyWaits]:
-    waits = ReadyWaits(client, Objects(client), at_once=10)
+    waits = ReadyWaits(client, Objects(client), places=FairSlots(10, share=1.0))
     yield waits
     await waits.close()
 

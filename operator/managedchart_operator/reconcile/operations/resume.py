@@ -46,7 +46,7 @@ async def watched(run: ReleaseRun, work: Callable[[], Coroutine[Any, Any, None]]
     """
     grace = seconds(run.spec.fail_fast_grace) if run.spec.fail_fast and run.spec.wait else None
     try:
-        async with run.services.waits.concurrency:
+        async with run.services.waits.places.hold():
             cause = await run.evidence.watch_over(work(), grace=grace)
         if cause is not None:
             raise WaitError(

@@ -68,7 +68,7 @@ async def rollback(run: ReleaseRun, revision: Revision, *, spare: tuple[ObjectRe
 async def _until_ready(run: ReleaseRun) -> None:
     """Wait for the objects of the rollback, which is marked failed if they do not become ready. Raises OperatorError."""
     try:
-        async with run.services.waits.concurrency:
+        async with run.services.waits.places.hold():
             await until_ready(run)
     except OperatorError as error:
         await run.storage.observe()
