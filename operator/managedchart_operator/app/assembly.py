@@ -22,7 +22,7 @@ from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.helm.binary import environment
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.runner import HelmRunner
-from managedchart_operator.helm.slots import RESERVED_BYTES, HelmSlots
+from managedchart_operator.helm.slots import RESERVED_BYTES, HelmSlots, light_for
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.definition import Definition
 from managedchart_operator.kube.events import Events
@@ -167,8 +167,11 @@ def _services(
             share=settings.namespace_share,
             # With nobody else there, a part of the CPU would lie idle.
             lends=store.has_one_namespace,
+            light=light_for(Limits().memory(), applies=settings.apply_slots, each=settings.helm_memory),
+            growth=settings.helm_memory,
         ),
         identity=identity,
+        limits=settings.child_limits,
     )
     roots = ChartRoots(settings.chart_roots)
     return Services(

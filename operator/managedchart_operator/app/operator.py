@@ -20,6 +20,8 @@ from managedchart_operator.app.http import serving
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.errors import StartupError, WatchEndedError
 from managedchart_operator.helm.binary import check_version
+from managedchart_operator.helm.child_limits import MIB
+from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.runner import end_orphans
 from managedchart_operator.kube.client import OPERATOR, KubeClient
 from managedchart_operator.kube.definition import Definition
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> None:
     """Run the operator until a signal ends it. Raises StartupError if it cannot start, WatchEndedError if the watch ends."""
-    helm_version = await check_version(settings.helm_binary)
+    helm_version = await check_version(settings.helm_binary, settings.child_limits)
     foreign_patches.shrink_tls_buffers()
     kubeconfig = os.environ.get("KUBECONFIG")
     client = await KubeClient.connect(kubeconfig=Path(kubeconfig) if kubeconfig else None)
@@ -59,14 +61,18 @@ async def run(settings: Settings) -> None:
         async for chart in api.list_all():
             operator.store.put(chart)
         logger.info(
-            "managedchart-operator %s with helm %s: %d resources, at most %d helm processes, %d of them applying, http port %d",
+            "managedchart-operator %s with helm %s: %d resources, at most %d helm processes, %d of them applying "
+            "with up to %d MiB each, http port %d",
             __version__,
             helm_version,
             len(operator.store),
             settings.helm_processes,
             settings.apply_slots,
+            settings.helm_memory // MIB,
             port,
         )
+        if shortage := settings.shortage(Limits().memory()):
+            logger.warning("%s", shortage)
         try:
             await kopf_source.watch(
                 started=operator.start,

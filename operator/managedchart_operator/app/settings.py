@@ -7,11 +7,11 @@ ServiceAccount is used.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,8 +19,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from managedchart_operator.charts.confinement import PLACEHOLDER
 from managedchart_operator.egress.addresses import parse_networks
 from managedchart_operator.egress.sources import ChartSources
+from managedchart_operator.helm.child_limits import (
+    DEFAULT_MEMORY_BYTES,
+    MIB,
+    RENDER_SECONDS,
+    SMALLEST_MEMORY_BYTES,
+    ChildLimits,
+)
 from managedchart_operator.helm.limits import Limits
-from managedchart_operator.helm.slots import applies_for, processes_for
+from managedchart_operator.helm.slots import applies_for, memory_needed, processes_for
 from managedchart_operator.kube.scope import Scope
 
 PREFIX = "MANAGEDCHART_"
@@ -84,6 +91,19 @@ def _parse_namespaces(value: object) -> object:
     return list(dict.fromkeys(parsed))
 
 
+def _parse_memory(value: object) -> object:
+    if isinstance(value, int):
+        return value
+    if not (found := re.fullmatch(r"([0-9]{1,9})(Mi|Gi)", str(value))):
+        raise ValueError("write a number of MiB or GiB, like 512Mi or 1Gi")
+    return int(found[1]) * MIB * (1024 if found[2] == "Gi" else 1)
+
+
+def _helm_memory(data: Mapping[str, Any]) -> int:
+    # It is missing where it is wrong itself.
+    return int(data.get("helm_memory", DEFAULT_MEMORY_BYTES))
+
+
 def _check_absolute(folder: Path) -> Path:
     if not folder.is_absolute():
         raise ValueError(f"{str(folder)!r} is not an absolute path")
@@ -121,8 +141,18 @@ class Settings(BaseSettings):
     """Address on which /metrics, /healthz and /readyz are served."""
     http_port: int = Field(default=8080, ge=0, le=65535)
     """HTTP port; 0 picks a free port and logs it."""
-    apply_slots: int = Field(default_factory=lambda: applies_for(Limits().cpus()), ge=1)
-    """How many helm processes may render and apply at once, which costs CPU. Default: twice the CPUs."""
+    helm_memory: Annotated[int, BeforeValidator(_parse_memory)] = Field(
+        default=DEFAULT_MEMORY_BYTES, ge=SMALLEST_MEMORY_BYTES
+    )
+    """How much memory one helm process may use, like 512Mi or 1Gi; one that needs more ends, and its chart is too large."""
+    render_seconds: float = Field(default=RENDER_SECONDS, gt=0)
+    """How long helm may render a chart, in seconds, whatever spec.timeout is."""
+    apply_slots: int = Field(
+        default_factory=lambda data: applies_for(Limits().cpus(), Limits().memory(), each=_helm_memory(data)), ge=1
+    )
+    """How many helm processes may render and apply at once, which costs CPU and memory.
+
+    Default: twice the CPUs, or fewer, so that all fit into memory at their limits."""
     helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
     """How many helm processes may exist at once, including those that wait for hooks. Default: as many as fit in memory."""
     namespace_share: float = Field(default=0.5, gt=0, le=1)
@@ -144,6 +174,22 @@ class Settings(BaseSettings):
     def scope(self) -> Scope:
         """The namespaces in which the operator works."""
         return Scope(tuple(self.namespaces))
+
+    @property
+    def child_limits(self) -> ChildLimits:
+        """What a helm process may use."""
+        return ChildLimits(self.helm_memory, self.render_seconds)
+
+    def shortage(self, memory: int) -> str | None:
+        """Return a warning if helm, the operator and its workers may need more than these bytes of memory together."""
+        needed = memory_needed(applies=self.apply_slots, each=self.helm_memory)
+        if needed <= memory:
+            return None
+        return (
+            f"{self.apply_slots} helm processes of {self.helm_memory // MIB} MiB, the operator and its workers may need "
+            f"{needed // MIB} MiB together, and there are {memory // MIB} MiB: the kernel may end all of them. Raise the "
+            f"memory limit of the pod, or lower {PREFIX}APPLY_SLOTS or {PREFIX}HELM_MEMORY"
+        )
 
     @property
     def helm_home(self) -> Path:

@@ -4,22 +4,26 @@ helm reads the chart in a process with limits, because the chart is untrusted. N
 """
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.local import MAX_ARCHIVE_BYTES, too_large
 from managedchart_operator.charts.metadata import invalid
 from managedchart_operator.charts.schema_addresses import originals
 from managedchart_operator.charts.schema_documents import SchemaDocuments
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import command
+from managedchart_operator.helm.child_limits import FILE_BYTES
 from managedchart_operator.helm.connections import only_to
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.memory_files import Argument
-from managedchart_operator.helm.runner import HelmOutput, HelmRunner
+from managedchart_operator.helm.runner import HelmOutput, HelmRunner, Watch
+from managedchart_operator.reasons import Reason
 from managedchart_operator.redaction import Redactor
 
 # A pull is one download; a chart is at most a few MiB.
@@ -28,26 +32,54 @@ PULL_SECONDS = 120.0
 _SHOW_SECONDS = 30.0
 # Loading a chart takes a second at most; helm waits 15 s for a document of a schema, and asks for a few, one after another.
 _SCHEMA_SECONDS = 60.0
+# How often the files of a pull are looked at: 64 MiB take this long at 2 Gbit/s.
+_POLL_SECONDS = 0.25
+# Beside the chart, helm stores the index of a repository and a copy of the chart.
+_MAX_PULL_BYTES = FILE_BYTES + 2 * MAX_ARCHIVE_BYTES
 
 
 async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destination: Path) -> None:
-    """Fetch a packaged chart from a repository or registry into a folder.
+    """Fetch a packaged chart from a repository or registry into an empty folder, in which helm's cache is too.
 
-    helm calls through the operator's proxy, which knows better than helm what it refused. Raises HelmError, ChartError.
+    Bounded while it arrives. helm calls through the operator's proxy, which knows better than helm what it refused. Raises
+    HelmError, ChartError.
     """
+    cache = destination / "cache"
     with egress.proxy.session() as session:
         try:
             await _run(
                 helm,
                 command.pull(source, destination=destination),
                 deadline=PULL_SECONDS,
-                environment=session.environment,
+                environment={**session.environment, "HELM_CACHE_HOME": str(cache)},
                 through=only_to(egress.proxy.port) if egress.only_by_proxy else (),
+                watch=lambda: _until_too_large(destination, cache),
             )
         except HelmError as error:
             if explained := egress.explain(session, source=source.oci or source.repository or ""):
                 raise explained from error
             raise
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, cache, ignore_errors=True))
+
+
+async def _until_too_large(destination: Path, cache: Path) -> Exception:
+    """Wait until the files of a pull are too large, and return the error."""
+    while True:
+        await asyncio.sleep(_POLL_SECONDS)
+        cached, pulled = await asyncio.to_thread(lambda: (_bytes_in(cache), _bytes_in(destination)))
+        if pulled - cached > MAX_ARCHIVE_BYTES or pulled > _MAX_PULL_BYTES:
+            return too_large("the chart that is being pulled")
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue  # helm renames its files
+    return total
 
 
 async def chart_crds(helm: HelmRunner, chart: Path) -> set[str]:
@@ -116,10 +148,24 @@ async def _run(
     deadline: float,
     environment: Mapping[str, str] | None = None,
     through: Sequence[str] = (),
+    watch: Watch | None = None,
 ) -> bytes:
-    output = await helm.run(
-        arguments, deadline=deadline, keep_stdout=True, applies=False, environment=environment, through=through
-    )
+    """Run helm without an apply slot and with little memory; if that is too little, once more with both."""
+    for applies in (False, True):
+        try:
+            output = await helm.run(
+                arguments,
+                deadline=deadline,
+                keep_stdout=True,
+                applies=applies,
+                environment=environment,
+                through=through,
+                watch=watch,
+            )
+            break
+        except HelmError as error:
+            if applies or error.reason is not Reason.CHART_TOO_LARGE:
+                raise
     if output.exit_code != 0:
         raise await asyncio.to_thread(_error_of, output, str(arguments[0]))
     return output.stdout

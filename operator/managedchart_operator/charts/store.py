@@ -36,7 +36,7 @@ from managedchart_operator.charts.local import (
     identify_file,
     read_local,
 )
-from managedchart_operator.charts.metadata import invalid
+from managedchart_operator.charts.metadata import ChartMetadata, invalid
 from managedchart_operator.charts.reading import read_chart
 from managedchart_operator.charts.schema_documents import check_allowed
 from managedchart_operator.egress.calls import Egress
@@ -67,9 +67,7 @@ class Chart:
     """A chart on local disk that helm can read. The fields mean what they mean in its `ChartContent`."""
 
     path: Path
-    name: str
-    version: str
-    app_version: str | None
+    metadata: ChartMetadata
     digest: str
     late_hooks: bool
     ttl_jobs: bool
@@ -79,6 +77,21 @@ class Chart:
     crds: CrdFolders = CrdFolders.NONE
     lease: Lease | None = field(default=None, compare=False, repr=False)
     """Keeps the copy in the cache: it may be deleted once nothing refers to this chart any more."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metadata.name
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.metadata.version
+
+    @property
+    def app_version(self) -> str | None:
+        """The version of the application that it installs."""
+        return self.metadata.app_version
 
     def check_schemas(self, egress: Egress | None) -> None:
         """Raise ChartError where a schema refers to what helm must not read; helm reads it to check values.
@@ -293,12 +306,9 @@ class _Recent(Generic[Key, Value]):
 
 
 def _chart(content: ChartContent, copy: Lease) -> Chart:
-    metadata = content.metadata
     return Chart(
         path=copy.path,
-        name=metadata.name,
-        version=metadata.version,
-        app_version=metadata.app_version,
+        metadata=content.metadata,
         digest=content.digest,
         late_hooks=content.late_hooks,
         ttl_jobs=content.ttl_jobs,

@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from managedchart_operator.errors import StartupError
 from managedchart_operator.helm import post_renderer
+from managedchart_operator.helm.child_limits import ChildLimits
 from managedchart_operator.helm.process import HelmProcess
 
 # Server-side apply by default, the event-driven wait and the labels of `--labels` were measured with this line of helm.
@@ -59,8 +61,12 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-async def check_version(binary: str) -> str:
-    """Return helm's version. Raises StartupError when helm is missing, broken or of an unsupported version."""
+async def check_version(binary: str, limits: ChildLimits | None = None) -> str:
+    """Return helm's version. Raises StartupError when helm is missing, broken or of an unsupported version.
+
+    `limits` are those within which it has to run later.
+    """
+    limits = limits or ChildLimits()
     path = await asyncio.to_thread(shutil.which, binary)
     if path is None:
         raise StartupError(
@@ -72,6 +78,7 @@ async def check_version(binary: str) -> str:
             [path, "version", "--template={{.Version}}"],
             environment={"PATH": os.environ.get("PATH", os.defpath)},
             keep_stdout=True,
+            on_start=partial(limits.apply_to, memory=limits.memory_of(applies=False)),
         )
         # It has nothing to finish, so it needs no grace.
         await process.finish(_VERSION_SECONDS, grace=0)

@@ -40,9 +40,13 @@ _STDOUT, _STDERR = 1, 2
 class HelmProcess(asyncio.SubprocessProtocol):
     """A process in its own group. Make it with `start`; `finish` must follow, or `end`, whatever happens in between."""
 
-    def __init__(self, *, keep_stdout: bool, on_line: Callable[[bytes], None] | None) -> None:
+    def __init__(
+        self, *, keep_stdout: bool, on_line: Callable[[bytes], None] | None, on_start: Callable[[int], None] | None
+    ) -> None:
         self._on_line = on_line
-        self._ended = asyncio.Event()
+        self._on_start = on_start
+        self._ended, self._stopped = asyncio.Event(), asyncio.Event()
+        self._error: Exception | None = None
         self._read = asyncio.Event()
         self._open = {_STDOUT, _STDERR} if keep_stdout else {_STDERR}
         self._stdout, self._head, self._tail, self._line = bytearray(), bytearray(), bytearray(), b""
@@ -61,15 +65,17 @@ class HelmProcess(asyncio.SubprocessProtocol):
         pass_fds: Sequence[int] = (),
         keep_stdout: bool = False,
         on_line: Callable[[bytes], None] | None = None,
+        on_start: Callable[[int], None] | None = None,
     ) -> Self:
         """Start a program with these arguments and this environment only. Raises OSError.
 
         The program inherits only the descriptors `pass_fds`, under the same numbers; the caller may close them when this
-        returns or raises. `on_line` is called with each complete line of stderr. When cancelled, it finishes the start and then
+        returns or raises. `on_start` is called with the id of the process as soon as it runs, `on_line` with each complete line
+        of stderr. When cancelled, it finishes the start and then
         ends helm with `end`: asyncio would kill helm immediately, and leave its children.
         """
         starting = asyncio.get_running_loop().subprocess_exec(
-            lambda: cls(keep_stdout=keep_stdout, on_line=on_line),
+            lambda: cls(keep_stdout=keep_stdout, on_line=on_line, on_start=on_start),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if keep_stdout else asyncio.subprocess.DEVNULL,
@@ -103,12 +109,23 @@ class HelmProcess(asyncio.SubprocessProtocol):
         return code
 
     async def finish(self, deadline: float, *, grace: float | None = None) -> None:
-        """Wait until helm itself has ended, and `end` it in any case. Raises TimeoutError after `deadline` seconds."""
+        """Wait until helm itself has ended, and `end` it in any case.
+
+        Raises TimeoutError after `deadline` seconds, and the error that `stop` is called with.
+        """
         try:
             async with asyncio.timeout(deadline):
-                await self._ended.wait()
+                await self._stopped.wait()
+            if self._error:
+                raise self._error
         finally:
             await self.end(grace=grace)
+
+    def stop(self, error: Exception) -> None:
+        """Make `finish` end helm and raise an error, unless helm has ended."""
+        if not self._stopped.is_set():
+            self._error = error
+            self._stopped.set()
 
     async def end(self, *, grace: float | None = None) -> None:
         """End helm and its group: SIGTERM, the grace, SIGKILL. Waits until they have ended even when cancelled again."""
@@ -144,10 +161,13 @@ class HelmProcess(asyncio.SubprocessProtocol):
         """Handle that helm runs."""
         # asyncio promises this type, though event loops have their own classes.
         self._transport = cast("asyncio.SubprocessTransport", transport)
+        if self._on_start:
+            self._on_start(self._transport.get_pid())
 
     def process_exited(self) -> None:
         """Handle that helm has ended; its pipes may still be open."""
         self._ended.set()
+        self._stopped.set()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
         """Handle that a pipe was closed at the other end."""

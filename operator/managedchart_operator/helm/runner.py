@@ -10,16 +10,19 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from managedchart_operator.errors import HelmError
 from managedchart_operator.helm import process as processes
+from managedchart_operator.helm.child_limits import ChildLimits, memory_environment
 from managedchart_operator.helm.memory_files import Argument, memory_files
 from managedchart_operator.helm.process import HelmProcess, signal_group
 from managedchart_operator.helm.slots import HelmSlots
@@ -33,6 +36,10 @@ _WAITING_MARKS = (b"waiting for resources", b"beginning wait for")
 _MARKER = "MANAGEDCHART_HELM_OF"
 # helm reads it for --kube-as-user; the API server adds the groups of a ServiceAccount (measured with 4.3.1 and 1.37).
 _KUBE_AS_USER = "HELM_KUBEASUSER"
+
+
+Watch: TypeAlias = Callable[[], Awaitable[Exception]]
+"""Runs beside helm: when it returns an error, helm is stopped and the error is raised. It is cancelled when helm has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class HelmRunner:
     """The namespace of the ManagedChart on whose behalf helm runs; empty for none."""
     user: str | None = None
     """Whom helm impersonates in all its requests, those of `lookup` and of hooks included; None for the operator itself."""
+    limits: ChildLimits = field(default_factory=ChildLimits)
+    """What a process may use."""
     _count: _Count = field(default_factory=_Count)
 
     def on_behalf_of(self, namespace: str, *, user: str | None) -> Self:
@@ -88,6 +97,7 @@ class HelmRunner:
         before: Callable[[], Awaitable[None]] | None = None,
         environment: Mapping[str, str] | None = None,
         through: Sequence[str] = (),
+        watch: Watch | None = None,
     ) -> HelmOutput:
         """Run helm and return its output, whatever its exit code; in its stderr, origins replace the paths of memory files.
 
@@ -95,9 +105,11 @@ class HelmRunner:
         call loads the CPU and needs an apply slot until its objects are applied; `on_waiting` is called each time that
         helm begins to wait, for a hook or for the release's objects. `before` is awaited once helm has its slot; if it raises,
         helm is not started. `environment` is added for this call; `through` is a program that becomes helm, with its
-        arguments. Raises HelmError when helm cannot be started or the deadline passes (TIMEOUT), and CancelledError after helm
-        has ended.
+        arguments. `watch` runs beside helm, until helm has ended. Raises HelmError when helm cannot be started, the deadline
+        passes (TIMEOUT) or the process exceeds its limits (CHART_TOO_LARGE), the error of `watch`, and CancelledError after
+        helm has ended.
         """
+        memory = self.limits.memory_of(applies=applies)
         async with self.slots.process(applies=applies, namespace=self.namespace) as applied:
 
             def on_line(line: bytes) -> None:
@@ -109,11 +121,13 @@ class HelmRunner:
             if before:
                 await before()
             self._count.started += 1
+            cpu_before = _cpu_seconds()
             try:
                 with memory_files(arguments) as files:
                     process = await HelmProcess.start(
                         [*through, self.binary, *files.arguments],
                         environment={
+                            **memory_environment(memory),
                             **self.environment,
                             **self._impersonation,
                             **(environment or {}),
@@ -122,6 +136,7 @@ class HelmRunner:
                         pass_fds=tuple(files.origins),
                         keep_stdout=keep_stdout,
                         on_line=on_line,
+                        on_start=partial(self.limits.apply_to, memory=memory),
                     )
             except OSError as error:
                 self._count.started -= 1
@@ -130,7 +145,8 @@ class HelmRunner:
                     f"Helm cannot be started: {error.strerror}", reason=Reason.HELM_FAILED, transient=True
                 ) from error
             try:
-                await process.finish(deadline)
+                async with _watching(process, watch):
+                    await process.finish(deadline)
             except TimeoutError as error:
                 raise HelmError(
                     f"Helm {arguments[0]} did not finish within {deadline:.0f} s and was stopped",
@@ -144,7 +160,15 @@ class HelmRunner:
                     transient=False,
                     hint="Leave files out of the chart (.helmignore), split it, or make the values smaller.",
                 )
-            return HelmOutput(process.stdout, files.with_origins(process.stderr), process.exit_code)
+            stderr = files.with_origins(process.stderr)
+            self.limits.check(
+                stderr,
+                exit_code=process.exit_code,
+                command=str(arguments[0]),
+                memory=memory,
+                cpu_seconds=_cpu_seconds() - cpu_before,
+            )
+            return HelmOutput(process.stdout, stderr, process.exit_code)
 
     @property
     def _impersonation(self) -> dict[str, str]:
@@ -159,6 +183,32 @@ class HelmRunner:
         """
         if folder := self.environment.get("KUBECACHEDIR"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU time of all processes of the operator that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextlib.asynccontextmanager
+async def _watching(process: HelmProcess, watch: Watch | None) -> AsyncIterator[None]:
+    """Stop a process with the error that a watch returns."""
+    if watch is None:
+        yield
+        return
+
+    async def stop() -> None:
+        process.stop(await watch())
+
+    task = asyncio.create_task(stop(), name="watch of helm")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("the watch of helm failed", exc_info=error)
 
 
 def _orphans(identity: str) -> dict[int, int]:

@@ -3,6 +3,10 @@
 `runner` asks before each start. The namespaces of the ManagedCharts are served in turn, and none holds more than its share
 (`fair_slots`); one process may always run, however little memory is left. A process that only waits for its objects holds no
 apply slot.
+
+Each process may grow to its limit (`child_limits`) until it has applied its objects. So there are only as many slots as such
+processes fit into the pod's memory together, beside the operator and its workers; and while others take memory, because they
+wait for hooks, fewer start.
 """
 
 import asyncio
@@ -10,15 +14,18 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from managedchart_operator.fair_slots import PAYER, FairSlots
+from managedchart_operator.helm.child_limits import DEFAULT_MEMORY_BYTES, LIGHT_MEMORY_BYTES, MIB
+from managedchart_operator.worker import WORKERS
+from managedchart_operator.worker_process import MEMORY_BYTES as WORKER_BYTES
 
-MIB = 1024 * 1024
-
-# What a helm process holds while it waits for its objects, and what one may grow to while it renders and applies: about 40 MiB
-# of its own were measured with small charts (4.3.1; the 40 MiB of its program are shared), and a large chart takes more.
+# What a helm process holds while it waits for its objects: about 40 MiB of its own were measured with small charts (4.3.1; the
+# 40 MiB of its program are shared).
 WAITING_BYTES = 48 * MIB
-APPLYING_BYTES = 80 * MIB
 # For the operator itself with thousands of resources, and helm's program.
 RESERVED_BYTES = 350 * MIB
+# Pulls, and the listing of CRDs, at once; they mostly wait for a repository. With one, a repository that never answers would
+# hold up all others.
+_FEWEST_LIGHT, _MOST_LIGHT = 2, 16
 
 # Apart from a helm process that ends, nothing signals that memory has become free.
 _POLL_SECONDS = 1.0
@@ -29,16 +36,36 @@ def processes_for(memory: int) -> int:
     return max(4, min(256, (memory - RESERVED_BYTES) // WAITING_BYTES))
 
 
-def applies_for(cpus: float) -> int:
-    """Return how many helm processes may use the CPU at once: two a core, since they wait for answers half of the time."""
-    return max(2, round(2 * cpus))
+def applies_for(cpus: float, memory: int, *, each: int = DEFAULT_MEMORY_BYTES) -> int:
+    """Return how many helm processes may render and apply at once.
+
+    Two a core, since they wait for answers half of the time, but only as many as fit into so many bytes of memory if each takes
+    `each` bytes; at least 1.
+    """
+    fit = (memory - _own_bytes() - _FEWEST_LIGHT * LIGHT_MEMORY_BYTES) // each
+    return max(1, min(max(2, round(2 * cpus)), fit))
+
+
+def light_for(memory: int, *, applies: int, each: int) -> int:
+    """Return how many processes without an apply slot may run at once, as far as these apply slots leave memory for them."""
+    return max(_FEWEST_LIGHT, min(_MOST_LIGHT, (memory - _own_bytes() - applies * each) // LIGHT_MEMORY_BYTES))
+
+
+def memory_needed(*, applies: int, each: int) -> int:
+    """Return the bytes that all may take together, at their limits: the operator, its workers, and helm."""
+    return _own_bytes() + applies * each + _FEWEST_LIGHT * LIGHT_MEMORY_BYTES
+
+
+def _own_bytes() -> int:
+    return RESERVED_BYTES + WORKERS * WORKER_BYTES
 
 
 class HelmSlots:
     """How many helm processes may exist (bounded by memory) and how many may apply at once (bounded by CPU).
 
-    `free_memory` returns the bytes of memory that are free. `share` is that of a namespace; `lends` says whether one namespace
-    may apply beyond it. Processes are never lent: one that waits for a hook may exist for hours, and its memory with it.
+    `free_memory` returns the bytes of memory that are free. `light` processes at once have no apply slot. `growth` is what a
+    process with one may grow to, in bytes. `share` is that of a namespace; `lends` says whether one namespace may apply beyond
+    it. Processes are never lent: one that waits for a hook may exist for hours, and its memory with it.
     """
 
     def __init__(
@@ -47,11 +74,14 @@ class HelmSlots:
         processes: int,
         applies: int,
         free_memory: Callable[[], int],
+        light: int = _MOST_LIGHT,
+        growth: int = DEFAULT_MEMORY_BYTES,
         share: float = 1.0,
         lends: Callable[[], bool] = lambda: False,
     ) -> None:
         self.running = self.applying = 0
-        self._free_memory = free_memory
+        self._free_memory, self._growth = free_memory, growth
+        self._lights = FairSlots(light, share=share)
         self._processes = FairSlots(processes, share=share)
         self._applies = FairSlots(applies, share=share, lends=lends)
         self._admission = asyncio.Lock()
@@ -69,7 +99,8 @@ class HelmSlots:
                 await self._applies.acquire(namespace)
                 self.applying += 1
                 applying.callback(self._applied, namespace)
-            async with self._processes.hold(namespace):
+            light = contextlib.nullcontext() if applies else self._lights.hold(namespace)
+            async with light, self._processes.hold(namespace):
                 await self._admit()
                 self.running += 1
                 try:
@@ -81,7 +112,7 @@ class HelmSlots:
     async def _admit(self) -> None:
         """Wait until there is memory for one more process, and for those that may still grow."""
         async with self._admission:
-            while self.running and self._free_memory() < max(self.applying, 1) * APPLYING_BYTES:
+            while self.running and self._free_memory() < max(self.applying, 1) * self._growth:
                 self._ended.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), _POLL_SECONDS)

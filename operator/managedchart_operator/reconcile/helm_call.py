@@ -17,6 +17,7 @@ from managedchart_operator.helm.storage import DEPLOYED, Revision
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import newest_is_own
+from managedchart_operator.reconcile.rendering import Rendering
 from managedchart_operator.reconcile.unknown_kinds import UnknownKinds
 
 BeforeHelm = Callable[[], Awaitable[None]] | None
@@ -72,12 +73,16 @@ async def _helm(run: ReleaseRun, call: HelmCall) -> HelmOutput:
     run.storage.is_current = False
     inputs = run.sources.inputs
     values = inputs.values.arguments if call.command == "upgrade" and inputs else []
-    output = await run.services.helm.run(
+    helm, deadline = run.services.helm, command.deadline(run.spec.timeout)
+    rendering = Rendering(run, call.on_waiting)
+    output = await helm.run(
         [*call.arguments, *values],
-        deadline=command.deadline(run.spec.timeout),
+        # A dry run waits for nothing.
+        deadline=min(deadline, helm.limits.dry_run_seconds) if call.dry_run or call.keep_stdout else deadline,
         keep_stdout=call.keep_stdout,
-        on_waiting=call.on_waiting,
+        on_waiting=rendering.helm_waits,
         before=call.before,
+        watch=rendering.until_too_long if call.command == "upgrade" and not call.keep_stdout else None,
     )
     if output.exit_code != 0:
         raise await helm_error(run, output, command=call.command)

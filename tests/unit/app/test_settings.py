@@ -72,6 +72,9 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("HTTP_PORT", "http", "valid integer"),
         ("HTTP_PORT", "65536", "less than or equal to 65535"),
         ("APPLY_SLOTS", "0", "greater than or equal to 1"),
+        ("HELM_MEMORY", "512", "write a number of MiB or GiB, like 512Mi or 1Gi"),
+        ("HELM_MEMORY", "128Mi", "greater than or equal to 201326592"),
+        ("RENDER_SECONDS", "0", "greater than 0"),
         ("HELM_PROCESSES", "-1", "greater than or equal to 1"),
         ("LOG_LEVEL", "TRACE", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("LOG_FORMAT", "xml", "'json' or 'text'"),
@@ -112,3 +115,20 @@ def test_the_settings_page_lists_exactly_the_settings() -> None:
     page = (REPOSITORY / "docs" / "settings.md").read_text()
     named = set(re.findall(r"^\| `(MANAGEDCHART_\w+)`", page, re.MULTILINE))
     assert named == {PREFIX + field.upper() for field in Settings.model_fields}
+
+
+def test_memory_is_written_as_in_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANAGEDCHART_HELM_MEMORY", "1Gi")
+    assert Settings().child_limits.memory == 1024**3
+
+
+def test_a_pod_without_enough_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S11: with numbers, since only a person can decide. It is no error: a pod that worked must not end with an upgrade."""
+    monkeypatch.setenv("MANAGEDCHART_APPLY_SLOTS", "8")
+    told = Settings().shortage(3 * 1024**3) or ""
+    assert (
+        "8 helm processes of 512 MiB, the operator and its workers may need 5342 MiB together, and there are 3072"
+        in told
+    )
+    monkeypatch.setenv("MANAGEDCHART_APPLY_SLOTS", "3")
+    assert Settings().shortage(3 * 1024**3) is None

@@ -236,13 +236,38 @@ async def test_arguments_arrive_as_they_are(helm: Make, tmp_path: Path) -> None:
 
 
 async def test_helm_sees_only_the_given_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the operator's own, which may have passwords; the one addition marks the process as the operator's."""
+    """Nothing of the operator's own, which may have passwords; added are the process's mark and its memory limit for Go."""
     monkeypatch.setenv("OPERATOR_PASSWORD", "secret")
     slots = HelmSlots(processes=1, applies=1, free_memory=lambda: sys.maxsize)
     helm = HelmRunner("/usr/bin/env", {"HOME": "/nowhere", "A": "1"}, slots, identity="/cache")
     output = await helm.run(["--null"], keep_stdout=True, deadline=DEADLINE)
     seen = dict(entry.split("=", 1) for entry in output.stdout.decode().split("\0") if entry)
-    assert seen == {"HOME": "/nowhere", "A": "1", "MANAGEDCHART_HELM_OF": "/cache"}
+    assert seen == {"HOME": "/nowhere", "A": "1", "MANAGEDCHART_HELM_OF": "/cache", "GOMEMLIMIT": "409MiB"}
+
+
+async def test_a_watch_stops_helm_with_its_error(helm: Make) -> None:
+    async def watch() -> Exception:
+        await asyncio.sleep(0)
+        return ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        await in_time(helm("sleep 60").run(["upgrade"], deadline=DEADLINE, watch=watch))
+    assert children() == []
+
+
+async def test_a_watch_ends_with_helm(helm: Make) -> None:
+    """Also one that fails: that is logged, and helm goes on."""
+    ended = asyncio.Event()
+
+    async def watch() -> Exception:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    assert (await in_time(helm("exit 0").run(["upgrade"], deadline=DEADLINE, watch=watch))).exit_code == 0
+    assert ended.is_set()
 
 
 async def test_helm_impersonates_the_user_on_whose_behalf_it_runs() -> None:

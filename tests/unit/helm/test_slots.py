@@ -8,7 +8,8 @@ import pytest
 
 from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.helm import slots as slots_module
-from managedchart_operator.helm.slots import APPLYING_BYTES, MIB, HelmSlots, applies_for, processes_for
+from managedchart_operator.helm.child_limits import DEFAULT_MEMORY_BYTES, LIGHT_MEMORY_BYTES, MIB
+from managedchart_operator.helm.slots import HelmSlots, applies_for, light_for, memory_needed, processes_for
 
 
 @pytest.mark.parametrize(("memory", "processes"), [(256, 4), (512, 4), (1024, 14), (3072, 56), (65536, 256)])
@@ -18,7 +19,33 @@ def test_processes_follow_the_memory(memory: int, processes: int) -> None:
 
 @pytest.mark.parametrize(("cpus", "applies"), [(0.1, 2), (1.0, 2), (2.0, 4), (2.5, 5), (16.0, 32)])
 def test_applies_follow_the_cpus(cpus: float, applies: int) -> None:
-    assert applies_for(cpus) == applies
+    assert applies_for(cpus, 64 * 1024 * MIB) == applies
+
+
+@pytest.mark.parametrize(("memory", "each", "applies"), [(512, 512, 1), (3072, 512, 3), (3072, 256, 7), (8192, 512, 8)])
+def test_applies_fit_into_the_memory(memory: int, each: int, applies: int) -> None:
+    assert applies_for(4, memory * MIB, each=each * MIB) == applies
+
+
+@pytest.mark.parametrize("memory", [2048, 3072, 4096, 16384])
+@pytest.mark.parametrize("cpus", [0.5, 2, 4, 64])
+def test_the_defaults_fit_into_a_pod(memory: int, cpus: float) -> None:
+    """S11: helm at its limits, the operator and its workers. The kernel ends all of a container's processes at once."""
+    applies = applies_for(cpus, memory * MIB)
+    assert memory_needed(applies=applies, each=DEFAULT_MEMORY_BYTES) <= memory * MIB
+    light = light_for(memory * MIB, applies=applies, each=DEFAULT_MEMORY_BYTES)
+    more = (light - 2) * LIGHT_MEMORY_BYTES
+    assert memory_needed(applies=applies, each=DEFAULT_MEMORY_BYTES) + more <= memory * MIB
+
+
+async def test_processes_without_an_apply_slot_are_bounded() -> None:
+    slots = HelmSlots(processes=8, applies=8, light=1, free_memory=Memory(10**12))
+    async with slots.process(applies=False):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), slots.process(applies=False):
+                pytest.fail("a second one runs")
+        async with asyncio.timeout(1), slots.process(applies=True):
+            assert slots.running == 2
 
 
 class Memory:
@@ -59,11 +86,11 @@ async def follower(slots: HelmSlots) -> AsyncIterator[asyncio.Event]:
 async def test_without_memory_helm_waits_for_another_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel would kill one in the middle of an upgrade."""
     monkeypatch.setattr(slots_module, "_POLL_SECONDS", 60.0)  # so that only the end of a process wakes it
-    memory = Memory(APPLYING_BYTES)
+    memory = Memory(DEFAULT_MEMORY_BYTES)
     slots = HelmSlots(processes=8, applies=8, free_memory=memory)
     async with contextlib.AsyncExitStack() as first:
         await first.enter_async_context(waiting_helm(slots))
-        memory.free = APPLYING_BYTES - 1
+        memory.free = DEFAULT_MEMORY_BYTES - 1
         async with follower(slots) as begun:
             assert (slots.running, begun.is_set()) == (1, False)
             await first.aclose()
@@ -76,14 +103,14 @@ async def test_freed_memory_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     slots = HelmSlots(processes=8, applies=8, free_memory=memory)
     async with waiting_helm(slots), follower(slots) as begun:
         assert not begun.is_set()
-        memory.free = APPLYING_BYTES
+        memory.free = DEFAULT_MEMORY_BYTES
         await asyncio.wait_for(begun.wait(), 1)
 
 
 async def test_applying_processes_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory that they may still need is reserved."""
     monkeypatch.setattr(slots_module, "_POLL_SECONDS", 0.01)
-    slots = HelmSlots(processes=8, applies=8, free_memory=Memory(2 * APPLYING_BYTES))
+    slots = HelmSlots(processes=8, applies=8, free_memory=Memory(2 * DEFAULT_MEMORY_BYTES))
     async with slots.process(applies=True) as applied, slots.process(applies=True), follower(slots) as begun:
         assert not begun.is_set()
         applied()
@@ -105,7 +132,7 @@ async def test_a_cancelled_wait_for_memory_leaves_nothing(monkeypatch: pytest.Mo
         async with follower(slots) as begun:
             assert not begun.is_set()
         assert (slots.running, slots.applying) == (1, 0)
-        memory.free = APPLYING_BYTES
+        memory.free = DEFAULT_MEMORY_BYTES
         async with asyncio.timeout(1), slots.process(applies=True):
             assert slots.running == 2
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from managedchart_operator.api.status import AttemptStatus
+from managedchart_operator.charts.metadata import ChartMetadata
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.reconcile.attempted_chart import note_asked, note_fetched
 
@@ -35,5 +36,7 @@ def test_after_that_it_is_the_chart() -> None:
     attempt = AttemptStatus(chart="podinfo", chart_version="6.x")
     note_fetched(attempt, None)
     assert attempt.chart_version == "6.x"
-    note_fetched(attempt, Chart(Path("/cache"), "podinfo", "6.14.1", None, "d", late_hooks=False, ttl_jobs=False))
+    note_fetched(
+        attempt, Chart(Path("/cache"), ChartMetadata("podinfo", "6.14.1", None), "d", late_hooks=False, ttl_jobs=False)
+    )
     assert (attempt.chart, attempt.chart_version) == ("podinfo", "6.14.1")

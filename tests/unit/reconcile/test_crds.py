@@ -10,6 +10,7 @@ import pytest
 
 from harness.chart_files import chart_files, write_chart
 from managedchart_operator.charts.crd_folders import CrdFolders
+from managedchart_operator.charts.metadata import ChartMetadata
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, KubeError, OperatorError
 from managedchart_operator.reasons import Reason
@@ -86,7 +87,9 @@ async def run_crds(folder: Path, cluster: FakeCrds, *files: dict[str, Any] | str
     world.cluster.crds = cluster  # type: ignore[attr-defined]
     run = await world.release_run({"crds": policy})
     folders = CrdFolders.OWN if files else CrdFolders.NONE
-    run.sources.chart = Chart(chart, "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False, crds=folders)
+    run.sources.chart = Chart(
+        chart, ChartMetadata("web", "1.0.0", None), "digest", late_hooks=False, ttl_jobs=False, crds=folders
+    )
     return RunCrds(run)
 
 

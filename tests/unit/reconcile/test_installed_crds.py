@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ChartSource
+from managedchart_operator.charts.metadata import ChartMetadata
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import ChartError, HelmError, KubeError
 from managedchart_operator.helm.runner import HelmOutput
@@ -43,7 +44,9 @@ class Cluster:
         self.fetched.append(source)
         if self.error:
             raise self.error
-        return Chart(Path("/cache/web"), "web", "1.5.0", None, "digest", late_hooks=False, ttl_jobs=False)
+        return Chart(
+            Path("/cache/web"), ChartMetadata("web", "1.5.0", None), "digest", late_hooks=False, ttl_jobs=False
+        )
 
     async def run(self, arguments: list[str], **_: Any) -> HelmOutput:
         assert arguments == ["show", "crds", "/cache/web"]

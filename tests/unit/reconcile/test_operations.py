@@ -15,8 +15,10 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.spec import ManagedChartSpec
+from managedchart_operator.charts.metadata import ChartMetadata
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallBlockedError
+from managedchart_operator.helm.child_limits import ChildLimits
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL
 from managedchart_operator.helm.stored_release import decode
@@ -83,6 +85,7 @@ class FakeHelm:
 
     def __init__(self, secrets: FakeSecrets) -> None:
         self.asked: list[str] = []
+        self.limits = ChildLimits()
         self._secrets = secrets
 
     def clear_discovery_cache(self) -> None:
@@ -218,7 +221,9 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.rendered_objects", rendered)
     monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.render", render)
     release = LifecycleRelease(release_over(FakeSecrets()), Run(Operation.UPGRADE, "because"))
-    release.run.sources.chart = Chart(Path("web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
+    release.run.sources.chart = Chart(
+        Path("web"), ChartMetadata("web", "1.0.0", None), "digest", late_hooks=False, ttl_jobs=False
+    )
     assert await release.manifest() == []
     assert read != [threading.main_thread()]
     assert len(read) == 1

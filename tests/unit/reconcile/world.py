@@ -17,10 +17,12 @@ from typing import Any, Self, cast
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.confinement import ChartRoots
+from managedchart_operator.charts.metadata import ChartMetadata
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.fair_slots import FairSlots
+from managedchart_operator.helm.child_limits import ChildLimits
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.namespaces import NamespaceState
@@ -144,6 +146,7 @@ class FakeHelm:
         """The command after which the run is cancelled."""
         self.on_behalf: tuple[str, str | None] = ("", None)
         """The namespace of the ManagedChart, and whom helm impersonates."""
+        self.limits = ChildLimits()
         self._secrets = secrets
 
     @property
@@ -243,7 +246,9 @@ class FakeCharts:
 
     async def fetch(self, *_: Any, **__: Any) -> Chart:
         """It needs no network."""
-        return Chart(Path("/charts/web"), "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False)
+        return Chart(
+            Path("/charts/web"), ChartMetadata("web", "1.0.0", None), "digest", late_hooks=False, ttl_jobs=False
+        )
 
 
 class FakePermissions:

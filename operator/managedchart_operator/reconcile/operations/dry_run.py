@@ -84,7 +84,8 @@ async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: boo
     )
     edits = await _left_fields(run)
     arguments = [*command.template(options, chart=chart.path), *edits, *inputs.values.arguments]
-    output = await run.services.helm.run(arguments, deadline=command.deadline(run.spec.timeout), keep_stdout=True)
+    helm = run.services.helm
+    output = await helm.run(arguments, deadline=helm.limits.dry_run_seconds, keep_stdout=True)
     if output.exit_code != 0:
         raise await helm_error(run, output, command="template")
     manifest = output.stdout.decode(errors="replace")
