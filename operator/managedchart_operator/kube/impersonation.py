@@ -75,7 +75,7 @@ async def check_impersonation(client: KubeClient, scope: Scope, *, account: str 
 
 
 async def _may_deploy(client: KubeClient, scope: Scope) -> bool:
-    """Whether the operator itself may store a release anywhere in its scope, as its own work does not need. Raises KubeError."""
+    """Whether the operator itself may store a release in its scope, which its own work does not need. Raises KubeError."""
     needed = [Permission("create", "secrets", "", namespace) for namespace in scope.namespaces or ("",)]
     return any([await is_allowed(client, each) for each in needed])
 
