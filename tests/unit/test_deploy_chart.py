@@ -198,6 +198,16 @@ def test_the_account_of_the_profile_can_be_chosen(render: Render) -> None:
         assert _environment(objects)[name] == account
 
 
+@pytest.mark.parametrize(("profile", "needed"), [("cluster-admin", None), ("impersonate", "Consent")])
+def test_other_namespaces_must_agree_except_with_cluster_admin(
+    render: Render, profile: str, needed: str | None
+) -> None:
+    name = "MANAGEDCHART_CROSS_NAMESPACE"
+    assert _environment(render(rbac={"profile": profile})).get(name) == needed
+    objects = render(rbac={"profile": profile}, settings={name: "Allow"})
+    assert _environment(objects)[name] == "Allow"
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -294,9 +294,8 @@ def test_the_namespaced_profile_has_nothing_cluster_wide() -> None:
     assert {item["kind"] for item in objects} == {"Role", "RoleBinding"}
     assert not [item for item in objects if "namespace" in item["metadata"]]
     deleted = yaml.safe_load((PROFILES / "namespaced/kustomization.yaml").read_text())["patches"]
-    named = {
-        (patch["kind"], patch["metadata"]["name"]) for patch in (yaml.safe_load(each["patch"]) for each in deleted)
-    }
+    patches = [patch for each in deleted if (patch := yaml.safe_load(each["patch"])).get("$patch") == "delete"]
+    named = {(patch["kind"], patch["metadata"]["name"]) for patch in patches}
     cluster_wide = {(item["kind"], item["metadata"]["name"]) for item in OBJECTS if item["kind"].startswith("Cluster")}
     assert named == cluster_wide
 

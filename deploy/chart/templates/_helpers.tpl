@@ -40,11 +40,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end }}
 
-{{/* The settings as JSON. In the profile `impersonate` nothing runs as the operator, so an account is always set. */}}
+{{/*
+The settings as JSON, with those of the profile. In `impersonate` nothing runs as the operator, so an account is always set.
+*/}}
 {{- define "operator.settings" -}}
 {{- $settings := deepCopy .Values.settings -}}
 {{- if eq .Values.rbac.profile "impersonate" -}}
 {{- $_ := set $settings "MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT" ($settings.MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT | default "default") -}}
+{{- end -}}
+{{- if and (ne .Values.rbac.profile "cluster-admin") (not $settings.MANAGEDCHART_CROSS_NAMESPACE) -}}
+{{- $_ := set $settings "MANAGEDCHART_CROSS_NAMESPACE" "Consent" -}}
 {{- end -}}
 {{- toJson $settings -}}
 {{- end }}

@@ -39,7 +39,9 @@ async def check_impersonation(client: KubeClient, scope: Scope, *, account: str 
     """Log in one line how the operator impersonates.
 
     Raises StartupError if it may not, in none of the namespaces of its scope, although `account`, the one for ManagedCharts
-    that name none, is set: they must never run with the permissions of the operator instead.
+    that name none, is set: they must never run with the permissions of the operator instead. It also raises StartupError if
+    `account` is not set, and the operator itself may not deploy anything: charts would then have what it needs for its own
+    work, such as to read all Secrets.
     """
     kinds: set[Impersonation] = set()
     refused: dict[str, StartupError] = {}
@@ -57,6 +59,12 @@ async def check_impersonation(client: KubeClient, scope: Scope, *, account: str 
             f" {first.message}",
             hint=first.hint,
         )
+    if kinds and account is None and not await _may_deploy(client, scope):
+        raise StartupError(
+            "The operator may impersonate ServiceAccounts and has no permissions for charts itself, but"
+            " MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT is not set: a chart that names no account could read all Secrets",
+            hint="Set it, as deploy/profiles/impersonate does: MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT=default.",
+        )
     for namespace, why in refused.items() if kinds else ():
         logger.warning("cannot impersonate ServiceAccounts of namespace %s: %s", namespace, why.message)
     logger.info(
@@ -64,6 +72,12 @@ async def check_impersonation(client: KubeClient, scope: Scope, *, account: str 
         " and ".join(sorted(kinds)) or "nothing: the operator may not",
         f"as {account} of their namespace" if account else "with the permissions of the operator",
     )
+
+
+async def _may_deploy(client: KubeClient, scope: Scope) -> bool:
+    """Whether the operator itself may store a release in its scope, which its own work does not need. Raises KubeError."""
+    needed = [Permission("create", "secrets", "", namespace) for namespace in scope.namespaces or ("",)]
+    return any([await is_allowed(client, each) for each in needed])
 
 
 async def _kind_of(client: KubeClient, namespace: str, account: str) -> Impersonation:

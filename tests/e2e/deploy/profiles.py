@@ -45,8 +45,7 @@ def installed(
         helm=helm,
         chart_roots=[CHARTS, *chart_roots],
         MANAGEDCHART_PROBE_SECONDS="2",
-        **given,
-        **settings,
+        **{**given, **settings},
     )
     try:
         yield operator

@@ -205,7 +205,9 @@ def test_impersonate_gives_each_team_its_own_permissions(
 
 
 def test_impersonate_does_not_start_without_the_permission(profile_cluster: Cluster, install: Install) -> None:
-    """Charts would run with the permissions of the operator, or not at all."""
+    """And not without the account: charts would run with the permissions of the operator."""
+    with install("impersonate", MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT="") as operator:
+        assert "MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT is not set" in operator.refusal()
     with install("impersonate") as operator:
         profile_cluster.kubectl("delete", "clusterrolebinding", "managedchart-operator-impersonation")
         said = operator.refusal()

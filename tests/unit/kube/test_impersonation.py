@@ -125,6 +125,22 @@ async def test_without_a_default_account_it_may_start(
     assert message.endswith("ManagedCharts that name none run with the permissions of the operator")
 
 
+@pytest.mark.parametrize("verbs", [CONSTRAINED, LEGACY], ids=["constrained", "legacy"])
+async def test_a_profile_that_lost_its_account_does_not_start(
+    client: KubeClient, api: FakeApiServer, verbs: set[str]
+) -> None:
+    """helm would run as the operator, which reads and patches the Secrets of all namespaces for itself."""
+    grant(api, verbs)
+    api.answers[secrets()] = forbidden("system:serviceaccount:default:default")
+    with pytest.raises(StartupError) as refused:
+        await check_impersonation(client, Scope(), account=None)
+    assert "MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT is not set" in refused.value.message
+    assert "MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT=default" in str(refused.value.hint)
+    grant(api, {*verbs, "create"})
+    api.answers[secrets()] = forbidden("system:serviceaccount:default:default")
+    await check_impersonation(client, Scope(), account=None)
+
+
 async def test_one_namespace_of_a_list_is_enough(
     client: KubeClient, api: FakeApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
