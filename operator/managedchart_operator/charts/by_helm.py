@@ -4,7 +4,7 @@ helm reads the chart in a process with limits, because the chart is untrusted. N
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +30,14 @@ _SHOW_SECONDS = 30.0
 _SCHEMA_SECONDS = 60.0
 
 
-async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destination: Path) -> None:
-    """Fetch a packaged chart from a repository or registry into a folder.
+async def pull(
+    helm: HelmRunner,
+    egress: Egress,
+    source: ChartSource,
+    destination: Path,
+    begin: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Fetch a packaged chart from a repository or registry into a folder; `begin` is awaited once helm has its slot.
 
     helm calls through the operator's proxy, which knows better than helm what it refused. Raises HelmError, ChartError.
     """
@@ -43,6 +49,7 @@ async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destinatio
                 deadline=PULL_SECONDS,
                 environment=session.environment,
                 through=only_to(egress.proxy.port) if egress.only_by_proxy else (),
+                before=begin,
             )
         except HelmError as error:
             if explained := egress.explain(session, source=source.oci or source.repository or ""):
@@ -116,9 +123,16 @@ async def _run(
     deadline: float,
     environment: Mapping[str, str] | None = None,
     through: Sequence[str] = (),
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> bytes:
     output = await helm.run(
-        arguments, deadline=deadline, keep_stdout=True, applies=False, environment=environment, through=through
+        arguments,
+        deadline=deadline,
+        keep_stdout=True,
+        applies=False,
+        environment=environment,
+        through=through,
+        before=before,
     )
     if output.exit_code != 0:
         raise await asyncio.to_thread(_error_of, output, str(arguments[0]))
