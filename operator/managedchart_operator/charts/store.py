@@ -61,8 +61,11 @@ _REFERENCE_HINT = (
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
-Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
-"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError, ChartError."""
+Begin: TypeAlias = Callable[[], Awaitable[None]]
+Pull: TypeAlias = Callable[[ChartSource, Path, Begin], Awaitable[None]]
+"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError, ChartError.
+
+It awaits the last argument when helm has its slot, and runs no helm if that raises."""
 
 
 @dataclass(frozen=True, slots=True)
