@@ -113,8 +113,9 @@ def test_the_charts_of_others_go_on(
     print(f"{running:.0f} running of 12")
     assert applying <= 2
     assert running <= 6
-    # The best of each, since other work on this machine delays single installs.
-    assert min(beside) <= 2 * min(alone), f"{_listed(beside)} s instead of {_listed(alone)} s"
+    assert statistics.median(beside) <= 2 * statistics.median(alone), (
+        f"{_listed(beside)} s instead of {_listed(alone)} s"
+    )
 
 
 def _until_busy(operator: OperatorProcess) -> None:

@@ -5,7 +5,7 @@ helm reads the chart in a process with limits, because the chart is untrusted. N
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +38,14 @@ _POLL_SECONDS = 0.25
 _MAX_PULL_BYTES = FILE_BYTES + 2 * MAX_ARCHIVE_BYTES
 
 
-async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destination: Path) -> None:
-    """Fetch a packaged chart from a repository or registry into an empty folder, in which helm's cache is too.
+async def pull(
+    helm: HelmRunner,
+    egress: Egress,
+    source: ChartSource,
+    destination: Path,
+    begin: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Fetch a packaged chart into an empty folder, in which helm's cache is too; `begin` is awaited once helm has its slot.
 
     Bounded while it arrives. helm calls through the operator's proxy, which knows better than helm what it refused. Raises
     HelmError, ChartError.
@@ -54,6 +60,7 @@ async def pull(helm: HelmRunner, egress: Egress, source: ChartSource, destinatio
                 environment={**session.environment, "HELM_CACHE_HOME": str(cache)},
                 through=only_to(egress.proxy.port) if egress.only_by_proxy else (),
                 watch=lambda: _until_too_large(destination, cache),
+                before=begin,
             )
         except HelmError as error:
             if explained := egress.explain(session, source=source.oci or source.repository or ""):
@@ -149,6 +156,7 @@ async def _run(
     environment: Mapping[str, str] | None = None,
     through: Sequence[str] = (),
     watch: Watch | None = None,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> bytes:
     """Run helm without an apply slot and with little memory; if that is too little, once more with both."""
     for applies in (False, True):
@@ -161,6 +169,7 @@ async def _run(
                 environment=environment,
                 through=through,
                 watch=watch,
+                before=before,
             )
             break
         except HelmError as error:

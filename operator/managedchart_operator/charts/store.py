@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -39,8 +40,10 @@ from managedchart_operator.charts.local import (
 from managedchart_operator.charts.metadata import ChartMetadata, invalid
 from managedchart_operator.charts.reading import read_chart
 from managedchart_operator.charts.schema_documents import check_allowed
+from managedchart_operator.charts.shared_work import SharedWork
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import ChartError
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.reasons import Reason
 
 # A constraint (6.x) may match another version later: new versions are noticed within this time, and many resources with the
@@ -58,8 +61,11 @@ _REFERENCE_HINT = (
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Reference: TypeAlias = tuple[str | None, ...]
-Pull: TypeAlias = Callable[[ChartSource, Path], Awaitable[None]]
-"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError, ChartError."""
+Begin: TypeAlias = Callable[[], Awaitable[None]]
+Pull: TypeAlias = Callable[[ChartSource, Path, Begin], Awaitable[None]]
+"""Runs `helm pull`: puts one packaged chart into the folder. Raises HelmError, ChartError.
+
+It awaits the last argument when helm has its slot, and runs no helm if that raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class ChartStore:
         # With the monotonic time until which a reference stands for this chart.
         self._pulled: _Recent[Reference, tuple[ChartContent, float]] = _Recent()
         self._fetches: SingleFlight[Reference, Chart] = SingleFlight()
+        self._pulls: SharedWork[Reference, Chart] = SharedWork()
 
     def of(self, namespace: str) -> "ChartStore":
         """Return the same store for ManagedCharts in this namespace, whose chart roots may be others."""
@@ -148,7 +155,7 @@ class ChartStore:
         """
         if source.path is not None:
             path = source.path
-            return await self._fetches.run(self._here(path), lambda: self._from_path(path))
+            return await self._fetches.run((PAYER.get(), *self._here(path)), lambda: self._from_path(path))
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(self._cached, data, found.cache_name))
@@ -160,7 +167,11 @@ class ChartStore:
             copy = await asyncio.to_thread(self._cache.find, pulled[0].cache_name)
             if copy is not None:
                 return _chart(pulled[0], copy)
-        return await self._fetches.run(reference, lambda: self._from_remote(source, reference))
+        # Shared by the callers of one namespace from the beginning, and by all once helm has its slot.
+        return await self._fetches.run(
+            (PAYER.get(), *reference),
+            lambda: self._pulls.run(reference, partial(self._from_remote, source, reference)),
+        )
 
     @asynccontextmanager
     async def without_templates(self, chart: Chart, *, schemas: bool = False) -> AsyncIterator[Path]:
@@ -228,10 +239,10 @@ class ChartStore:
             self._archives.put(digest, found)
         return data, found
 
-    async def _from_remote(self, source: ChartSource, reference: Reference) -> Chart:
+    async def _from_remote(self, source: ChartSource, reference: Reference, begin: Begin) -> Chart:
         asked_at = time.monotonic()
         async with self._workspace() as destination:
-            await self._pull(source, destination)
+            await self._pull(source, destination, begin)
             archive = await asyncio.to_thread(_the_archive, destination, _name(source))
             found = await read_chart(identify_file, archive, _name(source), origin=_name(source))
             copy = await asyncio.to_thread(

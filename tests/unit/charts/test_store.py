@@ -7,7 +7,7 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,8 @@ class Repository:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def __call__(self, source: ChartSource, destination: Path) -> None:
+    async def __call__(self, source: ChartSource, destination: Path, begin: Callable[[], Awaitable[None]]) -> None:
+        await begin()
         self.pulls += 1
         (destination / "web-1.2.3.tgz.part").write_text("half")
         await self.open.wait()
