@@ -132,9 +132,7 @@ class LifecycleRuns:
         phases.findings = replace(phases.findings, cause=cause_of(error, phases.findings))
         found = lacking.error if lacking else error
         redact = await phases.read_redactor()
-        error = await asyncio.to_thread(
-            explain, found, phases.findings, redact=redact, chart=(key.namespace, key.name)
-        )
+        error = await asyncio.to_thread(explain, found, phases.findings, redact=redact, chart=(key.namespace, key.name))
         phases.explain(redact)
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
