@@ -32,7 +32,7 @@ def test_nothing_internal_is_called_and_nothing_comes_out(
                 asks_for_token(inside),
                 document({"$ref": "file:///etc/passwd"}),
                 # An allowed server, which stands for one that leads to an internal page.
-                lambda _: (200, {}, f'{{"apiVersion": "v1", "{SECRET}": 1}}'.encode()),
+                lambda _: (200, {}, f'apiVersion: v1\nentries: "{SECRET}"\n'.encode()),
             )
         ]
         attacks = {

@@ -21,6 +21,7 @@ from managedchart_operator.charts.cache import write
 from managedchart_operator.charts.confinement import ChartRoots, IrregularFileError, OutsideError, read_up_to
 from managedchart_operator.charts.crd_folders import CrdFolders
 from managedchart_operator.charts.metadata import ChartMetadata, invalid, parse_chart_yaml
+from managedchart_operator.charts.schema_references import References
 from managedchart_operator.charts.search import ChartSearch
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
@@ -50,10 +51,8 @@ class ChartContent:
     """Whether it may have Jobs that Kubernetes deletes once they have finished."""
     leaves_out: bool
     """Whether it may have objects that the wait leaves out."""
-    refused_reference: str | None
-    """What is wrong with a schema that refers to what helm must not read, as the rest of a sentence about the chart."""
-    remote_schemas: tuple[str, ...]
-    """The addresses of the web that its schemas refer to, sorted."""
+    references: References
+    """What its schemas refer to outside of themselves."""
     crds: CrdFolders
     """Which parts of it have crds/ folders."""
 
@@ -97,8 +96,7 @@ def _content(search: ChartSearch, chart_yaml: bytes, *, digest: str, is_archive:
         late_hooks=search.late_hooks,
         ttl_jobs=search.ttl_jobs,
         leaves_out=search.leaves_out,
-        refused_reference=search.refused_reference,
-        remote_schemas=tuple(sorted(search.remote_schemas)),
+        references=search.references,
         crds=search.crds,
     )
 

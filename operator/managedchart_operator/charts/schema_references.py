@@ -82,6 +82,12 @@ class References:
     remote: tuple[str, ...] = ()
     """The http:// and https:// addresses that helm may fetch, without fragments, sorted."""
 
+    def __or__(self, other: "References") -> "References":
+        """Return what both refer to; the first problem counts."""
+        if not (other.refused or other.remote):
+            return self
+        return References(self.refused or other.refused, tuple(sorted({*self.remote, *other.remote})))
+
 
 def references_of(data: bytes, address: str = _DOCUMENT) -> References:
     """Return what a schema refers to. `address` is where it was found. To be called in a thread or a worker process."""

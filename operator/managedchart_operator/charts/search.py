@@ -17,7 +17,7 @@ from managedchart_operator.charts.late_hooks import (
     text_leaves_out,
 )
 from managedchart_operator.charts.metadata import invalid
-from managedchart_operator.charts.schema_references import UNSEARCHED, references_in
+from managedchart_operator.charts.schema_references import UNSEARCHED, References, references_in
 
 
 @dataclass(slots=True)
@@ -29,8 +29,7 @@ class ChartSearch:
     late_hooks: bool = False
     ttl_jobs: bool = False
     leaves_out: bool = False
-    refused_reference: str | None = None
-    remote_schemas: set[str] = field(default_factory=set)
+    references: References = field(default_factory=References)
     crds: CrdFolders = CrdFolders.NONE
     budget: Budget = field(default_factory=Budget)
 
@@ -61,10 +60,7 @@ class ChartSearch:
             self.late_hooks = self.late_hooks or text_has_late_hooks(data)
             self.ttl_jobs = self.ttl_jobs or template_has_ttl_jobs(data)
             self.leaves_out = self.leaves_out or text_leaves_out(data)
-        references = references_in(name, data)
-        self.remote_schemas.update(references.remote)
-        if self.refused_reference is None and references.refused is not None:
-            self.refused_reference = references.refused.replace("its ", f"its {above}", 1)
+        self.references |= references_in(f"{above}{name}", data)
         if found := folders_in(name):
             self.crds = max(self.crds, CrdFolders.SUBCHARTS if depth else found)
 
@@ -79,5 +75,5 @@ class ChartSearch:
         except ArchiveError:
             # `leaves_out` matters with late hooks only, and in doubt these had better run after the wait.
             self.late_hooks = self.ttl_jobs = True
-            self.refused_reference = self.refused_reference or f"its {path.rstrip('/')} {UNSEARCHED}"
+            self.references |= References(f"its {path.rstrip('/')} {UNSEARCHED}")
             self.crds = CrdFolders.SUBCHARTS

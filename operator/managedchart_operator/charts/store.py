@@ -40,6 +40,7 @@ from managedchart_operator.charts.local import (
 from managedchart_operator.charts.metadata import ChartMetadata, invalid
 from managedchart_operator.charts.reading import read_chart
 from managedchart_operator.charts.schema_documents import check_allowed
+from managedchart_operator.charts.schema_references import References
 from managedchart_operator.charts.shared_work import SharedWork
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.errors import ChartError
@@ -78,8 +79,7 @@ class Chart:
     late_hooks: bool
     ttl_jobs: bool
     leaves_out: bool = False
-    refused_reference: str | None = None
-    remote_schemas: tuple[str, ...] = ()
+    references: References = field(default_factory=References)
     crds: CrdFolders = CrdFolders.NONE
     lease: Lease | None = field(default=None, compare=False, repr=False)
     """Keeps the copy in the cache: it may be deleted once nothing refers to this chart any more."""
@@ -104,12 +104,11 @@ class Chart:
 
         That is CHART_INVALID for files, and VALUES_SCHEMA_REMOTE for addresses that may not be called: all without `egress`.
         """
-        if self.refused_reference is not None:
+        if self.references.refused is not None:
             raise ChartError(
-                f"Chart {self.name}: {self.refused_reference}", reason=Reason.CHART_INVALID, hint=_REFERENCE_HINT
+                f"Chart {self.name}: {self.references.refused}", reason=Reason.CHART_INVALID, hint=_REFERENCE_HINT
             )
-        if self.remote_schemas:
-            check_allowed(egress, self.remote_schemas)
+        check_allowed(egress, self.references.remote)
 
 
 class ChartStore:
@@ -147,6 +146,11 @@ class ChartStore:
         reference = {"repository": source.repository, "name": source.name, "oci": source.oci, "version": source.version}
         return hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()
 
+    def check_source(self, source: ChartSource) -> None:
+        """Raise ChartError (CHART_SOURCE_NOT_ALLOWED) for a repository or registry that may not be called."""
+        if self.egress is not None:
+            self.egress.check_source(source)
+
     async def fetch(self, source: ChartSource, *, refresh: bool = False) -> Chart:
         """Return a local copy of the chart for helm.
 
@@ -159,8 +163,7 @@ class ChartStore:
         if source.contents is not None:
             data, found = await self._decode(source.contents)
             return _chart(found, await asyncio.to_thread(self._cached, data, found.cache_name))
-        if self.egress is not None:
-            self.egress.check_source(source)  # also where the cache has the chart, so that a setting counts at once
+        self.check_source(source)  # also where the cache has the chart, so that a setting counts at once
         reference = (source.repository, source.name, source.oci, source.version, str(source.plain_http))
         pulled = None if refresh else self._pulled.get(reference)
         if pulled is not None and time.monotonic() < pulled[1]:
@@ -324,8 +327,7 @@ def _chart(content: ChartContent, copy: Lease) -> Chart:
         late_hooks=content.late_hooks,
         ttl_jobs=content.ttl_jobs,
         leaves_out=content.leaves_out,
-        refused_reference=content.refused_reference,
-        remote_schemas=content.remote_schemas,
+        references=content.references,
         crds=content.crds,
         lease=copy,
     )

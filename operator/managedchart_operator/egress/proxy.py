@@ -8,7 +8,6 @@ connections and the time are bounded. What was refused or not reached is kept in
 
 import asyncio
 import base64
-import binascii
 import hmac
 import logging
 import secrets
@@ -190,7 +189,7 @@ class EgressProxy:
             return None
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode("ascii").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor ASCII
             return None
         session = self._sessions.get(user)
         return session if session and hmac.compare_digest(session.password, password) else None
@@ -258,13 +257,19 @@ async def _pass_answer_on(session: Session, target: Target, server: asyncio.Stre
         return
     # A server may keep its connection open all the same; then the client's end shows that it has read everything.
     copying = asyncio.ensure_future(_copy(session, server, client[1]))
-    ending = asyncio.ensure_future(client[0].read(1))
+    ending = asyncio.ensure_future(_until_gone(client[0]))
     try:
         await asyncio.wait({copying, ending}, return_when=asyncio.FIRST_COMPLETED)
         if copying.done():
             copying.result()
     finally:
         await _end({copying, ending})
+
+
+async def _until_gone(reader: asyncio.StreamReader) -> None:
+    """Drop what a client sends after its request: another one would not have been checked."""
+    while await reader.read(_CHUNK):
+        pass
 
 
 async def _relay(session: Session, client: Streams, server: Streams) -> None:

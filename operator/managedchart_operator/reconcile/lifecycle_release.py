@@ -58,7 +58,13 @@ class LifecycleRelease:
         return self.run.namespace
 
     async def check_inputs(self) -> None:
-        """Read the chart (where that needs no network) and all values. Raises ChartError, ValuesError."""
+        """Check the chart's source, and read the chart (where that needs no network) and all values.
+
+        Raises ChartError, ValuesError.
+        """
+        # What is deployed already is not fetched again, so other settings of the operator must not make it fail.
+        if self.plan.operation is not Operation.RESUME:
+            self.run.services.charts.check_source(self.run.spec.chart)
         await self.run.sources.read()
 
     async def check_namespace(self) -> None:

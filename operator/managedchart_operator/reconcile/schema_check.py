@@ -20,7 +20,7 @@ async def skips_schemas(run: ReleaseRun) -> bool:
     chart, egress = await sources.fetch(), services.charts.egress
     if run.spec.skip_schema_validation or sources.schemas_checked:
         return True
-    if not chart.remote_schemas or egress is None:
+    if not chart.references.remote or egress is None:
         return False
     values = (await sources.read()).values.arguments
     options = TemplateOptions(run.name, run.namespace, await run.objects.crds.kube_version())

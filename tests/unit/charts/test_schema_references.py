@@ -271,7 +271,7 @@ CHART = {"web/Chart.yaml": b"apiVersion: v2\nname: web\nversion: 1.0.0\n"}
 def refused_in_archive(data: bytes) -> str | None:
     search = ChartSearch("chart web")
     search.add_archive(data)
-    return search.refused_reference
+    return search.references.refused
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,13 @@ def test_one_pass_answers_all_questions() -> None:
     )
     assert found.chart_yaml == CHART["web/Chart.yaml"]
     assert (found.late_hooks, found.ttl_jobs, found.leaves_out) == (True, True, True)
-    assert (found.refused_reference, found.crds) == (None, CrdFolders.OWN)
+    assert (found.references.refused, found.crds) == (None, CrdFolders.OWN)
 
 
 def test_a_quiet_chart_has_nothing() -> None:
     found = with_subchart(packed({"sub/templates/a.yaml": b"kind: A\n", "sub/README.md": HOOK + JOB + LEFT_OUT}))
     assert (found.late_hooks, found.ttl_jobs, found.leaves_out) == (False, False, False)
-    assert (found.refused_reference, found.crds) == (None, CrdFolders.NONE)
+    assert (found.references.refused, found.crds) == (None, CrdFolders.NONE)
 
 
 def test_packaged_subcharts_are_searched_as_deep_as_they_are_nested() -> None:
@@ -89,7 +89,7 @@ def test_packaged_subcharts_are_searched_as_deep_as_they_are_nested() -> None:
     assert (found.late_hooks, found.ttl_jobs, found.leaves_out) == (True, True, True)
     assert found.crds is CrdFolders.SUBCHARTS
     where = "its charts/sub-1.0.tgz/charts/x.tgz/charts/x.tgz/charts/x.tgz/values.schema.json"
-    assert (found.refused_reference or "").startswith(f"{where} refers to")
+    assert (found.references.refused or "").startswith(f"{where} refers to")
 
 
 def test_a_file_of_a_folder_may_be_a_packaged_subchart() -> None:
@@ -114,14 +114,14 @@ def test_an_unreadable_subchart_is_in_doubt(data: bytes) -> None:
     found = with_subchart(data)
     assert (found.late_hooks, found.ttl_jobs, found.leaves_out) == (True, True, False)
     assert found.crds is CrdFolders.SUBCHARTS
-    assert "cannot be searched" in (found.refused_reference or "")
+    assert "cannot be searched" in (found.references.refused or "")
 
 
 def test_other_archives_in_a_chart_are_data() -> None:
     """helm unpacks what is directly in charts/, and nothing else."""
     loud = packed({"sub/templates/a.yaml": HOOK, "sub/crds/a.yaml": b"kind: A\n"})
     found = searched(packed({**CHART, "web/files/data.tgz": loud, "web/files/more.tgz": b"no archive"}))
-    assert (found.late_hooks, found.refused_reference, found.crds) == (False, None, CrdFolders.NONE)
+    assert (found.late_hooks, found.references.refused, found.crds) == (False, None, CrdFolders.NONE)
 
 
 @pytest.mark.parametrize(("chart", "late"), [("hooks", True), ("web", False), ("raw", False)])
@@ -207,7 +207,7 @@ def test_links_and_folders_do_not_count() -> None:
         header.type, header.linkname = kind, "web/Chart.yaml"
         headers += header.tobuf()
     found = searched(gzip.compress(headers + tar(CHART)))
-    assert (found.refused_reference, found.crds) == (None, CrdFolders.NONE)
+    assert (found.references.refused, found.crds) == (None, CrdFolders.NONE)
 
 
 def test_a_chart_with_too_many_files_is_refused() -> None:

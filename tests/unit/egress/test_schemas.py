@@ -64,7 +64,7 @@ def check(helm: HelmRunner, tmp_path: Path) -> Check:
         source = ChartSource(contents=base64.b64encode(package_chart(files, top="web")).decode())
         chart = await store.fetch(source)
         chart.check_schemas(egress)
-        assert chart.remote_schemas
+        assert chart.references.remote
         async with store.without_templates(chart, schemas=True) as copy:
             failed = await failed_schema_check(helm, egress, copy, OPTIONS, [])
         if failed is None:
