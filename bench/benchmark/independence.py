@@ -28,6 +28,8 @@ def run(*, waiting: int, others: int) -> dict[str, Any]:
     with fresh() as world, world.operator("operator") as operator:
         world.namespace("others")
         world.namespace("waiting")
+        # So that the others have the share of a namespace among several in both rounds.
+        waves.install(world.api, "waiting", ["resident"])
         stuck = [f"waiting-{number:03d}" for number in range(waiting)]
         for number in range(1, ROUNDS + 1):
             say(f"round {number} of {ROUNDS}: alone")

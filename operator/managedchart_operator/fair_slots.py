@@ -35,12 +35,16 @@ def share_of(total: int, share: float) -> int:
 class FairSlots:
     """`total` slots, of which each namespace holds at most its share.
 
-    `lends` says whether a namespace may hold more than that now. A slot that is held beyond the share counts for nobody else:
-    who is below the own share gets one at once, so for a while up to `total` minus one share more of them may be in use.
+    `lends` says whether a namespace may hold more than that now. If all are lent, the next namespace waits until one is given
+    back, unless the slots are `elastic`: then a slot that is held beyond the share counts for nobody else, so for a while up to
+    `total` minus one share more of them may be in use.
     """
 
-    def __init__(self, total: int, *, share: float, lends: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, total: int, *, share: float, lends: Callable[[], bool] = lambda: False, elastic: bool = False
+    ) -> None:
         self._total = total
+        self._elastic = elastic
         self._most = share_of(total, share)
         self._lends = lends
         self._held: Counter[str] = Counter()
@@ -89,15 +93,20 @@ class FairSlots:
         served = True
         while served:
             served = False
-            for namespace in list(self._queues) if self._within < self._total else ():
+            for namespace in list(self._queues) if self._taken < self._total else ():
                 if self._may_have_one(namespace):
                     self._take_turn(namespace)
                     served = True
 
     def _may_have_one(self, namespace: str) -> bool:
         if self._held[namespace] < self._most:
-            return self._within < self._total
+            return self._taken < self._total
         return self.held < self._total and self._lends()
+
+    @property
+    def _taken(self) -> int:
+        """How many of the slots are not there for others."""
+        return self._within if self._elastic else self.held
 
     def _take_turn(self, namespace: str) -> None:
         queue = self._queues.pop(namespace)

@@ -100,10 +100,27 @@ async def test_without_shares_one_namespace_takes_all() -> None:
     await users.end_all()
 
 
-async def test_what_was_lent_is_missing_for_nobody() -> None:
-    """The one namespace of the cluster used all slots, for what never ends; then another one comes."""
+async def test_a_lent_slot_is_given_to_who_has_less() -> None:
+    """The one namespace of the cluster used all slots; then another one comes."""
     alone = True
     users = Users(FairSlots(4, share=0.5, lends=lambda: alone))
+    await users.ask("a1", "a2", "a3", "a4", "a5")
+    assert users.served == ["a1", "a2", "a3", "a4"]
+    alone = False
+    await users.ask("b1", "b2", "b3")
+    assert users.slots.held == 4
+    await users.end("a1")
+    await users.end("a2")
+    assert users.served[4:] == ["b1", "b2"]
+    await users.end("a3")
+    assert users.served[6:] == ["a5"], "b holds its share"
+    await users.end_all()
+
+
+async def test_what_was_lent_is_missing_for_nobody() -> None:
+    """Elastic slots: whoever has less than the share gets one at once, beyond the total."""
+    alone = True
+    users = Users(FairSlots(4, share=0.5, lends=lambda: alone, elastic=True))
     await users.ask("a1", "a2", "a3", "a4", "a5")
     assert users.served == ["a1", "a2", "a3", "a4"]
     alone = False

@@ -74,7 +74,9 @@ class _Traffic:
 
     sent: int = 0
     # Lent, since a request soon ends: a namespace that makes many must only not be in the way of the others.
-    under_way: FairSlots = field(default_factory=lambda: FairSlots(REQUESTS, share=0.5, lends=lambda: True))
+    under_way: FairSlots = field(
+        default_factory=lambda: FairSlots(REQUESTS, share=0.5, lends=lambda: True, elastic=True)
+    )
 
 
 class KubeClient:

@@ -9,13 +9,16 @@ two helm processes for one release.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Outlook, Phase
 from managedchart_operator.helm.storage import DEPLOYED
 from managedchart_operator.reasons import Reason
+
+Target: TypeAlias = tuple[str, str]
+"""Namespace and name of a release."""
 
 DRY_RUN = "DryRun"
 _GAVE_UP = frozenset({Outlook.CHANGE, Outlook.CHECK, Outlook.KEEP_ROLLED_BACK})
@@ -42,8 +45,7 @@ class Claim:
     uid: str
     created: str
     """When it was created, as an RFC 3339 time in UTC."""
-    resident: bool
-    """Whether it is in the namespace of the release."""
+    target: Target
     generation: int
     deleting: bool
     action: str
@@ -51,6 +53,8 @@ class Claim:
     standing: Standing = Standing.DEPLOYS
     refused: bool = False
     """Whether it waits because the release belongs to another ManagedChart."""
+    release: tuple[int, str] | None = None
+    """Revision and status of the release according to its status."""
 
     @classmethod
     def of(cls, chart: ManagedChart) -> Self:
@@ -60,7 +64,7 @@ class Claim:
             key=chart.key,
             uid=chart.uid,
             created=chart.created,
-            resident=chart.release_namespace == chart.key.namespace,
+            target=(chart.release_namespace, chart.release_name),
             generation=chart.generation,
             deleting=chart.deleting,
             action=DRY_RUN if action == Action.DEPLOY and chart.spec.get("dryRun") else action,
@@ -70,7 +74,18 @@ class Claim:
         """Return the claim with another status."""
         attempt = status.get("attempt") or {}
         refused = attempt.get("reason") == Reason.RELEASE_OWNED and attempt.get("outlook") == Outlook.CHANGE
-        return replace(self, standing=self._standing(status, attempt, refused=refused), refused=refused)
+        release = status.get("release")
+        return replace(
+            self,
+            standing=self._standing(status, attempt, refused=refused),
+            refused=refused,
+            release=(release.get("revision", 0), release.get("status", "")) if release else None,
+        )
+
+    @property
+    def resident(self) -> bool:
+        """Whether it is in the namespace of the release."""
+        return self.target[0] == self.key.namespace
 
     def _standing(self, status: Mapping[str, Any], attempt: Mapping[str, Any], *, refused: bool) -> Standing:
         has_deployed = bool(status.get("blockers")) or _has_deployed(status)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.errors import SpecError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.claims import Claim, release_owner
-from managedchart_operator.reconcile.store import Store, Target, target_of
+from managedchart_operator.reconcile.claims import Claim, Target, release_owner
+from managedchart_operator.reconcile.store import Store
 
 _LIST = (
     "kubectl get managedcharts --all-namespaces -o custom-columns="
@@ -38,7 +38,7 @@ class ReleaseOwners:
 
         `label_owner` is the UID in the label of the newest revision. Call `done` at the end of the pass.
         """
-        target = target_of(chart)
+        target = (chart.release_namespace, chart.release_name)
         owner = release_owner(self._store.claims(target), label_owner=label_owner, working=self._working.get(target))
         if owner is not None and owner.uid != chart.uid:
             if target in self._working:
@@ -51,7 +51,7 @@ class ReleaseOwners:
 
         Returns False while another one works with it; the ManagedChart is asked again then.
         """
-        target = target_of(chart)
+        target = (chart.release_namespace, chart.release_name)
         if self._working.setdefault(target, chart.key) == chart.key:
             return True
         self._waiting[target].add(chart.key)
@@ -59,7 +59,7 @@ class ReleaseOwners:
 
     def done(self, chart: ManagedChart) -> None:
         """The pass has ended: ask those again that may have the release now."""
-        target = target_of(chart)
+        target = (chart.release_namespace, chart.release_name)
         if self._working.get(target) == chart.key:
             del self._working[target]
             for key in self._waiting.pop(target, ()):

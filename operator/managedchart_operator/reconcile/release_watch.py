@@ -9,14 +9,15 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.api.resource import Key
 from managedchart_operator.helm.storage import Revision, revision_of
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.releases import OWNER_SELECTOR, release_collections
 from managedchart_operator.kube.scope import Scope
 from managedchart_operator.kube.watch import changes
+from managedchart_operator.reconcile.claims import Claim, Standing
 from managedchart_operator.reconcile.scheduler import Scheduler
-from managedchart_operator.reconcile.store import Store, target_of
+from managedchart_operator.reconcile.store import Store
 
 _DELETED = Revision(number=-1, status="deleted", secret="")
 
@@ -67,46 +68,47 @@ class ReleaseWatch:
             found.add((metadata["namespace"], (metadata.get("labels") or {}).get("name", "")))
             self.changed(metadata)
         for key in self._store:
-            chart = self._store.get(key)
-            if chart is None or namespace not in (None, chart.release_namespace):
+            claim = self._store.claim(key)
+            if claim is None or namespace not in (None, claim.target[0]):
                 continue
-            if chart.status.get("release") and target_of(chart) not in found:
-                self._compare(chart, _DELETED)
+            if claim.release and claim.target not in found:
+                self._compare(claim, _DELETED)
 
     def changed(self, metadata: Mapping[str, Any]) -> None:
         """A Secret was created or changed."""
-        for chart in self._claimants(metadata):
-            self._compare(chart, revision_of(metadata))
+        for claim in self._claims(metadata):
+            self._compare(claim, revision_of(metadata))
 
     def removed(self, metadata: Mapping[str, Any]) -> None:
         """A Secret was deleted; helm prunes old ones, so only that of the revision in the status counts."""
-        for chart in self._claimants(metadata):
-            if (chart.status.get("release") or {}).get("revision") == revision_of(metadata).number:
-                self._compare(chart, _DELETED)
+        for claim in self._claims(metadata):
+            if claim.release and claim.release[0] == revision_of(metadata).number:
+                self._compare(claim, _DELETED)
 
     def run_ended(self, key: Key) -> None:
         """A run has ended: compare what was seen during it with the status."""
-        seen, chart = self._seen_during_run.pop(key, None), self._store.get(key)
-        if seen is not None and chart is not None:
-            self._compare(chart, seen)
+        seen, claim = self._seen_during_run.pop(key, None), self._store.claim(key)
+        if seen is not None and claim is not None:
+            self._compare(claim, seen)
 
-    def _compare(self, chart: ManagedChart, seen: Revision) -> None:
-        if chart.deleting:
+    def _compare(self, claim: Claim, seen: Revision) -> None:
+        if claim.deleting:
             return  # its uninstall changes the release, and is retried automatically
-        if self._scheduler.running(chart.key):
-            known = self._seen_during_run.get(chart.key)
+        if self._scheduler.running(claim.key):
+            known = self._seen_during_run.get(claim.key)
             if known is None or seen is _DELETED or seen.number >= known.number:
-                self._seen_during_run[chart.key] = seen
+                self._seen_during_run[claim.key] = seen
             return
-        release = chart.status.get("release") or {}
+        if claim.refused or claim.standing is Standing.NOTHING:
+            return  # it does nothing about the release, and may be one of thousands that name it
         if seen is _DELETED:
-            changed = bool(release)
+            changed = claim.release is not None
         else:
-            same = (release.get("revision"), release.get("status")) == (seen.number, seen.status)
-            changed = not same and seen.number >= release.get("revision", 0)
+            revision, _ = claim.release or (0, "")
+            changed = claim.release != (seen.number, seen.status) and seen.number >= revision
         if changed:
-            self._scheduler.request(chart.key)
+            self._scheduler.request(claim.key)
 
-    def _claimants(self, metadata: Mapping[str, Any]) -> list[ManagedChart]:
+    def _claims(self, metadata: Mapping[str, Any]) -> list[Claim]:
         labels = metadata.get("labels") or {}
-        return self._store.claimants((metadata["namespace"], labels.get("name", "")))
+        return self._store.claims((metadata["namespace"], labels.get("name", "")))

@@ -14,10 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from managedchart_operator.api.resource import Key, ManagedChart
-from managedchart_operator.reconcile.claims import Claim
-
-Target = tuple[str, str]
-"""Namespace and name of a release."""
+from managedchart_operator.reconcile.claims import Claim, Target
 
 _PACKED = [field.name for field in fields(ManagedChart) if field.name not in ("key", "spec")]
 # Ordinary specs are shorter, and gain little.
@@ -55,7 +52,6 @@ class _Packed:
 
     uid: str
     resource_version: int
-    target: Target
     spec: _Spec
     rest: bytes
     claim: Claim
@@ -65,7 +61,7 @@ class _Packed:
         """Pack a view; `known` is an earlier one."""
         rest = _dumped([getattr(chart, name) for name in _PACKED])
         spec = _Spec.of(chart.spec, known.spec if known else None)
-        return cls(chart.uid, chart.resource_version, target_of(chart), spec, rest, Claim.of(chart))
+        return cls(chart.uid, chart.resource_version, spec, rest, Claim.of(chart))
 
     def with_status(self, answer: ManagedChart) -> Self:
         """Return the view with what a patch of the status changes; the spec is not even read."""
@@ -128,7 +124,7 @@ class Store:
             self._namespaces[chart.key.namespace] += 1
         self.largest = max(self.largest, packed.spec.size + len(packed.rest))
         self._charts[chart.key] = packed
-        self._claims[packed.target].add(chart.key)
+        self._claims[packed.claim.target].add(chart.key)
 
     def put_status(self, answer: ManagedChart) -> None:
         """Store the status from the answer to the operator's own status patch.
@@ -151,24 +147,19 @@ class Store:
         self._namespaces[key.namespace] -= 1
         if not self._namespaces[key.namespace]:
             del self._namespaces[key.namespace]
-        return sorted(self._claims.get(known.target, ()), key=str)
+        return sorted(self._claims.get(known.claim.target, ()), key=str)
 
-    def claimants(self, target: Target) -> list[ManagedChart]:
-        """Return the ManagedCharts that claim a release, the oldest first."""
-        charts = [self._charts[key].unpack(key) for key in self._claims.get(target, ())]
-        return sorted(charts, key=lambda chart: (chart.created, chart.uid))
+    def claim(self, key: Key) -> Claim | None:
+        """Return what a ManagedChart brings forward for its release; None for an unknown one. Its spec is not even read."""
+        known = self._charts.get(key)
+        return known.claim if known else None
 
     def claims(self, target: Target) -> list[Claim]:
         """Return what the ManagedCharts that name a release bring forward for it."""
         return [self._charts[key].claim for key in self._claims.get(target, ())]
 
     def _unclaim(self, key: Key, known: _Packed) -> None:
-        keys = self._claims[known.target]
+        keys = self._claims[known.claim.target]
         keys.discard(key)
         if not keys:
-            del self._claims[known.target]
-
-
-def target_of(chart: ManagedChart) -> Target:
-    """Return the release that a ManagedChart claims."""
-    return chart.release_namespace, chart.release_name
+            del self._claims[known.claim.target]

@@ -132,3 +132,22 @@ async def test_each_namespace_is_followed_apart(
     assert await asyncio.gather(follow, return_exceptions=True)
     assert scheduler.asked == [Key("team-a", "web")]
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("watch of releases")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "attempt"),
+    [
+        ({"action": "Skip"}, {}),
+        ({}, {"generation": 1, "reason": "ReleaseOwned", "outlook": "Change"}),
+        ({}, {"generation": 1, "reason": "Forbidden", "outlook": "Change"}),
+    ],
+)
+def test_those_that_only_name_a_release_have_no_pass(
+    scheduler: FakeScheduler, spec: dict[str, Any], attempt: dict[str, Any]
+) -> None:
+    """S16: a team may have thousands that name the release of another one, which each of its revisions would wake."""
+    store = Store()
+    store.put(chart("web", namespace="default", spec=spec, status={"attempt": attempt}))
+    watch = ReleaseWatch(store, scheduler)  # type: ignore[arg-type]
+    watch.changed(secret(1, "deployed"))
+    assert scheduler.asked == []

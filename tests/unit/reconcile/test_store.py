@@ -3,15 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.api.resource import Key
+from managedchart_operator.reconcile.claims import Claim
 from managedchart_operator.reconcile.store import Store
 from unit.reconcile.fakes import chart
 
 WEB = ("apps", "web")
 
 
-def names(charts: list[ManagedChart]) -> list[str]:
-    return [item.key.name for item in charts]
+def names(claims: list[Claim]) -> list[str]:
+    return [item.key.name for item in claims]
 
 
 def test_the_newest_view_is_kept_whatever_the_order() -> None:
@@ -120,25 +121,17 @@ def test_claims_are_by_release_name_and_namespace() -> None:
     store.put(chart("other", spec={"releaseName": "web"}))
     store.put(chart("far", namespace="team", spec={"releaseName": "web", "targetNamespace": "apps"}))
     store.put(chart("web", namespace="team", uid="u"))
-    assert sorted(names(store.claimants(WEB))) == ["far", "other", "web"]
-    assert names(store.claimants(("team", "web"))) == ["web"]
-    assert store.claimants(("team", "nothing")) == []
+    assert sorted(names(store.claims(WEB))) == ["far", "other", "web"]
+    assert names(store.claims(("team", "web"))) == ["web"]
+    assert store.claims(("team", "nothing")) == []
 
 
 def test_claims_follow_the_spec() -> None:
     store = Store()
     store.put(chart(resource_version=1))
     store.put(chart(resource_version=2, spec={"releaseName": "blue"}))
-    assert store.claimants(WEB) == []
-    assert names(store.claimants(("apps", "blue"))) == ["web"]
-
-
-def test_the_oldest_claim_is_first() -> None:
-    store = Store()
-    store.put(chart("young", created="2026-01-02T00:00:00Z", spec={"releaseName": "web"}))
-    store.put(chart("old", created="2026-01-01T00:00:00Z", spec={"releaseName": "web"}))
-    store.put(chart("twin", created="2026-01-01T00:00:00Z", spec={"releaseName": "web"}))
-    assert names(store.claimants(WEB)) == ["old", "twin", "young"]
+    assert store.claims(WEB) == []
+    assert names(store.claims(("apps", "blue"))) == ["web"]
 
 
 def test_removing_a_claimant_returns_the_others() -> None:
@@ -184,9 +177,9 @@ def test_claims_match_the_known_objects(
         store.put(chart(name, resource_version=version, spec={"releaseName": release}))
         if gone:
             store.remove(Key("apps", name), uid=f"uid-{name}")
-        claims = {target: store.claimants(target) for target in (("apps", "x"), ("apps", "y"))}
+        claims = {target: store.claims(target) for target in (("apps", "x"), ("apps", "y"))}
         for target, charts in claims.items():
-            assert all((item.release_namespace, item.release_name) == target for item in charts)
+            assert all(item.target == target for item in charts)
         assert sum(map(len, claims.values())) == len(store)
     for key in store:
         store.remove(key, uid=f"uid-{key.name}")

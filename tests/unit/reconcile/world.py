@@ -231,8 +231,13 @@ class FakeManagedCharts(FakeApi):
 class FakeCharts:
     """One chart, that is in the cache; `failure` is raised when it is identified."""
 
+    egress = None
+
     def __init__(self) -> None:
         self.failure: Exception | None = None
+
+    def check_source(self, _: Any) -> None:
+        """Every one is allowed."""
 
     def of(self, _: str) -> "FakeCharts":
         """For every namespace."""
