@@ -19,13 +19,8 @@ ADDRESSES_SETTING = "MANAGEDCHART_CHART_ADDRESSES"
 UNREACHABLE_HINT = (
     "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
 )
-# What an administrator may write to open an address of this kind.
-_EXAMPLES = {
-    Kind.LOOPBACK: "127.0.0.0/8",
-    Kind.LINK_LOCAL: "169.254.0.0/16",
-    Kind.PRIVATE: "10.0.0.0/8",
-    Kind.OWN: "10.0.0.0/8",
-}
+# What an administrator may write to open an address. For the others, such as metadata services, there is hardly a reason.
+_EXAMPLES = {Kind.LOOPBACK: "127.0.0.0/8", Kind.PRIVATE: "10.0.0.0/8", Kind.OWN: "10.0.0.0/8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +111,14 @@ class Egress:
 
 def _refused(what: str, kind: Kind) -> ChartError:
     """Return the error for a call that the rules of addresses refuse; transient, since names get other addresses."""
-    opening = f"like '[\"{_EXAMPLES[kind]}\"]'" if kind in _EXAMPLES else "a JSON list of ranges"
+    hint = "Use a source with a public address."
+    if kind in _EXAMPLES:
+        hint = (
+            "Use a source with a public address, or let an administrator open this one in the operator's setting "
+            f"{ADDRESSES_SETTING}, like '[\"{_EXAMPLES[kind]}\"]'."
+        )
     return ChartError(
-        f"{what}: {kind_in_words(kind)}",
-        reason=Reason.CHART_SOURCE_NOT_ALLOWED,
-        transient=True,
-        hint=f"Use a source with a public address, or open this one in the operator's setting {ADDRESSES_SETTING}, {opening}.",
+        f"{what}: {kind_in_words(kind)}", reason=Reason.CHART_SOURCE_NOT_ALLOWED, transient=True, hint=hint
     )
 
 

@@ -7,6 +7,7 @@ Source: RFC 9110, RFC 9112 (message syntax, 3.2.2 absolute-form, 3.2.3 authority
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -129,6 +130,16 @@ def body_length(head: Head, *, limit: int) -> int:
     text = head.one("content-length") or "0"
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > limit:
         raise MessageError("its body is too long")
+    return int(text)
+
+
+def length_of(head: Head) -> int:
+    """Return the length of an answer's body; that of the longest one where it is not known. Raises MessageError."""
+    text = head.one("content-length")
+    if text is None or head.all("transfer-encoding"):
+        return sys.maxsize
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise MessageError("its length is not a number")
     return int(text)
 
 

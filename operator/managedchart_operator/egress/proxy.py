@@ -11,6 +11,7 @@ import base64
 import hmac
 import logging
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from managedchart_operator.egress.messages import (
     Target,
     answer,
     body_length,
+    length_of,
     status_of,
 )
 
@@ -255,8 +257,8 @@ async def _pass_answer_on(session: Session, target: Target, server: asyncio.Stre
     await client[1].drain()
     if target.method == "HEAD" or status in _WITHOUT_BODY:
         return
-    # A server may keep its connection open all the same; then the client's end shows that it has read everything.
-    copying = asyncio.ensure_future(_copy(session, server, client[1]))
+    # A server may keep its connection open all the same; then the length, or the client's end, shows that everything is read.
+    copying = asyncio.ensure_future(_copy(session, server, client[1], length=length_of(head)))
     ending = asyncio.ensure_future(_until_gone(client[0]))
     try:
         await asyncio.wait({copying, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -288,12 +290,16 @@ async def _relay(session: Session, client: Streams, server: Streams) -> None:
         await _end({up, down})
 
 
-async def _copy(session: Session | None, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while True:
+async def _copy(
+    session: Session | None, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, length: int = sys.maxsize
+) -> None:
+    """Copy until the end, or so many bytes. Bytes to a `session` are counted, and must not take long to arrive."""
+    while length > 0:
         async with asyncio.timeout(_SILENCE_SECONDS if session else None):
-            data = await source.read(_CHUNK)
+            data = await source.read(min(_CHUNK, length))
         if not data:
             return
+        length -= len(data)
         if session:
             session.count_bytes(len(data))
         sink.write(data)

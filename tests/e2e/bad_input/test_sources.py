@@ -216,12 +216,12 @@ def test_a_schema_of_an_internal_address_is_refused(cluster: Cluster, chart_root
 
 def test_a_source_with_an_internal_address_is_refused(cluster: Cluster, ns: str) -> None:
     """S14: before anything is called, and again after the settings have changed, since it is retried."""
-    source = {"repository": "http://169.254.169.254/latest", "name": "small"}
-    cluster.apply(managedchart("metadata", source, retry=RETRY), namespace=ns)
-    chart = read_failure(cluster, ns, "metadata", "ChartSourceNotAllowed", transient=True)
+    source = {"repository": "https://10.96.0.1/charts", "name": "small"}
+    cluster.apply(managedchart("internal", source, retry=RETRY), namespace=ns)
+    chart = read_failure(cluster, ns, "internal", "ChartSourceNotAllowed", transient=True)
     failure = chart["status"]["lastFailure"]
     assert failure["message"] == (
-        "spec.chart.repository: the operator may not call http://169.254.169.254/latest for a chart: its address is link-local"
+        "spec.chart.repository: the operator may not call https://10.96.0.1/charts for a chart: its address is private"
     )
     assert "MANAGEDCHART_CHART_ADDRESSES" in failure["hint"]
     assert "helmError" not in failure
