@@ -136,7 +136,7 @@ def bytes_in(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("what", "expected"), [("charts", "ChartTooLarge"), ("index", "ChartSourceUnavailable")], ids=["chart", "index"]
+    "case", [("charts", "ChartTooLarge"), ("index", "ChartSourceUnavailable")], ids=["chart", "index"]
 )
 def test_downloads_are_bounded_while_they_arrive(
     cluster: Cluster,
@@ -147,7 +147,7 @@ def test_downloads_are_bounded_while_they_arrive(
     expected: str,
 ) -> None:
     """S13: 2 GiB of a chart, or of an index, are neither stored nor held in memory; the proxy cuts off the index."""
-    attacker, victim = teams
+    (attacker, victim), (what, expected) = teams, case
     with endless_repository(2048) as url, sampled_memory(operator.pid) as peak:
         attacker.create(managedchart("huge", {"repository": f"{url}/{what}", "name": "web"}, retry=RETRY))
         victim.create(managedchart("small", contents(package_chart())))
