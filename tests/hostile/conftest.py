@@ -24,7 +24,12 @@ def operator(
 ) -> Iterator[OperatorProcess]:
     """The operator that the attacks share: after each of them it still has to be ready."""
     process = OperatorProcess(
-        kubeconfig=operator_kubeconfig, folder=operator_folder, helm=helm_binary, chart_roots=[CHARTS, chart_root]
+        kubeconfig=operator_kubeconfig,
+        folder=operator_folder,
+        helm=helm_binary,
+        chart_roots=[CHARTS, chart_root],
+        # The charts of the tests are rendered within a second; those that never are should not cost two minutes.
+        MANAGEDCHART_RENDER_SECONDS="5",
     )
     with process:
         yield process

@@ -87,3 +87,14 @@ def test_an_object_of_a_missing_kind_is_retried(cluster: Cluster, ns: str) -> No
     assert 'kind "Widget"' in told(chart) or "Widget" in chart["status"]["lastFailure"]["message"]
     assert "test.managedchart.dev/v1" in told(chart)
     assert "CRD" in chart["status"]["lastFailure"]["hint"]
+
+
+def test_a_chart_that_needs_too_much_memory_is_named(cluster: Cluster, ns: str) -> None:
+    """Not retried, since it would need as much again; the release of before stays."""
+    cluster.apply(managedchart("large", contents(package_chart())), namespace=ns)
+    cluster.wait_ready(ns, "large")
+    bomb = chart_files(bomb='{{ $text := repeat 1000 (repeat 1000000 "a") }}a: {{ len $text }}\n')
+    cluster.apply(managedchart("large", contents(package_chart(bomb))), namespace=ns)
+    chart = read_failure(cluster, ns, "large", "ChartTooLarge", transient=False)
+    assert "512 MiB of memory" in told(chart)
+    assert cluster.revisions(ns, "large") == [(1, "deployed")]

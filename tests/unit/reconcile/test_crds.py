@@ -326,7 +326,12 @@ async def test_subcharts_are_left_to_helm(tmp_path: Path) -> None:
     crds = await run_crds(tmp_path, cluster, crd("a"))
     chart = cast("Any", crds.run.sources).chart
     crds.run.sources.chart = Chart(
-        chart.path, "web", "1.0.0", None, "digest", late_hooks=False, ttl_jobs=False, crds=CrdFolders.SUBCHARTS
+        chart.path,
+        ChartMetadata("web", "1.0.0", None),
+        "digest",
+        late_hooks=False,
+        ttl_jobs=False,
+        crds=CrdFolders.SUBCHARTS,
     )
     services = cast("Any", crds.run.services)
     services.helm.run = helm
