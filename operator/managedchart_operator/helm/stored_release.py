@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.errors import UNREADABLE, HelmError
-from managedchart_operator.helm.apart import read_apart
+from managedchart_operator.helm.apart import LARGE, read_apart
 from managedchart_operator.helm.storage import LEFT_UNFINISHED
 from managedchart_operator.reasons import Reason
 
@@ -38,6 +38,8 @@ _DOCUMENT_BYTES = 16 * 1024 * 1024
 _DOCUMENT_VALUES = 100_000
 # Python needs the square of their number to read the digits of a whole number. Go's numbers have some 20, or 310 as a float.
 _DIGITS = 400
+# Characters of a release Secret's data, those of a small chart.
+_SMALL_DATA = 16 * 1024
 # A release has a few dozen. Checking a hook takes 3 µs, and blocks other threads too (measured).
 _HOOKS = 5_000
 _SEPARATORS = (b",", b"[", b"{")
@@ -276,9 +278,19 @@ def _separators(document: bytes, start: int, end: int) -> int:
     return sum(document.count(separator, start, end) for separator in _SEPARATORS)
 
 
-def with_status(
-    secret: Mapping[str, Any], status: str, *, description: str | None = None
-) -> tuple[str, dict[str, str]]:
+async def marked(secret: Mapping[str, Any], status: str, description: str | None) -> tuple[str, dict[str, str]]:
+    """Do what `with_status` does without holding up the event loop. Raises HelmError."""
+
+    def too_much(why: str) -> HelmError:
+        return _unreadable(secret, why)
+
+    # Reading and writing cost twice as much as reading, and nobody waits for it.
+    data = (secret.get("data") or {}).get("release") or ""
+    size = len(data) * LARGE // _SMALL_DATA
+    return await read_apart(with_status, dict(secret), status, description, size=size, error=too_much)
+
+
+def with_status(secret: Mapping[str, Any], status: str, description: str | None = None) -> tuple[str, dict[str, str]]:
     """Return the data and the labels of a release Secret with another status of the revision. To be called in a thread.
 
     A pending revision has to be marked failed before helm upgrades over it ("another operation is in progress"). One that did
