@@ -1,0 +1,74 @@
+"""S8, S18: values that expand, are named often, or are nested deep, are refused before they cost anything."""
+
+from pathlib import Path
+from typing import Any
+
+from conftest import CHARTS
+from harness.cluster import MANAGEDCHARTS, managedchart
+from harness.loop_lag import MAX_SECONDS
+from harness.operator_process import OperatorProcess
+from harness.tenants import Tenant
+
+WEB = {"path": str(CHARTS / "web")}
+MORE = "the values of all sources together have more than"
+
+
+def test_values_that_expand_are_refused(
+    operator: OperatorProcess, teams: tuple[Tenant, Tenant], chart_root: Path
+) -> None:
+    """S8: some kilobytes of a spec that were seconds of the event loop and gigabytes of helm; others' charts go on."""
+    attacker, victim = teams
+    files = []
+    for number in range(64):
+        files.append(chart_root / f"large-{number}.yaml")
+        files[-1].write_text("b: [" + "[]," * 110_000 + "]\n")
+    attacks: dict[str, dict[str, Any]] = {
+        "indexes": {"set": [{"key": f"k{number}" + "[65535]" * 96, "value": "x"} for number in range(4)]},
+        "one-file": {"valuesFiles": [str(files[0])] * 64},
+        "files": {"valuesFiles": [str(file) for file in files]},
+        "aliases": {
+            "yamlFilesContent": [
+                {"filename": f"{number}", "yamlContent": f"a: &a {'x' * 20_000}\nb: [{'*a,' * 190}]\n"}
+                for number in range(4)
+            ]
+        },
+        "lists": {"values": {"a": [[] for _ in range(200_000)]}},
+    }
+    with operator.watching() as delays:
+        for name, spec in attacks.items():
+            attacker.create(managedchart(name, WEB, retry={"limit": 0}, **spec))
+        victim.create(managedchart("web", WEB, wait=False))
+        cluster = attacker.cluster
+        messages = {name: _message(cluster.wait_failed(attacker.namespace, name)) for name in attacks}
+        cluster.wait_ready(victim.namespace, "web")
+    assert messages == {
+        "indexes": f"spec.set[0]: {MORE} 100000 values",
+        "one-file": f"values file {files[0]}: {MORE} 100000 values",
+        "files": f"values file {files[0]}: {MORE} 100000 values",
+        "aliases": f"spec.yamlFilesContent[1] (1): {MORE} 4 MiB with what aliases repeat",
+        "lists": "spec.values has more than 100000 values",
+    }
+    assert delays.longest <= MAX_SECONDS, delays
+
+
+def test_deep_values_hold_up_no_deletion(operator: OperatorProcess, teams: tuple[Tenant, Tenant]) -> None:
+    """S18: whatever the action is, up to 990 levels, which Python and pydantic end at."""
+    attacker, _ = teams
+    cluster, where = attacker.cluster, attacker.namespace
+    for depth in (256, 990):
+        for action in ("Deploy", "Skip", "Destroy"):
+            deep: Any = 1
+            for _ in range(depth):
+                deep = {"a": deep}
+            attacker.create(managedchart(f"{action.lower()}-{depth}", WEB, action=action, values=deep))
+    names = [f"{action}-{depth}" for depth in (256, 990) for action in ("deploy", "skip", "destroy")]
+    for name in names:
+        cluster.wait_failed(where, name, "InvalidSpec")
+        attacker.delete(name)
+    for name in names:
+        cluster.wait_gone(f"{MANAGEDCHARTS}/namespaces/{where}/managedcharts", name)
+    assert operator.running
+
+
+def _message(chart: dict[str, Any]) -> str:
+    return str(chart["status"]["lastFailure"]["message"])
