@@ -20,6 +20,7 @@ from managedchart_operator.errors import UNREADABLE, HelmError
 from managedchart_operator.helm.apart import LARGE, read_apart
 from managedchart_operator.helm.storage import LEFT_UNFINISHED
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shallow_json import uncollected
 
 # How helm (3 and 4.3.1: install.go, upgrade.go, rollback.go) and the operator describe a failed revision.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
@@ -224,7 +225,8 @@ def read_document(text: bytes) -> dict[str, Any]:
     """
     _check_values(text)
     try:
-        document = json.loads(text, parse_int=_integer, parse_float=_float)
+        with uncollected():
+            document = json.loads(text, parse_int=_integer, parse_float=_float)
         if not isinstance(document, dict):
             raise ValueError("it is not a release")  # noqa: TRY004 -- callers handle one type of error
         _Document.model_validate(document)
