@@ -34,7 +34,7 @@ def test_values_that_expand_are_refused(
                 for number in range(4)
             ]
         },
-        "lists": {"values": {"a": [[] for _ in range(200_000)]}},
+        "lists": {"values": {"a": [[] for _ in range(110_000)]}},
     }
     with operator.watching() as delays:
         for name, spec in attacks.items():
