@@ -20,7 +20,7 @@ CONFIRM ?=
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop run test test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures
+.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -54,6 +54,9 @@ test: $(VENV)/.ready tools ## Run all tests.
 
 test-unit: $(VENV)/.ready ## Run the tests that need no cluster.
 	$(BIN)/python -P -m pytest tests/unit --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+
+fuzz: $(VENV)/.ready ## Search longer for inputs that end in an error or cost too much.
+	MANAGEDCHART_FUZZ=long $(BIN)/python -P -m pytest tests/unit/fuzz --numprocesses=$(JOBS) $(ARGS)
 
 test-e2e: ## Run the tests on a real API server.
 	$(MAKE) test ARGS="tests/e2e $(ARGS)"

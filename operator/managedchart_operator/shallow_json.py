@@ -4,7 +4,10 @@ What is nested deeper is read as null; `nesting` says why nothing is lost by tha
 """
 
 import asyncio
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic_core import from_json
@@ -24,9 +27,9 @@ async def read_json(text: bytes) -> Any:
     s a megabyte.
     """
     try:
-        return from_json(text)
+        return _read(text)
     except ValueError:
-        return await asyncio.to_thread(lambda: from_json(_cut(text)))
+        return await asyncio.to_thread(lambda: _read(_cut(text)))
 
 
 async def shallow_json(text: bytes) -> bytes:
@@ -35,11 +38,31 @@ async def shallow_json(text: bytes) -> bytes:
     Raises ValueError for a text that is not JSON.
     """
     try:
-        from_json(text)
+        _read(text)
     except ValueError:
         text = await asyncio.to_thread(_cut, text)
-        from_json(text)
+        _read(text)
     return text
+
+
+def _read(text: bytes) -> Any:
+    with uncollected():
+        return from_json(text)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Build many objects without a search for unused ones in between.
+
+    There are none, and the search takes four fifths of the time: 0.2 s for half a million lists, which 1.4 MB of JSON can have.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _cut(text: bytes) -> bytes:

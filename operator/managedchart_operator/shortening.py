@@ -49,7 +49,8 @@ def searchable(text: str) -> str:
 
 def cut_word(word: str) -> str:
     """Cut out the middle of a word that is too long to be searched."""
-    return word if len(word) <= _WORD else f"{word[: _WORD * 2 // 3]}…{word[1 - _WORD // 3 :]}"
+    head = _WORD * 2 // 3
+    return word if len(word) <= _WORD else f"{word[:head]}…{word[head + 1 - _WORD :]}"
 
 
 def listed(items: Iterable[str]) -> str:

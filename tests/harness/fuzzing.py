@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 _HEALTH = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("bounded", deadline=None, max_examples=25, suppress_health_check=_HEALTH)
-settings.register_profile("long", deadline=None, max_examples=20_000, suppress_health_check=_HEALTH)
+_LONG = int(os.environ.get("MANAGEDCHART_FUZZ_EXAMPLES", "20000"))
+settings.register_profile("long", deadline=None, max_examples=_LONG, suppress_health_check=_HEALTH)
 
 fuzzed = settings.get_profile(os.environ.get("MANAGEDCHART_FUZZ", "bounded"))
 """The decorator of every fuzz test: a few examples in CI, many with `make fuzz`."""

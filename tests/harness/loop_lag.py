@@ -1,14 +1,14 @@
 """Measures how long work holds up the event loop, so that the result does not depend on what else the machine does.
 
-A loop is late when something blocks it, or when the machine has no core for it. Only the first is a defect, and it shows in
-the CPU time of the process, too: all of the delay was spent here. So a delay counts up to the CPU time of the process during
-it. Threads that work without Python's lock add to that, so of several tries the best one counts: what blocks, blocks each time.
+`app.loop_delays` leaves out the time without a core. Threads that work without Python's lock are not told from those that hold
+it, so of several tries the best one counts: what blocks, blocks each time.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from managedchart_operator.app.loop_delays import Moment
 
 T = TypeVar("T")
 
@@ -32,10 +32,9 @@ async def _longest_delay(work: Coroutine[Any, Any, Any]) -> float:
     task = asyncio.ensure_future(work)
     longest = 0.0
     while not task.done():
-        begin, cpu = time.perf_counter(), time.process_time()
+        before = Moment.now()
         await asyncio.sleep(_TICK_SECONDS)
-        late = time.perf_counter() - begin - _TICK_SECONDS
-        longest = max(longest, min(late, time.process_time() - cpu))
+        longest = max(longest, before.held_up(asleep=_TICK_SECONDS))
     if not task.cancelled():
         task.exception()  # so that asyncio does not report it
     return longest

@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,6 +41,13 @@ def service_account_kubeconfig(cluster: Cluster, path: Path) -> Path:
     path.write_text(yaml.safe_dump(entry))
     path.chmod(0o600)
     return path
+
+
+@dataclass(slots=True)
+class Delays:
+    """How long the event loop of an operator was blocked at most, in seconds, rounded up to a bucket of its metric."""
+
+    longest: float = 0.0
 
 
 class OperatorProcess:
@@ -135,12 +145,26 @@ class OperatorProcess:
         assert found, f"there is no metric {name}"
         return float(found[1])
 
-    def delays(self) -> dict[float, int]:
-        """Return how often its event loop was late by so many seconds at most, for each bucket of the metric."""
+    @contextmanager
+    def watching(self) -> Iterator["Delays"]:
+        """Measure how long its event loop is blocked meanwhile, and print it."""
+        found, before = Delays(), self._delays()
+        yield found
+        for limit, count in self._delays().items():
+            if count > before[limit]:
+                found.longest = limit
+        print(f"event loop blocked for {found.longest} s at most")
+
+    def _delays(self) -> dict[float, float]:
+        """Return how often the loop was blocked for up to so many seconds, and for longer than the limit before."""
         with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
-        found = re.findall(r'^managedchart_loop_blocked_seconds_bucket\{le="(\S+)"\} (\S+)$', text, re.MULTILINE)
-        return {float(limit): int(float(count)) for limit, count in found}
+        buckets = re.findall(r'^managedchart_loop_blocked_seconds_bucket\{le="(\S+)"\} (\S+)$', text, re.MULTILINE)
+        counts = [float(count) for _, count in buckets]
+        return {
+            float(limit): count - below
+            for (limit, _), count, below in zip(buckets, counts, [0.0, *counts], strict=False)
+        }
 
     def kill(self) -> None:
         """`kill -9` the operator."""

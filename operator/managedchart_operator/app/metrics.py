@@ -5,7 +5,6 @@ label with a resource's name, and the series of a deleted resource disappear.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from managedchart_operator.api.resource import Key
 from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.app.loop_delays import Moment
 from managedchart_operator.reasons import Reason
 
 # From a phase that does nothing to a slow DaemonSet on a large cluster.
@@ -58,7 +58,7 @@ class Metrics(Collector):
         )
         self._blocks = Histogram(
             "managedchart_loop_blocked_seconds",
-            "Delays of the event loop, as far as the operator's own CPU time explains them.",
+            "Delays of the event loop that the operator itself has caused.",
             buckets=_BLOCK_BUCKETS,
             registry=self.registry,
         )
@@ -72,17 +72,13 @@ class Metrics(Collector):
         self._readings.append((name, text, value))
 
     async def measure_loop_lag(self) -> None:
-        """Measure how late the event loop is, which shows whether something blocks it and so every resource.
-
-        On a busy machine it is late as well when it waits for a core; then the process has spent less CPU time meanwhile.
-        """
+        """Measure how late the event loop is, which shows whether something blocks it and so every resource."""
         loop, longest = asyncio.get_running_loop(), 0.0
         while True:
-            due, spent = loop.time() + _INTERVAL_SECONDS, time.process_time()
+            due, before = loop.time() + _INTERVAL_SECONDS, Moment.now()
             await asyncio.sleep(_INTERVAL_SECONDS)
-            late = loop.time() - due
-            longest = max(longest, late)
-            self._blocks.observe(max(0.0, min(late, time.process_time() - spent)))
+            longest = max(longest, loop.time() - due)
+            self._blocks.observe(before.held_up(asleep=_INTERVAL_SECONDS))
             self._lag.set(longest)
 
     def render(self) -> bytes:

@@ -7,8 +7,10 @@ process of this operator is left.
 
 import contextlib
 import fcntl
+import gc
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> None:
     """Run the operator until a signal ends it. Raises StartupError if it cannot start, WatchEndedError if the watch ends."""
+    give_way_to_the_loop()
     helm_version = await check_version(settings.helm_binary, settings.child_limits)
     foreign_patches.shrink_tls_buffers()
     kubeconfig = os.environ.get("KUBECONFIG")
@@ -87,6 +90,18 @@ async def run(settings: Settings) -> None:
         except Exception:
             await check_still_served(api)
             raise
+
+
+def give_way_to_the_loop() -> None:
+    """Keep the threads that read and compute from holding up the event loop.
+
+    Of several that want Python's lock any one gets it next, and keeps it for 5 ms: the event loop waited for up to 0.16 s
+    behind five threads, with 1 ms for 0.06 s, while they took no longer (measured on two busy cores). And each search of the
+    garbage collector, during which no thread runs, went through all modules, 0.05 s.
+    """
+    sys.setswitchinterval(0.001)
+    gc.collect()
+    gc.freeze()
 
 
 async def check_still_served(api: ManagedCharts) -> None:

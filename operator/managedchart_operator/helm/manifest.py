@@ -18,7 +18,7 @@ from managedchart_operator.helm.yaml_scalars import as_json_number
 
 _TOP_LEVEL_KEY = re.compile(rb"(?P<name>[A-Za-z]\w*):(?:[ \t]+(?P<value>[^#\r\n]*)|(?=[\r\n]|$))")
 # Where a line begins that is neither indented, nor an item of a list, nor a comment, nor empty.
-_TOP_LEVEL_LINE = re.compile(rb"\n++(?![ #\-\t]|\Z)")
+_TOP_LEVEL_LINE = re.compile(rb"\n(?<!\n\n)\n*+(?![ #\-\t]|\Z)")
 # An object has some five.
 _MAX_KEYS = 32
 _NAMING = (b"apiVersion", b"kind", b"metadata")

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from managedchart_operator.errors import UNREADABLE, HelmError
-from managedchart_operator.helm.apart import read_apart
+from managedchart_operator.helm.apart import LARGE, read_apart
 from managedchart_operator.helm.storage import LEFT_UNFINISHED
 from managedchart_operator.reasons import Reason
+from managedchart_operator.shallow_json import uncollected
 
 # How helm (3 and 4.3.1: install.go, upgrade.go, rollback.go) and the operator describe a failed revision.
 _FAILURE = re.compile(rf'(?:Release|Upgrade|Rollback) ".*?" failed: |{LEFT_UNFINISHED}')
@@ -38,6 +39,8 @@ _DOCUMENT_BYTES = 16 * 1024 * 1024
 _DOCUMENT_VALUES = 100_000
 # Python needs the square of their number to read the digits of a whole number. Go's numbers have some 20, or 310 as a float.
 _DIGITS = 400
+# Characters of a release Secret's data, those of a small chart.
+_SMALL_DATA = 16 * 1024
 # A release has a few dozen. Checking a hook takes 3 µs, and blocks other threads too (measured).
 _HOOKS = 5_000
 _SEPARATORS = (b",", b"[", b"{")
@@ -222,7 +225,8 @@ def read_document(text: bytes) -> dict[str, Any]:
     """
     _check_values(text)
     try:
-        document = json.loads(text, parse_int=_integer, parse_float=_float)
+        with uncollected():
+            document = json.loads(text, parse_int=_integer, parse_float=_float)
         if not isinstance(document, dict):
             raise ValueError("it is not a release")  # noqa: TRY004 -- callers handle one type of error
         _Document.model_validate(document)
@@ -276,9 +280,19 @@ def _separators(document: bytes, start: int, end: int) -> int:
     return sum(document.count(separator, start, end) for separator in _SEPARATORS)
 
 
-def with_status(
-    secret: Mapping[str, Any], status: str, *, description: str | None = None
-) -> tuple[str, dict[str, str]]:
+async def marked(secret: Mapping[str, Any], status: str, description: str | None) -> tuple[str, dict[str, str]]:
+    """Do what `with_status` does without holding up the event loop. Raises HelmError."""
+
+    def too_much(why: str) -> HelmError:
+        return _unreadable(secret, why)
+
+    # Reading and writing cost twice as much as reading, and nobody waits for it.
+    data = (secret.get("data") or {}).get("release") or ""
+    size = len(data) * LARGE // _SMALL_DATA
+    return await read_apart(with_status, dict(secret), status, description, size=size, error=too_much)
+
+
+def with_status(secret: Mapping[str, Any], status: str, description: str | None = None) -> tuple[str, dict[str, str]]:
     """Return the data and the labels of a release Secret with another status of the revision. To be called in a thread.
 
     A pending revision has to be marked failed before helm upgrades over it ("another operation is in progress"). One that did

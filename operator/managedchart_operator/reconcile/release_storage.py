@@ -23,7 +23,7 @@ from managedchart_operator.helm.storage import (
     revisions_of,
 )
 from managedchart_operator.helm.stored_manifest import with_manifest
-from managedchart_operator.helm.stored_release import StoredRelease, read_secret, with_status
+from managedchart_operator.helm.stored_release import StoredRelease, marked, read_secret
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.reconcile.ownership import Ownership
 
@@ -198,7 +198,7 @@ class ReleaseStorage:
         secret = await self.secrets.read(namespace=self.namespace, name=revision.secret)
         if secret is None or revision_of(secret["metadata"]).status != revision.status:
             return False
-        data, labels = await asyncio.to_thread(with_status, secret, status, description=description)
+        data, labels = await marked(secret, status, description)
         await self.secrets.rewrite(secret, release=data, labels=labels)
         return True
 

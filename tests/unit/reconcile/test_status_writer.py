@@ -94,6 +94,14 @@ async def test_a_patch_has_only_the_changes(api: FakeApi) -> None:
     assert api.patches[-1] == {"release": {"revision": 2}}
 
 
+async def test_no_control_character_is_written(api: FakeApi) -> None:
+    """S29: also not in what the chart says about itself."""
+    writer = writer_of(chart(), api)
+    writer.status.release = RELEASE.model_copy(update={"app_version": "1\x1b[2J\u202e"})
+    await writer.flush()
+    assert api.status["release"]["appVersion"] == "1"
+
+
 async def test_a_removed_field_is_sent_as_null(api: FakeApi) -> None:
     writer = writer_of(chart(), api)
     writer.status.release = RELEASE
