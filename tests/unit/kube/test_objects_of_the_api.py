@@ -11,6 +11,7 @@ from harness.api_server import FakeApiServer, refusal
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.kube.event_limits import EventLimits
 from managedchart_operator.kube.events import MESSAGE_LENGTH, Events
 from managedchart_operator.kube.logs import RAW_BYTES, Logs
 from managedchart_operator.kube.managedcharts import ManagedCharts
@@ -175,6 +176,31 @@ async def test_a_refused_event_is_only_logged(
     api.answers["POST", EVENTS] = (403, refusal("because it is being terminated", 403))
     await Events(client).post(chart(), type="Normal", reason="Deployed", message="done")
     assert "could not write Event Deployed of ManagedChart apps/web" in caplog.text
+
+
+async def test_a_storm_of_failures_is_ten_events(client: KubeClient, api: FakeApiServer) -> None:
+    """S21: each attempt fails with another text."""
+    api.answers["POST", EVENTS] = (201, {})
+    clock = Clock()
+    events = Events(client, EventLimits(clock))
+    for number in range(500):
+        await events.post(chart(), type="Warning", reason="TemplateError", message=f"random text {number}")
+    await events.post(chart(), type="Warning", reason="TemplateError", message="Gave up", keep=True)
+    clock.now += 600
+    await events.post(chart(), type="Warning", reason="TemplateError", message="x" * 5000)
+    posted = [body["message"] for method, path, _, body in api.asked if (method, path) == ("POST", EVENTS)]
+    assert len(posted) == 12
+    assert posted[10] == "Gave up (490 similar Events were left out)"
+    assert len(posted[11]) == MESSAGE_LENGTH
+
+
+class Clock:
+    """A time that tests move."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 # ---- Namespaces
