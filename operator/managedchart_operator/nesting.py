@@ -4,7 +4,7 @@ The API server stores JSON of 10,000 levels wherever a schema preserves unknown 
 levels. Recursive code (Python's json, copy, pydantic's serializer, the operator's own) fails at some hundred levels. So
 nothing deeper than `READ_LEVELS` is ever built from JSON of the API server: what is nested deeper is read as null. Nothing is
 lost by that: the operator never writes back an object that it has read, and a spec deeper than `MAX_LEVELS` is refused with
-its field's name (`reconcile.parse`), so a spec that was cut is refused as well.
+its field's name (`reconcile.parse`), so a spec that was cut is refused as well. The same is true for `READ_CONTAINERS`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +17,11 @@ MAX_LEVELS = 100
 # The limit of pydantic's reader, in every version of Python. Python's json refuses 995 in one version and reads 9,997 in
 # another.
 READ_LEVELS = 200
+TOO_MANY_VALUES = 100_000
+"""The most values of a chart; a list with one more stands for what was cut off."""
+# The most lists and mappings that are built of one object: some 7 MB, and 30 ms. A mapping with one entry counts as three
+# values, so values with more of them are too many; those of the largest real charts have some thousand.
+READ_CONTAINERS = TOO_MANY_VALUES // 3
 # How much of a path is shown: people write short names, but a name may be of any length.
 _SHOWN_STEPS = 4
 _SHOWN_NAME = 40

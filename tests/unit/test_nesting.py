@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.nesting import MAX_LEVELS, READ_LEVELS, too_deep
+from managedchart_operator.helm.values import MAX_NODES
+from managedchart_operator.nesting import MAX_LEVELS, READ_CONTAINERS, READ_LEVELS, count, too_deep
 from managedchart_operator.shallow_json import read_json, shallow_json
 
 DOCUMENTS = st.recursive(
@@ -28,6 +29,13 @@ def nested(levels: int, *, opening: str = '{"a":', closing: str = "}") -> str:
     return opening * levels + "1" + closing * levels
 
 
+def crowded(lists: int) -> str:
+    """A spec whose values have so many lists, in chains of 90: 1.27 MB take 80 MB as objects."""
+    chain = "[" * 90 + "]" * 90
+    values = ",".join([chain] * (lists // 90))
+    return f'{{"metadata": {{"name": "bomb"}}, "spec": {{"values": {{"a": [{values}]}}, "action": "Skip"}}}}'
+
+
 def levels_of(value: Any) -> int:
     count = 0
     while isinstance(value, (dict, list)):
@@ -43,6 +51,47 @@ async def test_json_is_read_as_python_reads_it(document: Any, ascii_only: bool) 
     read = await read_json(text)
     assert read == json.loads(text)
     assert json.dumps(read) == json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        ("%s", []),
+        ('{"type": "ADDED", "object": %s}', ["object"]),
+        (
+            '{"metadata": {}, "items": [{"spec": {"values": {"b": [[1]]}}}, %s, {"spec": {"values": {"b": [[1]]}}}]}',
+            ["items", 1],
+        ),
+    ],
+    ids=["object", "event", "page"],
+)
+async def test_no_more_lists_are_built_than_a_chart_may_have(form: str, path: list[Any]) -> None:
+    """S22: and its neighbours on a page are read whole."""
+    text = (form % crowded(600_000)).encode()
+    for read in (await read_json(text), json.loads(await shallow_json(text))):
+        found = read
+        for step in path:
+            found = found[step]
+        assert (found["metadata"], found["spec"]["action"]) == ({"name": "bomb"}, "Skip")
+        # It is refused as it would be if it had been built.
+        assert count(found["spec"]["values"], limit=MAX_NODES) > MAX_NODES
+        assert too_deep(found["spec"]) is None
+        containers = json.dumps(found).count("[")
+        assert containers <= READ_CONTAINERS + 10
+        if "items" in read:
+            assert [item["spec"]["values"] for item in read["items"][::2]] == [{"b": [[1]]}] * 2
+
+
+async def test_brackets_in_strings_are_no_lists() -> None:
+    text = json.dumps({"spec": {"yamlFilesContent": ["[" * 500_000]}}).encode()
+    assert await read_json(text) == json.loads(text)
+
+
+async def test_many_outer_lists_are_bounded_too() -> None:
+    """Of an object that is not a ManagedChart."""
+    read = await read_json(b'{"a": [' + b"[]," * 300_000 + b"1]}")
+    assert json.dumps(read).count("[") <= READ_CONTAINERS + 1
+    assert read["a"][-1] == 1
 
 
 @pytest.mark.parametrize("opening", ['{"a":', '[{"]}": "[{\\"", "a":'])

@@ -22,7 +22,7 @@ from managedchart_operator.helm.memory_files import Argument, FileArgument
 from managedchart_operator.helm.set_flags import SetFlags, Spend, set_flags
 from managedchart_operator.helm.yaml_reader import Budget, BudgetError, YamlError, read_documents
 from managedchart_operator.helm.yaml_scalars import describe
-from managedchart_operator.nesting import count
+from managedchart_operator.nesting import TOO_MANY_VALUES, count
 from managedchart_operator.reasons import Reason
 
 # helm reads JSON as YAML, which it almost is: go-yaml refuses these characters in a string, or folds them into a space, unless
@@ -33,7 +33,7 @@ _NOT_PLAIN_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # (1 MiB of gzip), next to the chart and the manifests. The largest values files of known charts have 0.3 MB and 10,000 nodes.
 # Reading so many costs 0.4 s of a thread, and helm 60 MiB (measured).
 MAX_BYTES = 4 * 1024 * 1024
-MAX_NODES = 100_000
+MAX_NODES = TOO_MANY_VALUES
 
 # Enough to find a value; keys may have any length and any depth.
 _LONGEST_KEY = 64
