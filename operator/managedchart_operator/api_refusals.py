@@ -29,6 +29,15 @@ MISSING_PERMISSION = (
 )
 """Matches the API server's message that a user lacks a permission."""
 
+IMPERSONATION = (
+    r'User "(?P<user>[^"]+)" cannot (?P<what>impersonate(?:-on)?(?::[\w:-]+)? (?:resource|path) "[^"\n]+"[^:\n]*)'
+)
+"""Matches the API server's message that a user may not impersonate another one.
+
+It has the verb `impersonate`, or since Kubernetes 1.36 what constrained impersonation asks for first, such as
+`impersonate-on:serviceaccount:get` on the resource of the request.
+"""
+
 # An error may print a whole file as one word. Searched from each of its characters, it costs its length squared (20 kB took 1 s
 # to 12 s of the event loop, measured, and helm's error may have 190 kB), so a word is matched from its beginning only, or up to
 # a length.
@@ -42,8 +51,10 @@ _FIELD_ERROR = re.compile(
 _FIELD_PATH = re.compile(r"[.][^\s,]+")
 _WITH_VALUE = ("Invalid value", "Unsupported value", "Duplicate value", "Not found")
 
-GRANT = (
-    'Grant the missing permission to the operator\'s ServiceAccount (see README, "Permissions", and deploy/rbac.yaml).'
+GRANT = 'Grant the missing permission to this user (see README, "Permissions", and deploy/rbac.yaml).'
+IMPERSONATE = (
+    "Install the operator with a profile that may impersonate ServiceAccounts: cluster-admin or impersonate (see"
+    ' docs/security.md, "Profiles of permissions").'
 )
 RENEW = "Restart the operator if this persists: it then reads a new token of its ServiceAccount."
 _IMMUTABLE = (
@@ -145,9 +156,11 @@ def _conflict(found: Match, it: str) -> str:
 
 
 def _escalation(found: Match, it: str) -> str:
-    """Name the permissions that the operator would need itself."""
+    """Name the permissions that the user would need itself."""
     rules = re.findall(r"\{APIGroups:.*?\}", found.string)
-    return f"{it} would grant permissions that the operator does not have: {listed(rules)}"
+    user = re.search(r'user "([^"\n]{1,300})"', line_of(found))
+    who = f"user {user[1]}" if user else "the operator"
+    return f"{it} would grant permissions that {who} does not have: {listed(rules)}"
 
 
 def _row(
@@ -248,6 +261,13 @@ REFUSED: tuple[RefusalRow, ...] = (
         _escalation,
         transient=True,
         hint=f"{GRANT} Kubernetes lets nobody grant permissions that they do not have.",
+    ),
+    _row(
+        IMPERSONATION,
+        Reason.FORBIDDEN,
+        "The operator may not impersonate the ServiceAccount of this resource: user {user} cannot {what}",
+        transient=True,
+        hint=IMPERSONATE,
     ),
     _row(
         MISSING_PERMISSION,

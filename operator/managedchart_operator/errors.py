@@ -5,6 +5,7 @@
     ├── ChartError                the chart cannot be fetched or read
     ├── ValuesError               values files, inline YAML or `set` cannot be read
     ├── KubeError                 the API server refused or did not answer; carries the HTTP status
+    ├── AccountMissingError       the ServiceAccount on whose behalf a resource is reconciled does not exist
     ├── HelmError                 helm ended with an error; carries its exit code and text
     │   ├── WaitError             the operator's wait, in the place of helm's, ended without success
     │   ├── UninstallBlockedError objects of the release are not deleted; carries which
@@ -84,6 +85,13 @@ class KubeError(OperatorError):
         super().__init__(message, reason=reason, transient=transient, hint=hint)
         self.status = status
         self.answer = answer
+
+
+class AccountMissingError(OperatorError):
+    """The ServiceAccount on whose behalf a resource is reconciled does not exist; it may be created at any time."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, reason=Reason.FORBIDDEN, transient=True, hint=hint)
 
 
 class HelmError(OperatorError):

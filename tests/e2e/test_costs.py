@@ -25,7 +25,7 @@ CHART = {"path": str(REPOSITORY / "bench" / "chart")}
 STARTED = "managedchart_helm_processes_started_total"
 RUNNING, RECONCILING = "managedchart_helm_processes", "managedchart_reconciles_running"
 REQUESTS = "managedchart_api_requests_total"
-OURS, KOPF = "managedchart-operator", "kopf"
+OURS, KOPF, HELM = "managedchart-operator", "kopf", "Helm"
 # How long nothing must have been asked any more until an operation counts as over.
 QUIET_SECONDS = 0.5
 POLL_SECONDS = 0.1
@@ -38,6 +38,8 @@ LOOK = ("list", "secrets")
 READ, OBJECT = ("get", "secrets"), ("get", "deployments")
 # Whether it is being deleted, by its metadata: then the release is kept.
 CRD = ("get", "customresourcedefinitions")
+# Whether the account of a ManagedChart exists, and what marks a revision of its own as failed.
+ACCOUNT, MARK = ("get", "serviceaccounts"), ("patch", "secrets")
 # The objects that were not ready at the first look: a watch of each kind, shared by all runs in a namespace.
 READINESS = ("watch", "deployments")
 # Where the kinds of an API group are looked up; once a process.
@@ -174,6 +176,40 @@ def test_an_upgrade_costs_one_helm_and_few_requests(meter: Meter, ns: str) -> No
     assert costs.fixed == {LOOK: 2, EVENT: 2, READ: 2, OBJECT: 1, **managers}, costs
     assert costs.requests[READINESS] <= 1, costs
     assert costs.requests[STATUS_WRITE] <= 4, costs
+
+
+def test_an_account_costs_one_more_request_and_sends_the_others(meter: Meter, ns: str) -> None:
+    """The operator reads whether the account exists, before each run; impersonation itself costs none.
+
+    The operator itself sends only what an account cannot do for it: it keeps the ManagedChart, lists the metadata of release
+    Secrets, reads the account and its own CRD, and looks up the kinds that everybody may look up.
+    """
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "deployer"}}
+    meter.cluster.apply(account, namespace=ns)
+    meter.cluster.kubectl(
+        "create",
+        "rolebinding",
+        "deployer",
+        "--clusterrole=admin",
+        f"--serviceaccount={ns}:deployer",
+        f"--namespace={ns}",
+    )
+    asked = len(meter.asked(OURS, HELM))
+    costs = meter.costs(lambda: _ready(meter, ns, serviceAccountName="deployer"))
+    assert costs.helm_processes == 1
+    assert costs.fixed == {FINALIZER: 1, LOOK: 2, EVENT: 2, READ: 1, OBJECT: 1, ACCOUNT: 1}, costs
+
+    chart = managedchart("bench", CHART, serviceAccountName="deployer", values=NEVER, timeout="2s", retry={"limit": 0})
+    meter.cluster.apply(chart, namespace=ns)
+    meter.cluster.wait_failed(ns, "bench")
+    meter.cluster.kubectl("delete", "managedchart", "bench", f"--namespace={ns}", "--timeout=60s")
+    meter.until_quiet()
+    user = f"system:serviceaccount:{ns}:deployer"
+    sent = [request for request in meter.asked(OURS, HELM)[asked:] if request.resource[0] != "/"]
+    own = Counter((request.verb, request.resource) for request in sent if request.impersonated != user)
+    assert {request.impersonated for request in sent} == {"", user}
+    assert own.keys() <= {FINALIZER, LOOK, EVENT, ACCOUNT, CRD, STATUS_WRITE, MARK}, own
+    assert {request.client for request in sent if request.impersonated != user} == {OURS}, "helm never"
 
 
 def test_a_spec_that_changes_nothing_of_what_runs_costs_one_look_and_one_write(meter: Meter, ns: str) -> None:

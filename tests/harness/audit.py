@@ -21,6 +21,10 @@ class Request:
     namespace: str
     name: str
     code: int
+    user: str = ""
+    """Who sent it."""
+    impersonated: str = ""
+    """On whose behalf; empty for the own."""
 
 
 def read_audit_log(log: Path) -> list[Request]:
@@ -62,4 +66,6 @@ def _request(entry: dict[str, Any]) -> Request:
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
         code=(entry.get("responseStatus") or {}).get("code", 0),
+        user=entry["user"]["username"],
+        impersonated=(entry.get("impersonatedUser") or {}).get("username", ""),
     )

@@ -80,6 +80,12 @@ SENTENCES: list[tuple[int, str, Reason, bool]] = [
     (403, 'forbidden: User "u" cannot get path "/version"', Reason.FORBIDDEN, True),
     (
         403,
+        'users "x" is forbidden: User "u" cannot impersonate resource "users" in API group "" at the cluster scope',
+        Reason.FORBIDDEN,
+        True,
+    ),
+    (
+        403,
         'roles "r" is forbidden: user "u" is attempting to grant RBAC permissions not currently held:\n{APIGroups:[""]}',
         Reason.FORBIDDEN,
         True,

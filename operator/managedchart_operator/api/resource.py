@@ -83,6 +83,11 @@ class ManagedChart:
         return self.spec.get("releaseName") or self.key.name[:RELEASE_NAME_LENGTH]
 
     @property
+    def service_account(self) -> str | None:
+        """The name of the ServiceAccount that its spec names; read even where the rest of the spec cannot be."""
+        return self.spec.get("serviceAccountName") or None
+
+    @property
     def release_namespace(self) -> str:
         """The namespace of its Helm release."""
         return self.spec.get("targetNamespace") or self.key.namespace

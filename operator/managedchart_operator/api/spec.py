@@ -21,8 +21,9 @@ from managedchart_operator.api.schema import ApiModel, cel_string, matches, rule
 # Helm refuses longer release names: name + ".v" + revision must fit in a label (helm.sh, "Release names").
 RELEASE_NAME_LENGTH = 53
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 # Helm's own rule (chart/common/util ValidateReleaseName): labels joined by dots, as in a resource's name.
-_RELEASE_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_RELEASE_NAME = _DNS_SUBDOMAIN
 # ASCII only: the regular expressions of Go (API server) and Rust (pydantic) differ in what counts as white space.
 # No "@" between the scheme and the first slash: everybody who may read the resource could read a password there.
 _REPOSITORY = r"^https?://[!-.0-?A-~]+(/[!-~]*)?$"
@@ -244,6 +245,17 @@ class ManagedChartSpec(ApiModel):
         ),
     )
     """Namespace of the release; default the resource's own namespace. Cannot be changed."""
+    service_account_name: str | None = Field(
+        default=None,
+        pattern=_DNS_SUBDOMAIN,
+        min_length=1,
+        max_length=253,
+        json_schema_extra=matches(
+            _DNS_SUBDOMAIN,
+            'write the name of a ServiceAccount in lower case letters, digits, "-" and ".", like deployer',
+        ),
+    )
+    """ServiceAccount in this resource's own namespace whose permissions count for everything that is done for it."""
     create_namespace: Flag = True
     """Create the target namespace when it does not exist."""
     action: Action = Action.DEPLOY

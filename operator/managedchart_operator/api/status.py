@@ -218,7 +218,10 @@ class Outlook(StrEnum):
 
 
 class PermissionStatus(StatusModel):
-    """A permission of the operator."""
+    """A permission that is missing."""
+
+    user: str | None = None
+    """Who lacks it: the user name of the resource's ServiceAccount; absent for the operator itself."""
 
     verb: str
     """Such as get or patch."""
@@ -268,7 +271,7 @@ class AttemptStatus(StatusModel):
     next_retry_at: str | None = None
     """When that happens (RFC 3339)."""
     missing_permission: PermissionStatus | None = None
-    """The permission without which it failed; the next attempt begins as soon as the operator has it."""
+    """The permission without which it failed; the next attempt begins as soon as it was granted."""
     handled_requests: dict[str, str] = Field(default_factory=dict)
     """The values of the request annotations that were carried out, by annotation; a digest of a long one."""
 

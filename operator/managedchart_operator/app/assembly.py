@@ -32,9 +32,11 @@ from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.permissions import is_allowed
 from managedchart_operator.kube.releases import ReleaseSecrets
-from managedchart_operator.kube.whoami import own_namespace
+from managedchart_operator.kube.service_accounts import ServiceAccounts
+from managedchart_operator.kube.whoami import own_account
 from managedchart_operator.reconcile.consent import Consent
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
+from managedchart_operator.reconcile.lost_account import LostAccounts
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.planning_places import PlanningPlaces
@@ -118,19 +120,21 @@ class Operator:
 async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, identity: str) -> Operator:
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
-    objects, events = Objects(client), Events(client)
+    account = await own_account(client)
+    objects, events = Objects(client), Events(client, account=account)
     services = _services(settings, store, client=client, objects=objects, egress=egress, identity=identity)
     api = ManagedCharts(client, settings.scope)
     runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
     operator_removal = OperatorRemoval(
         Definition(client, settings.scope),
-        Namespaces(client),
-        own_namespace=await own_namespace(client),
+        services.namespaces,
+        own_namespace=account.namespace if account else None,
         uninstall_with_crd=settings.uninstall_with_crd,
     )
-    access = _access(settings, store, client=client)
-    removal = Removal(services, api, events, runs, operator_removal, access)
-    grants = PermissionWatch(objects.permissions.allowed, seconds=settings.probe_seconds * PERMISSION_PROBES)
+    access = _access(settings, store, services, client=client)
+    lost = LostAccounts(services.namespaces, services.secrets, events, as_operator=settings.delete_as_operator)
+    removal = Removal(services, api, events, runs, operator_removal, access, lost)
+    grants = PermissionWatch(services.accounts.granted, seconds=settings.probe_seconds * PERMISSION_PROBES)
     planning = PlanningPlaces(share=settings.namespace_share)
     reconciler = Reconciler(store, services, api, events, metrics, runs, removal, grants, planning)
     scheduler = Scheduler(reconciler.reconcile)
@@ -143,11 +147,11 @@ async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, id
     return operator
 
 
-def _access(settings: Settings, store: Store, *, client: KubeClient) -> ReleaseAccess:
+def _access(settings: Settings, store: Store, services: Services, *, client: KubeClient) -> ReleaseAccess:
     consent = Consent(
-        Namespaces(client),
+        services.namespaces,
         lambda identity, permission: is_allowed(client.acting_as(identity), permission),
-        identity_of=lambda _: None,
+        identity_of=services.accounts.identity_of,
         needed=settings.cross_namespace == "Consent",
         seconds=settings.probe_seconds * PERMISSION_PROBES,
     )
@@ -187,6 +191,7 @@ def _services(
             objects,
             places=FairSlots(waits_for(Limits().memory() - RESERVED_BYTES), share=settings.namespace_share),
         ),
+        accounts=ServiceAccounts(client, default=settings.default_service_account),
     )
 
 

@@ -30,6 +30,8 @@ from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.slots import applies_for, memory_needed, processes_for
 from managedchart_operator.kube.scope import Scope
 
+# As spec.serviceAccountName.
+_ACCOUNT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 PREFIX = "MANAGEDCHART_"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -125,8 +127,6 @@ class Settings(BaseSettings):
     """Folders that may contain what spec.chart.path and spec.valuesFiles name; {namespace} stands for the ManagedChart's."""
     namespaces: Annotated[list[str], NoDecode, BeforeValidator(_parse_namespaces)] = Field(default=[])
     """Namespaces in which the operator works, for ManagedCharts and for their releases; empty: in all."""
-    default_service_account: str | None = None
-    """The ServiceAccount of ManagedCharts that name none."""
     cache_dir: Folder = Path("/var/cache/managedchart")
     """Folder for fetched charts and helm's own files; used by one operator only."""
     chart_sources: Annotated[list[str], NoDecode, BeforeValidator(_parse_sources), AfterValidator(_check_sources)] = []
@@ -163,6 +163,12 @@ class Settings(BaseSettings):
     """Interval between checks of resources whose retries are exhausted, in seconds.
 
     A permission that was missing is asked for 20 times as often, and the next attempt begins as soon as the operator has it."""
+    default_service_account: str | None = Field(default=None, pattern=_ACCOUNT, max_length=253)
+    """ServiceAccount for ManagedCharts that name none, in the namespace of each; without it they run as the operator."""
+    delete_as_operator: bool = False
+    """Whether the operator itself uninstalls the release of a deleted ManagedChart whose ServiceAccount no longer may.
+
+    By default the release is left, and a Warning Event lists it."""
     uninstall_with_crd: bool = False
     """Whether deleting the CRD uninstalls the releases of all ManagedCharts; by default they are kept."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

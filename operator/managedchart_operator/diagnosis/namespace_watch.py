@@ -21,7 +21,7 @@ from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.shared_watch import View, Views
-from managedchart_operator.kube.watch import Change, changes
+from managedchart_operator.kube.watch import Change, Polling, changes
 
 logger = logging.getLogger(__name__)
 
@@ -143,13 +143,15 @@ class NamespaceWatches:
     def _watches(self, watched: _Watched, view: NamespaceView) -> list[Coroutine[Any, Any, None]]:
         client, path = self._client.acting_as(watched.identity), f"/api/v1/namespaces/{quoted(watched.namespace)}"
         return [
-            self._follow(client, f"{path}/pods", view.take_pods),
-            self._follow(client, f"{path}/events", view.take_events, fields=_NOT_ABOUT_RUNS),
+            self._follow(client, f"{path}/pods", view.take_pods, polls=view.polling),
+            self._follow(client, f"{path}/events", view.take_events, polls=view.polling, fields=_NOT_ABOUT_RUNS),
         ]
 
-    async def _follow(self, client: KubeClient, path: str, take: Callable[[Change], None], *, fields: str = "") -> None:
+    async def _follow(
+        self, client: KubeClient, path: str, take: Callable[[Change], None], *, polls: Polling, fields: str = ""
+    ) -> None:
         try:
-            async for change in changes(client, path, fields=fields):
+            async for change in changes(client, path, fields=fields, polls=polls):
                 take(change)
         except KubeError as error:
             # Without this permission the collector still reads the namespace at the end, and reports what it cannot read.

@@ -13,6 +13,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import OPERATOR, KubeClient
 from managedchart_operator.kube.discovery import quoted
 from managedchart_operator.kube.event_limits import EventLimits
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.redaction import printable
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import read_time, write_time
@@ -27,11 +28,14 @@ KEPT = frozenset({"ReleaseLeft", "ReleaseOrphaned", "Uninstalled"})
 
 
 class Events:
-    """Posts Events about ManagedCharts."""
+    """Posts Events about ManagedCharts. `account` is the operator's own ServiceAccount, if it runs as one."""
 
-    def __init__(self, client: KubeClient, limits: EventLimits | None = None) -> None:
+    def __init__(
+        self, client: KubeClient, limits: EventLimits | None = None, *, account: Identity | None = None
+    ) -> None:
         self._client = client
         self._limits = limits or EventLimits()
+        self._account = account
 
     async def post(
         self,
@@ -51,16 +55,44 @@ class Events:
             return
         if left_out:
             message = f"{cut(message, MESSAGE_LENGTH - _NOTE_LENGTH)} ({left_out} similar Events were left out)"
+        metadata = {"generateName": f"{_stem(chart)}-", "namespace": chart.key.namespace}
+        await self._post(chart, metadata, _reference(chart), type=type, reason=reason, message=message)
+
+    async def post_elsewhere(self, chart: ManagedChart, *, reason: str, message: str) -> None:
+        """Write a Warning Event about a ManagedChart in a namespace that is being deleted, in which none can be created.
+
+        There is one for each ManagedChart and reason, however often this is called: a kill or an error may come between it and
+        the end of the removal. It is in the operator's own namespace and about its ServiceAccount, since the API server accepts
+        an Event only in the namespace of its object; so the message has to name the ManagedChart. An operator that is not a
+        ServiceAccount writes it into the namespace `default`, about the namespace that is being deleted.
+        """
+        about, namespace = {"apiVersion": "v1", "kind": "Namespace", "name": chart.key.namespace}, "default"
+        if self._account is not None:
+            namespace = self._account.namespace
+            about = {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "name": self._account.name,
+                "namespace": namespace,
+            }
+        metadata = {"name": f"{_stem(chart)}-{chart.uid}-{reason.lower()}", "namespace": namespace}
+        await self._post(chart, metadata, about, type="Warning", reason=reason, message=message)
+
+    async def _post(
+        self,
+        chart: ManagedChart,
+        metadata: Mapping[str, str],
+        about: Mapping[str, str],
+        *,
+        type: str,  # noqa: A002
+        reason: str,
+        message: str,
+    ) -> None:
         now = write_time()
         body = {
-            "metadata": {"generateName": f"{chart.key.name[:50].rstrip('.')}-", "namespace": chart.key.namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "name": chart.key.name,
-                "namespace": chart.key.namespace,
-                "uid": chart.uid,
-            },
+            "metadata": metadata,
+            "involvedObject": about,
+            **({} if about.get("kind") == KIND else {"related": _reference(chart)}),
             "type": type,
             "reason": reason,
             "message": cut(printable(message), MESSAGE_LENGTH),
@@ -71,12 +103,30 @@ class Events:
             "count": 1,
         }
         try:
-            await self._client.request("POST", f"/api/v1/namespaces/{quoted(chart.key.namespace)}/events", body=body)
+            path = f"/api/v1/namespaces/{quoted(metadata['namespace'])}/events"
+            await self._client.request("POST", path, body=body)
         except KubeError as error:
+            if error.status == 409:
+                return  # it was written before
             # Expected in a namespace that is being deleted; anything else an administrator should see.
-            about = {"namespace": chart.key.namespace, "name_": chart.key.name}
+            who = {"namespace": chart.key.namespace, "name_": chart.key.name}
             text = "could not write Event %s of ManagedChart %s: %s"
-            logger.warning(text, reason, chart.key, error.message, extra=about)
+            logger.warning(text, reason, chart.key, error.message, extra=who)
+
+
+def _stem(chart: ManagedChart) -> str:
+    """Return what the name of an Event begins with."""
+    return chart.key.name[:50].rstrip(".")
+
+
+def _reference(chart: ManagedChart) -> dict[str, str]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": chart.key.name,
+        "namespace": chart.key.namespace,
+        "uid": chart.uid,
+    }
 
 
 def last_seen(event: Mapping[str, Any]) -> datetime | None:

@@ -44,6 +44,8 @@ class Objects:
 
     def __init__(self, client: KubeClient, *, discovery: Discovery | None = None) -> None:
         self._client = client
+        self.identity = client.identity
+        """On whose behalf it sends requests; None for the operator itself."""
         self.discovery = discovery or Discovery(client)
         """Which kinds there are."""
         self.crds = ClusterCrds(client)

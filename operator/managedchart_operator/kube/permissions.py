@@ -6,10 +6,12 @@ Every authenticated user may ask for its own (ClusterRole system:basic-user).
 import re
 from dataclasses import dataclass
 
-from managedchart_operator.api_refusals import MISSING_PERMISSION
+from managedchart_operator.api_refusals import IMPERSONATION, MISSING_PERMISSION
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.discovery import Discovery, group_of
+
+IMPERSONATE = "impersonate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,10 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class MissingPermission:
-    """What a refusal names: the user, and the permission that it lacks."""
+    """What a refusal names: the user, and the permission that it lacks.
+
+    The verb IMPERSONATE stands for a ServiceAccount that does not exist, or that the operator may not impersonate.
+    """
 
     user: str
     permission: Permission
@@ -63,6 +68,8 @@ class Permissions:
 
 def missing_in(text: str) -> MissingPermission | None:
     """Return the first permission that an error text reports as missing; None if it reports none."""
+    if found := re.search(IMPERSONATION, text):
+        return MissingPermission(found["user"], Permission(IMPERSONATE, "serviceaccounts"))
     found = re.search(MISSING_PERMISSION, text)
     if found is None:
         return None

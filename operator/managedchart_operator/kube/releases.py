@@ -80,18 +80,21 @@ class ReleaseSecrets:
         }
         await self._tenant.request("POST", _path(namespace), body=body)
 
-    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str], own: bool = False) -> None:
         """Put new release data and labels into a Secret.
 
-        Raises KubeError, with status 409 if the Secret has changed since it was read.
+        The operator itself marks what it has made, its `own`, also when the account lost its permissions in the middle of a
+        run; in the Secrets of others it can do no more than the account. Raises KubeError, with status 409 if the Secret has
+        changed since it was read.
         """
+        client = self._client if own else self._tenant
         meta = secret["metadata"]
         body = {
             "metadata": {"resourceVersion": meta["resourceVersion"], "labels": labels},
             "data": {"release": release},
         }
         path = _path(meta["namespace"], meta["name"])
-        await self._client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        await client.request("PATCH", path, body=body, content_type=MERGE_PATCH)
 
 
 def _path(namespace: str, name: str = "") -> str:

@@ -10,6 +10,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from managedchart_operator.kube.watch import Polling
+
+# Views that are open at once. A run that waits has two or three, and at most 1,000 runs wait (waiting.until_ready); beyond
+# this the collections are listed at an interval, so that no number of identities and namespaces costs more connections.
+MOST_WATCHED = 3000
 # Releases in quick succession share one watch; this is longer than the time between two helm processes.
 LINGER_SECONDS = 2.0
 
@@ -18,6 +23,8 @@ LINGER_SECONDS = 2.0
 class View:
     """Something that changes."""
 
+    polling: Polling = field(default_factory=Polling)
+    """Whether the watches list instead, because they were refused or there are too many."""
     _wakers: set[asyncio.Event] = field(default_factory=set)
 
     def notify(self) -> None:
@@ -53,11 +60,13 @@ class _Open(Generic[AView]):
 class Views(Generic[Key, AView]):
     """Opens a view for its first user and closes it some time after its last.
 
-    `follow` returns the watches that run while a view is open; without a user it stays open for `linger` seconds.
+    `follow` returns the watches that run while a view is open; without a user it stays open for `linger` seconds. Of more than
+    `most` views, those without users are closed, and a further one lists instead of watching.
     """
 
     follow: Callable[[Key, AView], Sequence[Coroutine[Any, Any, None]]]
     linger: float = LINGER_SECONDS
+    most: int = MOST_WATCHED
     _open: dict[Key, _Open[AView]] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -66,6 +75,8 @@ class Views(Generic[Key, AView]):
         found = self._open.get(key)
         if found is None or any(watch.done() for watch in found.watches):
             view = make()
+            self._evict()
+            view.polling.watches = len(self._open) < self.most
             watches = [asyncio.create_task(work, name=f"watch of {key}") for work in self.follow(key, view)]
             found = self._open[key] = _Open(view, watches)
         if found.end is not None:
@@ -85,6 +96,12 @@ class Views(Generic[Key, AView]):
         for key, found in unused:
             self._close(key, found)
         await asyncio.gather(*(watch for _, found in unused for watch in found.watches), return_exceptions=True)
+
+    def _evict(self) -> None:
+        """Close views without users, the oldest first, until there is room for another one."""
+        idle = [(key, found) for key, found in self._open.items() if found.end is not None]
+        for key, found in idle[: max(len(self._open) - self.most + 1, 0)]:
+            self._close(key, found)
 
     def _close(self, key: Key, found: _Open[AView]) -> None:
         if found.end is not None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from managedchart_operator.errors import UNREADABLE, KubeError
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 # The server ends a watch after this time, so that a connection that died silently is noticed; bookmarks come each minute.
 WATCH_SECONDS = 300
 SILENCE_SECONDS = 90
+# How often a collection is listed that may not be watched: pods take longer to start, and one list costs little.
+POLL_SECONDS = 5.0
 # Delays between retries while the API server cannot be reached: short at first, never more than a few seconds.
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 # What Kubernetes itself notes in an annotation is shorter; all of them together may have 256 KiB.
@@ -32,6 +34,16 @@ class Change(NamedTuple):
 
     type: Literal["Listed", "ADDED", "MODIFIED", "DELETED"]
     object: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Polling:
+    """Whether a collection is listed at an interval because it cannot be watched."""
+
+    watches: bool = True
+    """Whether to try a watch at all."""
+    refused: dict[str, KubeError] = field(default_factory=dict)
+    """By path: why there is no watch, a missing permission. It is tried again with each list."""
 
 
 async def _list(
@@ -76,8 +88,11 @@ async def changes(
     since: int = 0,
     metadata_only: bool = False,
     patient: bool = True,
+    polls: Polling | None = None,
 ) -> AsyncIterator[Change]:
     """Yield one `Listed` change, then each change, without end; lists again when the watch is lost.
+
+    With `polls`, a collection that may be listed and not watched is listed every POLL_SECONDS instead.
 
     The objects have no managedFields and no long annotations; with `metadata_only` they have no annotations at all.
     With `since`, the resourceVersion of something that was read, it begins with the changes after that, and lists only if the
@@ -86,13 +101,18 @@ async def changes(
     """
     selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
     accept, accept_list = (METADATA, METADATA_LIST) if metadata_only else (JSON_TYPE, JSON_TYPE)
-    version, retries = str(since or ""), _Retries(path, patient)
+    version, retries = str(since or ""), _Retries(path, patient, polls or Polling(), polls is not None)
     while True:
+        listed = False
         try:
-            if not version:
+            if not version or not retries.polls.watches:
                 items, version = await _list(client, path, selectors, accept=accept_list)
                 yield Change("Listed", {"items": items, "metadata": {"resourceVersion": version}})
                 del items
+                listed = True
+            if not retries.polls.watches:
+                await asyncio.sleep(POLL_SECONDS)
+                continue
             version_before = version
             query = {
                 **selectors,
@@ -114,7 +134,7 @@ async def changes(
         except KubeError as error:
             if not error.transient and error.status != 410:
                 raise
-            await retries.after(error)
+            await retries.after(error, listed=listed)
             version = ""
 
 
@@ -124,14 +144,25 @@ class _Retries:
 
     path: str
     patient: bool
+    polls: Polling
+    lists_instead: bool
+    """Whether a refused watch is no failure, since the collection is listed at an interval."""
     failures: int = 0
     forbidden: int = 0
 
     def succeeded(self) -> None:
         self.failures = self.forbidden = 0
+        self.polls.refused.pop(self.path, None)
 
-    async def after(self, error: KubeError) -> None:
-        """Wait, longer each time; without patience raise a missing permission."""
+    async def after(self, error: KubeError, *, listed: bool) -> None:
+        """Wait, longer each time; without patience raise a missing permission.
+
+        `listed` says that the collection was listed just before, so that only the watch was refused.
+        """
+        if listed and self.lists_instead and error.reason is Reason.FORBIDDEN:
+            self.polls.refused[self.path] = error
+            await asyncio.sleep(POLL_SECONDS)
+            return
         # An API server that has just started refuses everybody for a moment, also after a long outage.
         self.forbidden = self.forbidden + 1 if error.reason is Reason.FORBIDDEN else 0
         if self.forbidden > len(_RETRY_SECONDS) and not self.patient:

@@ -1,4 +1,4 @@
-"""Asks the API server about the operator itself: the namespace of its ServiceAccount.
+"""Asks the API server which ServiceAccount the operator itself is.
 
 Every authenticated user may ask (ClusterRole system:basic-user).
 """
@@ -7,13 +7,13 @@ import logging
 
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.identities import SERVICE_ACCOUNT
+from managedchart_operator.kube.identities import SERVICE_ACCOUNT, Identity
 
 logger = logging.getLogger(__name__)
 
 
-async def own_namespace(client: KubeClient) -> str | None:
-    """Return the namespace of the operator's ServiceAccount; None if it runs as another kind of user.
+async def own_account(client: KubeClient) -> Identity | None:
+    """Return the operator's ServiceAccount; None if it runs as another kind of user.
 
     If the permission to ask was removed, this logs it and returns None. Raises StartupError.
     """
@@ -30,4 +30,5 @@ async def own_namespace(client: KubeClient) -> str | None:
         )
         return None
     user: str = answer["status"]["userInfo"]["username"]
-    return user.removeprefix(SERVICE_ACCOUNT).split(":")[0] if user.startswith(SERVICE_ACCOUNT) else None
+    namespace, _, name = user.removeprefix(SERVICE_ACCOUNT).partition(":")
+    return Identity(namespace, name) if user.startswith(SERVICE_ACCOUNT) else None

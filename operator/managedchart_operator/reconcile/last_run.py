@@ -10,7 +10,7 @@ from datetime import datetime
 
 from managedchart_operator.api.resource import ManagedChart, request_token
 from managedchart_operator.api.status import AttemptStatus, ManagedChartStatus, Outlook, Phase
-from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.kube.permissions import MissingPermission, Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
 
@@ -44,7 +44,7 @@ class LastRun:
     reason: str | None = None
     retry_at: float | None = None
     """When to retry; None with failures means not without a change."""
-    missing_permission: Permission | None = None
+    missing_permission: MissingPermission | None = None
     waited: bool = False
     """Whether the operator has waited for another Helm operation since."""
 
@@ -92,10 +92,12 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
     )
 
 
-def permission_of(attempt: AttemptStatus) -> Permission | None:
-    """Return the permission that the next attempt waits for."""
+def permission_of(attempt: AttemptStatus) -> MissingPermission | None:
+    """Return the permission that the next attempt waits for; the user is empty for the operator."""
     found = attempt.missing_permission
-    return None if found is None else Permission(found.verb, found.resource, found.group, found.namespace)
+    if found is None:
+        return None
+    return MissingPermission(found.user or "", Permission(found.verb, found.resource, found.group, found.namespace))
 
 
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:

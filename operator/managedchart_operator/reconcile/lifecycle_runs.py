@@ -25,6 +25,7 @@ from managedchart_operator.reconcile.missing_permissions import find_missing
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
 from managedchart_operator.reconcile.operations.resume import resumed
 from managedchart_operator.reconcile.operations.unlock import unlock
+from managedchart_operator.reconcile.permission_hints import watch_refused
 from managedchart_operator.reconcile.release_run import release_status
 from managedchart_operator.reconcile.remediation import (
     Remediation,
@@ -70,6 +71,7 @@ class LifecycleRuns:
         release = LifecycleRelease(work.release, plan)
         work.phases.operation, work.phases.released = plan.operation, plan.released
         try:
+            await work.check_account()
             await self._announce(work, plan, retried=retried)
             if plan.unlock is not None:
                 work.logger.info("taking over revision %d (%s)", plan.unlock.number, plan.unlock.status)
@@ -78,6 +80,7 @@ class LifecycleRuns:
         except OperatorError as error:
             return await self.failed(work, error, plan)
         finally:
+            warn_refused_watches(work)
             await work.release.evidence.close()
             await post_warnings(work, self.events)
         await self._succeeded(work, plan.operation)
@@ -146,7 +149,8 @@ class LifecycleRuns:
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
         if lacking:
-            failure, retry = replace(failure, missing_permission=lacking.permission), retry.awaiting_permission()
+            failure = replace(failure, missing_permission=lacking.missing)
+            retry = retry.awaiting_permission(lacking.missing.permission.verb)
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
@@ -188,6 +192,12 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     failures = work.last.failures if work.repeats_last_input else 0
     work.recorder.begin(work.release.attempt, plan, digest=work.digest, failures=failures)
     return failures > 0
+
+
+def warn_refused_watches(work: ResourcePass) -> None:
+    """Add a warning for each collection that the run had to list at an interval, because its account may not watch it."""
+    for error in work.release.evidence.refused_watches():
+        work.phases.journal.warn("WatchRefused", watch_refused(error))
 
 
 async def post_warnings(recording: Recording, events: Events) -> None:

@@ -1,7 +1,8 @@
-"""Finds all permissions that the operator lacks for a release, after helm or the API server has reported the first.
+"""Finds all permissions that a release lacks, after helm or the API server has reported the first.
 
-helm stops at the first refusal, and its dry run does too. So the chart is rendered without its objects being read, and the API
-server is asked about each kind in it. What cannot be found out in time is left out: then only the first one is named.
+They are those of the resource's account, or of the operator itself for a resource without one. helm stops at the first refusal,
+and its dry run does too. So the chart is rendered without its objects being read, and the API server is asked about each kind
+in it. What cannot be found out in time is left out: then only the first one is named.
 """
 
 import asyncio
@@ -10,16 +11,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.errors import UNREADABLE, HelmError, KubeError, OperatorError
+from managedchart_operator.errors import UNREADABLE, AccountMissingError, HelmError, KubeError, OperatorError
 from managedchart_operator.helm.apart import read_apart
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.stored_release import StoredRelease, read_document
-from managedchart_operator.kube.objects import Objects, reference
-from managedchart_operator.kube.permissions import MissingPermission, Permission, missing_in
+from managedchart_operator.kube.identities import Identity
+from managedchart_operator.kube.objects import reference
+from managedchart_operator.kube.permissions import IMPERSONATE, MissingPermission, Permission, missing_in
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.operations.dry_run import render
+from managedchart_operator.reconcile.operations.dry_run import render, template
 from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE, hint, sentence
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +30,9 @@ logger = logging.getLogger(__name__)
 _TO_DEPLOY: tuple[str, ...] = ("get", "list", "watch", "create", "patch", "delete")
 _TO_REPLACE = ("update",)
 _TO_UNINSTALL: tuple[str, ...] = ("get", "list", "watch", "delete")
-# The operator's own role has get, list, watch and patch on all Secrets.
+# The operator's own role has get, list, watch and patch on all Secrets; an account has nothing.
 _TO_STORE = ("create", "update", "delete")
+_TO_STORE_AS_ACCOUNT = ("get", "list", *_TO_STORE)
 # A failure is reported this much later at the most.
 FIND_SECONDS = 10.0
 # The largest public charts have about 25 kinds, in one or two namespaces.
@@ -41,7 +45,7 @@ class Found:
     """The error with all that is missing, and the permission that was refused."""
 
     error: OperatorError
-    permission: Permission
+    missing: MissingPermission
 
 
 async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) -> Found | None:
@@ -49,9 +53,15 @@ async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) 
 
     `removes` says that the run was to uninstall. Raises nothing except when cancelled.
     """
-    missing = await still_missing(run.objects, error)
+    missing = await still_missing(run.services, run.services.identity, error)
     if missing is None:
         return None
+    if missing.permission.verb == IMPERSONATE:
+        return Found(error, missing)
+    identity = run.services.identity
+    if identity is not None and not missing.user:
+        # A permission of the operator itself, not of the account for which the release needs permissions.
+        return Found(error, missing)
     found, new_namespace = [missing.permission], ""
     try:
         async with asyncio.timeout(FIND_SECONDS):
@@ -62,21 +72,34 @@ async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) 
     except (TimeoutError, OperatorError, ManifestError) as problem:
         # What is known by then is a part of it.
         logger.info("%s/%s: cannot determine all missing permissions: %s", run.namespace, run.name, problem)
-    return Found(_reworded(run, error, missing.user, found, new_namespace), missing.permission)
+    return Found(_reworded(run, error, refused_user(error), found, new_namespace), missing)
 
 
-async def still_missing(objects: Objects, error: OperatorError) -> MissingPermission | None:
-    """Return the permission that an error reports as missing, if the API server confirms it.
+async def still_missing(
+    services: Services, identity: Identity | None, error: OperatorError
+) -> MissingPermission | None:
+    """Return what an error reports as missing, if the API server confirms it; its user is empty for the operator itself.
 
-    An API server that has just started refuses everybody with the same message. Raises nothing except when cancelled.
+    An API server that has just started refuses everybody with the same message. `identity` is on whose behalf the refused
+    request was sent. Raises nothing except when cancelled.
     """
-    missing = missing_in(_words(error)) if error.reason is Reason.FORBIDDEN else None
-    if missing is None:
+    if isinstance(error, AccountMissingError):
+        missing = MissingPermission("", Permission(IMPERSONATE, "serviceaccounts"))
+    elif error.reason is not Reason.FORBIDDEN or (named := missing_in(_words(error))) is None:
         return None
+    else:
+        as_account = identity is not None and named.user == identity.user
+        missing = named if as_account else MissingPermission("", named.permission)
     try:
-        return None if await objects.permissions.allowed(missing.permission) else missing
+        return None if await services.accounts.granted(missing, identity) else missing
     except KubeError:
         return None
+
+
+def refused_user(error: OperatorError) -> str:
+    """Return the name of the user that an error names, for a person."""
+    named = missing_in(_words(error))
+    return named.user if named else ""
 
 
 def _words(error: OperatorError) -> str:
@@ -93,7 +116,8 @@ async def _needed(run: ReleaseRun, *, removes: bool) -> list[Permission]:
     else:
         verbs = _TO_DEPLOY + (_TO_REPLACE if run.spec.force_upgrade else ())
         rendered = await _rendered(run)
-    storage = [Permission(verb, "secrets", "", run.namespace) for verb in _TO_STORE]
+    stores = _TO_STORE if run.services.identity is None else _TO_STORE_AS_ACCOUNT
+    storage = [Permission(verb, "secrets", "", run.namespace) for verb in stores]
     refs = (reference(each, run.namespace) for each in rendered)
     kinds = dict.fromkeys((ref.api_version, ref.kind, ref.namespace) for ref in refs)
     needed = [
@@ -118,6 +142,10 @@ async def _served(run: ReleaseRun, kinds: Sequence[tuple[str, str, str]]) -> Asy
 
 async def _rendered(run: ReleaseRun) -> list[dict[str, Any]]:
     """Render the chart without reading its objects; returns outlines, hooks included. Raises OperatorError, ManifestError."""
+    if run.services.identity is not None:
+        # Even an offline dry run reads the release Secrets, which the account may not be allowed to read yet.
+        rendered = await template(run)
+        return await read_apart(outline, rendered, size=len(rendered), error=ManifestError)
     output = await render(run, take_ownership=True, dry_run=True, offline=True)
     return await read_apart(_outlined, output.stdout, size=len(output.stdout), error=ManifestError)
 

@@ -46,6 +46,10 @@ class Ownership:
             return False
         return revision.labelled_for == revision.number or self._is_recorded(revision)
 
+    def labels(self, revision: Revision) -> bool:
+        """Whether a revision has this resource's label: it is of this resource, or descends from one that is."""
+        return revision.owner == self.uid
+
     def recorded_here(self, revision: Revision) -> bool:
         """Whether the status records the outcome of a run that made the revision."""
         return self._is_recorded(revision)

@@ -1,12 +1,15 @@
-"""Words permissions that the operator lacks: a sentence that lists them, and a hint with the commands that grant them.
+"""Words permissions that a user lacks: a sentence that lists them, and a hint with the commands that grant them.
 
-Pure. A RoleBinding to the ClusterRole `admin` is suggested where it is enough; everything else needs a role of its own.
+The user is the operator, or the account on whose behalf it works. Pure. A RoleBinding to the ClusterRole `admin` is suggested
+where it is enough; everything else needs a role of its own.
 """
 
 import shlex
 from collections.abc import Iterable, Sequence
 
-from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.permissions import Permission, missing_in
+from managedchart_operator.kube.watch import POLL_SECONDS
 from managedchart_operator.shortening import listed
 
 # What the ClusterRole `admin` allows to write in a namespace, read from Kubernetes 1.37. Other kinds may be aggregated to it.
@@ -47,6 +50,13 @@ def sentence(user: str, permissions: Sequence[Permission]) -> str:
         for (namespace, needed), resources in groups.items()
     ]
     return f"User {user} has no permission to {listed(parts)}"
+
+
+def watch_refused(error: KubeError) -> str:
+    """Return a sentence about a collection that the operator lists at an interval, because it may not watch it."""
+    missing = missing_in(error.answer)
+    what = sentence(missing.user, [missing.permission]) if missing else error.message
+    return f"{what}; the operator lists them every {POLL_SECONDS:.0f} s instead, which is slower and costs more"
 
 
 def hint(user: str, permissions: Sequence[Permission], *, release: str, new_namespace: str = "") -> str:

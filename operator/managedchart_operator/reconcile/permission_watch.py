@@ -8,10 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from typing import NamedTuple
 
 from managedchart_operator.api.resource import Key
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.kube.identities import Identity
+from managedchart_operator.kube.permissions import MissingPermission
 
 logger = logging.getLogger(__name__)
 
@@ -19,13 +21,22 @@ logger = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.05
 
 
+class Awaited(NamedTuple):
+    """A permission that was missing, and the identity of the resource that waits for it; None for the operator itself."""
+
+    missing: MissingPermission
+    identity: Identity | None
+
+
 class PermissionWatch:
     """Asks for the permissions that resources wait for, every `seconds`, as long as any waits."""
 
-    def __init__(self, allowed: Callable[[Permission], Awaitable[bool]], *, seconds: float) -> None:
-        self._allowed = allowed
+    def __init__(
+        self, granted: Callable[[MissingPermission, Identity | None], Awaitable[bool]], *, seconds: float
+    ) -> None:
+        self._is_there = granted
         self._seconds = seconds
-        self._waiting: dict[Key, Permission] = {}
+        self._waiting: dict[Key, Awaited] = {}
         self._granted: Callable[[Key], None] = lambda _: None
         self._task: asyncio.Task[None] | None = None
 
@@ -33,12 +44,12 @@ class PermissionWatch:
         """Set what is called with each key whose permission was granted."""
         self._granted = call
 
-    def wait_for(self, key: Key, permission: Permission | None) -> None:
+    def wait_for(self, key: Key, awaited: Awaited | None) -> None:
         """Note which permission a resource waits for, None for none."""
-        if permission is None:
+        if awaited is None:
             self._waiting.pop(key, None)
             return
-        self._waiting[key] = permission
+        self._waiting[key] = awaited
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(
                 # Its requests count for nobody, whoever was the first to wait.
@@ -60,16 +71,16 @@ class PermissionWatch:
         while self._waiting:
             round_begins = max(round_begins + self._seconds, loop.time())
             await asyncio.sleep(round_begins - loop.time())
-            for permission in dict.fromkeys(self._waiting.values()):
-                if await self._is_granted(permission):
-                    for key in [key for key, awaited in self._waiting.items() if awaited == permission]:
+            for awaited in dict.fromkeys(self._waiting.values()):
+                if await self._is_granted(awaited):
+                    for key in [key for key, other in self._waiting.items() if other == awaited]:
                         del self._waiting[key]
                         self._granted(key)
                 await asyncio.sleep(min(_PAUSE_SECONDS, self._seconds))
 
-    async def _is_granted(self, permission: Permission) -> bool:
+    async def _is_granted(self, awaited: Awaited) -> bool:
         try:
-            return await self._allowed(permission)
+            return await self._is_there(*awaited)
         except KubeError as error:
             logger.debug("cannot ask for a permission: %s", error.message)
             return False

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.status import Outlook
-from managedchart_operator.errors import HelmError, KubeError, OperatorError
+from managedchart_operator.errors import AccountMissingError, HelmError, KubeError, OperatorError
 from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
@@ -30,7 +30,7 @@ from managedchart_operator.reconcile.last_run import attempt_requested, permissi
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
 from managedchart_operator.reconcile.missing_permissions import still_missing
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
-from managedchart_operator.reconcile.permission_watch import PermissionWatch
+from managedchart_operator.reconcile.permission_watch import Awaited, PermissionWatch
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
 from managedchart_operator.reconcile.planning_places import PlanningPlaces
 from managedchart_operator.reconcile.release_access import ReleaseAccess
@@ -89,7 +89,8 @@ class Reconciler:
                 again = await self._guard(recording, self._remove(recording))
             if isinstance(again, tuple):
                 again = await self._guard(recording, self._carry_out(*again))
-            self.grants.wait_for(key, permission_of(recording.recorder.status.attempt))
+            missing = permission_of(recording.recorder.status.attempt)
+            self.grants.wait_for(key, Awaited(missing, self.services.accounts.identity_of(chart)) if missing else None)
             return again
 
     def _open(self, chart: ManagedChart) -> Recording:
@@ -169,8 +170,10 @@ class Reconciler:
     async def _finish_remedy(self, work: ResourcePass) -> float | None:
         """Finish the remedy for an earlier failure; returns the seconds until the next try, or None."""
         try:
+            if work.last.failed_revision is not None:
+                await work.check_account()
             return await self.runs.remediation.finish(work)
-        except (KubeError, HelmError) as error:
+        except (AccountMissingError, KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
             return seconds(work.spec.retry.max_backoff) if error.transient else None
 
@@ -196,7 +199,8 @@ class Reconciler:
         """Put an error that no phase caused into the status; returns the seconds until the retry, or None."""
         if is_too_large(error):
             return await self._report_unwritable(recording)
-        lacking = await still_missing(self.services.collector.objects, error)
+        identity = self.services.accounts.identity_of(recording.chart)
+        lacking = await still_missing(self.services, identity, error)
         findings = recording.phases.findings
         error = await asyncio.to_thread(explain, error, findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
@@ -222,7 +226,8 @@ class Reconciler:
         )
         failure = recording.phases.failure(error)
         if lacking:
-            failure, plan = replace(failure, missing_permission=lacking.permission), plan.awaiting_permission()
+            failure = replace(failure, missing_permission=lacking)
+            plan = plan.awaiting_permission(lacking.permission.verb)
         try:
             await record_failure(recording, failure, plan, self.events)
         except KubeError as second:

@@ -6,6 +6,7 @@ is never older than the operator's own last change.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from managedchart_operator.errors import HelmError, KubeError
@@ -25,6 +26,7 @@ from managedchart_operator.helm.storage import (
 from managedchart_operator.helm.stored_manifest import with_manifest
 from managedchart_operator.helm.stored_release import StoredRelease, marked, read_secret
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.ownership import Ownership
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class ReleaseStorage:
     """As last observed, newest first."""
     is_current: bool = False
     """Whether `revisions` was read after this run's last helm process."""
+    may_read: Callable[[], Awaitable[bool]] | None = None
+    """Whether the resource's account may read the release; None for the operator itself."""
 
     @property
     def newest(self) -> Revision | None:
@@ -65,9 +69,16 @@ class ReleaseStorage:
         return self.revisions[0] if self.revisions else None
 
     async def observe(self) -> tuple[Revision, ...]:
-        """Read the metadata of the release Secrets and return the revisions, newest first. Raises KubeError."""
-        found = await self.secrets.list_metadata(namespace=self.namespace, release=self.name)
-        self.revisions, self.is_current = revisions_of(found), True
+        """Read the metadata of the release Secrets and return the revisions, newest first. Raises KubeError.
+
+        The operator lists them with its own permissions. A release of somebody else that the resource's account may not read
+        is treated as if it did not exist, so that nothing of it reaches a status; helm, as that account, is refused then.
+        """
+        found = revisions_of(await self.secrets.list_metadata(namespace=self.namespace, release=self.name))
+        hidden = self.may_read is not None and found and not any(map(self.ownership.labels, found))
+        if hidden and self.may_read is not None and await self.may_read():
+            hidden = False
+        self.revisions, self.is_current = () if hidden else found, True
         return self.revisions
 
     async def look(self) -> tuple[Revision, ...]:
@@ -179,7 +190,8 @@ class ReleaseStorage:
             if data is None:
                 return False
             try:
-                await self.secrets.rewrite(secret, release=data, labels=dict(secret["metadata"].get("labels") or {}))
+                labels = dict(secret["metadata"].get("labels") or {})
+                await self.secrets.rewrite(secret, release=data, labels=labels, own=True)
             except KubeError as error:
                 tries += 1
                 if error.status != 409 or tries == _REWRITES:
@@ -199,14 +211,15 @@ class ReleaseStorage:
         if secret is None or revision_of(secret["metadata"]).status != revision.status:
             return False
         data, labels = await marked(secret, status, description)
-        await self.secrets.rewrite(secret, release=data, labels=labels)
+        await self.secrets.rewrite(secret, release=data, labels=labels, own=self.ownership.labels(revision))
         return True
 
 
 async def rollback_is_own(storage: ReleaseStorage) -> bool:
     """Whether the newest revision is a rollback by this resource's operator that its status does not record.
 
-    It has the labels of its target, so only its description shows whose it is. False if it cannot be read. Raises KubeError.
+    It has the labels of its target, so only its description shows whose it is. False if it cannot be read, or if the resource's
+    account may not read it: a run then reports what is missing, and a removal goes on. Raises KubeError.
     """
     newest, ownership = storage.newest, storage.ownership
     if newest is None or newest.owner != ownership.uid or ownership.made(newest):
@@ -214,6 +227,10 @@ async def rollback_is_own(storage: ReleaseStorage) -> bool:
     try:
         stored = await storage.read_stored()
     except HelmError:
+        return False
+    except KubeError as error:
+        if error.reason is not Reason.FORBIDDEN:
+            raise
         return False
     return stored is not None and ownership.marks_rollback(stored.description)
 

@@ -9,7 +9,14 @@ from functools import partial
 
 from managedchart_operator.api.resource import FINALIZER
 from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
-from managedchart_operator.errors import HelmError, ObjectsLeftError, OperatorError, ReleaseKeptError, SpecError
+from managedchart_operator.errors import (
+    HelmError,
+    KubeError,
+    ObjectsLeftError,
+    OperatorError,
+    ReleaseKeptError,
+    SpecError,
+)
 from managedchart_operator.helm.storage import UNINSTALLING
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
@@ -20,6 +27,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
+from managedchart_operator.reconcile.lost_account import RESTORE_SECONDS, LostAccounts, was_refused
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
@@ -43,6 +51,7 @@ class Removal:
     runs: LifecycleRuns
     operator_removal: OperatorRemoval
     access: ReleaseAccess
+    lost: LostAccounts
 
     async def remove(self, recording: Recording) -> Wait | float | None:
         """Remove a resource; returns the lock to wait for, or the seconds until the next pass. Raises OperatorError.
@@ -76,11 +85,11 @@ class Removal:
                 return lock
             if kept is None:
                 try:
-                    await self._uninstall(work)
+                    await self._uninstall_or_let_go(work)
                 except ReleaseKeptError as error:
                     kept = error.message
                 except OperatorError as error:
-                    return await self.runs.failed(work, error, _PLAN)
+                    return await self._failed(work, error)
         else:
             await self._report_what_stays(work, own=own)
         if kept is not None:
@@ -128,7 +137,28 @@ class Removal:
         message = f"The release {name} stays in the cluster, because spec.deletionPolicy is Orphan"
         await self.events.post(work.chart, type="Normal", reason="ReleaseOrphaned", message=message)
 
+    async def _failed(self, work: ResourcePass, error: OperatorError) -> float | None:
+        """Record a failed uninstall; returns the seconds until the next pass. Raises KubeError."""
+        again = await self.runs.failed(work, error, _PLAN)
+        if was_refused(error, work):
+            again = min(again or RESTORE_SECONDS, max(await self.lost.seconds_left(work.chart), 1.0))
+        return again
+
+    async def _uninstall_or_let_go(self, work: ResourcePass) -> None:
+        """Uninstall the release, or leave it if its account cannot do so, and will not soon. Raises OperatorError."""
+        try:
+            await self._uninstall(work)
+        except OperatorError as error:
+            if not was_refused(error, work) or not await self.lost.is_over(work):
+                raise
+            if self.lost.as_operator:
+                work.logger.warning("uninstalling with the operator's own permissions, as set: %s", error.message)
+                await self._uninstall(await observe(work, work.spec, self.services, as_operator=True))
+                return
+            work.logger.warning("%s", await self.lost.report(work, error))
+
     async def _uninstall(self, work: ResourcePass) -> None:
+        await work.check_account()
         run = work.release
         work.phases.operation = Operation.UNINSTALL
         work.recorder.begin(run.attempt, _PLAN, digest=work.digest, failures=work.last.failures)
@@ -173,5 +203,7 @@ async def keep(work: ResourcePass) -> None:
             await run.storage.call_off_uninstall(newest)
         elif newest.pending and await newest_is_own(run.storage):
             await unlock(run, newest)
-    except HelmError as error:
+    except (HelmError, KubeError) as error:
+        if isinstance(error, KubeError) and not was_refused(error, work):
+            raise
         work.logger.warning("cannot restore the status of %s/%s: %s", run.namespace, run.name, error.message)

@@ -5,13 +5,16 @@ import contextlib
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle.context import PhaseContext
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.decide import Desired, Observed
 from managedchart_operator.reconcile.digest import Digest, digest_of_deletion, digest_without_inputs
@@ -71,6 +74,10 @@ class ResourcePass(Recording):
             logger=self.logger,
         )
 
+    async def check_account(self) -> None:
+        """Raise AccountMissingError if the account on whose behalf a run begins does not exist; raises KubeError too."""
+        await self.release.services.accounts.check(self.release.services.identity)
+
     def desired(self) -> Desired:
         """Return what the spec wants."""
         return Desired(
@@ -98,10 +105,10 @@ class ResourcePass(Recording):
         )
 
     async def _granted(self) -> bool:
-        """Whether the operator has the permission that the last run lacked; not without an answer."""
-        missing = self.last.missing_permission
+        """Whether the permission that the last run lacked was granted; not without an answer."""
+        missing, services = self.last.missing_permission, self.release.services
         with contextlib.suppress(KubeError):
-            return missing is not None and await self.release.objects.permissions.allowed(missing)
+            return missing is not None and await services.accounts.granted(missing, services.identity)
         return False
 
     async def with_inputs(self) -> "ResourcePass":
@@ -115,15 +122,27 @@ class ResourcePass(Recording):
         return self
 
 
-async def observe(recording: Recording, spec: ManagedChartSpec, services: Services) -> ResourcePass:
-    """Begin a pass by observing the release of a resource, whose stored spec is given. Raises KubeError."""
+async def observe(
+    recording: Recording, spec: ManagedChartSpec, services: Services, *, as_operator: bool = False
+) -> ResourcePass:
+    """Begin a pass by observing the release of a resource, on its behalf or else `as_operator`; `spec` is the stored one.
+
+    Raises KubeError.
+    """
     chart, status = recording.chart, recording.recorder.status
-    services = services.on_behalf_of(chart.key.namespace, None)
+    identity = None if as_operator else services.accounts.identity_of(chart)
+    services = services.on_behalf_of(chart.key.namespace, identity)
     # Of what is stored: a value that is clamped deploys nothing.
     digest = digest_of_deletion() if chart.deleting else await asyncio.to_thread(digest_without_inputs, spec)
     spec, clamped = clamp(spec)
     ownership = Ownership.of(chart.uid, status)
-    storage = ReleaseStorage(services.secrets, chart.release_namespace, chart.release_name, ownership)
+    storage = ReleaseStorage(
+        services.secrets,
+        chart.release_namespace,
+        chart.release_name,
+        ownership,
+        may_read=None if identity is None else partial(_may_read_secrets, services, chart.release_namespace),
+    )
     await storage.observe()
     release = ReleaseRun.begin(
         services,
@@ -149,3 +168,13 @@ async def observe(recording: Recording, spec: ManagedChartSpec, services: Servic
         digest=digest,
         clamped=clamped,
     )
+
+
+async def _may_read_secrets(services: Services, namespace: str) -> bool:
+    """Whether the account of a resource may read Secrets in a namespace. Raises KubeError."""
+    try:
+        return await services.collector.objects.permissions.allowed(Permission("get", "secrets", "", namespace))
+    except KubeError as error:
+        if error.reason is not Reason.FORBIDDEN:
+            raise
+        return False  # the operator may not even ask on its behalf

@@ -13,6 +13,7 @@ from managedchart_operator.api.spec import Retry
 from managedchart_operator.api.status import Outlook
 from managedchart_operator.diagnosis.causes import CAUSES
 from managedchart_operator.errors import OperatorError
+from managedchart_operator.kube.permissions import IMPERSONATE
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import write_time
 
@@ -40,12 +41,12 @@ class RetryPlan:
     at: datetime | None = None
     gave_up: bool = False
     """Whether this is the failure with which the retries are used up."""
-    awaits_permission: bool = False
-    """Whether the next attempt begins earlier if the permission that is missing is granted."""
+    awaits: str = ""
+    """The verb of a missing permission, if the next attempt begins as soon as it is granted."""
 
-    def awaiting_permission(self) -> Self:
+    def awaiting_permission(self, verb: str) -> Self:
         """Return the plan for a failure that ends when a permission is granted, unless nothing is tried again then."""
-        return replace(self, awaits_permission=self.outlook in (Outlook.RETRY, Outlook.CHECK))
+        return replace(self, awaits=verb) if self.outlook in (Outlook.RETRY, Outlook.CHECK) else self
 
     @property
     def stalled(self) -> bool:
@@ -58,7 +59,8 @@ class RetryPlan:
         attempts = "1 attempt" if self.failures == 1 else f"{self.failures} attempts"
         gave_up = f"Gave up after {attempts} (spec.retry.limit {self.limit})"
         at = write_time(self.at) if self.at else None
-        sooner = ", or within a minute after the permission is granted" if self.awaits_permission else ""
+        granted = "the ServiceAccount can be used" if self.awaits == IMPERSONATE else "the permission is granted"
+        sooner = f", or within a minute after {granted}" if self.awaits else ""
         match self.outlook:
             case Outlook.RETRY:
                 return f"Attempt {self.failures} failed; retrying at {at}{sooner}"

@@ -22,6 +22,7 @@ from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.objects import ObjectRef, reference
+from managedchart_operator.kube.watch import Polling
 from managedchart_operator.reconcile.rendered import RenderedObjects
 from managedchart_operator.waiting.left_out import left_out
 
@@ -43,6 +44,8 @@ class Progress:
     """Set once there is something to wait for."""
     unready: frozenset[ObjectRef] | None = None
     """The objects that did not become ready while the operator waited; None where helm waits."""
+    polls: list[Polling] = field(default_factory=list)
+    """One for each collection that the operator waited for."""
     _helm_waits: int = 0
 
     def helm_waits(self) -> None:
@@ -84,6 +87,11 @@ class RunEvidence:
     async def close(self) -> None:
         """Close the watches of the namespaces, if any were opened."""
         await self._watching.aclose()
+
+    def refused_watches(self) -> list[KubeError]:
+        """Return why collections were listed at an interval instead of being watched, each once."""
+        polls = [*self.progress.polls, *(view.polling for view in self._views.values())]
+        return list({error.answer: error for poll in polls for error in poll.refused.values()}.values())
 
     async def watch_over(self, work: Coroutine[Any, Any, None], *, grace: float | None) -> Cause | None:
         """Do the work, and end it early when the namespaces show that waiting cannot succeed; returns the cause then.

@@ -14,6 +14,7 @@ from managedchart_operator.helm.runner import HelmRunner
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.kube.service_accounts import ServiceAccounts
 from managedchart_operator.reasons import Reason
 from managedchart_operator.waiting.until_ready import ReadyWaits
 
@@ -39,7 +40,10 @@ class Telemetry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that a pass over a resource needs; one set for the whole operator."""
+    """Everything that a pass over a resource needs.
+
+    There is one set for the operator itself, and from that one for each pass, `on_behalf_of` its ManagedChart.
+    """
 
     helm: HelmRunner
     charts: ChartStore
@@ -49,6 +53,7 @@ class Services:
     collector: Collector
     watches: NamespaceWatches
     waits: ReadyWaits
+    accounts: ServiceAccounts
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     """When this operator started."""
 
@@ -69,6 +74,11 @@ class Services:
             watches=self.watches.acting_as(identity),
             waits=self.waits.acting_as(identity),
         )
+
+    @property
+    def identity(self) -> Identity | None:
+        """On whose behalf these work; None for the operator itself."""
+        return self.collector.objects.identity
 
     async def close(self) -> None:
         """Close the watches that are still open."""

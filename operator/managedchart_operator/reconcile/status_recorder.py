@@ -24,7 +24,7 @@ from managedchart_operator.api.status import (
 )
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
-from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.kube.permissions import MissingPermission
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_asked
@@ -58,7 +58,7 @@ class Failure:
     released: bool | None
     """Whether the release itself matches the spec; None if the run did not deploy."""
     findings: Findings
-    missing_permission: Permission | None = None
+    missing_permission: MissingPermission | None = None
     """The permission that the run lacked, and still lacks."""
 
 
@@ -135,7 +135,7 @@ class StatusRecorder:
             attempt.failures,
             limit,
             retry_at,
-            awaits_permission=attempt.missing_permission is not None,
+            awaits=attempt.missing_permission.verb if attempt.missing_permission else "",
         )
         self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
         await self.writer.flush()
@@ -220,8 +220,10 @@ class StatusRecorder:
         attempt.handled_requests = dict(self.chart.requests)
         self._ended(proven=failure.released is True)
         self._plan(plan)
-        missing = failure.missing_permission if plan.awaits_permission else None
-        attempt.missing_permission = None if missing is None else PermissionStatus(**asdict(missing))
+        missing = failure.missing_permission if plan.awaits else None
+        attempt.missing_permission = (
+            None if missing is None else PermissionStatus(user=missing.user or None, **asdict(missing.permission))
+        )
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
         status.last_failure = _last_failure(failure, message)
         self._apply(

@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.fair_slots import FairSlots
@@ -24,13 +24,14 @@ from managedchart_operator.helm.errors.unready import Unready, not_ready
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference, version_of
-from managedchart_operator.kube.shared_watch import View, Views
-from managedchart_operator.kube.watch import Change, changes
+from managedchart_operator.kube.shared_watch import Views
+from managedchart_operator.kube.watch import Polling, changes
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
+from managedchart_operator.waiting.collection_view import CollectionView, Seen, Watched
 from managedchart_operator.waiting.ended_jobs import expires, result_of
-from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
+from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, readiness
 
 # The memory of a waiting run, mostly for the connections of its watches: measured 430 KiB with each release in a separate
 # namespace. Beyond MOST_WAITING the operator would open more watches than a cluster of 1,000 nodes does.
@@ -48,54 +49,7 @@ Redactors = Callable[[], Awaitable[Callable[[str], str]]]
 _MAX_REDACTED = 4096
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
-# Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
-_DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
-
 T = TypeVar("T")
-
-
-class Seen(NamedTuple):
-    """The readiness of an object in one resourceVersion."""
-
-    version: int
-    readiness: Readiness
-
-
-class Watched(NamedTuple):
-    """A collection, and whose permissions count; None for the operator's."""
-
-    identity: Identity | None
-    collection: ObjectRef
-
-
-@dataclass(slots=True)
-class CollectionView(View):
-    """What a watch shows of a kind: the readiness of each object that has changed after resourceVersion `since`, by name."""
-
-    kind: tuple[str, str] = field(kw_only=True)
-    since: int = 0
-    seen: dict[str, Seen] = field(default_factory=dict)
-    listed: int = 0
-    """The resourceVersion in which the collection was listed, or 0: an object that is not in `seen` did not exist then."""
-    error: KubeError | None = None
-
-    def take(self, change: Change) -> None:
-        """Record a change, and wake those who wait for one."""
-        if change.type == "Listed":
-            self.seen = {item["metadata"]["name"]: self._seen(item) for item in change.object["items"]}
-            self.listed = version_of(change.object)
-        else:
-            seen = self._deleted if change.type == "DELETED" else self._seen
-            self.seen[change.object["metadata"]["name"]] = seen(change.object)
-        self.notify()
-
-    def _seen(self, body: dict[str, Any]) -> Seen:
-        return Seen(version_of(body), readiness(body, self.kind))
-
-    def _deleted(self, body: dict[str, Any]) -> Seen:
-        """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""
-        unfinished = _DELETED_EARLY if self.kind == JOB else NOT_FOUND
-        return Seen(version_of(body), job_result(body, self.kind) or unfinished)
 
 
 @dataclass(slots=True)
@@ -285,19 +239,21 @@ class ReadyWaits:
         since: datetime = _ALWAYS,
         ends_early: bool = True,
         left_out: Collection[ObjectRef] = (),
+        polls: list[Polling] | None = None,
     ) -> ReadyWait:
         """Return a wait for objects of a release in a namespace; it has not started.
 
         It uses apiVersion, kind and metadata of `rendered`, and the spec for KINDS_DECIDED_BY_SPEC. Events from before `since`
         do not count. A wait with `ends_early` is over as soon as a Job has failed. It ignores what is `left_out`, named as
-        `reference` does, but a claim that such an object mounts has its pod.
+        `reference` does, but a claim that such an object mounts has its pod. `polls` gets one entry for each collection that it
+        watches, or lists at an interval.
         """
         known = {reference(item, namespace): item for item in rendered}
         waited_for = {ref: item for ref, item in known.items() if ref not in left_out}
         return ReadyWait(
             states=dict.fromkeys(waited_for, Readiness(State.IN_PROGRESS, "Not read yet")),
             _objects=self._objects,
-            _use=lambda collection, make: self.views.use(Watched(self._client.identity, collection), make),
+            _use=partial(self._use, [] if polls is None else polls),
             _consumers=Consumers.of(known.values(), namespace=namespace),
             _expiring=frozenset(ref for ref, item in waited_for.items() if expires(item)),
             _result_of=partial(result_of, self._client, self._objects, since=since),
@@ -308,6 +264,14 @@ class ReadyWaits:
         """Close the watches that nobody uses."""
         await self.views.close()
 
+    @asynccontextmanager
+    async def _use(
+        self, polls: list[Polling], collection: ObjectRef, make: Callable[[], CollectionView]
+    ) -> AsyncIterator[CollectionView]:
+        async with self.views.use(Watched(self._client.identity, collection), make) as view:
+            polls.append(view.polling)
+            yield view
+
     async def _follow(self, watched: Watched, view: CollectionView) -> None:
         client, collection = self._client.acting_as(watched.identity), watched.collection
         fields = f"metadata.name={collection.name}" if collection.name else ""
@@ -315,7 +279,9 @@ class ReadyWaits:
             path = await self._objects.collection_path(
                 collection.api_version, collection.kind, namespace=collection.namespace
             )
-            async for change in changes(client, path, fields=fields, since=view.since, patient=False):
+            async for change in changes(
+                client, path, fields=fields, since=view.since, patient=False, polls=view.polling
+            ):
                 view.take(change)
         except KubeError as error:
             view.error = error

@@ -24,6 +24,15 @@ EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "o
 
 # Texts of API servers and of helm's network code that a test cluster does not produce, each with its source.
 QUOTED = {
+    # lookup without the permission (4.3.1 with 1.37, seen)
+    'template: small/templates/a.yaml:4:24: executing "small/templates/a.yaml" at <lookup "v1" "Secret" "team-b" "db">: error'
+    ' calling lookup: secrets "db" is forbidden: User "system:serviceaccount:team-a:deployer" cannot get resource "secrets" in'
+    ' API group "" in the namespace "team-b"': Reason.FORBIDDEN,
+    # pkg/endpoints/filters/impersonation: as of 1.36, and before
+    'query: failed to query with labels: secrets is forbidden: User "system:serviceaccount:ops:operator" cannot'
+    ' impersonate-on:serviceaccount:list resource "secrets" in API group "" in the namespace "a"': Reason.FORBIDDEN,
+    'query: failed to query with labels: serviceaccounts "deployer" is forbidden: User "system:serviceaccount:ops:operator"'
+    ' cannot impersonate resource "serviceaccounts" in API group "" in the namespace "a"': Reason.FORBIDDEN,
     # client-go and apiserver: pkg/registry/core, storage
     'server-side apply failed for object a/web /v1, Kind=ConfigMap: Operation cannot be fulfilled on configmaps "web": '
     "the object has been modified; please apply your changes to the latest version and try again": Reason.API_UNAVAILABLE,

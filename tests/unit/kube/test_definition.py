@@ -13,8 +13,9 @@ from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube import definition as definition_module
 from managedchart_operator.kube.client import METADATA, KubeClient
 from managedchart_operator.kube.definition import GRANT_CRD, Definition, DefinitionState
+from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.scope import Scope
-from managedchart_operator.kube.whoami import own_namespace
+from managedchart_operator.kube.whoami import own_account
 from managedchart_operator.reasons import Reason
 
 CRD = ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/managedcharts.managedchart.dev")
@@ -153,18 +154,21 @@ async def test_a_crd_that_cannot_be_read_ends_the_start(
 
 
 @pytest.mark.parametrize(
-    ("user", "namespace"),
+    ("user", "account"),
     [
-        ("system:serviceaccount:managedchart-system:managedchart-operator", "managedchart-system"),
+        (
+            "system:serviceaccount:managedchart-system:managedchart-operator",
+            Identity("managedchart-system", "managedchart-operator"),
+        ),
         ("kubernetes-admin", None),
         ("system:node:serviceaccount", None),
     ],
 )
-async def test_the_namespace_is_that_of_the_service_account(
-    client: KubeClient, api: FakeApiServer, user: str, namespace: str | None
+async def test_the_operator_knows_its_own_service_account(
+    client: KubeClient, api: FakeApiServer, user: str, account: Identity | None
 ) -> None:
     api.answers[WHO] = (201, {"status": {"userInfo": {"username": user}}})
-    assert await own_namespace(client) == namespace
+    assert await own_account(client) == account
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -173,14 +177,14 @@ async def test_an_identity_that_cannot_be_read_is_logged(
 ) -> None:
     api.answers[WHO] = (status, refusal('is forbidden: User "nobody" cannot create resource', status))
     with caplog.at_level(logging.WARNING):
-        assert await own_namespace(client) is None
+        assert await own_account(client) is None
     assert "in which namespace it runs" in caplog.text
 
 
 async def test_a_failing_api_server_is_a_start_error(client: KubeClient, api: FakeApiServer) -> None:
     api.answers[WHO] = (500, refusal("etcdserver: request timed out", 500))
     with pytest.raises(StartupError, match="the operator's own identity"):
-        await own_namespace(client)
+        await own_account(client)
 
 
 # ---- without the permission to read it, for a list of namespaces

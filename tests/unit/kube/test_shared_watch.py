@@ -124,3 +124,23 @@ async def test_a_change_wakes_those_who_wait() -> None:
         woken.clear()
     view.notify()
     assert not woken.is_set(), "nobody waits any more"
+
+
+async def test_views_without_users_make_room() -> None:
+    """The oldest first; with users only, a further view lists at an interval, so that no more connections are open."""
+    watched = Watched(linger=60)
+    watched.views.most = 2
+    async with watched.use("a"):
+        pass
+    async with watched.use("b"):
+        pass
+    async with watched.use("c") as third, watched.use("b") as second:
+        await asyncio.sleep(0)
+        assert watched.open == {"b", "c"}
+        assert third.polling.watches
+        assert second.polling.watches
+        async with watched.use("d") as fourth:
+            assert not fourth.polling.watches
+    async with watched.use("e") as fifth:
+        assert fifth.polling.watches
+    await watched.views.close()

@@ -142,6 +142,34 @@ async def test_a_watch_that_is_forbidden_slows_down_although_lists_are_allowed(
     assert caplog.text.count("cannot watch") == 1
 
 
+async def test_what_may_not_be_watched_is_listed_at_an_interval(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as the watch is refused, and with its reason; the watch is tried again with each list."""
+    monkeypatch.setattr(watch, "_RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+    polls = watch.Polling()
+    steps = [step for _ in range(5) for step in (listing(5, item("a", 5)), refusing(403))]
+    api.answers["GET", PATH] = Script(*steps, listing(8), watching(event("ADDED", "b", 9)))
+    found = changes(client, PATH, patient=False, polls=polls)
+    assert [(await anext(found)).type for _ in range(6)] == ["Listed"] * 6
+    assert polls.refused[PATH].status == 403
+    assert (await anext(found)).object["metadata"]["name"] == "b"
+    assert polls.refused == {}, "it was granted"
+    await found.aclose()  # type: ignore[attr-defined]
+
+
+async def test_beyond_the_bound_a_collection_is_only_listed(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+    api.answers["GET", PATH] = Script(listing(5), listing(6))
+    found = changes(client, PATH, since=4, polls=watch.Polling(watches=False))
+    assert [(await anext(found)).type for _ in range(2)] == ["Listed"] * 2
+    await found.aclose()  # type: ignore[attr-defined]
+    assert not [query for _, _, query, _ in api.asked if "watch" in query]
+
+
 @pytest.mark.parametrize("patient", [True, False])
 async def test_only_refusals_in_a_row_count_as_a_missing_permission(
     client: KubeClient,

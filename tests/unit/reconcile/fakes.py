@@ -165,6 +165,12 @@ class FakeEvents:
         self.posted: list[tuple[str, str, str]] = []
         self.kept: list[str] = []
         """The reasons of those that may not be left out."""
+        self.elsewhere: list[tuple[str, str]] = []
+        """Reason and message of those in a namespace that survives."""
+
+    async def post_elsewhere(self, _chart: ManagedChart, *, reason: str, message: str) -> None:
+        """Take it down."""
+        self.elsewhere.append((reason, message))
 
     async def post(self, _chart: ManagedChart, *, type: str, reason: str, message: str, keep: bool = False) -> None:  # noqa: A002
         """Take it down."""

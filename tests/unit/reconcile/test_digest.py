@@ -29,6 +29,7 @@ COUNTED = {
     "crds",
     "last_breaking_version_requiring_restart",
     "lifecycle",
+    "service_account_name",
 }
 
 # What operators that wrote no version have stored for these specs: the digest, and that of unread inputs.
@@ -117,8 +118,13 @@ def test_every_field_counts_or_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"crds": "Skip"}, {"crds": "CreateReplace"}, {"conflicts": {"policy": "Fail"}}],
-    ids=["skip", "replace", "conflicts"],
+    [
+        {"crds": "Skip"},
+        {"crds": "CreateReplace"},
+        {"conflicts": {"policy": "Fail"}},
+        {"serviceAccountName": "deployer"},
+    ],
+    ids=["skip", "replace", "conflicts", "account"],
 )
 def test_a_field_that_is_set_is_another_input(fields: dict[str, Any]) -> None:
     """Also where an operator has stored a digest that did not have the field: else it would never have an effect."""

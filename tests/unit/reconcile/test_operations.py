@@ -60,7 +60,7 @@ class FakeSecrets:
         """The whole Secret."""
         return self.secret
 
-    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str], own: bool) -> None:
         """Keep the labels."""
         self.labels = labels
 
@@ -73,7 +73,7 @@ def release_over(secrets: FakeSecrets, *, helm: Any = None, objects: Any = None,
     """A run over a release of which only the storage is there, and what is given."""
     nothing = cast("Any", None)
     collector = cast("Any", SimpleNamespace(objects=objects))
-    services = Services(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing)
+    services = Services(helm, nothing, nothing, cast("Any", secrets), nothing, collector, nothing, nothing, nothing)
     spec = ManagedChartSpec.model_validate({"chart": {"path": "/charts/web"}, "timeout": timeout})
     storage = ReleaseStorage(services.secrets, "apps", "web", Ownership(OWNER))
     sources = Sources(services, spec, "web")

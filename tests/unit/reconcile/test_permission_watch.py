@@ -4,12 +4,18 @@ import asyncio
 from collections import Counter
 
 from managedchart_operator.api.resource import Key
-from managedchart_operator.kube.permissions import Permission
-from managedchart_operator.reconcile.permission_watch import PermissionWatch
+from managedchart_operator.kube.identities import Identity
+from managedchart_operator.kube.permissions import MissingPermission, Permission
+from managedchart_operator.reconcile.permission_watch import Awaited, PermissionWatch
 from unit.reconcile.fakes import unavailable
 
 SERVICES = Permission("get", "services", "", "web")
 PODS = Permission("get", "pods", "", "web")
+
+
+def waits_for(permission: Permission) -> Awaited:
+    """A permission of the operator itself."""
+    return Awaited(MissingPermission("", permission), None)
 
 
 class Answers:
@@ -21,7 +27,8 @@ class Answers:
         self.enough = asyncio.Event()
         self.failures: list[Exception] = []
 
-    async def allowed(self, permission: Permission) -> bool:
+    async def allowed(self, missing: MissingPermission, _: Identity | None) -> bool:
+        permission = missing.permission
         self.asked[permission] += 1
         if self.asked.total() >= 3:
             self.enough.set()
@@ -35,8 +42,8 @@ async def test_each_permission_is_asked_for_once_for_all_who_wait() -> None:
     watch = PermissionWatch(answers.allowed, seconds=0.001)
     watch.when_granted(woken.put_nowait)
     for number in range(100):
-        watch.wait_for(Key("web", f"{number}"), SERVICES)
-    watch.wait_for(Key("web", "other"), PODS)
+        watch.wait_for(Key("web", f"{number}"), waits_for(SERVICES))
+    watch.wait_for(Key("web", "other"), waits_for(PODS))
     await answers.enough.wait()
     assert max(answers.asked.values()) - min(answers.asked.values()) <= 1
     assert woken.empty()
@@ -56,7 +63,7 @@ async def test_no_answer_is_no_permission() -> None:
     answers.granted.add(SERVICES)
     watch = PermissionWatch(answers.allowed, seconds=0.001)
     watch.when_granted(woken.put_nowait)
-    watch.wait_for(Key("web", "a"), SERVICES)
+    watch.wait_for(Key("web", "a"), waits_for(SERVICES))
     assert await woken.get() == Key("web", "a")
     assert answers.asked[SERVICES] == 2
     await watch.close()
@@ -65,7 +72,7 @@ async def test_no_answer_is_no_permission() -> None:
 async def test_nothing_is_asked_while_nobody_waits() -> None:
     answers = Answers()
     watch = PermissionWatch(answers.allowed, seconds=0.001)
-    watch.wait_for(Key("web", "a"), SERVICES)
+    watch.wait_for(Key("web", "a"), waits_for(SERVICES))
     watch.wait_for(Key("web", "a"), None)
     await asyncio.sleep(0.01)
     assert not answers.asked

@@ -55,7 +55,7 @@ class FakeSecrets:
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
         return self.held.get(name)
 
-    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str], own: bool = False) -> None:
         name = found["metadata"]["name"]
         self.rewritten.append(name)
         self.held[name] = {"metadata": {"name": name, "labels": labels}, "data": {"release": release}}
@@ -336,7 +336,7 @@ class ChangingSecrets(FakeSecrets):
 
     changes: int = 0
 
-    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str], own: bool = False) -> None:
         if self.changes:
             self.changes -= 1
             labels["changed"] = str(self.changes)

@@ -69,7 +69,8 @@ class FakeSecrets:
     async def read(self, *, name: str, **_: str) -> dict[str, Any] | None:
         return self.held.get(name)
 
-    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+    async def rewrite(self, found: dict[str, Any], *, release: str, labels: dict[str, str], own: bool) -> None:
+        assert own
         self.rewritten.append(found["metadata"]["name"])
         self.held[found["metadata"]["name"]] = {**found, "data": {"release": release}}
 

@@ -6,6 +6,7 @@ test has put down for a command. No pods, no waiting: `spec.wait` is false in al
 
 import asyncio
 import base64
+import copy
 import gzip
 import json
 from collections.abc import Callable, Mapping
@@ -27,10 +28,12 @@ from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.kube.permissions import IMPERSONATE, MissingPermission, Permission
 from managedchart_operator.kube.scope import Scope
+from managedchart_operator.kube.service_accounts import ServiceAccounts
 from managedchart_operator.reconcile.consent import Consent
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
+from managedchart_operator.reconcile.lost_account import LostAccounts
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.ownership import Ownership
@@ -109,7 +112,11 @@ class FakeSecrets:
         assert namespace == "apps"
         return next((found for found in self.secrets.values() if found["metadata"]["name"] == name), None)
 
-    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str]) -> None:
+    def acting_as(self, _: Identity | None) -> Self:
+        """Who reads makes no difference here."""
+        return self
+
+    async def rewrite(self, secret: dict[str, Any], *, release: str, labels: dict[str, str], own: bool = False) -> None:
         """Replace data and labels."""
         secret["metadata"]["labels"], secret["data"] = labels, {"release": release}
 
@@ -170,6 +177,8 @@ class FakeHelm:
         self.ran.append(arguments)
         refusals = self.refusals.get(command) or []
         refusal = refusals.pop(0) if refusals else ""
+        if command == "template":
+            return HelmOutput(self.manifest.encode(), "", 0)
         if any(str(argument).startswith("--dry-run=") for argument in arguments):
             document = json.dumps({"manifest": self.manifest}).encode()
             return HelmOutput(document, refusal, 1 if refusal else 0)
@@ -275,6 +284,39 @@ class FakePermissions:
         return Permission(verb, f"{kind.lower()}s", api_version.rpartition("/")[0], namespace)
 
 
+class FakeAccounts:
+    """The ServiceAccounts, which all exist unless they are `missing`."""
+
+    identity_of, check = ServiceAccounts.identity_of, ServiceAccounts.check
+
+    def __init__(self, permissions: FakePermissions) -> None:
+        self.default: str | None = None
+        self.missing = False
+        self.can_impersonate = True
+        self._permissions = permissions
+
+    async def granted(self, missing: MissingPermission, _: Identity | None) -> bool:
+        """Whether the account is there, or the permission was not forbidden."""
+        if missing.permission.verb == IMPERSONATE:
+            return self.can_impersonate and not self.missing
+        return await self._permissions.allowed(missing.permission)
+
+    async def _exists(self, _: Identity) -> bool:
+        return not self.missing
+
+
+class FakeCrds:
+    """What the cluster serves."""
+
+    async def kube_version(self) -> str:
+        """A recent one."""
+        return "1.37.0"
+
+    async def api_versions(self) -> frozenset[str]:
+        """The core."""
+        return frozenset({"v1"})
+
+
 class FakeCluster:
     """No objects but those that a test puts there, and namespaces that exist."""
 
@@ -287,6 +329,14 @@ class FakeCluster:
         self.namespace_labels: dict[str, str] = {}
         self.account_permissions: set[Permission] = set()
         """What the account of the resource may do."""
+        self.identity: Identity | None = None
+        self.crds = FakeCrds()
+
+    def acting_as(self, identity: Identity | None) -> Self:
+        """The same cluster, for somebody else."""
+        other = copy.copy(self)
+        other.identity = identity
+        return other
 
     locate, locate_all, resolve = Objects.locate, Objects.locate_all, Objects.resolve
 
@@ -339,6 +389,7 @@ class World:
     charts: FakeCharts = field(default_factory=FakeCharts)
     keeps: str = ""
     """Why the removal of the operator keeps the release."""
+    delete_as_operator: bool = False
     home: str = "apps"
     """The namespace of the ManagedChart; its release is always in `apps`."""
     asks_consent: bool = False
@@ -346,6 +397,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.helm, self.api = FakeHelm(self.secrets), FakeManagedCharts(self.store)
+        self.accounts = FakeAccounts(self.cluster.permissions)
 
     def put(self, spec: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Apply the resource: with its spec changed it has the next generation."""
@@ -409,8 +461,10 @@ class World:
             seconds=3600.0,
         )
         access = ReleaseAccess(consent, ReleaseOwners(self.store))
-        removal = Removal(services, api, events, runs, operator_removal, access)
-        grants = PermissionWatch(self.cluster.permissions.allowed, seconds=3600.0)
+        secrets, namespaces = cast("Any", self.secrets), cast("Any", self.cluster)
+        lost = LostAccounts(namespaces, secrets, events, as_operator=self.delete_as_operator)
+        removal = Removal(services, api, events, runs, operator_removal, access, lost)
+        grants = PermissionWatch(services.accounts.granted, seconds=3600.0)
         return Reconciler(self.store, services, api, events, telemetry, runs, removal, grants)
 
     @property
@@ -441,10 +495,31 @@ class World:
             roots=ChartRoots([]),
             secrets=cast("Any", self.secrets),
             namespaces=cluster,
-            collector=cast(
-                "Any",
-                SimpleNamespace(objects=cluster, collect=cluster.collect, find_not_replaced=cluster.find_not_replaced),
-            ),
-            watches=cast("Any", None),
-            waits=cast("Any", SimpleNamespace(places=FairSlots(8, share=1.0))),
+            collector=cast("Any", FakeCollector(self.cluster)),
+            watches=cast("Any", FakeWaits()),
+            waits=cast("Any", FakeWaits()),
+            accounts=cast("Any", self.accounts),
         )
+
+
+class FakeCollector:
+    """Collects what the cluster has."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.objects = cluster
+        self.collect, self.find_not_replaced = cluster.collect, cluster.find_not_replaced
+
+    def acting_as(self, identity: Identity | None) -> "FakeCollector":
+        """For somebody else."""
+        return FakeCollector(self.objects.acting_as(identity))
+
+
+class FakeWaits:
+    """Nobody waits."""
+
+    def __init__(self) -> None:
+        self.places = FairSlots(8, share=1.0)
+
+    def acting_as(self, _: Identity | None) -> Self:
+        """For somebody else."""
+        return self

@@ -72,27 +72,33 @@ async def try_render(run: ReleaseRun, preview: Preview, *, take_ownership: bool)
 
 
 async def _by_template(run: ReleaseRun, preview: Preview, *, take_ownership: bool) -> list[dict[str, Any]]:
+    output = await template(run, await _left_fields(run), further=preview.api_versions)
+    rendered = await asyncio.to_thread(_objects_of, output)
+    if not take_ownership:
+        await _check_ownership(run, rendered)
+    return rendered
+
+
+async def template(run: ReleaseRun, edits: Sequence[Argument] = (), *, further: frozenset[str] = frozenset()) -> str:
+    """Render the chart without the cluster, with an empty `lookup`, and return its manifests, hooks included.
+
+    `further` are apiVersions, and kinds of them, that the cluster does not serve yet. Raises OperatorError.
+    """
     inputs, chart = await run.sources.read(), await run.sources.fetch()
-    served = await run.objects.crds.api_versions()
     options = command.TemplateOptions(
         run.name,
         run.namespace,
         await run.objects.crds.kube_version(),
-        sorted(served | preview.api_versions),
+        sorted(await run.objects.crds.api_versions() | further),
         is_upgrade=run.newest is not None,
         skip_schema_validation=await skips_schemas(run),
     )
-    edits = await _left_fields(run)
     arguments = [*command.template(options, chart=chart.path), *edits, *inputs.values.arguments]
     helm = run.services.helm
     output = await helm.run(arguments, deadline=helm.limits.dry_run_seconds, keep_stdout=True)
     if output.exit_code != 0:
         raise await helm_error(run, output, command="template")
-    manifest = output.stdout.decode(errors="replace")
-    rendered = await read_apart(_objects_of, manifest, size=len(manifest), error=_unreadable)
-    if not take_ownership:
-        await _check_ownership(run, rendered)
-    return rendered
+    return output.stdout.decode(errors="replace")
 
 
 async def _check_ownership(run: ReleaseRun, rendered: Sequence[dict[str, Any]]) -> None:

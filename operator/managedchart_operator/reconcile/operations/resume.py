@@ -79,6 +79,7 @@ async def until_ready(run: ReleaseRun) -> None:
         since=run.evidence.since,
         ends_early=run.spec.fail_fast,
         left_out=await left_out(run.objects, rendered, exclude=run.spec.wait_for.exclude, namespace=run.namespace),
+        polls=progress.polls,
     )
     error = await wait.within(seconds(run.spec.timeout), redactor=run.evidence.rendered.read_redactor)
     if error is not None:
