@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.fair_slots import FairSlots
@@ -213,9 +213,7 @@ class ReadyWait:
 class ReadyWaits:
     """All waits of one operator."""
 
-    def __init__(
-        self, client: KubeClient, objects: Objects, *, places: FairSlots, like: "ReadyWaits | None" = None
-    ) -> None:
+    def __init__(self, client: KubeClient, objects: Objects, *, places: FairSlots, like: Self | None = None) -> None:
         self.places = places
         """Held by each run that may wait, since memory bounds their number."""
         self._client = client
@@ -225,9 +223,9 @@ class ReadyWaits:
         )
         """The open watches; only waits of the same identity share them."""
 
-    def acting_as(self, identity: Identity | None) -> "ReadyWaits":
+    def acting_as(self, identity: Identity | None) -> Self:
         """Return the same for requests on behalf of a resource."""
-        return ReadyWaits(
+        return type(self)(
             self._client.acting_as(identity), self._objects.acting_as(identity), places=self.places, like=self
         )
 
