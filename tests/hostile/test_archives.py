@@ -143,8 +143,7 @@ def test_downloads_are_bounded_while_they_arrive(
     operator: OperatorProcess,
     teams: tuple[Tenant, Tenant],
     operator_folder: Path,
-    what: str,
-    expected: str,
+    case: tuple[str, str],
 ) -> None:
     """S13: 2 GiB of a chart, or of an index, are neither stored nor held in memory; the proxy cuts off the index."""
     (attacker, victim), (what, expected) = teams, case

@@ -51,6 +51,7 @@ async def pull(
     HelmError, ChartError.
     """
     cache = destination / "cache"
+    chart = source.oci or f"{source.name} of {source.repository}"
     with egress.proxy.session() as session:
         try:
             await _run(
@@ -59,7 +60,7 @@ async def pull(
                 deadline=PULL_SECONDS,
                 environment={**session.environment, "HELM_CACHE_HOME": str(cache)},
                 through=only_to(egress.proxy.port) if egress.only_by_proxy else (),
-                watch=lambda: _until_too_large(destination, cache),
+                watch=lambda: _until_too_large(destination, cache, origin=f"chart {chart}"),
                 before=begin,
             )
         except HelmError as error:
@@ -70,13 +71,13 @@ async def pull(
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, cache, ignore_errors=True))
 
 
-async def _until_too_large(destination: Path, cache: Path) -> Exception:
+async def _until_too_large(destination: Path, cache: Path, *, origin: str) -> Exception:
     """Wait until the files of a pull are too large, and return the error."""
     while True:
         await asyncio.sleep(_POLL_SECONDS)
         cached, pulled = await asyncio.to_thread(lambda: (_bytes_in(cache), _bytes_in(destination)))
         if pulled - cached > MAX_ARCHIVE_BYTES or pulled > _MAX_PULL_BYTES:
-            return too_large("the chart that is being pulled")
+            return too_large(origin)
 
 
 def _bytes_in(folder: Path) -> int:

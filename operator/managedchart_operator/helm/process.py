@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 # helm ends within 0.02 s of a SIGTERM (measured), but its last step is one write to the API server, which takes a few seconds
 # when that is slow. After that SIGKILL is better than a resource that is blocked.
 TERM_GRACE_SECONDS = 10.0
+# For a process that is stopped because it uses too much: a template's loop does not notice SIGTERM, and nothing was stored yet.
+STOP_GRACE_SECONDS = 1.0
 # What helm wrote before it ended is in the pipe, which holds 64 KiB and is read in one turn of the event loop; the rest of this
 # time is for a loop that is late. helm's group has been killed by then: only a process with a session of its own holds the
 # pipe.
@@ -117,6 +119,7 @@ class HelmProcess(asyncio.SubprocessProtocol):
             async with asyncio.timeout(deadline):
                 await self._stopped.wait()
             if self._error:
+                grace = STOP_GRACE_SECONDS
                 raise self._error
         finally:
             await self.end(grace=grace)
