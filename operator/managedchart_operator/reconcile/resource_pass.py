@@ -134,7 +134,7 @@ async def observe(
     services = services.on_behalf_of(chart.key.namespace, identity)
     # Of what is stored: a value that is clamped deploys nothing.
     digest = digest_of_deletion() if chart.deleting else await asyncio.to_thread(digest_without_inputs, spec)
-    spec, clamped = clamp(spec)
+    stored, (spec, clamped) = spec, clamp(spec)
     ownership = Ownership.of(chart.uid, status)
     storage = ReleaseStorage(
         services.secrets,
@@ -148,7 +148,7 @@ async def observe(
         services,
         spec,
         storage,
-        Sources(services, spec, storage.name, refresh=attempt_requested(chart, status)),
+        Sources(services, spec, storage.name, refresh=attempt_requested(chart, status), stored=stored),
         recording.phases.journal,
         in_own_namespace=chart.release_namespace == chart.key.namespace,
         earlier_blockers=tuple(

@@ -31,6 +31,8 @@ class Sources:
     release: str
     """Name of the release, for messages."""
     refresh: bool = False
+    stored: ManagedChartSpec | None = None
+    """The spec as it is stored, if something in it was clamped: the digest is that of the stored one."""
     inputs: Inputs | None = None
     chart: Chart | None = None
     schemas_checked: bool = False
@@ -55,7 +57,8 @@ class Sources:
         spec = self.spec
         values = await asyncio.to_thread(self._read_values)
         fingerprint = await self.services.charts.fingerprint(spec.chart)
-        return Inputs(values, await asyncio.to_thread(digest_of, spec, chart=fingerprint, values=values))
+        stored = self.stored or spec
+        return Inputs(values, await asyncio.to_thread(digest_of, stored, chart=fingerprint, values=values))
 
     def _read_values(self) -> Values:
         spec = self.spec

@@ -195,3 +195,15 @@ async def test_remote_versions_differ_without_the_network(reader: Reader) -> Non
     source = {"repository": "https://host/charts", "name": "web"}
     digests = {(await reader.read(chart={**source, "version": version})).digest for version in ("1.0.0", "1.x")}
     assert len(digests) == 2
+
+
+async def test_the_digest_is_that_of_the_stored_spec(reader: Reader) -> None:
+    """The first version of the digest covers the timeout, so a clamped one would deploy again."""
+    stored = ManagedChartSpec.model_validate({"chart": {"path": str(reader.chart)}, "timeout": "48h"})
+    clamped = stored.model_copy(update={"timeout": "24h"})
+    services = reader.sources().services
+    found = (await Sources(services, clamped, "web", stored=stored).read()).digest
+    before = (await Sources(services, stored, "web").read()).digest
+    assert found.version_1 is not None
+    assert before.version_1 is not None
+    assert found.version_1() == before.version_1()
