@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-CHARTS = REPOSITORY / "tests" / "charts"
+from harness.fixtures import (
+    CHARTS,
+    REPOSITORY,
+    chart_root,
+    cluster,
+    ns,
+    operator,
+    operator_folder,
+    operator_kubeconfig,
+)
+
+__all__ = ["CHARTS", "chart_root", "cluster", "ns", "operator", "operator_folder", "operator_kubeconfig"]
+
 DEVCLUSTER = REPOSITORY / "hack" / "devcluster" / "devcluster"
 
 

@@ -1,4 +1,7 @@
-"""Fixtures of every test on a real cluster: the cluster with the CRD and the identity of deploy/, and a namespace per test."""
+"""Fixtures of every test on a real cluster: the CRD, the identity of deploy/, the operator, and a namespace per test.
+
+`conftest` imports them, so that each exists once in a process of pytest: two operators on one cluster would disturb each other.
+"""
 
 import itertools
 import re
@@ -8,9 +11,11 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import REPOSITORY
 from harness.cluster import Cluster, install_operator_objects, namespace
-from harness.operator_process import service_account_kubeconfig
+from harness.operator_process import OperatorProcess, service_account_kubeconfig
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CHARTS = REPOSITORY / "tests" / "charts"
 
 _numbers = itertools.count(1)
 
@@ -39,6 +44,24 @@ def chart_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def operator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the shared operator keeps its logs and its cache."""
     return tmp_path_factory.mktemp("operator")
+
+
+@pytest.fixture(scope="session")
+def operator(
+    operator_kubeconfig: Path, helm_binary: str, chart_root: Path, operator_folder: Path
+) -> Iterator[OperatorProcess]:
+    """The operator that most tests share. A test that kills it uses an own cluster; one that stops it starts it again."""
+    process = OperatorProcess(
+        kubeconfig=operator_kubeconfig,
+        folder=operator_folder,
+        helm=helm_binary,
+        chart_roots=[CHARTS, chart_root],
+        # The charts of the tests are rendered within a second or two; those that never are should not cost two minutes.
+        MANAGEDCHART_RENDER_SECONDS="10",
+    )
+    with process:
+        yield process
+    assert "Traceback" not in process.log, process.log
 
 
 @pytest.fixture

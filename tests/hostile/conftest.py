@@ -7,32 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CHARTS
 from harness.cluster import Cluster
-from harness.fixtures import chart_root, cluster, operator_folder, operator_kubeconfig
 from harness.operator_process import OperatorProcess
 from harness.tenants import Tenant, tenants
 
-__all__ = ["chart_root", "cluster", "operator_folder", "operator_kubeconfig"]
-
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def operator(
-    operator_kubeconfig: Path, helm_binary: str, chart_root: Path, operator_folder: Path
-) -> Iterator[OperatorProcess]:
-    """The operator that the attacks share: after each of them it still has to be ready."""
-    process = OperatorProcess(
-        kubeconfig=operator_kubeconfig,
-        folder=operator_folder,
-        helm=helm_binary,
-        chart_roots=[CHARTS, chart_root],
-        # The charts of the tests are rendered within a second; those that never are should not cost two minutes.
-        MANAGEDCHART_RENDER_SECONDS="5",
-    )
-    with process:
-        yield process
 
 
 @pytest.fixture
