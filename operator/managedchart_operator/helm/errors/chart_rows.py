@@ -194,7 +194,7 @@ CHART_ROWS: tuple[Row, ...] = (
         hint="Run helm dependency build in the chart, or use the packaged chart.",
     ),
     row(
-        r"chart requires kubeVersion: (?P<wanted>.+?) which is incompatible with Kubernetes (?P<present>\S+)",
+        r"chart requires kubeVersion: (?P<wanted>[^\n]{1,200}?) which is incompatible with Kubernetes (?P<present>\S+)",
         Reason.CHART_INVALID,
         "The chart needs Kubernetes {wanted}; this cluster runs {present}",
     ),
