@@ -45,8 +45,7 @@ _RETRY_SECONDS = 1.0
 # An API server that has just started refuses everybody for a moment; a permission that is missing for longer is missing.
 _FORBIDDEN_SECONDS = 10.0
 Redactors = Callable[[], Awaitable[Callable[[str], str]]]
-# The controller of a custom resource may write any text; a person reads the beginning and the end of it.
-_MAX_REDACTED = 4096
+_MAX_REDACTED = 4096  # a controller may write any text
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 _NO_CONSUMER = Readiness(State.CURRENT, "PVC waits for its first consumer, which the release does not have")
 T = TypeVar("T")
@@ -119,10 +118,8 @@ class ReadyWait:
         named = self._failed_jobs() if not timed_out and self._waiting() else self.states
         states = {ref: found for ref, found in self.states.items() if ref in named and found.state is not State.CURRENT}
         redact = await redactor() if redactor and states else str
-        unready = [
-            Unready(ref.kind, ref.namespace, ref.name, found.state, redact(cut_middle(found.message, _MAX_REDACTED)))
-            for ref, found in states.items()
-        ]
+        told = {ref: redact(cut_middle(found.message, _MAX_REDACTED)) for ref, found in states.items()}
+        unready = [Unready(ref.kind, ref.namespace, ref.name, states[ref].state, text) for ref, text in told.items()]
         return not_ready(unready, timed_out=timed_out) if unready else None
 
     @property
