@@ -66,6 +66,6 @@ def _request(entry: dict[str, Any]) -> Request:
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
         code=(entry.get("responseStatus") or {}).get("code", 0),
-        user=entry["user"]["username"],
+        user=(entry.get("user") or {}).get("username", ""),
         impersonated=(entry.get("impersonatedUser") or {}).get("username", ""),
     )

@@ -73,7 +73,11 @@ def test_what_an_account_may_not_watch_is_listed(cluster: Cluster, ns: str) -> N
     """The release becomes ready all the same, and an Event says what it costs."""
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "no-watch"}, "rules": RULES}
     cluster.apply(ACCOUNT, role, binding(ns, kind="Role", role="no-watch"), namespace=ns)
-    cluster.apply(managedchart("web", WEB, serviceAccountName="deployer"), namespace=ns)
+    # Its pod starts after the operator has begun to wait.
+    slow = {
+        "podAnnotations": {"devcluster.managedchart.dev/fail": "slow", "devcluster.managedchart.dev/delay-seconds": "3"}
+    }
+    cluster.apply(managedchart("web", WEB, serviceAccountName="deployer", values=slow), namespace=ns)
     cluster.wait_ready(ns, "web")
     sentence = (
         f"User system:serviceaccount:{ns}:deployer has no permission to watch deployments.apps in namespace {ns}; the operator"
