@@ -21,11 +21,11 @@ from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallB
 from managedchart_operator.helm.child_limits import ChildLimits
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL
+from managedchart_operator.helm import stored_release
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.kube.objects import ObjectRef, Objects
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.reconcile import release_storage
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.operations.outcome import Journal
@@ -122,10 +122,10 @@ async def test_helms_claim_of_deletion_is_checked() -> None:
     assert release.storage.revisions == ()  # the status must not show a release that helm has forgotten
 
 
-@pytest.mark.parametrize("work", ["decode", "with_status"])
+@pytest.mark.parametrize("work", ["read_document", "with_status"])
 async def test_a_large_release_does_not_block_the_loop(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is unpacked, all other charts go on: here, what is unpacked waits for the loop to do something."""
-    real: Callable[..., Any] = getattr(release_storage, work)
+    real: Callable[..., Any] = getattr(stored_release, work)
     went_on = threading.Event()
 
     def slow(*arguments: Any, **options: Any) -> Any:
@@ -134,7 +134,7 @@ async def test_a_large_release_does_not_block_the_loop(work: str, monkeypatch: p
         return real(*arguments, **options)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(release_storage, work, slow)
+    monkeypatch.setattr(stored_release, work, slow)
     release = release_over(FakeSecrets())
     [revision] = await release.storage.observe()
     assert revision.pending
@@ -215,10 +215,10 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
         read.append(threading.current_thread())
         return []
 
-    async def render(*_: Any, **__: Any) -> None:
-        return None
+    async def render(*_: Any, **__: Any) -> HelmOutput:
+        return HelmOutput(b"", "", 0)
 
-    monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.rendered_objects", rendered)
+    monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.rendered_objects", rendered)
     monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.render", render)
     release = LifecycleRelease(release_over(FakeSecrets()), Run(Operation.UPGRADE, "because"))
     release.run.sources.chart = Chart(
