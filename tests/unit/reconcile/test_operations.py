@@ -18,10 +18,10 @@ from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.metadata import ChartMetadata
 from managedchart_operator.charts.store import Chart
 from managedchart_operator.errors import HelmError, ObjectsLeftError, UninstallBlockedError
+from managedchart_operator.helm import stored_release
 from managedchart_operator.helm.child_limits import ChildLimits
 from managedchart_operator.helm.runner import HelmOutput
 from managedchart_operator.helm.storage import ATTEMPT_LABEL
-from managedchart_operator.helm import stored_release
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.helm.yaml_reader import Budget
 from managedchart_operator.kube.objects import ObjectRef, Objects
@@ -221,6 +221,7 @@ async def test_manifests_are_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("managedchart_operator.reconcile.operations.dry_run.rendered_objects", rendered)
     monkeypatch.setattr("managedchart_operator.reconcile.lifecycle_release.render", render)
     release = LifecycleRelease(release_over(FakeSecrets()), Run(Operation.UPGRADE, "because"))
+    release.run.sources.spec = release.run.spec.model_copy(update={"skip_schema_validation": True})
     release.run.sources.chart = Chart(
         Path("web"), ChartMetadata("web", "1.0.0", None), "digest", late_hooks=False, ttl_jobs=False
     )
