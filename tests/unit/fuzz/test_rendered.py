@@ -38,7 +38,6 @@ MANIFEST = [
     ),
     *(
         "  x: |\n    text\n",
-        "x: 'a\nkind: B'\n",
         "{kind: A, metadata: {name: d}}\n",
         "\n",
         "- a\n",

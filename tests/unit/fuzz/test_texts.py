@@ -116,7 +116,6 @@ def test_any_text_is_redacted(text: str, begins: bool, ends: bool) -> None:
     redactor = Redactor(SECRETS, own=["own-name"])
     with bounded_time():
         masked = redact_part(redactor, text, begins=begins, ends=ends)
-    assert redactor(masked) == masked or masked.count("…") > 0
     for secret in SECRETS[:1]:
         assert secret not in masked
     assert not {chr(code) for code in CONTROL_CHARACTERS} & set(masked)

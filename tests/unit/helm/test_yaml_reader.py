@@ -14,7 +14,7 @@ def read(text: bytes) -> list[object]:
 @pytest.mark.parametrize("before", [b"", b"# a comment\n\n", b"\xef\xbb\xbf", b"a: 1\n---\n...\n"], ids=repr)
 def test_directives_are_refused_before_they_cost(before: bytes) -> None:
     """libyaml compares each with all before it: these would take minutes, in which nothing else runs."""
-    directives = b"".join(b"%%TAG !%d! tag:x\n" % number for number in range(200_000))
+    directives = b"".join(b"%%TAG !%d! tag:x\n" % number for number in range(120_000))
     began = time.process_time()
     for text in (before + directives, (before + directives).decode("utf-8-sig").encode("utf-16")):
         if before.endswith(b"...\n"):
