@@ -1,14 +1,13 @@
 """What a run works with: the values in their precedence, and a digest that changes when the outcome would."""
 
-import asyncio
 import os
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from harness.loop_lag import MAX_SECONDS, longest_delay
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.charts.confinement import ChartRoots
 from managedchart_operator.charts.store import ChartStore
@@ -110,15 +109,10 @@ async def test_a_broken_source_is_reported_before_helm(reader: Reader) -> None:
 
 
 async def test_large_values_do_not_block_the_loop(reader: Reader) -> None:
+    """S8: neither is a pass in sync held up by them, nor do others wait for it."""
     path = reader.file("large.yaml", "a:\n" + "- {b: c}\n" * 20_000)
-    reading = asyncio.create_task(reader.read(valuesFiles=[path]))
-    longest = 0.0
-    while not reading.done():
-        begin = time.monotonic()
-        await asyncio.sleep(0.001)
-        longest = max(longest, time.monotonic() - begin)
-    assert len((await reading).values.merged()["a"]) == 20_000
-    assert longest < 0.5
+    assert await longest_delay(lambda: reader.read(valuesFiles=[path] * 64)) <= MAX_SECONDS
+    assert len((await reader.read(valuesFiles=[path])).values.merged()["a"]) == 20_000
 
 
 async def test_equal_inputs_have_equal_digests(reader: Reader) -> None:
