@@ -40,6 +40,9 @@ def test_values_that_expand_are_refused(
             ]
         },
     }
+    # The first chart ever loads what the operator needs from the API server and from its own disk.
+    victim.create(managedchart("first", WEB, wait=False))
+    attacker.cluster.wait_ready(victim.namespace, "first")
     with operator.watching() as delays:
         for name, spec in attacks.items():
             attacker.create(managedchart(name, WEB, retry={"limit": 0}, **spec))
