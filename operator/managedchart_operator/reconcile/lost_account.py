@@ -49,7 +49,7 @@ class LostAccounts:
     async def seconds_left(self, chart: ManagedChart) -> float:
         """Return how many seconds a removal waits for its account yet; zero or less if it does not. Raises KubeError."""
         requested = read_time(chart.deletion_requested) or datetime.now(UTC)
-        wait = TERMINATING_SECONDS if await self._is_terminating(chart) else RESTORE_SECONDS
+        wait = TERMINATING_SECONDS if await self.is_terminating(chart) else RESTORE_SECONDS
         return wait - (datetime.now(UTC) - requested).total_seconds()
 
     async def is_over(self, work: ResourcePass) -> bool:
@@ -64,7 +64,7 @@ class LostAccounts:
     async def report(self, work: ResourcePass, error: OperatorError) -> str:
         """Post a Warning Event with the release and the objects that are left; returns its message. Raises KubeError."""
         chart, run = work.chart, work.release
-        terminating = await self._is_terminating(chart)
+        terminating = await self.is_terminating(chart)
         revision = f" (revision {run.newest.number})" if run.newest else ""
         objects = await self._objects_of(work)
         gone_anyway = chart.key.namespace if terminating else None
@@ -80,7 +80,7 @@ class LostAccounts:
             await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
         return message
 
-    async def _is_terminating(self, chart: ManagedChart) -> bool:
+    async def is_terminating(self, chart: ManagedChart) -> bool:
         """Whether the ManagedChart's namespace is being deleted; not if the operator may not read it."""
         try:
             return await self.namespaces.state(chart.key.namespace) is not NamespaceState.ACTIVE

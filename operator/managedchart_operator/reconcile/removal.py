@@ -105,11 +105,15 @@ class Removal:
         return None
 
     async def _remove_out_of_scope(self, recording: Recording, spec: ManagedChartSpec) -> None:
-        """Remove a resource whose release is where the operator does not work. Raises SpecError if it should be uninstalled."""
+        """Remove a resource whose release is where the operator does not work.
+
+        Raises SpecError if the release should be uninstalled, except in a namespace that is being deleted: that must not hang.
+        """
         chart, status = recording.chart, recording.recorder.status
         namespace, name = chart.release_namespace, chart.release_name
         deployed = status.release is not None or bool(status.history or status.blockers)
-        if deployed and spec.deletion_policy is DeletionPolicy.UNINSTALL:
+        ending = deployed and await self.lost.is_terminating(chart)
+        if deployed and not ending and spec.deletion_policy is DeletionPolicy.UNINSTALL:
             raise SpecError(
                 f"The release {namespace}/{name} cannot be uninstalled: the operator no longer works in namespace {namespace}",
                 reason=Reason.FORBIDDEN,
@@ -119,7 +123,10 @@ class Removal:
             )
         if deployed:
             message = f"The release {namespace}/{name} stays: the operator no longer works in namespace {namespace}"
-            await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
+            if ending:
+                await self.events.post_elsewhere(chart, reason=RELEASE_LEFT, message=message)
+            else:
+                await self.events.post(chart, type="Warning", reason=RELEASE_LEFT, message=message)
         await recording.recorder.writer.abandon()
         await self.api.remove_finalizer(chart)
         recording.logger.info("removed; the operator does not work in the namespace of the release (%s)", namespace)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.scope import Scope
 from unit.reconcile.world import World
 
@@ -164,4 +165,17 @@ async def test_a_release_that_cannot_be_reached_holds_its_resource() -> None:
     assert world.helm.commands == ["upgrade"]
     assert world.event_messages("ReleaseLeft") == [
         "The release apps/web stays: the operator no longer works in namespace apps"
+    ]
+
+
+async def test_a_namespace_that_is_being_deleted_does_not_wait_for_a_release_out_of_reach() -> None:
+    """The Event is where somebody can still read it."""
+    world = await deployed()
+    world.api.scope = Scope(("team-a",))
+    world.cluster.namespace = NamespaceState.TERMINATING
+    assert await world.reconcile() is None
+    assert world.resource is None
+    assert world.helm.commands == ["upgrade"]
+    assert world.events.elsewhere == [
+        ("ReleaseLeft", "The release apps/web stays: the operator no longer works in namespace apps")
     ]
