@@ -203,6 +203,18 @@ class Cluster:
         """Wait until an object of a collection is gone."""
         self.wait(path, name, lambda found: found is None, what="gone", timeout=timeout)
 
+    def wait_empty(self, path: str, *, timeout: float = WAIT_SECONDS) -> None:
+        """Wait until a collection has no objects."""
+        deadline = time.monotonic() + timeout
+        while items := self.items(path):
+            metadata = items[0]["metadata"]
+            left = deadline - time.monotonic()
+            collection = path
+            if (within := metadata.get("namespace")) and "/namespaces/" not in path:
+                base, _, plural = path.rpartition("/")
+                collection = f"{base}/namespaces/{within}/{plural}"
+            self.wait_gone(collection, metadata["name"], timeout=left)
+
     def wait_event(
         self, namespace: str, about: str, reason: str, *, count: int = 1, timeout: float = WAIT_SECONDS
     ) -> list[dict[str, Any]]:

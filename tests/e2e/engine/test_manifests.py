@@ -116,7 +116,7 @@ def test_a_manifest_too_large_to_read_is_reported(cluster: Cluster, ns: str, cha
     chart = small(chart_root, name="many", objects=text)
     failure = refused(cluster, ns, "a", chart, dryRun=True, retry={"limit": 0})
     assert failure["reason"] == "HelmFailed"
-    assert "more than 500000 values" in failure["message"]
+    assert "more than 250000 values" in failure["message"]
 
 
 @pytest.mark.parametrize("dry", [True, False], ids=["dry", "real"])

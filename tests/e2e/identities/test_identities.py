@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import CHARTS
-from harness.cluster import WAIT_SECONDS, Cluster, managedchart
+from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, Cluster, managedchart
 from harness.operator_process import SYSTEM_NAMESPACE, OperatorProcess
 
 WEB, RAW = {"path": str(CHARTS / "web")}, {"path": str(CHARTS / "raw")}
@@ -47,6 +47,8 @@ def test_a_missing_account_and_its_permissions_are_granted_by_the_hints(
     cluster: Cluster, operator: OperatorProcess, ns: str
 ) -> None:
     """Nothing is spawned without the account; each hint is run as it is, and its result is noticed."""
+    # What an earlier test has left is deleted in the background, also by helm.
+    cluster.wait_empty(f"{MANAGEDCHARTS}/managedcharts")
     helms = operator.metric("managedchart_helm_processes_started_total")
     cluster.apply(managedchart("web", WEB, serviceAccountName="deployer", retry={"backoff": "1s"}), namespace=ns)
     failure = cluster.wait_failed(ns, "web", "Forbidden")["status"]["lastFailure"]
