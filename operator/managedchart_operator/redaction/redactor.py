@@ -21,9 +21,10 @@ CUT = "…"
 _CUT = re.compile(rf"(?:^|(?<=\n)){CUT}(?=\n|\Z)|{CUT}\Z")
 # A text is cut out of once or twice; more marks were written by somebody who wants to keep the operator busy.
 _MOST_CUTS = 16
-# What may stand before it: its line break, a part of a character, and a part of an escaped one.
+# What may stand before it: its line break, a part of a character, and a part of an escaped one, such as the first bytes of a
+# character of UTF-8 in a URL.
 _TORN_AT_END = re.compile(
-    r"(?:\\{1,8}u[dD][89abAB][0-9a-fA-F]{2})?"
+    r"(?:\\{1,8}u[dD][89abAB][0-9a-fA-F]{2}|%[c-fC-F][0-9a-fA-F](?:%[89abAB][0-9a-fA-F]){0,2})?"
     r"(?:\\{1,8}(?:[uU][0-9a-fA-F]{0,7}|x[0-9a-fA-F]?)?|%[0-9a-fA-F]?)?\ufffd{0,3}\n?\Z"
 )
 # As long as any piece of a secret whose characters are all escaped.
