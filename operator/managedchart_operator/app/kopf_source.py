@@ -7,6 +7,7 @@ either: `kube.events` writes them, also while kopf is shutting down.
 
 import asyncio
 import dataclasses
+import logging
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
@@ -23,6 +24,8 @@ _WORKER_IDLE_SECONDS = 0.1
 # kopf's own requests are lists and watches only; the API server itself ends others after 60 s.
 _REQUEST_SECONDS = 60
 _CONNECT_SECONDS = 10
+
+logger = logging.getLogger(__name__)
 
 
 async def watch(
@@ -73,15 +76,30 @@ async def watch(
             seen(chart)
         settings.watching.chunk_size = limit_for(largest())
 
-    await kopf.operator(
-        registry=registry,
-        settings=settings,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        standalone=True,
-        # Without this kopf looks up the name of the user, and a pod's user has none.
-        identity=identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
-    )
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            standalone=True,
+            # Without this kopf looks up the name of the user, and a pod's user has none.
+            identity=identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
+        )
+    finally:
+        asyncio.get_running_loop().set_exception_handler(_at_the_end)
+
+
+def _at_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what the event loop reports while it ends; no error where it closes the generators of kopf's watches.
+
+    A watch that is cancelled at an event leaves them to the loop, which closes the inner and the outer ones at the same time
+    (`shutdown_asyncgens`). An outer one that finds its inner one closed raises RuntimeError, which changes nothing any more.
+    """
+    if "asyncgen" in context:
+        logger.debug("%s: %r", context.get("message"), context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
 
 
 class NoDiffs(kopf.DiffBaseStorage):

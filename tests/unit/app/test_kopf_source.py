@@ -80,7 +80,7 @@ class Log:
 
 
 async def test_kopf_hands_over_what_it_sees(
-    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
     api.answers["GET", "/api"] = (200, {"versions": ["v1"]})
@@ -102,6 +102,14 @@ async def test_kopf_hands_over_what_it_sees(
         <= {"deleted two", "seen one 1", "seen one 2", "seen two 1"}
     )
     assert {(method, path) for method, path, _, _ in api.asked if method != "GET"} == set(), "kopf writes nothing"
+    caplog.clear()
+    loop = asyncio.get_running_loop()
+    loop.call_exception_handler(
+        {"message": "closing failed", "asyncgen": object(), "exception": RuntimeError("athrow")}
+    )
+    assert not caplog.records, "the generators of kopf's watches are closed by the loop"
+    loop.call_exception_handler({"message": "a defect"})
+    assert [record.getMessage() for record in caplog.records] == ["a defect"]
 
 
 # What the API server serves, as kopf looks it up when it starts.
