@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 # Two use the CPU of a small pod. More would only be needed against hostile input, which each call's deadline bounds.
 WORKERS = 2
-# Starting one anew costs 0.03 s, and the imports of what it calls.
+# Starting another one costs 0.03 s, and the imports of what it calls.
 _IDLE_SECONDS = 60.0
 # What a Python process needs; nothing of the operator's own environment, which may have secrets.
 _PASSED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")

@@ -1,4 +1,4 @@
-"""Measures for how long the operator itself held up its event loop, in a way that a busy machine does not disturb.
+"""Measures how long the operator itself blocked its event loop, without the time in which a busy machine had no core for it.
 
 A loop is late because something blocks it, or because the machine has no core for it. The kernel knows how long the loop's
 thread was ready to run but had no core; that is no defect of the operator. What blocks the loop, in its own thread or by
@@ -29,7 +29,7 @@ class Moment:
         return cls(time.perf_counter(), time.process_time(), _queued())
 
     def held_up(self, *, asleep: float) -> float:
-        """Return for how long the process has held up the calling thread since then, which wanted to be `asleep` so long."""
+        """Return how many seconds the process blocked the calling thread since then, except the seconds that it slept."""
         now = Moment.now()
         late = now.wall - self.wall - asleep - (now.queued - self.queued)
         return max(0.0, min(late, now.cpu - self.cpu))

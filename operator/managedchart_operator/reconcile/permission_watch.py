@@ -4,21 +4,17 @@ Kubernetes reports no such change, so the API server is asked: for each permissi
 without helm. Nothing is remembered that is not in the status of the resources. The pass that follows asks again.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from typing import NamedTuple
 
 from managedchart_operator.api.resource import Key
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.permissions import MissingPermission
+from managedchart_operator.reconcile.rounds import Rounds
 
 logger = logging.getLogger(__name__)
-
-# At most 20 requests a second: a thousand different permissions are asked for in less than a minute.
-_PAUSE_SECONDS = 0.05
 
 
 class Awaited(NamedTuple):
@@ -35,10 +31,9 @@ class PermissionWatch:
         self, granted: Callable[[MissingPermission, Identity | None], Awaitable[bool]], *, seconds: float
     ) -> None:
         self._is_there = granted
-        self._seconds = seconds
         self._waiting: dict[Key, Awaited] = {}
         self._granted: Callable[[Key], None] = lambda _: None
-        self._task: asyncio.Task[None] | None = None
+        self._rounds: Rounds[Awaited] = Rounds("watch of permissions", self._waiting.values, self._ask, seconds)
 
     def when_granted(self, call: Callable[[Key], None]) -> None:
         """Set what is called with each key whose permission was granted."""
@@ -50,33 +45,18 @@ class PermissionWatch:
             self._waiting.pop(key, None)
             return
         self._waiting[key] = awaited
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(
-                # Its requests count for nobody, whoever was the first to wait.
-                self._watch(),
-                name="watch of permissions",
-                context=Context(),
-            )
+        self._rounds.begin()
 
     async def close(self) -> None:
         """Ask no more."""
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._rounds.close()
 
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        round_begins = loop.time()
-        while self._waiting:
-            round_begins = max(round_begins + self._seconds, loop.time())
-            await asyncio.sleep(round_begins - loop.time())
-            for awaited in dict.fromkeys(self._waiting.values()):
-                if await self._is_granted(awaited):
-                    for key in [key for key, other in self._waiting.items() if other == awaited]:
-                        del self._waiting[key]
-                        self._granted(key)
-                await asyncio.sleep(min(_PAUSE_SECONDS, self._seconds))
+    async def _ask(self, awaited: Awaited) -> None:
+        if await self._is_granted(awaited):
+            for key in [key for key, other in self._waiting.items() if other == awaited]:
+                del self._waiting[key]
+                self._granted(key)
 
     async def _is_granted(self, awaited: Awaited) -> bool:
         try:

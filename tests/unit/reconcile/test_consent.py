@@ -181,7 +181,7 @@ async def test_a_change_of_consent_wakes_its_resources() -> None:
     assert answers.woken == [a, b, c]
     for key in (a, b, c):
         watch.forget(key)
-    await asyncio.wait_for(asyncio.gather(*(task for task in [watch._task] if task)), 5)
+    await asyncio.wait_for(asyncio.gather(*(task for task in [watch._rounds._task] if task)), 5)
     await watch.close()
 
 
