@@ -203,6 +203,17 @@ class Cluster:
         """Wait until an object of a collection is gone."""
         self.wait(path, name, lambda found: found is None, what="gone", timeout=timeout)
 
+    def wait_failure(self, namespace: str, name: str, *, timeout: float = WAIT_SECONDS) -> dict[str, Any]:
+        """Wait until a ManagedChart is not Ready, and why is in its last failure; return its status."""
+
+        def failed(chart: dict[str, Any]) -> bool:
+            ready = condition_of(chart, "Ready")
+            known = (chart.get("status") or {}).get("lastFailure") or {}
+            return current(chart, ready) and ready["status"] == "False" and known.get("reason") == ready["reason"]
+
+        found: dict[str, Any] = self.wait_chart(namespace, name, failed, what="failed", timeout=timeout)["status"]
+        return found
+
     def wait_empty(self, path: str, *, timeout: float = WAIT_SECONDS) -> None:
         """Wait until a collection has no objects."""
         deadline = time.monotonic() + timeout

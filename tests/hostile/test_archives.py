@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from harness.chart_files import contents, package_chart
-from harness.cluster import Cluster, condition_of, current, managedchart
+from harness.cluster import Cluster, managedchart
 from harness.memory import POD_BYTES, sampled_memory
 from harness.operator_process import OperatorProcess
 from harness.tenants import Tenant
@@ -64,18 +64,7 @@ def headers() -> bytes:
 
 def failure(cluster: Cluster, namespace: str, name: str, *, timeout: float = 60.0) -> tuple[str, str]:
     """Wait until a ManagedChart has failed; return reason and message."""
-    chart = cluster.wait_chart(
-        namespace,
-        name,
-        lambda found: (
-            current(found, ready := condition_of(found, "Ready"))
-            and ready["status"] == "False"
-            and (found["status"].get("lastFailure") or {}).get("reason") == ready["reason"]
-        ),
-        what="failed",
-        timeout=timeout,
-    )
-    last = chart["status"]["lastFailure"]
+    last = cluster.wait_failure(namespace, name, timeout=timeout)["lastFailure"]
     return last["reason"], last["message"]
 
 

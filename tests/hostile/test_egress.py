@@ -8,7 +8,7 @@ import json
 from contextlib import ExitStack
 
 from harness.chart_files import chart_files, contents, package_chart
-from harness.cluster import Cluster, condition_of, current, managedchart
+from harness.cluster import Cluster, managedchart
 from harness.egress import SECRET, Server, asks_for_token, document, indexes, redirects, trap
 from harness.operator_process import OperatorProcess
 from harness.tenants import Tenant
@@ -82,16 +82,7 @@ def with_schema(address: str) -> dict[str, str]:
 
 def refused(cluster: Cluster, namespace: str, name: str) -> str:
     """Wait until a ManagedChart has failed, and return why; nothing of what a server answered is in its status."""
-    chart = cluster.wait_chart(
-        namespace,
-        name,
-        lambda found: (
-            current(found, ready := condition_of(found, "Ready"))
-            and ready["status"] == "False"
-            and (found["status"].get("lastFailure") or {}).get("reason") == ready["reason"]
-        ),
-        what="failed",
-    )
-    assert SECRET not in json.dumps(chart["status"])
-    assert "root:" not in json.dumps(chart["status"])
-    return str(chart["status"]["lastFailure"]["reason"])
+    status = cluster.wait_failure(namespace, name)
+    assert SECRET not in json.dumps(status)
+    assert "root:" not in json.dumps(status)
+    return str(status["lastFailure"]["reason"])
