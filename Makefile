@@ -14,13 +14,13 @@ KIND ?= $(DEVCLUSTER)
 # More arguments for pytest, like `make test ARGS="-k locks"`.
 ARGS ?=
 # How many processes run tests side by side, each with a cluster of its own; most tests wait more than they compute.
-JOBS ?= 3
+JOBS ?= 4
 # `make run CONFIRM=yes` runs against a cluster that does not look like a local one, without a question.
 CONFIRM ?=
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures
+.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures bench-checks
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -88,15 +88,20 @@ bench-independence: $(VENV)/.ready tools ## Measure installs beside releases tha
 bench-failures: $(VENV)/.ready tools ## Measure how soon a bad image is named, and how soon a fix is under way.
 	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark failures $(ARGS)
 
+bench-checks: $(VENV)/.ready tools ## Measure 500 resources whose checks run again every minute.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark checks $(ARGS)
+
 image: ## Build the operator's image with docker, podman or buildah.
 	hack/image/build
 
 image-test: $(VENV)/.ready tools ## Build the image and let it reconcile a ManagedChart on a devcluster.
 	hack/image/test
 
-crds: $(VENV)/.ready ## Generate crds/managedchart.yaml from the models, and its copy in deploy/chart.
-	$(BIN)/python -P -m managedchart_operator.api.crd > crds/managedchart.yaml
+crds: $(VENV)/.ready ## Generate the CRDs in crds/ from the models, and their copies in deploy/chart.
+	$(BIN)/python -P -m managedchart_operator.lifecycle.definitions managedchart > crds/managedchart.yaml
+	$(BIN)/python -P -m managedchart_operator.lifecycle.definitions lifecycleprofile > crds/lifecycleprofile.yaml
 	cp crds/managedchart.yaml deploy/chart/files/crd.yaml
+	cp crds/lifecycleprofile.yaml deploy/chart/files/crd-lifecycleprofile.yaml
 
 lock: $(VENV)/.ready ## Renew the locked dependencies.
 	$(BIN)/python -m pip install --quiet uv

@@ -1,4 +1,4 @@
-"""The demo's cluster: a devcluster with the CRD and the identity of deploy/, and no operator in it.
+"""The demo's cluster: a devcluster with the CRDs and the identity of deploy/, and no operator in it.
 
 It uses devcluster, kubectl and the standard library only, so that `make demo-stop` works without .venv. The
 user's own kubeconfig and kubectl cache stay untouched.
@@ -20,7 +20,13 @@ NAMESPACE = "demo"
 _SYSTEM, _ACCOUNT = "managedchart-system", "managedchart-operator"
 _DEVCLUSTER = str(ROOT / "hack" / "devcluster" / "devcluster")
 # deploy/ without its Deployment and its Service: the operator runs next to the cluster, not in it.
-_INSTALLED = ("crds/managedchart.yaml", "deploy/namespace.yaml", "deploy/serviceaccount.yaml", "deploy/rbac.yaml")
+_INSTALLED = (
+    "crds/managedchart.yaml",
+    "crds/lifecycleprofile.yaml",
+    "deploy/namespace.yaml",
+    "deploy/serviceaccount.yaml",
+    "deploy/rbac.yaml",
+)
 # Longer than anybody leaves a demo running; the token dies with the cluster anyway.
 _TOKEN_LIFETIME = "8760h"
 
@@ -64,7 +70,7 @@ class Cluster:
         return done.stdout
 
     def install(self) -> None:
-        """Apply the CRD and the operator's identity, and write the operator's kubeconfig."""
+        """Apply the CRDs and the operator's identity, and write the operator's kubeconfig."""
         files = [f"--filename={ROOT / name}" for name in _INSTALLED]
         self.kubectl("apply", "--server-side", "--force-conflicts", *files)
         # A CRD that was just created has no list of conditions yet, on which kubectl ends with an error: so the names first.

@@ -1,4 +1,4 @@
-"""Loads the ManagedCharts of examples/, with local addresses in them.
+"""Loads the ManagedCharts and LifecycleProfiles of examples/, with local addresses in them.
 
 The files name /charts, a chart repository and an OCI registry. The demo and the tests have neither a pod nor the internet, so
 all three are local there. Nothing else is changed.
@@ -14,6 +14,8 @@ from places import ROOT
 FOLDER = ROOT / "examples"
 # One for each kind of failure; the first is shown whole.
 FAIL_ON_PURPOSE = ("broken-image", "broken-crash", "broken-hook", "broken-size", "broken-values")
+# Of the examples with actions, the one of which it is shown what they have done.
+WITH_ACTION = "hello-restarted"
 
 CHARTS = "/charts"
 REGISTRY = "oci://registry.example.com/charts"
@@ -37,9 +39,16 @@ def files() -> list[Path]:
     return sorted(FOLDER.glob("[0-9][0-9]-*.yaml"))
 
 
+def is_chart(document: dict[str, Any]) -> bool:
+    """Whether an example is a ManagedChart, and no LifecycleProfile."""
+    return bool(document["kind"] == "ManagedChart")
+
+
 def load(file: Path, local: Local) -> dict[str, Any]:
-    """Return the ManagedChart of an example, for this machine."""
+    """Return the ManagedChart or LifecycleProfile of an example, for this machine."""
     document: dict[str, Any] = yaml.safe_load(file.read_text())
+    if not is_chart(document):
+        return document
     spec = document["spec"]
     chart = spec["chart"]
     if "path" in chart:

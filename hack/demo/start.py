@@ -50,8 +50,9 @@ def start() -> int:
         local = examples.Local(CHARTS, served.repository, served.registry)
         documents = [examples.load(file, local) for file in examples.files()]
         cluster.kubectl("apply", f"--namespace={NAMESPACE}", "--filename=-", stdin=yaml.safe_dump_all(documents))
-        say(f"applied {len(documents)} ManagedCharts from examples/; following them:")
-        found = watch.until_settled(cluster, [item["metadata"]["name"] for item in documents], started=started)
+        charts = [item["metadata"]["name"] for item in documents if examples.is_chart(item)]
+        say(f"applied {len(charts)} ManagedCharts from examples/; following them:")
+        found = watch.until_settled(cluster, charts, started=started)
         return _show(cluster, found, port)
 
 
@@ -99,10 +100,22 @@ def ordered(failure: dict[str, Any], *, whole: bool) -> dict[str, Any]:
     return {key: failure[key] for key in keys if key in failure}
 
 
+def actions(chart: dict[str, Any]) -> list[str]:
+    """Return a line for each action of a ManagedChart: its phase, its name, and what it has done."""
+    return [
+        f"{phase['name']}  {action['name']}: {action['state']}, {action.get('message', '')}"
+        for phase in chart["status"].get("phases") or ()
+        for action in phase.get("actions") or ()
+    ]
+
+
 def _show(cluster: Cluster, found: dict[str, dict[str, Any]], port: int) -> int:
     failed = sorted(name for name, chart in found.items() if not watch.is_ready(chart))
     print("\n$ kubectl get managedcharts -A -o wide")
     print(cluster.kubectl("get", "managedcharts", "--all-namespaces", "--output=wide"), end="")
+    if lines := actions(found.get(examples.WITH_ACTION, {"status": {}})):
+        print(f"\n$ kubectl get managedchart {examples.WITH_ACTION} -n {NAMESPACE} -o yaml   # status.phases[].actions")
+        print("\n".join(lines))
     for name in failed:
         on_purpose = " (it fails on purpose)" if name in examples.FAIL_ON_PURPOSE else ""
         print(f"\n$ kubectl get managedchart {name} -n {NAMESPACE} -o yaml   # status.lastFailure{on_purpose}")

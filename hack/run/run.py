@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make run`: the operator on this machine, against the cluster of the current kubeconfig context.
 
-It prints what it will touch. For a cluster that does not look local it asks, or needs CONFIRM=yes. Then it applies the CRD
+It prints what it will touch. For a cluster that does not look local it asks, or needs CONFIRM=yes. Then it applies the CRDs
 and runs the operator in the foreground until Ctrl-C. The operator gets a copy of the context in a file of its own, so that a
 later `kubectl config use-context` does not lead its helm processes to another cluster.
 """
@@ -21,7 +21,8 @@ from kube_context import Context, RunError, kubectl_environment, read_context
 
 ROOT = Path(__file__).resolve().parents[2]
 _DEVCLUSTER = ROOT / "hack" / "devcluster" / "devcluster"
-_CRD = ROOT / "crds" / "managedchart.yaml"
+_CRDS = ROOT / "crds"
+_CRD = _CRDS / "managedchart.yaml"
 # The label of the Deployment in deploy/ and in every kustomization on top of it.
 _INSTALLED = "app.kubernetes.io/name=managedchart-operator"
 _RESOURCE = "managedcharts.managedchart.dev"
@@ -58,11 +59,13 @@ def main() -> int:
         helm = os.environ.get("MANAGEDCHART_HELM_BINARY") or _built("helm")
         print(what_is_touched(kubectl, context, helm=helm), flush=True)
         confirm(context, answer=os.environ.get("CONFIRM", ""))
-        kubectl("apply", "--server-side", f"--filename={_CRD}")
+        kubectl("apply", "--server-side", f"--kustomize={_CRDS}")
         # A CRD that was just created has no list of conditions yet, on which kubectl ends with an error: so the names first.
         for state in ("jsonpath={.status.acceptedNames.kind}=ManagedChart", "condition=Established"):
             kubectl("wait", f"--for={state}", f"--filename={_CRD}", "--timeout=60s")
-        print("The CRD is applied. Ctrl-C ends the operator; releases, ManagedCharts and the CRD stay.\n", flush=True)
+        print(
+            "The CRDs are applied. Ctrl-C ends the operator; releases, ManagedCharts and the CRDs stay.\n", flush=True
+        )
         return run(context, helm=helm)
     except RunError as error:
         print(f"make run: {error}", file=sys.stderr)
@@ -99,16 +102,16 @@ def what_is_touched(kubectl: Kubectl, context: Context, *, helm: str) -> str:
     identity = json.loads(kubectl("auth", "whoami", "--output=json", _REQUEST_TIMEOUT))
     user = identity["status"]["userInfo"]["username"]
     if has_crd(kubectl):
-        crd = "replaces the present CRD"
+        crd = "replaces the present ones"
         charts = kubectl("get", _RESOURCE, "--all-namespaces", "--output=name", _REQUEST_TIMEOUT).split()
     else:
-        crd, charts = "there is no CRD yet", []
+        crd, charts = "there are none yet", []
     return "\n".join(
         (
             f"Context:     {context.name} ({'looks local' if context.is_local else 'does not look local'})",
             f"Server:      {context.server}",
             f"Identity:    {user}; the operator and its helm processes act with the permissions of this user",
-            f"Applies:     crds/managedchart.yaml ({crd})",
+            f"Applies:     the CRDs in crds/ ({crd})",
             f"Reconciles:  every ManagedChart in every namespace; there are {len(charts)} now",
             f"helm:        {helm}",
             f"Charts from: {chart_roots()}",

@@ -2,6 +2,7 @@
 
     OperatorError                 reason, message, transient?, hint
     ├── SpecError                 the spec cannot be carried out (never transient)
+    │   └── ActionsError          actions of a lifecycle cannot be run; carries those that can
     ├── ChartError                the chart cannot be fetched or read
     ├── ValuesError               values files, inline YAML or `set` cannot be read
     ├── KubeError                 the API server refused or did not answer; carries the HTTP status
@@ -22,6 +23,7 @@ requested (False). A message is a sentence that a person can act on.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from managedchart_operator.reasons import Reason
@@ -31,12 +33,36 @@ UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, AttributeErro
 operator."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileVersion:
+    """A LifecycleProfile as it was at a time."""
+
+    name: str
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PluginVersion:
+    """A plug-in as it was at a time."""
+
+    name: str
+    """The name of its lifecycle."""
+    digest: str
+    """Short digest of its code."""
+
+
 class OperatorError(Exception):
     """Why a release does not match its spec.
 
     `transient` says whether the same input may succeed later. `hint` is the advice that is shown next to the message. Messages
     never contain values from Secrets.
     """
+
+    profile: ProfileVersion | None = None
+    """The LifecycleProfile because of which it was raised, so that a change of that may be the remedy."""
+    plugin: PluginVersion | None = None
+    """The plug-in whose own code has raised it, likewise."""
 
     def __init__(
         self, message: str, *, reason: Reason = Reason.INTERNAL_ERROR, transient: bool = False, hint: str | None = None
@@ -65,6 +91,26 @@ class SpecError(OperatorError):
         super().__init__(message, reason=reason, transient=False, hint=hint)
 
 
+class ActionsError(SpecError):
+    """Actions of a list cannot be run.
+
+    `valid` are the others, `at_deletion` what is wrong with those that are, or may be, for an uninstall and must not fail.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        hint: str | None,
+        valid: Sequence[Any] = (),
+        at_deletion: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.valid = tuple(valid)
+        self.at_deletion = tuple(at_deletion)
+
+
 class ChartError(OperatorError):
     """The chart source cannot be reached or read, or has no such chart."""
 
@@ -76,15 +122,28 @@ class ValuesError(OperatorError):
 class KubeError(OperatorError):
     """The API server refused a request or did not answer.
 
-    `status` is the HTTP status code, 0 for no answer; `answer` is the API server's own sentence.
+    `status` is the HTTP status code, 0 for no answer; `answer` is the API server's own sentence, and `path` what it refused;
+    empty for an error that did not come from there.
     """
 
+    missing_kind: tuple[str, str] | None = None
+    """apiVersion and kind that the API server does not serve."""
+
     def __init__(
-        self, message: str, *, reason: Reason, transient: bool, status: int, hint: str | None = None, answer: str = ""
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        transient: bool,
+        status: int,
+        hint: str | None = None,
+        answer: str = "",
+        path: str = "",
     ) -> None:
         super().__init__(message, reason=reason, transient=transient, hint=hint)
         self.status = status
         self.answer = answer
+        self.path = path
 
 
 class AccountMissingError(OperatorError):

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     # -- the resource is invalid
     INVALID_SPEC = "InvalidSpec"
     LIFECYCLE_UNKNOWN = "LifecycleUnknown"
+    LIFECYCLE_INVALID = "LifecycleInvalid"
     RELEASE_OWNED = "ReleaseOwned"
 
     # -- the chart cannot be fetched or is invalid
@@ -82,4 +83,6 @@ class Reason(StrEnum):
     # -- other: helm's own text, or a defect of the operator
     HELM_FAILED = "HelmFailed"
     LIFECYCLE_FAILED = "LifecycleFailed"
+    PHASE_TIMEOUT = "PhaseTimeout"
+    VALIDATION_FAILED = "ValidationFailed"
     INTERNAL_ERROR = "InternalError"

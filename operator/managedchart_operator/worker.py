@@ -19,7 +19,6 @@ import pickle
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, TypeVarTuple, cast
 
+from managedchart_operator import python_child
 from managedchart_operator.errors import WorkerError
 from managedchart_operator.fair_slots import FairSlots
 from managedchart_operator.worker_process import MAX_ANSWER_BYTES, MEMORY_BYTES, MIB, Answer, receive, send
@@ -40,8 +40,6 @@ Result = TypeVar("Result")
 WORKERS = 2
 # Starting another one costs 0.03 s, and the imports of what it calls.
 _IDLE_SECONDS = 60.0
-# What a Python process needs; nothing of the operator's own environment, which may have secrets.
-_PASSED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
 async def run_in_worker(function: Callable[[*Arguments], Result], *args: *Arguments, seconds: float) -> Result:
@@ -160,14 +158,7 @@ class _Worker:
         own, other = socket.socketpair()
         try:
             with other:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", _PROCESS, str(other.fileno()), str(os.getpid())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,  # the operator's stderr
-                    env={name: value for name, value in os.environ.items() if _is_passed_on(name)},
-                    start_new_session=True,
-                    pass_fds=(other.fileno(),),
-                )
+                process = python_child.start(_PROCESS, other)
         except OSError as error:
             own.close()
             raise WorkerError(f"A worker process cannot be started: {error.strerror}", why="died") from error
@@ -176,10 +167,6 @@ class _Worker:
 
 
 _PROCESS = "managedchart_operator.worker_process"
-
-
-def _is_passed_on(name: str) -> bool:
-    return name in _PASSED_ON or name.startswith("PYTHON")
 
 
 class _Workers:

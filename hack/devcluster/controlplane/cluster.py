@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import api, files, folders, kubeconfig, processes
-from .components import Layout, Ports, commands, write_configuration
+from .components import ENVIRONMENT, Layout, Ports, commands, write_configuration
 from .errors import ClusterStateError, ComponentError, PortTakenError
 from .processes import Process
 
@@ -94,7 +94,7 @@ def restart_apiserver(name: str) -> None:
     for process in processes.recorded(layout.folder):
         if process.name == "kube-apiserver":
             process.kill()
-    process = processes.start("kube-apiserver", commands(layout)["kube-apiserver"], layout.folder)
+    process = processes.start("kube-apiserver", commands(layout)["kube-apiserver"], layout.folder, ENVIRONMENT)
     _wait(layout, [process], time.monotonic() + READY_SECONDS, "/readyz", lambda: _ready(layout))
 
 
@@ -138,7 +138,7 @@ def _start(layout: Layout, deadline: float) -> None:
     running: list[Process] = []
 
     def start(*components: str) -> None:
-        running.extend(processes.start(component, command[component], layout.folder) for component in components)
+        running.extend(processes.start(name, command[name], layout.folder, ENVIRONMENT) for name in components)
 
     def wait(what: str, condition: Callable[[], bool]) -> None:
         _wait(layout, running, deadline, what, condition)

@@ -39,7 +39,7 @@ class ConflictPolicy(StrEnum):
 
 
 class LeftToManager(ApiModel):
-    """Fields that are left to another manager while it holds them."""
+    """Fields that are left to another manager while it owns them."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -51,11 +51,11 @@ class LeftToManager(ApiModel):
     subresource: str | None = Field(default=None, min_length=1, max_length=63)
     """Fields that a manager set through this subresource, like scale."""
     managers: list[Manager] | None = Field(default=None, min_length=1, max_length=16)
-    """Names of the managers, as metadata.managedFields has them; default every manager except Helm."""
+    """Names of the managers in metadata.managedFields; default every manager except Helm."""
     target: ObjectSelector | None = None
-    """The objects; default all objects of the release."""
+    """Only fields of these objects; default all objects of the release."""
     paths: list[Pointer] | None = Field(default=None, min_length=1, max_length=64)
-    """The fields and all below them, as JSON pointers in which * is any step, like /webhooks/*/clientConfig/caBundle."""
+    """These fields and all below them, as JSON pointers in which * is any step, like /webhooks/*/clientConfig/caBundle."""
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -68,9 +68,9 @@ class LeftToManager(ApiModel):
 
 
 class Conflicts(ApiModel):
-    """Who wins a field that the chart sets and another manager holds."""
+    """Whose value wins if the chart sets a field that another manager owns."""
 
     policy: ConflictPolicy = ConflictPolicy.FORCE
-    """Force lets Helm take the field over, Fail lets the deployment fail; neither applies to fields that are left."""
+    """Force: Helm takes the field over. Fail: the deployment fails. Neither applies to the fields in leave."""
     leave: list[LeftToManager] = Field(default_factory=list, max_length=32)
     """Fields that are left to their managers, besides the number of replicas that an autoscaler or kubectl scale has set."""

@@ -1,7 +1,7 @@
 """The CustomResourceDefinition: names, columns and the schema of the models; and whether another schema can store the same.
 
-`python -m managedchart_operator.api.crd > crds/managedchart.yaml` writes the committed file, and a test compares it with the
-models. Everything about a field comes from its model (`schema`); this module only chooses what `kubectl get` shows.
+Everything about a field comes from its model (`schema`); this module only chooses what `kubectl get` shows. The schema of an
+action is that of `lifecycle.actions`, which stands above this room; `lifecycle.definitions` joins the two.
 
 The API server drops, without an error, whatever a CRD's schema does not list, so `kube.definition` compares the one of the
 cluster at start. Each field must exist there, with its type and all its values; it may have more, because the CRD is upgraded
@@ -10,8 +10,8 @@ before the operator. The digest only shows that two schemas differ: who edits a 
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -20,12 +20,6 @@ from managedchart_operator.api import resource
 from managedchart_operator.api.schema import describe_defaults, rules, structural
 from managedchart_operator.api.spec import RELEASE_NAME_LENGTH, ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus
-
-_HEADER = """\
-# Generated from the models in operator/managedchart_operator/api by
-#   python -m managedchart_operator.api.crd > crds/managedchart.yaml
-# Do not edit by hand.
-"""
 
 # Deleting the CRD deletes every ManagedChart, so tools keep it when it is no longer among what they apply, or when the
 # release of deploy/chart is uninstalled.
@@ -52,33 +46,62 @@ _OPEN = "x-kubernetes-preserve-unknown-fields"
 _CONTAINED = (("items", "[]"), ("additionalProperties", ".*"))
 
 
-def definition() -> dict[str, Any]:
-    """Return the CustomResourceDefinition as it is applied."""
-    schema = root()
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How a kind is called in the API."""
+
+    kind: str
+    plural: str
+    short: str
+    categories: tuple[str, ...] = ()
+
+    @property
+    def definition(self) -> str:
+        """The name of its CustomResourceDefinition."""
+        return f"{self.plural}.{resource.GROUP}"
+
+
+MANAGEDCHART = Names(resource.KIND, resource.PLURAL, "mc", ("helm",))
+
+
+def definition(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the CustomResourceDefinition of ManagedCharts as it is applied; `schema` is that of `root`."""
+    # Dropped by Kubernetes 1.30, unknown to older versions; generally available since 1.32 (KEP-4358).
+    selectable = {"selectableFields": [{"jsonPath": ".status.phase"}]}
+    return definition_of(MANAGEDCHART, "Namespaced", _columns(), schema, selectable)
+
+
+def definition_of(
+    names: Names,
+    scope: str,
+    columns: Sequence[Mapping[str, Any]],
+    schema: Mapping[str, Any],
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a CustomResourceDefinition of this group with one version; `more` is added to that."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": resource.DEFINITION, "annotations": {**_KEPT, SCHEMA_DIGEST: digest_of(schema)}},
+        "metadata": {"name": names.definition, "annotations": {**_KEPT, SCHEMA_DIGEST: digest_of(schema)}},
         "spec": {
             "group": resource.GROUP,
             "names": {
-                "kind": resource.KIND,
-                "listKind": f"{resource.KIND}List",
-                "plural": resource.PLURAL,
-                "singular": resource.KIND.lower(),
-                "shortNames": ["mc"],
-                "categories": ["helm"],
+                "kind": names.kind,
+                "listKind": f"{names.kind}List",
+                "plural": names.plural,
+                "singular": names.kind.lower(),
+                "shortNames": [names.short],
+                **({"categories": [*names.categories]} if names.categories else {}),
             },
-            "scope": "Namespaced",
+            "scope": scope,
             "versions": [
                 {
                     "name": resource.VERSION,
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    # Dropped by Kubernetes 1.30, unknown to older versions; generally available since 1.32 (KEP-4358).
-                    "selectableFields": [{"jsonPath": ".status.phase"}],
-                    "additionalPrinterColumns": _columns(),
+                    **(more or {}),
+                    "additionalPrinterColumns": list(columns),
                     "schema": {"openAPIV3Schema": schema},
                 }
             ],
@@ -86,13 +109,18 @@ def definition() -> dict[str, Any]:
     }
 
 
-def root() -> dict[str, Any]:
-    """Return the schema of the whole object; the API server adds apiVersion, kind and metadata itself."""
+def root(action: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of the whole object; `action` is that of one action of a lifecycle.
+
+    The API server adds apiVersion, kind and metadata itself.
+    """
+    spec = describe_defaults(structural(ManagedChartSpec))
+    spec["properties"]["lifecycle"]["properties"]["actions"]["items"] = action
     return {
         "description": "A Helm chart and the lifecycle that installs, upgrades, checks and removes it.",
         "type": "object",
         "properties": {
-            "spec": describe_defaults(structural(ManagedChartSpec)),
+            "spec": spec,
             # Without it kstatus treats an object without a status as finished.
             "status": {**structural(ManagedChartStatus), "default": {"observedGeneration": -1}},
         },
@@ -107,24 +135,30 @@ def _columns() -> list[dict[str, Any]]:
     # earlier operators have no chart in the attempt, and nothing is written to add it.
     shown = ".status['release','attempt']"
     return [
-        _column("Ready", f"{ready}.status", "Whether the release matches the spec"),
-        _column("Reason", f"{ready}.reason", "Reason of the condition Ready"),
-        _column("Chart", f"{shown}.chart", "Name of the deployed chart, else of the one that was to be deployed"),
-        _column("Version", f"{shown}.chartVersion", "Version of that chart"),
-        _column("Revision", ".status.release.revision", "Revision of the release", kind="integer"),
-        _column("Age", ".metadata.creationTimestamp", "When the resource was created", kind="date"),
-        {**_column("Phase", ".status.phase", "Current phase"), "priority": 1},
-        {**_column("Status", ".status.summary", "What is going on, or why it failed"), "priority": 1},
+        column("Ready", f"{ready}.status", "Whether the release matches the spec"),
+        column("Reason", f"{ready}.reason", "Reason of the condition Ready"),
+        column("Chart", f"{shown}.chart", "Name of the deployed chart, else of the one that was to be deployed"),
+        column("Version", f"{shown}.chartVersion", "Version of that chart"),
+        column("Revision", ".status.release.revision", "Revision of the release", kind="integer"),
+        column("Age", ".metadata.creationTimestamp", "When the resource was created", kind="date"),
+        {**column("Phase", ".status.phase", "Current phase"), "priority": 1},
+        {**column("Status", ".status.summary", "What is going on, or why it failed"), "priority": 1},
     ]
 
 
-def _column(name: str, path: str, description: str, *, kind: str = "string") -> dict[str, Any]:
+def column(name: str, path: str, description: str, *, kind: str = "string") -> dict[str, Any]:
+    """Return a column of `kubectl get`."""
     return {"name": name, "type": kind, "description": description, "jsonPath": path}
 
 
-def render() -> str:
-    """Return the text of crds/managedchart.yaml."""
-    return _HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+def render(crd: Mapping[str, Any], *, file: str) -> str:
+    """Return the text of a CRD's file, with the command that writes it."""
+    header = (
+        "# Generated from the models in operator/managedchart_operator by\n"
+        f"#   python -m managedchart_operator.lifecycle.definitions {file} > crds/{file}.yaml\n"
+        "# Do not edit by hand.\n"
+    )
+    return header + yaml.dump(dict(crd), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -180,7 +214,3 @@ def _without_descriptions(schema: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(kept.get(key), Mapping):
             kept[key] = _without_descriptions(kept[key])
     return kept
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

@@ -59,3 +59,13 @@ Duration = Annotated[
     BeforeValidator(_check),
 ]
 """A positive duration, kept as it was written."""
+
+DurationOrZero = Annotated[
+    str,
+    Field(
+        pattern=DURATION_PATTERN,
+        max_length=DURATION_LENGTH,
+        json_schema_extra=matches(DURATION_PATTERN, "write a duration like 5m, or 0s for never"),
+    ),
+]
+"""A duration that may be zero, kept as it was written."""

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from managedchart_operator.api.schema import ApiModel, matches, rules
 
 _GROUP_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
-_API_VERSION = rf"^({_GROUP_NAME}/)?v[0-9][a-z0-9]*$"
+API_VERSION_PATTERN = rf"^({_GROUP_NAME}/)?v[0-9][a-z0-9]*$"
 _GROUP = rf"^({_GROUP_NAME})?$"
 
 NAMES_NOTHING = "name at least one of apiVersion, group, kind, name and namespace"
@@ -19,7 +19,7 @@ GROUP_TWICE = "set apiVersion or group, not both"
 
 
 class ObjectSelector(ApiModel):
-    """Selects the objects for which every given field is equal; at least one is needed, and one that is absent matches all."""
+    """Selects the objects that match every given field; at least one is needed, and an absent field matches everything."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -33,9 +33,9 @@ class ObjectSelector(ApiModel):
 
     api_version: str | None = Field(
         default=None,
-        pattern=_API_VERSION,
+        pattern=API_VERSION_PATTERN,
         max_length=317,  # a group of 253 characters, a slash, a version of 63
-        json_schema_extra=matches(_API_VERSION, "write apiVersion as in the manifest, like apps/v1 or v1"),
+        json_schema_extra=matches(API_VERSION_PATTERN, "write apiVersion as in the manifest, like apps/v1 or v1"),
     )
     """API version of the objects, like apps/v1; only its group counts, so any version of the kind is selected."""
     group: str | None = Field(

@@ -4,7 +4,8 @@
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from managedchart_operator.api import annotations
@@ -27,6 +28,8 @@ REQUEST_ANNOTATIONS = (RETRY_ANNOTATION, FORCE_ANNOTATION)
 # A short request is kept unchanged in the status, where people look for it: they write a time or a word. An annotation may
 # have 256 KiB.
 REQUEST_LENGTH = 128
+MAX_LABELS = 64
+"""How many labels of a ManagedChart count, in the order of their names: an object may have thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class ManagedChart:
     status: dict[str, Any]
     deletion_requested: str = ""
     """When its deletion was requested, as an RFC 3339 time in UTC; empty unless it is `deleting`."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Its labels, at most MAX_LABELS of them."""
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "ManagedChart":
@@ -75,6 +80,7 @@ class ManagedChart:
             spec=dict(body.get("spec") or {}),
             status=dict(body.get("status") or {}),
             deletion_requested=meta.get("deletionTimestamp") or "",
+            labels=dict(sorted((meta.get("labels") or {}).items())[:MAX_LABELS]),
         )
 
     @property

@@ -11,8 +11,10 @@ makes the API server fill in the defaults inside it).
 """
 
 import json
+from collections.abc import Sequence
+from difflib import get_close_matches
 from inspect import cleandoc, isclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -22,14 +24,16 @@ from pydantic_core import core_schema
 # The keywords of a structural schema (JSONSchemaProps) that the models use.
 _KEYWORDS = frozenset(
     {
-        "type", "description", "default", "enum", "format", "pattern",
-        "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems",
+        "type", "description", "default", "enum", "format", "nullable", "pattern",
+        "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties",
         "properties", "required", "items", "additionalProperties",
-        "x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields",
-        "x-kubernetes-validations",
+        "x-kubernetes-int-or-string", "x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-map-type",
+        "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
     }
 )  # fmt: skip
 _DROPPED = frozenset({"title", "$defs"})
+# No field has a longer one, and one of a megabyte takes long to compare.
+_LONGEST_NAME = 64
 
 
 class SchemaError(ValueError):
@@ -42,6 +46,23 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
+
+
+def field_names(model: type[BaseModel], *place: int | str) -> list[str]:
+    """Return the names on the wire of the fields that a model has at a place below it; none where there is no model."""
+    for part in place:
+        found = next((each for each in model.model_fields.values() if each.alias == part), None)
+        kinds = [] if found is None else [found.annotation, *get_args(found.annotation)]
+        inner = next((each for each in kinds if isclass(each) and issubclass(each, BaseModel)), None)
+        if inner is None:
+            return []
+        model = inner
+    return [each.alias or name for name, each in model.model_fields.items()]
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return which of the names somebody has most likely meant; None if none is like it."""
+    return next(iter(get_close_matches(name[:_LONGEST_NAME], names, n=1)), None)
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
@@ -84,7 +105,7 @@ def describe_defaults(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(schema.get("items"), dict):
         described["items"] = describe_defaults(schema["items"])
     text, default = schema.get("description", ""), schema.get("default")
-    if default not in (None, {}, []) and "default" not in text.lower():
+    if default not in (None, {}, [], "") and "default" not in text.lower():
         shown = default if isinstance(default, str) else json.dumps(default)
         described["description"] = f"{text} Default: {shown}.".strip()
     return described
@@ -117,7 +138,7 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any], *, where: str) 
         schema.pop("additionalProperties", None)
     if unknown := sorted(schema.keys() - _KEYWORDS):
         raise SchemaError(f"{where}: a structural schema has no {', '.join(unknown)}")
-    if "type" not in schema:
+    if not schema.keys() & {"type", "x-kubernetes-int-or-string"}:
         raise SchemaError(f"{where}: needs a type")
     if "description" in schema:
         schema["description"] = cleandoc(schema["description"]).replace("\n", " ")

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from managedchart_operator.api.bounds import BACKOFF, FAIL_FAST_GRACE, MAX_BACKOFF, TIMEOUT
 from managedchart_operator.api.conflicts import Conflicts
 from managedchart_operator.api.duration import Duration
+from managedchart_operator.api.lifecycle import LifecycleRef
 from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.api.schema import ApiModel, cel_string, matches, rules
 
@@ -31,7 +32,7 @@ _OCI = r"^oci://[A-Za-z0-9.:\[\]-]+(/[a-z0-9._-]+)+$"
 # Semantic Versioning 2 with Helm's leniency (a leading v, missing parts): other versions would fail later.
 _NUMBER = r"(0|[1-9][0-9]*)"
 _IDENTIFIER = r"(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
-_SEMVER = rf"^v?{_NUMBER}(\.{_NUMBER}){{0,2}}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+SEMVER = rf"^v?{_NUMBER}(\.{_NUMBER}){{0,2}}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
 # Short on purpose: in CEL a regular expression costs its length times the text's, and one twice as long exceeds the API
 # server's limit for a megabyte (measured on 1.37).
 _BASE64 = r"^[A-Za-z0-9+/= \r\n]+$"
@@ -205,17 +206,10 @@ class Retry(ApiModel):
 
 
 class WaitFor(ApiModel):
-    """Which of the release's objects the wait is about."""
+    """Which of the release's objects the wait includes."""
 
     exclude: list[ObjectSelector] = Field(default_factory=list, max_length=64)
     """Objects that the wait leaves out, because they do not become ready by design."""
-
-
-class LifecycleRef(ApiModel):
-    """Which lifecycle runs the chart."""
-
-    name: str = Field(default="default", min_length=1, max_length=253)
-    """Name of a built-in lifecycle (default, prometheus-operator, aws-vpc-cni) or of an installed plug-in."""
 
 
 class ManagedChartSpec(ApiModel):
@@ -255,7 +249,7 @@ class ManagedChartSpec(ApiModel):
             'write the name of a ServiceAccount in lower case letters, digits, "-" and ".", like deployer',
         ),
     )
-    """ServiceAccount in this resource's own namespace whose permissions count for everything that is done for it."""
+    """ServiceAccount in this resource's own namespace; Helm and the operator do everything for it with its permissions."""
     create_namespace: Flag = True
     """Create the target namespace when it does not exist."""
     action: Action = Action.DEPLOY
@@ -267,7 +261,7 @@ class ManagedChartSpec(ApiModel):
     wait: Flag = True
     """Wait until the release's objects are ready before it counts as deployed."""
     wait_for: WaitFor = Field(default_factory=WaitFor)
-    """Which of the objects the wait is about; all of them by default."""
+    """Which objects the wait includes; all of them by default."""
     timeout: Duration = Field(default="180s", json_schema_extra=TIMEOUT.rules())
     """How long to wait for the objects to become ready, and for each hook; at most 24h."""
     fail_fast: Flag = True
@@ -277,18 +271,18 @@ class ManagedChartSpec(ApiModel):
     force_upgrade: Flag = False
     """Replace objects instead of patching them; what others added to them is lost."""
     conflicts: Conflicts = Field(default_factory=Conflicts)
-    """Who wins a field that the chart sets and another field manager holds."""
+    """Whose value wins if the chart sets a field that another field manager owns."""
     crds: CrdPolicy = CrdPolicy.CREATE
-    """What happens first to the CRDs in crds/: Create those that are missing, CreateReplace also the others, or Skip all."""
+    """What happens first to the CRDs in crds/: Create the missing ones, CreateReplace also existing ones, or Skip all."""
     dry_run: Flag = False
     """Render and validate against the API server without changing anything; the status has the outcome."""
     skip_schema_validation: Flag = False
-    """Do not check the values against the chart's values.schema.json, nor fetch what it refers to."""
+    """Do not check the values against the chart's values.schema.json, and do not fetch what it refers to."""
     last_breaking_version_requiring_restart: str | None = Field(
         default=None,
-        pattern=_SEMVER,
+        pattern=SEMVER,
         max_length=64,
-        json_schema_extra=matches(_SEMVER, "write a version like 1.2.0"),
+        json_schema_extra=matches(SEMVER, "write a version like 1.2.0"),
     )
     """An installed chart older than this version is uninstalled before one of this version or newer is installed."""
     values_files: list[PodPath] = Field(default_factory=list, max_length=64)
@@ -312,6 +306,6 @@ class ManagedChartSpec(ApiModel):
     set: list[SetValue] = Field(default_factory=list, max_length=256)
     """Single values by path; they win over everything else."""
     lifecycle: LifecycleRef = Field(default_factory=LifecycleRef)
-    """Which lifecycle runs this chart."""
+    """Which lifecycle runs this chart, and which actions run around its phases."""
     retry: Retry = Field(default_factory=Retry)
     """How temporary failures are retried."""

@@ -7,18 +7,15 @@ conditions, and one writer for each object writes the status. Reading tolerates 
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from managedchart_operator.api.schema import ApiModel
+from managedchart_operator.api.earlier_status import EarlierStatus, StatusModel
+from managedchart_operator.api.effective_lifecycle import EffectiveLifecycle
+from managedchart_operator.api.phase_status import PhaseStatus
+from managedchart_operator.api.validation_status import ValidationStatus
 
 SUMMARY_LENGTH = 120
 """A wide terminal shows it beside the other columns."""
-
-
-class StatusModel(ApiModel):
-    """A part of the status; unknown fields are ignored, so that an older operator can read a newer one's status."""
-
-    model_config = ConfigDict(extra="ignore", frozen=False)
 
 
 class Phase(StrEnum):
@@ -31,6 +28,8 @@ class Phase(StrEnum):
     ON_DEPLOY_FAILURE = "OnDeployFailure"
     POST_EXEC = "PostExec"
     VALIDATE = "Validate"
+    PRE_DELETE = "PreDelete"
+    POST_DELETE = "PostDelete"
     READY = "Ready"
     FAILED = "Failed"
     SKIPPED = "Skipped"
@@ -38,19 +37,11 @@ class Phase(StrEnum):
     DELETING = "Deleting"
 
 
-class PhaseState(StrEnum):
-    """State of one phase of a run."""
-
-    RUNNING = "Running"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-
-
 class Condition(StatusModel):
     """A condition as in the Kubernetes API conventions (metav1.Condition)."""
 
     type: str
-    """Ready, Reconciling, Stalled, Released, Validated or Clamped."""
+    """Ready, Reconciling, Stalled, Released, Validated, Clamped or LifecycleMissing."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     observed_generation: int = 0
@@ -61,23 +52,6 @@ class Condition(StatusModel):
     """One word in CamelCase from the list in docs/failures.md."""
     message: str = ""
     """Details for people."""
-
-
-class PhaseStatus(StatusModel):
-    """One phase of the current or last run."""
-
-    name: str
-    """Name of the phase."""
-    state: PhaseState
-    """Running, Succeeded or Failed."""
-    started_at: str
-    """When it began (RFC 3339)."""
-    finished_at: str | None = None
-    """When it ended (RFC 3339)."""
-    duration_seconds: float | None = None
-    """How long it took, in seconds."""
-    message: str | None = None
-    """Why it failed."""
 
 
 class ReleaseStatus(StatusModel):
@@ -233,6 +207,26 @@ class PermissionStatus(StatusModel):
     """The namespace; empty for cluster-wide."""
 
 
+class ProfileStatus(StatusModel):
+    """A LifecycleProfile as it was."""
+
+    name: str
+    """Name of the profile."""
+    uid: str
+    """UID of the profile."""
+    generation: int
+    """The generation of its spec."""
+
+
+class PluginStatus(StatusModel):
+    """A plug-in as it was."""
+
+    name: str
+    """Name of its lifecycle."""
+    digest: str
+    """Short digest of its code."""
+
+
 class AttemptStatus(StatusModel):
     """The current or last attempt to carry out the spec: all state that the next one depends on."""
 
@@ -252,6 +246,8 @@ class AttemptStatus(StatusModel):
     """What it does with the release: Install, Upgrade, Resume, DryRun, Uninstall, Skip, or Rollback after a failure."""
     phase: str | None = None
     """The phase that it is in, or ended in."""
+    uninstall_began: bool | None = None
+    """Whether it, or the attempt that it repeats, has begun to uninstall the release: PreDelete is over then."""
     started_at: str | None = None
     """When it began (RFC 3339)."""
     ended_at: str | None = None
@@ -271,7 +267,11 @@ class AttemptStatus(StatusModel):
     next_retry_at: str | None = None
     """When that happens (RFC 3339)."""
     missing_permission: PermissionStatus | None = None
-    """The permission without which it failed; the next attempt begins as soon as it was granted."""
+    """The missing permission that made it fail; the operator retries as soon as it is granted."""
+    failed_profile: ProfileStatus | None = None
+    """The LifecycleProfile that made it fail; the operator retries as soon as that changes."""
+    failed_plugin: PluginStatus | None = None
+    """The plug-in whose code made it fail; an operator that starts with another version of it retries."""
     handled_requests: dict[str, str] = Field(default_factory=dict)
     """The values of the request annotations that were carried out, by annotation; a digest of a long one."""
 
@@ -289,21 +289,6 @@ class ObjectReference(StatusModel):
     """The name of the object."""
 
 
-class EarlierStatus(StatusModel):
-    """Fields of earlier operators (0.1), read once and then removed; the schema keeps them so that none is pruned."""
-
-    blocked_by: list[str] | None = None
-    """Earlier form of blockers."""
-    failures: int | None = None
-    """Earlier form of attempt.failures."""
-    attempted_digest: str | None = None
-    """Earlier form of attempt.digest."""
-    next_retry_at: str | None = None
-    """Earlier form of attempt.nextRetryAt."""
-    handled_requests: dict[str, str] | None = None
-    """Earlier form of attempt.handledRequests."""
-
-
 class ManagedChartStatus(EarlierStatus):
     """What the operator did, and with which result."""
 
@@ -315,16 +300,20 @@ class ManagedChartStatus(EarlierStatus):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """Ready, Reconciling, Stalled, Released, Validated and Clamped."""
+    """Ready, Reconciling, Stalled, Released, Validated, Clamped and LifecycleMissing."""
     summary: str | None = None
     """What is going on or what is the matter, in at most 120 characters: the column STATUS of `kubectl get -o wide`."""
     # No class: the API server would write the defaults of one into every new object.
     attempt: AttemptStatus = Field(default_factory=lambda: AttemptStatus())  # noqa: PLW0108
     """The current or last attempt."""
+    lifecycle: EffectiveLifecycle | None = None
+    """The lifecycle of the last run and, once a profile has changed, that of the next one."""
     phases: list[PhaseStatus] = Field(default_factory=list)
     """The phases of the current or last run, in their order."""
     release: ReleaseStatus | None = None
     """The Helm release."""
+    validation: ValidationStatus | None = None
+    """Why the checks of the deployed release fail; absent while they pass."""
     history: list[RevisionRecord] = Field(default_factory=list)
     """The last five revisions that this resource has made, the newest first."""
     last_failure: LastFailure | None = None

@@ -6,7 +6,8 @@ finalizer; `Operator.seen` decides which of them ask for a pass. `operator` chec
 
 import asyncio
 import resource
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from managedchart_operator.api.resource import ManagedChart
@@ -34,12 +35,19 @@ from managedchart_operator.kube.permissions import is_allowed
 from managedchart_operator.kube.releases import ReleaseSecrets
 from managedchart_operator.kube.service_accounts import ServiceAccounts
 from managedchart_operator.kube.whoami import own_account
+from managedchart_operator.lifecycle.lifecycles import Lifecycles
+from managedchart_operator.lifecycle.plugins.catalog import Plugins
+from managedchart_operator.lifecycle.profiles.profiles import Profiles
+from managedchart_operator.lifecycle.profiles.subject import RecentLabels
+from managedchart_operator.lifecycle.profiles.watch import ProfileWatch
 from managedchart_operator.reconcile.consent import Consent
+from managedchart_operator.reconcile.label_watch import LabelWatch
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.lost_account import LostAccounts
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval
 from managedchart_operator.reconcile.permission_watch import PermissionWatch
 from managedchart_operator.reconcile.planning_places import PlanningPlaces
+from managedchart_operator.reconcile.profile_changes import ProfileChanges
 from managedchart_operator.reconcile.reconciler import Reconciler
 from managedchart_operator.reconcile.release_access import ReleaseAccess
 from managedchart_operator.reconcile.release_owners import ReleaseOwners
@@ -49,6 +57,7 @@ from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.scheduler import Scheduler
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.store import Store
+from managedchart_operator.reconcile.validations import Validations
 from managedchart_operator.waiting.until_ready import ReadyWaits, waits_for
 
 # Asking for a permission is cheaper than an attempt: with the default, every 30 s instead of every 10 min.
@@ -65,15 +74,19 @@ class Operator:
     releases: ReleaseWatch
     services: Services
     metrics: Metrics
-    grants: PermissionWatch
+    asking: Sequence[PermissionWatch | LabelWatch]
+    """What asks the API server again and again."""
     access: ReleaseAccess
-    _release_watch: asyncio.Task[None] | None = None
-    _lag_meter: asyncio.Task[None] | None = None
+    profiles: ProfileWatch
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Watch the releases, and reconcile every ManagedChart that was listed before."""
-        self._release_watch = asyncio.create_task(self.releases.follow(self.client), name="watch of releases")
-        self._lag_meter = asyncio.create_task(self.metrics.measure_loop_lag(), name="loop lag")
+        self._tasks = [
+            asyncio.create_task(self.releases.follow(self.client), name="watch of releases"),
+            asyncio.create_task(self.profiles.follow(), name="watch of LifecycleProfiles"),
+            asyncio.create_task(self.metrics.measure_loop_lag(), name="measurement of the loop lag"),
+        ]
         for key in self.store:
             self.scheduler.request(key)
 
@@ -85,8 +98,13 @@ class Operator:
             self.scheduler.request(chart.key)
         elif (known.uid, known.generation, known.deleting) != (chart.uid, chart.generation, chart.deleting):
             self.scheduler.request(chart.key, interrupt=True)
-        elif known.requests != chart.requests:
+        elif chart.deleting and known.finalizers != chart.finalizers:
+            self.access.owners.ask_next(chart)  # its removal may have ended, although others keep the object
+        elif known.requests != chart.requests or self._is_relabelled(known, chart):
             self.scheduler.request(chart.key)
+
+    def _is_relabelled(self, known: ManagedChart, chart: ManagedChart) -> bool:
+        return known.labels != chart.labels and self.profiles.profiles.any_by_labels
 
     def deleted(self, chart: ManagedChart) -> None:
         """Remove a deleted ManagedChart, and reconcile the others that claim its release."""
@@ -96,35 +114,52 @@ class Operator:
 
     async def stop(self) -> None:
         """End all runs, with SIGTERM first for helm processes."""
-        tasks = [task for task in (self._release_watch, self._lag_meter) if task]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.scheduler.drain()
-        await self.grants.close()
+        for each in self.asking:
+            await each.close()
         await self.access.close()
         await self.services.close()
 
     def unhealthy(self) -> str | None:
         """Return why a restart would help, or None."""
-        watch = self._release_watch
-        if watch and watch.done() and not watch.cancelled():
-            return f"The watch of releases has ended: {watch.exception()}"
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                return f"The {task.get_name()} has ended: {task.exception()}"
         return None
 
     def unready(self) -> str | None:
         """Return why nothing can be reconciled yet, or None."""
-        return None if self._release_watch else "The ManagedCharts are not loaded yet"
+        return None if self._tasks else "The ManagedCharts are not loaded yet"
 
 
-async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, identity: str) -> Operator:
+async def assemble(
+    settings: Settings, *, client: KubeClient, egress: Egress, identity: str, plugins: Plugins
+) -> Operator:
     """Build all parts. `identity` marks the helm processes of this operator. Raises StartupError."""
     metrics, store = Metrics(), Store()
     account = await own_account(client)
     objects, events = Objects(client), Events(client, account=account)
-    services = _services(settings, store, client=client, objects=objects, egress=egress, identity=identity)
+    places = plugins.processes.places
+    free = Limits().free_memory
+    slots = _slots(settings, store, free_memory=lambda: free() - places.growth)
+    places.free_memory = lambda: free() - slots.growth
+    services = _services(settings, slots, client=client, objects=objects, egress=egress, identity=identity)
     api = ManagedCharts(client, settings.scope)
-    runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds)
+    validations = Validations(events, metrics)
+    profiles = Profiles(known=False)
+    labels = RecentLabels(services.namespaces)
+    lifecycles = Lifecycles(
+        profiles,
+        charts=services.charts,
+        namespaces=labels,
+        plugins=plugins,
+        accounts=services.accounts,
+        metrics=egress.metrics,
+    )
+    runs = LifecycleRuns(events, metrics, Remediation(events), settings.probe_seconds, lifecycles, validations)
     operator_removal = OperatorRemoval(
         Definition(client, settings.scope),
         services.namespaces,
@@ -142,8 +177,19 @@ async def assemble(settings: Settings, *, client: KubeClient, egress: Egress, id
     access.when_changed(scheduler.request)
     releases = ReleaseWatch(store, scheduler, settings.scope)
     scheduler.when_idle(releases.run_ended)
-    operator = Operator(client, store, scheduler, releases, services, metrics, grants, access)
+    profile_watch = ProfileWatch(
+        client,
+        profiles,
+        ProfileChanges(store, scheduler, lifecycles).changed,
+        seconds=settings.probe_seconds * PERMISSION_PROBES,
+        plugins=plugins,
+    )
+    label_watch = LabelWatch(store, scheduler, profiles, labels, seconds=settings.probe_seconds * PERMISSION_PROBES)
+    asking = (grants, label_watch)
+    operator = Operator(client, store, scheduler, releases, services, metrics, asking, access, profile_watch)
     _export_readings(operator)
+    metrics.observe("managedchart_plugins_broken", "Plug-ins that cannot be used.", lambda: len(plugins.broken))
+    metrics.observe("managedchart_plugin_phases_running", "Phases of plug-ins running now.", lambda: places.phases.held)
     return operator
 
 
@@ -155,32 +201,44 @@ def _access(settings: Settings, store: Store, services: Services, *, client: Kub
         needed=settings.cross_namespace == "Consent",
         seconds=settings.probe_seconds * PERMISSION_PROBES,
     )
-    return ReleaseAccess(consent, ReleaseOwners(store))
+    return ReleaseAccess(consent, ReleaseOwners(store, refuses=consent.is_known_to_refuse))
+
+
+def _slots(settings: Settings, store: Store, *, free_memory: Callable[[], int]) -> HelmSlots:
+    memory = Limits().memory()
+    beside = settings.plugin_bytes(memory)
+    return HelmSlots(
+        processes=settings.helm_processes,
+        applies=settings.apply_slots,
+        free_memory=free_memory,
+        share=settings.namespace_share,
+        # With nobody else there, a part of the CPU would lie idle.
+        lends=store.has_one_namespace,
+        light=light_for(memory, applies=settings.apply_slots, each=settings.helm_memory, beside=beside),
+        growth=settings.helm_memory,
+    )
 
 
 def _services(
-    settings: Settings, store: Store, *, client: KubeClient, objects: Objects, egress: Egress, identity: str
+    settings: Settings, slots: HelmSlots, *, client: KubeClient, objects: Objects, egress: Egress, identity: str
 ) -> Services:
     helm = HelmRunner(
         binary=settings.helm_binary,
         environment=environment(settings.helm_home),
-        slots=HelmSlots(
-            processes=settings.helm_processes,
-            applies=settings.apply_slots,
-            free_memory=Limits().free_memory,
-            share=settings.namespace_share,
-            # With nobody else there, a part of the CPU would lie idle.
-            lends=store.has_one_namespace,
-            light=light_for(Limits().memory(), applies=settings.apply_slots, each=settings.helm_memory),
-            growth=settings.helm_memory,
-        ),
+        slots=slots,
         identity=identity,
         limits=settings.child_limits,
     )
     roots = ChartRoots(settings.chart_roots)
     return Services(
         helm=helm,
-        charts=ChartStore(roots=roots, cache_dir=settings.cache_dir, pull=partial(pull, helm, egress), egress=egress),
+        charts=ChartStore(
+            roots=roots,
+            cache_dir=settings.cache_dir,
+            pull=partial(pull, helm, egress),
+            egress=egress,
+            share=settings.namespace_share,
+        ),
         roots=roots,
         secrets=ReleaseSecrets(client),
         namespaces=Namespaces(client),

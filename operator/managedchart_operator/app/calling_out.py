@@ -12,6 +12,7 @@ from managedchart_operator.app.settings import Settings
 from managedchart_operator.egress.addresses import Address, AddressRules, parse_networks
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.egress.dialing import Dialer, Resolver
+from managedchart_operator.egress.metrics import MetricSources
 from managedchart_operator.egress.proxy import EgressProxy
 from managedchart_operator.egress.sources import ChartSources
 from managedchart_operator.egress.upstream import Upstreams
@@ -30,7 +31,8 @@ async def calling_out(settings: Settings, *, api_server: str) -> AsyncIterator[E
     proxy = EgressProxy(dialer)
     try:
         async with proxy.serving():
-            yield Egress(proxy, only_by_proxy=not rules.opens_loopback)
+            metrics = MetricSources.parse(settings.metric_sources, proxy)
+            yield Egress(proxy, only_by_proxy=not rules.opens_loopback, metrics=metrics)
     finally:
         resolver.close()
 

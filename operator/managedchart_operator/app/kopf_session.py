@@ -21,7 +21,8 @@ import kopf
 from aiohttp.connector import Connection
 
 from managedchart_operator.errors import UNREADABLE
-from managedchart_operator.kube.client import error_of, lines
+from managedchart_operator.kube.answers import error_of
+from managedchart_operator.kube.client import lines
 from managedchart_operator.shallow_json import read_json, shallow_json
 
 logger = logging.getLogger(__name__)

@@ -44,6 +44,13 @@ class Metrics(Collector):
             buckets=_PHASE_BUCKETS,
             registry=self.registry,
         )
+        self._actions = Histogram(
+            "managedchart_action_duration_seconds",
+            "Durations of the actions of lifecycles, by verb and outcome.",
+            ["verb", "outcome"],
+            buckets=_PHASE_BUCKETS,
+            registry=self.registry,
+        )
         self._failures = Counter(
             "managedchart_failures_total",
             "Failed runs, by reason and phase.",
@@ -96,6 +103,10 @@ class Metrics(Collector):
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """Observe a phase's duration."""
         self._phases.labels(phase, "succeeded" if succeeded else "failed").observe(seconds)
+
+    def action_ended(self, verb: str, *, outcome: str, seconds: float) -> None:
+        """Observe an action's duration."""
+        self._actions.labels(verb, outcome).observe(seconds)
 
     def failed(self, reason: Reason, phase: str) -> None:
         """Count a failed run."""

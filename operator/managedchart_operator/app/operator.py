@@ -30,6 +30,10 @@ from managedchart_operator.kube.definition import Definition
 from managedchart_operator.kube.impersonation import check_impersonation
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.kube.releases import ReleaseSecrets
+from managedchart_operator.lifecycle.definitions import lifecycleprofile_schema, managedchart_schema
+from managedchart_operator.lifecycle.plugins.catalog import Plugins
+from managedchart_operator.lifecycle.plugins.processes import PluginProcesses
+from managedchart_operator.lifecycle.profiles.model import DEFINITION as PROFILES
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +50,21 @@ async def run(settings: Settings) -> None:
         api = ManagedCharts(client, settings.scope)
         await api.check_installed()
         await ReleaseSecrets(client).check_permissions(settings.scope)
-        await Definition(client, settings.scope).check_schema()
+        definition = Definition(client, settings.scope)
+        await definition.check_schema(managedchart_schema())
+        await definition.check_optional(PROFILES, lifecycleprofile_schema())
         await check_impersonation(client, settings.scope, account=settings.default_service_account or None)
         identity = stack.enter_context(_locked(settings))
         await end_orphans(identity)
         egress = await stack.enter_async_context(calling_out(settings, api_server=client.host))
-        operator = await assemble(settings, client=client, egress=egress, identity=identity)
+        processes = PluginProcesses(
+            memory=settings.plugin_memory,
+            places=settings.plugin_places(Limits().memory()),
+            share=settings.namespace_share,
+        )
+        stack.push_async_callback(processes.close)
+        plugins = await Plugins.discover(settings.plugin_dir, processes)
+        operator = await assemble(settings, client=client, egress=egress, identity=identity, plugins=plugins)
         port = await stack.enter_async_context(
             serving(
                 host=settings.http_host,

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from managedchart_operator.charts.confinement import PLACEHOLDER
 from managedchart_operator.egress.addresses import parse_networks
+from managedchart_operator.egress.metrics import MetricSources
 from managedchart_operator.egress.sources import ChartSources
 from managedchart_operator.helm.child_limits import (
     DEFAULT_MEMORY_BYTES,
@@ -29,6 +30,10 @@ from managedchart_operator.helm.child_limits import (
 from managedchart_operator.helm.limits import Limits
 from managedchart_operator.helm.slots import applies_for, memory_needed, processes_for
 from managedchart_operator.kube.scope import Scope
+from managedchart_operator.lifecycle.plugins.catalog import has_plugins
+from managedchart_operator.lifecycle.plugins.places import FEWEST_PLACES, bytes_for, places_for
+from managedchart_operator.lifecycle.plugins.processes import DEFAULT_MEMORY_BYTES as DEFAULT_PLUGIN_MEMORY_BYTES
+from managedchart_operator.lifecycle.plugins.processes import SMALLEST_MEMORY_BYTES as SMALLEST_PLUGIN_MEMORY_BYTES
 
 # As spec.serviceAccountName.
 _ACCOUNT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -36,16 +41,18 @@ PREFIX = "MANAGEDCHART_"
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def _json_list(value: object, expected: str) -> object:
+def _json_list(value: object, expected: str, *, items: re.Pattern[str] | None = None) -> object:
     if not isinstance(value, str):
         return value
     try:
         parsed: object = json.loads(value)
     except ValueError:
         parsed = None
-    if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
+    if not isinstance(parsed, list) or not all(
+        isinstance(item, str) and (items is None or items.fullmatch(item)) for item in parsed
+    ):
         raise ValueError(f"write a JSON list of {expected}")
-    return parsed
+    return list(dict.fromkeys(parsed))
 
 
 def _parse_folders(value: object) -> object:
@@ -56,12 +63,21 @@ def _parse_sources(value: object) -> object:
     return _json_list(value, 'chart sources, like ["https://charts.example.com/team", "oci://ghcr.io/team"]')
 
 
+def _parse_metric_sources(value: object) -> object:
+    return _json_list(value, 'addresses, like ["https://thanos.example.com"]')
+
+
 def _parse_addresses(value: object) -> object:
     return _json_list(value, 'ranges of addresses, like ["10.0.0.0/8"], or ["any"]')
 
 
 def _check_sources(texts: list[str]) -> list[str]:
     ChartSources.parse(texts)
+    return texts
+
+
+def _check_metric_sources(texts: list[str]) -> list[str]:
+    MetricSources.parse(texts)
     return texts
 
 
@@ -82,15 +98,7 @@ def _check_placeholders(folders: list[Path]) -> list[Path]:
 
 
 def _parse_namespaces(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed: object = json.loads(value)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, list) or not all(isinstance(item, str) and _NAMESPACE.fullmatch(item) for item in parsed):
-        raise ValueError("""write a JSON list of names of namespaces, like ["team-a", "team-b"]""")
-    return list(dict.fromkeys(parsed))
+    return _json_list(value, 'names of namespaces, like ["team-a", "team-b"]', items=_NAMESPACE)
 
 
 def _parse_memory(value: object) -> object:
@@ -101,9 +109,11 @@ def _parse_memory(value: object) -> object:
     return int(found[1]) * MIB * (1024 if found[2] == "Gi" else 1)
 
 
-def _helm_memory(data: Mapping[str, Any]) -> int:
-    # It is missing where it is wrong itself.
-    return int(data.get("helm_memory", DEFAULT_MEMORY_BYTES))
+def _apply_slots(data: Mapping[str, Any]) -> int:
+    # What is wrong itself is missing.
+    helm, plugin = data.get("helm_memory", DEFAULT_MEMORY_BYTES), data.get("plugin_memory", DEFAULT_PLUGIN_MEMORY_BYTES)
+    beside = bytes_for(FEWEST_PLACES, each=plugin) if has_plugins(data.get("plugin_dir")) else 0
+    return applies_for(Limits().cpus(), Limits().memory(), each=helm, beside=beside)
 
 
 def _check_absolute(folder: Path) -> Path:
@@ -135,6 +145,10 @@ class Settings(BaseSettings):
         list[str], NoDecode, BeforeValidator(_parse_addresses), AfterValidator(_check_addresses)
     ] = []
     """Ranges of addresses that are opened for chart sources, besides public ones; "any" opens all of them."""
+    metric_sources: Annotated[
+        list[str], NoDecode, BeforeValidator(_parse_metric_sources), AfterValidator(_check_metric_sources)
+    ] = []
+    """Servers that metric.url of an action may name: URLs, each of which allows everything below it. Empty: none."""
     helm_binary: str = "helm"
     """The helm program: a path, or a name on PATH."""
     http_host: str = "0.0.0.0"  # noqa: S104 -- the kubelet and Prometheus come from outside the pod
@@ -147,12 +161,17 @@ class Settings(BaseSettings):
     """How much memory one helm process may use, like 512Mi or 1Gi; one that needs more ends, and its chart is too large."""
     render_seconds: float = Field(default=RENDER_SECONDS, gt=0)
     """How long helm may render a chart, in seconds, whatever spec.timeout is."""
-    apply_slots: int = Field(
-        default_factory=lambda data: applies_for(Limits().cpus(), Limits().memory(), each=_helm_memory(data)), ge=1
+    plugin_dir: Folder | None = None
+    """Folder with Python modules that provide lifecycles, read at the start; see docs/plugins.md. Default: none."""
+    plugin_memory: Annotated[int, BeforeValidator(_parse_memory)] = Field(
+        default=DEFAULT_PLUGIN_MEMORY_BYTES, ge=SMALLEST_PLUGIN_MEMORY_BYTES
     )
+    """How much memory a phase of a plug-in may use, like 512Mi or 1Gi; one that needs more ends."""
+    apply_slots: int = Field(default_factory=_apply_slots, ge=1)
     """How many helm processes may render and apply at once, which costs CPU and memory.
 
-    Default: twice the CPUs, or fewer, so that all fit into memory at their limits."""
+    Default: twice the CPUs, or fewer, so that all fit into memory at their limits, with two processes of plug-ins if there are
+    plug-ins."""
     helm_processes: int = Field(default_factory=lambda: processes_for(Limits().memory()), ge=1)
     """How many helm processes may exist at once, including those that wait for hooks. Default: as many as fit in memory."""
     namespace_share: float = Field(default=0.5, gt=0, le=1)
@@ -186,15 +205,31 @@ class Settings(BaseSettings):
         """What a helm process may use."""
         return ChildLimits(self.helm_memory, self.render_seconds)
 
+    def plugin_places(self, memory: int) -> int:
+        """Return how many processes of plug-ins may work at once, as far as the others leave memory for them."""
+        fewest = bytes_for(FEWEST_PLACES, each=self.plugin_memory)
+        needed = memory_needed(applies=self.apply_slots, each=self.helm_memory, beside=fewest)
+        return places_for(memory - needed, each=self.plugin_memory)
+
+    def plugin_bytes(self, memory: int) -> int:
+        """Return what the processes of plug-ins may take together; 0 if there are no plug-ins."""
+        return bytes_for(self.plugin_places(memory), each=self.plugin_memory) if has_plugins(self.plugin_dir) else 0
+
     def shortage(self, memory: int) -> str | None:
-        """Return a warning if helm, the operator and its workers may need more than these bytes of memory together."""
-        needed = memory_needed(applies=self.apply_slots, each=self.helm_memory)
+        """Return a warning if all processes may need more than these bytes of memory together."""
+        beside = self.plugin_bytes(memory)
+        needed = memory_needed(applies=self.apply_slots, each=self.helm_memory, beside=beside)
         if needed <= memory:
             return None
+        several = [f"{self.apply_slots} helm processes of {self.helm_memory // MIB} MiB"]
+        settings = [f"{PREFIX}APPLY_SLOTS", f"{PREFIX}HELM_MEMORY"]
+        if beside:
+            several.append(f"{self.plugin_places(memory)} processes of plug-ins of {self.plugin_memory // MIB} MiB")
+            settings.append(f"{PREFIX}PLUGIN_MEMORY")
         return (
-            f"{self.apply_slots} helm processes of {self.helm_memory // MIB} MiB, the operator and its workers may need "
-            f"{needed // MIB} MiB together, and there are {memory // MIB} MiB: the kernel may end all of them. Raise the "
-            f"memory limit of the pod, or lower {PREFIX}APPLY_SLOTS or {PREFIX}HELM_MEMORY"
+            f"{', '.join(several)}, the operator and its workers may need {needed // MIB} MiB together, but there are only "
+            f"{memory // MIB} MiB: the kernel may kill all of them. Raise the memory limit of the pod, or lower "
+            f"{' or '.join(settings)}"
         )
 
     @property

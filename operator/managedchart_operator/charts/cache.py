@@ -16,6 +16,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from managedchart_operator.errors import ChartError
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.reasons import Reason
 
 # A chart is 10 to 500 kB packed and some hundred kB as a folder; a platform runs a few dozen in two or three versions.
@@ -37,12 +38,16 @@ class Lease:
 class ChartCache:
     """Charts on disk by the sha256 of their content, as `sha256-<hex>` (folders) and `sha256-<hex>.tgz`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, share: float = 1.0) -> None:
+        """`share` is which part of MAX_BYTES the charts in use by one namespace may have."""
         self._directory = directory / "charts"
+        self._share = share
         self._lock = threading.RLock()
         self._ready = False
         self._leases: WeakValueDictionary[str, Lease] = WeakValueDictionary()
         self._sizes: dict[str, int] = {}
+        self._payers: dict[str, str] = {}
+        """By entry, the namespace that was the first to use it, of those that use it now."""
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -56,12 +61,16 @@ class ChartCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, name: str) -> Lease | None:
-        """Return the entry of this name and mark it as used now; None if there is none."""
+        """Return the entry of this name and mark it as used now; None if there is none.
+
+        Raises ChartError, also where the charts in use by the PAYER have its share.
+        """
         path = self._directory / name
         with _disk_errors(), self._lock:
             self._prepare()
             with suppress(FileNotFoundError):
                 os.utime(path)
+                self._check_share(name)
                 return self._lease(path)
         return None
 
@@ -81,22 +90,37 @@ class ChartCache:
                     raise
             os.utime(target)
             self._sizes[name] = size
+            try:
+                self._check_share(name)
+            except ChartError:
+                _remove(target)
+                raise
             lease = self._lease(target)
             if not self._evict():
                 del lease
                 _remove(target)
-                raise ChartError(
-                    f"The operator's chart cache is full: the charts in use have {MAX_BYTES >> 20} MiB",
-                    reason=Reason.CHART_SOURCE_UNAVAILABLE,
-                    transient=True,
-                )
+                raise _full(f"the charts in use have {MAX_BYTES >> 20} MiB")
         return lease
 
     def _lease(self, path: Path) -> Lease:
         lease = self._leases.get(path.name)
         if lease is None:
             lease = self._leases[path.name] = Lease(path)
+            self._payers[path.name] = PAYER.get()
         return lease
+
+    def _check_share(self, name: str) -> None:
+        """Raise ChartError if the PAYER has its share of the cache in use, with an entry that it is about to use.
+
+        Else the charts of one namespace, which wait for slots or for objects that never become ready, would fill the cache. An
+        entry that several use counts for the first of them.
+        """
+        if name in self._leases:
+            return
+        payer, most = PAYER.get(), int(MAX_BYTES * self._share)
+        used = [other for other in list(self._leases) if self._payers.get(other) == payer]
+        if used and sum(self._sizes.get(each, 0) for each in [*used, name]) > most:
+            raise _full(f"those in use by namespace {payer} have {most >> 20} MiB, its share")
 
     def _prepare(self) -> None:
         with self._lock:
@@ -123,7 +147,14 @@ class ChartCache:
             elif count > MAX_CHARTS or total > MAX_BYTES:
                 _remove(path)
                 self._sizes.pop(path.name, None)
+                self._payers.pop(path.name, None)
         return in_use_bytes <= MAX_BYTES
+
+
+def _full(why: str) -> ChartError:
+    return ChartError(
+        f"The operator's chart cache is full: {why}", reason=Reason.CHART_SOURCE_UNAVAILABLE, transient=True
+    )
 
 
 def _size(path: Path) -> int:

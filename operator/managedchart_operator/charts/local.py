@@ -78,7 +78,7 @@ def too_large(origin: str) -> ChartError:
     return ChartError(
         f"{origin}: the packaged chart is larger than {MAX_ARCHIVE_BYTES >> 20} MiB",
         reason=Reason.CHART_TOO_LARGE,
-        hint="Leave out of the chart what its templates do not need; helm stores a chart in 1 MiB, compressed.",
+        hint="Remove files that the templates do not need (.helmignore); helm stores a chart compressed, in at most 1 MiB.",
     )
 
 

@@ -24,5 +24,5 @@ async def read_chart(function: Callable[[*Arguments], Result], *args: *Arguments
             raise ChartError(
                 f"{origin}: it cannot be read: {error.message}", reason=Reason.CHART_SOURCE_UNAVAILABLE, transient=True
             ) from error
-        limit = f"within {READ_SECONDS:g} s" if error.why == "time" else "in the memory of a worker process"
+        limit = f"within {READ_SECONDS:g} s" if error.why == "time" else "within the memory of a worker process"
         raise invalid(f"{origin}: it cannot be read {limit}") from error

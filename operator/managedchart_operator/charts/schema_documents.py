@@ -16,7 +16,8 @@ import aiohttp
 
 from managedchart_operator.charts.schema_addresses import originals, with_stand_ins
 from managedchart_operator.charts.schema_references import MAX_SCHEMA_BYTES, References, references_of
-from managedchart_operator.egress.calls import ADDRESSES_SETTING, SOURCES_SETTING, Egress, kind_in_words
+from managedchart_operator.egress.addresses import kind_in_words
+from managedchart_operator.egress.calls import ADDRESSES_SETTING, SOURCES_SETTING, Egress
 from managedchart_operator.egress.dialing import RefusedError, UnreachableError
 from managedchart_operator.egress.proxy import NoDocumentError, Session
 from managedchart_operator.errors import ChartError, WorkerError
@@ -149,7 +150,7 @@ def _refused(url: str, why: str) -> ChartError:
         f"{_needs(url)} {why}",
         reason=Reason.VALUES_SCHEMA_REMOTE,
         transient=True,
-        hint=f"Copy what it refers to into the schema itself, or {SKIP_SCHEMA} "
+        hint=f"Copy the document into the schema, or {SKIP_SCHEMA} "
         f"An administrator can allow the address in the operator's settings {SOURCES_SETTING} and {ADDRESSES_SETTING}.",
     )
 

@@ -14,7 +14,6 @@ import math
 import time
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from managedchart_operator.charts.local import (
 )
 from managedchart_operator.charts.metadata import ChartMetadata, invalid
 from managedchart_operator.charts.reading import read_chart
+from managedchart_operator.charts.recent import Recent
 from managedchart_operator.charts.schema_documents import check_allowed
 from managedchart_operator.charts.schema_references import References
 from managedchart_operator.charts.shared_work import SharedWork
@@ -55,8 +55,8 @@ MAX_REMEMBERED = 2048
 
 _CONTENTS = "spec.chart.contents"
 _REFERENCE_HINT = (
-    "Copy what it refers to into the schema itself, or set spec.skipSchemaValidation: true to deploy without checking the "
-    "values against the chart's schema."
+    "Copy the document into the schema, or set spec.skipSchemaValidation: true to deploy without checking the values against "
+    "the chart's schema."
 )
 
 Key = TypeVar("Key", bound=Hashable)
@@ -114,16 +114,19 @@ class Chart:
 class ChartStore:
     """All charts of one operator; `cache_dir` belongs to this process alone."""
 
-    def __init__(self, *, roots: ChartRoots, cache_dir: Path, pull: Pull, egress: Egress | None = None) -> None:
+    def __init__(
+        self, *, roots: ChartRoots, cache_dir: Path, pull: Pull, egress: Egress | None = None, share: float = 1.0
+    ) -> None:
+        """`share` is which part of the cache the charts in use by one namespace may fill."""
         self._roots = roots
-        self._cache = ChartCache(cache_dir)
+        self._cache = ChartCache(cache_dir, share=share)
         self._pull = pull
         self.egress = egress
         """Decides which repositories, registries and schemas may be called; without it nothing is refused but schemas."""
-        self._paths: _Recent[Reference, Identified] = _Recent()
-        self._archives: _Recent[str, ChartContent] = _Recent()
+        self._paths: Recent[Reference, Identified] = Recent(MAX_REMEMBERED)
+        self._archives: Recent[str, ChartContent] = Recent(MAX_REMEMBERED)
         # With the monotonic time until which a reference stands for this chart.
-        self._pulled: _Recent[Reference, tuple[ChartContent, float]] = _Recent()
+        self._pulled: Recent[Reference, tuple[ChartContent, float]] = Recent(MAX_REMEMBERED)
         self._fetches: SingleFlight[Reference, Chart] = SingleFlight()
         self._pulls: SharedWork[Reference, Chart] = SharedWork()
 
@@ -145,6 +148,12 @@ class ChartStore:
             return (await self._decode(source.contents))[1].digest
         reference = {"repository": source.repository, "name": source.name, "oci": source.oci, "version": source.version}
         return hashlib.sha256(json.dumps(reference, sort_keys=True).encode()).hexdigest()
+
+    async def metadata(self, source: ChartSource) -> ChartMetadata | None:
+        """Return name and versions of a chart of path or contents; None for any other. Raises ChartError as `fetch` does."""
+        if source.path is not None:
+            return (await self._identify(source.path)).content.metadata
+        return (await self._decode(source.contents))[1].metadata if source.contents is not None else None
 
     def check_source(self, source: ChartSource) -> None:
         """Raise ChartError (CHART_SOURCE_NOT_ALLOWED) for a repository or registry that may not be called."""
@@ -299,24 +308,6 @@ class SingleFlight(Generic[Key, Value]):
                 if not flight.task.cancelled():
                     # Retrieved, or asyncio would log that nobody retrieved the error.
                     flight.task.exception()
-
-
-class _Recent(Generic[Key, Value]):
-    """The most recently used values, up to MAX_REMEMBERED."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[Key, Value] = OrderedDict()
-
-    def get(self, key: Key) -> Value | None:
-        if key in self._values:
-            self._values.move_to_end(key)
-        return self._values.get(key)
-
-    def put(self, key: Key, value: Value) -> None:
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > MAX_REMEMBERED:
-            self._values.popitem(last=False)
 
 
 def _chart(content: ChartContent, copy: Lease) -> Chart:

@@ -10,12 +10,12 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from managedchart_operator.api.object_selector import ObjectSelector
 from managedchart_operator.api.status import FailedContainer, FailureEvent
 from managedchart_operator.diagnosis.causes import find_cause, not_replaced, shows_trouble
+from managedchart_operator.diagnosis.containers import failed_container
 from managedchart_operator.diagnosis.events import RunEvent, select
 from managedchart_operator.diagnosis.evidence import Cause, Evidence
 from managedchart_operator.diagnosis.lineage import STATEFUL_SET, Lineage
@@ -25,29 +25,25 @@ from managedchart_operator.diagnosis.objects import (
     Identity,
     Member,
     Rendered,
+    essential_member,
     member_of,
     namespaces_of,
     owned_by,
     owner_among,
 )
-from managedchart_operator.diagnosis.pods import Container, Pod, read_pods
+from managedchart_operator.diagnosis.pods import Container, Pod, essential_pod, read_pods
 from managedchart_operator.diagnosis.references import late_hooks
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube import identities as kube_identities
-from managedchart_operator.kube.logs import MAX_BYTES, RAW_BYTES, TAIL_LINES, Logs
+from managedchart_operator.kube.events import essential_event
+from managedchart_operator.kube.logs import Logs
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.redaction import redact_part
 
 # The rollback waits for the evidence, and matters more.
 COLLECT_SECONDS = 5.0
 # As many as fit into the status next to the events; further failing containers usually show the same.
 MAX_CONTAINERS = 5
-_MESSAGE = 512
-# A kubelet keeps the last 2 KiB of a log, or 4 KiB of what the program wrote, and less with many containers.
-_MAY_BE_CUT = 1000
-# A kubelet keeps so much of what a container wrote before its end.
-_MAX_REDACTED = 4096
 # What controllers create for a chart's objects, in the namespace of their owner.
 _OWNED_KINDS = (("apps/v1", "ReplicaSet"), ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"))
 # Where Kubernetes keeps the events about cluster-wide objects.
@@ -220,17 +216,19 @@ class Collector:
 
     async def _read_events(self, seen: _Seen, namespace: str) -> None:
         with seen.reading(namespace):
-            events = await self.objects.list("v1", "Event", namespace=namespace)
+            events = await self.objects.list("v1", "Event", namespace=namespace, keep=essential_event)
             seen.events.update((event["metadata"]["uid"], event) for event in events)
 
     async def _read_pods(self, seen: _Seen, namespace: str) -> None:
         with seen.reading(namespace):
-            pods = read_pods(await self.objects.list("v1", "Pod", namespace=namespace))
+            pods = read_pods(await self.objects.list("v1", "Pod", namespace=namespace, keep=essential_pod))
             seen.pods.update((pod.uid, pod) for pod in pods)
 
     async def _read_owned(self, seen: _Seen, namespace: str, api_version: str, kind: str) -> None:
         with seen.reading(namespace):
-            found = await self.objects.list(api_version, kind, namespace=namespace, metadata_only=True)
+            found = await self.objects.list(
+                api_version, kind, namespace=namespace, metadata_only=True, keep=essential_member
+            )
             seen.owned += map(member_of, found)
 
     async def _roots(self, lineage: Lineage, owned: set[str], pods: Iterable[Pod]) -> dict[str, Identity]:
@@ -261,35 +259,7 @@ class Collector:
         wanted = [each for each in evidence.containers if shows_trouble(each[1]) or is_the_cause(*each)]
         wanted += [each for each in earlier if cause is not None and cause.subject == each[0].identity]
         wanted.sort(key=lambda each: not is_the_cause(*each))
-        reading = (self._container(home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS])
-        return await asyncio.gather(*reading)
-
-    async def _container(
-        self, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
-    ) -> FailedContainer:
-        tail = partial(self.logs.tail, namespace=pod.namespace, pod=pod.name, container=container.name)
-        log = await tail(previous=False) if container.has_run else None
-        previous = await tail(previous=True) if container.restarts else None
-        return FailedContainer(
-            pod=pod.identity.name_from(home),
-            name=container.name,
-            state=container.state,
-            reason=container.reason or container.last_reason or None,
-            message=_of_container(container.message, redact)[:_MESSAGE] or None,
-            exit_code=container.exit_code,
-            meaning=container.meaning,
-            restarts=container.restarts,
-            log=_of_log(log, redact) if log else None,
-            previous_log=_of_log(previous, redact) if previous else None,
+        reading = (
+            failed_container(self.logs, home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS]
         )
-
-
-def _of_container(message: str, redact: Callable[[str], str]) -> str:
-    whole = len(message) < _MAY_BE_CUT
-    return redact_part(redact, message[:_MAX_REDACTED], begins=whole, ends=whole)
-
-
-def _of_log(log: str, redact: Callable[[str], str]) -> str:
-    """Redact a log before it is cut to what a person reads; a line may have begun before it."""
-    begins = len(log) < RAW_BYTES and log.count("\n") < TAIL_LINES
-    return redact_part(redact, log, begins=begins, ends=True)[-MAX_BYTES:]
+        return await asyncio.gather(*reading)

@@ -70,7 +70,7 @@ def select(
             subject=subject,
             type=event.get("type") or "Normal",
             reason=event.get("reason") or "Unknown",
-            message=one_line(_redacted(event.get("message") or "", redact), MAX_TEXT),
+            message=one_line(redacted_message(event.get("message") or "", redact), MAX_TEXT),
             count=max(count, 1),
             last_seen=seen,
         )
@@ -83,7 +83,8 @@ def select(
     return ordered[:MAX_EVENTS]
 
 
-def _redacted(message: str, redact: Callable[[str], str]) -> str:
+def redacted_message(message: str, redact: Callable[[str], str]) -> str:
+    """Return the begin of an Event's message without secrets; of a long one the rest is left out before it is searched."""
     whole = len(message) < _MAY_BE_CUT
     part = message if whole else message[:_MAX_REDACTED].removesuffix("...")
     return redact_part(redact, part, begins=True, ends=whole)

@@ -28,7 +28,6 @@ _API_VERSIONS = {
 }
 _REPLICA_SET = ("apps", "ReplicaSet")
 STATEFUL_SET = ("apps", "StatefulSet")
-_REVISION = "controller-revision-hash"
 
 
 @dataclass(slots=True)
@@ -105,7 +104,7 @@ class Lineage:
             and number_or(ordinal, 0) >= partition
             and parts.status.get("updateRevision")
         )
-        outdated = pod.labels.get(_REVISION) not in (None, parts.status.get("updateRevision"))
+        outdated = pod.revision not in (None, parts.status.get("updateRevision"))
         return found if replaces and outdated else None
 
     def made_in_run(self, pod: Pod) -> bool:
@@ -121,7 +120,8 @@ class Lineage:
         if controller not in self._known:
             version = _API_VERSIONS.get(controller.group_kind)
             ref = ObjectRef(version or "", controller.kind, controller.name, controller.namespace)
-            self._known[controller] = await self.objects.get(ref) if version else None
+            found = await self.objects.get(ref) if version else None
+            self._known[controller] = found and _without_template(found)
         return self._known[controller]
 
     def _controllers_of(self, pod: Pod) -> list[Identity]:
@@ -142,11 +142,21 @@ class Lineage:
         found = await self.read(stateful_set)
         # Until the controller has observed the new spec, the status names the former revision as the update revision.
         parts = Parts.of(found or {})
-        updated = pod.labels.get(_REVISION) == parts.status.get("updateRevision")
+        updated = pod.revision == parts.status.get("updateRevision")
         return found is not None and parts.is_observed and updated
 
     def _owner_of(self, found: dict[str, Any] | None, namespace: str) -> Identity | None:
         return owner_among(self.rendered, owners_of((found or {}).get("metadata") or {}), namespace)
+
+
+def _without_template(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a controller without what nobody reads here: the template of hundreds of ReplicaSets may have a megabyte each."""
+    meta, spec = mapping(found.get("metadata")), mapping(found.get("spec"))
+    return {
+        **found,
+        "metadata": {name: value for name, value in meta.items() if name != "managedFields"},
+        "spec": {name: value for name, value in spec.items() if name not in ("template", "volumeClaimTemplates")},
+    }
 
 
 def _revision_of(found: dict[str, Any] | None) -> Any:

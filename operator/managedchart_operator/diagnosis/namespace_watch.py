@@ -7,21 +7,22 @@ are closed soon after its last run; what is kept is bounded.
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from managedchart_operator.api.resource import KIND
 from managedchart_operator.diagnosis.causes import is_fatal, is_fatal_after_grace
-from managedchart_operator.diagnosis.pods import Pod, read_pods
+from managedchart_operator.diagnosis.pods import Pod, essential_pod, read_pods
 from managedchart_operator.diagnosis.refusals import Creations
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.kube.discovery import quoted
+from managedchart_operator.kube.events import essential_event
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.shared_watch import View, Views
-from managedchart_operator.kube.watch import Change, Polling, changes
+from managedchart_operator.kube.watch import Change, changes
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class NamespaceView(View):
     def see_event(self, event: dict[str, Any]) -> None:
         """Record an event."""
         uid = event["metadata"]["uid"]
-        event["metadata"].pop("managedFields", None)
+        event = essential_event(event)
         self.events[uid] = event
         if self.creations.see(event):
             self.notify()
@@ -143,15 +144,28 @@ class NamespaceWatches:
     def _watches(self, watched: _Watched, view: NamespaceView) -> list[Coroutine[Any, Any, None]]:
         client, path = self._client.acting_as(watched.identity), f"/api/v1/namespaces/{quoted(watched.namespace)}"
         return [
-            self._follow(client, f"{path}/pods", view.take_pods, polls=view.polling),
-            self._follow(client, f"{path}/events", view.take_events, polls=view.polling, fields=_NOT_ABOUT_RUNS),
+            self._follow(
+                view.take_pods,
+                changes(client, f"{path}/pods", polls=view.polling, keep=essential_pod, most=MAX_PODS),
+                path=f"{path}/pods",
+            ),
+            self._follow(
+                view.take_events,
+                changes(
+                    client,
+                    f"{path}/events",
+                    fields=_NOT_ABOUT_RUNS,
+                    polls=view.polling,
+                    keep=essential_event,
+                    most=MAX_EVENTS,
+                ),
+                path=f"{path}/events",
+            ),
         ]
 
-    async def _follow(
-        self, client: KubeClient, path: str, take: Callable[[Change], None], *, polls: Polling, fields: str = ""
-    ) -> None:
+    async def _follow(self, take: Callable[[Change], None], seen: AsyncIterator[Change], *, path: str) -> None:
         try:
-            async for change in changes(client, path, fields=fields, polls=polls):
+            async for change in seen:
                 take(change)
         except KubeError as error:
             # Without this permission the collector still reads the namespace at the end, and reports what it cannot read.

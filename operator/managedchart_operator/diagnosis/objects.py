@@ -182,6 +182,12 @@ def member_of(found: Body) -> Member:
     return Member(meta["uid"], meta.get("namespace") or "", owners_of(meta))
 
 
+def essential_member(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what `member_of` reads of an object."""
+    meta = found["metadata"]
+    return {"metadata": {name: meta[name] for name in ("uid", "namespace", "ownerReferences") if name in meta}}
+
+
 def owned_by(rendered: frozenset[Identity], members: Collection[Member]) -> set[str]:
     """Return the UIDs of the members that the rendered objects own, directly or not."""
     owned: set[str] = set()

@@ -14,6 +14,11 @@ from managedchart_operator.waiting.kstatus import JOB
 
 logger = logging.getLogger(__name__)
 
+REVISION_LABEL = "controller-revision-hash"
+_METADATA = ("uid", "namespace", "name", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_STATUS = ("phase", "conditions", "initContainerStatuses", "containerStatuses")
+# Controllers set one.
+_MOST_OWNERS = 16
 _IMAGE_REASONS = {
     "ErrImagePull",
     "ImagePullBackOff",
@@ -102,7 +107,8 @@ class Pod:
     name: str
     phase: str
     owners: tuple[Owner, ...]
-    labels: Mapping[str, str]
+    revision: str | None
+    """The revision of the StatefulSet, or DaemonSet, that it is of."""
     created: str
     deleting: bool
     ready: bool
@@ -124,6 +130,20 @@ class Pod:
     def ended(self) -> bool:
         """Whether all of its containers have ended and will not restart."""
         return self.phase in ("Succeeded", "Failed")
+
+
+def essential_pod(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what `read_pod` reads of a pod. Its spec may have ten thousands of entries, in each of hundreds of pods."""
+    meta, status = body.get("metadata") or {}, body.get("status") or {}
+    labels, owners = meta.get("labels") or {}, meta.get("ownerReferences") or ()
+    return {
+        "metadata": {
+            **{name: meta[name] for name in _METADATA if name in meta},
+            "labels": {REVISION_LABEL: labels[REVISION_LABEL]} if REVISION_LABEL in labels else {},
+            "ownerReferences": list(owners[:_MOST_OWNERS]),
+        },
+        "status": {name: status[name] for name in _STATUS if name in status},
+    }
 
 
 def read_pods(bodies: Iterable[Mapping[str, Any]]) -> list[Pod]:
@@ -150,7 +170,7 @@ def read_pod(body: Mapping[str, Any]) -> Pod:
         name=meta["name"],
         phase=status.get("phase") or "Pending",
         owners=owners_of(meta),
-        labels=meta.get("labels") or {},
+        revision=(meta.get("labels") or {}).get(REVISION_LABEL),
         created=meta.get("creationTimestamp") or "",
         deleting=meta.get("deletionTimestamp") is not None,
         ready=(conditions.get("Ready") or {}).get("status") == "True",

@@ -109,6 +109,11 @@ class AddressRules:
         return None if named or opens_private else Kind.OWN
 
 
+def kind_in_words(kind: Kind) -> str:
+    """Return why an address is refused, as a sentence about its host."""
+    return "it belongs to the cluster" if kind is Kind.OWN else f"its address is {kind}"
+
+
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Read CIDRs and single addresses; `any` stands for all. Raises ValueError with a sentence."""
     found: list[Network] = []

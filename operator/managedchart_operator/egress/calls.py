@@ -3,13 +3,14 @@
 The address that a name has is in no message: it would tell the author of a chart what only the operator's pod can see.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from managedchart_operator.api.spec import ChartSource
-from managedchart_operator.egress.addresses import Kind, parse_literal
+from managedchart_operator.egress.addresses import Kind, kind_in_words, parse_literal
 from managedchart_operator.egress.dialing import RefusedError
 from managedchart_operator.egress.messages import Target
-from managedchart_operator.egress.proxy import SESSION_BYTES, SESSION_CONNECTIONS, EgressProxy, Session
+from managedchart_operator.egress.metrics import MetricSources
+from managedchart_operator.egress.proxy import SESSION_BYTES, SESSION_CONNECTIONS, Budget, EgressProxy, Session
 from managedchart_operator.egress.sources import SourceUrl
 from managedchart_operator.errors import ChartError
 from managedchart_operator.reasons import Reason
@@ -17,7 +18,7 @@ from managedchart_operator.reasons import Reason
 SOURCES_SETTING = "MANAGEDCHART_CHART_SOURCES"
 ADDRESSES_SETTING = "MANAGEDCHART_CHART_ADDRESSES"
 UNREACHABLE_HINT = (
-    "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
+    "It is retried automatically. If this persists, check the URL, and the operator's network policies and proxy."
 )
 # What an administrator may write to open an address. For the others, such as metadata services, there is hardly a reason.
 _EXAMPLES = {Kind.LOOPBACK: "127.0.0.0/8", Kind.PRIVATE: "10.0.0.0/8", Kind.OWN: "10.0.0.0/8"}
@@ -31,6 +32,8 @@ class Egress:
     only_by_proxy: bool = True
     """Whether a program is kept from every connection except those to the proxy. False where this machine may be called, which
     Go calls without any proxy."""
+    metrics: MetricSources = field(default_factory=MetricSources)
+    """The servers that the verb `metric` may ask."""
 
     def check_source(self, source: ChartSource) -> None:
         """Raise ChartError (CHART_SOURCE_NOT_ALLOWED) for a repository or registry that may not be called; nothing is resolved.
@@ -44,7 +47,7 @@ class Egress:
             url = SourceUrl.parse(text)
         except ValueError as error:
             raise ChartError(
-                f"{field} cannot be compared with the chart sources that the operator allows: {error}",
+                f"{field} cannot be compared with the allowed chart sources: {error}",
                 reason=Reason.CHART_SOURCE_NOT_ALLOWED,
                 hint=f"Write {field} like https://charts.example.com/team or oci://ghcr.io/team/chart.",
             ) from error
@@ -68,7 +71,7 @@ class Egress:
         try:
             url = SourceUrl.parse(address.partition("#")[0].partition("?")[0])
         except ValueError as error:
-            return f"cannot be compared with the chart sources that the operator allows: {error}"
+            return f"cannot be compared with the allowed chart sources: {error}"
         if not sources.allow(url):
             return "is not one of the chart sources that the operator allows"
         kind = self._refusal(url, named=sources.name(url))
@@ -77,12 +80,18 @@ class Egress:
     def explain(self, session: Session, *, source: str) -> ChartError | None:
         """Return what the proxy knows about the failure of its caller; None if it let everything pass."""
         problem = session.problem
-        if session.exhausted:
-            size = f"{SESSION_BYTES >> 20} MiB or {SESSION_CONNECTIONS} connections"
+        if session.exhausted is Budget.BYTES:
+            # The same reason as if helm's limits of memory or files end it first: which of them does so depends on the machine.
             return ChartError(
-                f"{source} needs more than {size} for one chart, and was cut off",
+                f"{source} sends more than {SESSION_BYTES >> 20} MiB for one chart; the operator stopped the download",
+                reason=Reason.CHART_TOO_LARGE,
+                hint="Use a smaller chart, a repository with a smaller index, or a registry (spec.chart.oci).",
+            )
+        if session.exhausted is Budget.CONNECTIONS:
+            return ChartError(
+                f"{source} needs more than {SESSION_CONNECTIONS} connections for one chart; the operator stopped the download",
                 reason=Reason.CHART_SOURCE_UNAVAILABLE,
-                hint="Use a repository with a smaller index, or a registry (spec.chart.oci).",
+                hint="Use a source with fewer redirects, or a registry (spec.chart.oci).",
             )
         if problem is None:
             return None
@@ -114,17 +123,12 @@ def _refused(what: str, kind: Kind) -> ChartError:
     hint = "Use a source with a public address."
     if kind in _EXAMPLES:
         hint = (
-            "Use a source with a public address, or let an administrator open this one in the operator's setting "
+            "Use a source with a public address, or ask an administrator to allow this one in the operator's setting "
             f"{ADDRESSES_SETTING}, like '[\"{_EXAMPLES[kind]}\"]'."
         )
     return ChartError(
         f"{what}: {kind_in_words(kind)}", reason=Reason.CHART_SOURCE_NOT_ALLOWED, transient=True, hint=hint
     )
-
-
-def kind_in_words(kind: Kind) -> str:
-    """Return why an address is refused, as a sentence about its host."""
-    return "it belongs to the cluster" if kind is Kind.OWN else f"its address is {kind}"
 
 
 def _shown(target: Target) -> str:

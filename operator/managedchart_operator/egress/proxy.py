@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -49,6 +50,9 @@ _BODY_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 _INFORMATIONAL = range(100, 200)
+# Go's client refuses more (net/http, max1xxResponses). Each costs some 20 µs, and thousands arrive at once.
+_MOST_INFORMATIONAL = 5
+_NOT_HTTP = "its answer is not valid HTTP"
 _WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -64,6 +68,13 @@ class _ExhaustedError(Exception):
     """The session has used up its bytes or connections."""
 
 
+class Budget(Enum):
+    """What a session has a limited amount of."""
+
+    BYTES = "bytes"
+    CONNECTIONS = "connections"
+
+
 @dataclass(slots=True, eq=False)
 class Session:
     """What one caller may do, and what has happened. `environment` makes a Go program use the proxy."""
@@ -75,8 +86,10 @@ class Session:
     """The last connection that was refused or failed."""
     documents: Documents | None = None
     """Answers all requests of the session, of which none leaves the operator then."""
-    exhausted: bool = False
-    """Whether it wanted more bytes or connections than it has."""
+    dialer: Dialer | None = None
+    """Opens the connections of the session, within other rules than those for charts."""
+    exhausted: Budget | None = None
+    """What it wanted more of than it has."""
     _bytes: int = SESSION_BYTES
     _connections: int = SESSION_CONNECTIONS
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -96,14 +109,14 @@ class Session:
         """Count a connection. Raises _ExhaustedError."""
         self._connections -= 1
         if self._connections < 0 or len(self.tasks) > AT_ONCE:
-            self.exhausted = True
+            self.exhausted = Budget.CONNECTIONS
             raise _ExhaustedError
 
     def count_bytes(self, number: int) -> None:
         """Count bytes that were received. Raises _ExhaustedError."""
         self._bytes -= number
         if self._bytes < 0:
-            self.exhausted = True
+            self.exhausted = Budget.BYTES
             raise _ExhaustedError
 
 
@@ -128,12 +141,15 @@ class EgressProxy:
             await _end(self._tasks)
 
     @contextmanager
-    def session(self, documents: Documents | None = None) -> Iterator[Session]:
+    def session(
+        self, documents: Documents | None = None, *, dialer: Dialer | None = None, most_bytes: int = SESSION_BYTES
+    ) -> Iterator[Session]:
         """Let one caller use the proxy for as long as the context lasts; its connections are closed at the end.
 
-        With `documents`, the caller gets these and can call nobody.
+        With `documents`, the caller gets these and can call nobody. With a `dialer`, its rules hold instead of the proxy's.
         """
-        session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), self.port, documents=documents)
+        login = secrets.token_urlsafe(12), secrets.token_urlsafe(24)
+        session = Session(*login, self.port, documents=documents, dialer=dialer, _bytes=most_bytes)
         self._sessions[session.user] = session
         try:
             yield session
@@ -202,8 +218,9 @@ class EgressProxy:
         if session.documents is not None:
             await _serve_document(session.documents, target, client[1])
             return
+        dialer = session.dialer or self.dialer
         if target.path is None:
-            server, _ = await self.dialer.connect(target)
+            server, _ = await dialer.connect(target)
             try:
                 client[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await _relay(session, client, server)
@@ -215,7 +232,7 @@ class EgressProxy:
         length = body_length(head, limit=_BODY_BYTES)
         async with asyncio.timeout(_REQUEST_SECONDS):
             body = await client[0].readexactly(length)
-        server, upstream = await self.dialer.connect(target)
+        server, upstream = await dialer.connect(target)
         try:
             url, also = target.path, [("Host", target.host_header)]
             if upstream is not None:
@@ -245,14 +262,19 @@ async def _serve_document(documents: Documents, target: Target, writer: asyncio.
 
 async def _pass_answer_on(session: Session, target: Target, server: asyncio.StreamReader, client: Streams) -> None:
     """Send one answer to the client, as the last one of its connection."""
-    while True:
+    for _ in range(_MOST_INFORMATIONAL + 1):
         async with asyncio.timeout(_SILENCE_SECONDS):
             raw = await server.readuntil(b"\r\n\r\n")
         session.count_bytes(len(raw))
-        head = Head.parse(raw)
-        status = status_of(head)
+        try:
+            head = Head.parse(raw)
+            status = status_of(head)
+        except MessageError as error:
+            raise UnreachableError(target, _NOT_HTTP) from error
         if status not in _INFORMATIONAL:
             break
+    else:
+        raise UnreachableError(target, _NOT_HTTP)
     client[1].write(head.for_next_hop(head.line).encode())
     await client[1].drain()
     if target.method == "HEAD" or status in _WITHOUT_BODY:

@@ -180,6 +180,23 @@ def uninstall(*, release: str, namespace: str, timeout: str, foreground: bool, w
     ]
 
 
+def run_tests(*, release: str, namespace: str, timeout: str, only: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the arguments that run the tests of a release with these names, or all, and print the logs of their pods.
+
+    Each test may take as long as `timeout`; Helm ends at the first one that fails.
+    """
+    filters = [*(f"name={name}" for name in only), *(f"!name={name}" for name in exclude)]
+    return [
+        "test",
+        release,
+        f"--namespace={namespace}",
+        f"--timeout={timeout}",
+        # Before helm deletes what a hook-delete-policy has it delete.
+        "--logs",
+        *(f"--filter={each}" for each in filters),
+    ]
+
+
 def leave_fields(fields: LeftFields) -> list[Argument]:
     """Return the arguments by which an upgrade leaves fields to their managers; in a file, since values may be secrets."""
     if not fields:

@@ -21,6 +21,9 @@ _TOP_LEVEL_KEY = re.compile(rb"(?P<name>[A-Za-z]\w*):(?:[ \t]+(?P<value>[^#\r\n]
 _TOP_LEVEL_LINE = re.compile(rb"\n(?<!\n\n)\n*+(?![ #\-\t]|\Z)")
 # An object has some five.
 _MAX_KEYS = 32
+# Each object that is read, waited for or looked for costs a task and requests. Nobody can work with a release of so many, but a
+# release Secret of some KiB can name them.
+MAX_OBJECTS = 5000
 _NAMING = (b"apiVersion", b"kind", b"metadata")
 
 
@@ -75,6 +78,8 @@ def _read(manifests: Iterable[str], *, whole: Container[str] | None) -> list[dic
             budget.spend(bytes=len(data))
             for first_line, document in split(data):
                 found += _objects(_read_one(document, first_line, budget, whole))
+                if len(found) > MAX_OBJECTS:
+                    raise ManifestError(f"it has more than {MAX_OBJECTS} objects")
     except YamlError as error:
         raise ManifestError(error.problem if error.line is None else f"line {error.line}: {error.problem}") from None
     except UNREADABLE as error:

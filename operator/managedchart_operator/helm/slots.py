@@ -5,8 +5,8 @@
 apply slot.
 
 Each process may grow to its limit (`child_limits`) until it has applied its objects. So there are only as many slots as such
-processes fit into the pod's memory together, beside the operator and its workers; and while others take memory, because they
-wait for hooks, fewer start.
+processes fit into the pod's memory together, beside the operator, its workers and, where there are any, the processes of
+plug-ins (`beside`); and while others take memory, because they wait for hooks, fewer start.
 """
 
 import asyncio
@@ -36,28 +36,25 @@ def processes_for(memory: int) -> int:
     return max(4, min(256, (memory - RESERVED_BYTES) // WAITING_BYTES))
 
 
-def applies_for(cpus: float, memory: int, *, each: int = DEFAULT_MEMORY_BYTES) -> int:
+def applies_for(cpus: float, memory: int, *, each: int = DEFAULT_MEMORY_BYTES, beside: int = 0) -> int:
     """Return how many helm processes may render and apply at once.
 
     Two a core, since they wait for answers half of the time, but only as many as fit into so many bytes of memory if each takes
-    `each` bytes; at least 1.
+    `each` bytes, and plug-ins `beside`; at least 1.
     """
-    fit = (memory - _own_bytes() - _FEWEST_LIGHT * LIGHT_MEMORY_BYTES) // each
+    fit = (memory - memory_needed(applies=0, each=each, beside=beside)) // each
     return max(1, min(max(2, round(2 * cpus)), fit))
 
 
-def light_for(memory: int, *, applies: int, each: int) -> int:
-    """Return how many processes without an apply slot may run at once, as far as these apply slots leave memory for them."""
-    return max(_FEWEST_LIGHT, min(_MOST_LIGHT, (memory - _own_bytes() - applies * each) // LIGHT_MEMORY_BYTES))
+def light_for(memory: int, *, applies: int, each: int, beside: int = 0) -> int:
+    """Return how many processes without an apply slot may run at once, as far as the others leave memory for them."""
+    spare = memory - memory_needed(applies=applies, each=each, beside=beside)
+    return max(_FEWEST_LIGHT, min(_MOST_LIGHT, _FEWEST_LIGHT + spare // LIGHT_MEMORY_BYTES))
 
 
-def memory_needed(*, applies: int, each: int) -> int:
-    """Return the bytes that all may take together, at their limits: the operator, its workers, and helm."""
-    return _own_bytes() + applies * each + _FEWEST_LIGHT * LIGHT_MEMORY_BYTES
-
-
-def _own_bytes() -> int:
-    return RESERVED_BYTES + WORKERS * WORKER_BYTES
+def memory_needed(*, applies: int, each: int, beside: int = 0) -> int:
+    """Return the bytes that all may take together, at their limits: the operator, its workers, helm, and plug-ins `beside`."""
+    return RESERVED_BYTES + WORKERS * WORKER_BYTES + applies * each + _FEWEST_LIGHT * LIGHT_MEMORY_BYTES + beside
 
 
 class HelmSlots:
@@ -86,6 +83,11 @@ class HelmSlots:
         self._applies = FairSlots(applies, share=share, lends=lends)
         self._admission = asyncio.Lock()
         self._ended = asyncio.Event()
+
+    @property
+    def growth(self) -> int:
+        """Bytes to which the processes that render and apply may grow."""
+        return self.applying * self._growth
 
     @contextlib.asynccontextmanager
     async def process(self, *, applies: bool, namespace: str = "") -> AsyncIterator[Callable[[], None]]:

@@ -22,7 +22,6 @@ OPERATOR_WAITS = "operator"
 """The value of WAIT_LABEL for a revision that helm marks deployed before the operator has waited for its objects."""
 HELM_WAITS = "helm"
 """The value for a revision whose status by helm is final, whether helm waits for its objects or nobody does."""
-
 DEPLOYED = "deployed"
 FAILED = "failed"
 SUPERSEDED = "superseded"

@@ -6,7 +6,7 @@ stored manifest has it. Helm's plug-in mapkubeapis rewrites stored manifests for
 text; the callers decide whose revision may be rewritten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from managedchart_operator.errors import HelmError
@@ -35,6 +35,32 @@ def with_manifest(secret: Mapping[str, Any], edit: Editor, *, hooks: bool) -> st
     document["manifest"] = after
     if "hooks" in document:
         document["hooks"] = kept_hooks
+    return _fitting(document, secret)
+
+
+def with_hooks(secret: Mapping[str, Any], hooks: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the data of a release Secret with those of the hooks that it lacks; None where it has all.
+
+    To be called in a thread, like `decode`. Raises HelmError, also when the result does not fit into a Secret.
+    """
+    document = dict(decode(secret).document)
+    kept = list(document.get("hooks") or ())
+    whole = []
+    for hook in hooks:
+        place = next((number for number, other in enumerate(kept) if _named(other) == _named(hook)), None)
+        whole.append(hook if place is None else kept.pop(place))
+    whole += kept
+    if len(whole) == len(document.get("hooks") or ()):
+        return None
+    document["hooks"] = whole
+    return _fitting(document, secret)
+
+
+def _named(hook: Mapping[str, Any]) -> tuple[Any, ...]:
+    return hook.get("path"), hook.get("kind"), hook.get("name"), hook.get("manifest")
+
+
+def _fitting(document: dict[str, Any], secret: Mapping[str, Any]) -> str:
     data = packed(document)
     # The outer base64 encoding is the API's own and does not count.
     if len(data) // 4 * 3 > _SECRET_BYTES:

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -29,6 +30,8 @@ BY_SERVER = "ssa"
 """How helm notes that it applied a revision by server-side apply; Helm 3 notes nothing."""
 # The values of the annotation helm.sh/hook-delete-policy with which helm deletes a hook after its end.
 _SELF_DELETING = frozenset({"hook-succeeded", "hook-failed"})
+# The events of tests; Helm 2 had two.
+_TESTS = frozenset({"test", "test-success"})
 # helm 4.3.1, pkg/chart/v2/chart.go: CRDObjects.
 _CRD_FILE = re.compile(r"crds/.*\.(?i:yaml|yml|json)", re.DOTALL)
 # A Secret holds 1 MiB, of which base64 leaves 768 KiB for the gzip; manifests and charts compress to a tenth, rarely to a
@@ -156,6 +159,15 @@ class StoredRelease:
         """Return how many hooks run at an event, like `pre-install` or `post-delete`."""
         return sum(event in (hook.get("events") or ()) for hook in self.document.get("hooks") or ())
 
+    def running_tests(self, *, since: datetime) -> list[str]:
+        """Return the names of the tests that helm has begun since then, and not ended; helm notes that before it begins one."""
+        hooks = self.document.get("hooks") or ()
+        return [
+            hook.get("name") or ""
+            for hook in hooks
+            if _TESTS & set(hook.get("events") or ()) and _runs_since(hook.get("last_run"), since)
+        ]
+
     @property
     def description(self) -> str:
         """helm's own sentence about the outcome of the revision."""
@@ -173,6 +185,13 @@ class StoredRelease:
     @property
     def _metadata(self) -> dict[str, Any]:
         return (self.document.get("chart") or {}).get("metadata") or {}
+
+
+def _runs_since(last_run: Any, since: datetime) -> bool:
+    try:
+        return last_run["phase"] == "Running" and datetime.fromisoformat(last_run["started_at"]) >= since
+    except UNREADABLE:  # anybody may write the Secret
+        return False
 
 
 async def read_secret(secret: Mapping[str, Any]) -> StoredRelease:

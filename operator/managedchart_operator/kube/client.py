@@ -11,7 +11,7 @@ import contextlib
 import copy
 import json
 import os
-import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +24,12 @@ import yaml
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 
-from managedchart_operator.api_refusals import GRANT, RENEW, refusal_of
-from managedchart_operator.errors import UNREADABLE, KubeError, StartupError
+from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.fair_slots import FairSlots
-from managedchart_operator.hints import Names
+from managedchart_operator.kube.answers import decoded, error_of, is_unserved, unavailable, unreadable
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.pages import MOST_BYTES, PAGE, TooLargeError, next_limit, smaller
-from managedchart_operator.reasons import Reason
-from managedchart_operator.shallow_json import read_json
-from managedchart_operator.shortening import cut_middle
+from managedchart_operator.kube.silence import note
 
 # The API server itself gives up on a request after 60 s (--request-timeout); half of it leaves time for one retry.
 REQUEST_SECONDS = 30.0
@@ -41,8 +38,6 @@ REQUEST_SECONDS = 30.0
 # default.
 REQUESTS = 32
 _CONNECT_SECONDS = 10
-# It may repeat a whole object. All of it is redacted later, and a person reads the beginning and the end.
-_MAX_ANSWER = 16 * 1024
 # After each change of a CRD, and after its own start, the API server refuses to list objects of the kind until it has read them
 # into its cache: some 100 ms after the first request for them (1.37, KEP-4568). helm's client retries too.
 _INITIALIZING = "storage is (re)initializing"
@@ -56,16 +51,19 @@ JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-# What a status code means where the message is unknown, such as a proxy's: reason, whether a retry may succeed, hint. A missing
-# permission heals when it is granted, an expired token when it is renewed.
-_BY_STATUS: dict[int, tuple[Reason, bool, str | None]] = {
-    401: (Reason.API_UNAVAILABLE, True, RENEW),
-    403: (Reason.FORBIDDEN, True, GRANT),
-    422: (Reason.OBJECT_INVALID, False, None),
-    **dict.fromkeys((400, 404, 405, 406, 413, 415), (Reason.INTERNAL_ERROR, False, None)),
-}
-_NAMESPACE_IN_PATH = re.compile(r"/namespaces/([^/?]+)")
 _IN_CLUSTER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The answer of something behind the API server, or of the API server itself if it could not reach it."""
+
+    status: int
+    body: bytes
+    cut_off: bool
+    """Whether the body was longer."""
+    api_servers: int = 1
+    """How many API servers it came through: each adds its header Audit-Id."""
 
 
 @dataclass(slots=True)
@@ -149,7 +147,7 @@ class KubeClient:
         """
         headers = {"Accept": accept, "Content-Type": content_type}
         raw, kind = await self._read(method, path, query, headers, body=body, timeout=timeout, patient=patient)
-        return await _decoded(raw, method, path) if kind == JSON_TYPE else raw.decode(errors="replace")
+        return await decoded(raw, method, path) if kind == JSON_TYPE else raw.decode(errors="replace")
 
     async def _read(
         self,
@@ -194,7 +192,7 @@ class KubeClient:
                 limit = smaller(limit)
                 continue
             limit = next_limit(limit, len(raw))
-            page = await _decoded(raw, "GET", path)
+            page = await decoded(raw, "GET", path)
             del raw
             if not isinstance(page, dict) or not isinstance(page.get("metadata", {}), dict):
                 raise unreadable("GET", path, "it is not a list")
@@ -210,7 +208,7 @@ class KubeClient:
         """Yield the events of a watch until the server ends it, or is silent for `timeout` seconds. Raises KubeError."""
         async with self._answer("WATCH", path, {**query, "watch": "true"}, {"Accept": accept}) as response:
             async for line in lines(response.content, silence=timeout):
-                event = await _decoded(line, "WATCH", path)
+                event = await decoded(line, "WATCH", path)
                 if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
                     raise unreadable("WATCH", path, "it is not an event")
                 if event.get("type") == "ERROR":
@@ -220,6 +218,34 @@ class KubeClient:
                         code if isinstance(code, int) else 500, json.dumps(status).encode(), method="WATCH", path=path
                     )
                 yield event
+
+    async def call_through(self, path: str, *, query: Mapping[str, str] | None, seconds: float, most: int) -> Relayed:
+        """GET a path behind which the API server calls something else, like services/proxy. Raises KubeError.
+
+        What answers there is not trusted: redirects are not followed, and at most `most` bytes are read.
+        """
+        headers = {"Accept": "*/*", "User-Agent": OPERATOR, "Accept-Encoding": "identity"}
+        if self.identity is not None:
+            headers["Impersonate-User"] = self.identity.user
+        self._traffic.sent += 1
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        rest = self._api.rest_client
+        if rest.pool_manager is None:
+            rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 -- as its own first request does
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            async with rest.pool_manager.get(
+                url, headers=headers, timeout=limits, allow_redirects=False, proxy=rest.proxy
+            ) as response:
+                body = b""
+                while len(body) <= most and (part := await response.content.read(most + 1 - len(body))):
+                    body += part
+                api_servers = len(response.headers.getall("Audit-Id", ()))
+                return Relayed(response.status, body[:most], cut_off=len(body) > most, api_servers=api_servers)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            why = str(error) or type(error).__name__
+            raise unavailable(f"The API server does not answer (GET {path}: {why})") from error
 
     @contextlib.asynccontextmanager
     async def _answer(
@@ -241,16 +267,23 @@ class KubeClient:
             headers["Impersonate-User"] = self.identity.user
         self._traffic.sent += 1
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
+        sent, answered = time.monotonic(), False
         try:
             answer = await self._api.rest_client.request(verb, url, headers=headers, body=body, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
             with contextlib.closing(response):
                 if response.status >= 300:
-                    raise error_of(response.status, await response.read(), method=method, path=path)
+                    refused = error_of(response.status, await response.read(), method=method, path=path)
+                    answered = not is_unserved(refused)
+                    raise refused
+                answered = True
+                note(answered=True, sent=sent)  # now, since a watch goes on
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
-            raise _unavailable(f"The API server does not answer ({method} {path}: {why})") from error
+            raise unavailable(f"The API server does not answer ({method} {path}: {why})") from error
+        finally:
+            note(answered=answered, sent=sent)
 
 
 async def _bounded(response: aiohttp.ClientResponse, most: int | None) -> bytes:
@@ -303,48 +336,3 @@ async def lines(content: aiohttp.StreamReader, *, silence: float | None = None) 
         *whole, rest = (rest + chunk).split(b"\n")
         for line in filter(bytes.strip, whole):
             yield line
-
-
-async def _decoded(raw: bytes, method: str, path: str) -> Any:
-    try:
-        return await read_json(raw)
-    except UNREADABLE as error:
-        raise unreadable(method, path, str(error) or type(error).__name__) from error
-
-
-def unreadable(method: str, path: str, why: str) -> KubeError:
-    """Return the error for an answer of a wrong form. It is transient: the answer was cut off, or a proxy answered."""
-    return _unavailable(f"The answer of the API server cannot be read ({method} {path}: {why})")
-
-
-def _unavailable(message: str) -> KubeError:
-    return KubeError(message, reason=Reason.API_UNAVAILABLE, transient=True, status=0)
-
-
-def error_of(status: int, raw: bytes, *, method: str, path: str) -> KubeError:
-    """Classify a refusal of the API server by the message of its `Status` object, else by its status code."""
-    try:
-        answer = json.loads(raw).get("message") or ""
-        if not isinstance(answer, str):
-            raise TypeError
-    except UNREADABLE:
-        answer = raw[:300].decode(errors="replace").strip()
-    answer = cut_middle(answer, _MAX_ANSWER)
-    if (known := refusal_of(answer, names=_names_in(path))) is not None:
-        reason, transient, hint = known.reason, known.transient, known.hint
-    else:
-        reason, transient, hint = _BY_STATUS.get(status, (Reason.API_UNAVAILABLE, True, None))
-    return KubeError(
-        f"{method} {path} returned {status}: {answer or 'no message'}",
-        reason=reason,
-        transient=transient,
-        status=status,
-        hint=hint,
-        answer=answer,
-    )
-
-
-def _names_in(path: str) -> Names:
-    """Return the namespace that a request was about."""
-    found = _NAMESPACE_IN_PATH.search(path)
-    return Names(namespace=found[1]) if found else Names()

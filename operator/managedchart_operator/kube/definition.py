@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.api.crd import SCHEMA_DIGEST, digest_of, misfit, root
+from managedchart_operator.api.crd import SCHEMA_DIGEST, digest_of, misfit
 from managedchart_operator.api.resource import API_VERSION, DEFINITION, GROUP, KIND, PLURAL, VERSION
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import METADATA, KubeClient, unless_missing
@@ -50,8 +50,8 @@ class Definition:
         self._client = client
         self._may_be_unreadable = not (scope or Scope()).everywhere
 
-    async def check_schema(self) -> None:
-        """Raise StartupError when the CRD cannot store every field that this operator reads and writes.
+    async def check_schema(self, needed: Mapping[str, Any]) -> None:
+        """Raise StartupError when the CRD cannot store every field of the `needed` schema.
 
         A CRD that is being deleted always passes: the operator only has to remove the finalizers of its ManagedCharts.
         """
@@ -59,7 +59,7 @@ class Definition:
             found = await self._client.request("GET", _PATH)
         except KubeError as error:
             if error.status == 403 and self._may_be_unreadable:
-                await self._check_published_schema()
+                await self._check_published_schema(needed)
                 return
             hint = GRANT_CRD if error.status == 403 else error.hint
             raise StartupError(f"Cannot read the CRD {DEFINITION}: {error.message}", hint=hint) from error
@@ -67,7 +67,7 @@ class Definition:
             return
         versions = {version["name"]: version for version in found["spec"]["versions"]}
         schema = versions.get(VERSION, {}).get("schema") or {}
-        needed = _check_fit(schema.get("openAPIV3Schema") or {})
+        _check_fit(needed, schema.get("openAPIV3Schema") or {})
         marked = (found["metadata"].get("annotations") or {}).get(SCHEMA_DIGEST)
         if marked != (own := digest_of(needed)):
             logger.info(
@@ -78,7 +78,22 @@ class Definition:
                 own,
             )
 
-    async def _check_published_schema(self) -> None:
+    async def check_optional(self, name: str, needed: Mapping[str, Any]) -> None:
+        """Raise StartupError when the CRD `name`, which need not be there or be readable, cannot store the `needed` schema."""
+        try:
+            found = await unless_missing(self._client.request("GET", f"{_PATH.rpartition('/')[0]}/{name}"))
+        except KubeError as error:
+            if error.status != 403:
+                raise StartupError(f"Cannot read the CRD {name}: {error.message}", hint=error.hint) from error
+            logger.info("the schema of the CRD %s is not checked: the operator may not get it", name)
+            return
+        if found is None or "deletionTimestamp" in found["metadata"]:
+            return
+        versions = {version["name"]: version for version in found["spec"]["versions"]}
+        schema = versions.get(VERSION, {}).get("schema") or {}
+        _check_fit(needed, schema.get("openAPIV3Schema") or {}, name=name)
+
+    async def _check_published_schema(self, needed: Mapping[str, Any]) -> None:
         """Check the schema that the API server publishes for everybody. Raises StartupError."""
         found = await unless_missing(self._client.request("GET", _OPENAPI)) or {}
         name = f"{'.'.join(reversed(GROUP.split('.')))}.{VERSION}.{KIND}"
@@ -86,7 +101,7 @@ class Definition:
         if schema is None:
             logger.warning("the schema of the CRD %s is not checked: the operator may not get the CRD", DEFINITION)
             return
-        _check_fit(schema)
+        _check_fit(needed, schema)
         logger.info(
             "the operator may not get the CRD %s: its schema was checked as the API server publishes it, and a deletion of the"
             " CRD is noticed by discovery; whether it was deleted and installed again is not checked",
@@ -132,13 +147,11 @@ class Definition:
         return DefinitionState("", deleting=False)
 
 
-def _check_fit(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema that the operator needs. Raises StartupError if this one cannot store all of that."""
-    needed = root()
-    if lack := misfit(needed, schema):
+def _check_fit(needed: Mapping[str, Any], found: Mapping[str, Any], *, name: str = DEFINITION) -> None:
+    """Raise StartupError if a schema cannot store all that the needed one stores."""
+    if lack := misfit(needed, found):
         raise StartupError(
-            f"The CRD {DEFINITION} is older than this operator or was edited: {lack}, so the API server would drop"
+            f"The CRD {name} is older than this operator or was edited: {lack}, so the API server would drop"
             " or refuse a part of what the operator writes",
             hint=f"Apply the CRD of the operator's version: {APPLY_CRD}",
         )
-    return needed

@@ -25,7 +25,7 @@ _MOVED_TO = {
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 # The API server's answer for a kind that it does not serve; the answer for a missing object names the object.
-_NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
+NOT_SERVED = ("the server could not find the requested resource", "404 page not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Discovery:
 
     def forget_if_unserved(self, api_version: str, kind: str, error: KubeError) -> None:
         """Look a kind up again if a 404 is about the kind and not about an object."""
-        if error.answer.strip() in _NOT_SERVED:
+        if error.answer.strip() in NOT_SERVED:
             self._kinds.pop((api_version, kind), None)
 
     async def _discover(self, api_version: str) -> None:
@@ -119,13 +119,17 @@ def group_of(api_version: str) -> str:
 def not_served(api_version: str, kind: str, *, served: str | None = None) -> KubeError:
     """Return the error for a kind that the API server does not serve; `served` is the apiVersion that serves it instead."""
     instead = f"; it serves {kind} of {served} instead" if served else ""
-    return KubeError(
+    error = KubeError(
         f"The API server does not serve kind {kind} of {api_version}{instead}",
         reason=Reason.KIND_MISSING,
         transient=True,
         status=404,
-        hint=f"Use apiVersion {served}." if served else "Install the CustomResourceDefinition that defines it first.",
+        hint=f"Use apiVersion {served}."
+        if served
+        else "Correct kind and apiVersion, or install the CustomResourceDefinition that defines the kind first.",
     )
+    error.missing_kind = (api_version, kind)
+    return error
 
 
 def root(api_version: str) -> str:

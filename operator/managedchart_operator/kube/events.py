@@ -23,6 +23,17 @@ logger = logging.getLogger(__name__)
 # The API server refuses longer messages (core/v1 Event validation).
 MESSAGE_LENGTH = 1024
 _NOTE_LENGTH = 64
+# The fields of an Event that are read, with the most characters of each; names have 253.
+_FIELDS = {
+    "type": 64,
+    "reason": 256,
+    "message": 8192,
+    "count": 0,
+    **dict.fromkeys(("firstTimestamp", "lastTimestamp", "eventTime"), 64),
+}
+_METADATA = dict.fromkeys(("name", "namespace", "uid", "resourceVersion", "creationTimestamp"), 253)
+_SUBJECT = dict.fromkeys(("apiVersion", "kind", "namespace", "name", "uid"), 253)
+_SERIES = {"count": 0, "lastObservedTime": 64}
 KEPT = frozenset({"ReleaseLeft", "ReleaseOrphaned", "Uninstalled"})
 """Reasons of Events that are always written: after a deletion, nothing else says what became of the release."""
 
@@ -127,6 +138,20 @@ def _reference(chart: ManagedChart) -> dict[str, str]:
         "namespace": chart.key.namespace,
         "uid": chart.uid,
     }
+
+
+def essential_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what is read of an Event, without what is longer than Kubernetes writes it: anybody may write Events."""
+    kept = _short(event, _FIELDS)
+    for name, fields in (("metadata", _METADATA), ("involvedObject", _SUBJECT), ("series", _SERIES)):
+        if isinstance(event.get(name), dict):
+            kept[name] = _short(event[name], fields)
+    return kept
+
+
+def _short(part: Mapping[str, Any], fields: Mapping[str, int]) -> dict[str, Any]:
+    kept = {name: part[name] for name in fields if isinstance(part.get(name), str | int)}
+    return {name: value[: fields[name]] if isinstance(value, str) else value for name, value in kept.items()}
 
 
 def last_seen(event: Mapping[str, Any]) -> datetime | None:

@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 # What helm does with the Secrets of every release; a role may leave out what no chart of the cluster contains.
 _VERBS = ("get", "list", "create", "update", "patch", "delete")
 _GRANT = (
-    "Grant it, as deploy/profiles/impersonate does (with Helm: rbac.profile: impersonate). Without"
-    " MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT charts run with the permissions of the operator."
+    "Grant it, as deploy/profiles/impersonate does (with Helm: rbac.profile: impersonate). Do not unset"
+    " MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT instead: charts would then have the operator's own permissions."
 )
 _LEGACY = (
-    "Constrained impersonation needs Kubernetes 1.36 with the feature gate ConstrainedImpersonation. Else use"
+    "Constrained impersonation needs Kubernetes 1.36 with the feature gate ConstrainedImpersonation. Without it, use"
     " deploy/profiles/impersonate-legacy instead of deploy/profiles/impersonate (with Helm: rbac.impersonation: legacy)."
 )
 
@@ -51,25 +51,28 @@ async def check_impersonation(client: KubeClient, scope: Scope, *, account: str 
         except StartupError as error:
             refused[namespace] = error
         except KubeError as error:
-            refused[namespace] = StartupError(f"it cannot be asked: {error.message}", hint=error.hint)
+            refused[namespace] = StartupError(f"its permissions cannot be checked: {error.message}", hint=error.hint)
     if not kinds and account is not None:
         first = next(iter(refused.values()))
         raise StartupError(
-            f"The operator cannot impersonate the ServiceAccounts {account} that MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT names:"
+            f"The operator cannot impersonate the ServiceAccount {account} that MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT names:"
             f" {first.message}",
             hint=first.hint,
         )
     if kinds and account is None and not await _may_deploy(client, scope):
         raise StartupError(
             "The operator may impersonate ServiceAccounts and has no permissions for charts itself, but"
-            " MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT is not set: a chart that names no account could read all Secrets",
-            hint="Set it, as deploy/profiles/impersonate does: MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT=default.",
+            " MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT is not set: a ManagedChart that names no account could read all Secrets",
+            hint="Set MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT to the name of an account, such as default in"
+            " deploy/profiles/impersonate.",
         )
     for namespace, why in refused.items() if kinds else ():
         logger.warning("cannot impersonate ServiceAccounts of namespace %s: %s", namespace, why.message)
     logger.info(
-        "ServiceAccounts are impersonated by %s; ManagedCharts that name none run %s",
-        " and ".join(sorted(kinds)) or "nothing: the operator may not",
+        "%s; ManagedCharts without spec.serviceAccountName run %s",
+        f"impersonating ServiceAccounts by {' and '.join(sorted(kinds))}"
+        if kinds
+        else "not impersonating: no permission",
         f"as {account} of their namespace" if account else "with the permissions of the operator",
     )
 
@@ -88,8 +91,8 @@ async def _kind_of(client: KubeClient, namespace: str, account: str) -> Imperson
     if not await is_allowed(client, constrained):
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
         raise StartupError(
-            "it has neither the permission to impersonate:serviceaccount serviceaccounts of authentication.k8s.io, nor to"
-            f" impersonate serviceaccounts, {where}",
+            "it has neither the permission impersonate:serviceaccount on serviceaccounts.authentication.k8s.io, nor the older"
+            f" one, impersonate on serviceaccounts, {where}",
             hint=_GRANT,
         )
     for verb in _VERBS:
@@ -111,5 +114,5 @@ async def _try(client: KubeClient, identity: Identity) -> None:
         missing = missing_in(error.answer)
         if missing is None or missing.user != identity.user:
             raise StartupError(
-                f"the API server refuses it, although it was granted: {error.answer}", hint=_LEGACY
+                f"the API server refuses it, although the permission was granted: {error.answer}", hint=_LEGACY
             ) from error

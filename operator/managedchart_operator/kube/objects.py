@@ -6,8 +6,9 @@ a chart renders to where the API server has it: `reference` by the manifest alon
 `discovery` looks kinds up.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.permissions import Permissions
 from managedchart_operator.reasons import Reason
+
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Objects:
     """Reads, patches and deletes objects."""
 
     def __init__(self, client: KubeClient, *, discovery: Discovery | None = None) -> None:
-        self._client = client
+        self.client = client
+        """Sends its requests."""
         self.identity = client.identity
         """On whose behalf it sends requests; None for the operator itself."""
         self.discovery = discovery or Discovery(client)
@@ -59,7 +63,7 @@ class Objects:
         The kinds that the API server serves are the same for everybody, and every authenticated user may read them, so they are
         looked up once, by the operator itself.
         """
-        return Objects(self._client.acting_as(identity), discovery=self.discovery)
+        return Objects(self.client.acting_as(identity), discovery=self.discovery)
 
     async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
         """Return the object, or None. Raises KubeError (KIND_MISSING for an unknown kind)."""
@@ -80,8 +84,8 @@ class Objects:
         Raises KubeError.
         """
         query = {"dryRun": "All", "fieldManager": HELM, "fieldValidation": "Strict", "force": str(force).lower()}
-        path = await self._path(ref)
-        await self._client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
+        path = await self.path_of(ref)
+        await self.client.request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH, patient=True)
 
     async def delete(self, ref: ObjectRef) -> bool:
         """Delete the object with its dependents in the foreground; False if it does not exist. Raises KubeError."""
@@ -97,16 +101,22 @@ class Objects:
         labels: str = "",
         fields: str = "",
         metadata_only: bool = False,
+        keep: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError (KIND_MISSING)."""
+        """Return the objects of a kind, of one namespace or (empty) of all. Raises KubeError (KIND_MISSING).
+
+        `keep` returns what is to be kept of each as soon as it was read, None for nothing. Needed wherever others than the
+        cluster's administrators create the objects: a megabyte of JSON may take twenty.
+        """
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-        path = await self._path(ObjectRef(api_version, kind, "", namespace))
+        path = await self.path_of(ObjectRef(api_version, kind, "", namespace))
         items: list[dict[str, Any]] = []
         try:
-            async for page in self._client.pages(
+            async for page in self.client.pages(
                 path, query=query, accept=METADATA_LIST if metadata_only else JSON_TYPE
             ):
-                items += page.get("items") or []
+                found = page.get("items") or []
+                items += found if keep is None else [kept for each in found if (kept := keep(each)) is not None]
         except KubeError as error:
             if error.status != 404:
                 raise
@@ -144,7 +154,9 @@ class Objects:
         """
         found = []
         known: dict[tuple[str, str], tuple[str, bool] | None] = {}
-        for ref in (reference(item, default_namespace) for item in rendered):
+        for number, ref in enumerate(reference(item, default_namespace) for item in rendered):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # each takes some 10 µs, and there may be thousands
             if not ref.name:
                 continue
             kind = (ref.api_version, ref.kind)
@@ -166,23 +178,23 @@ class Objects:
 
     async def collection_path(self, api_version: str, kind: str, *, namespace: str = "") -> str:
         """Return the URL path of a kind's collection. Raises KubeError (KIND_MISSING)."""
-        return await self._path(ObjectRef(api_version, kind, "", namespace))
+        return await self.path_of(ObjectRef(api_version, kind, "", namespace))
 
     async def _request(self, method: str, ref: ObjectRef, **options: Any) -> Any:
         """Return the answer to a request for an object; None if it does not exist. Raises KubeError (KIND_MISSING)."""
         await self.discovery.kind(ref.api_version, ref.kind)
         if not ref.name or _problem(ref):
             return None  # no object can have such a name
-        path = await self._path(ref)  # not within the try: a missing kind is a 404 too
+        path = await self.path_of(ref)  # not within the try: a missing kind is a 404 too
         try:
-            return await self._client.request(method, path, **options)
+            return await self.client.request(method, path, **options)
         except KubeError as error:
             if error.status != 404:
                 raise
             self.discovery.forget_if_unserved(ref.api_version, ref.kind, error)
             return None
 
-    async def _path(self, ref: ObjectRef) -> str:
+    async def path_of(self, ref: ObjectRef) -> str:
         """Return the URL path of an object, or of a collection for one without a name. Raises KubeError."""
         kind = await self.discovery.kind(ref.api_version, ref.kind)
         if problem := _problem(ref):

@@ -77,11 +77,11 @@ def missing_in(text: str) -> MissingPermission | None:
     return MissingPermission(found["user"], permission)
 
 
-async def is_allowed(client: KubeClient, permission: Permission) -> bool:
-    """Whether the user of the client has a permission now. Raises KubeError."""
+async def is_allowed(client: KubeClient, permission: Permission, *, name: str = "") -> bool:
+    """Whether the user of the client has a permission now, for all objects or for one. Raises KubeError."""
     resource, _, subresource = permission.resource.partition("/")
     wanted = {"verb": permission.verb, "group": permission.group, "resource": resource}
-    wanted |= {"subresource": subresource, "namespace": permission.namespace}
+    wanted |= {"subresource": subresource, "namespace": permission.namespace, "name": name}
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

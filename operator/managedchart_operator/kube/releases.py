@@ -7,6 +7,7 @@ Source: Helm documentation, "Storage backends": Secrets labelled owner=helm, nam
 
 from typing import Any
 
+from managedchart_operator.api.resource import GROUP
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube.client import MERGE_PATCH, METADATA_LIST, KubeClient, unless_missing
 from managedchart_operator.kube.discovery import quoted
@@ -14,6 +15,12 @@ from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.scope import Scope
 
 OWNER_SELECTOR = "owner=helm"
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+# What `helm.storage` reads: helm's own labels, and the operator's.
+_LABELS = (
+    *("owner", "name", "version", "status", "createdAt", "modifiedAt"),
+    *(f"{GROUP}/{name}" for name in ("digest", "owner", "attempt", "wait")),
+)
 
 
 def release_collections(scope: Scope) -> list[tuple[str | None, str]]:
@@ -55,9 +62,8 @@ class ReleaseSecrets:
         """Return the metadata of the Secrets of one release, unordered. Raises KubeError."""
         query = {"labelSelector": f"{OWNER_SELECTOR},name={release}"}
         found: list[dict[str, Any]] = []
-        # Anybody who may create Secrets there can give them such labels, and large annotations.
         async for page in self._client.pages(_path(namespace), query=query, accept=METADATA_LIST):
-            found += [_kept(item["metadata"]) for item in page.get("items") or []]
+            found += [release_metadata(item)["metadata"] for item in page.get("items") or []]
         return found
 
     async def read(self, *, namespace: str, name: str) -> dict[str, Any] | None:
@@ -101,5 +107,12 @@ def _path(namespace: str, name: str = "") -> str:
     return f"/api/v1/namespaces/{quoted(namespace)}/secrets" + (f"/{quoted(name)}" if name else "")
 
 
-def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metadata.items() if key not in ("annotations", "managedFields")}
+def release_metadata(secret: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a release Secret that is needed.
+
+    Anybody who may create Secrets can give them such labels, and a hundred thousand others: 20 MB of memory for each.
+    """
+    metadata = secret["metadata"]
+    labels = metadata.get("labels") or {}
+    kept = {name: metadata[name] for name in _METADATA if name in metadata}
+    return {"metadata": {**kept, "labels": {name: labels[name] for name in _LABELS if name in labels}}}

@@ -39,6 +39,7 @@ class Scope:
             raise SpecError(
                 f"The operator does not work in namespace {namespace}, in which spec.targetNamespace puts the release",
                 reason=Reason.FORBIDDEN,
-                hint=f"Set another spec.targetNamespace, or let the administrator of the operator add {namespace} to"
-                " MANAGEDCHART_NAMESPACES, and grant the operator its permissions there (docs/security.md).",
+                hint="Delete this ManagedChart and create it with another spec.targetNamespace, or ask the administrator of the"
+                f" operator to add {namespace} to MANAGEDCHART_NAMESPACES and to grant the operator its permissions there"
+                " (docs/security.md).",
             )

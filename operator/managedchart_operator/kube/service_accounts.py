@@ -7,6 +7,7 @@ Source: Kubernetes documentation, "User impersonation"; measured with 1.37.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.errors import AccountMissingError, KubeError
@@ -32,24 +33,34 @@ class ServiceAccounts:
         name = chart.service_account or self.default
         return Identity(chart.key.namespace, name) if name else None
 
-    async def check(self, identity: Identity | None) -> None:
-        """Raise AccountMissingError if the account does not exist; raises KubeError too."""
-        if identity is not None and not await self._exists(identity):
+    async def check(self, identity: Identity | None) -> str:
+        """Return the UID of the account, "" for the operator itself.
+
+        Raises AccountMissingError if it does not exist; raises KubeError too.
+        """
+        if identity is None:
+            return ""
+        found = await self._metadata(identity)
+        if found is None:
             raise AccountMissingError(
                 f"ServiceAccount {identity.name} does not exist in namespace {identity.namespace}",
                 hint=f"Create it: kubectl create serviceaccount {identity.name} --namespace={identity.namespace}",
             )
+        return str(found["uid"])
 
     async def granted(self, missing: MissingPermission, identity: Identity | None) -> bool:
         """Whether what a run lacked is there now; `identity` is that of its ManagedChart. Raises KubeError."""
         if missing.permission.verb == IMPERSONATE:
-            return identity is None or (await self._exists(identity) and await self._can_impersonate(identity))
+            return identity is None or (
+                await self._metadata(identity) is not None and await self._can_impersonate(identity)
+            )
         acting = identity if identity is not None and identity.user == missing.user else None
         return await is_allowed(self.client.acting_as(acting), missing.permission)
 
-    async def _exists(self, identity: Identity) -> bool:
+    async def _metadata(self, identity: Identity) -> dict[str, Any] | None:
         path = f"/api/v1/namespaces/{quoted(identity.namespace)}/serviceaccounts/{quoted(identity.name)}"
-        return await unless_missing(self.client.request("GET", path, accept=METADATA)) is not None
+        found = await unless_missing(self.client.request("GET", path, accept=METADATA))
+        return None if found is None else found["metadata"]
 
     async def _can_impersonate(self, identity: Identity) -> bool:
         """Whether the API server accepts a request as the account; any will do, since everybody may send this one."""

@@ -8,12 +8,14 @@ Source: Kubernetes documentation, "Efficient detection of changes".
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from managedchart_operator.errors import UNREADABLE, KubeError
-from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient, unreadable
+from managedchart_operator.kube.answers import unreadable
+from managedchart_operator.kube.client import JSON_TYPE, METADATA, METADATA_LIST, KubeClient
 from managedchart_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,15 @@ POLL_SECONDS = 5.0
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 # What Kubernetes itself notes in an annotation is shorter; all of them together may have 256 KiB.
 _ANNOTATION = 1024
+
+
+Keep: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns the parts of an object that are needed."""
+
+
+def as_it_is(item: dict[str, Any]) -> dict[str, Any]:
+    """Keep a whole object."""
+    return item
 
 
 class Change(NamedTuple):
@@ -47,18 +58,18 @@ class Polling:
 
 
 async def _list(
-    client: KubeClient, path: str, selectors: dict[str, str], *, accept: str
+    client: KubeClient, path: str, selectors: dict[str, str], *, accept: str, keep: Keep, most: int | None
 ) -> tuple[list[dict[str, Any]], str]:
-    """Return a collection and its resourceVersion; read in pages. Raises KubeError."""
-    items: list[dict[str, Any]] = []
+    """Return what is to be kept of a collection, and its resourceVersion; read in pages. Raises KubeError."""
+    items: deque[dict[str, Any]] = deque(maxlen=most)
     version = ""
     with _readable(path):
         async for page in client.pages(path, query=selectors, accept=accept):
             for item in page.get("items") or ():
                 _forget_notes(item["metadata"], all=accept == METADATA_LIST)
-                items.append(item)
+                items.append(keep(item))
             version = page["metadata"]["resourceVersion"]
-    return items, version
+    return list(items), version
 
 
 def _forget_notes(metadata: dict[str, Any], *, all: bool) -> None:  # noqa: A002
@@ -89,12 +100,16 @@ async def changes(
     metadata_only: bool = False,
     patient: bool = True,
     polls: Polling | None = None,
+    keep: Keep = as_it_is,
+    most: int | None = None,
 ) -> AsyncIterator[Change]:
     """Yield one `Listed` change, then each change, without end; lists again when the watch is lost.
 
     With `polls`, a collection that may be listed and not watched is listed every POLL_SECONDS instead.
 
-    The objects have no managedFields and no long annotations; with `metadata_only` they have no annotations at all.
+    The objects have no managedFields and no long annotations; with `metadata_only` they have no annotations at all. Those of a
+    list, which are all held at once, are what `keep` returns, and no more than the last `most`: whoever may create objects in
+    the collection may make them so that a megabyte of JSON takes twenty.
     With `since`, the resourceVersion of something that was read, it begins with the changes after that, and lists only if the
     API server no longer remembers them.
     Raises KubeError only if a retry cannot succeed (no such collection); without `patient` also for a missing permission.
@@ -106,7 +121,7 @@ async def changes(
         listed = False
         try:
             if not version or not retries.polls.watches:
-                items, version = await _list(client, path, selectors, accept=accept_list)
+                items, version = await _list(client, path, selectors, accept=accept_list, keep=keep, most=most)
                 yield Change("Listed", {"items": items, "metadata": {"resourceVersion": version}})
                 del items
                 listed = True

@@ -1,4 +1,4 @@
-"""The lifecycle: six phases and the order in which they run.
+"""The lifecycle: its phases and the order in which they run.
 
 Built-in lifecycles and plug-ins derive from `Lifecycle` and override phases; `run` is the same for all. A run raises the
 original error, whatever happens in on_deploy_failure. Every phase must be safe to run again, because a restarted operator
@@ -6,15 +6,15 @@ starts the run from the beginning. The recorder writes the status.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
-
-import semver
 
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase
-from managedchart_operator.errors import LifecycleError, OperatorError
+from managedchart_operator.errors import OperatorError
 from managedchart_operator.lifecycle.context import Operation, PhaseContext
+from managedchart_operator.lifecycle.versions import crosses
+from managedchart_operator.reasons import Reason
 
 Payload = Mapping[str, Any]
 """What one phase of a run passes to the next: each phase gets the payload that the one before returned."""
@@ -74,6 +74,19 @@ class Lifecycle:
         """Check that the release works. Does nothing by default: exec has waited until it is ready."""
         return payload
 
+    async def pre_delete(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002
+        """Prepare an uninstall: Destroy, or the deletion of the ManagedChart. Does nothing by default."""
+        return payload
+
+    async def post_delete(self, context: PhaseContext, payload: Payload) -> Payload:  # noqa: ARG002
+        """Follow up on an uninstall. Does nothing by default."""
+        return payload
+
+    def has(self, phase: Phase) -> bool:
+        """Whether an uninstall has this phase: PreDelete and PostDelete are left out where nothing overrides them."""
+        method = {Phase.PRE_DELETE: "pre_delete", Phase.POST_DELETE: "post_delete"}[phase]
+        return getattr(type(self), method) is not getattr(Lifecycle, method)
+
     async def uninstall_before_breaking_version(self, context: PhaseContext) -> None:
         """Uninstall the installed chart if it is older than the spec's breaking version and the new one is not."""
         breaking = context.spec.last_breaking_version_requiring_restart
@@ -91,16 +104,27 @@ class Lifecycle:
                     " did not deploy the release",
                 )
 
-    async def run(self, context: PhaseContext) -> Payload:
-        """Run the phases in order. Raises the OperatorError of the phase that failed."""
+    async def run(self, context: PhaseContext, *, without: Collection[Phase] = ()) -> Payload:
+        """Run the phases in order, those around an uninstall only if they are not in `without`.
+
+        Raises the OperatorError of the phase that failed.
+        """
         payload = await _phase(context, Phase.CHECK_PREREQUISITES, self.check_prerequisites, {})
         payload = await _phase(context, Phase.PRE_EXEC, self.pre_exec, payload)
+        around = context.operation is Operation.UNINSTALL
+        if around and Phase.PRE_DELETE not in without and self.has(Phase.PRE_DELETE):
+            payload = await _phase(context, Phase.PRE_DELETE, self.pre_delete, payload)
+        executed = False
         try:
             payload = await _phase(context, Phase.EXEC, self.exec, payload)
+            executed = True
+            if around and Phase.POST_DELETE not in without and self.has(Phase.POST_DELETE):
+                payload = await _phase(context, Phase.POST_DELETE, self.post_delete, payload)
             payload = await _phase(context, Phase.POST_EXEC, self.post_exec, payload)
             return await _phase(context, Phase.VALIDATE, self.validate, payload)
         except OperatorError as error:
-            await self._explain(context, payload, error)
+            if not (executed and says_nothing(error)):
+                await self._explain(context, payload, error)
             raise
 
     async def _explain(self, context: PhaseContext, payload: Payload, error: OperatorError) -> None:
@@ -112,6 +136,14 @@ class Lifecycle:
                 lambda context, payload: self.on_deploy_failure(context, payload, error),
                 payload,
             )
+
+
+def says_nothing(error: OperatorError) -> bool:
+    """Whether an error after exec says nothing about the release: the API server cannot be reached, or is overloaded.
+
+    The release is left as it is then, and the run is retried.
+    """
+    return error.reason is Reason.API_UNAVAILABLE
 
 
 async def _phase(
@@ -132,27 +164,9 @@ async def _phase(
             hint="Correct the lifecycle plug-in, or report the defect of a built-in one; the operator's log has the traceback.",
         )
         wrapped.__cause__ = error  # the recorder logs it, once it knows all secrets
+        # Whose defect it is, where that is known.
+        wrapped.profile, wrapped.plugin = getattr(error, "profile", None), getattr(error, "plugin", None)
         context.recorder.phase_ended(phase, error=wrapped)
         raise wrapped from error
-    context.recorder.phase_ended(phase)
+    context.recorder.phase_ended(phase, payload=tuple(result))
     return result
-
-
-def crosses(*, installed: str, breaking: str, new: str) -> bool:
-    """Whether going from `installed` to `new` passes the `breaking` version: installed < breaking <= new.
-
-    A downgrade, or an upgrade that stays below it, does not: an uninstall would destroy without need.
-    Raises LifecycleError for what is not a version.
-    """
-    return _version(installed) < _version(breaking) <= _version(new)
-
-
-def _version(text: str) -> semver.Version:
-    """Read a version as Helm does: Semantic Versioning 2, but a leading v and missing parts are allowed."""
-    try:
-        return semver.Version.parse(text.removeprefix("v"), optional_minor_and_patch=True)
-    except ValueError as error:
-        raise LifecycleError(
-            f'"{text}" is not a semantic version, so it cannot be compared with lastBreakingVersionRequiringRestart',
-            transient=False,
-        ) from error

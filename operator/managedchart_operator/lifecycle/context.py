@@ -4,15 +4,19 @@ The reconciler implements the Protocols. A context belongs to one run of one res
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from managedchart_operator.api.phase_status import ActionStatus
+from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.api.status import Phase
 from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.egress.metrics import MetricAnswer
 from managedchart_operator.errors import OperatorError
+from managedchart_operator.kube.coming_kinds import ComingKinds
 from managedchart_operator.kube.objects import Objects
 
 
@@ -106,14 +110,87 @@ class Release(Protocol):
         """Return the evidence of why the release does not become ready. Raises nothing except when cancelled."""
 
 
+class RunFacts(Protocol):
+    """What does not change between the begin of a run and its end, nor in a run that continues it after a crash."""
+
+    @property
+    def stamp(self) -> str:
+        """Identifies the newest revision among all revisions of all releases; empty if there is none."""
+
+    @property
+    def replaced_stamp(self) -> str:
+        """Identifies the newest revision that was deployed, before exec the one that this run replaces; empty if none was.
+
+        A revision that a kill has left pending does not count, so the run that continues finds the same one.
+        """
+
+    async def replaced_version(self) -> str | None:
+        """Return the version of the chart that was deployed before this run's revision; None if there was none.
+
+        Raises KubeError, HelmError.
+        """
+
+    async def chart_objects(self, pattern: str, *, most_bytes: int, most_objects: int) -> list[dict[str, Any]]:
+        """Return the objects in the chart's files that a pattern like `files/*.yaml` matches; nothing is rendered.
+
+        Raises ChartError, also if there is no such file, one is no YAML, or a document is not an object.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class HelmTests:
+    """What `helm test` reported."""
+
+    passed: Sequence[str] = ()
+    """The tests that succeeded, by the names of their objects."""
+    failed: Sequence[str] = ()
+    """The tests that did not."""
+    logs: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The logs that helm printed, by pod and container, as they are."""
+    error: OperatorError | None = None
+    """Why the run of the tests failed; None if it did not."""
+
+
+class ReleaseExtras(Protocol):
+    """What only actions need of the release and of its chart."""
+
+    @property
+    def coming(self) -> ComingKinds:
+        """The kinds whose CRDs this run would have applied by now, if it is a dry run."""
+
+    async def crds(self) -> list[dict[str, Any]]:
+        """Return the CRDs in the crds/ folders of the chart that this run deploys, enabled subcharts included.
+
+        Raises ChartError, HelmError, KubeError.
+        """
+
+    async def installed_crds(self) -> ChartCrds | None:
+        """Return the CRDs of the installed chart as `Release.chart_crds` does; None if this ManagedChart did not deploy it.
+
+        After an uninstall the answer is the one from before it, if it was asked for then. Raises KubeError.
+        """
+
+    async def kinds_changed(self) -> None:
+        """Make the next Helm process ask which kinds the cluster serves."""
+
+    async def query_metrics(self, url: str, query: str) -> MetricAnswer:
+        """Ask a server outside of the cluster. Raises LifecycleError if that is not allowed, or there is no answer."""
+
+    async def test(self, *, only: Sequence[str], exclude: Sequence[str], seconds: float) -> HelmTests:
+        """Run the tests of the release with these names, or all; each may take so long. Raises HelmError if Helm cannot run."""
+
+
 class Recorder(Protocol):
     """Records what happens, for the status, the Events and the metrics."""
 
     def phase_started(self, phase: Phase) -> None:
         """Record that a phase begins."""
 
-    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
-        """Record that a phase has succeeded, or failed with an error."""
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, payload: Sequence[str] = ()) -> None:
+        """Record that a phase has succeeded, with the keys of the payload that it passes on, or failed with an error."""
+
+    def action(self, entry: ActionStatus) -> None:
+        """Record an action of the phase that runs: a new one, or a change of the last one."""
 
     def evidence(self, findings: Findings) -> None:
         """Record the evidence of a failure."""
@@ -133,3 +210,7 @@ class PhaseContext:
     cluster: Objects
     recorder: Recorder
     logger: logging.LoggerAdapter[logging.Logger]
+    chart: ManagedChart
+    """The resource itself: its names, UID and generation."""
+    facts: RunFacts
+    extras: ReleaseExtras

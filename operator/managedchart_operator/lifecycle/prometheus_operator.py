@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from managedchart_operator.errors import OperatorError
-from managedchart_operator.helm.ownership import is_kept, is_marked, other_release
-from managedchart_operator.kube.field_owners import HELM
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import ChartCrds, PhaseContext
+from managedchart_operator.lifecycle.release_crds import NOT_DEPLOYED, belongs, why_kept
 
 GROUP = "monitoring.coreos.com"
 CRDS = frozenset(
@@ -55,7 +54,7 @@ class PrometheusOperator(Lifecycle):
             name = crd["name"]
             if why := _why_kept(context, crd, installed):
                 kept.setdefault(why, []).append(name)
-            elif installed and _belongs(context, crd, installed):
+            elif installed and belongs(context, crd, installed):
                 await context.cluster.delete(ObjectRef(_API_VERSION, _KIND, name))
                 context.logger.info("deleted CRD %s", name)
         for why, names in kept.items():
@@ -70,7 +69,7 @@ async def _installed_crds(context: PhaseContext) -> ChartCrds:
     The chart may have to be fetched, so it is read only if the cluster has other CRDs of the group.
     """
     six = ChartCrds(CRDS)
-    if all(_belongs(context, crd, six) for crd in await _present(context)):
+    if all(belongs(context, crd, six) for crd in await _present(context)):
         return six
     found = await context.release.chart_crds()
     return replace(found, names=found.names | CRDS)
@@ -83,47 +82,14 @@ async def _present(context: PhaseContext) -> list[dict[str, Any]]:
     return sorted(of_group, key=lambda crd: str(crd["name"]))
 
 
-def _belongs(context: PhaseContext, crd: Mapping[str, Any], installed: ChartCrds) -> bool:
-    release = context.release
-    return crd["name"] in installed.names or is_marked(crd, name=release.name, namespace=release.namespace)
-
-
 def _why_kept(context: PhaseContext, crd: Mapping[str, Any], installed: ChartCrds | None) -> str | None:
     """Return why a CRD is kept; None for one to delete, and for one that has nothing to do with the release.
 
     `installed` is None if this ManagedChart has not deployed the release.
     """
     if installed is None:
-        return "this ManagedChart has not deployed the release"
-    known = _belongs(context, crd, installed)
+        return NOT_DEPLOYED
+    known = belongs(context, crd, installed)
     if not known and installed.incomplete is None:
         return None
-    unknown = None if known else f"it is unknown whether the installed chart has them: {installed.incomplete}"
-    return why_foreign(crd, name=context.release.name, namespace=context.release.namespace) or unknown
-
-
-def why_foreign(metadata: Mapping[str, Any], *, name: str, namespace: str) -> str | None:
-    """Return why the release must not delete a CRD; None if it may.
-
-    It may if the CRD has the release's marks, or has none and helm created it: helm does not mark what it installs from crds/.
-    There the field managers decide. Whoever wrote a whole CRD owns `spec.group`, which never changes afterwards, and for the
-    creator the time of that entry is the time of creation. helm 4 also applies crds/ over an existing CRD, so ownership of
-    fields alone proves nothing. A CRD without field managers counts as helm's.
-    Source: Kubernetes documentation, "Server-Side Apply", field management.
-    """
-    if other := other_release(metadata, name=name, namespace=namespace):
-        return f"their ownership metadata names the release {other}"
-    if is_kept(metadata):
-        return "their annotation helm.sh/resource-policy is keep"
-    if is_marked(metadata, name=name, namespace=namespace):
-        return None
-    writers = [entry for entry in metadata.get("managedFields") or [] if _wrote_all(entry)]
-    creators = {entry.get("manager") for entry in writers if entry.get("time") == metadata.get("creationTimestamp")}
-    others = sorted({str(entry.get("manager")) for entry in writers} - {HELM})
-    if not others or creators == {HELM}:
-        return None
-    return f"{' and '.join(others)} applied them, and nothing proves that Helm created them"
-
-
-def _wrote_all(entry: Mapping[str, Any]) -> bool:
-    return "f:group" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    return why_kept(context, crd, installed)

@@ -63,7 +63,7 @@ async def _in(objects: Objects, kinds: Iterable[tuple[str, str]], namespaces: It
     for namespace in sorted(set(namespaces)):
         for api_version, kind in kinds:
             try:
-                items = await objects.list(api_version, kind, namespace=namespace)
+                items = await objects.list(api_version, kind, namespace=namespace, keep=_essential)
             except KubeError as error:
                 if error.reason not in (Reason.FORBIDDEN, Reason.KIND_MISSING):
                     raise
@@ -73,6 +73,13 @@ async def _in(objects: Objects, kinds: Iterable[tuple[str, str]], namespaces: It
                 if target := _target(item, namespace):
                     found[target].append(ObjectRef(api_version, kind, item["metadata"]["name"], namespace))
     return found
+
+
+def _essential(autoscaler: dict[str, Any]) -> dict[str, Any]:
+    """Return what is read of an autoscaler; it may have thousands of metrics."""
+    spec = autoscaler.get("spec")
+    target = {"scaleTargetRef": spec["scaleTargetRef"]} if isinstance(spec, dict) and "scaleTargetRef" in spec else {}
+    return {"metadata": {"name": autoscaler["metadata"]["name"]}, "spec": target}
 
 
 def _target(autoscaler: Mapping[str, Any], namespace: str) -> Place | None:

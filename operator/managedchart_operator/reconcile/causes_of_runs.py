@@ -31,17 +31,21 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What asks for a run although its input may be the same: the annotations, or a permission that was granted."""
+    """What asks for a run although its input may be the same: the annotations, or that what was in its way has changed."""
 
     retry: bool = False
     force: bool = False
     granted: bool = False
+    changed: str = ""
+    """What made the last attempt fail and has changed since, like `LifecycleProfile p` or `plug-in p`."""
 
     @property
     def cause(self) -> str:
         """A part of a sentence; "" if nothing asks."""
         if self.retry or self.force:
             return f"requested by the annotation {FORCE_ANNOTATION if self.force else RETRY_ANNOTATION}"
+        if self.changed:
+            return f"{self.changed} has changed"
         return "the missing permission was granted" if self.granted else ""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Self, TypeAlias
 
-from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Outlook, Phase
 from managedchart_operator.helm.storage import DEPLOYED
@@ -21,6 +21,8 @@ Target: TypeAlias = tuple[str, str]
 """Namespace and name of a release."""
 
 DRY_RUN = "DryRun"
+REMOVED = "Removed"
+"""The operator has ended its removal, and others keep the ManagedChart by their finalizers."""
 _GAVE_UP = frozenset({Outlook.CHANGE, Outlook.CHECK, Outlook.KEEP_ROLLED_BACK})
 
 
@@ -49,7 +51,7 @@ class Claim:
     generation: int
     deleting: bool
     action: str
-    """`spec.action`, or what it does instead of deploying: DRY_RUN."""
+    """`spec.action`, or what it does instead: DRY_RUN, REMOVED."""
     standing: Standing = Standing.DEPLOYS
     refused: bool = False
     """Whether it waits because the release belongs to another ManagedChart."""
@@ -67,7 +69,7 @@ class Claim:
             target=(chart.release_namespace, chart.release_name),
             generation=chart.generation,
             deleting=chart.deleting,
-            action=DRY_RUN if action == Action.DEPLOY and chart.spec.get("dryRun") else action,
+            action=_instead_of(action, chart),
         ).with_status(chart.status)
 
     def with_status(self, status: Mapping[str, Any]) -> Self:
@@ -91,13 +93,19 @@ class Claim:
         has_deployed = bool(status.get("blockers")) or _has_deployed(status)
         if self.deleting:
             # What it has deployed may be in the middle of its removal.
-            return Standing.HAS_DEPLOYED if has_deployed else Standing.NOTHING
+            return Standing.HAS_DEPLOYED if has_deployed and self.action != REMOVED else Standing.NOTHING
         gave_up = attempt.get("generation") == self.generation and attempt.get("outlook") in _GAVE_UP and not refused
         if self.action == Action.SKIP or (gave_up and _is_not_accepted(attempt)):
             return Standing.NOTHING
         if has_deployed:
             return Standing.HAS_DEPLOYED
         return Standing.GAVE_UP if gave_up or self.action in (Action.DESTROY, DRY_RUN) else Standing.DEPLOYS
+
+
+def _instead_of(action: str, chart: ManagedChart) -> str:
+    if chart.deleting and FINALIZER not in chart.finalizers:
+        return REMOVED
+    return DRY_RUN if action == Action.DEPLOY and chart.spec.get("dryRun") else action
 
 
 def release_owner(claims: Iterable[Claim], *, label_owner: str | None, working: Key | None = None) -> Claim | None:

@@ -13,7 +13,7 @@ def clamp(spec: ManagedChartSpec) -> tuple[ManagedChartSpec, str]:
     timeout, grace = TIMEOUT.clamped(spec.timeout), FAIL_FAST_GRACE.clamped(spec.fail_fast_grace)
     backoff, longest = BACKOFF.clamped(spec.retry.backoff), MAX_BACKOFF.clamped(spec.retry.max_backoff)
     changes = [
-        f"spec.{bound.field} is {stored}, but can be {bound.limits}, so {used} is used"
+        f"spec.{bound.field} is {stored}, but can be {bound.limits}: the operator uses {used}"
         for bound, stored, used in _pairs(
             (TIMEOUT, spec.timeout, timeout),
             (FAIL_FAST_GRACE, spec.fail_fast_grace, grace),

@@ -13,8 +13,10 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import one_line
 
 READY, RECONCILING, STALLED, RELEASED, VALIDATED = "Ready", "Reconciling", "Stalled", "Released", "Validated"
-CLAMPED = "Clamped"
-_ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED, CLAMPED)
+CLAMPED, LIFECYCLE_MISSING = "Clamped", "LifecycleMissing"
+_ORDER = (READY, RECONCILING, STALLED, RELEASED, VALIDATED, CLAMPED, LIFECYCLE_MISSING)
+_NOTICES = {CLAMPED: Reason.SPEC_CLAMPED, LIFECYCLE_MISSING: Reason.LIFECYCLE_UNKNOWN}
+"""The conditions that say something beside the state of the release, and their reasons."""
 
 
 def summary_of(conditions: Sequence[Condition]) -> str | None:
@@ -49,18 +51,36 @@ class Conditions:
         self._set(RELEASED, "True", Reason.DEPLOYED, "The release matches the spec")
         return self._result()
 
-    def in_sync(self, message: str) -> list[Condition]:
-        """A new generation changes nothing. `message` says what is deployed, where Ready has to become True again."""
+    def in_sync(self, message: str, *, validated: bool) -> list[Condition]:
+        """A new generation changes nothing. `message` says what is deployed, where Ready has to become True again.
+
+        It stays False while the release is not `validated`: its checks fail.
+        """
         self._remove(RECONCILING, STALLED)
         for kind, known in self._by_type.items():
             self._by_type[kind] = known.model_copy(update={"observed_generation": self._generation})
-        if (ready := self._by_type.get(READY)) is None or ready.status != "True":
+        if validated and ((ready := self._by_type.get(READY)) is None or ready.status != "True"):
             self._set(READY, "True", Reason.DEPLOYED, message)
         return self._result()
 
-    def clamped(self, message: str) -> list[Condition]:
-        """Values of the stored spec are beyond a bound, and what is used instead; "" if none is."""
-        self._set(CLAMPED, "True" if message else None, Reason.SPEC_CLAMPED, message)
+    def noticed(self, kind: str, message: str) -> list[Condition]:
+        """CLAMPED: values of the stored spec are beyond a bound. LIFECYCLE_MISSING: nothing has the name of the lifecycle.
+
+        The message is "" if that is no longer so.
+        """
+        self._set(kind, "True" if message else None, _NOTICES[kind], message)
+        return self._result()
+
+    def checks_failed(self, message: str) -> list[Condition]:
+        """The checks of the deployed release have failed as often as they may."""
+        self._set(READY, "False", Reason.VALIDATION_FAILED, message)
+        self._set(VALIDATED, "False", Reason.VALIDATION_FAILED, message)
+        return self._result()
+
+    def checks_passed(self, message: str) -> list[Condition]:
+        """The checks of the deployed release pass again; `message` says what is deployed."""
+        self._set(READY, "True", Reason.DEPLOYED, message)
+        self._set(VALIDATED, "True", Reason.DEPLOYED, "The checks have passed")
         return self._result()
 
     def what_follows(self, message: str) -> list[Condition]:

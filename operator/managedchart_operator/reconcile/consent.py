@@ -14,6 +14,7 @@ from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.namespaces import Namespaces
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.claims import Claim
 from managedchart_operator.reconcile.consent_watch import ConsentWatch
 
 FROM_PREFIX = f"from.{GROUP}/"
@@ -77,6 +78,11 @@ class Consent:
             return crossing is not None and not await self.given(crossing)
         except KubeError:
             return True
+
+    def is_known_to_refuse(self, claim: Claim) -> bool:
+        """Whether the namespace of a claimed release was asked, and did not accept it: whatever the claimant's status says."""
+        known = self.watch.known(claim.key)
+        return known is not None and not known[1] and known[0].target == claim.target[0]
 
     def forget(self, key: Key) -> None:
         """Ask no more on behalf of a ManagedChart."""

@@ -1,7 +1,7 @@
 """Notices that a namespace has given or withdrawn its consent, so that neither needs a restart or a change of the spec.
 
-Like `permission_watch`: the API server is asked in rounds, each question once, however many resources depend on it. A
-watch of all namespaces would need a cluster-wide permission. Nothing is remembered that the next pass does not find out itself.
+Like `permission_watch`: the API server is asked in rounds, each question once for all resources of a namespace. A watch of all
+namespaces would need a cluster-wide permission. Nothing is remembered that the next pass does not find out itself.
 """
 
 import logging
@@ -23,7 +23,10 @@ class ConsentWatch(Generic[Question]):
         self._known: dict[Key, tuple[Question, bool]] = {}
         self._changed: Callable[[Key], None] = lambda _: None
         self._rounds: Rounds[Question] = Rounds(
-            "watch of consent", lambda: [question for question, _ in self._known.values()], self._ask_again, seconds
+            "watch of consent",
+            lambda namespace: [question for key, (question, _) in self._known.items() if key.namespace == namespace],
+            self._ask_again,
+            seconds,
         )
 
     def when_changed(self, call: Callable[[Key], None]) -> None:
@@ -33,7 +36,11 @@ class ConsentWatch(Generic[Question]):
     def note(self, key: Key, question: Question, *, given: bool) -> None:
         """Note what a resource depends on, and the answer that its pass has got."""
         self._known[key] = (question, given)
-        self._rounds.begin()
+        self._rounds.begin(key.namespace)
+
+    def known(self, key: Key) -> tuple[Question, bool] | None:
+        """Return what a resource depends on, and the last answer; None if nothing was asked on its behalf."""
+        return self._known.get(key)
 
     def forget(self, key: Key) -> None:
         """Ask no more on behalf of a resource."""

@@ -14,8 +14,8 @@ from itertools import zip_longest
 from managedchart_operator.api.spec import CrdPolicy
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.errors.text import MAX_TEXT
+from managedchart_operator.kube.crd_changes import group_kind, has_field
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.crd_changes import group_kind, has_field
 from managedchart_operator.reconcile.crd_files import reading
 from managedchart_operator.reconcile.crds import RunCrds
 from managedchart_operator.shortening import cut_middle

@@ -18,9 +18,8 @@ from managedchart_operator.api.spec import CrdPolicy
 from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.ownership import other_release
 from managedchart_operator.kube.cluster_crds import API_VERSION, KIND, ClusterCrds, kinds_of
-from managedchart_operator.kube.discovery import not_served
-from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.crd_changes import (
+from managedchart_operator.kube.coming_kinds import ComingKinds
+from managedchart_operator.kube.crd_changes import (
     dropped_versions,
     group_kind,
     is_current,
@@ -28,6 +27,8 @@ from managedchart_operator.reconcile.crd_changes import (
     replacement,
     storage_version,
 )
+from managedchart_operator.kube.discovery import not_served
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.crd_files import CrdFiles, CrdObjects, reading
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.shortening import cut, listed
@@ -47,7 +48,7 @@ _FIELD_CHARACTERS = 120
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What `RunCrds.apply` would do. Objects of these kinds cannot be validated before it is done."""
+    """What `RunCrds.apply`, and actions before it, would do. Objects of these kinds cannot be validated before it is done."""
 
     kinds: frozenset[tuple[str, str]] = frozenset()
     """Group and kind of each CRD that it would create or change."""
@@ -70,6 +71,8 @@ class RunCrds:
     files: CrdFiles = field(init=False)
     owners: dict[str, str] = field(default_factory=dict)
     """The CRDs that were not updated, each with the release that owns it."""
+    coming: ComingKinds = field(default_factory=ComingKinds)
+    """Those that a dry run would have applied by now: of actions, and once `preview` was called, of the chart."""
     _applied: bool = False
     _preview: Preview | None = None
 
@@ -96,10 +99,15 @@ class RunCrds:
         self._applied = True
 
     async def preview(self) -> Preview:
-        """Return what `apply` would do; the API server validates the CRDs. Raises OperatorError as `apply` would."""
+        """Return what `apply` would do, and actions before it; the API server validates the CRDs.
+
+        Raises OperatorError as `apply` would.
+        """
         if self._preview is None:
             self._preview = Preview() if self.run.spec.crds is CrdPolicy.SKIP else await self._foresee()
-        return self._preview
+        return Preview(
+            self._preview.kinds | self.coming.group_kinds, self._preview.api_versions | self.coming.api_versions
+        )
 
     @property
     def _cluster(self) -> ClusterCrds:
@@ -111,6 +119,7 @@ class RunCrds:
         changed = [change.wanted for change, crd in zip(changes, written, strict=True) if crd is not None]
         kinds = frozenset(kind for crd in changed for kind in kinds_of(crd))
         groups = frozenset(kind.rpartition("/")[0] for kind in kinds)
+        self.coming.add(changed, reason="the chart brings its CRD")
         return Preview(frozenset(map(group_kind, changed)), kinds | groups)
 
     async def _changes(self, outlined: CrdObjects) -> list[_Change]:

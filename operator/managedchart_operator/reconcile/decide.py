@@ -105,6 +105,8 @@ class Observed:
     force_requested: bool = False
     granted: bool = False
     """Whether the operator now has the permission without which the last run failed."""
+    changed_cause: str = ""
+    """What made the last run fail and has changed since: a LifecycleProfile, or a plug-in."""
 
     @property
     def newest(self) -> Revision | None:
@@ -157,11 +159,26 @@ class Observed:
 
     @property
     def newest_is_unfinished(self) -> bool:
-        """Whether the run that made the newest revision has not ended, so that the phases after exec may be missing."""
+        """Whether the run that made the newest revision has not ended, so that the phases after exec may be missing.
+
+        Nor has one whose phases after exec the API server did not answer.
+        """
         newest, last = self.newest, self.last
-        if newest is None or last.attempt is None or last.ended_at is not None:
+        if newest is None or last.attempt is None or (last.ended_at is not None and not last.was_not_answered):
             return False
         return newest.is_of(last.attempt)
+
+    @property
+    def left_as_it_was(self) -> bool:
+        """Whether the last run, which has succeeded, left the release as it was, as the lifecycle of a plug-in may do.
+
+        The newest revision has the digest of an earlier spec then. Nobody has changed it since.
+        """
+        newest, last = self.newest, self.last
+        if newest is None or newest.status != DEPLOYED or newest.number != last.revision or not self.newest_is_own:
+            return False
+        made_none = last.attempt is not None and not newest.is_of(last.attempt)
+        return last.operation == Operation.UPGRADE and made_none
 
 
 def decide(desired: Desired, observed: Observed) -> Plan:
@@ -216,6 +233,8 @@ def _decide_deploy(desired: Desired, observed: Observed, *, handled: bool) -> Ru
         if newest.number != last.revision:
             return _resume(observed, f"Revision {newest.number} was deployed before the operator restarted")
         return InSync() if handled else _resume(observed, "The release is deployed, but the run did not end")
+    if handled and observed.left_as_it_was:
+        return InSync()
     # One that may fail would otherwise count as the good one to roll back to.
     unlock = newest if newest.pending or observed.newest_may_fail else None
     if handled:
@@ -234,7 +253,12 @@ def _because(desired: Desired, observed: Observed, what: str = "") -> str:
     """Return a sentence about why a run begins: `what`, and what has happened since the last attempt."""
     last = observed.last
     now = Input(desired.digest.parts(), desired.digest.matches(last.digest), desired.chart_version)
-    requests = Requests(retry=observed.retry_requested, force=observed.force_requested, granted=observed.granted)
+    requests = Requests(
+        retry=observed.retry_requested,
+        force=observed.force_requested,
+        granted=observed.granted,
+        changed=observed.changed_cause,
+    )
     cause = cause_of(now, last, requests, retry_limit=desired.retry_limit)
     sentence = "; ".join(filter(None, (what, cause)))
     return sentence[:1].upper() + sentence[1:] if not what else sentence
@@ -244,7 +268,9 @@ def _held(desired: Desired, observed: Observed) -> Hold | None:
     last = observed.last
     if last.failures == 0 or not desired.digest.matches(last.digest) or not last.current:
         return None
-    if observed.retry_requested or observed.force_requested or observed.granted or last.interrupted or last.waited:
+    if observed.retry_requested or observed.force_requested or observed.granted or observed.changed_cause:
+        return None
+    if last.interrupted or last.waited:
         return None
     if last.retry_at is not None and last.retry_at <= observed.now:
         return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from managedchart_operator.api.lifecycle import Revalidation
 from managedchart_operator.api.spec import ManagedChartSpec, WaitFor
 from managedchart_operator.helm.values import Values
 from managedchart_operator.reconcile.earlier_operators import (
@@ -76,6 +77,7 @@ class Digest:
 
 def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
     """Return the digest; `chart` is the chart's fingerprint. To be called in a thread."""
+    spec = _counted(spec)
     document = {
         "chart": chart,
         "sources": [hashlib.sha256(source.content).hexdigest() for source in values.sources],
@@ -84,6 +86,13 @@ def digest_of(spec: ManagedChartSpec, *, chart: str, values: Values) -> Digest:
     }
     version_1 = cache(lambda: version_1_digest(spec, chart=chart, values=values.merged()))
     return Digest(_hashed(document), None if has_newer_fields(spec) else version_1, lambda: _parts(spec, document))
+
+
+def _counted(spec: ManagedChartSpec) -> ManagedChartSpec:
+    """Return the spec with the part of the lifecycle that a run carries out."""
+    if not spec.lifecycle.actions and spec.lifecycle.validation == Revalidation():
+        return spec
+    return spec.model_copy(update={"lifecycle": spec.lifecycle.of_a_run()})
 
 
 def _parts(spec: ManagedChartSpec, document: dict[str, Any]) -> dict[str, str]:
@@ -106,6 +115,7 @@ def digest_without_inputs(spec: ManagedChartSpec) -> Digest:
     """
     # Whether a rollback is followed by a retry changes nothing here, nor what a wait leaves out.
     retry = spec.retry.model_copy(update={"after_rollback": False})
+    spec = _counted(spec)
     counted = spec.model_copy(update={"retry": retry, "wait_for": WaitFor()})
     # Values are JSON already; pydantic would hold up other threads while it copies them.
     unread = counted.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"values"})

@@ -9,11 +9,11 @@ import hashlib
 import json
 from typing import Any
 
+from managedchart_operator.api.earlier_status import EarlierStatus
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.api.status import (
     AttemptStatus,
     Condition,
-    EarlierStatus,
     ManagedChartStatus,
     ObjectReference,
     Outlook,
@@ -109,7 +109,8 @@ def _is_true(condition: Condition | None) -> bool:
 def has_newer_fields(spec: ManagedChartSpec) -> bool:
     """Whether the spec sets a field that operators of 0.1 did not have: what they stored is of another input then."""
     # What is waited for changes nothing of what runs.
-    return bool(spec.model_dump(exclude={*_FIELDS, "wait_for"}, exclude_defaults=True))
+    newer = spec.model_dump(exclude={*_FIELDS, "wait_for"}, exclude_defaults=True)
+    return bool(newer) or bool(spec.lifecycle.of_a_run().actions)
 
 
 def version_1_digest(spec: ManagedChartSpec, *, chart: str, values: dict[str, Any]) -> str:

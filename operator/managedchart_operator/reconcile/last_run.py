@@ -10,9 +10,17 @@ from datetime import datetime
 
 from managedchart_operator.api.resource import ManagedChart, request_token
 from managedchart_operator.api.status import AttemptStatus, ManagedChartStatus, Outlook, Phase
+from managedchart_operator.errors import PluginVersion, ProfileVersion
 from managedchart_operator.kube.permissions import MissingPermission, Permission
+from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.times import read_time
+
+AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
+"""The phases whose failure is the failure of a deployed revision."""
+_BEFORE_EXEC = (Phase.CHECK_PREREQUISITES, Phase.PRE_EXEC)
+# Those of an uninstall after PreDelete.
+_FROM_EXEC = (Phase.EXEC, Phase.POST_DELETE, Phase.POST_EXEC, Phase.VALIDATE, Phase.ON_DEPLOY_FAILURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,7 @@ class LastRun:
     """Whether it was for the present generation of the spec."""
     operation: str | None = None
     phase: Phase | None = None
+    uninstall_began: bool = False
     interrupted: bool = False
     """Whether it neither succeeded nor failed: the operator was stopped, or a request interrupted the run."""
     stopped: bool = False
@@ -45,6 +54,8 @@ class LastRun:
     retry_at: float | None = None
     """When to retry; None with failures means not without a change."""
     missing_permission: MissingPermission | None = None
+    failed_profile: ProfileVersion | None = None
+    failed_plugin: PluginVersion | None = None
     waited: bool = False
     """Whether the operator has waited for another Helm operation since."""
 
@@ -52,6 +63,18 @@ class LastRun:
     def succeeded(self) -> bool:
         """Whether there was a run, and it succeeded."""
         return self.ended_at is not None and self.failures == 0
+
+    @property
+    def was_not_answered(self) -> bool:
+        """Whether the API server did not answer its phases after exec, or the run that continued them."""
+        within = self.phase in AFTER_EXEC or (self.operation == Operation.RESUME and self.phase in _BEFORE_EXEC)
+        return self.failures > 0 and self.reason == Reason.API_UNAVAILABLE and within
+
+    @property
+    def began_uninstall(self) -> bool:
+        """Whether it was an uninstall that reached exec, or repeated one that did, and has not succeeded."""
+        began = self.uninstall_began or self.phase in _FROM_EXEC  # an earlier operator has noted the phase only
+        return self.operation == Operation.UNINSTALL and not self.succeeded and began
 
     @property
     def stopped_in_exec(self) -> bool:
@@ -78,6 +101,7 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
         current=attempt.generation == chart.generation,
         operation=attempt.operation,
         phase=next((phase for phase in Phase if phase.value == attempt.phase), None),
+        uninstall_began=attempt.uninstall_began is True,
         interrupted=interrupted,
         stopped=interrupted and started is not None and began_at is not None and began_at < started,
         ended_at=ended_at.timestamp() if ended_at else None,
@@ -88,6 +112,8 @@ def last_run_of(chart: ManagedChart, status: ManagedChartStatus, *, started: dat
         reason=attempt.reason,
         retry_at=retry_at.timestamp() if retry_at else None,
         missing_permission=permission_of(attempt),
+        failed_profile=profile_of(attempt),
+        failed_plugin=plugin_of(attempt),
         waited=attempt.outlook is Outlook.WAIT,
     )
 
@@ -98,6 +124,25 @@ def permission_of(attempt: AttemptStatus) -> MissingPermission | None:
     if found is None:
         return None
     return MissingPermission(found.user or "", Permission(found.verb, found.resource, found.group, found.namespace))
+
+
+def profile_of(attempt: AttemptStatus) -> ProfileVersion | None:
+    """Return the LifecycleProfile that made the attempt fail, as it was then."""
+    found = attempt.failed_profile
+    return None if found is None else ProfileVersion(found.name, found.uid, found.generation)
+
+
+def plugin_of(attempt: AttemptStatus) -> PluginVersion | None:
+    """Return the plug-in that made the attempt fail, as it was then."""
+    found = attempt.failed_plugin
+    return None if found is None else PluginVersion(found.name, found.digest)
+
+
+def failed_profile(chart: ManagedChart) -> str | None:
+    """Return the name of the LifecycleProfile that made the last attempt fail; None if none did. Any status can be read."""
+    attempt = chart.status.get("attempt")
+    failed = attempt.get("failedProfile") if isinstance(attempt, Mapping) else None
+    return failed.get("name") if isinstance(failed, Mapping) else None
 
 
 def requested(chart: ManagedChart, status: ManagedChartStatus, annotation: str) -> bool:

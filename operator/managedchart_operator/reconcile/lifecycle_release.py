@@ -1,7 +1,7 @@
 """The release as a lifecycle sees it: a thin facade over the operations of one run."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class LifecycleRelease:
     run: ReleaseRun
     plan: Run
     before_uninstall: BeforeHelm = None
+    begins_uninstall: Callable[[], Awaitable[None]] | None = None
+    """Stores that the uninstall begins: a restarted operator must not repeat PreDelete, whose objects may be deleted then."""
     crds: RunCrds = field(init=False)
     _tries: bool = field(init=False)
     """Whether nothing may be changed."""
@@ -77,6 +79,7 @@ class LifecycleRelease:
 
     async def installed(self) -> InstalledRelease | None:
         """Return what is installed now, whether its last upgrade succeeded or not. Raises KubeError, HelmError."""
+        await self.run.storage.look()  # a validation has not observed the release
         newest, stored = self.run.newest, await self.run.storage.read_stored()
         if stored is None or newest is None:
             return None
@@ -134,6 +137,8 @@ class LifecycleRelease:
 
     async def uninstall(self) -> bool:
         """Uninstall and wait until all objects are deleted; False if there was nothing to do. Raises HelmError, KubeError."""
+        if self.begins_uninstall is not None:
+            await self.begins_uninstall()
         outcome = await uninstall(self.run, before=self.before_uninstall)
         _noted(self.run, outcome)
         return outcome.changed

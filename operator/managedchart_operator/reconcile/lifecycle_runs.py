@@ -14,12 +14,14 @@ from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.helm.storage import UNINSTALLED
 from managedchart_operator.helm.values import Values, lost_values
 from managedchart_operator.kube.events import Events
-from managedchart_operator.lifecycle.base import Lifecycle
+from managedchart_operator.lifecycle.base import Lifecycle, says_nothing
 from managedchart_operator.lifecycle.context import Operation
+from managedchart_operator.lifecycle.lifecycles import Lifecycles
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_fetched
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.explain import cause_of, explain
+from managedchart_operator.reconcile.last_run import AFTER_EXEC
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.missing_permissions import find_missing
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT, Outcome
@@ -40,10 +42,12 @@ from managedchart_operator.reconcile.resource_pass import Recording, ResourcePas
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure
 from managedchart_operator.reconcile.revision_history import complete, release_uninstalled, remember
 from managedchart_operator.reconcile.services import Telemetry
+from managedchart_operator.reconcile.shown_lifecycle import show_lifecycle
 from managedchart_operator.reconcile.status_recorder import (
     Failure,
     deployed_message,
 )
+from managedchart_operator.reconcile.validations import Validations
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import delay_until
 
@@ -61,14 +65,17 @@ class LifecycleRuns:
     telemetry: Telemetry
     remediation: Remediation
     probe: float
+    lifecycles: Lifecycles
+    validations: Validations
 
     async def run(self, work: ResourcePass, lifecycle: Lifecycle, plan: Run) -> float | None:
         """Carry out the plan; returns the seconds until the next pass, or None. Raises KubeError."""
         work = replace(work, release=resumed(work.release, plan))
         retried = _begin(work, plan)
+        show_lifecycle(work.recorder, lifecycle)
         # What masks its texts takes up to 1 s to make; here, so that it is known wherever the run has to say something.
         await asyncio.to_thread(work.release.evidence.rendered.redactor)
-        release = LifecycleRelease(work.release, plan)
+        release = LifecycleRelease(work.release, plan, begins_uninstall=work.recorder.writer.flush)
         work.phases.operation, work.phases.released = plan.operation, plan.released
         try:
             await work.check_account()
@@ -76,7 +83,7 @@ class LifecycleRuns:
             if plan.unlock is not None:
                 work.logger.info("taking over revision %d (%s)", plan.unlock.number, plan.unlock.status)
                 await unlock(work.release, plan.unlock)
-            await lifecycle.run(work.context(release))
+            await lifecycle.run(work.context(release), without=work.left_out)
         except OperatorError as error:
             return await self.failed(work, error, plan)
         finally:
@@ -130,6 +137,8 @@ class LifecycleRuns:
     async def failed(self, work: ResourcePass, error: OperatorError, plan: Run) -> float | None:
         """Record a run's failure and remedy it; returns the seconds until the next pass, or None. Raises KubeError."""
         run, phases, status, key = work.release, work.phases, work.recorder.status, work.chart.key
+        profile, plugin = error.profile, error.plugin
+        kept = plan.operation.deploys and phases.failed_phase in AFTER_EXEC and says_nothing(error)
         lacking = await find_missing(run, error, removes=plan.operation is Operation.UNINSTALL)
         # Of several objects in trouble, one is the root cause: the one in the message.
         phases.findings = replace(phases.findings, cause=cause_of(error, phases.findings))
@@ -139,15 +148,17 @@ class LifecycleRuns:
         phases.explain(redact)
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
-        made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys else None
+        made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys and not kept else None
         failed = made.number if made else unremedied(run, work.last)
         remedy = await self._plan_remedy(work, plan, failed, made=made is not None)
-        retry = await self._retry(work, error, remedy, made=made is not None)
+        retry = await self._retry(work, error, remedy, made=made is not None, kept=kept)
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
         complete(status, run.storage.revisions, uid=work.chart.uid)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
+        failure = replace(failure, profile=profile, plugin=plugin)
+        retry = retry.awaiting_change(profile=profile.name if profile else "", plugin=plugin.name if plugin else "")
         if lacking:
             failure = replace(failure, missing_permission=lacking.missing)
             retry = retry.awaiting_permission(lacking.missing.permission.verb)
@@ -157,12 +168,17 @@ class LifecycleRuns:
         await post_warnings(work, self.events)
         return delay_until(retry.at) if retry.at else again
 
-    async def _retry(self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool) -> RetryPlan:
-        """Return what follows the failure; `made` says whether the run made the newest revision."""
+    async def _retry(
+        self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool, kept: bool
+    ) -> RetryPlan:
+        """Return what follows the failure; `made` says whether the run made the newest revision.
+
+        `kept` says that the release is left as it is, because the error says nothing about it.
+        """
         rolled_back = made and remedy.remedy is Remedy.ROLL_BACK
         disturbed = rolled_back and was_applied(work.release, work.phases.failed_phase, error)
         disturbed = disturbed and await would_recur(error, work.release.objects)
-        return after_failure(
+        plan = after_failure(
             error,
             work.spec.retry,
             failures=work.recorder.status.attempt.failures + 1,
@@ -170,8 +186,9 @@ class LifecycleRuns:
             probe=self.probe,
             taken_back=work.spec.atomic and remedy.remedy is not Remedy.LEAVE,
             applied_and_rolled_back=disturbed,
-            endless=work.chart.deleting,
+            endless=work.chart.deleting or kept,
         )
+        return replace(plan, kept=kept and remedy is NOTHING)
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
         """Return the remedy for the revision that failed, the newest if this run `made` it; nothing while that is unclear."""
@@ -190,7 +207,9 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     failures = work.last.failures if work.repeats_last_input else 0
-    work.recorder.begin(work.release.attempt, plan, digest=work.digest, failures=failures)
+    work.recorder.begin(
+        work.release.attempt, plan, digest=work.digest, failures=failures, uninstall_began=work.last.began_uninstall
+    )
     return failures > 0
 
 

@@ -110,7 +110,7 @@ def was_refused(error: OperatorError, work: ResourcePass) -> bool:
 def _left(objects: Iterable[ObjectRef] | None, gone_anyway: str | None) -> str:
     """Return a sentence that names what is left: as many objects as fit into an Event."""
     if objects is None:
-        return "Its objects are not known any more, because its release Secret cannot be read"
+        return "Its objects are unknown, because its release Secret cannot be read"
     names = [str(each) for each in objects if gone_anyway is None or each.namespace != gone_anyway]
     if not names:
         return (

@@ -11,7 +11,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from managedchart_operator.errors import UNREADABLE, AccountMissingError, HelmError, KubeError, OperatorError
+from managedchart_operator.errors import (
+    UNREADABLE,
+    AccountMissingError,
+    HelmError,
+    KubeError,
+    LifecycleError,
+    OperatorError,
+)
 from managedchart_operator.helm.apart import read_apart
 from managedchart_operator.helm.manifest import ManifestError, outline
 from managedchart_operator.helm.stored_release import StoredRelease, read_document
@@ -56,7 +63,8 @@ async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) 
     missing = await still_missing(run.services, run.services.identity, error)
     if missing is None:
         return None
-    if missing.permission.verb == IMPERSONATE:
+    if missing.permission.verb == IMPERSONATE or isinstance(error, LifecycleError):
+        # An action needs what its own message says, whatever the release needs.
         return Found(error, missing)
     identity = run.services.identity
     if identity is not None and not missing.user:
@@ -103,9 +111,11 @@ def refused_user(error: OperatorError) -> str:
 
 
 def _words(error: OperatorError) -> str:
-    """Return the API server's words in an error."""
+    """Return the API server's words in an error, or in what it was raised from: an action's error has words of its own."""
     if isinstance(error, HelmError):
         return error.text
+    if isinstance(error, LifecycleError) and isinstance(cause := error.__cause__, OperatorError):
+        return _words(cause)
     return error.answer if isinstance(error, KubeError) else ""
 
 

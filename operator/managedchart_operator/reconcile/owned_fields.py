@@ -8,8 +8,9 @@ Source: `kube.field_owners`; measured with helm 4.3.1.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from managedchart_operator.errors import HelmError, KubeError
@@ -18,6 +19,7 @@ from managedchart_operator.helm.storage import Revision
 from managedchart_operator.helm.stored_release import StoredRelease
 from managedchart_operator.kube.field_owners import OwnedField, fields_of_others
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.nesting import count
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.release_run import ReleaseRun
 
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 # The largest charts have some 300 objects; a release of 1 MiB may have several thousand. What is beyond this is not left to
 # anybody. Those of one kind are listed at once, so that so many take 10 MB.
 MOST_OBJECTS = 5000
+# Some 200 MB. What managers set may have ten thousands of entries in each object; 300 for an ordinary one.
+_MOST_VALUES = 2_000_000
 # If a namespace has more objects of a kind than this, they are listed once instead of read one by one.
 READ_SINGLY = 3
 # helm sets this label on everything that it applies. The namespace may have thousands of other objects.
@@ -78,12 +82,26 @@ async def metadata_of(run: ReleaseRun, refs: Sequence[ObjectRef]) -> Metadata:
     for ref in refs:
         collections[ref.api_version, ref.kind, ref.namespace].append(ref)
     found: dict[ObjectRef, Mapping[str, Any]] = {}
+    left = _MOST_VALUES
+
+    def keep(wanted: Container[str], item: dict[str, Any]) -> dict[str, Any] | None:
+        nonlocal left
+        metadata = item["metadata"]
+        if metadata["name"] not in wanted:
+            return None
+        left -= count(metadata, limit=max(left, 0))
+        return {"metadata": metadata} if left > 0 else None
 
     async def read(together: Sequence[ObjectRef], selector: Mapping[str, str]) -> None:
         one = together[0]
         try:
             items = await run.objects.list(
-                one.api_version, one.kind, namespace=one.namespace, metadata_only=True, **selector
+                one.api_version,
+                one.kind,
+                namespace=one.namespace,
+                metadata_only=True,
+                keep=partial(keep, {ref.name for ref in together}),
+                **selector,
             )
         except KubeError as error:
             if error.reason not in (Reason.FORBIDDEN, Reason.KIND_MISSING):
@@ -100,6 +118,8 @@ async def metadata_of(run: ReleaseRun, refs: Sequence[ObjectRef]) -> Metadata:
         else:
             reads += [read([ref], {"fields": f"metadata.name={ref.name}"}) for ref in together]
     await asyncio.gather(*reads)
+    if left <= 0:
+        log_unknown(run, f"its objects have more than {_MOST_VALUES} entries about the managers of their fields")
     return found
 
 

@@ -4,10 +4,10 @@ The user is the operator, or the account on whose behalf it works. Pure. A RoleB
 where it is enough; everything else needs a role of its own.
 """
 
-import shlex
 from collections.abc import Iterable, Sequence
 
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.grants import kubectl_resource, subject
 from managedchart_operator.kube.permissions import Permission, missing_in
 from managedchart_operator.kube.watch import POLL_SECONDS
 from managedchart_operator.shortening import listed
@@ -31,7 +31,6 @@ _GRANTED_BY_ADMIN = frozenset((group, name) for group, names in _BY_ADMIN.items(
 _VERBS = "get,list,watch,create,update,patch,delete"
 # helm applies a namespace that it creates (4.3.1).
 TO_CREATE_NAMESPACE = (Permission("create", "namespaces"), Permission("patch", "namespaces"))
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 # A hint is read on a screen; the message counts the rest.
 _NAMESPACES = 3
 _RESOURCES = 8
@@ -67,7 +66,7 @@ def hint(user: str, permissions: Sequence[Permission], *, release: str, new_name
     if cluster_wide := [each for each in rest if not each.namespace]:
         commands += [
             f"kubectl create clusterrole {name} --verb={_VERBS} --resource={_resources(cluster_wide)}",
-            f"kubectl create clusterrolebinding {name} --clusterrole={name} {_subject(user)}",
+            f"kubectl create clusterrolebinding {name} --clusterrole={name} {subject(user)}",
         ]
     namespaces = list(dict.fromkeys(each.namespace for each in rest if each.namespace))
     for namespace in namespaces[:_NAMESPACES]:
@@ -77,7 +76,7 @@ def hint(user: str, permissions: Sequence[Permission], *, release: str, new_name
         if any((each.group, each.resource) not in _GRANTED_BY_ADMIN for each in inside):
             commands.append(f"kubectl create role {name} --verb={_VERBS} --resource={_resources(inside)} {where}")
             role = f"--role={name}"
-        commands.append(f"kubectl create rolebinding {name} {role} {_subject(user)} {where}")
+        commands.append(f"kubectl create rolebinding {name} {role} {subject(user)} {where}")
     more = len(namespaces) - _NAMESPACES
     others = f" (and likewise in {more} more namespaces)" if more > 0 else ""
     return f"Grant what is missing{others}: {' && '.join(commands)}"
@@ -88,19 +87,7 @@ def _name(permission: Permission) -> str:
 
 
 def _resources(permissions: Iterable[Permission]) -> str:
-    return ",".join(dict.fromkeys(map(_as_kubectl_names, permissions)))
-
-
-def _as_kubectl_names(permission: Permission) -> str:
-    """Return a resource as `kubectl create role` takes it: RESOURCE.GROUP/SUBRESOURCE."""
-    resource, slash, subresource = permission.resource.partition("/")
-    return f"{resource}.{permission.group}{slash}{subresource}" if permission.group else permission.resource
-
-
-def _subject(user: str) -> str:
-    if user.startswith(_SERVICE_ACCOUNT):
-        return f"--serviceaccount={user.removeprefix(_SERVICE_ACCOUNT)}"
-    return f"--user={shlex.quote(user)}"
+    return ",".join(dict.fromkeys(map(kubectl_resource, permissions)))
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Notices that a permission was granted for which resources wait, so that none waits for its next check.
 
-Kubernetes reports no such change, so the API server is asked: for each permission once, however many resources wait for it, and
+Kubernetes reports no such change, so the API server is asked: for each permission once for all resources of a namespace, and
 without helm. Nothing is remembered that is not in the status of the resources. The pass that follows asks again.
 """
 
@@ -33,7 +33,12 @@ class PermissionWatch:
         self._is_there = granted
         self._waiting: dict[Key, Awaited] = {}
         self._granted: Callable[[Key], None] = lambda _: None
-        self._rounds: Rounds[Awaited] = Rounds("watch of permissions", self._waiting.values, self._ask, seconds)
+        self._rounds: Rounds[Awaited] = Rounds(
+            "watch of permissions",
+            lambda namespace: [awaited for key, awaited in self._waiting.items() if key.namespace == namespace],
+            self._ask,
+            seconds,
+        )
 
     def when_granted(self, call: Callable[[Key], None]) -> None:
         """Set what is called with each key whose permission was granted."""
@@ -45,7 +50,7 @@ class PermissionWatch:
             self._waiting.pop(key, None)
             return
         self._waiting[key] = awaited
-        self._rounds.begin()
+        self._rounds.begin(key.namespace)
 
     async def close(self) -> None:
         """Ask no more."""

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from managedchart_operator.api.status import Phase, PhaseState, PhaseStatus
-from managedchart_operator.diagnosis.collector import Findings
+from managedchart_operator.api.phase_status import ActionState, ActionStatus, PhaseState, PhaseStatus
+from managedchart_operator.api.status import Phase
+from managedchart_operator.diagnosis.collector import MAX_CONTAINERS, Findings
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
@@ -17,6 +18,10 @@ from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, Fail
 from managedchart_operator.redaction import Redactor
 from managedchart_operator.shortening import cut
 from managedchart_operator.times import write_time
+
+# An etcd object has 1.5 MiB; a run of 100 actions has their messages beside the evidence of a failure.
+ACTION_MESSAGE = 512
+MAX_KEYS = 64
 
 
 @dataclass(slots=True)
@@ -59,13 +64,15 @@ class PhaseRecorder:
         status = self.recorder.status
         status.phase = Phase.DELETING if self.recorder.chart.deleting else phase
         status.attempt.phase = phase.value
+        if phase is Phase.EXEC and self.operation is Operation.UNINSTALL:
+            status.attempt.uninstall_began = True
         status.phases = [
             *status.phases,
             PhaseStatus(name=phase.value, state=PhaseState.RUNNING, started_at=write_time()),
         ]
         self.recorder.writer.touch()
 
-    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None) -> None:
+    def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, payload: Sequence[str] = ()) -> None:
         """A phase has ended, with or without an error."""
         seconds = time.monotonic() - self._began
         status = self.recorder.status
@@ -73,6 +80,7 @@ class PhaseRecorder:
         entry.state = PhaseState.FAILED if error else PhaseState.SUCCEEDED
         entry.finished_at = write_time()
         entry.duration_seconds = round(seconds, 3)
+        entry.payload = sorted(payload)[:MAX_KEYS] or None
         if error:
             self._unexplained.append((entry, error))
             if isinstance(error, HelmError):  # redacted when it was made; others may repeat what only the release has
@@ -87,6 +95,20 @@ class PhaseRecorder:
                 remember(status, made.deployed, action=status.attempt.operation or "", chart_version=made.chart_version)
                 self.recorder.released()
         self.recorder.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
+        self.recorder.writer.touch()
+
+    def action(self, entry: ActionStatus) -> None:
+        """An action of the running phase begins, or has changed."""
+        entry = entry.model_copy(update={"message": cut(self.redact(entry.message or ""), ACTION_MESSAGE) or None})
+        phase = self.recorder.status.phases[-1]
+        phase.actions = actions = phase.actions or []
+        if actions and (actions[-1].name, actions[-1].origin) == (entry.name, entry.origin):
+            actions[-1] = entry
+        else:
+            actions.append(entry)
+        if entry.state is not ActionState.RUNNING:
+            seconds = entry.duration_seconds or 0.0
+            self.recorder.telemetry.action_ended(entry.verb, outcome=entry.state.value.lower(), seconds=seconds)
         self.recorder.writer.touch()
 
     def redact(self, text: str) -> str:
@@ -108,6 +130,9 @@ class PhaseRecorder:
                 self.logger.error("unhandled error in phase %s", entry.name, exc_info=error.__cause__)
             if entry.name == Phase.ON_DEPLOY_FAILURE:
                 self.logger.warning("phase on_deploy_failure failed: %s", entry.message)
+        for phase in self.recorder.status.phases:
+            for action in phase.actions or ():
+                action.message = action.message and redact(action.message)
         self._unexplained.clear()
         self.recorder.writer.touch()
 
@@ -115,8 +140,11 @@ class PhaseRecorder:
         entry.message = cut(redact(error.message), MESSAGE_LENGTH)
 
     def evidence(self, findings: Findings) -> None:
-        """Evidence about a failure of exec was found."""
-        self.findings = findings
+        """Evidence about a failure was found. What an action has found before, which is what ended the run, stays first."""
+        known = {(each.pod, each.name) for each in self.findings.containers}
+        others = [each for each in findings.containers if (each.pod, each.name) not in known]
+        containers = [*self.findings.containers, *others][:MAX_CONTAINERS]
+        self.findings = replace(findings, containers=containers)
 
     def warn(self, reason: str, message: str) -> None:
         """Note what does not stop the run, for a Warning Event and the log."""

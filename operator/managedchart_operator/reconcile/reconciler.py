@@ -21,9 +21,10 @@ from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
 from managedchart_operator.lifecycle.base import Lifecycle
-from managedchart_operator.lifecycle.registry import find_lifecycle
+from managedchart_operator.lifecycle.with_actions import why_blocked, why_missing
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.clamping import clamp
+from managedchart_operator.reconcile.conditions import CLAMPED, LIFECYCLE_MISSING
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.last_run import attempt_requested, permission_of
@@ -39,10 +40,12 @@ from managedchart_operator.reconcile.rendered import is_healthy
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
 from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
 from managedchart_operator.reconcile.services import Services, Telemetry
-from managedchart_operator.reconcile.status_recorder import StatusRecorder
+from managedchart_operator.reconcile.shown_lifecycle import show_changed_lifecycle
+from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, StatusRecorder
 from managedchart_operator.reconcile.status_writer import StatusWriter
 from managedchart_operator.reconcile.store import Store
 from managedchart_operator.reconcile.unwritable import STATUS_TOO_LARGE, Unwritable, is_too_large, why
+from managedchart_operator.shortening import cut
 from managedchart_operator.times import delay_until
 
 _base_logger = logging.getLogger(__name__)
@@ -70,8 +73,11 @@ class Reconciler:
         """What every pass asks, also one that removes."""
         return self.removal.access
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Make one pass; returns the seconds until the next one, or None. Raises only for a defect or a cancellation."""
+    async def reconcile(self, key: Key, timed: bool = False) -> float | None:
+        """Make one pass; returns the seconds until the next one, or None. Raises only for a defect or a cancellation.
+
+        `timed` says that only the time of the last pass's result is over: if that was for a validation, the pass is only that.
+        """
         PAYER.set(key.namespace)
         async with contextlib.AsyncExitStack() as ends:
             async with self.planning.take(self.store.size(key)):
@@ -79,12 +85,15 @@ class Reconciler:
                 if chart is None:
                     self.grants.wait_for(key, None)
                     self.access.consent.forget(key)
+                    self.runs.validations.forget(key)
                     return None
                 if (delay := self.unwritable.delay(chart)) > 0:
                     return delay
                 ends.callback(self.access.end_pass, chart)
                 recording = self._open(chart)
-                again = None if chart.deleting else await self._guard(recording, self._plan(recording))
+                only_checks = timed and self.runs.validations.only_waits(chart)
+                plan = self._plan_checks if only_checks else self._plan
+                again = None if chart.deleting else await self._guard(recording, plan(recording))
             if chart.deleting:
                 again = await self._guard(recording, self._remove(recording))
             if isinstance(again, tuple):
@@ -132,19 +141,30 @@ class Reconciler:
         work = await observe(recording, spec, self.services)
         newest = work.release.newest
         self.access.owners.take(chart, label_owner=newest.owner if newest else None)
-        lifecycle = find_lifecycle(spec.lifecycle.name)
-        if work.recorder.clamped(work.clamped):
+        lifecycle = await self.runs.lifecycles.find(chart, spec)
+        show_changed_lifecycle(recording.recorder, lifecycle)
+        if why_missing(lifecycle) is None:
+            work.recorder.noticed(LIFECYCLE_MISSING, "")
+        if work.recorder.noticed(CLAMPED, work.clamped):
             await self.events.post(chart, type="Warning", reason=Reason.SPEC_CLAMPED, message=work.clamped)
-        work = await work.with_inputs()
+        work = (await work.with_inputs()).with_lifecycle(lifecycle)
         plan = decide(work.desired(), await work.observed())
         self.telemetry.reconciled(type(plan).__name__)
         return work, plan, lifecycle
 
-    async def _carry_out(self, work: ResourcePass, plan: Plan, lifecycle: Lifecycle) -> float | None:
+    async def _plan_checks(self, recording: Recording) -> tuple[ResourcePass, None, Lifecycle]:
+        """Plan nothing but the checks of a release that matched the spec at the last pass, without observing it again."""
+        spec = await asyncio.to_thread(parse_spec, recording.chart)
+        work = await observe(recording, spec, self.services, only_checks=True)
+        return work, None, await self.runs.lifecycles.find(recording.chart, spec)
+
+    async def _carry_out(self, work: ResourcePass, plan: Plan | None, lifecycle: Lifecycle) -> float | None:
         match plan:
+            case None:
+                return await self.runs.validations.in_sync(work, lifecycle)
             case InSync():
-                await self._acknowledge(work)
-                return None
+                await self._acknowledge(work, lifecycle)
+                return await self.runs.validations.in_sync(work, lifecycle)
             case Hold(until):
                 self.telemetry.status_changed(work.chart.key, work.recorder.status)
                 again = await self._finish_remedy(work)
@@ -152,14 +172,26 @@ class Reconciler:
                 return again if until is None else delay_until(until)
             case Wait() as wait:
                 return await self._wait(work, wait)
+            case Run() if (blocked := why_blocked(lifecycle)) is not None:
+                raise blocked
             case Run() if await _is_still_unhealthy(work):
                 return await self._check_again(work)
             case Run() as run:
-                return await self.runs.run(work, lifecycle, run)
+                again = await self.runs.run(work, lifecycle, run)
+                return self.runs.validations.after_run(work, lifecycle) if again is None else again
 
-    async def _acknowledge(self, work: ResourcePass) -> None:
-        """Write the status only to acknowledge a request, or a new generation that changes nothing of what runs."""
+    async def _acknowledge(self, work: ResourcePass, lifecycle: Lifecycle) -> None:
+        """Write the status only to acknowledge a request, or a new generation that changes nothing of what runs.
+
+        A lifecycle that is missing now changes nothing of what runs either, but the next run will fail.
+        """
         chart, status = work.chart, work.recorder.status
+        if (missing := why_missing(lifecycle)) is not None:
+            message = cut(f"The release is left as it is, but no run can begin: {missing.message}", MESSAGE_LENGTH)
+            was_missing = any(each.type == LIFECYCLE_MISSING for each in status.conditions)
+            # The message also lists what there is, which changes without any change for this resource.
+            if work.recorder.noticed(LIFECYCLE_MISSING, message) and not was_missing:
+                await self.events.post(chart, type="Warning", reason=missing.reason, message=message)
         settled = status.observed_generation == chart.generation and work.last.current and not work.last.waited
         if settled and not attempt_requested(chart, status):
             self.telemetry.status_changed(chart.key, status)
@@ -200,7 +232,7 @@ class Reconciler:
         if is_too_large(error):
             return await self._report_unwritable(recording)
         identity = self.services.accounts.identity_of(recording.chart)
-        lacking = await still_missing(self.services, identity, error)
+        profile, lacking = error.profile, await still_missing(self.services, identity, error)
         findings = recording.phases.findings
         error = await asyncio.to_thread(explain, error, findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
@@ -224,7 +256,8 @@ class Reconciler:
             probe=self.runs.probe,
             endless=error.transient,
         )
-        failure = recording.phases.failure(error)
+        failure = replace(recording.phases.failure(error), profile=profile)
+        plan = plan.awaiting_change(profile=profile.name if profile else "")
         if lacking:
             failure = replace(failure, missing_permission=lacking)
             plan = plan.awaiting_permission(lacking.permission.verb)

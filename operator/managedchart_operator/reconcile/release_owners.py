@@ -6,11 +6,12 @@ both find that the release is theirs. Nothing is remembered that outlives a pass
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 from managedchart_operator.api.resource import Key, ManagedChart
 from managedchart_operator.errors import SpecError
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.claims import Claim, Target, release_owner
+from managedchart_operator.reconcile.claims import Claim, Standing, Target, release_owner
 from managedchart_operator.reconcile.store import Store
 
 _LIST = (
@@ -22,8 +23,10 @@ _LIST = (
 class ReleaseOwners:
     """Who works with which release now."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, refuses: Callable[[Claim], bool] = lambda _: False) -> None:
+        """`refuses` says whether the namespace of the release is known not to accept a claim."""
         self._store = store
+        self._refuses = refuses
         self._working: dict[Target, Key] = {}
         self._waiting: defaultdict[Target, set[Key]] = defaultdict(set)
         """Those that were refused while another one worked with their release: to be asked again at the end of its pass."""
@@ -39,7 +42,7 @@ class ReleaseOwners:
         `label_owner` is the UID in the label of the newest revision. Call `done` at the end of the pass.
         """
         target = (chart.release_namespace, chart.release_name)
-        owner = release_owner(self._store.claims(target), label_owner=label_owner, working=self._working.get(target))
+        owner = release_owner(self._claims(target), label_owner=label_owner, working=self._working.get(target))
         if owner is not None and owner.uid != chart.uid:
             if target in self._working:
                 self._waiting[target].add(chart.key)
@@ -64,10 +67,24 @@ class ReleaseOwners:
             del self._working[target]
             for key in self._waiting.pop(target, ()):
                 self._request(key)
-        # It may have given up, or have been set to Skip, while another one had been refused for its sake.
-        owner = release_owner(self._store.claims(target), label_owner=None)
+        self.ask_next(chart)
+
+    def ask_next(self, chart: ManagedChart) -> None:
+        """Ask who has the release now instead of a ManagedChart, and was refused for its sake.
+
+        That one may have given up, or have been set to Skip, or its removal has ended.
+        """
+        target = (chart.release_namespace, chart.release_name)
+        owner = release_owner(self._claims(target), label_owner=None)
         if owner is not None and owner.key != chart.key and owner.refused:
             self._request(owner.key)
+
+    def _claims(self, target: Target) -> list[Claim]:
+        """Return the claims for a release. Who may write a status could write there that nobody has refused it."""
+        return [
+            replace(claim, standing=Standing.NOTHING) if self._refuses(claim) else claim
+            for claim in self._store.claims(target)
+        ]
 
 
 def _owned(chart: ManagedChart, owner: Claim) -> SpecError:
@@ -75,7 +92,11 @@ def _owned(chart: ManagedChart, owner: Claim) -> SpecError:
     # Who reads this may not read the other namespace.
     known = owner.key.namespace == chart.key.namespace
     whose = f"ManagedChart {owner.key}" if known else "another ManagedChart"
-    advice = "Set another spec.releaseName or spec.targetNamespace, or delete the other ManagedChart."
+    # Neither field of this one can be changed.
+    advice = (
+        "Delete the other ManagedChart, or delete this one and create it with another spec.releaseName or"
+        " spec.targetNamespace."
+    )
     if not known:
-        advice = f"{advice} It is in another namespace; an administrator finds it with: {_LIST}"
+        advice = f"{advice} The other one is in another namespace; an administrator finds it with: {_LIST}"
     return SpecError(f"The release {release} belongs to {whose}", reason=Reason.RELEASE_OWNED, hint=advice)

@@ -12,7 +12,7 @@ from typing import Any
 from managedchart_operator.api.resource import Key
 from managedchart_operator.helm.storage import Revision, revision_of
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.releases import OWNER_SELECTOR, release_collections
+from managedchart_operator.kube.releases import OWNER_SELECTOR, release_collections, release_metadata
 from managedchart_operator.kube.scope import Scope
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.reconcile.claims import Claim, Standing
@@ -45,7 +45,7 @@ class ReleaseWatch:
                 watch.cancel()
 
     async def _follow(self, client: KubeClient, namespace: str | None, path: str) -> None:
-        async for change in changes(client, path, labels=OWNER_SELECTOR, metadata_only=True):
+        async for change in changes(client, path, labels=OWNER_SELECTOR, metadata_only=True, keep=release_metadata):
             match change.type:
                 case "Listed":
                     self.listed(change.object["items"], namespace=namespace)
@@ -76,13 +76,19 @@ class ReleaseWatch:
 
     def changed(self, metadata: Mapping[str, Any]) -> None:
         """A Secret was created or changed."""
-        for claim in self._claims(metadata):
-            self._compare(claim, revision_of(metadata))
+        if claims := self._claims(metadata):
+            seen = revision_of(
+                metadata
+            )  # once: thousands may name one release, and anybody may change its Secret often
+            for claim in claims:
+                self._compare(claim, seen)
 
     def removed(self, metadata: Mapping[str, Any]) -> None:
         """A Secret was deleted; helm prunes old ones, so only that of the revision in the status counts."""
-        for claim in self._claims(metadata):
-            if claim.release and claim.release[0] == revision_of(metadata).number:
+        claims = self._claims(metadata)
+        number = revision_of(metadata).number if claims else 0
+        for claim in claims:
+            if claim.release and claim.release[0] == number:
                 self._compare(claim, _DELETED)
 
     def run_ended(self, key: Key) -> None:

@@ -24,7 +24,7 @@ from managedchart_operator.kube.objects import Objects
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.adopted import spare_adopted, spared
-from managedchart_operator.reconcile.last_run import LastRun
+from managedchart_operator.reconcile.last_run import AFTER_EXEC, LastRun
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.rollback import rollback
 from managedchart_operator.reconcile.operations.uninstall import uninstall
@@ -43,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 ROLLBACK = "Rollback"
 """What `status.attempt.operation` says while a rollback is in progress."""
-AFTER_EXEC = (Phase.POST_EXEC, Phase.VALIDATE)
-"""The phases whose failure is the failure of a deployed revision."""
 _ROLLBACK_TO = re.compile(r"Rollback to (\d+)")
 # Leaves room for the rest of the message of a condition.
 _ERROR_LENGTH = 1024

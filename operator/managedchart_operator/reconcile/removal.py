@@ -1,13 +1,14 @@
 """Carries out the deletion of a resource: uninstalls its release or leaves it, then removes the finalizer.
 
-Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others.
+Nothing may block the deletion of a resource, neither an unreadable spec, nor a missing lifecycle, nor a release of others. Only
+what may save data does: an action of PreDelete or PostDelete that fails, or that is invalid.
 """
 
 import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from managedchart_operator.api.resource import FINALIZER
+from managedchart_operator.api.resource import FINALIZER, Key
 from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
 from managedchart_operator.errors import (
     HelmError,
@@ -20,9 +21,7 @@ from managedchart_operator.errors import (
 from managedchart_operator.helm.storage import UNINSTALLING
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
-from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import Operation
-from managedchart_operator.lifecycle.registry import find_lifecycle
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
@@ -31,7 +30,7 @@ from managedchart_operator.reconcile.lost_account import RESTORE_SECONDS, LostAc
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
-from managedchart_operator.reconcile.parse import spec_for_removal
+from managedchart_operator.reconcile.parse import misspelt_actions, spec_for_removal
 from managedchart_operator.reconcile.release_access import ReleaseAccess
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import newest_is_own, why_it_stays
@@ -117,9 +116,8 @@ class Removal:
             raise SpecError(
                 f"The release {namespace}/{name} cannot be uninstalled: the operator no longer works in namespace {namespace}",
                 reason=Reason.FORBIDDEN,
-                hint=f"Add {namespace} to MANAGEDCHART_NAMESPACES and grant the operator its permissions there, or leave the"
-                f" release: kubectl patch managedchart {chart.key.name} --namespace {chart.key.namespace} --type=merge"
-                """ --patch='{"spec":{"deletionPolicy":"Orphan"}}'""",
+                hint=f"Add {namespace} to MANAGEDCHART_NAMESPACES and grant the operator its permissions there,"
+                f" {_or_leave(chart.key)}",
             )
         if deployed:
             message = f"The release {namespace}/{name} stays: the operator no longer works in namespace {namespace}"
@@ -168,15 +166,28 @@ class Removal:
         await work.check_account()
         run = work.release
         work.phases.operation = Operation.UNINSTALL
-        work.recorder.begin(run.attempt, _PLAN, digest=work.digest, failures=work.last.failures)
-        release = LifecycleRelease(run, _PLAN, before_uninstall=partial(self.operator_removal.check, work.chart))
+        work.recorder.begin(
+            run.attempt,
+            _PLAN,
+            digest=work.digest,
+            failures=work.last.failures,
+            uninstall_began=work.last.began_uninstall,
+        )
+        release = LifecycleRelease(
+            run,
+            _PLAN,
+            before_uninstall=partial(self.operator_removal.check, work.chart),
+            begins_uninstall=work.recorder.writer.flush,
+        )
+        found = await self.runs.lifecycles.find_for_removal(work.chart, work.spec)
+        if (invalid := found.blocked or misspelt_actions(work.chart)) is not None:
+            raise _waits_for_correction(work.chart.key, invalid)
+        for problem in found.problems:
+            unknown = problem.reason is Reason.LIFECYCLE_UNKNOWN
+            without = "with the default lifecycle" if unknown else "without invalid actions"
+            work.phases.warn(problem.reason, f"Uninstalling {without}: {problem.message}")
         try:
-            lifecycle = find_lifecycle(work.spec.lifecycle.name)
-        except SpecError as error:
-            work.phases.warn(error.reason, f"Uninstalling with the default lifecycle: {error.message}")
-            lifecycle = Lifecycle()
-        try:
-            await lifecycle.run(work.context(release))
+            await found.lifecycle.run(work.context(release), without=work.left_out)
         except ObjectsLeftError as error:
             work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
         else:
@@ -189,6 +200,25 @@ class Removal:
             await post_warnings(work, self.events)
         if (done := work.phases.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
+
+
+def _waits_for_correction(key: Key, invalid: SpecError) -> SpecError:
+    """Return the error for a deletion that waits, since what cannot be run may be what saves data before the uninstall."""
+    whose = f"Ask an administrator to correct LifecycleProfile {invalid.profile.name}" if invalid.profile else ""
+    error = SpecError(
+        "The release is not uninstalled, because an action of PreDelete or PostDelete is invalid, and may be what saves data:"
+        f" {invalid.message}",
+        reason=invalid.reason,
+        hint=f"{whose or 'Correct the action, or remove it from spec.lifecycle.actions'}, {_or_leave(key)}",
+    )
+    error.profile = invalid.profile
+    return error
+
+
+def _or_leave(key: Key) -> str:
+    """Return the end of a hint: how the ManagedChart can be deleted without its release."""
+    patch = """--type=merge --patch='{"spec":{"deletionPolicy":"Orphan"}}'"""
+    return f"or leave the release: kubectl patch managedchart {key.name} --namespace {key.namespace} {patch}"
 
 
 def _is_own(run: ReleaseRun) -> bool:

@@ -10,10 +10,14 @@ from functools import partial
 from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FORCE_ANNOTATION, RETRY_ANNOTATION, ManagedChart
 from managedchart_operator.api.spec import Action, ManagedChartSpec
+from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import KubeError, OperatorError
+from managedchart_operator.helm.storage import UNINSTALLED, UNINSTALLING
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.permissions import Permission
+from managedchart_operator.lifecycle.base import Lifecycle
 from managedchart_operator.lifecycle.context import PhaseContext
+from managedchart_operator.lifecycle.with_actions import plugin_of, version_of
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.decide import Desired, Observed
@@ -22,8 +26,10 @@ from managedchart_operator.reconcile.last_run import LastRun, attempt_requested,
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.ownership import Ownership
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
+from managedchart_operator.reconcile.release_extras import RunExtras
 from managedchart_operator.reconcile.release_run import ReleaseRun
 from managedchart_operator.reconcile.release_storage import ReleaseStorage, rollback_is_own
+from managedchart_operator.reconcile.run_facts import RevisionFacts
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.status_recorder import StatusRecorder
@@ -50,6 +56,8 @@ class ResourcePass(Recording):
     """Digest of the input of this pass."""
     clamped: str
     """A sentence about values of the spec that are beyond a bound, and what is used instead; "" if none is."""
+    changed_cause: str = ""
+    """What made the last run fail and has changed since, like `LifecycleProfile p` or `plug-in p`."""
 
     @property
     def action(self) -> Action:
@@ -58,8 +66,8 @@ class ResourcePass(Recording):
 
     @property
     def repeats_last_input(self) -> bool:
-        """Whether the last run had the same input, and no annotation asks for another attempt."""
-        same = self.last.current and self.digest.matches(self.last.digest)
+        """Whether the last run had the same input, and nothing asks for another attempt."""
+        same = self.last.current and self.digest.matches(self.last.digest) and not self.changed_cause
         return same and not attempt_requested(self.chart, self.recorder.status)
 
     def context(self, release: LifecycleRelease) -> PhaseContext:
@@ -72,7 +80,23 @@ class ResourcePass(Recording):
             cluster=self.release.objects,
             recorder=self.phases,
             logger=self.logger,
+            chart=self.chart,
+            facts=RevisionFacts(self.release, release.plan),
+            extras=RunExtras(release),
         )
+
+    @property
+    def left_out(self) -> tuple[Phase, ...]:
+        """The phases around an uninstall that are left out.
+
+        Both where the release stays, since its objects are of somebody else. And the first once an earlier attempt has ended it
+        and the release is gone or going: what it is about may no longer exist, so that it would fail for ever.
+        """
+        newest, storage = self.release.newest, self.release.storage
+        if newest is not None and not storage.ownership.owns(storage.revisions):
+            return Phase.PRE_DELETE, Phase.POST_DELETE
+        gone = newest is None or newest.status in (UNINSTALLING, UNINSTALLED)
+        return (Phase.PRE_DELETE,) if gone and self.last.began_uninstall else ()
 
     async def check_account(self) -> None:
         """Raise AccountMissingError if the account on whose behalf a run begins does not exist; raises KubeError too."""
@@ -102,6 +126,7 @@ class ResourcePass(Recording):
             retry_requested=requested(self.chart, status, RETRY_ANNOTATION),
             force_requested=requested(self.chart, status, FORCE_ANNOTATION),
             granted=await self._granted(),
+            changed_cause=self.changed_cause,
         )
 
     async def _granted(self) -> bool:
@@ -110,6 +135,15 @@ class ResourcePass(Recording):
         with contextlib.suppress(KubeError):
             return missing is not None and await services.accounts.granted(missing, services.identity)
         return False
+
+    def with_lifecycle(self, lifecycle: Lifecycle) -> "ResourcePass":
+        """Return the pass with what has changed in the lifecycle since the last run."""
+        profile, plugin = self.last.failed_profile, self.last.failed_plugin
+        if profile is not None and version_of(lifecycle, profile.name) != profile:
+            return replace(self, changed_cause=f"LifecycleProfile {profile.name}")
+        if plugin is not None and plugin_of(lifecycle) != plugin:
+            return replace(self, changed_cause=f"plug-in {plugin.name}")
+        return self
 
     async def with_inputs(self) -> "ResourcePass":
         """Return the pass with the digest of its inputs, or itself if they cannot be read: check_prerequisites reports why."""
@@ -123,11 +157,16 @@ class ResourcePass(Recording):
 
 
 async def observe(
-    recording: Recording, spec: ManagedChartSpec, services: Services, *, as_operator: bool = False
+    recording: Recording,
+    spec: ManagedChartSpec,
+    services: Services,
+    *,
+    as_operator: bool = False,
+    only_checks: bool = False,
 ) -> ResourcePass:
     """Begin a pass by observing the release of a resource, on its behalf or else `as_operator`; `spec` is the stored one.
 
-    Raises KubeError.
+    For `only_checks` the release is not observed: nothing will be decided about it. Raises KubeError.
     """
     chart, status = recording.chart, recording.recorder.status
     identity = None if as_operator else services.accounts.identity_of(chart)
@@ -143,7 +182,8 @@ async def observe(
         ownership,
         may_read=None if identity is None else partial(_may_read_secrets, services, chart.release_namespace),
     )
-    await storage.observe()
+    if not only_checks:
+        await storage.observe()
     release = ReleaseRun.begin(
         services,
         spec,

@@ -19,6 +19,8 @@ from managedchart_operator.times import write_time
 
 _TOKEN = f"set the annotation {RETRY_ANNOTATION} to a new value"
 
+_KEPT = "The release stays as it is, because the API server did not answer the actions and checks that follow its deployment"
+
 # For a defect of the operator or of a plug-in, whatever spec.retry.backoff says: it ends with a restart or by chance,
 # and may be reached by a resource that its author has made for that, with a back-off of a millisecond.
 DEFECT_BACKOFF_SECONDS = 30.0
@@ -43,10 +45,19 @@ class RetryPlan:
     """Whether this is the failure with which the retries are used up."""
     awaits: str = ""
     """The verb of a missing permission, if the next attempt begins as soon as it is granted."""
+    kept: bool = False
+    """Whether the release stays as it is, because the failure says nothing about it."""
+    changes: tuple[str, ...] = ()
+    """What has made it fail, like `LifecycleProfile p` or `plug-in p`: the next attempt begins as soon as one changes."""
 
     def awaiting_permission(self, verb: str) -> Self:
         """Return the plan for a failure that ends when a permission is granted, unless nothing is tried again then."""
         return replace(self, awaits=verb) if self.outlook in (Outlook.RETRY, Outlook.CHECK) else self
+
+    def awaiting_change(self, *, profile: str = "", plugin: str = "") -> Self:
+        """Return the plan for a failure because of a LifecycleProfile, of a plug-in, or ("") of something else."""
+        changes = (f"LifecycleProfile {profile}" if profile else "", f"plug-in {plugin}" if plugin else "")
+        return replace(self, changes=tuple(filter(None, changes)))
 
     @property
     def stalled(self) -> bool:
@@ -61,18 +72,22 @@ class RetryPlan:
         at = write_time(self.at) if self.at else None
         granted = "the ServiceAccount can be used" if self.awaits == IMPERSONATE else "the permission is granted"
         sooner = f", or within a minute after {granted}" if self.awaits else ""
+        sooner += f", or when {' or '.join(self.changes)} changes" if self.changes else ""
+        others = "".join(f", {each}" for each in self.changes)
         match self.outlook:
+            case Outlook.RETRY if self.kept:
+                return f"{_KEPT}. Attempt {self.failures} failed; retrying at {at}{sooner}"
             case Outlook.RETRY:
                 return f"Attempt {self.failures} failed; retrying at {at}{sooner}"
             case Outlook.CHECK:
                 return f"{gave_up}; checking again at {at}{sooner}"
             case Outlook.KEEP_ROLLED_BACK:
                 return (
-                    "Not retried automatically, since each attempt disrupts what runs; change the spec, set"
+                    f"Not retried automatically, since each attempt disrupts what runs; change the spec{others}, set"
                     f" spec.retry.afterRollback to true, or {_TOKEN}"
                 )
         begins = gave_up if self.failures > self.limit else "Not retried automatically"
-        return f"{begins}; change the spec or {_TOKEN}"
+        return f"{begins}; change the spec{others} or {_TOKEN}"
 
 
 def after_failure(

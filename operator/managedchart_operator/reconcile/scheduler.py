@@ -22,6 +22,8 @@ DEFECT_RETRY_SECONDS = 30.0
 @dataclass(slots=True)
 class _Entry:
     wanted: bool = False
+    timed: bool = False
+    """Whether only the timer wants it: nothing is known to have changed."""
     worker: asyncio.Task[None] | None = None
     run: asyncio.Task[float | None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -33,9 +35,12 @@ class _Entry:
 
 
 class Scheduler:
-    """Runs `reconcile(key)` for each requested key; its result is the delay in seconds until the next run, or None."""
+    """Runs `reconcile(key, timed)` for each requested key; its result is the delay in seconds until the next run, or None.
 
-    def __init__(self, reconcile: Callable[[Key], Coroutine[Any, Any, float | None]]) -> None:
+    `timed` says that the delay of the last run is over, and that nobody has requested a run since.
+    """
+
+    def __init__(self, reconcile: Callable[[Key, bool], Coroutine[Any, Any, float | None]]) -> None:
         self._reconcile = reconcile
         self._entries: dict[Key, _Entry] = {}
         self._closing = False
@@ -50,7 +55,7 @@ class Scheduler:
         if self._closing:
             return
         entry = self._entries.setdefault(key, _Entry())
-        entry.wanted = True
+        entry.wanted, entry.timed = True, False
         if entry.timer:
             entry.timer.cancel()
             entry.timer = None
@@ -58,6 +63,11 @@ class Scheduler:
             entry.worker = asyncio.create_task(self._work(key, entry), name=f"worker {key}")
         elif interrupt:
             entry.cancel_run()
+
+    def _time_is_over(self, key: Key) -> None:
+        self.request(key)
+        if (entry := self._entries.get(key)) is not None:
+            entry.timed = True
 
     def running(self, key: Key) -> bool:
         """Whether a reconcile of this key is running."""
@@ -85,8 +95,8 @@ class Scheduler:
         delay: float | None = None
         try:
             while entry.wanted and not self._closing:
-                entry.wanted = False
-                entry.run = asyncio.create_task(self._reconcile(key), name=f"reconcile {key}")
+                timed, entry.wanted, entry.timed = entry.timed, False, False
+                entry.run = asyncio.create_task(self._reconcile(key, timed), name=f"reconcile {key}")
                 delay = await self._outcome(key, entry.run)
         finally:
             entry.run = None
@@ -95,7 +105,7 @@ class Scheduler:
                 if not entry.wanted:
                     self._entries.pop(key, None)
             else:
-                entry.timer = asyncio.get_running_loop().call_later(max(delay, 0.0), self.request, key)
+                entry.timer = asyncio.get_running_loop().call_later(max(delay, 0.0), self._time_is_over, key)
             self._idle(key)
 
     async def _outcome(self, key: Key, run: asyncio.Task[float | None]) -> float | None:

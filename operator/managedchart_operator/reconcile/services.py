@@ -31,6 +31,9 @@ class Telemetry(Protocol):
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """A phase has ended."""
 
+    def action_ended(self, verb: str, *, outcome: str, seconds: float) -> None:
+        """An action of a lifecycle has ended: succeeded, failed or skipped."""
+
     def failed(self, reason: Reason, phase: str) -> None:
         """A run has failed."""
 

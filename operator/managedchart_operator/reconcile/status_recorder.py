@@ -19,16 +19,18 @@ from managedchart_operator.api.status import (
     Outlook,
     PermissionStatus,
     Phase,
+    PluginStatus,
+    ProfileStatus,
     ReleaseStatus,
     RootCause,
 )
 from managedchart_operator.diagnosis.collector import Findings
-from managedchart_operator.errors import HelmError, OperatorError, UninstallBlockedError
+from managedchart_operator.errors import HelmError, OperatorError, PluginVersion, ProfileVersion, UninstallBlockedError
 from managedchart_operator.kube.permissions import MissingPermission
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.attempted_chart import note_asked
-from managedchart_operator.reconcile.conditions import CLAMPED, Conditions, summary_of
+from managedchart_operator.reconcile.conditions import Conditions, summary_of
 from managedchart_operator.reconcile.decide import Run, Wait
 from managedchart_operator.reconcile.digest import Digest
 from managedchart_operator.reconcile.explain import bound
@@ -60,6 +62,10 @@ class Failure:
     findings: Findings
     missing_permission: MissingPermission | None = None
     """The permission that the run lacked, and still lacks."""
+    profile: ProfileVersion | None = None
+    """The LifecycleProfile whose action, or whose plug-in, has failed, or that cannot be carried out."""
+    plugin: PluginVersion | None = None
+    """The plug-in whose code has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +81,11 @@ class StatusRecorder:
         """The status that is being written."""
         return self.writer.status
 
-    def begin(self, attempt: str, plan: Run, *, digest: Digest, failures: int) -> None:
+    def begin(self, attempt: str, plan: Run, *, digest: Digest, failures: int, uninstall_began: bool = False) -> None:
         """A run begins.
 
         `attempt` is the random word in the labels of a revision that it makes, `digest` that of its input, `failures` how often
-        the same input has failed before.
+        the same input has failed before. `uninstall_began` says that the last run has begun an uninstall, and has not ended it.
         """
         status, last = self.status, self.status.attempt
         # What an earlier release of this name has proven says nothing about a new one.
@@ -91,6 +97,7 @@ class StatusRecorder:
             inputs=digest.parts(),
             generation=self.chart.generation,
             operation=plan.operation.value,
+            uninstall_began=(uninstall_began and plan.operation is Operation.UNINSTALL) or None,
             started_at=write_time(),
             revision=None if installs else last.revision,
             proven=last.proven and not plan.deleted and not installs,
@@ -106,13 +113,14 @@ class StatusRecorder:
         if self.chart.deleting:
             status.phase = Phase.DELETING
         status.phases = []
+        status.validation = None
         # What is being uninstalled is not ready any more, whatever the last run has left.
         deleted = plan.deleted or plan.operation is Operation.UNINSTALL
-        self._apply(self._conditions.working(f"{plan.operation.value}: {plan.because}", deleted=deleted))
+        self.apply(self.conditions.working(f"{plan.operation.value}: {plan.because}", deleted=deleted))
 
     def released(self) -> None:
         """Exec has succeeded, so the release matches the spec; what follows may take long or fail."""
-        self._apply(self._conditions.released())
+        self.apply(self.conditions.released())
 
     async def remedy_begins(self, operation: str) -> None:
         """A rollback or uninstall after a failed run begins: a restarted operator must know whose operation it finds.
@@ -136,8 +144,11 @@ class StatusRecorder:
             limit,
             retry_at,
             awaits=attempt.missing_permission.verb if attempt.missing_permission else "",
+        ).awaiting_change(
+            profile=attempt.failed_profile.name if attempt.failed_profile else "",
+            plugin=attempt.failed_plugin.name if attempt.failed_plugin else "",
         )
-        self._apply(self._conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
+        self.apply(self.conditions.what_follows(cut(f"{outcome}. {plan.message}", MESSAGE_LENGTH)))
         await self.writer.flush()
 
     def in_sync(self) -> None:
@@ -145,24 +156,26 @@ class StatusRecorder:
         status = self.status
         status.observed_generation = status.attempt.generation = self.chart.generation
         status.attempt.handled_requests = dict(self.chart.requests)
-        status.attempt.outlook = status.attempt.next_retry_at = status.attempt.missing_permission = None
-        self._apply(self._conditions.in_sync(deployed_message(status.release)))
+        status.attempt.outlook = status.attempt.next_retry_at = None
+        status.attempt.missing_permission = status.attempt.failed_profile = status.attempt.failed_plugin = None
+        validated = not is_invalid(status)
+        self.apply(self.conditions.in_sync(deployed_message(status.release), validated=validated))
 
-    def clamped(self, message: str) -> bool:
-        """Values of the stored spec are clamped, or ("") none is any more; returns whether the message is new.
+    def noticed(self, kind: str, message: str) -> bool:
+        """CLAMPED or LIFECYCLE_MISSING is true, or ("") is so no longer; returns whether the message is new.
 
         An unchanged one is not written, since this is called in each pass.
         """
-        known = next((each for each in self.status.conditions if each.type == CLAMPED), None)
+        known = next((each for each in self.status.conditions if each.type == kind), None)
         said = known.message if known else ""
         if message != said or (known is not None and known.observed_generation != self.chart.generation):
-            self._apply(self._conditions.clamped(message))
+            self.apply(self.conditions.noticed(kind, message))
         return message not in ("", said)
 
     def still_stalled(self, plan: RetryPlan) -> None:
         """A check of a resource whose retries are exhausted found no change; `plan` has the time of the next one."""
         self._plan(plan)
-        self._apply(self._conditions.what_follows(plan.message))
+        self.apply(self.conditions.what_follows(plan.message))
 
     def waiting(self, wait: Wait) -> None:
         """Another Helm operation is in progress; the result of the last run stays in the status."""
@@ -177,7 +190,7 @@ class StatusRecorder:
         status.attempt.outlook, status.attempt.next_retry_at = Outlook.WAIT, until
         if self.chart.deleting:
             status.phase = Phase.DELETING
-        self._apply(self._conditions.working(message, deleted=wait.deleted))
+        self.apply(self.conditions.working(message, deleted=wait.deleted))
 
     def succeeded(self, phase: Phase, reason: Reason, message: str, *, digest: str, deployed: bool) -> None:
         """The run has succeeded; `digest` is that of its input, and `status.release` has the release by then.
@@ -197,7 +210,7 @@ class StatusRecorder:
         attempt.handled_requests = dict(self.chart.requests)
         self._ended(proven=deployed)
         validated = any(each.name == Phase.VALIDATE for each in status.phases)
-        self._apply(self._conditions.succeeded(reason, message, released=deployed, validated=validated))
+        self.apply(self.conditions.succeeded(reason, message, released=deployed, validated=validated))
 
     def failed(self, failure: Failure, plan: RetryPlan) -> bool:
         """The run has failed; `plan` says what comes next.
@@ -224,10 +237,12 @@ class StatusRecorder:
         attempt.missing_permission = (
             None if missing is None else PermissionStatus(user=missing.user or None, **asdict(missing.permission))
         )
+        attempt.failed_profile = None if failure.profile is None else ProfileStatus(**asdict(failure.profile))
+        attempt.failed_plugin = None if failure.plugin is None else PluginStatus(**asdict(failure.plugin))
         status.blockers = _references(error.objects) if isinstance(error, UninstallBlockedError) else []
-        status.last_failure = _last_failure(failure, message)
-        self._apply(
-            self._conditions.failed(
+        status.last_failure = last_failure(failure, message)
+        self.apply(
+            self.conditions.failed(
                 error.reason,
                 message,
                 stalled=plan.stalled,
@@ -252,13 +267,20 @@ class StatusRecorder:
         attempt.next_retry_at = write_time(plan.at) if plan.at else None
 
     @property
-    def _conditions(self) -> Conditions:
+    def conditions(self) -> Conditions:
+        """The conditions as they are, to be changed."""
         return Conditions(self.status.conditions, generation=self.chart.generation, now=write_time())
 
-    def _apply(self, conditions: list[Condition]) -> None:
+    def apply(self, conditions: list[Condition]) -> None:
+        """Put conditions into the status, and write it soon."""
         self.status.conditions, self.status.summary = conditions, summary_of(conditions)
         self.telemetry.status_changed(self.chart.key, self.status)
         self.writer.touch()
+
+
+def is_invalid(status: ManagedChartStatus) -> bool:
+    """Whether the release matches the spec, and its checks have failed as often as they may."""
+    return status.last_failure is not None and status.last_failure.reason == Reason.VALIDATION_FAILED
 
 
 def deployed_message(release: ReleaseStatus | None) -> str:
@@ -268,7 +290,8 @@ def deployed_message(release: ReleaseStatus | None) -> str:
     return f"{release.chart} {release.chart_version} is deployed as revision {release.revision}"
 
 
-def _last_failure(failure: Failure, message: str) -> LastFailure:
+def last_failure(failure: Failure, message: str) -> LastFailure:
+    """Return what the status says about a failure, with its evidence."""
     error, findings = failure.error, failure.findings
     cause = findings.cause if findings.cause and findings.cause.reason == error.reason else None
     return bound(

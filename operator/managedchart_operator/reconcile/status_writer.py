@@ -19,6 +19,7 @@ from managedchart_operator.api.status import ManagedChartStatus
 from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.nesting import count
 from managedchart_operator.reconcile.earlier_operators import carry_over
 from managedchart_operator.reconcile.unwritable import is_too_large
 from managedchart_operator.redaction import printable
@@ -31,6 +32,8 @@ GATHER_SECONDS = 0.05
 _FLUSH_TRIES = 3
 # Longer with each try; if the API server is down for longer, the next attempt of the run writes the status.
 _FLUSH_PAUSE_SECONDS = 0.2
+# Conditions, phases, five revisions, Events and containers of a failure, digests of 64 files: some 600.
+_MOST_VALUES = 5000
 
 
 class StatusWriter:
@@ -115,7 +118,13 @@ def _printable(value: Any) -> Any:
 
 
 def read_status(chart: ManagedChart) -> ManagedChartStatus:
-    """Return the status of a resource; an empty one if it has values that only another version of the operator knows."""
+    """Return the status of a resource; an empty one if it has values that only another version of the operator knows.
+
+    Also for one of more values than the operator writes: whoever may write a status could make each pass take a second.
+    """
+    if count(chart.status, limit=_MOST_VALUES) > _MOST_VALUES:
+        logger.warning("the status of %s has too many values, starting with an empty one", chart.key)
+        return ManagedChartStatus()
     try:
         return carry_over(ManagedChartStatus.model_validate(chart.status))
     except ValidationError as error:

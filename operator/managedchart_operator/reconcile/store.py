@@ -97,6 +97,10 @@ class Store:
         """Whether all ManagedCharts are in one namespace."""
         return len(self._namespaces) <= 1
 
+    def has_namespace(self, name: str) -> bool:
+        """Whether a ManagedChart is in a namespace."""
+        return name in self._namespaces
+
     def get(self, key: Key) -> ManagedChart | None:
         """Return the newest view of an object, or None."""
         known = self._charts.get(key)

@@ -3,7 +3,7 @@
 `until_ready` opens the watches; waits on behalf of the same identity share them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from managedchart_operator.errors import KubeError
@@ -11,10 +11,18 @@ from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.objects import ObjectRef, version_of
 from managedchart_operator.kube.shared_watch import View
 from managedchart_operator.kube.watch import Change
+from managedchart_operator.shortening import cut_middle
 from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, job_result, readiness
 
 # Its TTL deletes a Job only after it has finished, so somebody else has deleted this one.
 _DELETED_EARLY = Readiness(State.NOT_FOUND, "Job was deleted before it finished")
+_READINESS = "readiness"
+_MESSAGE = 4096  # a controller may write any text
+
+
+def bounded(found: Readiness) -> Readiness:
+    """Return a readiness whose message is not too long to be kept."""
+    return found if len(found.message) <= _MESSAGE else replace(found, message=cut_middle(found.message, _MESSAGE))
 
 
 class Seen(NamedTuple):
@@ -52,8 +60,17 @@ class CollectionView(View):
             self.seen[change.object["metadata"]["name"]] = seen(change.object)
         self.notify()
 
+    def essential(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what is needed of an object: its name, its version and its readiness."""
+        meta = body["metadata"]
+        kept = {name: meta[name] for name in ("name", "resourceVersion") if name in meta}
+        return {"metadata": kept, _READINESS: bounded(readiness(body, self.kind))}
+
     def _seen(self, body: dict[str, Any]) -> Seen:
-        return Seen(version_of(body), readiness(body, self.kind))
+        known = body.get(_READINESS)
+        if not isinstance(known, Readiness):  # no JSON has one
+            known = bounded(readiness(body, self.kind))
+        return Seen(version_of(body), known)
 
     def _deleted(self, body: dict[str, Any]) -> Seen:
         """Return the readiness of a deleted object. A Job may have finished and been deleted before it was read."""

@@ -45,6 +45,8 @@ _KINDS_WITH = {"Pod", "ReplicationController", "Namespace"}
 
 # Objects without finalizers are deleted within milliseconds of their last pod.
 LOOK_SECONDS = 0.3
+# How many are asked for at once: a release may have thousands of objects, and a task for each would hold up all others.
+_AT_ONCE = 200
 # Enough blockers to see what is wrong; kubectl shows the rest.
 MAX_LOOKS = 60
 MAX_NAMED = 5
@@ -98,8 +100,12 @@ async def until_deleted(objects: Objects, refs: Iterable[ObjectRef], seconds: fl
 
 async def being_deleted(objects: Objects, refs: Sequence[ObjectRef]) -> list[ObjectRef]:
     """Return all of the objects that exist and are marked for deletion. Raises KubeError."""
-    found = await asyncio.gather(*map(objects.get, refs))
-    return [ref for ref, body in zip(refs, found, strict=True) if body and body["metadata"].get("deletionTimestamp")]
+    left: list[ObjectRef] = []
+    for start in range(0, len(refs), _AT_ONCE):
+        together = refs[start : start + _AT_ONCE]
+        found = zip(together, await asyncio.gather(*map(objects.get, together)), strict=True)
+        left += [ref for ref, body in found if body and body["metadata"].get("deletionTimestamp")]
+    return left
 
 
 @dataclass(frozen=True, slots=True)

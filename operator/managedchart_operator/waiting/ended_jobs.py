@@ -13,7 +13,7 @@ from typing import Any
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.client import KubeClient
-from managedchart_operator.kube.events import is_older
+from managedchart_operator.kube.events import essential_event, is_older
 from managedchart_operator.kube.objects import ObjectRef, Objects, reference
 from managedchart_operator.kube.watch import changes
 from managedchart_operator.shortening import one_line
@@ -23,6 +23,7 @@ from managedchart_operator.waiting.status_fields import mapping
 # The Event is written within milliseconds of the condition. In rare cases it never arrives: Events are best effort.
 _EVENT_SECONDS = 2.0
 MAX_TEXT = 512
+_MOST_EVENTS = 100
 
 _FAILURES = frozenset(
     {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"}
@@ -46,7 +47,9 @@ async def result_of(client: KubeClient, objects: Objects, ref: ObjectRef, *, sin
     try:
         async with asyncio.timeout(_EVENT_SECONDS):
             path = await objects.collection_path("v1", "Event", namespace=ref.namespace)
-            async for change in changes(client, path, fields=fields, patient=False):
+            async for change in changes(
+                client, path, fields=fields, patient=False, keep=essential_event, most=_MOST_EVENTS
+            ):
                 events = change.object["items"] if change.type == "Listed" else [change.object]
                 if result := _result(events, since):
                     return result

@@ -29,7 +29,7 @@ from managedchart_operator.kube.watch import Polling, changes
 from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import cut_middle
 from managedchart_operator.waiting.claims import CLAIM, Consumers, binds_late
-from managedchart_operator.waiting.collection_view import CollectionView, Seen, Watched
+from managedchart_operator.waiting.collection_view import CollectionView, Seen, Watched, bounded
 from managedchart_operator.waiting.ended_jobs import expires, result_of
 from managedchart_operator.waiting.kstatus import JOB, NOT_FOUND, Readiness, State, readiness
 
@@ -40,6 +40,9 @@ MOST_WAITING = 1000
 
 # With more objects of a kind than this in one namespace, the collection is listed once instead of each object read.
 _READ_SINGLY = 3
+# A chart may name thousands of collections: all at once they would hold up the event loop, and send as many requests again for
+# as long as they are refused.
+_READ_AT_ONCE = 200
 # Pause before the next request to an API server that did not answer.
 _RETRY_SECONDS = 1.0
 # An API server that has just started refuses everybody for a moment; a permission that is missing for longer is missing.
@@ -73,7 +76,9 @@ class ReadyWait:
 
     async def until_settled(self) -> None:
         """Return when each object is ready or has failed. Raises KubeError if a retry cannot succeed."""
-        for ref in list(self.states):  # one after another: each kind is looked up once
+        for number, ref in enumerate(list(self.states)):  # one after another: each kind is looked up once
+            if number % _READ_AT_ONCE == 0:
+                await asyncio.sleep(0)  # what is known already is found without a pause
             resolved = await _patiently(partial(self._objects.resolve, ref))
             self.states[resolved] = self.states.pop(ref)
         await self._read_all(self.states)
@@ -170,15 +175,18 @@ class ReadyWait:
         self.states[ref] = found
 
     async def _read_all(self, wanted: Iterable[ObjectRef]) -> None:
+        reads: list[Callable[[], Awaitable[None]]] = []
+        for collection, refs in _by_collection(wanted).items():
+            if len(refs) > _READ_SINGLY:
+                reads.append(partial(self._list, collection, refs))
+            else:
+                reads += [partial(self._read, ref) for ref in refs]
         try:
-            # Not gather, which leaves the others running when one has failed.
-            async with asyncio.TaskGroup() as group:
-                for collection, refs in _by_collection(wanted).items():
-                    if len(refs) > _READ_SINGLY:
-                        group.create_task(_patiently(partial(self._list, collection, refs)))
-                        continue
-                    for ref in refs:
-                        group.create_task(_patiently(partial(self._read, ref)))
+            for start in range(0, len(reads), _READ_AT_ONCE):
+                # Not gather, which leaves the others running when one has failed.
+                async with asyncio.TaskGroup() as group:
+                    for read in reads[start : start + _READ_AT_ONCE]:
+                        group.create_task(_patiently(read))
         except* KubeError as errors:
             raise errors.exceptions[0] from None
 
@@ -186,17 +194,24 @@ class ReadyWait:
         self._found(ref, await self._objects.get(ref))
 
     async def _list(self, collection: ObjectRef, refs: list[ObjectRef]) -> None:
-        items = await self._objects.list(collection.api_version, collection.kind, namespace=collection.namespace)
-        found = {item["metadata"]["name"]: item for item in items}
-        for ref in refs:
-            self._found(ref, found.get(ref.name))
+        left = {ref.name: ref for ref in refs}
+
+        def take(item: dict[str, Any]) -> None:
+            if ref := left.pop(item["metadata"]["name"], None):
+                self._found(ref, item)
+
+        kind = (collection.api_version, collection.kind)
+        for item in await self._objects.list(*kind, namespace=collection.namespace, keep=take):
+            take(item)
+        for ref in left.values():
+            self._found(ref, None)
 
     def _found(self, ref: ObjectRef, body: dict[str, Any] | None) -> None:
         if body is None:
             self._set(ref, NOT_FOUND)
             return
         self._versions[ref] = version_of(body)
-        self._set(ref, readiness(body, ref.group_kind))
+        self._set(ref, bounded(readiness(body, ref.group_kind)))
 
     def _take(self, view: CollectionView, refs: Iterable[ObjectRef]) -> None:
         if view.error is not None:
@@ -275,7 +290,7 @@ class ReadyWaits:
                 collection.api_version, collection.kind, namespace=collection.namespace
             )
             async for change in changes(
-                client, path, fields=fields, since=view.since, patient=False, polls=view.polling
+                client, path, fields=fields, since=view.since, patient=False, polls=view.polling, keep=view.essential
             ):
                 view.take(change)
         except KubeError as error:

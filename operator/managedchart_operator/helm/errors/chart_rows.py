@@ -21,7 +21,7 @@ from managedchart_operator.reasons import Reason
 from managedchart_operator.shortening import listed, one_line
 
 _VERSION = "Correct spec.chart.version. A version that is published later is found by a retry."
-_DOWN = "Check URL, network policies and proxy from the operator's pod if this persists. It is retried automatically."
+_DOWN = "It is retried automatically. If this persists, check the URL, and the operator's network policies and proxy."
 _HTTPS = "Use https:// in spec.chart.repository for a server with TLS; http:// or spec.chart.plainHTTP for one without."
 _LOGIN = (
     "Check the address: some servers refuse a chart that does not exist in the same way. There is no field for credentials "
@@ -83,9 +83,9 @@ CHART_ROWS: tuple[Row, ...] = (
     _pull_row(
         WITHHELD,
         Reason.CHART_SOURCE_UNAVAILABLE,
-        "The chart cannot be fetched; the error of helm pull is withheld, since it may quote what a server has answered",
+        "The chart cannot be fetched; helm's error is withheld, because it may quote the answer of a server",
         transient=True,
-        hint="Run helm pull with the same repository or registry, chart and version where you may see the answer.",
+        hint="To see the error, run helm pull yourself, with the same repository or registry, chart and version.",
     ),
     _pull_row(
         NOT_CONNECTED,
@@ -97,15 +97,15 @@ CHART_ROWS: tuple[Row, ...] = (
     _pull_row(
         NO_CHART,
         Reason.CHART_INVALID,
-        "What the registry has under this reference is not a Helm chart",
-        hint="Correct spec.chart.oci and spec.chart.version: it may be an image.",
+        "The artifact with this reference in the registry is not a Helm chart",
+        hint="Correct spec.chart.oci and spec.chart.version: the artifact may be an image.",
     ),
     _pull_row(
         rf"{BAD_LOGIN_SERVER}|{NO_ANSWER_OF_A_REGISTRY}",
         Reason.CHART_SOURCE_UNAVAILABLE,
         lambda found: f"{_host(found)}: {found[0]}",
         transient=True,
-        hint="Check the address: a login page, or a server that is no registry, causes this too.",
+        hint="Check the address: a login page, or a server that is not a registry, also causes this.",
     ),
     _pull_row(
         r"x509: (?P<why>[^\n]+)",

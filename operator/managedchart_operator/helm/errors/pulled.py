@@ -16,7 +16,7 @@ NO_INDEX = "the answer is not an index of charts"
 NO_ANSWER_OF_A_REGISTRY = "the answer is not that of a registry"
 BAD_LOGIN_SERVER = "the registry names a login server that cannot be used"
 NO_CHART = "the artifact is not a Helm chart"
-WITHHELD = "the error of helm pull is withheld, since it may quote what a server has answered"
+WITHHELD = "the error of helm pull is withheld, because it may quote the answer of a server"
 NOT_CONNECTED = "connect: permission denied"
 
 _REPOSITORY = re.compile(

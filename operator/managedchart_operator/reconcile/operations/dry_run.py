@@ -220,7 +220,7 @@ async def validate(
         redact = await asyncio.to_thread(redactor, rendered)
         raise await asyncio.to_thread(refused, refusals, redact=redact)
     left = [f", {skipped} not validated because their namespace does not exist yet"] if skipped else []
-    left += [f", {unknown} not validated because their CRDs come with this chart"] if unknown else []
+    left += [f", {unknown} not validated because their CRDs are not applied yet"] if unknown else []
     if left:
         return f"{len(rendered)} objects rendered{''.join(left)}"
     return f"{len(rendered)} objects rendered and validated, nothing changed"
