@@ -4,21 +4,35 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness import distribution
 from harness.fixtures import (
     CHARTS,
     REPOSITORY,
     chart_root,
     cluster,
+    no_operator,
     ns,
     operator,
     operator_folder,
     operator_kubeconfig,
+    own_cluster,
 )
 
-__all__ = ["CHARTS", "chart_root", "cluster", "ns", "operator", "operator_folder", "operator_kubeconfig"]
+__all__ = [
+    "CHARTS",
+    "chart_root",
+    "cluster",
+    "no_operator",
+    "ns",
+    "operator",
+    "operator_folder",
+    "operator_kubeconfig",
+    "own_cluster",
+]
 
 DEVCLUSTER = REPOSITORY / "hack" / "devcluster" / "devcluster"
 
@@ -27,6 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give each process that runs tests a cluster of its own."""
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         config.option.cluster_name = f"{config.option.cluster_name}-{worker}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first."""
+    distribution.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.Distribution | None:
+    """Distribute files, and what belongs together, in the order of the tests."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return distribution.Distribution(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,34 @@ class _Packager:
         return Path(found[1])
 
 
-class ChartRepository:
+class _Peer:
+    """Listens within a `with` block, and has charts and helm's own files in a folder that is removed at its end."""
+
+    def __init__(self, helm: Path | None, prefix: str) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix=prefix))
+        self._packager = _Packager(helm, self._home)
+        self._port = 0
+
+    def start(self) -> None:
+        """Listen, on the port of the last time if there was one."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop listening: from now on connections are refused. Charts and port are kept for `start`."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._home)
+
+
+class ChartRepository(_Peer):
     """A chart repository: `http.server` over a folder with an index.yaml that helm wrote.
 
     With `username` and `password` it answers 401 to everybody else; with `tls` it serves HTTPS with a certificate made
@@ -77,17 +104,15 @@ class ChartRepository:
         password: str | None = None,
         tls: bool = False,
     ) -> None:
+        super().__init__(helm, "chart-repository-")
         self.requests: list[str] = []
         self.username, self.password = username, password
         self._tls = tls
-        self._home = Path(tempfile.mkdtemp(prefix="chart-repository-"))
         self._folder = self._home / "served"
         self._folder.mkdir()
-        self._packager = _Packager(helm, self._home)
         self._server: _Server | None = None
-        self._port = 0
         if tls:
-            _make_certificate(self.ca_file, self._key)
+            make_certificate(self.ca_file, self._key)
 
     @property
     def url(self) -> str:
@@ -135,26 +160,14 @@ class ChartRepository:
             self._server.server_close()
             self._server = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        shutil.rmtree(self._home)
-
-
-class OciRegistry:
+class OciRegistry(_Peer):
     """An OCI registry in memory, without TLS: clients need `--plain-http`."""
 
     def __init__(self, *, helm: Path | None = None, registry: Path | None = None) -> None:
+        super().__init__(helm, "oci-registry-")
         self._program = registry or program("registry")
-        self._home = Path(tempfile.mkdtemp(prefix="oci-registry-"))
-        self._packager = _Packager(helm, self._home)
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
         self._pushed: list[Path] = []
         self._log = self._home / "registry.log"
 
@@ -198,16 +211,6 @@ class OciRegistry:
             self._process.wait()
             self._process = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        shutil.rmtree(self._home)
-
 
 class _Server(http.server.ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: partial["_Handler"], context: ssl.SSLContext | None) -> None:
@@ -245,7 +248,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass  # `requests` tells more than lines on stderr
 
 
-def _make_certificate(certificate: Path, key: Path) -> None:
+def make_certificate(certificate: Path, key: Path) -> None:
+    """Write a self-signed certificate and its key."""
     if not shutil.which("openssl"):
         raise FileNotFoundError("openssl is needed to make a certificate: apt-get install openssl")
     _run(

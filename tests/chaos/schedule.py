@@ -13,6 +13,8 @@ from typing import Any
 
 CHARTS = ("web", "hooks", "raw")
 HOME_NAMESPACES = 4
+JOBS = "chaos.managedchart.dev/job"
+"""The label of the Jobs of actions."""
 _FAIL = "devcluster.managedchart.dev/fail"
 _DELAY = "devcluster.managedchart.dev/delay-seconds"
 _RUN = "devcluster.managedchart.dev/run-seconds"
@@ -194,4 +196,26 @@ def spec(resource: Resource, wish: Wish, *, charts: str) -> dict[str, Any]:
         **({"retry": quick} if wish.must_fail or not resource.patient else {}),
         **({"targetNamespace": resource.target} if resource.target else {}),
         **({"action": "Destroy"} if wish.destroy else {}),
+        "lifecycle": {"actions": actions(resource)},
     }
+
+
+def actions(resource: Resource) -> list[dict[str, object]]:
+    """Return the actions around a chart: what must happen once for a revision, a check, and what cleans up.
+
+    The labels are those by which the verdict knows what a release has left.
+    """
+    release = {"app.kubernetes.io/instance": resource.name}
+    jobs = {"kind": "Job", "selector": {"matchLabels": {**release, JOBS: "once"}}, "max": 100}
+    stored = {"kind": "Secret", "selector": {"matchLabels": {"owner": "helm", "name": resource.name}}}
+    restart = {"name": "restart", "phase": "PostExec", "restart": {"kind": "Deployment", "name": resource.name}}
+    return [
+        {
+            "name": "once",
+            "phase": "PostExec",
+            "job": {"image": "registry.example/once:1", "labels": {**release, JOBS: "once"}},
+        },
+        *([restart] if resource.chart == "web" else []),
+        {"name": "stored", "phase": "Validate", "exists": stored},
+        {"name": "clean-up", "phase": "PostDelete", "delete": jobs},
+    ]

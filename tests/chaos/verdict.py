@@ -8,7 +8,7 @@ left of what was deleted.
 import time
 from typing import Any
 
-from chaos.schedule import Resource, Wish
+from chaos.schedule import JOBS, Resource, Wish
 from harness.cluster import MANAGEDCHARTS, Cluster, condition_of, current, is_ready
 
 _RELEASE = "meta.helm.sh/release-name"
@@ -57,6 +57,7 @@ def violations(cluster: Cluster, wishes: Wishes) -> list[str]:
         if status not in _SETTLED_REVISIONS
     ]
     there = _objects(cluster, namespaces)
+    wrong += _repeated(there)
     wrong += [
         f"{kind} {namespace}/{found['metadata']['name']} is left of {release}: {_state(found['metadata'])}"
         for kind, namespace, release, found in there
@@ -98,6 +99,16 @@ def _unfulfilled(
         if ready != [wish.size]:
             wrong.append(f"ready replicas are {ready}, not {wish.size}")
     return wrong
+
+
+def _repeated(there: list[tuple[str, str, str, dict[str, Any]]]) -> list[str]:
+    """Return the Jobs of actions that have not run once: of each there is one for a revision, whose name follows from it."""
+    jobs = [(each["metadata"], each.get("status") or {}) for kind, _, _, each in there if kind == "Job"]
+    return [
+        f"Job {meta['namespace']}/{meta['name']} has run {status.get('succeeded', 0)} times: {status}"
+        for meta, status in jobs
+        if JOBS in (meta.get("labels") or {}) and (status.get("succeeded"), status.get("failed")) != (1, None)
+    ]
 
 
 def _given_up(chart: dict[str, Any]) -> bool:

@@ -119,11 +119,25 @@ class Meter:
             assert time.monotonic() < deadline, f"{self.operator.metric(RUNNING):.0f} helms run"
             time.sleep(POLL_SECONDS)  # only the metrics tell
 
-    def until_quiet(self) -> None:
-        """Return when the operator asks for nothing any more."""
-        known = -1
-        while known != (known := len(self.asked(OURS))):
+    def until_quiet(self, *, running: int = 0) -> None:
+        """Return when so many resources are being reconciled, and the operator asks for nothing any more.
+
+        Events follow the status, so a resource that is Ready may still be reconciled.
+        """
+        deadline, known = time.monotonic() + WAIT_SECONDS, -1
+        while self.operator.metric(RECONCILING) != running or known != len(self.asked(OURS)):
+            assert time.monotonic() < deadline, (
+                f"{self.operator.metric(RECONCILING):.0f} resources are being reconciled"
+            )
+            known = len(self.asked(OURS))
             time.sleep(QUIET_SECONDS)  # that nothing more comes cannot be waited for in another way
+
+    def until_asked(self, namespace: str, *, after: int) -> None:
+        """Return when the operator has asked for something of a namespace, behind so many requests."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not any(request.namespace == namespace for request in self.asked(OURS)[after:]):
+            assert time.monotonic() < deadline, f"nothing of {namespace} was asked for"
+            time.sleep(POLL_SECONDS)  # a file of the API server cannot be waited on
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +255,7 @@ def test_a_release_in_sync_costs_one_look_at_a_restart(meter: Meter, ns: str) ->
     meter.operator.stop()
     asked = len(meter.asked(OURS))
     meter.operator.start()
+    meter.until_asked(ns, after=asked)
     meter.until_quiet()
     mine = [request for request in meter.asked(OURS)[asked:] if request.namespace == ns]
     assert [(request.verb, request.resource) for request in mine] == [LOOK], mine
@@ -272,12 +287,12 @@ def test_releases_that_wait_in_one_namespace_share_their_watches_hold_no_helm_an
         meter.cluster.apply(managedchart(name, CHART, values=NEVER), namespace=ns)
     meter.until_waiting(2)
     meter.until_watched(ns, shared)
-    meter.until_quiet()
+    meter.until_quiet(running=2)
     assert meter.watches(ns)[-1] == shared
 
     meter.cluster.apply(managedchart("one", CHART), namespace=ns)
     meter.cluster.wait_ready(ns, "one")
-    meter.until_quiet()
+    meter.until_quiet(running=1)
     assert meter.watches(ns)[-1] == shared, "the other one still waits"
 
     meter.cluster.apply(managedchart("two", CHART), namespace=ns)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import REPOSITORY
-from harness.cluster import Cluster, condition_of
+from e2e.lifecycles.test_profiles import accepted
+from harness.cluster import CRDS, Cluster, condition_of
 from harness.operator_process import OperatorProcess
 from peers import ChartRepository, OciRegistry
 
@@ -20,7 +22,6 @@ import examples
 CLOUD = REPOSITORY / "hack" / "demo" / "cloud.yaml"
 CHARTS = [chart.parent for chart in sorted((REPOSITORY / "examples" / "charts").glob("*/Chart.yaml"))]
 KUBE_SYSTEM = "/apis/apps/v1/namespaces/kube-system/daemonsets/aws-node"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # Reason, and what the message must say; 08 has a test of its own.
 FAILURES = {
     "09-failing-crash.yaml": ("CrashLoop", ["Container hello", "exit code 3"]),
@@ -79,6 +80,11 @@ def _deleted(found: dict[str, Any] | None) -> bool:
     return found is None or "deletionTimestamp" in found["metadata"]
 
 
+def _actions(chart: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the actions of the last run have done, by their names."""
+    return {each["name"]: each for phase in chart["status"]["phases"] for each in phase.get("actions") or ()}
+
+
 def test_every_example_has_a_test() -> None:
     source = Path(__file__).read_text()
 
@@ -90,7 +96,7 @@ def test_an_example_is_one_object_that_can_be_applied_as_it_is(cluster: Cluster,
     """Nothing but the addresses has to be replaced: the API server takes the file itself."""
     answer = cluster.kubectl("apply", "--dry-run=server", "--output=name", f"--filename={examples.FOLDER / file}")
 
-    assert answer.startswith("managedchart.managedchart.dev/")
+    assert answer.startswith(("managedchart.managedchart.dev/", "lifecycleprofile.managedchart.dev/"))
     assert len(answer.splitlines()) == 1
 
 
@@ -128,9 +134,19 @@ def test_values_from_four_places_in_their_order(cluster: Cluster, ns: str, local
     assert _greeting(cluster, ns, "hello-with-values") == "from the resource"
 
 
-def test_the_prometheus_operators_crds_go_with_destroy(cluster: Cluster, ns: str, local: examples.Local) -> None:
-    """helm itself would leave them, because they stand in crds/."""
-    _ready(cluster, ns, "05-prometheus-operator-crds.yaml", local)
+def test_the_prometheus_operators_crds_go_with_destroy(
+    cluster: Cluster, ns: str, local: examples.Local, request: pytest.FixtureRequest
+) -> None:
+    """helm itself would leave them, because they stand in crds/. The profile of deploy/lifecycles checks them."""
+    profile = yaml.safe_load((REPOSITORY / "deploy" / "lifecycles" / "prometheus-operator.yaml").read_text())
+    profile["spec"]["match"]["namespaces"] = {"names": [ns]}
+    cluster.apply(profile)
+    accepted(cluster, "prometheus-operator", "True")
+    request.addfinalizer(lambda: cluster.kubectl("delete", "lifecycleprofile", "prometheus-operator"))
+    chart = _ready(cluster, ns, "05-prometheus-operator-crds.yaml", local)
+    assert [each["message"] for each in _actions(chart).values()] == [
+        "condition Established: 1 CustomResourceDefinition"
+    ] * 6
     there = [crd["metadata"]["name"] for crd in cluster.items(CRDS) if crd["spec"]["group"] == "monitoring.coreos.com"]
     assert len(there) == 6
 
@@ -177,6 +193,64 @@ def test_a_dry_run_changes_nothing(cluster: Cluster, ns: str, local: examples.Lo
     assert condition_of(chart, "Ready")["reason"] == "DryRunSucceeded"
     assert cluster.items(f"/apis/apps/v1/namespaces/{ns}/deployments") == []
     assert cluster.revisions(ns, "hello-dry-run") == []
+
+
+def test_a_prerequisite_holds_a_deployment_back(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    document = examples.load(examples.FOLDER / "13-prerequisite.yaml", local)
+    document["spec"]["retry"] = {"limit": 20, "backoff": "1s", "maxBackoff": "1s"}
+    (node,) = cluster.items("/api/v1/nodes", labelSelector="kubernetes.io/os=linux")
+    cluster.kubectl("cordon", node["metadata"]["name"])
+    try:
+        cluster.apply(document, namespace=ns)
+        chart = cluster.wait_failed(ns, "hello-prerequisite", "LifecycleFailed")
+    finally:
+        cluster.kubectl("uncordon", node["metadata"]["name"])
+
+    assert chart["status"]["lastFailure"]["message"].startswith("Action nodes (expect) failed: objects.exists(")
+    assert cluster.revisions(ns, "hello-prerequisite") == []
+    cluster.wait_ready(ns, "hello-prerequisite")
+
+
+def test_a_job_runs_before_an_upgrade(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    first = _ready(cluster, ns, "14-job-before-upgrade.yaml", local)
+    document = examples.load(examples.FOLDER / "14-job-before-upgrade.yaml", local)
+    document["spec"]["values"] = {"greeting": "of version 2"}
+    cluster.apply(document, namespace=ns)
+    second = cluster.wait_ready(ns, "hello-migrated")
+
+    assert _actions(first)["migrate"]["state"] == "Skipped"
+    assert _actions(second)["migrate"]["message"].endswith(" succeeded")
+    assert len(cluster.items(f"/apis/batch/v1/namespaces/{ns}/jobs")) == 1
+
+
+def test_new_pods_only_for_a_changed_config_map(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    document = examples.load(examples.FOLDER / "15-restart.yaml", local)
+
+    def run(number: str, **settings: str) -> str:
+        settings_of_the_team = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "team-settings"}}
+        document["spec"]["values"] = {"replicas": int(number)}
+        cluster.apply({**settings_of_the_team, "data": settings}, document, namespace=ns)
+        chart = cluster.wait_ready(ns, "hello-restarted")
+        return str(_actions(chart)["new-pods"]["message"])
+
+    assert run("1", color="blue") == f"Restarted Deployment {ns}/hello-restarted"
+    assert run("2", color="blue") == f"Deployment {ns}/hello-restarted was restarted for this change already"
+    assert run("1", color="green") == f"Restarted Deployment {ns}/hello-restarted"
+
+
+def test_checks_run_again_also_those_of_an_attached_profile(cluster: Cluster, ns: str, local: examples.Local) -> None:
+    """The profile comes first, and it cannot be left out."""
+    _apply(cluster, ns, "17-profile.yaml", local)
+    try:
+        accepted(cluster, "example-production", "True")
+        chart = _ready(cluster, ns, "16-checked-again.yaml", local)
+        listed = [(each["origin"], each["name"]) for each in chart["status"]["lifecycle"]["actions"]]
+        assert listed == [("profile/example-production", "no-crash-loops"), ("spec", "ready")]
+        assert _actions(chart)["no-crash-loops"]["message"] == "True for 1 Pod"
+        assert _actions(chart)["ready"]["message"] == "True for 1 Deployment"
+        assert condition_of(chart, "Validated")["status"] == "True"
+    finally:
+        cluster.kubectl("delete", "lifecycleprofile", "example-production")
 
 
 def test_every_failing_example_is_expected_to_fail(local: examples.Local) -> None:

@@ -16,6 +16,7 @@ import yaml
 from pytest_kind import KindCluster
 
 MANAGEDCHARTS = "/apis/managedchart.dev/v1alpha1"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # As often as client-go.
 _TRIES = 10
 # A wait that takes longer than this has failed; what is waited for takes a few seconds on two cores.
@@ -89,11 +90,11 @@ class Cluster:
         assert (version, kind) in self._resources, f"the API server serves no {kind} of {version}"
         return self._resources[version, kind]
 
-    def get(self, path: str, **query: str) -> dict[str, Any] | None:
+    def get(self, path: str, *, accept: str = "application/json", **query: str) -> dict[str, Any] | None:
         """GET a path of the API; None where there is nothing."""
         # An API server that has just started may ask to come again, as it does until it serves a CRD's resources.
         for _ in range(_TRIES):
-            answer = self._session.get(self._url + path, params=query, timeout=10)
+            answer = self._session.get(self._url + path, params=query, headers={"Accept": accept}, timeout=10)
             if answer.status_code != requests.codes.too_many_requests:
                 break
             time.sleep(float(answer.headers.get("Retry-After", 1)))
@@ -126,9 +127,9 @@ class Cluster:
         """DELETE an object, or all of a collection, without waiting for its end."""
         self._session.delete(self._url + path, headers=_impersonating(as_user), timeout=10).raise_for_status()
 
-    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+    def items(self, path: str, *, accept: str = "application/json", **query: str) -> list[dict[str, Any]]:
         """GET a collection and return its items."""
-        return (self.get(path, **query) or {}).get("items") or []
+        return (self.get(path, accept=accept, **query) or {}).get("items") or []
 
     def managedchart(self, namespace: str, name: str) -> dict[str, Any]:
         """Return a ManagedChart as it is now."""
@@ -202,6 +203,11 @@ class Cluster:
     def wait_gone(self, path: str, name: str, *, timeout: float = WAIT_SECONDS) -> None:
         """Wait until an object of a collection is gone."""
         self.wait(path, name, lambda found: found is None, what="gone", timeout=timeout)
+
+    def wait_deleted(self, path: str, name: str, *, since: str) -> None:
+        """Wait until an object is deleted that was made after this version of the collection, however short its life was."""
+        events = self._watch(path, f"metadata.name={name}", since, WAIT_SECONDS)
+        assert any(event["type"] == "DELETED" for event in events), f"{name} was not deleted"
 
     def wait_failure(self, namespace: str, name: str, *, timeout: float = WAIT_SECONDS) -> dict[str, Any]:
         """Wait until a ManagedChart is not Ready, and why is in its last failure; return its status."""
@@ -317,24 +323,42 @@ def managedchart(name: str, chart: dict[str, Any], **spec: Any) -> dict[str, Any
     }
 
 
-def install_operator_objects(cluster: Cluster, repository: Path) -> None:
-    """Apply the CRD and the operator's identity of deploy/, and return when the API server serves ManagedCharts."""
-    cluster.kubectl("apply", "-f", str(repository / "crds" / "managedchart.yaml"))
-    # A condition Established comes before discovery and OpenAPI know the kind, and nothing tells when they do.
+def wait_established(cluster: Cluster, crd: str) -> None:
+    """Return when the API server serves a CRD, and says so where a client looks a kind up.
+
+    A CRD that was just created has `conditions: null`, on which `kubectl wait --for=condition` and a filter of its JSONPath end
+    with an error. Names and conditions are written at once: so the names first.
+    """
+    spec = cluster.get(f"{CRDS}/{crd}")["spec"]
+    for state in (f"jsonpath={{.status.acceptedNames.kind}}={spec['names']['kind']}", "condition=Established"):
+        cluster.kubectl("wait", f"--for={state}", f"crd/{crd}", f"--timeout={WAIT_SECONDS}s")
+    paths = [f"/apis/{spec['group']}/{each['name']}" for each in spec["versions"] if each["served"]]
+    _wait_named(cluster, *paths, name=spec["names"]["plural"])
+
+
+def _wait_named(cluster: Cluster, *paths: str, name: str) -> None:
+    """Return when the documents at these paths of discovery and OpenAPI have a name in them.
+
+    A condition Established comes before discovery and OpenAPI know the kind, and nothing tells when they do.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
-    while not (_served(cluster, "/openapi/v3" + MANAGEDCHARTS) and _served(cluster, MANAGEDCHARTS)):
-        assert time.monotonic() < deadline, "the API server does not serve ManagedCharts"
+    while missing := [path for path in paths if name not in json.dumps(cluster.get(path))]:
+        assert time.monotonic() < deadline, f"the API server has no {name} at {missing}"
         time.sleep(0.1)
-    for name in ("namespace.yaml", "serviceaccount.yaml", "rbac.yaml"):
-        cluster.kubectl("apply", "-f", str(repository / "deploy" / name))
+
+
+def install_operator_objects(cluster: Cluster, repository: Path) -> None:
+    """Apply the CRDs and the operator's identity of deploy/, and return when the API server serves ManagedCharts."""
+    # Client-side, as many people do: its annotation must have room for the schemas. By one kubectl, because each
+    # asks for all that the API server serves.
+    crds = [repository / "crds" / f"{name}.yaml" for name in ("managedchart", "lifecycleprofile")]
+    identity = [repository / "deploy" / f"{name}.yaml" for name in ("namespace", "serviceaccount", "rbac")]
+    cluster.kubectl("apply", *(f"--filename={file}" for file in (*crds, *identity)))
+    _wait_named(cluster, "/openapi/v3" + MANAGEDCHARTS, MANAGEDCHARTS, name="managedcharts")
 
 
 def _impersonating(user: str | None) -> dict[str, str]:
     return {"Impersonate-User": user} if user else {}
-
-
-def _served(cluster: Cluster, path: str) -> bool:
-    return cluster.get(path) is not None
 
 
 @contextmanager

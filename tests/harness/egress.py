@@ -5,6 +5,7 @@ Linux takes all of 127.0.0.0/8 for this machine, so a test opens 127.0.0.1 for i
 """
 
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Any, Self
 from managedchart_operator.egress.addresses import Address, AddressRules, parse_networks
 from managedchart_operator.egress.calls import Egress
 from managedchart_operator.egress.dialing import Dialer
+from managedchart_operator.egress.metrics import MetricSources
 from managedchart_operator.egress.proxy import EgressProxy
 from managedchart_operator.egress.sources import ChartSources
 from managedchart_operator.egress.upstream import Upstreams
@@ -30,7 +32,9 @@ Answer = tuple[int, Mapping[str, str], bytes]
 class Server:
     """An HTTP server with answers of the test's; `requests` has method, target and headers of each request."""
 
-    def __init__(self, answer: Callable[[str], Answer], *, host: str = SERVERS) -> None:
+    def __init__(
+        self, answer: Callable[[str], Answer], *, host: str = SERVERS, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         outer = self
 
@@ -56,6 +60,9 @@ class Server:
 
         self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            # The handshake belongs into the connection's own thread: here a silent client would block all others.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self._server.server_address[1]
 
     @property
@@ -136,9 +143,10 @@ async def calls(
     opened: Sequence[str] = (SERVERS,),
     environment: Mapping[str, str] | None = None,
     only_by_proxy: bool = False,
+    metrics: Sequence[str] = (),
 ) -> AsyncIterator[Egress]:
-    """The operator's calls, with names of the test's."""
+    """The operator's calls, with names of the test's; `metrics` are the metric sources."""
     rules, upstreams = AddressRules(parse_networks(opened)), Upstreams.of(environment or {})
     proxy = EgressProxy(Dialer(rules, ChartSources.parse(sources), upstreams, names))
     async with proxy.serving():
-        yield Egress(proxy, only_by_proxy=only_by_proxy)
+        yield Egress(proxy, only_by_proxy=only_by_proxy, metrics=MetricSources.parse(metrics, proxy))

@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster
 
-from harness.cluster import Cluster, install_operator_objects, namespace
+from harness.cluster import Cluster, cluster_beside, install_operator_objects
+from harness.ended_namespaces import EndedNamespaces
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHARTS = REPOSITORY / "tests" / "charts"
 
 _numbers = itertools.count(1)
+_shared: list[OperatorProcess] = []
+"""The operator that most tests share, once one of them has asked for it."""
+_ended: dict[Cluster, EndedNamespaces] = {}
+"""Of each cluster; some folders have one of their own by the name `cluster`."""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +31,19 @@ def cluster(kind_cluster: KindCluster) -> Cluster:
     found = Cluster(kind_cluster)
     install_operator_objects(found, REPOSITORY)
     return found
+
+
+@pytest.fixture(scope="session")
+def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster on which no other operator works, for tests that kill theirs.
+
+    Each leaves no ManagedChart, since the operator of the next one would carry it out, and that one counts what is started.
+    Their files are listed in `distribution`.
+    """
+    with cluster_beside(kind_cluster, "own", tmp_path_factory.mktemp("own-cluster")) as own:
+        found = Cluster(own)
+        install_operator_objects(found, REPOSITORY)
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -56,17 +74,30 @@ def operator(
         folder=operator_folder,
         helm=helm_binary,
         chart_roots=[CHARTS, chart_root],
-        # The charts of the tests are rendered within a second or two; those that never are should not cost two minutes.
-        MANAGEDCHART_RENDER_SECONDS="10",
+        # The labels of a namespace, and permissions that are missing, are asked for every 3 s instead of every 30 s.
+        MANAGEDCHART_PROBE_SECONDS="60",
     )
     with process:
+        _shared.append(process)
         yield process
+    _shared.clear()
     assert "Traceback" not in process.log, process.log
+
+
+@pytest.fixture(scope="module")
+def no_operator() -> Iterator[None]:
+    """The shared operator stands still meanwhile, if an earlier module has started it: the tests write what it would change."""
+    for process in _shared:
+        process.stop()
+    yield
+    for process in _shared:
+        process.start()
 
 
 @pytest.fixture
 def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
-    with namespace(cluster, f"{name}-{next(_numbers)}") as made:
-        yield made
+    """A namespace of the test's own; its ManagedCharts are deleted at the end, without waiting."""
+    name = f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())[:40].strip('-')}-{next(_numbers)}"
+    cluster.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    _ended.setdefault(cluster, EndedNamespaces(cluster)).add(name)

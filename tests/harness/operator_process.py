@@ -19,11 +19,14 @@ from urllib.request import urlopen
 
 import yaml
 
-from harness.cluster import Cluster
+from harness.cluster import WAIT_SECONDS, Cluster
 
 SYSTEM_NAMESPACE = "managedchart-system"
 SERVICE_ACCOUNT = "managedchart-operator"
-_START_SECONDS = 30.0
+# It takes 2 s on idle cores.
+_START_SECONDS = 90.0
+# For answers of the operator about itself, which take milliseconds.
+_ANSWER_SECONDS = 30.0
 
 
 def service_account_kubeconfig(cluster: Cluster, path: Path) -> Path:
@@ -106,8 +109,9 @@ class OperatorProcess:
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the operator did not start (exit code {self._process.poll()}):\n{self.log}")
+            if (code := self._process.poll()) is not None or time.monotonic() > deadline:
+                self.kill()  # `__exit__` is not called for a start that failed
+                raise AssertionError(f"the operator did not start (exit code {code}):\n{self.log}")
             time.sleep(0.05)  # its port is known from its log only, and a file cannot be waited on
         return self
 
@@ -137,9 +141,18 @@ class OperatorProcess:
                 return False
         return False
 
+    def wait_logged(self, text: str) -> str:
+        """Return the line of the present run's log with this text once it is there; it must be the only one."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (found := [line for line in self.log.splitlines() if text in line]):
+            assert time.monotonic() < deadline, f"the operator does not log {text}:\n{self.log}"
+            time.sleep(0.05)  # a file cannot be waited on
+        [line] = found
+        return line
+
     def metric(self, name: str) -> float:
         """Return the value of a metric without labels."""
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=_ANSWER_SECONDS) as answer:
             text = answer.read().decode()
         found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
         assert found, f"there is no metric {name}"
@@ -157,7 +170,7 @@ class OperatorProcess:
 
     def _delays(self) -> dict[float, float]:
         """Return how often the loop was blocked for up to so many seconds, and for longer than the limit before."""
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=_ANSWER_SECONDS) as answer:
             text = answer.read().decode()
         buckets = re.findall(r'^managedchart_loop_blocked_seconds_bucket\{le="(\S+)"\} (\S+)$', text, re.MULTILINE)
         counts = [float(count) for _, count in buckets]

@@ -9,7 +9,7 @@ import gzip
 import io
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -121,28 +121,34 @@ def endless_repository(megabytes: int) -> Iterator[str]:
 
 
 def bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Return the size of all files; the operator may delete some meanwhile."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
 
 
-@pytest.mark.parametrize(
-    "case", [("charts", "ChartTooLarge"), ("index", "ChartSourceUnavailable")], ids=["chart", "index"]
-)
+@pytest.mark.parametrize("what", ["charts", "index"])
 def test_downloads_are_bounded_while_they_arrive(
     cluster: Cluster,
     operator: OperatorProcess,
     teams: tuple[Tenant, Tenant],
     operator_folder: Path,
-    case: tuple[str, str],
+    what: str,
 ) -> None:
-    """S13: 2 GiB of a chart, or of an index, are neither stored nor held in memory; the proxy cuts off the index."""
-    (attacker, victim), (what, expected) = teams, case
+    """S13: 2 GiB of a chart, or of an index, are neither stored nor held in memory.
+
+    Helm's memory limit ends it, or the proxy: which one is first depends on the machine. The reason is the same.
+    """
+    attacker, victim = teams
     with endless_repository(2048) as url, sampled_memory(operator.pid) as peak:
         attacker.create(managedchart("huge", {"repository": f"{url}/{what}", "name": "web"}, retry=RETRY))
         victim.create(managedchart("small", contents(package_chart())))
         cluster.wait_ready(victim.namespace, "small")
         reason, message = failure(cluster, attacker.namespace, "huge", timeout=120)
     print(f"\n{message}; peak of operator and children: {peak.bytes >> 20} MiB")
-    assert reason == expected, message
+    assert reason == "ChartTooLarge", message
     assert peak.bytes < POD_BYTES / 2
     assert bytes_in(operator_folder / "cache") < 64 << 20
     assert operator.running

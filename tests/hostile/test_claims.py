@@ -1,4 +1,4 @@
-"""What a team can reserve of another namespace where nobody is asked for consent: nothing that it does not deploy."""
+"""What a team can reserve of a namespace that accepts its releases: nothing that it does not deploy."""
 
 import json
 from typing import Any
@@ -17,9 +17,10 @@ SMALL = contents(package_chart())
 def test_who_deploys_nothing_reserves_nothing(
     operator: OperatorProcess, teams: tuple[Tenant, Tenant], spec: dict[str, Any]
 ) -> None:
-    """S16, where no consent is asked for: the release belongs to who lives in its namespace, also from one that hangs."""
+    """S16, with consent: the release belongs to who lives in its namespace, also from one that hangs."""
     assert operator.running
     attacker, victim = teams
+    victim.accept(attacker)
     squat = managedchart("squat", targetNamespace=victim.namespace, releaseName="web", **{"chart": SMALL, **spec})
     squat["metadata"]["finalizers"] = ["example.com/never-removed"]
     attacker.create(squat)

@@ -3,54 +3,42 @@
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import CHARTS
 from harness.chart_files import chart_files, contents, package_chart
-from harness.cluster import Cluster, condition_of, managedchart
-from harness.operator_process import OperatorProcess
-from harness.tenants import DEPLOYER, Tenant
+from harness.cluster import MANAGEDCHARTS, Cluster, condition_of, managedchart
+from harness.operator_process import SERVICE_ACCOUNT, SYSTEM_NAMESPACE, OperatorProcess
+from harness.tenants import DEFAULT, DEPLOYER, Tenant
 
 RAW, WEB = {"path": str(CHARTS / "raw")}, {"path": str(CHARTS / "web")}
 PASSWORD = "the-password-of-the-victim"
 
 
-@pytest.fixture(scope="module", params=["by the spec", "by the setting"])
-def attack(
-    request: pytest.FixtureRequest,
-    operator: OperatorProcess,
-    operator_kubeconfig: Path,
-    helm_binary: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, str]]:
-    """What a spec has to say about its account, which is named there, or by the setting for those that name none."""
-    if request.param == "by the spec":
-        yield {"serviceAccountName": DEPLOYER}
+@pytest.fixture(scope="module", params=["by the spec", "by the setting", "by an operator with all permissions"])
+def attack(request: pytest.FixtureRequest, operator: OperatorProcess, cluster: Cluster) -> Iterator[dict[str, str]]:
+    """What a spec has to say about its account, which is named there, or by the setting for those that name none.
+
+    With all permissions an operator that forgets once to impersonate does not fail, so the attack succeeds.
+    """
+    assert operator.running
+    if request.param != "by an operator with all permissions":
+        yield {"serviceAccountName": DEPLOYER} if request.param == "by the spec" else {}
         return
-    other = OperatorProcess(
-        kubeconfig=operator_kubeconfig,
-        folder=tmp_path_factory.mktemp("default-account"),
-        helm=helm_binary,
-        chart_roots=[CHARTS],
-        MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT=DEPLOYER,
+    account = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": SYSTEM_NAMESPACE}
+    cluster.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "all-permissions"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [account],
+        }
     )
-    with _in_place_of(operator), other:
-        yield {}
-        assert "Traceback" not in other.log
-
-
-@contextmanager
-def _in_place_of(operator: OperatorProcess) -> Iterator[None]:
-    """Two operators must not work on one cluster."""
-    operator.stop()
-    try:
-        yield
-    finally:
-        operator.start()
+    yield {}
+    cluster.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/all-permissions")
 
 
 @pytest.fixture
@@ -77,7 +65,8 @@ def test_a_lookup_reads_no_secret_of_another_namespace(
     cluster: Cluster, attack: dict[str, str], teams: tuple[Tenant, Tenant], secret: Tenant
 ) -> None:
     """S2. By name and by list; into an object, and by a dry run into the error message, which needs no permission to write."""
-    attacker, user = teams[0], f"system:serviceaccount:{teams[0].namespace}:{DEPLOYER}"
+    attacker, account = teams[0], attack.get("serviceAccountName", DEFAULT)
+    user = f"system:serviceaccount:{attacker.namespace}:{account}"
     by_name = f'(lookup "v1" "Secret" "{secret.namespace}" "db").data'
     charts = {
         "store": managedchart("store", _chart(_loot(by_name)), **attack),
@@ -95,8 +84,9 @@ def test_a_lookup_reads_no_secret_of_another_namespace(
 def test_nothing_is_written_into_another_namespace(
     cluster: Cluster, attack: dict[str, str], teams: tuple[Tenant, Tenant], secret: Tenant
 ) -> None:
-    """S3. With the lifecycle that adopts objects, with a target namespace, and with an adopted release."""
+    """S3. With the lifecycle that adopts objects, and with a target namespace, also where that accepts the attacker."""
     attacker, there = teams[0], secret.namespace
+    secret.accept(attacker)
     forged = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -119,8 +109,9 @@ def test_nothing_is_written_into_another_namespace(
 def test_nothing_of_another_teams_release_and_pods_is_shown(
     cluster: Cluster, attack: dict[str, str], teams: tuple[Tenant, Tenant]
 ) -> None:
-    """S2. Neither its revision and chart, nor its pods, their Events and logs, also where the attacker names them."""
+    """S2. Neither its revision and chart, nor its pods, their Events and logs, also where the attacker may name them."""
     attacker, victim = teams
+    victim.accept(attacker)
     cluster.apply(
         managedchart(
             "web", WEB, values={"podAnnotations": {"devcluster.managedchart.dev/fail": "crash"}}, wait=False, **attack
@@ -128,8 +119,17 @@ def test_nothing_of_another_teams_release_and_pods_is_shown(
         namespace=victim.namespace,
     )
     cluster.wait_ready(victim.namespace, "web")
+    # No ManagedChart owns this one, so the attacker is not refused for that.
+    labels = {"owner": "helm", "name": "by-hand", "status": "deployed", "version": "1"}
+    by_hand = {
+        "type": "helm.sh/release.v1",
+        "metadata": {"name": "sh.helm.release.v1.by-hand.v1", "labels": labels},
+        "stringData": {"release": "what only helm reads"},
+    }
+    cluster.create(f"/api/v1/namespaces/{victim.namespace}/secrets", by_hand)
     spied = {"targetNamespace": victim.namespace, "releaseName": "web", "timeout": "3s"}
-    for name, fields in {"spy": spied, "dry": {**spied, "dryRun": True}}.items():
+    spies = {"spy": spied, "dry": {**spied, "dryRun": True}, "takes-over": {**spied, "releaseName": "by-hand"}}
+    for name, fields in spies.items():
         chart = managedchart(name, WEB, **fields, **attack)
         attacker.create({**chart, "spec": {**chart["spec"], "retry": {"limit": 0}}})
         found = cluster.wait_failed(attacker.namespace, name)
@@ -140,6 +140,13 @@ def test_nothing_of_another_teams_release_and_pods_is_shown(
         events = cluster.items(f"/api/v1/namespaces/{attacker.namespace}/events")
         shown = json.dumps([status["conditions"], failure, [event["message"] for event in events]])
         assert "revision 1" not in shown
+        attacker.delete(name)
+    for name in spies:
+        cluster.wait_gone(f"{MANAGEDCHARTS}/namespaces/{attacker.namespace}/managedcharts", name)
+    events = cluster.items(f"/api/v1/namespaces/{attacker.namespace}/events")
+    assert "revision 1" not in json.dumps([event["message"] for event in events])
+    for release in ("web", "by-hand"):
+        assert cluster.revisions(victim.namespace, release) == [(1, "deployed")]
     _goes_on(cluster, victim)
 
 

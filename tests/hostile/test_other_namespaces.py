@@ -1,6 +1,7 @@
 """What a team gets of the namespaces and the files of another one: nothing without its consent."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from harness.chart_files import chart_files, contents, package_chart, write_chart
@@ -23,7 +24,7 @@ def _into(team: Tenant, name: str, release: str, **spec: Any) -> dict[str, Any]:
     return managedchart(name, spec.pop("chart", SMALL), targetNamespace=team.namespace, releaseName=release, **spec)
 
 
-def test_without_consent_a_namespace_is_closed(strict_operator: OperatorProcess, teams: tuple[Tenant, Tenant]) -> None:
+def test_without_consent_a_namespace_is_closed(operator: OperatorProcess, teams: tuple[Tenant, Tenant]) -> None:
     """S16: neither does a team reserve a release of another one, nor learn anything about it."""
     attacker, victim = teams
     attacker.create(_into(victim, "squat", "web", action="Skip"))
@@ -46,23 +47,25 @@ def test_without_consent_a_namespace_is_closed(strict_operator: OperatorProcess,
     said = _said(attacker, "squat", "squat-too", "spy-dry")
     for secret in ("payroll-system", "7.3.1", "evision 1", "superseded", "ReleaseLeft", "TakingOver", "exist"):
         assert secret not in said
-    about_attacker = [line for line in strict_operator.log.splitlines() if attacker.namespace in line]
+    about_attacker = [line for line in operator.log.splitlines() if attacker.namespace in line]
     assert not [line for line in about_attacker if "payroll-system" in line or "revision" in line]
     assert victim.cluster.revisions(victim.namespace, "payroll") == [(1, "deployed")]
 
 
 def test_consent_is_given_and_withdrawn_without_a_restart(
-    strict_operator: OperatorProcess, teams: tuple[Tenant, Tenant]
+    operator: OperatorProcess, teams: tuple[Tenant, Tenant]
 ) -> None:
     """S16: a consent that ends touches nothing, and what was deployed with it can still be uninstalled."""
-    assert strict_operator.running
+    assert operator.running
     guest, host = teams
-    cluster, label = guest.cluster, f"from.managedchart.dev/{guest.namespace}"
+    cluster = guest.cluster
     guest.create(_into(host, "guest", "guest"))
     cluster.wait_failed(guest.namespace, "guest", "Forbidden")
-    cluster.kubectl("label", "namespace", host.namespace, f"{label}=true")
+    # A permission is a consent, too. A label alone would be none that the account can use.
+    host.grant(guest, "admin")
     cluster.wait_ready(guest.namespace, "guest")
-    cluster.kubectl("label", "namespace", host.namespace, f"{label}-")
+    host.grant(guest, "edit-only", verbs=["get", "list", "watch", "update", "patch", "delete"])
+    host.revoke(guest, "admin")
     refused = cluster.wait_failed(guest.namespace, "guest", "Forbidden")
     assert condition_of(refused, "Ready")["message"].endswith("; the release that was deployed there is left as it is")
     assert cluster.revisions(host.namespace, "guest") == [(1, "deployed")]
@@ -71,17 +74,40 @@ def test_consent_is_given_and_withdrawn_without_a_restart(
     assert cluster.revisions(host.namespace, "guest") == []
 
 
-def test_a_team_reads_only_its_own_chart_root(strict_operator: OperatorProcess, teams: tuple[Tenant, Tenant]) -> None:
+def test_a_team_reads_only_its_own_chart_root(
+    operator: OperatorProcess, teams: tuple[Tenant, Tenant], chart_root: Path, team_folders: Path
+) -> None:
     """S23: values files of another team may have its passwords."""
     attacker, victim = teams
-    folder = strict_operator.log_path.parent
-    chart = write_chart(folder / "shared" / "small")
+    assert operator.running
+    chart = write_chart(chart_root / "small")
     for team in teams:
-        (folder / team.namespace).mkdir()
-        (folder / team.namespace / "values.yaml").write_text(f"message: of {team.namespace}\n")
-    files = {team: str(folder / team.namespace / "values.yaml") for team in teams}
+        (team_folders / team.namespace).mkdir()
+        (team_folders / team.namespace / "values.yaml").write_text(f"message: of {team.namespace}\n")
+    files = {team: str(team_folders / team.namespace / "values.yaml") for team in teams}
     attacker.create(managedchart("own", {"path": str(chart)}, valuesFiles=[files[attacker]]))
     attacker.create(managedchart("thief", {"path": str(chart)}, valuesFiles=[files[victim]]))
     attacker.cluster.wait_ready(attacker.namespace, "own")
     refused = attacker.cluster.wait_failed(attacker.namespace, "thief", "PathNotAllowed")
     assert victim.namespace not in condition_of(refused, "Ready")["message"].partition("is not below")[2]
+
+
+def test_a_forged_status_reserves_nothing(operator: OperatorProcess, teams: tuple[Tenant, Tenant]) -> None:
+    """S16: neither one that says that nobody has refused it, nor one with so much in it that it takes long to be read."""
+    attacker, victim = teams
+    cluster = attacker.cluster
+    attacker.create(_into(victim, "squat", "shop"))
+    cluster.wait_failed(attacker.namespace, "squat", "Forbidden")
+    record = {"revision": 1, "action": "Install", "outcome": "deployed", "time": "2030-01-01T00:00:00Z"}
+    phase = {"name": "Exec", "state": "Running", "startedAt": "2030-01-01T00:00:00Z"}
+    forged = {"attempt": {"outlook": "Retry"}, "history": [record], "phases": [phase] * 1000}
+    cluster.kubectl(
+        "patch", "managedchart", "squat", f"--namespace={attacker.namespace}", "--subresource=status", "--type=merge",
+        f"--patch={json.dumps({'status': forged})}",
+    )  # fmt: skip
+    victim.create(managedchart("shop", SMALL))
+    cluster.wait_ready(victim.namespace, "shop")
+    attacker.delete("squat")
+    cluster.wait_gone(f"{MANAGEDCHARTS}/namespaces/{attacker.namespace}/managedcharts", "squat")
+    assert cluster.revisions(victim.namespace, "shop") == [(1, "deployed")]
+    assert operator.running

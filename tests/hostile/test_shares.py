@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.chart_files import chart_files, contents, package_chart, write_chart
-from harness.cluster import managedchart
+from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, managedchart
 from harness.operator_process import OperatorProcess
 from harness.tenants import Tenant
 from peers import ChartRepository
@@ -31,7 +31,9 @@ spec:
 """
 _HOSTILE = 50
 _INSTALLS = 5
-_SECONDS = 30.0
+# Who waits for a slot waits for a template that never ends, which is stopped after 10 s: thirty times as long as an install.
+# Who does not still shares the CPU with the attack, and with what else the machine does: 1.0 to 1.7 times was seen.
+_MOST_TIMES = 4.0
 
 
 @contextmanager
@@ -89,38 +91,58 @@ def _install(team: Tenant, repository: ChartRepository, version: int) -> float:
     return time.monotonic() - began
 
 
+@pytest.fixture(scope="module")
+def stopped_at_the_end(operator: OperatorProcess) -> Iterator[OperatorProcess]:
+    """The operator, which the test stops; it is started again after the test's namespaces were deleted."""
+    yield operator
+    operator.start()
+
+
+def _uninstall(team: Tenant, version: int) -> float:
+    """Delete a ManagedChart of `_install`; returns the seconds until it is gone."""
+    began = time.monotonic()
+    team.delete(f"web-{version}")
+    team.cluster.wait_gone(f"{MANAGEDCHARTS}/namespaces/{team.namespace}/managedcharts", f"web-{version}")
+    return time.monotonic() - began
+
+
 def test_the_charts_of_others_go_on(
-    strict_operator: OperatorProcess, teams: tuple[Tenant, Tenant], repository: ChartRepository
+    stopped_at_the_end: OperatorProcess, teams: tuple[Tenant, Tenant], repository: ChartRepository
 ) -> None:
-    """S12, S12b: with 50 such resources of one namespace, an install of another one takes at most twice its time."""
-    attacker, victim = teams
+    """S12, S12b: with 50 such resources of one namespace, an install or a deletion of another waits for none of them."""
+    (attacker, victim), operator = teams, stopped_at_the_end
     _install(victim, repository, 2 * _INSTALLS)  # the first one is slower: caches
-    alone = [_install(victim, repository, version) for version in range(_INSTALLS)]
+    first, second = range(_INSTALLS), range(_INSTALLS, 2 * _INSTALLS)
+    alone = [_install(victim, repository, version) for version in first]
+    deleted_alone = [_uninstall(victim, version) for version in first]
     with tarpit() as silent:
         for number in range(_HOSTILE):
             attacker.create(_hostile(number, silent))
-        _until_busy(strict_operator)
-        beside = [_install(victim, repository, version) for version in range(_INSTALLS, 2 * _INSTALLS)]
-        applying = strict_operator.metric("managedchart_helm_applying")
-        running = strict_operator.metric("managedchart_helm_processes")
+        _until_busy(operator)
+        beside = [_install(victim, repository, version) for version in second]
+        deleted_beside = [_uninstall(victim, version) for version in second]
+        applying = operator.metric("managedchart_helm_applying")
+        running = operator.metric("managedchart_helm_processes")
         # Before the cleanup: with 50 deletions, and templates that never end, it would take the CPU from the next test.
-        assert strict_operator.stop() == 0
-    ratio = statistics.median(beside) / statistics.median(alone)
-    print(
-        f"alone {_listed(alone)} s, beside {_listed(beside)} s: {ratio:.2f} times; helm: {applying:.0f} applying of 4,",
-        end=" ",
-    )
-    print(f"{running:.0f} running of 12")
+        assert operator.stop() == 0
+    print(f"\nhelm: {applying:.0f} applying of 4, {running:.0f} running of 12")
     assert applying <= 2
     assert running <= 6
-    assert statistics.median(beside) <= 2 * statistics.median(alone), (
-        f"{_listed(beside)} s instead of {_listed(alone)} s"
-    )
+    _waits_for_nobody("install", alone, beside)
+    _waits_for_nobody("deletion", deleted_alone, deleted_beside)
+
+
+def _waits_for_nobody(what: str, alone: list[float], beside: list[float]) -> None:
+    """Compare the medians, and print all."""
+    ratio = statistics.median(beside) / statistics.median(alone)
+    said = f"{what}: alone {_listed(alone)} s, beside {_listed(beside)} s: {ratio:.2f} times"
+    print(said)
+    assert ratio <= _MOST_TIMES, said
 
 
 def _until_busy(operator: OperatorProcess) -> None:
     """Return when the attack has all that it can get: its share of apply slots and of helm processes."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while (
         operator.metric("managedchart_helm_applying") < 2
         or operator.metric("managedchart_helm_processes") < 6

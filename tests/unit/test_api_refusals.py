@@ -10,7 +10,7 @@ from managedchart_operator.diagnosis.apply_refusals import refused
 from managedchart_operator.diagnosis.causes import cause_of_failed_create
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.hints import Names
-from managedchart_operator.kube.client import error_of
+from managedchart_operator.kube.answers import error_of
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.reasons import Reason
 from unit.diagnosis.pod_bodies import REPLICA_SET, event

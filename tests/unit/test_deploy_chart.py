@@ -175,6 +175,25 @@ def test_the_page_shows_the_kustomizations_that_are_tested() -> None:
     assert [text for text in shown if text.startswith(kustomizations("impersonate", ())["kustomization.yaml"])]
 
 
+def test_the_page_gives_two_teams_an_account_of_their_own(render: Render, tools: Path, tmp_path: Path) -> None:
+    """By Helm and by kustomize alike."""
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    section = page.partition("\n## Five minutes: two teams\n")[2].partition("\n## ")[0]
+    [kustomization] = re.findall(r"^```yaml\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    folder = my_operator(tmp_path, "impersonate")
+    (folder / "kustomization.yaml").write_text(kustomization)
+
+    values: Manifest = {}
+    for option in re.findall(r"--set (\S+)", section):
+        path, _, value = option.partition("=")
+        group, _, name = path.partition(".")
+        values.setdefault(group, {})[name] = value
+    objects = render(crds={"enabled": False}, **values)
+
+    assert _environment(objects)["MANAGEDCHART_DEFAULT_SERVICE_ACCOUNT"] == "deployer"
+    assert _in_order(_rendered(objects)) == _in_order(_built(tools, folder))
+
+
 @pytest.mark.parametrize(("version", "component"), [("1.35.9", "impersonate-legacy"), ("1.36.0-gke.1", "impersonate")])
 def test_the_kind_of_impersonation_follows_the_version_of_kubernetes(
     helm_binary: str, tools: Path, tmp_path: Path, version: str, component: str
@@ -227,14 +246,20 @@ def test_the_old_value_for_everything_is_still_understood(render: Render, defaul
     assert render(rbac={"clusterAdmin": True}) == defaults
 
 
-def test_chart_has_the_committed_crd() -> None:
+CRDS = {"managedchart": "crd", "lifecycleprofile": "crd-lifecycleprofile"}
+
+
+@pytest.mark.parametrize("name", CRDS)
+def test_chart_has_the_committed_crds(name: str) -> None:
     """Else: make crds."""
-    assert (CHART / "files" / "crd.yaml").read_text() == (REPOSITORY / "crds" / "managedchart.yaml").read_text()
+    copied = CHART / "files" / f"{CRDS[name]}.yaml"
+    assert copied.read_text() == (REPOSITORY / "crds" / f"{name}.yaml").read_text()
 
 
-def test_crd_is_a_template_that_helm_keeps(defaults: list[Manifest]) -> None:
-    """In crds/ Helm would never upgrade it, and without the annotation an uninstall would delete every ManagedChart."""
-    crd = _one(defaults, "CustomResourceDefinition", "managedcharts.managedchart.dev")
+@pytest.mark.parametrize("name", CRDS)
+def test_crds_are_templates_that_helm_keeps(defaults: list[Manifest], name: str) -> None:
+    """In crds/ Helm would never upgrade them, and without the annotation an uninstall would delete every ManagedChart."""
+    crd = _one(defaults, "CustomResourceDefinition", f"{name}s.managedchart.dev")
 
     assert not (CHART / "crds").exists()
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
@@ -436,11 +461,21 @@ def test_every_option_of_the_pod_reaches_it(render: Render) -> None:
     assert _one(objects, "Service")["metadata"]["annotations"] == {"prometheus.io/scrape": "true"}
 
 
-def test_chart_can_leave_the_crd_out(render: Render, defaults: list[Manifest]) -> None:
+def test_plugins_are_mounted_where_the_operator_looks(render: Render, defaults: list[Manifest]) -> None:
+    pod = _pod(render(plugins={"configMap": "my-lifecycles"}))
+    container = pod["containers"][0]
+
+    assert {"name": "plugins", "configMap": {"name": "my-lifecycles"}} in pod["volumes"]
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "plugins"]
+    assert {"name": "MANAGEDCHART_PLUGIN_DIR", "value": mount["mountPath"]} in container["env"]
+    assert "plugins" not in str(_pod(defaults))
+
+
+def test_chart_can_leave_the_crds_out(render: Render, defaults: list[Manifest]) -> None:
     objects = render(crds={"enabled": False})
 
     left_out = _by_identity(defaults).keys() - _by_identity(objects).keys()
-    assert left_out == {("CustomResourceDefinition", "managedcharts.managedchart.dev")}
+    assert left_out == {("CustomResourceDefinition", f"{name}s.managedchart.dev") for name in CRDS}
 
 
 def test_a_new_chart_version_alone_does_not_restart_the_operator(defaults: list[Manifest]) -> None:

@@ -17,6 +17,7 @@ from managedchart_operator.app.http import serving
 from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.helm.slots import MIB, RESERVED_BYTES, processes_for
+from managedchart_operator.lifecycle.profiles.model import DEFINITION as OF_PROFILES
 from managedchart_operator.waiting.until_ready import waits_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def test_every_manifest_of_deploy_is_applied() -> None:
 def test_deleting_the_operator_does_not_delete_the_crd() -> None:
     """Deleting the CRD deletes all ManagedCharts, so it is a separate kustomization, which README.md applies first."""
     assert not [item for item in OBJECTS if item["kind"] == "CustomResourceDefinition"]
-    assert [item["metadata"]["name"] for item in _loaded(ROOT / "crds")] == [DEFINITION]
+    assert [item["metadata"]["name"] for item in _loaded(ROOT / "crds")] == [DEFINITION, OF_PROFILES]
     readme = (ROOT / "README.md").read_text()
     assert readme.index("kubectl apply --server-side -k crds/") < readme.index("kubectl apply -k my-operator/")
 
@@ -223,18 +224,20 @@ def test_only_the_role_for_the_charts_is_unbounded() -> None:
 
 
 def test_the_operators_role_cannot_delete_managedcharts() -> None:
-    """It patches one (the finalizer) and its status, and no more."""
+    """It patches one (the finalizer) and its status, and no more; of a LifecycleProfile only the status."""
     rules = [rule for rule in _one("ClusterRole")["rules"] if rule["apiGroups"] == ["managedchart.dev"]]
     granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert granted == {("managedcharts", verb) for verb in ("get", "list", "watch", "patch")} | {
-        ("managedcharts/status", "patch")
+        ("managedcharts/status", "patch"),
+        *(("lifecycleprofiles", verb) for verb in ("get", "list", "watch")),
+        ("lifecycleprofiles/status", "patch"),
     }
 
 
-def test_the_operator_may_read_only_its_own_crd() -> None:
+def test_the_operator_may_read_only_its_own_crds() -> None:
     """Without it no ManagedChart could be deleted: the operator would not know whether the CRD is being deleted too."""
     [rule] = [rule for rule in _one("ClusterRole")["rules"] if "customresourcedefinitions" in rule["resources"]]
-    assert (rule["resourceNames"], rule["verbs"]) == ([DEFINITION], ["get"])
+    assert (rule["resourceNames"], rule["verbs"]) == ([DEFINITION, OF_PROFILES], ["get"])
 
 
 # ---- the profiles

@@ -19,12 +19,20 @@ from managedchart_operator.app.metrics import Metrics
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.helm.errors.classify import TABLE
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile.conditions import CLAMPED, READY, RECONCILING, RELEASED, STALLED, VALIDATED
+from managedchart_operator.reconcile.conditions import (
+    CLAMPED,
+    LIFECYCLE_MISSING,
+    READY,
+    RECONCILING,
+    RELEASED,
+    STALLED,
+    VALIDATED,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 APP = ROOT / "operator" / "managedchart_operator" / "app"
-_CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED, CLAMPED}
+_CONDITIONS = {READY, RECONCILING, STALLED, RELEASED, VALIDATED, CLAMPED, LIFECYCLE_MISSING}
 FOLDERS = ("operator", "tests", "hack", "bench")
 PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
 

@@ -12,7 +12,7 @@ from managedchart_operator.errors import SpecError
 from managedchart_operator.helm.errors.classify import classify
 from managedchart_operator.helm.process import STDERR_HEAD_BYTES, STDERR_TAIL_BYTES
 from managedchart_operator.helm.values import read_values
-from managedchart_operator.kube.client import error_of
+from managedchart_operator.kube.answers import error_of
 from managedchart_operator.reconcile.digest import digest_of, digest_without_inputs
 from managedchart_operator.reconcile.parse import parse_spec
 from managedchart_operator.redaction import Redactor, secrets_in_manifest

@@ -129,10 +129,10 @@ async def test_invalid_json_is_refused(text: bytes) -> None:
 
 async def test_cutting_takes_linear_time() -> None:
     """The worst case: a text that ends within a string full of quotes."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ValueError, match="line 1 column"):
         await read_json(b'{"a":' * 300 + b'"' + b'\\"' * 700_000)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("levels", [3, READ_LEVELS, READ_LEVELS + 1, 5000])

@@ -1,12 +1,10 @@
 """README.md: what it shows is real, and what it states about versions is what the code holds."""
 
 import re
-import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import yaml
@@ -17,9 +15,12 @@ from managedchart_operator.api.spec import Action, ManagedChartSpec
 from managedchart_operator.errors import LifecycleError
 from managedchart_operator.helm.binary import NEXT_MAJOR, OLDEST_VERSION
 from managedchart_operator.kube.objects import ObjectRef
+from managedchart_operator.lifecycle.actions.reading import read_actions
+from managedchart_operator.lifecycle.actions.registry import VERBS
 from managedchart_operator.lifecycle.base import Lifecycle
-from managedchart_operator.lifecycle.registry import ENTRY_POINT_GROUP, find_lifecycle
+from managedchart_operator.lifecycle.registry import ENTRY_POINT_GROUP
 from unit.lifecycle.fakes import FakeCluster, bench
+from unit.lifecycle.plugins.plugin_folder import discovered
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -53,12 +54,19 @@ def test_the_manifest_is_valid() -> None:
     assert spec.values["server"]["persistentVolume"]["storageClass"] == STORAGE_CLASS.name
 
 
-def test_the_lifecycle_can_be_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the file that its first line names, with the entry point below it, in the package of docs/lifecycles.md."""
+async def test_the_actions_can_be_read() -> None:
+    actions = await read_actions(MANIFEST["spec"]["lifecycle"]["actions"])
+
+    assert [each.name for each in actions] == ["storage", "snapshot", "answers"]
+    assert f"has all {len(VERBS)} verbs" in README
+
+
+async def test_the_lifecycle_can_be_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the file that its first line names, with the entry point below it, in the package of docs/plugins.md."""
     [code] = _blocks("python")
     [entry_point] = ENTRY_POINT.findall(README)
     [pyproject] = re.findall(
-        r"^```toml\n(.*?)^```", (ROOT / "docs" / "lifecycles.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^```toml\n(.*?)^```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL | re.MULTILINE
     )
     project = tomllib.loads(pyproject + entry_point)["project"]
     [points] = project["entry-points"].values()
@@ -73,8 +81,10 @@ def test_the_lifecycle_can_be_packaged(tmp_path: Path, monkeypatch: pytest.Monke
     lines = [f"{name} = {where}" for name, where in points.items()]
     (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINT_GROUP}]", *lines]))
     monkeypatch.syspath_prepend(tmp_path)
-    with patch.dict(sys.modules):  # the package is forgotten afterwards
-        assert type(find_lifecycle(MANIFEST["spec"]["lifecycle"]["name"])).__name__ == "FastStorage"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with discovered(None) as plugins:
+        [name] = re.findall(r"`lifecycle: {name: (\S+)}`", README)
+        assert plugins.found[name].kind == "FastStorage"
 
 
 async def test_the_lifecycle_stops_before_helm() -> None:

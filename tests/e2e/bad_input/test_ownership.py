@@ -35,7 +35,7 @@ def test_a_release_of_another_managedchart_names_its_owner(cluster: Cluster, ns:
     chart = read_failure(cluster, ns, "second", "ReleaseOwned", transient=False)
     failure = chart["status"]["lastFailure"]
     assert f"The release {ns}/shared belongs to ManagedChart {ns}/first" in failure["message"]
-    assert "another spec.releaseName or spec.targetNamespace, or delete the other" in failure["hint"]
+    assert "create it with another spec.releaseName or spec.targetNamespace" in failure["hint"]
     # The owner goes on as if nothing had happened, and is not disturbed by the other one's deletion either.
     cluster.apply(
         managedchart("first", SMALL, releaseName="shared", values={"message": "still the first"}), namespace=ns

@@ -15,7 +15,7 @@ from pytest_kind import KindCluster
 from conftest import CHARTS, REPOSITORY
 from e2e.bad_input.reading import read_failure, told
 from harness.chart_files import contents, package_chart
-from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart, namespace
+from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart, namespace, wait_established
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 SMALL = contents(package_chart())
@@ -155,8 +155,7 @@ def test_a_missing_crd_and_objects_of_a_looser_one(bare_cluster: Cluster, helm_b
     schema["properties"]["spec"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     del schema["x-kubernetes-validations"]
     bare_cluster.apply(loose)
-    established = ("wait", "--for=condition=Established", "crd/managedcharts.managedchart.dev", "--timeout=30s")
-    bare_cluster.kubectl(*established)
+    wait_established(bare_cluster, CRD)
     with namespace(bare_cluster, "before") as ns:
         bare_cluster.apply(
             managedchart("sources", {**SMALL, "path": "/charts/podinfo"}),
@@ -165,7 +164,7 @@ def test_a_missing_crd_and_objects_of_a_looser_one(bare_cluster: Cluster, helm_b
             namespace=ns,
         )
         bare_cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
-        bare_cluster.kubectl(*established)
+        wait_established(bare_cluster, CRD)
         with starts.operator():
             chart = read_failure(bare_cluster, ns, "sources", "InvalidSpec", transient=False)
             assert "spec.chart: set exactly one of path, repository, oci and contents" in told(chart)

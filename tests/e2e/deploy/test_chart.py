@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from pytest_kind import KindCluster
 from conftest import CHARTS, REPOSITORY
 from e2e.removal.platform import CRD, CRDS, deploy, workloads
 from e2e.removal.test_removal_page import Shell, blocks
-from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart
+from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, managedchart, wait_established
 from harness.operator_process import SYSTEM_NAMESPACE, OperatorProcess, service_account_kubeconfig
 
 PAGE = "docs/install.md"
@@ -100,11 +99,6 @@ def _has_later_version(cluster: Cluster) -> None:
     assert "MANAGEDCHART_CHART_ROOTS" not in [variable["name"] for variable in container["env"]]
 
 
-def _established(crd: dict[str, Any] | None) -> bool:
-    conditions = ((crd or {}).get("status") or {}).get("conditions") or []
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
-
-
 @pytest.mark.parametrize("crd_exists", [False, True], ids=["emptycluster", "crdexists"])
 def test_chart_upgrades_the_crd_and_never_deletes_it(
     chart_cluster: Cluster, shell: Shell, apps: str, crd_exists: bool
@@ -120,7 +114,7 @@ def test_chart_upgrades_the_crd_and_never_deletes_it(
         shell.run(give_up_crd)
     else:
         shell.run(install)
-    chart_cluster.wait(CRDS, CRD, _established, what="established")
+    wait_established(chart_cluster, CRD)
     chart_cluster.apply(managedchart("web", {"path": "/charts/web"}), namespace=apps)
     kept = (f"{CRDS}/{CRD}", f"{MANAGEDCHARTS}/namespaces/{apps}/managedcharts/web")
     before = _uids(chart_cluster, *kept)
@@ -146,6 +140,7 @@ def test_kustomize_installation_becomes_a_helm_release(
     """While the operator runs: it keeps its identity, and no ManagedChart or release notices anything."""
     shell.run(f"""
         kubectl apply --server-side -k crds/
+        kubectl wait --for=jsonpath='{{.status.acceptedNames.kind}}'=ManagedChart crd/{CRD}
         kubectl wait --for=condition=Established crd/{CRD}
         kubectl apply -k my-operator/
         """)
@@ -185,6 +180,7 @@ def test_an_operator_installs_the_chart_as_a_managedchart(
     """With the CRD that is there already; it outlives the release."""
     shell.run(f"""
         kubectl apply --server-side -k crds/
+        kubectl wait --for=jsonpath='{{.status.acceptedNames.kind}}'=ManagedChart crd/{CRD}
         kubectl wait --for=condition=Established crd/{CRD}
         kubectl apply -f deploy/namespace.yaml
         """)

@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 from pytest_kind import KindCluster
 
-from conftest import CHARTS, REPOSITORY
-from e2e.deploy.profiles import NAMESPACED, grant_namespace, installed, may
+from conftest import CHARTS
 from e2e.removal.platform import delete_crd, wait_crd_gone, workloads
 from harness.chart_files import chart_files, write_chart
 from harness.cluster import (
     MANAGEDCHARTS,
     Cluster,
     cluster_beside,
-    install_operator_objects,
     managedchart,
     namespace,
 )
 from harness.operator_process import OperatorProcess
+from harness.profiles import NAMESPACED, grant_namespace, install_without_permissions, installed, may
 
 WEB = {"path": str(CHARTS / "web")}
 Install = Callable[..., AbstractContextManager[OperatorProcess]]
@@ -38,8 +37,7 @@ def profile_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPath
     """A cluster on which no other operator works, with the CRD and without any permission for the operator."""
     with cluster_beside(kind_cluster, "profiles", tmp_path_factory.mktemp("profiles-cluster")) as own:
         found = Cluster(own)
-        install_operator_objects(found, REPOSITORY)
-        found.kubectl("delete", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
+        install_without_permissions(found)
         yield found
 
 
@@ -155,7 +153,7 @@ def test_cluster_admin_is_closed_by_a_default_account(
     cluster.apply(secret("db", "of-the-victim"), namespace=victim)
     with install(None) as operator:
         operator.start()
-        assert "ManagedCharts that name none run with the permissions of the operator" in operator.log
+        assert "ManagedCharts without spec.serviceAccountName run with the permissions of the operator" in operator.log
         assert "stolen: map[" in attempt(cluster, attacker, reading(reading_chart, where=victim, name="db"))["message"]
         cluster.apply(writing(where=victim, lifecycle="aws-vpc-cni"), namespace=attacker)
         cluster.wait_ready(attacker, "writes")
@@ -196,7 +194,8 @@ def test_impersonate_gives_each_team_its_own_permissions(
         operator.start()
         kind = "the verb impersonate" if legacy else "constrained impersonation"
         assert (
-            f"ServiceAccounts are impersonated by {kind}; ManagedCharts that name none run as default" in operator.log
+            f"impersonating ServiceAccounts by {kind}; ManagedCharts without spec.serviceAccountName run as default"
+            in operator.log
         )
         if not legacy:
             lives_a_whole_life(cluster, attacker)
@@ -211,7 +210,7 @@ def test_impersonate_does_not_start_without_the_permission(profile_cluster: Clus
     with install("impersonate") as operator:
         profile_cluster.kubectl("delete", "clusterrolebinding", "managedchart-operator-impersonation")
         said = operator.refusal()
-        assert "The operator cannot impersonate the ServiceAccounts default" in said
+        assert "The operator cannot impersonate the ServiceAccount default" in said
         assert "deploy/profiles/impersonate" in said
 
 
@@ -263,5 +262,4 @@ def test_namespaced_keeps_the_releases_when_the_crd_is_deleted(
         assert workloads(cluster, home) == before
         assert operator.wait() == 1
         assert "ManagedCharts can no longer be watched" in operator.log
-    install_operator_objects(cluster, REPOSITORY)
-    cluster.kubectl("delete", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
+    install_without_permissions(cluster)

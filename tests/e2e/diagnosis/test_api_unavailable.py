@@ -27,8 +27,8 @@ FLOW_CONTROL = "flowcontrol.apiserver.k8s.io/v1"
 
 
 @contextmanager
-def overloaded(cluster: Cluster, namespace: str) -> Iterator[None]:
-    """Within the block the API server is too busy to list the Secrets of a namespace for the operator's identity."""
+def overloaded(cluster: Cluster, namespace: str, resource: str = "secrets") -> Iterator[None]:
+    """Within the block the API server is too busy to list the objects of a namespace for the operator's identity."""
     level = {
         "apiVersion": FLOW_CONTROL,
         "kind": "PriorityLevelConfiguration",
@@ -44,7 +44,7 @@ def overloaded(cluster: Cluster, namespace: str) -> Iterator[None]:
         },
     }
     operator = {"kind": "ServiceAccount", "serviceAccount": {"name": SERVICE_ACCOUNT, "namespace": SYSTEM_NAMESPACE}}
-    rule = {"verbs": ["list"], "apiGroups": [""], "resources": ["secrets"], "namespaces": [namespace]}
+    rule = {"verbs": ["list"], "apiGroups": [""], "resources": [resource], "namespaces": [namespace]}
     schema = {
         "apiVersion": FLOW_CONTROL,
         "kind": "FlowSchema",
@@ -58,9 +58,9 @@ def overloaded(cluster: Cluster, namespace: str) -> Iterator[None]:
     cluster.apply(level, schema)
     over = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        occupying = pool.submit(_occupy, cluster, namespace, over)
+        occupying = pool.submit(_occupy, cluster, namespace, resource, over)
         try:
-            _until_refused(cluster, namespace)
+            _until_refused(cluster, namespace, resource)
             yield
         finally:
             over.set()
@@ -68,23 +68,23 @@ def overloaded(cluster: Cluster, namespace: str) -> Iterator[None]:
             cluster.kubectl("delete", "flowschema,prioritylevelconfiguration", namespace)
 
 
-def _list_secrets(cluster: Cluster, namespace: str, **query: str) -> int:
-    """List Secrets under the operator's name, and return the answer's code."""
+def _list(cluster: Cluster, namespace: str, resource: str, **query: str) -> int:
+    """List objects under the operator's name, and return the answer's code."""
     headers = {"Impersonate-User": f"system:serviceaccount:{SYSTEM_NAMESPACE}:{SERVICE_ACCOUNT}"}
-    url = f"{cluster._url}/api/v1/namespaces/{namespace}/secrets"
+    url = f"{cluster._url}/api/v1/namespaces/{namespace}/{resource}"
     return int(cluster._session.get(url, params=query, headers=headers, timeout=10).status_code)
 
 
-def _occupy(cluster: Cluster, namespace: str, over: threading.Event) -> None:
+def _occupy(cluster: Cluster, namespace: str, resource: str, over: threading.Event) -> None:
     """Keep the one seat that every level has: what asks for a version that never comes is held for three seconds."""
     while not over.is_set():
-        _list_secrets(cluster, namespace, resourceVersion=str(2**60))
+        _list(cluster, namespace, resource, resourceVersion=str(2**60))
 
 
-def _until_refused(cluster: Cluster, namespace: str) -> None:
+def _until_refused(cluster: Cluster, namespace: str, resource: str) -> None:
     """A FlowSchema takes a moment to be in force, which nothing reports."""
     for _ in range(100):
-        if (code := _list_secrets(cluster, namespace)) == requests.codes.too_many_requests:
+        if (code := _list(cluster, namespace, resource)) == requests.codes.too_many_requests:
             return
         time.sleep(0.1)
     raise AssertionError(f"the API server is not too busy: it answered {code}")
@@ -101,6 +101,21 @@ def test_a_busy_api_server_is_reported_and_heals(cluster: Cluster, operator: Ope
         assert condition_of(chart, "Reconciling")["reason"] == "RetryScheduled"
     chart = cluster.wait_ready(ns, "web")
     assert "lastFailure" not in chart["status"]
+
+
+def test_a_busy_api_server_rolls_nothing_back(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:
+    """The upgrade has succeeded; only its check is not answered."""
+    check = {"name": "check", "phase": "Validate", "timeout": "1s", "exists": {"kind": "LimitRange", "count": 0}}
+    cluster.apply(managedchart("web", WEB, retry=RETRY), namespace=ns)
+    cluster.wait_ready(ns, "web")
+    with overloaded(cluster, ns, "limitranges"):
+        upgrade = managedchart("web", WEB, values={"a": 1}, retry=RETRY, lifecycle={"actions": [check]})
+        cluster.apply(upgrade, namespace=ns)
+        chart = cluster.wait_failed(ns, "web", "ApiUnavailable")
+        assert chart["status"]["lastFailure"]["message"].startswith("Action check (exists) failed: The Kubernetes API")
+        assert condition_of(chart, "Reconciling")["message"].startswith("The release stays as it is, because")
+    cluster.wait_ready(ns, "web")
+    assert cluster.revisions(ns, "web") == [(1, "superseded"), (2, "deployed")]
 
 
 def test_a_killed_api_server_needs_no_manual_repair(own: OwnCluster, kind_cluster: KindCluster) -> None:
@@ -124,7 +139,7 @@ def _until_served(cluster: Cluster, namespace: str) -> None:
     """An API server that is ready answers 429 for the kinds of a CRD until it has read what is stored of them."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        with suppress(requests.HTTPError):
+        with suppress(requests.RequestException):
             cluster.managedchart(namespace, "web")
             return
         time.sleep(0.1)

@@ -92,5 +92,5 @@ def test_a_permanently_blocked_rolling_update_is_ended(cluster: Cluster, operato
     cluster.apply(two_pods(image="1", seconds=1, unavailable=0, timeout="100s"), namespace=ns)
     cluster.wait_ready(ns, "two")
     cluster.apply(two_pods(image="2", seconds=1, unavailable=0, timeout="100s"), namespace=ns)
-    chart = cluster.wait_failed(ns, "two", "QuotaExceeded", timeout=30)
+    chart = cluster.wait_failed(ns, "two", "QuotaExceeded")
     assert "exceeded quota" in chart["status"]["lastFailure"]["message"]

@@ -102,5 +102,5 @@ def test_a_defect_of_a_lifecycle_is_reported_and_heals(own: OwnCluster, own_ns: 
         assert "refusing_lifecycles.py" in operator.log, "the traceback is for whoever corrects it"
         cluster.apply(managedchart("other", WEB), namespace=own_ns)
         cluster.wait_ready(own_ns, "other")
-    with own.operator(**installed, QUOTA_CORRECTED="yes"):
+    with own.operator(**installed, PLUGIN_QUOTA_CORRECTED="yes"):
         cluster.wait_ready(own_ns, "web")

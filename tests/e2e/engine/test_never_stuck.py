@@ -44,7 +44,7 @@ def test_a_missing_target_namespace_never_blocks_deletion(cluster: Cluster, oper
     cluster.apply(managedchart("one", RAW, values={"objects": [CONFIG]}, targetNamespace=target), namespace=ns)
     cluster.wait_ready(ns, "one")
     cluster.kubectl("delete", "namespace", target, "--timeout=60s")
-    cluster.kubectl("delete", "managedchart", "one", f"--namespace={ns}", "--timeout=30s")
+    cluster.kubectl("delete", "managedchart", "one", f"--namespace={ns}", "--timeout=60s")
 
 
 def test_deleting_the_whole_namespace_finishes(cluster: Cluster, operator: OperatorProcess, ns: str) -> None:

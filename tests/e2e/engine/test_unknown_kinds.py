@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from e2e.fields.steps import SOON, UNREADY, config, delete, deploy, helm, message, refused, small, warnings
+from e2e.fields.steps import (
+    SOON,
+    UNREADY,
+    config,
+    delete,
+    deploy,
+    helm,
+    message,
+    refused,
+    small,
+    wait_for_pods,
+    warnings,
+)
 from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, Cluster, condition_of, managedchart
 from managedchart_operator.helm.manifest_edits import Drop, Keep
 from managedchart_operator.helm.stored_release import decode
@@ -22,7 +34,6 @@ from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CONFIG = """apiVersion: v1
 kind: ConfigMap
 metadata: {name: {{ .Release.Name }}}
@@ -93,7 +104,7 @@ class Widgets:
 
     def remove(self) -> None:
         """Delete the definition, if it is there, and return when the API server knows nothing of the group."""
-        self._cluster.kubectl("delete", "crd", self.resource, "--ignore-not-found", "--timeout=30s")
+        self._cluster.kubectl("delete", "crd", self.resource, "--ignore-not-found", "--timeout=60s")
         for version in ("v1", "v1alpha1"):
             self.until(version, served=False)
 
@@ -281,14 +292,15 @@ def test_a_dry_run_reports_stored_kinds_and_changes_nothing(
 def test_an_unserved_kind_does_not_block_rollback(
     cluster: Cluster, ns: str, chart: dict[str, str], widgets: Widgets, *, cached: bool, failed_renders_it: bool
 ) -> None:
-    """The kind vanishes while the new revision is waited for."""
+    """The kind vanishes while the new revision is waited for, which fails only then."""
     deploy(cluster, ns, "a", chart, values={"version": "v1"})
     values: dict[str, Any] = {"message": "new", "fails": UNREADY, "version": "v1" if failed_renders_it else ""}
-    cluster.apply(managedchart("a", chart, values=values, timeout="6s", retry={"limit": 0}), namespace=ns)
-    cluster.wait(f"/apis/apps/v1/namespaces/{ns}/deployments", "a", lambda found: found, what="there")
+    cluster.apply(managedchart("a", chart, values=values, timeout="300s", retry={"limit": 0}), namespace=ns)
+    wait_for_pods(cluster, ns, "a")
     widgets.remove()
     if not cached:
         widgets.forget()
+    cluster.kubectl("annotate", "pods", "--all", "--overwrite", f"--namespace={ns}", f"{next(iter(UNREADY))}=crash")
     cluster.wait_event(ns, "a", "RolledBack")
     cluster.wait_event(ns, "a", "KindMissing")
     assert message(cluster, ns, "a") == "hello"
@@ -350,7 +362,7 @@ def test_an_unavailable_api_is_waited_for(cluster: Cluster, ns: str, chart: dict
         assert manifest(cluster, ns, 1) == stored
         assert message(cluster, ns, "a") == "hello"
     finally:
-        cluster.kubectl("delete", "apiservice", service["metadata"]["name"], "--timeout=30s")
+        cluster.kubectl("delete", "apiservice", service["metadata"]["name"], "--timeout=60s")
     cluster.wait_gone(f"{MANAGEDCHARTS}/namespaces/{ns}/managedcharts", "a")
     assert config(cluster, ns, "a") is None
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from e2e.engine.test_killed_rollback import helms
-from e2e.fields.steps import UNREADY, WEB, config, deploy, small
+from e2e.fields.steps import NEVER, UNREADY, WEB, config, deploy, make_ready, small, wait_for_pods
 from harness.cluster import WAIT_SECONDS, Cluster, condition_of, managedchart
 from harness.operator_process import OperatorProcess
 from managedchart_operator.helm.stored_release import decode
 
 STARTED = "managedchart_helm_processes_started_total"
 _FAIL = "devcluster.managedchart.dev/fail"
-SLOW = {"podAnnotations": {_FAIL: "slow", "devcluster.managedchart.dev/delay-seconds": "3"}}
+LATE = {"podAnnotations": NEVER}
 BAD = {"podAnnotations": UNREADY}
 
 
@@ -41,11 +41,13 @@ def test_a_restart_continues_the_wait_without_helm(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """Nothing runs twice: the revision that was waited for is the one that becomes Ready."""
-    own_cluster.apply(managedchart("web", WEB, values=SLOW), namespace=own_ns)
+    own_cluster.apply(managedchart("web", WEB, values=LATE), namespace=own_ns)
     until_waiting(own_cluster, own_ns, 1)
     own_operator.kill()
     assert condition_of(own_cluster.managedchart(own_ns, "web"), "Ready")["status"] == "Unknown"
     own_operator.start()
+    wait_for_pods(own_cluster, own_ns, "web")
+    make_ready(own_cluster, own_ns)
     chart = own_cluster.wait_ready(own_ns, "web")
     assert chart["status"]["release"]["revision"] == 1
     assert own_operator.metric(STARTED) == 0
@@ -56,10 +58,12 @@ def test_a_restart_during_the_wait_does_not_fail(
     own_cluster: Cluster, own_operator: OperatorProcess, own_ns: str
 ) -> None:
     """An operator that is updated meanwhile ends immediately, and its successor continues."""
-    own_cluster.apply(managedchart("web", WEB, values=SLOW), namespace=own_ns)
+    own_cluster.apply(managedchart("web", WEB, values=LATE), namespace=own_ns)
     until_waiting(own_cluster, own_ns, 1)
     assert own_operator.stop() == 0
     own_operator.start()
+    wait_for_pods(own_cluster, own_ns, "web")
+    make_ready(own_cluster, own_ns)
     own_cluster.wait_ready(own_ns, "web")
     assert own_cluster.revisions(own_ns, "web") == [(1, "deployed")]
 

@@ -24,7 +24,7 @@ def test_the_api_server_fills_in_every_default(cluster: Cluster, ns: str, chart_
         "failFast": True,
         "failFastGrace": "3s",
         "forceUpgrade": False,
-        "lifecycle": {"name": "default"},
+        "lifecycle": {"name": "default", "validation": {"every": "5m", "failureThreshold": 3}},
         "retry": {"limit": 5, "backoff": "10s", "maxBackoff": "5m", "afterRollback": False},
         "skipSchemaValidation": False,
         "timeout": "180s",

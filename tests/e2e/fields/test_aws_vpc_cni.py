@@ -127,7 +127,7 @@ def test_existing_objects_are_adopted_without_recreation(
     }
     assert now["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/cni:2"
     assert now["ClusterRole"]["rules"][0]["verbs"] == ["list"]
-    cluster.kubectl("delete", "managedchart", "a", f"--namespace={ns}", "--timeout=30s")
+    cluster.kubectl("delete", "managedchart", "a", f"--namespace={ns}", "--timeout=60s")
     assert [kind for kind, path in paths(ns).items() if cluster.get(path)] == []
     cluster.kubectl("delete", "namespace", target, "--wait=false")
 

@@ -10,11 +10,10 @@ import pytest
 
 from e2e.fields.steps import SOON, deploy, ready_reason, refused, warnings
 from harness.chart_files import chart_files, write_chart
-from harness.cluster import Cluster, condition_of
+from harness.cluster import CRDS, Cluster, condition_of
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OBJECT = """apiVersion: {group}/{version}
 kind: {kind}
 metadata: {{name: {{{{ .Release.Name }}}}}}
@@ -95,7 +94,7 @@ def test_missing_crds_are_created_before_installs_and_upgrades(cluster: Cluster,
     first = widgets.chart("1.0.0", widgets.crd("size"), widget={"size": "1"})
     dry = deploy(cluster, ns, "a", first, dryRun=True)
     assert condition_of(dry, "Ready")["message"] == (
-        "Dry run of widgets 1.0.0: 1 objects rendered, 1 not validated because their CRDs come with this chart"
+        "Dry run of widgets 1.0.0: 1 objects rendered, 1 not validated because their CRDs are not applied yet"
     )
     assert widgets.found() is None
     deploy(cluster, ns, "a", first)

@@ -12,7 +12,7 @@ from harness.cluster import Cluster, condition_of, managedchart
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-# No pod comes up in less on a busy machine, and nobody wants to wait for longer.
+# For what never becomes ready: long enough for its pod to say why, and nobody wants to wait for longer.
 SHORT = {"timeout": "3s", "retry": {"limit": 0}}
 BAD = {"podAnnotations": UNREADY, "message": "bad"}
 
@@ -114,7 +114,7 @@ def test_without_atomic_a_failed_first_install_stays(cluster: Cluster, ns: str) 
     refused(cluster, ns, "a", WEB, values=BAD, atomic=False, **SHORT)
     assert cluster.revisions(ns, "a") == [(1, "failed")]
     assert config(cluster, ns, "a") == {"MESSAGE": "bad"}
-    deploy(cluster, ns, "a", WEB, values={"message": "good"}, atomic=False, **SHORT)
+    deploy(cluster, ns, "a", WEB, values={"message": "good"}, atomic=False)
     assert cluster.revisions(ns, "a")[-1] == (2, "deployed")
 
 
@@ -148,7 +148,7 @@ def test_objects_of_failed_revisions_only_are_deleted(
         assert cluster.revisions(ns, "a")[-1] == (4, "deployed")
     else:
         cluster.wait_failed(ns, "a")
-        deploy(cluster, ns, "a", small(chart_root, "1.0.1", name="left"), **SHORT)
+        deploy(cluster, ns, "a", small(chart_root, "1.0.1", name="left"))
     assert config(cluster, ns, "extra") is None
     cluster.wait_gone(f"/api/v1/namespaces/{ns}/pods", "never")
     assert config(cluster, ns, "a") == {"message": "hello"}
@@ -176,7 +176,7 @@ def test_a_failed_release_of_others_is_not_uninstalled(cluster: Cluster, ns: str
     assert told.startswith("The failed release is left as it is: revision 1 was not made by this resource")
     assert cluster.revisions(ns, "a") == [(1, "failed"), (2, "failed")]
     assert found["status"]["release"]["revision"] == 2
-    deploy(cluster, ns, "a", WEB, values={"message": "good"}, **SHORT)
+    deploy(cluster, ns, "a", WEB, values={"message": "good"})
 
 
 def test_without_atomic_a_failed_upgrade_stays(cluster: Cluster, ns: str) -> None:
@@ -200,7 +200,7 @@ def test_by_default_a_release_needs_ready_pods(cluster: Cluster, ns: str) -> Non
 
 def test_timeout_bounds_the_wait(cluster: Cluster, ns: str) -> None:
     failed = cluster_failed_exec(cluster, ns)
-    assert 3 <= failed["durationSeconds"] < 15
+    assert 3 <= failed["durationSeconds"] < 60, "the default is three minutes"
 
 
 def cluster_failed_exec(cluster: Cluster, ns: str) -> dict[str, Any]:

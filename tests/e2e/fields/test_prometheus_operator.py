@@ -10,7 +10,7 @@ import pytest
 
 from e2e.fields.steps import delete, deploy, message, ready_reason, refused, small, uid, warnings
 from harness.chart_files import chart_files, write_chart
-from harness.cluster import Cluster, KubectlError
+from harness.cluster import CRDS, Cluster, KubectlError
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -18,7 +18,6 @@ LIFECYCLE = {"lifecycle": {"name": "prometheus-operator"}}
 KINDS = ("Prometheus", "PrometheusRule", "ServiceMonitor", "PodMonitor", "Alertmanager", "ThanosRuler")
 PLURALS = {"Prometheus": "prometheuses"}
 NAMES = [f"{PLURALS.get(kind, kind.lower() + 's')}.monitoring.coreos.com" for kind in KINDS]
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CRD = """apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {{name: {name}}}
@@ -65,7 +64,7 @@ def _no_crds_are_left(cluster: Cluster) -> Iterator[None]:
 def _resources_are_gone(cluster: Cluster, ns: str) -> Iterator[None]:
     """Deleted later, with the namespace, they would take away the CRDs of the next test."""
     yield
-    cluster.kubectl("delete", "managedcharts", "--all", f"--namespace={ns}", "--timeout=30s")
+    cluster.kubectl("delete", "managedcharts", "--all", f"--namespace={ns}", "--timeout=60s")
 
 
 @pytest.fixture

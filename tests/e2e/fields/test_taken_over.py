@@ -41,6 +41,7 @@ def test_an_upgrade_takes_over_changed_fields(cluster: Cluster, ns: str) -> None
 def test_a_field_with_the_charts_value_is_not_reported(cluster: Cluster, ns: str) -> None:
     """The chart follows what somebody has changed by hand: both own the field then."""
     deploy(cluster, ns, "web", WEB)
+    cluster.wait_event(ns, "web", "Deployed")  # it follows the status, and a new spec would come before it
     _scale(cluster, ns, 3)
     deploy(cluster, ns, "web", WEB, values={"replicas": 3})
     assert _replicas(cluster, ns) == 3

@@ -118,7 +118,7 @@ def test_a_failed_install_with_data_is_upgraded(cluster: Cluster, ns: str, chart
     assert cluster.revisions(ns, "a") == [(1, "failed")]
     before = uid(cluster, f"/apis/apps/v1/namespaces/{ns}/statefulsets/db")
     good = small(chart_root, "1.0.1", name="db", db=DATABASE.replace("MODE", ""))
-    deploy(cluster, ns, "a", good, **SHORT)
+    deploy(cluster, ns, "a", good)
     assert uid(cluster, f"/apis/apps/v1/namespaces/{ns}/statefulsets/db") == before
 
 

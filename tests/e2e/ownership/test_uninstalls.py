@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.fields.steps import delete, deploy, helm, small, uid
-from harness.cluster import Cluster, condition_of, is_ready, managedchart
+from harness.cluster import MANAGEDCHARTS, Cluster, condition_of, is_ready, managedchart
 from harness.operator_process import OperatorProcess
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -114,6 +114,8 @@ def test_nothing_starts_during_a_manual_uninstall(
     cluster: Cluster, ns: str, chart: dict[str, str], helm_binary: str, operator: OperatorProcess
 ) -> None:
     """Neither a deployment nor the uninstall of a deletion; READY does not say True meanwhile."""
+    # What an earlier test has left is deleted in the background, also by helm.
+    cluster.wait_empty(f"{MANAGEDCHARTS}/managedcharts")
     deploy(cluster, ns, "a", chart, **OPTIONS)
     with _helm_at_work(cluster, helm_binary, "uninstall", "a", f"--namespace={ns}", "--timeout=100s"):
         waiting = cluster.wait_chart(ns, "a", _waits_for_uninstall, what="waiting")

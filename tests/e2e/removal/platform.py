@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from conftest import CHARTS
-from harness.cluster import MANAGEDCHARTS, Cluster, managedchart
+from harness.cluster import MANAGEDCHARTS, WAIT_SECONDS, Cluster, managedchart
 
 WEB = {"path": str(CHARTS / "web")}
 CRD = "managedcharts.managedchart.dev"
@@ -31,15 +31,12 @@ def delete_crd(cluster: Cluster) -> None:
     cluster.delete(f"{CRDS}/{CRD}")
 
 
-# The API server stops serving a kind a moment after it has deleted the CRD: seen on a busy machine.
-_UNSERVED_WITHIN = 10.0
-
-
 def wait_crd_gone(cluster: Cluster) -> None:
     """Wait until the CRD is deleted, and with it all ManagedCharts."""
-    cluster.wait_gone(CRDS, CRD)
-    deadline = time.monotonic() + _UNSERVED_WITHIN
-    # What is no longer served cannot be watched.
+    # The API server looks after ever longer pauses whether the last one is gone.
+    cluster.wait_gone(CRDS, CRD, timeout=2 * WAIT_SECONDS)
+    # The API server stops serving a kind a moment after it has deleted the CRD; what is no longer served cannot be watched.
+    deadline = time.monotonic() + WAIT_SECONDS
     while cluster.get(f"{MANAGEDCHARTS}/managedcharts") is not None:
         assert time.monotonic() < deadline, "ManagedCharts are still served"
         time.sleep(0.05)

@@ -26,7 +26,7 @@ def test_a_deleted_crd_keeps_every_release(installed: Cluster, own_ns: str, make
     assert workloads(installed, own_ns) == before
     for name in NAMES:
         assert installed.revisions(own_ns, name) == KEPT
-        [line] = [line for line in operator.log.splitlines() if f"[{own_ns}/{name}] deleted without" in line]
+        line = operator.wait_logged(f"[{own_ns}/{name}] deleted without")  # after the finalizer is removed
         assert f"the CRD {CRD} is being deleted" in line
         assert f"The release {own_ns}/{name} (revision 1, deployed) stays" in line
         assert f"helm uninstall {name} --namespace {own_ns}" in line
@@ -103,7 +103,7 @@ def test_an_uninstall_that_has_not_started_is_given_up(
     wait_crd_gone(installed)
     assert installed.revisions(own_ns, "web") == KEPT
     assert workloads(installed, own_ns).items() >= before.items()
-    assert f"[{own_ns}/web] deleted without an uninstall" in operator.log
+    operator.wait_logged(f"[{own_ns}/web] deleted without an uninstall")
 
 
 def test_a_setting_asks_for_the_uninstall_with_the_crd(

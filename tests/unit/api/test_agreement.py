@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from managedchart_operator.api.spec import _SEMVER, ChartSource, ManagedChartSpec
-from managedchart_operator.lifecycle.base import crosses
+from managedchart_operator.api.spec import SEMVER, ChartSource, ManagedChartSpec
+from managedchart_operator.lifecycle.versions import crosses
 from unit.api.cases import ACCEPTED, BEYOND_BOUNDS, PATH, REFUSED, Case
 
 
@@ -103,7 +103,7 @@ def test_the_model_and_the_crd_accept_the_same_paths(parts: list[str]) -> None:
         assert fits
 
 
-@given(st.from_regex(_SEMVER, fullmatch=True))
+@given(st.from_regex(SEMVER, fullmatch=True))
 def test_an_accepted_breaking_version_can_be_compared(version: str) -> None:
     """Otherwise the mistake would only appear at the next upgrade, as a failed phase."""
     assert not crosses(installed=version, breaking=version, new=version)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from managedchart_operator.api.schema import SchemaError, matches, structural
 from managedchart_operator.api.spec import ManagedChartSpec
 from managedchart_operator.api.status import ManagedChartStatus
+from managedchart_operator.lifecycle.definitions import action_schema
 
 MODELS = [ManagedChartSpec, ManagedChartStatus]
 
@@ -96,6 +97,9 @@ def test_defaults_match_the_models() -> None:
         "skipSchemaValidation": False,
         "lifecycle": {},
         "lifecycle.name": "default",
+        "lifecycle.validation": {},
+        "lifecycle.validation.every": "5m",
+        "lifecycle.validation.failureThreshold": 3,
         "retry": {},
         "retry.limit": 5,
         "retry.backoff": "10s",
@@ -122,7 +126,8 @@ def test_lists_that_merge_by_a_key_are_maps() -> None:
 def test_the_key_of_a_merging_list_is_required(model: type[BaseModel]) -> None:
     for where, node in _nodes(structural(model)):
         for key in node.get("x-kubernetes-list-map-keys", []):
-            assert key in node["items"]["required"], where
+            items = action_schema() if where == "lifecycle.actions" else node["items"]
+            assert key in items["required"], where
 
 
 @pytest.mark.parametrize("model", MODELS)

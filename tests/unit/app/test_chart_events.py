@@ -42,7 +42,9 @@ class Bench:
         self.store, self.scheduler = Store(), RecordingScheduler()
         self.forgotten: list[Key] = []
         unused, metrics = cast("Any", None), cast("Any", SimpleNamespace(forget=self.forgotten.append))
-        self.operator = Operator(unused, self.store, self.scheduler, unused, unused, metrics, unused, unused)
+        profiles = cast("Any", SimpleNamespace(profiles=SimpleNamespace(any_by_labels=False)))
+        self.profiles = profiles.profiles
+        self.operator = Operator(unused, self.store, self.scheduler, unused, unused, metrics, unused, unused, profiles)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ class Bench:
         pytest.param(WEB, replace(WEB, deleting=True), [True], id="deletion"),
         pytest.param(WEB, replace(WEB, uid="u-2"), [True], id="another object of the name"),
         pytest.param(WEB, replace(WEB, requests={"managedchart.dev/retry": "1"}), [False], id="annotation"),
+        pytest.param(WEB, replace(WEB, labels={"team": "a"}), [], id="label"),
         pytest.param(
             WEB,
             replace(WEB, generation=3, requests={"managedchart.dev/retry": "1"}),
@@ -97,8 +100,30 @@ def test_a_deletion_requests_the_next_claimant() -> None:
     assert bench.forgotten == [WEB.key]
 
 
+def test_an_object_that_only_others_keep_lets_the_next_one_have_its_release() -> None:
+    """Its removal has ended, however long their finalizers stay."""
+    bench, asked = Bench(), list[Any]()
+    bench.operator.access = cast("Any", SimpleNamespace(owners=SimpleNamespace(ask_next=asked.append)))
+    bench.operator.seen(replace(WEB, deleting=True, finalizers=("managedchart.dev/release", "example.com/never")))
+    bench.scheduler.asked.clear()
+    removed = replace(WEB, deleting=True, finalizers=("example.com/never",), resource_version=6)
+    bench.operator.seen(removed)
+    assert asked == [removed]
+    assert bench.scheduler.asked == []
+
+
 def test_a_late_deletion_removes_no_newer_object() -> None:
     bench = Bench()
     bench.operator.seen(replace(WEB, uid="u-2", resource_version=9))
     bench.operator.deleted(WEB)
     assert bench.store.get(WEB.key) is not None
+
+
+def test_a_label_means_a_pass_where_profiles_go_by_labels() -> None:
+    """Another profile may be for the ManagedChart then."""
+    bench = Bench()
+    bench.operator.seen(WEB)
+    bench.scheduler.asked.clear()
+    bench.profiles.any_by_labels = True
+    bench.operator.seen(replace(WEB, labels={"team": "a"}))
+    assert bench.scheduler.asked == [(WEB.key, False)]

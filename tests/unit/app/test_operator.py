@@ -10,11 +10,14 @@ import pytest
 from aiohttp import web
 
 from harness.api_server import FakeApiServer
+from harness.egress import Server
 from managedchart_operator.api.resource import ManagedChart
 from managedchart_operator.app.assembly import Operator, assemble
 from managedchart_operator.app.calling_out import calling_out
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.kube.client import KubeClient
+from managedchart_operator.lifecycle.plugins.catalog import Plugins
+from managedchart_operator.lifecycle.plugins.processes import PluginProcesses
 
 SECRETS = ("GET", "/api/v1/secrets")
 WHO = ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
@@ -33,7 +36,19 @@ async def operator(client: KubeClient, api: FakeApiServer, tmp_path: Path) -> As
     api.answers[WHO] = (201, {"status": {"userInfo": {"username": "kubernetes-admin"}}})
     settings = Settings(cache_dir=tmp_path)
     async with calling_out(settings, api_server=client.host) as egress:
-        yield await assemble(settings, client=client, egress=egress, identity="test")
+        yield await assemble(
+            settings, client=client, egress=egress, identity="test", plugins=Plugins(PluginProcesses())
+        )
+
+
+async def test_the_settings_say_which_servers_may_be_asked(tmp_path: Path) -> None:
+    with Server(lambda _: (200, {}, b"fine")) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        settings = Settings(cache_dir=tmp_path, metric_sources=[url], chart_addresses=["127.0.0.1"])
+        async with calling_out(settings, api_server="https://127.0.0.2:6443") as egress:
+            answer = await egress.metrics.query(url, "up")
+
+    assert (answer.status, answer.body) == (200, "fine")
 
 
 def chart(name: str) -> ManagedChart:

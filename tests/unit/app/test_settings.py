@@ -8,6 +8,7 @@ import pytest
 from conftest import REPOSITORY
 from managedchart_operator.app.cli import main
 from managedchart_operator.app.settings import PREFIX, Settings, unknown_variables
+from managedchart_operator.helm.limits import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MANAGEDCHART_NAMESPACES", '["team-b", "team-a", "team-b"]')
     monkeypatch.setenv("MANAGEDCHART_CHART_SOURCES", '["https://charts.example.com/team", "oci://ghcr.io/team"]')
     monkeypatch.setenv("MANAGEDCHART_CHART_ADDRESSES", '["10.0.0.0/8", "any"]')
+    monkeypatch.setenv("MANAGEDCHART_METRIC_SOURCES", '["https://thanos.example.com/team"]')
     monkeypatch.setenv("MANAGEDCHART_HTTP_PORT", "0")
     monkeypatch.setenv("MANAGEDCHART_LOG_FORMAT", "text")
     settings = Settings()
@@ -29,6 +31,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.scope.namespaces == ("team-b", "team-a")
     assert settings.chart_sources == ["https://charts.example.com/team", "oci://ghcr.io/team"]
     assert settings.chart_addresses == ["10.0.0.0/8", "any"]
+    assert settings.metric_sources == ["https://thanos.example.com/team"]
     assert settings.http_port == 0
     assert settings.log_format == "text"
 
@@ -68,6 +71,10 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("CHART_SOURCES", '["https://a@b.example.com"]', "it has a login"),
         ("CHART_ADDRESSES", "any", 'write a JSON list of ranges of addresses, like ["10.0.0.0/8"], or ["any"]'),
         ("CHART_ADDRESSES", '["10.0.0.1/8"]', "'10.0.0.1/8' is neither a range of addresses like 10.0.0.0/8"),
+        ("METRIC_SOURCES", "https://thanos.example.com", 'write a JSON list of addresses, like ["https://thanos.'),
+        ("METRIC_SOURCES", '["oci://ghcr.io"]', "'oci://ghcr.io' is not an address like https://thanos.example.com"),
+        ("METRIC_SOURCES", '["https://a@thanos.example.com"]', "it has a login"),
+        ("METRIC_SOURCES", '["https://thanos.example.com?a=b"]', "it has a query"),
         ("CACHE_DIR", "cache", "'cache' is not an absolute path"),
         ("HTTP_PORT", "http", "valid integer"),
         ("HTTP_PORT", "65536", "less than or equal to 65535"),
@@ -127,8 +134,34 @@ def test_a_pod_without_enough_memory_is_reported(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MANAGEDCHART_APPLY_SLOTS", "8")
     told = Settings().shortage(3 * 1024**3) or ""
     assert (
-        "8 helm processes of 512 MiB, the operator and its workers may need 5342 MiB together, and there are 3072"
+        "8 helm processes of 512 MiB, the operator and its workers may need 5342 MiB together, but there are only 3072"
         in told
     )
     monkeypatch.setenv("MANAGEDCHART_APPLY_SLOTS", "3")
     assert Settings().shortage(3 * 1024**3) is None
+
+
+def test_plugins_are_a_part_of_the_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """S11: two processes of plug-ins take the memory of one apply slot."""
+    monkeypatch.setenv("MANAGEDCHART_PLUGIN_DIR", str(tmp_path))
+    monkeypatch.setenv("MANAGEDCHART_APPLY_SLOTS", "3")
+    told = Settings().shortage(3 * 1024**3) or ""
+    assert (
+        "3 helm processes of 512 MiB, 2 processes of plug-ins of 256 MiB, the operator and its workers may need 3358 MiB"
+        in told
+    )
+    monkeypatch.setenv("MANAGEDCHART_APPLY_SLOTS", "2")
+    assert Settings().shortage(3 * 1024**3) is None
+
+
+@pytest.mark.parametrize(("memory", "slots", "places"), [(3, 2, 2), (4, 4, 2), (8, 4, 10), (64, 4, 32)])
+def test_processes_of_plugins_fit_into_a_pod(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, memory: int, slots: int, places: int
+) -> None:
+    monkeypatch.setenv("MANAGEDCHART_PLUGIN_DIR", str(tmp_path))
+    monkeypatch.setattr(Limits, "cpus", lambda _: 2.0)
+    monkeypatch.setattr(Limits, "memory", lambda _: memory * 1024**3)
+    settings = Settings()
+    assert settings.apply_slots == slots
+    assert settings.plugin_places(memory * 1024**3) == places
+    assert settings.shortage(memory * 1024**3) is None

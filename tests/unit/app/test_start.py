@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.api_server import FakeApiServer, refusal, write_kubeconfig
-from managedchart_operator.api.crd import definition
 from managedchart_operator.app.operator import run
 from managedchart_operator.app.settings import Settings
 from managedchart_operator.errors import StartupError
 from managedchart_operator.helm import binary
 from managedchart_operator.helm.binary import check_version
+from managedchart_operator.lifecycle.definitions import managedchart
 
 CHARTS = ("GET", "/apis/managedchart.dev/v1alpha1/managedcharts")
 SECRETS = ("GET", "/api/v1/secrets")
@@ -113,7 +113,7 @@ class Bench:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self._monkeypatch = monkeypatch
-        self.api = FakeApiServer(answers={CHARTS: EMPTY, SECRETS: EMPTY, CRD: (200, definition()), REVIEWS: ALLOWED})
+        self.api = FakeApiServer(answers={CHARTS: EMPTY, SECRETS: EMPTY, CRD: (200, managedchart()), REVIEWS: ALLOWED})
         self.cache = folder / "cache"
         self.port = 0
 
@@ -150,7 +150,7 @@ async def test_a_missing_crd_says_how_to_install_it(bench: Bench) -> None:
 
 async def test_an_older_crd_ends_the_start(bench: Bench) -> None:
     """What the status of a ManagedChart would lose is named in tests/unit/kube/test_definition.py."""
-    crd = definition()
+    crd = managedchart()
     del crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["phase"]
     bench.api.answers[CRD] = (200, crd)
     error = await bench.refusal()

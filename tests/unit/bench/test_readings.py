@@ -35,6 +35,13 @@ def test_metrics_are_summed_over_the_labels_that_are_not_asked_for() -> None:
     assert metrics.sum("managedchart_helm_processes") == 0
 
 
+def test_only_long_delays_count_as_blocked() -> None:
+    """Of all delays that the operator has caused, those beyond the bucket of 0.1 s."""
+    name = "managedchart_loop_blocked_seconds"
+    metrics = Metrics(f'{name}_bucket{{le="0.05"}} 80\n{name}_bucket{{le="0.1"}} 98\n{name}_count 100\n')
+    assert metrics.blocked() == 2
+
+
 def test_cpu_time_of_another_process_is_its_own() -> None:
     """A process that computes is seen to; waiting costs nothing."""
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])

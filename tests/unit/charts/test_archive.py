@@ -84,9 +84,9 @@ def test_a_bomb_costs_bounded_time() -> None:
     file = packing.compress(member.tobuf() + bytes(member.size)) + packing.flush(zlib.Z_FULL_FLUSH)
     head = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS).flush(zlib.Z_FULL_FLUSH)
     packed = file + file.removeprefix(head[:10]) * 255
-    started = time.monotonic()
+    started = time.process_time()
     assert "decompresses to more than 100 MiB" in refused(packed)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(

@@ -249,9 +249,9 @@ def test_what_is_not_json_is_left_to_helm(text: str) -> None:
     ids=["deep", "many", "long", "ids"],
 )
 def test_a_schema_that_is_too_large_to_be_searched_is_refused(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert "to be searched for references to files" in (refused(text) or "")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def archive(files: dict[str, bytes]) -> bytes:

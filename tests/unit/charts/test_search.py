@@ -221,6 +221,6 @@ def test_nested_archives_share_one_budget() -> None:
     leaf = packed({f"x/{number}": bytes(4 << 20) for number in range(7)})
     inner = packed({f"x/charts/{number}.tgz": leaf for number in range(500)})
     outer = packed({**CHART, **{f"web/charts/{number}.tgz": inner for number in range(20)}})
-    started = time.monotonic()
+    started = time.process_time()
     assert refused(outer) == "it decompresses to more than 100 MiB"
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20

@@ -17,8 +17,9 @@ from managedchart_operator.api.spec import ChartSource
 from managedchart_operator.charts import cache, local
 from managedchart_operator.charts import store as store_module
 from managedchart_operator.charts.confinement import ChartRoots
-from managedchart_operator.charts.store import ChartStore
+from managedchart_operator.charts.store import Chart, ChartStore
 from managedchart_operator.errors import ChartError, HelmError
+from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.reasons import Reason
 
 
@@ -37,11 +38,14 @@ class Repository:
         self.error: Exception | None = None
         self.open = asyncio.Event()
         self.open.set()
+        self.started = asyncio.Event()
+        """Whether a pull has written something."""
 
     async def __call__(self, source: ChartSource, destination: Path, begin: Callable[[], Awaitable[None]]) -> None:
         await begin()
         self.pulls += 1
         (destination / "web-1.2.3.tgz.part").write_text("half")
+        self.started.set()
         await self.open.wait()
         if self.error:
             raise self.error
@@ -228,7 +232,7 @@ async def test_many_requests_for_a_chart_cause_one_pull(store: ChartStore, repos
 async def test_a_cancelled_pull_leaves_nothing(store: ChartStore, repository: Repository, tmp_path: Path) -> None:
     repository.open.clear()
     task = asyncio.create_task(store.fetch(EXACT))
-    await asyncio.sleep(0.05)
+    await repository.started.wait()
     assert list((tmp_path / "cache" / "charts").iterdir()) != []
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -387,3 +391,27 @@ async def test_a_path_is_checked_again_for_another_namespace(
         for refused in answers[2:]:
             assert isinstance(refused, ChartError)
             assert refused.reason is Reason.PATH_NOT_ALLOWED
+
+
+async def test_one_namespace_does_not_fill_the_cache(
+    chart: Path, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13: its charts, which wait for slots or are never ready, kept other namespaces from deploying anything new."""
+    store = ChartStore(roots=ChartRoots([chart.parent]), cache_dir=tmp_path / "shared", pull=repository, share=0.5)
+    size = cache._size((await store.fetch(by_path(chart))).path)
+    monkeypatch.setattr(cache, "MAX_BYTES", 4 * size)
+
+    async def fetch(namespace: str, replicas: int) -> Chart:
+        PAYER.set(namespace)
+        (chart / "values.yaml").write_text(f"replicas: {replicas:03}\n")
+        return await asyncio.create_task(store.fetch(by_path(chart)))
+
+    held = [await fetch("team-a", number) for number in range(2)]
+    with pytest.raises(ChartError, match="is full: those in use by namespace team-a have 0 MiB, its share") as caught:
+        await fetch("team-a", 2)
+    assert caught.value.transient
+    assert (await fetch("team-a", 1)).path == held[1].path, "what it uses already"
+    of_others = [await fetch("team-b", number) for number in (1, 2)]
+    assert of_others[0].path == held[1].path
+    held += [await fetch("team-a", 2)]  # that of team-b
+    assert held[2].path == of_others[1].path

@@ -1,5 +1,6 @@
 """Which events of a namespace belong to a run, merged and ordered for a person."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from managedchart_operator.diagnosis.events import MAX_EVENTS, select
 from managedchart_operator.diagnosis.objects import Identity
-from managedchart_operator.kube.events import is_older, last_seen
+from managedchart_operator.kube.events import essential_event, is_older, last_seen
 
 BEGAN = datetime(2026, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
 OURS: dict[str, Any] = {
@@ -202,3 +203,21 @@ def test_an_event_with_an_unreadable_time_is_skipped(time: str) -> None:
     assert messages(unreadable, event("ours")) == ["ours"]
     assert is_older(unreadable, BEGAN)
     assert last_seen({**unreadable, "eventTime": at(7)}) == BEGAN.replace(microsecond=0) + timedelta(seconds=7)
+
+
+def test_little_is_kept_of_an_event() -> None:
+    """Anybody who may write Events may write a megabyte; thousands are kept of a namespace."""
+    event = {
+        "metadata": {"name": "e", "uid": "u", "labels": {f"l{number}": "" for number in range(1000)}},
+        "involvedObject": {"kind": "Pod", "name": "x" * 100_000, "fieldPath": "x" * 100_000},
+        "series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:00Z"},
+        "reason": "BackOff",
+        "message": "m" * 100_000,
+        "count": 2,
+        "source": {"host": "x" * 100_000},
+        "related": {"name": "x" * 100_000},
+    }
+    kept = essential_event(event)
+    assert len(json.dumps(kept)) < 10_000
+    assert (kept["reason"], kept["count"], kept["series"]) == ("BackOff", 2, event["series"])
+    assert essential_event({"metadata": {"uid": "u"}, "reason": ["x"]}) == {"metadata": {"uid": "u"}}

@@ -3,15 +3,16 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from harness.egress import SERVERS, TRAP, Names, Server, calls, trap
 from managedchart_operator.egress import proxy as proxies
+from managedchart_operator.egress.calls import Egress
 from managedchart_operator.egress.dialing import UnreachableError
 from managedchart_operator.egress.messages import Head, MessageError, Target
-from managedchart_operator.egress.proxy import NoDocumentError, Session
+from managedchart_operator.egress.proxy import Budget, NoDocumentError, Session
 from managedchart_operator.reasons import Reason
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -123,6 +124,13 @@ async def test_a_login_form_is_passed_on() -> None:
     assert server.requests[0][2]["Content-Length"] == "3"
 
 
+def explained(egress: Egress, session: Session) -> tuple[Reason, str]:
+    """Return the reason and the message of a pull that has failed."""
+    error = egress.explain(session, source="http://charts.test")
+    assert error is not None
+    return error.reason, error.message
+
+
 async def test_a_pull_has_a_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """S13: an endless answer is cut off while it arrives, of plain HTTP and of TLS alike."""
 
@@ -141,13 +149,10 @@ async def test_a_pull_has_a_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> 
                 session._bytes = 1_000_000
                 said = await ask(egress.proxy.port, first, login(session))
                 assert len(said) < 2_000_000
-                assert session.exhausted
-                error = egress.explain(session, source="http://charts.test")
-                assert error is not None
-                assert error.reason is Reason.CHART_SOURCE_UNAVAILABLE
-                assert (
-                    error.message
-                    == "http://charts.test needs more than 128 MiB or 64 connections for one chart, and was cut off"
+                assert session.exhausted is Budget.BYTES
+                assert explained(egress, session) == (
+                    Reason.CHART_TOO_LARGE,
+                    "http://charts.test sends more than 128 MiB for one chart; the operator stopped the download",
                 )
 
 
@@ -157,7 +162,11 @@ async def test_a_pull_has_a_budget_of_connections() -> None:
             with egress.proxy.session() as session:
                 first = f"GET http://charts.test:{server.port}/ HTTP/1.1"
                 answers = [await ask(egress.proxy.port, first, login(session)) for _ in range(66)]
-                assert session.exhausted
+                assert session.exhausted is Budget.CONNECTIONS
+                assert explained(egress, session) == (
+                    Reason.CHART_SOURCE_UNAVAILABLE,
+                    "http://charts.test needs more than 64 connections for one chart; the operator stopped the download",
+                )
     assert [bool(said) for said in answers] == [True] * 64 + [False] * 2
 
 
@@ -272,3 +281,23 @@ async def test_errors_do_not_name_the_address_of_a_name() -> None:
     assert error.message == (
         "https://charts.test leads to https://db.test, which the operator may not call for a chart: its address is private"
     )
+
+
+async def test_an_answer_that_never_begins_is_given_up() -> None:
+    """Thousands of them in one packet held up the event loop."""
+    heads = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heads
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                writer.write(b"HTTP/1.1 102 A\r\n\r\n" * 1000)
+                heads += 1000
+                await writer.drain()
+
+    async with tcp_server(handle) as port, calls(Names(), opened=["any"]) as egress:
+        with egress.proxy.session() as session:
+            answer = await ask(egress.proxy.port, f"GET http://{SERVERS}:{port}/ HTTP/1.1", login(session))
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert session.exhausted is None

@@ -10,7 +10,7 @@ from harness.fuzzing import bounded_time, fuzzed, texts
 from managedchart_operator.api_refusals import REFUSED, UNAVAILABLE, refusal_of
 from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.text import MAX_MESSAGE, MAX_TEXT
-from managedchart_operator.kube.client import error_of
+from managedchart_operator.kube.answers import error_of
 from managedchart_operator.redaction import Redactor, printable, redact_part
 from managedchart_operator.redaction.control_characters import CONTROL_CHARACTERS
 from managedchart_operator.shortening import searchable

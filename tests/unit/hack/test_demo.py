@@ -84,6 +84,16 @@ def test_last_failure_shows_the_remedy_before_the_evidence() -> None:
     assert list(start.ordered(stored, whole=False)) == list(start.FIRST)
 
 
+def test_a_line_says_what_an_action_has_done() -> None:
+    done = {"name": "new-pods", "state": "Succeeded", "message": "Restarted Deployment demo/a"}
+    phases = [{"name": "Exec"}, {"name": "PostExec", "actions": [done, {"name": "later", "state": "Running"}]}]
+
+    assert start.actions({"status": {"phases": phases}}) == [
+        "PostExec  new-pods: Succeeded, Restarted Deployment demo/a",
+        "PostExec  later: Running, ",
+    ]
+
+
 def test_helm_processes_are_found_by_the_operators_variable() -> None:
     assert background.HELM_OF == runner._MARKER
 

@@ -126,7 +126,7 @@ def test_it_says_what_it_will_touch(machine: Machine) -> None:
     assert "prod (does not look local)" in said
     assert "https://api.example.com" in said
     assert "jane" in said
-    assert "crds/managedchart.yaml (replaces the present CRD)" in said
+    assert "the CRDs in crds/ (replaces the present ones)" in said
     assert "there are 2 now" in said
     assert "/opt/helm" in said
 

@@ -218,3 +218,11 @@ def test_an_outline_is_short_except_for_whole_kinds() -> None:
     first, second = outline(manifest, whole={"B"})
     assert "spec" not in first
     assert second["spec"] == {"a": "b"}
+
+
+def test_a_manifest_has_not_more_objects_than_anybody_can_work_with() -> None:
+    """A release Secret of some KiB can name ten thousands, and each costs a task and requests."""
+    one = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+    assert len(outline(one * 5000)) == 5000
+    with pytest.raises(ManifestError, match="it has more than 5000 objects"):
+        outline(one * 5001)

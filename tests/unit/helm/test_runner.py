@@ -1,6 +1,7 @@
 """helm processes are fed, limited, timed out and ended cleanly, held with small programs in helm's place."""
 
 import asyncio
+import errno
 import os
 import resource
 import secrets
@@ -91,10 +92,28 @@ async def started(
         await asyncio.wait([task])
 
 
-def children() -> list[int]:
+def all_children() -> list[int]:
     """The processes that this one has started and not reaped."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return [int(pid) for file in tasks for pid in file.read_text().split()]
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _note_children_of_other_tests() -> None:
+    """Workers that parse wait for the next call, after the tests that have called them."""
+    _others.clear()
+    _others.update(all_children())
+
+
+def children() -> list[int]:
+    """The processes that the test has started and not reaped."""
+    return [pid for pid in all_children() if pid not in _others]
 
 
 async def cancelled(task: asyncio.Task[object]) -> None:
@@ -145,7 +164,7 @@ async def test_a_wrapper_script_may_open_files(helm: Make) -> None:
 async def test_only_its_own_helm_sees_a_memory_file(helm: Make, tmp_path: Path) -> None:
     listing = "ls -l /proc/self/fd | grep -c memfd; [ $1 = next ] || { echo $$ > $HERE/pid; sleep 300; }"
     async with started(helm(listing), tmp_path / "pid", values=[file(b"secret")]):
-        assert memory_files_open() == []
+        await until(lambda: not memory_files_open())  # helm may run before its start has returned here
         output = await helm(listing).run(["next"], keep_stdout=True, deadline=DEADLINE)
         assert output.stdout.strip() == b"0"
 
@@ -339,6 +358,18 @@ async def test_a_failed_start_is_transient(helm: Make, tmp_path: Path) -> None:
 
 # ---- the end
 
+
+async def test_the_end_is_noticed_without_the_call_for_it(helm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox may lack pidfd_open(2)."""
+
+    def missing(_: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    output = await helm("echo out; exit 3").run(["upgrade"], keep_stdout=True, deadline=DEADLINE)
+    assert (output.stdout, output.exit_code) == (b"out\n", 3)
+
+
 STUBBORN = "trap '' TERM; echo $$ > $HERE/pid; while :; do sleep 0.05; done"
 POLITE = "trap 'echo > $HERE/told; exit 1' TERM; echo $$ > $HERE/pid; while :; do sleep 0.02; done"
 
@@ -382,20 +413,21 @@ async def test_helm_is_killed_after_the_grace(
     async with started(helm(STUBBORN), tmp_path / "pid") as task:
         begin = time.monotonic()
         await cancelled(task)
-        assert 0.2 <= time.monotonic() - begin < 3
+        assert 0.2 <= time.monotonic() - begin < 10, "the grace of the operator itself"
     assert not alive(pid_in(tmp_path / "pid"))
     assert "is killed" in caplog.text
 
 
 async def test_a_second_cancel_changes_nothing(helm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it is cancelled, `run` returns only when helm has ended."""
-    monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 60.0)
     async with started(helm(STUBBORN), tmp_path / "pid") as task:
         for _ in range(3):
             task.cancel()
             await asyncio.sleep(0.05)
             assert not task.done()
             assert alive(pid_in(tmp_path / "pid"))
+        os.kill(pid_in(tmp_path / "pid"), signal.SIGKILL)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not alive(pid_in(tmp_path / "pid"))
@@ -424,13 +456,13 @@ async def test_a_cancel_ends_helms_children_too(
     async with started(helm(script), tmp_path / "child") as task:
         assert alive(pid_in(tmp_path / "child"))
         await cancelled(task)
-    await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
+    await until(lambda: not alive(pid_in(tmp_path / "child")))
 
 
 async def test_children_that_outlive_helm_are_ended(helm: Make, tmp_path: Path) -> None:
     script = f"sleep {FOR_EVER} >/dev/null 2>&1 & echo $! > $HERE/child"
     assert (await helm(script).run(["upgrade"], deadline=DEADLINE)).exit_code == 0
-    await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
+    await until(lambda: not alive(pid_in(tmp_path / "child")))
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -439,7 +471,7 @@ async def test_a_child_with_the_pipes_does_not_delay_the_result(helm: Make, tmp_
     script = f"sleep {FOR_EVER} & echo $! > $HERE/child; echo done; echo 'Error: no' >&2; exit {code}"
     output = await in_time(helm(script).run(["upgrade"], keep_stdout=True, deadline=DEADLINE))
     assert (output.exit_code, output.stdout, output.stderr) == (code, b"done\n", "Error: no\n")
-    await until(lambda: not alive(pid_in(tmp_path / "child")), seconds=2)
+    await until(lambda: not alive(pid_in(tmp_path / "child")))
 
 
 async def test_a_child_in_its_own_session_does_not_delay_the_result(helm: Make, tmp_path: Path) -> None:
@@ -450,8 +482,11 @@ async def test_a_child_in_its_own_session_does_not_delay_the_result(helm: Make, 
     os.kill(pid_in(tmp_path / "child"), signal.SIGKILL)
 
 
-async def test_a_cancel_does_not_wait_for_the_pipes(helm: Make, tmp_path: Path) -> None:
+async def test_a_cancel_does_not_wait_for_the_pipes(
+    helm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """helm has ended immediately; the grace was once spent on its child, which ignores SIGTERM."""
+    monkeypatch.setattr(process_module, "TERM_GRACE_SECONDS", 60.0)
     script = f"(trap '' TERM; sleep {FOR_EVER}) & echo $$ > $HERE/pid; wait"
     async with started(helm(script), tmp_path / "pid") as task:
         begin = time.monotonic()
@@ -478,7 +513,7 @@ async def test_a_waiting_helm_releases_its_apply_slot(helm: Make, tmp_path: Path
     """A release that takes minutes to become ready must not block the others."""
     runner = helm(f"[ $1 = next ] && exit 0\n{mark}\n{WAITS}", applies=1)
     async with started(runner, tmp_path / "pid"):
-        output = await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)
+        output = await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), DEADLINE)
         assert output.exit_code == 0
         assert (runner.slots.running, runner.slots.applying) == (1, 0)
 
@@ -505,7 +540,7 @@ async def test_each_wait_is_reported_once(helm: Make) -> None:
 async def test_a_call_that_applies_nothing_needs_no_apply_slot(helm: Make, tmp_path: Path) -> None:
     runner = helm(f"[ $1 = pull ] && exit 0\n{WAITS}", applies=1)
     async with started(runner, tmp_path / "pid"):
-        output = await asyncio.wait_for(runner.run(["pull"], deadline=DEADLINE, applies=False), 5)
+        output = await asyncio.wait_for(runner.run(["pull"], deadline=DEADLINE, applies=False), DEADLINE)
         assert output.exit_code == 0
 
 
@@ -535,14 +570,14 @@ async def test_a_cancel_while_waiting_for_a_slot_starts_nothing(helm: Make, tmp_
         await cancelled(follower)
         assert runner.started == 1
         (tmp_path / "go").touch()
-        assert (await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), 5)).exit_code == 0
+        assert (await asyncio.wait_for(runner.run(["next"], deadline=DEADLINE), DEADLINE)).exit_code == 0
 
 
 async def test_the_deadline_does_not_count_the_wait_for_a_slot(helm: Make, tmp_path: Path) -> None:
     runner = helm(f"[ $1 = next ] && exit 0\n{WAITS}", applies=1)
     async with started(runner, tmp_path / "pid"):
-        follower = asyncio.create_task(runner.run(["next"], deadline=0.2))
-        await asyncio.sleep(0.3)
+        follower = asyncio.create_task(runner.run(["next"], deadline=2.0))
+        await asyncio.sleep(2.1)
         (tmp_path / "go").touch()
         assert (await follower).exit_code == 0
 
@@ -557,7 +592,7 @@ async def test_every_end_of_a_run_frees_its_slots(helm: Make, tmp_path: Path, en
     with suppress(HelmError, asyncio.CancelledError):
         await task
     assert (runner.started, runner.slots.running, runner.slots.applying) == (1, 0, 0)
-    async with asyncio.timeout(1), runner.slots.process(applies=True):
+    async with asyncio.timeout(10), runner.slots.process(applies=True):
         assert (runner.slots.running, runner.slots.applying) == (1, 1)
 
 
@@ -609,11 +644,13 @@ async def test_children_of_an_orphan_do_not_delay_the_start(tmp_path: Path) -> N
     """Its helm has ended and it leads no process group; waiting for it once never ended."""
     child = await orphan(tmp_path, f"sleep {FOR_EVER} & echo $! > $SIGN", identity=str(tmp_path))
     await until(lambda: Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1] != str(os.getpid()))
-    assert await asyncio.wait_for(runner_module.end_orphans(str(tmp_path)), 5) == 1
+    assert await asyncio.wait_for(runner_module.end_orphans(str(tmp_path)), DEADLINE) == 1
     assert not alive(child)
 
 
-async def test_without_orphans_nothing_is_waited_for(tmp_path: Path) -> None:
-    begin = time.monotonic()
+async def test_without_orphans_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_sleep(_: float) -> None:
+        pytest.fail("it waits")
+
+    monkeypatch.setattr(asyncio, "sleep", no_sleep)
     assert await runner_module.end_orphans(str(tmp_path)) == 0
-    assert time.monotonic() - begin < 2

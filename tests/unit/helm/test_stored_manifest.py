@@ -21,7 +21,7 @@ from managedchart_operator.helm.manifest_edits import (
     rendered_in,
     rewrite,
 )
-from managedchart_operator.helm.stored_manifest import with_manifest
+from managedchart_operator.helm.stored_manifest import with_hooks, with_manifest
 from managedchart_operator.helm.stored_release import decode
 from managedchart_operator.reasons import Reason
 
@@ -278,6 +278,20 @@ def test_hooks_are_changed_where_they_count() -> None:
     assert rendered_in(moved[0]["manifest"]) == [Rendered("x/v2", "Widget", "web")]
     assert {**moved[0], "manifest": hooks[0]["manifest"]} == hooks[0]
     assert with_manifest(stored, of(Drop()), hooks=False) is None
+
+
+def test_hooks_that_are_missing_are_put_back() -> None:
+    """In their order, with what helm has noted in the others. Two of one name are in two namespaces."""
+    hooks = [
+        {"path": "a.yaml", "kind": "Pod", "name": name, "manifest": text}
+        for name, text in zip("abb", "123", strict=True)
+    ]
+    ran = {**hooks[1], "last_run": {"phase": "Succeeded"}}
+    left = secret(manifest=CONFIG, hooks=[ran])
+    assert document_of(with_hooks(left, hooks)) == {"manifest": CONFIG, "hooks": [hooks[0], ran, hooks[2]]}
+    assert with_hooks(secret(manifest=CONFIG, hooks=[ran]), hooks[1:2]) is None
+    assert document_of(with_hooks(secret(manifest=CONFIG, hooks=None), hooks))["hooks"] == hooks
+    assert with_hooks(secret(manifest=CONFIG), []) is None
 
 
 @pytest.mark.parametrize("hooks", [None, []])

@@ -54,7 +54,7 @@ def test_aliases_cannot_fill_the_memory() -> None:
     laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise(names)
     )
-    started = time.monotonic()
+    started = time.process_time()
     assert "aliases expand to too many values" in refusal(laughs)
     falling = f"a: &x [{','.join('1' * 10_000)}]\nb: [{','.join(['*x'] * 44)}]\n"
     assert "aliases expand to too many values" in refusal(falling, Budget(nodes=1_000_000)), (
@@ -62,7 +62,7 @@ def test_aliases_cannot_fill_the_memory() -> None:
     )
     repeated = f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 5000)}]\n"
     assert "more than 4 MiB with what aliases repeat" in refusal(repeated)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_deep_nesting_is_refused() -> None:

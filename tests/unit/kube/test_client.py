@@ -13,7 +13,8 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.fair_slots import PAYER
 from managedchart_operator.helm.errors.classify import TABLE, classify
 from managedchart_operator.helm.errors.text import error_part
-from managedchart_operator.kube.client import REQUESTS, KubeClient, error_of
+from managedchart_operator.kube.answers import error_of
+from managedchart_operator.kube.client import REQUESTS, KubeClient
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.reasons import Reason
 

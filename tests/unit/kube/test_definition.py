@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from harness.api_server import FakeApiServer, refusal
-from managedchart_operator.api.crd import SCHEMA_DIGEST, definition
+from managedchart_operator.api.crd import SCHEMA_DIGEST
 from managedchart_operator.errors import KubeError, StartupError
 from managedchart_operator.kube import definition as definition_module
 from managedchart_operator.kube.client import METADATA, KubeClient
@@ -16,6 +16,13 @@ from managedchart_operator.kube.definition import GRANT_CRD, Definition, Definit
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.scope import Scope
 from managedchart_operator.kube.whoami import own_account
+from managedchart_operator.lifecycle.definitions import (
+    lifecycleprofile,
+    lifecycleprofile_schema,
+    managedchart,
+    managedchart_schema,
+)
+from managedchart_operator.lifecycle.profiles.model import DEFINITION as PROFILES
 from managedchart_operator.reasons import Reason
 
 CRD = ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/managedcharts.managedchart.dev")
@@ -73,22 +80,22 @@ async def test_the_crd_of_this_version_fits(
     client: KubeClient, api: FakeApiServer, marked: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without its annotation too, which is only logged."""
-    crd = definition()
+    crd = managedchart()
     if not marked:
         del crd["metadata"]["annotations"]
     api.answers[CRD] = (200, crd)
     with caplog.at_level(logging.INFO):
-        await Definition(client).check_schema()
+        await Definition(client).check_schema(managedchart_schema())
     assert ("is of another version, but has every field" in caplog.text) is not marked
 
 
 async def test_a_newer_crd_fits(client: KubeClient, api: FakeApiServer) -> None:
     """The CRD is upgraded first, and the operator may be restarted before its own upgrade."""
-    crd = definition()
+    crd = managedchart()
     status_fields(crd)["newer"] = {"type": "string"}
     crd["spec"]["versions"].insert(0, {"name": "v1", "schema": {"openAPIV3Schema": {"type": "object"}}})
     api.answers[CRD] = (200, crd)
-    await Definition(client).check_schema()
+    await Definition(client).check_schema(managedchart_schema())
 
 
 @pytest.mark.parametrize("marked", ["sha256:0", None])
@@ -96,13 +103,13 @@ async def test_an_older_crd_is_refused_naming_the_field(
     client: KubeClient, api: FakeApiServer, marked: str | None
 ) -> None:
     """Even if the annotation matches: somebody who edits a schema does not change it."""
-    crd = definition()
+    crd = managedchart()
     if marked:
         crd["metadata"]["annotations"][SCHEMA_DIGEST] = marked
     del status_fields(crd)["phase"]
     api.answers[CRD] = (200, crd)
     with pytest.raises(StartupError) as refused:
-        await Definition(client).check_schema()
+        await Definition(client).check_schema(managedchart_schema())
     assert refused.value.message.startswith(
         "The CRD managedcharts.managedchart.dev is older than this operator or was edited: it has no field status.phase"
     )
@@ -116,16 +123,16 @@ async def test_a_crd_without_a_schema_is_refused(
 ) -> None:
     api.answers[CRD] = (200, {"metadata": {}, "spec": {"versions": versions}})
     with pytest.raises(StartupError, match="it has no field spec"):
-        await Definition(client).check_schema()
+        await Definition(client).check_schema(managedchart_schema())
 
 
 async def test_a_crd_being_deleted_is_not_compared(client: KubeClient, api: FakeApiServer) -> None:
     """If the operator did not start, its ManagedCharts could never be deleted."""
-    crd = definition()
+    crd = managedchart()
     crd["metadata"]["deletionTimestamp"] = CREATED
     del status_fields(crd)["phase"]
     api.answers[CRD] = (200, crd)
-    await Definition(client).check_schema()
+    await Definition(client).check_schema(managedchart_schema())
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ async def test_a_crd_that_cannot_be_read_ends_the_start(
     with pytest.raises(
         StartupError, match=rf"Cannot read the CRD managedcharts\.managedchart\.dev: .*{re.escape(answer)}"
     ) as refused:
-        await Definition(client).check_schema()
+        await Definition(client).check_schema(managedchart_schema())
     assert refused.value.hint == hint
 
 
@@ -209,7 +216,7 @@ def unreadable(api: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> FakeApiSe
 
 def published(**changes: Any) -> tuple[int, Any]:
     """The OpenAPI document of the CRD."""
-    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = managedchart()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["properties"]["status"]["properties"] |= changes
     return 200, {"components": {"schemas": {"dev.managedchart.v1alpha1.ManagedChart": schema}}}
 
@@ -219,12 +226,12 @@ async def test_the_published_schema_is_checked(
 ) -> None:
     unreadable.answers[OPENAPI] = published()
     with caplog.at_level(logging.INFO):
-        await Definition(client, SCOPE).check_schema()
+        await Definition(client, SCOPE).check_schema(managedchart_schema())
     assert "its schema was checked as the API server publishes it" in caplog.text
 
     unreadable.answers[OPENAPI] = published(phase={"type": "integer"})
     with pytest.raises(StartupError, match=r"status\.phase is of type integer, not string"):
-        await Definition(client, SCOPE).check_schema()
+        await Definition(client, SCOPE).check_schema(managedchart_schema())
 
 
 async def test_an_unpublished_schema_is_said_to_be_unchecked(
@@ -232,7 +239,7 @@ async def test_an_unpublished_schema_is_said_to_be_unchecked(
 ) -> None:
     """The API server publishes it some moments after the CRD was created."""
     unreadable.answers[OPENAPI] = (200, {"components": {}})
-    await Definition(client, SCOPE).check_schema()
+    await Definition(client, SCOPE).check_schema(managedchart_schema())
     assert "the schema of the CRD managedcharts.managedchart.dev is not checked" in caplog.text
 
 
@@ -271,3 +278,34 @@ async def test_a_discovery_that_does_not_answer_proves_nothing(client: KubeClien
     unreadable.answers[DISCOVERY] = (503, refusal("no healthy upstream", 503))
     with pytest.raises(KubeError):
         await Definition(client, SCOPE).state()
+
+
+# ---- the CRD of LifecycleProfiles, which need not be there
+
+OPTIONAL = ("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PROFILES}")
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, refusal("not found", 404)), (403, refusal("no", 403))], ids=["missing", "hidden"]
+)
+async def test_a_second_crd_may_be_missing_or_unreadable(
+    client: KubeClient, api: FakeApiServer, answer: tuple[int, Any]
+) -> None:
+    api.answers[OPTIONAL] = answer
+    await Definition(client).check_optional(PROFILES, lifecycleprofile_schema())
+
+
+async def test_a_second_crd_of_this_version_fits(client: KubeClient, api: FakeApiServer) -> None:
+    api.answers[OPTIONAL] = (200, lifecycleprofile())
+    await Definition(client).check_optional(PROFILES, lifecycleprofile_schema())
+
+
+async def test_an_older_second_crd_is_refused(client: KubeClient, api: FakeApiServer) -> None:
+    """A profile that lost a condition would match more."""
+    crd = lifecycleprofile()
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    del schema["properties"]["spec"]["x-kubernetes-preserve-unknown-fields"]
+    del schema["properties"]["spec"]["properties"]["match"]
+    api.answers[OPTIONAL] = (200, crd)
+    with pytest.raises(StartupError, match=f"The CRD {PROFILES} is older than this operator or was edited"):
+        await Definition(client).check_optional(PROFILES, lifecycleprofile_schema())

@@ -463,10 +463,13 @@ async def test_an_unavailable_api_is_not_a_missing_kind(client: KubeClient, api:
 async def test_releases_are_listed_by_metadata_only(client: KubeClient, api: FakeApiServer) -> None:
     """A release Secret has up to 1 MiB, and values in it."""
     path = "/api/v1/namespaces/apps/secrets"
-    listed = {"items": [{"metadata": {"name": "sh.helm.release.v1.web.v1"}}]}
+    many = {f"a{number}": "" for number in range(100)}
+    labels = {"managedchart.dev/digest": "d", "version": "1", **many}
+    listed = {"items": [{"metadata": {"name": "sh.helm.release.v1.web.v1", "labels": labels, "annotations": many}}]}
     api.answers["GET", path] = (200, listed)
     found = await ReleaseSecrets(client).list_metadata(namespace="apps", release="web")
-    assert found == [{"name": "sh.helm.release.v1.web.v1"}]
+    kept = {"managedchart.dev/digest": "d", "version": "1"}
+    assert found == [{"name": "sh.helm.release.v1.web.v1", "labels": kept}], "anybody may add some hundred thousand"
     assert api.asked[-1][2] == {"labelSelector": "owner=helm,name=web", "limit": "500"}
     assert "PartialObjectMetadataList" in api.headers[-1]["Accept"]
 

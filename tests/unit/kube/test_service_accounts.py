@@ -41,8 +41,8 @@ async def test_the_operator_itself_reads_whether_an_account_exists(client: KubeC
     assert not api.asked
     with pytest.raises(AccountMissingError, match="ServiceAccount deployer does not exist in namespace team-a"):
         await accounts.check(DEPLOYER)
-    api.answers["GET", PATH] = (200, {"metadata": {"name": "deployer"}})
-    await accounts.check(DEPLOYER)
+    api.answers["GET", PATH] = (200, {"metadata": {"name": "deployer", "uid": "s1"}})
+    assert await accounts.check(DEPLOYER) == "s1"
     assert {headers.get("Impersonate-User") for headers in api.headers} == {None}
 
 

@@ -222,3 +222,12 @@ async def test_an_event_without_a_version_causes_a_list(
     odd = {"type": "ADDED", "object": {"metadata": {"name": "a"}}}
     api.answers["GET", PATH] = Script(listing(5), watching(odd), listing(6))
     assert [change.type for change in await collect(client)] == ["Listed", "Listed"]
+
+
+async def test_what_a_list_holds_is_bounded(client: KubeClient, api: FakeApiServer) -> None:
+    """Of all objects at once: a megabyte of JSON, which anybody who may create one writes, may take twenty."""
+    api.answers["GET", PATH] = Script(listing(5, item("a", 2), item("b", 3), item("c", 4)), watching())
+    found = changes(client, PATH, keep=lambda each: {"name": each["metadata"]["name"]}, most=2)
+    listed = await anext(found)
+    assert listed.object["items"] == [{"name": "b"}, {"name": "c"}]
+    await found.aclose()  # type: ignore[attr-defined]

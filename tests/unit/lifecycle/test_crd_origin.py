@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.lifecycle.prometheus_operator import why_foreign
+from managedchart_operator.lifecycle.release_crds import why_foreign
 
 CREATED, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 OURS = {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "apps"}

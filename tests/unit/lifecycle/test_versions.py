@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managedchart_operator.errors import LifecycleError
-from managedchart_operator.lifecycle.base import crosses
+from managedchart_operator.lifecycle.versions import VersionRange, crosses, is_exact, is_in
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,50 @@ def test_a_chain_of_upgrades_crosses_once(breaking: tuple[int, int, int], versio
     path = sorted(versions)
     steps = [crosses(installed=text(a), breaking=text(breaking), new=text(b)) for a, b in pairwise(path)]
     assert sum(steps) == (path[0] < breaking <= path[-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("1.2.3", "1.2.3 v1.2.3 1.2.3+build", "1.2.4 1.2.3-rc.1"),
+        ("=1.2.3", "1.2.3", "1.2.2"),
+        ("1.2", "1.2.0 1.2.9 1.2.0-rc.1", "1.3.0 1.1.9 1.3.0-rc.1"),
+        ("v1", "1.0.0 1.9.9", "0.9.0 2.0.0 2.0.0-rc.1"),
+        ("!=1.2", "1.3.0 1.1.0", "1.2.7"),
+        (">1.2", "1.3.0 1.3.0-rc.1", "1.2.9"),
+        (">1.2.3", "1.2.4 1.3.0", "1.2.3"),
+        (">=1.2 <2", "1.2.0 1.9.9 1.9.0-rc.1", "1.1.9 2.0.0 2.0.0-rc.1"),
+        (">=1.2.0, <2.0.0", "1.2.0 2.0.0-rc.1", "1.2.0-rc.1 2.0.0"),
+        ("<=1.2", "1.2.9 1.0.0", "1.3.0"),
+        ("< 1.2", "1.1.9", "1.2.0 1.2.0-rc.1"),
+        ("1.2 || >=2.1,<3", "1.2.5 2.1.0", "1.3.0 2.0.0 3.0.0"),
+        (">=1.0.0-rc.2", "1.0.0-rc.2 1.0.0-rc.10 1.0.0", "1.0.0-rc.1"),
+    ],
+)
+def test_ranges(text: str, inside: str, outside: str) -> None:
+    versions = VersionRange.parse(text)
+
+    assert [each for each in inside.split() if not versions.contains(each)] == []
+    assert [each for each in outside.split() if versions.contains(each)] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", " ", "latest", "1.x", "^1.2", "~1", ">=", "1.2.3.4", ">=01", "1 - 2", "|| 1", "1 ||", "1 || || 2", ">>1"],
+)
+def test_a_range_of_another_form_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="write a range of versions like"):
+        VersionRange.parse(wrong)
+
+
+def test_what_is_no_version_is_in_each_range() -> None:
+    """A chart that has none cannot leave a range that an administrator has written."""
+    assert is_in(VersionRange.parse(">=9"), "latest")
+    assert not is_in(VersionRange.parse(">=9"), "1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("version", "exact"), [("1.2.3", True), ("v1.2.3", True), ("1.2", False), ("1.x", False), (">=1.2.3", False)]
+)
+def test_an_exact_version_is_known_before_the_chart_is_fetched(version: str, *, exact: bool) -> None:
+    assert is_exact(version) is exact

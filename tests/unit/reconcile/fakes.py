@@ -123,14 +123,21 @@ class FakeTelemetry:
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, bool]] = []
+        self.actions: list[tuple[str, str]] = []
         self.failures: list[tuple[str, str]] = []
         self.statuses: list[str] = []
+        self.actions: list[tuple[str, str]] = []
 
     def reconciled(self, verdict: str) -> None:
         """Nothing here is about that."""
 
     def retried(self) -> None:
         """Nothing here is about that."""
+
+    def action_ended(self, verb: str, *, outcome: str, seconds: float) -> None:
+        """An action has ended."""
+        assert seconds >= 0
+        self.actions.append((verb, outcome))
 
     def phase_ended(self, phase: str, *, seconds: float, succeeded: bool) -> None:
         """A phase has ended."""

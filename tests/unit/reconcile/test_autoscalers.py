@@ -25,7 +25,7 @@ class FakeObjects:
     async def namespaced_kinds(self, named: re.Pattern[str]) -> list[tuple[str, str]]:
         return [("x.example.com/v1", kind) for kind in self.lists if named.search(kind)]
 
-    async def list(self, _version: str, kind: str, *, namespace: str) -> list[dict[str, Any]]:
+    async def list(self, _version: str, kind: str, *, namespace: str, **_: Any) -> list[dict[str, Any]]:
         self.asked.append((kind, namespace))
         found = self.lists.get(kind, [])
         if isinstance(found, KubeError):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managedchart_operator.api.resource import Key, ManagedChart
+from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.reconcile.claims import Claim, Standing, release_owner
 from unit.reconcile.fakes import chart
 
@@ -46,8 +46,12 @@ def named(name: str, *, namespace: str = "apps", day: int = 1, **fields: Any) ->
         ({"status": {**DEPLOYED, **gave_up("Forbidden")}}, Standing.NOTHING),
         ({"status": gave_up("Forbidden", outlook="Check")}, Standing.GAVE_UP),
         ({"deleting": True}, Standing.NOTHING),
-        ({"deleting": True, "status": DEPLOYED}, Standing.HAS_DEPLOYED),
-        ({"deleting": True, "status": {"blockers": [{"kind": "ConfigMap"}]}}, Standing.HAS_DEPLOYED),
+        ({"deleting": True, "status": DEPLOYED}, Standing.NOTHING),  # only others keep it
+        ({"deleting": True, "status": DEPLOYED, "finalizers": (FINALIZER,)}, Standing.HAS_DEPLOYED),
+        (
+            {"deleting": True, "status": {"blockers": [{"kind": "ConfigMap"}]}, "finalizers": (FINALIZER,)},
+            Standing.HAS_DEPLOYED,
+        ),
     ],
 )
 def test_who_deploys_nothing_claims_nothing(fields: dict[str, Any], standing: Standing) -> None:
@@ -83,7 +87,10 @@ OWNERS = [
     ),
     (
         "a removal under way keeps it",
-        [named("first", namespace="team-a", deleting=True, status=DEPLOYED), named("web", day=1)],
+        [
+            named("first", namespace="team-a", deleting=True, status=DEPLOYED, finalizers=(FINALIZER,)),
+            named("web", day=1),
+        ],
         "first",
     ),
     ("a dry run does not hold up a deployment", [named("dry", spec={"dryRun": True}), named("web", day=2)], "web"),

@@ -14,8 +14,8 @@ from unit.reconcile.world import World
 
 BEYOND = {"timeout": "48h", "retry": {"backoff": "100ms", "maxBackoff": "500ms"}}
 SAID = (
-    "spec.timeout is 48h, but can be at most 24h, so 24h is used; spec.retry.backoff is 100ms, but can be from 1s to 24h, so 1s"
-    " is used; spec.retry.maxBackoff is 500ms, but can be from 1s to 24h, so 1s is used"
+    "spec.timeout is 48h, but can be at most 24h: the operator uses 24h; spec.retry.backoff is 100ms, but can be from 1s to 24h"
+    ": the operator uses 1s; spec.retry.maxBackoff is 500ms, but can be from 1s to 24h: the operator uses 1s"
 )
 BROKEN = "Error: UPGRADE FAILED: something else\n"
 

@@ -11,6 +11,7 @@ from managedchart_operator.errors import KubeError, OperatorError
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.claims import Claim
 from managedchart_operator.reconcile.consent import Consent, Crossing, accepts
 from managedchart_operator.reconcile.consent_watch import ConsentWatch
 from unit.reconcile.fakes import chart, unavailable
@@ -181,7 +182,7 @@ async def test_a_change_of_consent_wakes_its_resources() -> None:
     assert answers.woken == [a, b, c]
     for key in (a, b, c):
         watch.forget(key)
-    await asyncio.wait_for(asyncio.gather(*(task for task in [watch._rounds._task] if task)), 5)
+    await asyncio.wait_for(asyncio.gather(*watch._rounds._tasks.values()), 5)
     await watch.close()
 
 
@@ -264,3 +265,19 @@ async def test_a_deletion_uninstalls_what_was_deployed_with_consent() -> None:
     await world.reconcile()
     assert world.helm.commands == ["upgrade", "uninstall"]
     assert world.resource is None
+
+
+async def test_a_claim_is_refused_by_the_last_answer_about_its_namespace() -> None:
+    cluster = Cluster({})
+    consent = cluster.consent(identity=ACCOUNT)
+    crossing = chart("web", namespace="team-a", spec={"targetNamespace": "team-b"})
+    assert not consent.is_known_to_refuse(Claim.of(crossing)), "nobody was asked yet"
+    with pytest.raises(OperatorError):
+        await consent.check(crossing)
+    assert consent.is_known_to_refuse(Claim.of(crossing))
+    elsewhere = chart("web", namespace="team-a", spec={"targetNamespace": "team-c"})
+    assert not consent.is_known_to_refuse(Claim.of(elsewhere)), "it was created again, for another namespace"
+    cluster.answer = LABEL
+    await consent.check(crossing)
+    assert not consent.is_known_to_refuse(Claim.of(crossing))
+    await consent.watch.close()

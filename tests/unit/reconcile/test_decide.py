@@ -38,6 +38,8 @@ DRY_RUN = Desired(Action.DEPLOY, Digest("wanted"), dry_run=True)
 
 NEVER = LastRun()
 DONE = LastRun(digest="wanted", ended_at=NOW - 60, revision=2)
+LEFT_2 = replace(DONE, attempt="attempt-3", operation="Upgrade")
+"""The last run was an upgrade by a plug-in that has left revision 2 as it was."""
 OTHER_DONE = LastRun(digest="before", ended_at=NOW - 60, revision=2)
 FAILED_LATER = LastRun(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
 FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
@@ -151,6 +153,22 @@ TABLE = [
     # ---- Deploy: it is deployed
     Case("what matches the spec is left alone", DEPLOY, OWN, DONE, IN_SYNC),
     Case("changed input is deployed", DEPLOY, OWN_BEFORE, OTHER_DONE, RUN, UPGRADE, because="values changed"),
+    Case("a release that the run of a plug-in has left as it was is left alone", DEPLOY, OWN_BEFORE, LEFT_2, IN_SYNC),
+    Case("and upgraded by force", DEPLOY, OWN_BEFORE, LEFT_2, RUN, UPGRADE, force=True),
+    Case("and upgraded for another spec", DEPLOY, OWN_BEFORE, replace(LEFT_2, digest="older"), RUN, UPGRADE),
+    *(
+        Case(f"but not {what}", DEPLOY, revisions, last, RUN, UPGRADE, changed_outside=True)
+        for what, revisions, last in (
+            (
+                "if the run made the revision, whose digest was changed",
+                OWN_BEFORE,
+                replace(LEFT_2, attempt="attempt-2"),
+            ),
+            ("if it was marked failed", (revision(2, "failed", digest="before"),), LEFT_2),
+            ("if there is a later revision", ROLLED_BACK, LEFT_2),
+            ("if the run deployed nothing", OWN_BEFORE, replace(LEFT_2, operation="DryRun")),
+        )
+    ),
     Case("an upgrade by hand is undone", DEPLOY, CARRIED_OVER, DONE, RUN, UPGRADE, changed_outside=True),
     Case("a rollback by hand is undone", DEPLOY, ROLLED_BACK, DONE, RUN, UPGRADE, changed_outside=True),
     Case(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from managedchart_operator.api.spec import ChartSource, LifecycleRef, ManagedChartSpec
+from managedchart_operator.api.lifecycle import LifecycleRef
+from managedchart_operator.api.spec import ChartSource, ManagedChartSpec
 from managedchart_operator.helm.values import Values, read_values
 from managedchart_operator.reconcile.digest import (
     FROM_INPUTS,

@@ -175,7 +175,7 @@ async def test_objects_whose_crds_come_with_the_chart_are_counted() -> None:
     ]
     coming = {("example.com", "Widget"), ("example.com", "Gadget")}
     found = await validated(objects, *rendered, coming=coming)
-    assert found == "4 objects rendered, 2 not validated because their CRDs come with this chart"
+    assert found == "4 objects rendered, 2 not validated because their CRDs are not applied yet"
     with pytest.raises(KubeError, match=r"no kind|does not serve"):
         await validated(objects, *rendered, coming={("other", "Widget")})
 
@@ -191,7 +191,7 @@ async def test_a_crd_that_was_deleted_a_moment_ago_comes_again() -> None:
     widget = item("Widget", "w", api_version="example.com/v1")
     coming = {("example.com", "Widget")}
     found = await validated(Remembered(), widget, coming=coming)
-    assert found == "1 objects rendered, 1 not validated because their CRDs come with this chart"
+    assert found == "1 objects rendered, 1 not validated because their CRDs are not applied yet"
 
     async def get(ref: ObjectRef) -> None:
         if ref.kind == "Widget":

@@ -49,6 +49,17 @@ def test_a_run_that_ended_without_failures_succeeded() -> None:
     assert not last_run(ended_at=ENDED, failures=1, outlook=Outlook.CHANGE).succeeded
 
 
+def test_a_run_continues_as_long_as_the_api_server_does_not_answer() -> None:
+    """Not one that has failed by itself, nor what could not even begin."""
+    failed = {"ended_at": ENDED, "failures": 1, "outlook": Outlook.RETRY}
+    unanswered = {**failed, "reason": "ApiUnavailable"}
+    assert last_run(**unanswered, phase="Validate", operation="Upgrade").was_not_answered
+    assert last_run(**unanswered, phase="CheckPrerequisites", operation="Resume").was_not_answered
+    assert not last_run(**unanswered, phase="CheckPrerequisites", operation="Upgrade").was_not_answered
+    assert not last_run(**unanswered, phase="Pending", operation="Resume").was_not_answered
+    assert not last_run(**failed, reason="LifecycleFailed", phase="Validate", operation="Upgrade").was_not_answered
+
+
 def test_an_older_generation_is_not_current() -> None:
     assert last_run(generation=0).current
     assert not last_run(generation=7).current

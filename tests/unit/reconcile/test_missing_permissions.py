@@ -2,6 +2,7 @@
 
 from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.namespaces import NamespaceState
+from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.permission_hints import TO_CREATE_NAMESPACE
@@ -119,3 +120,28 @@ async def test_a_refusal_of_the_operators_own_request_is_waited_for_too() -> Non
     await world.reconcile()
     assert world.status["attempt"]["missingPermission"]["verb"] == "list"
     assert "user" not in world.status["attempt"]["missingPermission"], "the operator itself"
+
+
+async def test_what_an_action_lacks_is_awaited_too() -> None:
+    """Its message stays, which is about its objects and not about those of the release."""
+    world = World()
+    world.cluster.permissions.denied = ON_CONFIGMAPS | ON_SECRETS
+    refusal = KubeError("no", reason=Reason.FORBIDDEN, transient=False, status=403, answer=FORBIDDEN)
+
+    async def refuse(_: ObjectRef) -> None:
+        raise refusal
+
+    world.cluster.get = refuse  # type: ignore[method-assign, assignment]
+    action = {"name": "x", "phase": "PreExec", "exists": {"kind": "ConfigMap", "name": "web"}}
+    world.put({"retry": {"limit": 0}, "lifecycle": {"actions": [action]}})
+    await world.reconcile()
+    said = f"Action x (exists) failed: User {USER} has no permission to get configmaps in namespace apps"
+    assert world.status["lastFailure"]["message"] == said
+    assert world.status["attempt"]["missingPermission"]["resource"] == "configmaps"
+
+    world.cluster.permissions.denied.clear()
+    del world.cluster.get
+    world.cluster.objects["web"] = {"metadata": {"name": "web"}}
+    await world.reconcile()
+    assert world.condition("Ready")["status"] == "True"
+    assert "missingPermission" not in world.status["attempt"]

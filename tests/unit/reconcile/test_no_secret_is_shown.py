@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from managedchart_operator.app.logs import configure
 from managedchart_operator.errors import LifecycleError
+from managedchart_operator.lifecycle import lifecycles
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reconcile import reconciler
@@ -158,7 +159,7 @@ async def test_a_plug_ins_error_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, place: str, error: Exception, phase: str
 ) -> None:
     """Neither in the status of its phase, nor in the failure, the Events and the traceback in the log."""
-    monkeypatch.setattr(reconciler, "find_lifecycle", lambda _: Telling(phase, error))
+    monkeypatch.setattr(lifecycles, "find_lifecycle", lambda _: Telling(phase, error))
     world = world_with(SECRET, place)
     if place != PLACES[0]:
         world.secrets.add("deployed", {"managedchart.dev/owner": "uid-web", "managedchart.dev/attempt": "1.word"})

@@ -1,6 +1,7 @@
 """Who owns which fields: what is read before helm runs and after it, and what the Event says."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -52,6 +53,7 @@ class FakeObjects:
         labels: str = "",
         fields: str = "",
         metadata_only: bool = False,
+        keep: Callable[[dict[str, Any]], dict[str, Any] | None],
     ) -> list[dict[str, Any]]:
         assert metadata_only, "a whole object may have a MiB"
         self.asked.append(f"{kind} {namespace or '-'} {labels or fields}")
@@ -59,7 +61,8 @@ class FakeObjects:
             await asyncio.Event().wait()
         if kind == self.refused:
             raise self.failure
-        return [found for name, found in self.objects.items() if labels or fields == f"metadata.name={name}"]
+        found = [found for name, found in self.objects.items() if labels or fields == f"metadata.name={name}"]
+        return [kept for each in found if (kept := keep(each)) is not None]
 
 
 def manifest(*names: str, kind: str = "Deployment", **meta: str) -> str:
@@ -212,3 +215,15 @@ def test_the_event_names_five_fields_at_most() -> None:
 def test_the_event_fits_with_long_names() -> None:
     """The API server refuses more than 1024 characters."""
     assert len(describe("Rollback", [taken("x" * 500)] * 1000)) < 1000
+
+
+async def test_what_is_known_of_managers_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who may change the objects of a release may add ten thousands of entries to each."""
+    monkeypatch.setattr(owned_fields, "_MOST_VALUES", 100)
+    fields = {"f:data": {f"f:k{number}": {} for number in range(200)}}
+    metadata = {"name": "a", "managedFields": [{"manager": "x", "fieldsV1": fields}]}
+    _, found = await look(FakeObjects(a={"metadata": metadata}), manifest("a"))
+    assert not found
+    assert "more than 100 entries about the managers" in caplog.text

@@ -126,3 +126,44 @@ def test_deep_values_do_not_affect_a_removal() -> None:
         DeletionPolicy.ORPHAN,
     )
     assert (deep.release_name, deep.release_namespace) == ("blue", "green")
+
+
+def test_a_misspelt_field_of_the_lifecycle_is_an_error() -> None:
+    """Others are left out: the API server drops them anyway."""
+    spec = {"chart": {"path": "/charts/web"}, "deletionPolicy": "Orphan", "newer": 1}
+    action = {"name": "x", "phase": "PreDelete", "exists": {"kind": "Node"}}
+    misspelt = chart(spec={**spec, "lifecycle": {"action": [], "actions": [action]}})
+    with pytest.raises(SpecError) as caught:
+        parse_spec(misspelt)
+    assert caught.value.message == "spec.lifecycle.action: there is no such field: correct its name"
+    assert caught.value.reason is Reason.LIFECYCLE_INVALID
+    assert caught.value.hint == "Correct spec.lifecycle.action to actions; the fields are name, actions, validation."
+    assert spec_for_removal(misspelt).lifecycle.actions == [action]
+    assert spec_for_removal(misspelt).deletion_policy is DeletionPolicy.ORPHAN
+    assert parse_spec(chart(spec=spec)).lifecycle.name == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("evry", "Correct spec.lifecycle.validation.evry to every"),
+        ("failureTreshold", "Correct spec.lifecycle.validation.failureTreshold to failureThreshold"),
+        ("zzz", "Correct the name of the field"),
+    ],
+)
+def test_a_misspelt_field_of_the_validation_has_the_nearest_one(name: str, advice: str) -> None:
+    """Without it the default would count, and nobody would know."""
+    misspelt = chart(spec={**GOOD, "lifecycle": {"name": "aws-vpc-cni", "validation": {name: "1m"}}})
+    with pytest.raises(SpecError) as caught:
+        parse_spec(misspelt)
+    assert caught.value.message == f"spec.lifecycle.validation.{name}: there is no such field: correct its name"
+    assert caught.value.hint == f"{advice}; the fields are every, failureThreshold."
+    assert spec_for_removal(misspelt).lifecycle.name == "aws-vpc-cni"
+
+
+def test_unknown_fields_of_the_lifecycle_make_no_long_message() -> None:
+    """The API server keeps as many as a megabyte has room for; to remove secrets from their names took seconds."""
+    for fields in ({f"k{number}": 1 for number in range(1000)}, {"k" * 100_000: 1}):
+        with pytest.raises(SpecError) as caught:
+            parse_spec(chart(spec={**GOOD, "lifecycle": fields}))
+        assert len(caught.value.message) < 1000

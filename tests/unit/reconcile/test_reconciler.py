@@ -10,6 +10,7 @@ from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.objects import Identity
 from managedchart_operator.errors import ValuesError
 from managedchart_operator.kube.namespaces import NamespaceState
+from managedchart_operator.lifecycle import lifecycles
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reasons import Reason
@@ -384,7 +385,7 @@ async def test_create_namespace_works_without_check_prerequisites(
     monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
     """Only where it is missing: helm applies even a namespace that exists, and needs more permissions for that."""
-    monkeypatch.setattr(reconciler, "find_lifecycle", lambda _: WithoutChecks())
+    monkeypatch.setattr(lifecycles, "find_lifecycle", lambda _: WithoutChecks())
     world = World(home="home")
     world.cluster.namespace = NamespaceState.MISSING if missing else NamespaceState.ACTIVE
     world.put({"createNamespace": True})

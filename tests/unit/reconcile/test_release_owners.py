@@ -19,7 +19,8 @@ class Releases:
 
     def __init__(self, *charts: ManagedChart) -> None:
         self.store, self.requested = Store(), list[Key]()
-        self.owners = ReleaseOwners(self.store)
+        self.without_consent: set[Key] = set()
+        self.owners = ReleaseOwners(self.store, refuses=lambda claim: claim.key in self.without_consent)
         self.owners.when_free(self.requested.append)
         for each in charts:
             self.put(each)
@@ -125,3 +126,15 @@ def test_never_two_work_with_one_release(steps: list[tuple[str, int]]) -> None:
         releases.owners.done(chart)
     assert not releases.owners._working
     assert not releases.owners._waiting
+
+
+def test_a_status_does_not_replace_the_consent() -> None:
+    """S16: who may write the status of a ManagedChart writes there that it has deployed, and that nobody has refused it."""
+    squat = named("squat", namespace="team-a", day=1, status=DEPLOYED)
+    home = named("home", day=2, status=gave_up("ReleaseOwned"))
+    releases = Releases(squat, home)
+    releases.refused(home)
+    releases.without_consent.add(squat.key)
+    releases.owners.done(squat)
+    assert releases.requested == [home.key]
+    releases.owners.take(home, label_owner=None)

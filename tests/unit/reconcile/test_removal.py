@@ -114,6 +114,113 @@ async def test_a_pending_revision_does_not_block_the_deletion(policy: str) -> No
     assert world.secrets.statuses == ([] if policy == "Uninstall" else ["deployed", "failed"])
 
 
+# ---- actions that cannot be run
+
+ORPHAN = (
+    """kubectl patch managedchart web --namespace apps --type=merge --patch='{"spec":{"deletionPolicy":"Orphan"}}'"""
+)
+SAVE = {"name": "save", "phase": "PreDelete", "exists": {"kind": "ConfigMap", "name": "saved"}}
+CHECK = {"name": "check", "phase": "Validate", "exists": {"kind": "ConfigMap", "nmae": "x"}}
+WRONG = "spec.lifecycle.actions[0] (save).exists.nmae: there is no such field: correct its name"
+
+
+def wrong(**fields: Any) -> dict[str, Any]:
+    """An action that cannot be run."""
+    return {**SAVE, "exists": {"kind": "ConfigMap", "nmae": "saved"}, **fields}
+
+
+async def changed(**spec: Any) -> World:
+    """A world with a release, whose resource was changed since and is being deleted."""
+    world = await deployed()
+    world.put(spec, deleting=True)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("action", "problem"),
+    [
+        (wrong(), WRONG),
+        (wrong(phase="PostDelete"), WRONG),
+        ({"name": "save", "phase": "Predelete"}, "spec.lifecycle.actions[0] (save).phase: "),
+    ],
+    ids=["PreDelete", "PostDelete", "misspelt"],
+)
+async def test_a_deletion_waits_for_the_correction_of_what_may_save_data(action: dict[str, Any], problem: str) -> None:
+    """As it waits for one that fails. Nothing of it has begun then, and the message says how it goes on."""
+    world = await changed(lifecycle={"actions": [action, {**SAVE, "name": "other"}]})
+    for _ in range(2):
+        assert (await world.reconcile() or 0) > 0
+        assert world.helm.commands == ["upgrade"]
+        message = world.condition("Ready")["message"]
+        assert message.startswith(
+            "The release is not uninstalled, because an action of PreDelete or PostDelete is invalid, and may be what saves"
+            f" data: {problem}"
+        )
+        assert world.condition("Ready")["reason"] == "LifecycleInvalid"
+        assert world.status["attempt"]["outlook"] == "Retry"
+        hint = f"Correct the action, or remove it from spec.lifecycle.actions, or leave the release: {ORPHAN}"
+        assert world.status["lastFailure"]["hint"] == hint
+        assert [each["name"] for each in world.status["phases"]] == []
+        world.retry_now()
+        world.put(deleting=True)
+    assert len(world.event_messages("LifecycleInvalid")) == 1
+
+    world.put({"lifecycle": {"actions": []}}, deleting=True)
+    assert await world.reconcile() is None
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.resource is None
+
+
+async def test_a_deletion_that_waits_ends_without_its_release() -> None:
+    world = await changed(lifecycle={"actions": [wrong()]})
+    await world.reconcile()
+    world.put({"deletionPolicy": "Orphan"}, deleting=True)
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade"]
+    assert world.resource is None
+
+
+@pytest.mark.parametrize("other", [CHECK, wrong(name="other", onError="Continue")], ids=["Validate", "Continue"])
+async def test_only_the_invalid_action_is_left_out(other: dict[str, Any]) -> None:
+    """Not the backup beside it: its failure still blocks the deletion."""
+    world = await changed(lifecycle={"actions": [other, SAVE]})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade"]
+    assert world.condition("Ready")["message"] == "Action save (exists) failed: ConfigMap apps/saved does not exist"
+    (message,) = world.event_messages("LifecycleInvalid")
+    assert message.startswith(
+        f"Uninstalling without invalid actions: spec.lifecycle.actions[0] ({other['name']}).exists"
+    )
+
+    world.cluster.objects["saved"] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "saved"}}
+    world.retry_now()
+    world.put(deleting=True)
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "uninstall"]
+
+
+@pytest.mark.parametrize("unreadable", [{"timeout": "soon"}, {"timeout": "soon", "lifecycle": {"validation": 1}}])
+async def test_an_unreadable_spec_keeps_the_actions_that_save_data(unreadable: dict[str, Any]) -> None:
+    lifecycle = {**unreadable.get("lifecycle", {}), "actions": [SAVE]}
+    world = await changed(**{**unreadable, "lifecycle": lifecycle})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade"]
+    assert world.condition("Ready")["message"] == "Action save (exists) failed: ConfigMap apps/saved does not exist"
+
+
+async def test_misspelt_actions_are_not_forgotten() -> None:
+    world = await changed(lifecycle={"action": [SAVE]})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade"]
+    assert world.condition("Ready")["message"].endswith(
+        ": spec.lifecycle.action: there is no such field: correct its name"
+    )
+
+
 # ---- the operator does not work in the namespace of the release
 
 
@@ -179,3 +286,18 @@ async def test_a_namespace_that_is_being_deleted_does_not_wait_for_a_release_out
     assert world.events.elsewhere == [
         ("ReleaseLeft", "The release apps/web stays: the operator no longer works in namespace apps")
     ]
+
+
+async def test_the_actions_around_an_uninstall_leave_the_release_of_others_alone() -> None:
+    """One that stays is in use: what precedes its uninstall would stop it, and what follows would delete its data."""
+    world = World()
+    world.secrets.add("deployed")
+    absent = {"exists": {"kind": "ConfigMap", "name": "nothing"}}
+    actions = [{"name": phase.lower(), "phase": phase, **absent} for phase in ("PreDelete", "PostDelete")]
+    world.put({"action": "Destroy", "lifecycle": {"actions": actions}})
+
+    await world.reconcile()
+
+    assert world.condition("Ready")["reason"] == "Destroyed"
+    assert not {"PreDelete", "PostDelete"} & {each["name"] for each in world.status["phases"]}
+    assert world.secrets.statuses == ["deployed"]

@@ -8,9 +8,9 @@ import pytest
 from managedchart_operator.api.status import ManagedChartStatus, RevisionRecord
 from managedchart_operator.errors import LifecycleError
 from managedchart_operator.helm.storage import Revision
+from managedchart_operator.lifecycle import lifecycles
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
-from managedchart_operator.reconcile import reconciler
 from managedchart_operator.reconcile.revision_history import complete, remember
 from unit.reconcile.world import World
 
@@ -39,7 +39,7 @@ class Validating(Lifecycle):
 
 def lifecycle(patch: pytest.MonkeyPatch, error: BaseException | None = None) -> Validating:
     found = Validating(error)
-    patch.setattr(reconciler, "find_lifecycle", lambda _: found)
+    patch.setattr(lifecycles, "find_lifecycle", lambda _: found)
     return found
 
 

@@ -44,6 +44,7 @@ class Work:
 
     def __init__(self) -> None:
         self.runs: Counter[Key] = Counter()
+        self.timed: list[bool] = []
         self.now: Counter[Key] = Counter()
         self.most: Counter[Key] = Counter()
         self.cancelled: Counter[Key] = Counter()
@@ -55,8 +56,9 @@ class Work:
         self.cleaning = asyncio.Event()
         self.cleaning.set()
 
-    async def __call__(self, key: Key) -> float | None:
+    async def __call__(self, key: Key, timed: bool) -> float | None:
         self.runs[key] += 1
+        self.timed.append(timed)
         self.now[key] += 1
         self.most[key] = max(self.most[key], self.now[key])
         try:
@@ -176,7 +178,7 @@ async def test_an_interrupt_of_nothing_is_a_request(scheduler: Scheduler, work: 
 async def test_an_interrupt_of_a_success_restarts_too(work: Work) -> None:
     """helm may be done in the moment it is cancelled; the request behind the interrupt still counts."""
 
-    async def stubborn(key: Key) -> float | None:
+    async def stubborn(key: Key, _: bool) -> float | None:
         work.runs[key] += 1
         try:
             await work.open.wait()
@@ -208,6 +210,29 @@ async def test_a_delay_starts_another_run(scheduler: Scheduler, work: Work, cloc
     assert work.runs[WEB] == 2
     await clock.advance(1000)
     assert work.runs[WEB] == 2
+
+
+async def test_a_run_knows_that_only_its_time_has_come(scheduler: Scheduler, work: Work, clock: Clock) -> None:
+    """A request may be about a change, and is then never taken for the end of a delay."""
+    work.delays[WEB] = 60.0
+    scheduler.request(WEB)
+    await settle()
+    await clock.advance(61)
+    scheduler.request(WEB)
+    await settle()
+    assert work.timed == [False, True, False]
+
+
+async def test_a_request_together_with_the_timer_counts(scheduler: Scheduler, work: Work, clock: Clock) -> None:
+    work.delays[WEB] = 60.0
+    scheduler.request(WEB)
+    await settle()
+    work.open.clear()
+    await clock.advance(61)
+    scheduler.request(WEB)
+    work.open.set()
+    await settle()
+    assert work.timed == [False, True, False]
 
 
 @pytest.mark.parametrize("delay", [0.0, -5.0])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from managedchart_operator.errors import KubeError
-from managedchart_operator.kube.client import error_of
+from managedchart_operator.kube.answers import error_of
 from managedchart_operator.reconcile.unwritable import Unwritable, is_too_large
 from unit.reconcile.fakes import chart, unavailable
 from unit.reconcile.world import World

@@ -31,6 +31,10 @@ from managedchart_operator.kube.objects import Objects
 from managedchart_operator.kube.permissions import IMPERSONATE, MissingPermission, Permission
 from managedchart_operator.kube.scope import Scope
 from managedchart_operator.kube.service_accounts import ServiceAccounts
+from managedchart_operator.lifecycle.lifecycles import Lifecycles
+from managedchart_operator.lifecycle.plugins.catalog import Plugins
+from managedchart_operator.lifecycle.profiles.profiles import Profiles
+from managedchart_operator.lifecycle.profiles.subject import RecentLabels
 from managedchart_operator.reconcile.consent import Consent
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns
 from managedchart_operator.reconcile.lost_account import LostAccounts
@@ -48,6 +52,7 @@ from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.services import Services
 from managedchart_operator.reconcile.sources import Sources
 from managedchart_operator.reconcile.store import Store
+from managedchart_operator.reconcile.validations import Validations
 from unit.reconcile.fakes import FakeApi, FakeEvents, FakeTelemetry, chart
 
 MADE = "2026-01-01T00:00:00Z"
@@ -241,6 +246,8 @@ class FakeCharts:
     """One chart, that is in the cache; `failure` is raised when it is identified."""
 
     egress = None
+    remote = False
+    """Whether it is in a repository."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -257,6 +264,10 @@ class FakeCharts:
         if self.failure is not None:
             raise self.failure
         return "fingerprint"
+
+    async def metadata(self, _: Any) -> ChartMetadata | None:
+        """That of the one chart, unless it has to be fetched."""
+        return None if self.remote else ChartMetadata("web", "1.0.0", None)
 
     async def fetch(self, *_: Any, **__: Any) -> Chart:
         """It needs no network."""
@@ -301,8 +312,8 @@ class FakeAccounts:
             return self.can_impersonate and not self.missing
         return await self._permissions.allowed(missing.permission)
 
-    async def _exists(self, _: Identity) -> bool:
-        return not self.missing
+    async def _metadata(self, _: Identity) -> dict[str, Any] | None:
+        return None if self.missing else {"uid": "s1"}
 
 
 class FakeCrds:
@@ -392,8 +403,14 @@ class World:
     delete_as_operator: bool = False
     home: str = "apps"
     """The namespace of the ManagedChart; its release is always in `apps`."""
+    plugins: Plugins | None = None
+    """The plug-ins of the operator."""
+    profiles: Profiles = field(default_factory=Profiles)
+    """The LifecycleProfiles of the cluster."""
     asks_consent: bool = False
     """Whether a release in another namespace needs the consent of that namespace."""
+    validations: Validations | None = None
+    """The validations of an operator that goes on running; else each pass is one of an operator that has just started."""
 
     def __post_init__(self) -> None:
         self.helm, self.api = FakeHelm(self.secrets), FakeManagedCharts(self.store)
@@ -451,7 +468,10 @@ class World:
         """Put the real parts together over the fakes."""
         services = cast("Any", self._services())
         events, api, telemetry = cast("Any", self.events), cast("Any", self.api), self.telemetry
-        runs = LifecycleRuns(events, telemetry, Remediation(events), probe=600.0)
+        validations = self.validations or Validations(events, telemetry)
+        runs = LifecycleRuns(
+            events, telemetry, Remediation(events), 600.0, self._lifecycles(services.accounts), validations
+        )
         operator_removal = cast("Any", SimpleNamespace(why_kept=self._why_kept, check=self._check))
         consent = Consent(
             cast("Any", self.cluster),
@@ -486,6 +506,12 @@ class World:
 
     async def _check(self, resource: ManagedChart) -> None:
         await OperatorRemoval.check(cast("Any", SimpleNamespace(why_kept=self._why_kept)), resource)
+
+    def _lifecycles(self, accounts: ServiceAccounts) -> Lifecycles:
+        namespaces = RecentLabels(self.cluster)
+        return Lifecycles(
+            self.profiles, charts=self.charts, namespaces=namespaces, accounts=accounts, plugins=self.plugins
+        )
 
     def _services(self) -> Services:
         cluster = cast("Any", self.cluster)

@@ -1,5 +1,6 @@
 """Waiting until objects are deleted: the answer covers all of them."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -81,3 +82,21 @@ async def test_every_object_is_read_however_many_there_are() -> None:
     names = [f"n{number}" for number in range(200)]
     objects = FakeObjects(last=[DELETING], kept=[KEPT])
     assert await being_deleted(cast("Any", objects), refs(*names, "kept", "last")) == refs("last")
+
+
+async def test_thousands_of_objects_do_not_hold_up_the_loop() -> None:
+    """A release Secret that anybody wrote may name them; a task for each at once took a second."""
+    at_once = most = 0
+
+    class Slow(FakeObjects):
+        async def get(self, ref: ObjectRef) -> dict[str, Any] | None:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0)
+            at_once -= 1
+            return DELETING if ref.name == "n999" else None
+
+    names = [f"n{number}" for number in range(1000)]
+    assert await being_deleted(cast("Any", Slow()), refs(*names)) == refs("n999")
+    assert most <= 200

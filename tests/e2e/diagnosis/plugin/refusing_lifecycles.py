@@ -29,6 +29,6 @@ class Quota(Lifecycle):
     """Has a defect, until it is corrected by a new version of the package; here, by a variable."""
 
     async def check_prerequisites(self, context: PhaseContext, payload: Payload) -> Payload:
-        limits = {"nodes": 3} if os.environ.get("QUOTA_CORRECTED") else {}
+        limits = {"nodes": 3} if os.environ.get("PLUGIN_QUOTA_CORRECTED") else {}
         context.logger.info("%d nodes are left", limits["nodes"])
         return await super().check_prerequisites(context, payload)

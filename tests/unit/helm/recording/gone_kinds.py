@@ -27,7 +27,8 @@ HOOK = GIZMO.replace("name: web", 'name: bye, annotations: {"helm.sh/hook": pre-
 def _installed(r: Recorder, text: str) -> tuple[str, Path]:
     """Install a chart while the kind is there, and take the kind away."""
     r.apply(CRD)
-    r.kubectl("wait", "--for=condition=Established", "crd/gizmos.gone.managedchart.dev")
+    for state in ("jsonpath={.status.acceptedNames.kind}=Gizmo", "condition=Established"):
+        r.kubectl("wait", f"--for={state}", "crd/gizmos.gone.managedchart.dev")
     ns, chart = r.namespace(), r.chart(text)
     r.upgrade(chart, ns)
     return ns, chart

@@ -11,14 +11,20 @@ from typing import Any
 
 import yaml
 
-from conftest import CHARTS
-from harness.cluster import Cluster
+from conftest import CHARTS, REPOSITORY
+from harness.cluster import Cluster, install_operator_objects
 from harness.kustomize import NAMESPACED, my_operator
 from harness.operator_process import SYSTEM_NAMESPACE, OperatorProcess, service_account_kubeconfig
 
 # The port and the folders of the image.
 _OF_THE_POD = ("MANAGEDCHART_HTTP_PORT", "MANAGEDCHART_CACHE_DIR", "MANAGEDCHART_CHART_ROOTS")
 _BOUND = "clusterroles,clusterrolebindings,roles,rolebindings"
+
+
+def install_without_permissions(cluster: Cluster) -> None:
+    """Apply the CRD, the namespace and the ServiceAccount of the operator, which gets its permissions by `installed`."""
+    install_operator_objects(cluster, REPOSITORY)
+    cluster.kubectl("delete", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
 
 
 @contextmanager
@@ -44,8 +50,7 @@ def installed(
         folder=folder,
         helm=helm,
         chart_roots=[CHARTS, *chart_roots],
-        MANAGEDCHART_PROBE_SECONDS="2",
-        **{**given, **settings},
+        **{"MANAGEDCHART_PROBE_SECONDS": "2", **given, **settings},
     )
     try:
         yield operator
@@ -86,4 +91,4 @@ def _namespace_exists(cluster: Cluster, item: dict[str, Any]) -> bool:
     return namespace in (None, SYSTEM_NAMESPACE) or cluster.get(f"/api/v1/namespaces/{namespace}") is not None
 
 
-__all__ = ["NAMESPACED", "grant_namespace", "installed", "may"]
+__all__ = ["NAMESPACED", "grant_namespace", "install_without_permissions", "installed", "may"]

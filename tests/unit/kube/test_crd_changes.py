@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from managedchart_operator.reconcile.crd_changes import (
+from managedchart_operator.kube.crd_changes import (
     dropped_versions,
     has_field,
     is_current,
