@@ -51,5 +51,8 @@ The settings as JSON, with those of the profile. In `impersonate` nothing runs a
 {{- if and (ne .Values.rbac.profile "cluster-admin") (not $settings.MANAGEDCHART_CROSS_NAMESPACE) -}}
 {{- $_ := set $settings "MANAGEDCHART_CROSS_NAMESPACE" "Consent" -}}
 {{- end -}}
+{{- if .Values.plugins.configMap -}}
+{{- $_ := set $settings "MANAGEDCHART_PLUGIN_DIR" "/plugins" -}}
+{{- end -}}
 {{- toJson $settings -}}
 {{- end }}
