@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark run | compare | scale | independence | failures`.
+"""The command line: `python -m benchmark run | compare | scale | independence | failures | checks`.
 
 Prints a table and, as its last line, the same as JSON; progress goes to stderr.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import compare, failures, independence, phases, results, scale
+from benchmark import checks, compare, failures, independence, phases, results, scale
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     apart.add_argument("--others", type=int, default=50)
     causes = commands.add_parser("failures", help="how soon a bad image is named, and how soon a fix is under way")
     causes.add_argument("--runs", type=int, default=10, help="how many of each (10)")
+    again = commands.add_parser("checks", help="resources whose checks run again every minute")
+    again.add_argument("--n", type=int, default=500, help="how many resources (500)")
     given = parser.parse_args(arguments)
     match given.command:
         case "run":
@@ -44,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _tell("independence", document, independence.table)
         case "failures":
             return _tell("failures", failures.run(runs=given.runs), failures.table)
+        case "checks":
+            return _tell("checks", checks.run(n=given.n), checks.table)
         case _:
             return _compare(given.files)
 

@@ -135,7 +135,7 @@ def _fix(world: World, namespace: str, name: str) -> float:
     charts, pods = api.version_of(charts_path(namespace)), api.version_of(_pods(namespace))
     api.request("POST", charts_path(namespace), waves.body_of(name, values=NEVER))
     _until_pod(api, namespace, name, pods)
-    time.sleep(_WAITING_SECONDS)
+    time.sleep(_WAITING_SECONDS)  # the correction is to come in the middle of the wait, which nothing announces
     pushed = time.time()
     _push(api, namespace, name, {"podAnnotations": None})
     follow(api, namespace, [name], version=charts, reached=ready_at(2), seconds=_STEP_SECONDS)

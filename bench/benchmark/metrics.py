@@ -9,6 +9,7 @@ RECONCILING = "managedchart_reconciles_running"
 HELM_CPU = "managedchart_helm_cpu_seconds_total"
 API_REQUESTS = "managedchart_api_requests_total"
 LOOP_LAG_MAX = "managedchart_loop_lag_max_seconds"
+LOOP_BLOCKED = "managedchart_loop_blocked_seconds"
 RECONCILES = "managedchart_reconciles_total"
 
 _LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)", re.MULTILINE)
@@ -33,3 +34,7 @@ class Metrics:
     def sum(self, name: str, **labels: str) -> float:
         """Return the sum over all series of a metric with these labels; 0 where there is none."""
         return sum(value for found, its, value in self._samples if found == name and labels.items() <= its.items())
+
+    def blocked(self) -> float:
+        """Return how often the operator itself has held up its event loop for more than 0.1 s, other than a busy machine."""
+        return self.sum(f"{LOOP_BLOCKED}_count") - self.sum(f"{LOOP_BLOCKED}_bucket", le="0.1")

@@ -69,7 +69,7 @@ class _Run:
             lambda names: waves.change(api, OURS, names, generation=3, values={"image": {"tag": tag}}),
             lambda names: floor.upgrade(world, THEIRS, names, f"image.tag={tag}"),
         )
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(_SETTLE_SECONDS)  # the memory is that of an idle operator, and nothing announces one
         self.result.operator_idle_rss_mb = memory_mb(self.operator.pid)
         self._restart()
         self._phase(

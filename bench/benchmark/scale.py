@@ -150,10 +150,10 @@ def operator_age(pid: int) -> float:
 
 
 def _idle(operator: OperatorProcess) -> dict[str, Any]:
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(_SETTLE_SECONDS)  # nothing announces that an operator is idle
     before, requests = cpu_seconds(operator.pid), Metrics.read(operator.port).sum(API_REQUESTS)
     started = time.monotonic()
-    time.sleep(_IDLE_SECONDS)
+    time.sleep(_IDLE_SECONDS)  # what is measured is this time
     used, seconds = cpu_seconds(operator.pid) - before, time.monotonic() - started
     return {
         "rss_mb": round(memory_mb(operator.pid), 1),

@@ -24,13 +24,13 @@ def run(world: World, *, samples: int = SAMPLES) -> Single:
     program, stamps = world.stamping_helm()
     latencies, cpus, readies = [], [], []
     with world.operator("single", helm=program) as operator:
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS)  # nothing announces that an operator is idle
         # The first one pays for what is loaded once; it is an install like others in the phases, but not a typical one.
         for number in range(samples + 1):
             name = f"single-{number}"
             cpu, created = cpu_seconds(operator.pid), time.time()
             ready = waves.install(world.api, namespace, [name])
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)  # what follows an install is not announced either
             if number > 0:
                 cpus.append(cpu_seconds(operator.pid) - cpu)
                 latencies.append(started_at(stamps.read_text(), name) - created)
