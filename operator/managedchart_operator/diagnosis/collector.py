@@ -84,7 +84,9 @@ class _Seen:
     events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """By UID of the event."""
     pods: dict[str, Pod] = field(default_factory=dict)
-    """By UID, including deleted ones."""
+    """By UID, including those that were deleted during the run."""
+    existing: dict[Identity, str] = field(default_factory=dict)
+    """The UIDs of those that exist."""
     owned: list[Member] = field(default_factory=list)
     """What a controller may have created."""
     missing: dict[str, str] = field(default_factory=dict)
@@ -188,7 +190,7 @@ class Collector:
         cause = known or find_cause(blamed)
         return Findings(
             [event.shown_from(subject.namespace) for event in found],
-            await self._containers(subject.namespace, evidence, cause, redact),
+            await self._containers(subject.namespace, evidence, cause, seen.existing, redact),
             cause,
             incomplete=redact("; ".join(seen.missing.values())) or None,
         )
@@ -197,7 +199,7 @@ class Collector:
         """Read up to MAX_NAMESPACES; `cluster_wide` says whether events about cluster-wide objects are needed too."""
         seen = _Seen()
         for view in views.values():
-            seen.pods.update(view.pods)
+            seen.pods.update(view.pods_since(subject.since))
             seen.events.update(view.events)
         namespaces = namespaces_of(subject.objects, namespace=subject.namespace)
         looked, left_out = namespaces[:MAX_NAMESPACES], namespaces[MAX_NAMESPACES:]
@@ -223,6 +225,7 @@ class Collector:
         with seen.reading(namespace):
             pods = read_pods(await self.objects.list("v1", "Pod", namespace=namespace, keep=essential_pod))
             seen.pods.update((pod.uid, pod) for pod in pods)
+            seen.existing.update((pod.identity, pod.uid) for pod in pods)
 
     async def _read_owned(self, seen: _Seen, namespace: str, api_version: str, kind: str) -> None:
         with seen.reading(namespace):
@@ -250,7 +253,12 @@ class Collector:
         return found
 
     async def _containers(
-        self, home: str, evidence: Evidence, cause: Cause | None, redact: Callable[[str], str]
+        self,
+        home: str,
+        evidence: Evidence,
+        cause: Cause | None,
+        existing: Mapping[Identity, str],
+        redact: Callable[[str], str],
     ) -> list[FailedContainer]:
         def is_the_cause(pod: Pod, container: Container) -> bool:
             return cause is not None and (cause.subject, cause.container) == (pod.identity, container.name)
@@ -260,6 +268,10 @@ class Collector:
         wanted += [each for each in earlier if cause is not None and cause.subject == each[0].identity]
         wanted.sort(key=lambda each: not is_the_cause(*each))
         reading = (
-            failed_container(self.logs, home, pod, container, redact) for pod, container in wanted[:MAX_CONTAINERS]
+            # A log is read by the name of its pod, which may be that of a newer one by now.
+            failed_container(
+                self.logs if existing.get(pod.identity, pod.uid) == pod.uid else None, home, pod, container, redact
+            )
+            for pod, container in wanted[:MAX_CONTAINERS]
         )
         return await asyncio.gather(*reading)

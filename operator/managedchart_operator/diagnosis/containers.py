@@ -20,12 +20,17 @@ _MAX_REDACTED = 4096
 
 
 async def failed_container(
-    logs: Logs, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
+    logs: Logs | None, home: str, pod: Pod, container: Container, redact: Callable[[str], str]
 ) -> FailedContainer:
-    """Return what is known of a container, as seen from the namespace `home`. Raises nothing except when cancelled."""
-    tail = partial(logs.tail, namespace=pod.namespace, pod=pod.name, container=container.name)
-    log = await tail(previous=False) if container.has_run else None
-    previous = await tail(previous=True) if container.restarts else None
+    """Return what is known of a container, as seen from the namespace `home`. Raises nothing except when cancelled.
+
+    Without `logs` it has none.
+    """
+    log = previous = None
+    if logs:
+        tail = partial(logs.tail, namespace=pod.namespace, pod=pod.name, container=container.name)
+        log = await tail(previous=False) if container.has_run else None
+        previous = await tail(previous=True) if container.restarts else None
     return FailedContainer(
         pod=pod.identity.name_from(home),
         name=container.name,

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from managedchart_operator.api.resource import KIND
@@ -47,8 +48,8 @@ class NamespaceView(View):
     troubled: dict[str, Pod] = field(default_factory=dict)
     """The existing pods with a container that shows a fatal cause."""
     creations: Creations = field(default_factory=Creations)
-    deleted: set[str] = field(default_factory=set)
-    """UIDs of the deleted ones among `pods`."""
+    deleted: dict[str, datetime] = field(default_factory=dict)
+    """By UID when each of the deleted ones among `pods` was seen to be gone."""
     last_change: float = -math.inf
     """When a pod last became ready, ended or was deleted, on the monotonic clock; a refused pod may be created after that."""
 
@@ -57,6 +58,11 @@ class NamespaceView(View):
         """The pods that are not deleted."""
         return [pod for uid, pod in self.pods.items() if uid not in self.deleted]
 
+    def pods_since(self, moment: datetime) -> dict[str, Pod]:
+        """Return by UID the pods that existed at that moment or later: a view may be older than a run that uses it."""
+        gone = {uid for uid, seen in self.deleted.items() if seen < moment}
+        return {uid: pod for uid, pod in self.pods.items() if uid not in gone}
+
     def take_pods(self, change: Change) -> None:
         """Record a change of the pods."""
         if change.type == "DELETED":
@@ -64,7 +70,7 @@ class NamespaceView(View):
             return
         found = read_pods(change.object["items"] if change.type == "Listed" else [change.object])
         if change.type == "Listed":
-            for uid in self.pods.keys() - self.deleted - {pod.uid for pod in found}:
+            for uid in self.pods.keys() - self.deleted.keys() - {pod.uid for pod in found}:
                 self.see_pod_deleted(uid)
         for pod in found:
             self.see_pod(pod)
@@ -81,7 +87,7 @@ class NamespaceView(View):
         if known is not None and ((pod.ready and not known.ready) or (pod.ended and not known.ended)):
             self.last_change = time.monotonic()
         self.pods[pod.uid] = pod
-        self.deleted.discard(pod.uid)
+        self.deleted.pop(pod.uid, None)
         if any(is_fatal(container) or is_fatal_after_grace(container) for container in pod.containers):
             self.troubled[pod.uid] = pod
         if self.troubled.get(pod.uid) != before:
@@ -90,12 +96,12 @@ class NamespaceView(View):
             oldest = next(iter(self.pods))
             del self.pods[oldest]
             self.troubled.pop(oldest, None)
-            self.deleted.discard(oldest)
+            self.deleted.pop(oldest, None)
 
     def see_pod_deleted(self, uid: str) -> None:
         """Record that a pod was deleted: its last state is kept, but it is no longer in trouble."""
         if uid in self.pods:
-            self.deleted.add(uid)
+            self.deleted[uid] = datetime.now(UTC)
             self.last_change = time.monotonic()
         if self.troubled.pop(uid, None):
             self.notify()

@@ -1,7 +1,7 @@
 """The evidence of a failure, from all namespaces of the release."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from managedchart_operator.api.object_selector import ObjectSelector
@@ -193,6 +193,29 @@ async def test_pods_seen_by_another_namespaces_watch_count() -> None:
     findings = await FakeCluster().collect(AGENT, system=view)
     assert findings.cause is not None
     assert findings.cause.reason is Reason.CRASH_LOOP
+
+
+async def test_a_pod_that_was_gone_before_the_run_does_not_count() -> None:
+    """A view stays open for a while, so it may be older than the run: its pod can have the present revision again."""
+    view = NamespaceView()
+    view.see_pod(read_pod(crashing("system", "agent-1", DAEMON_SET)))
+    view.see_pod_deleted("Pod-system-agent-1")
+    view.deleted["Pod-system-agent-1"] = SINCE - timedelta(seconds=1)
+    findings = await FakeCluster().collect(AGENT, system=view)
+    assert findings.cause is None
+    assert findings.containers == []
+
+
+async def test_a_deleted_pod_is_not_shown_with_the_log_of_the_one_that_has_its_name_now() -> None:
+    """As the pods of a StatefulSet have; each log is read by name."""
+    view = NamespaceView()
+    gone = crashing("system", "agent-1", DAEMON_SET)
+    gone["metadata"]["uid"] = "gone"
+    view.see_pod(read_pod(gone))
+    view.see_pod_deleted("gone")
+    cluster = FakeCluster(("Pod", crashing("system", "agent-1", DAEMON_SET)))
+    findings = await cluster.collect(AGENT, system=view)
+    assert sorted(bool(each.log or each.previous_log) for each in findings.containers) == [False, True]
 
 
 DB = ("apps/v1", "StatefulSet", "db")
