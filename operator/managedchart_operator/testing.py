@@ -224,6 +224,9 @@ class FakeRecorder:
         """Keep the phase and its error."""
         self.phases.append((phase, error))
 
+    async def store(self) -> None:
+        """Do nothing."""
+
     def action(self, entry: ActionStatus) -> None:
         """Do nothing."""
 

@@ -20,6 +20,15 @@ Payload = Mapping[str, Any]
 """What one phase of a run passes to the next: each phase gets the payload that the one before returned."""
 
 
+METHODS = {
+    Phase.POST_EXEC: "post_exec",
+    Phase.VALIDATE: "validate",
+    Phase.PRE_DELETE: "pre_delete",
+    Phase.POST_DELETE: "post_delete",
+}
+"""The methods of the phases that do nothing by default."""
+
+
 class Lifecycle:
     """The default lifecycle, for charts without special needs."""
 
@@ -83,8 +92,8 @@ class Lifecycle:
         return payload
 
     def has(self, phase: Phase) -> bool:
-        """Whether an uninstall has this phase: PreDelete and PostDelete are left out where nothing overrides them."""
-        method = {Phase.PRE_DELETE: "pre_delete", Phase.POST_DELETE: "post_delete"}[phase]
+        """Whether something is done in a phase that does nothing by default."""
+        method = METHODS[phase]
         return getattr(type(self), method) is not getattr(Lifecycle, method)
 
     async def uninstall_before_breaking_version(self, context: PhaseContext) -> None:
@@ -118,6 +127,9 @@ class Lifecycle:
         try:
             payload = await _phase(context, Phase.EXEC, self.exec, payload)
             executed = True
+            if not around and (self.has(Phase.POST_EXEC) or self.has(Phase.VALIDATE)):
+                # An operator that is killed in them must know that the release was ready: such a revision is a good one.
+                await context.recorder.store()
             if around and Phase.POST_DELETE not in without and self.has(Phase.POST_DELETE):
                 payload = await _phase(context, Phase.POST_DELETE, self.post_delete, payload)
             payload = await _phase(context, Phase.POST_EXEC, self.post_exec, payload)

@@ -189,6 +189,9 @@ class Recorder(Protocol):
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, payload: Sequence[str] = ()) -> None:
         """Record that a phase has succeeded, with the keys of the payload that it passes on, or failed with an error."""
 
+    async def store(self) -> None:
+        """Store what was recorded so far, so that it outlives the operator. Raises nothing except when cancelled."""
+
     def action(self, entry: ActionStatus) -> None:
         """Record an action of the phase that runs: a new one, or a change of the last one."""
 

@@ -39,6 +39,9 @@ class CheckRecorder:
     def phase_ended(self, phase: Phase, *, error: OperatorError | None = None, payload: Sequence[str] = ()) -> None:
         """Checks have no phase in the status."""
 
+    async def store(self) -> None:
+        """Checks are stored at the end of their round."""
+
     def action(self, entry: ActionStatus) -> None:
         """Keep the state of an action, and count it."""
         self.actions[entry.name] = entry.model_copy()

@@ -150,12 +150,13 @@ class Observed:
     def newest_may_fail(self) -> bool:
         """Whether the newest revision fails if its objects do not become ready.
 
-        Only if the status says that its run was in exec; otherwise a lost status would fail a revision that has long been good.
+        Only if the status says that its run was in exec, otherwise a lost status would fail a revision that has long been good;
+        and not if they were ready before, when a run that continues this one waits for them once more.
         """
         newest, last = self.newest, self.last
-        return (
-            self.newest_is_unproven and last.stopped_in_exec and newest is not None and newest.number != last.revision
-        )
+        if newest is None or newest.number == last.revision or self.ownership.was_good(newest):
+            return False
+        return self.newest_is_unproven and last.stopped_in_exec
 
     @property
     def newest_is_unfinished(self) -> bool:

@@ -1,5 +1,6 @@
 """Records the phases of one run in the status as they happen; lifecycles call it."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from managedchart_operator.api.phase_status import ActionState, ActionStatus, PhaseState, PhaseStatus
 from managedchart_operator.api.status import Phase
 from managedchart_operator.diagnosis.collector import MAX_CONTAINERS, Findings
-from managedchart_operator.errors import HelmError, OperatorError
+from managedchart_operator.errors import HelmError, KubeError, OperatorError
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.operations.outcome import Journal
@@ -96,6 +97,11 @@ class PhaseRecorder:
                 self.recorder.released()
         self.recorder.telemetry.phase_ended(phase.value, seconds=seconds, succeeded=error is None)
         self.recorder.writer.touch()
+
+    async def store(self) -> None:
+        """Write the status now. The writer logs a failure; the end of the run writes it again."""
+        with contextlib.suppress(KubeError):
+            await self.recorder.writer.flush()
 
     def action(self, entry: ActionStatus) -> None:
         """An action of the running phase begins, or has changed."""

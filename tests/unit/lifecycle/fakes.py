@@ -290,6 +290,9 @@ class FakeRecorder:
         if error:
             self.errors[phase] = error
 
+    async def store(self) -> None:
+        self.phases.append("stored")
+
     def action(self, entry: ActionStatus) -> None:
         """Keep the last state of each action."""
         self.actions[entry.name] = entry.model_copy()

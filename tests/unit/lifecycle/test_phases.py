@@ -61,7 +61,7 @@ async def test_phases_run_in_order_and_pass_payloads_on() -> None:
     assert [list(payload) for _, payload in lifecycle.seen] == [list(ALL[:done]) for done in range(len(ALL))]
     assert list(result) == list(ALL)
     assert b.recorder.phases == [
-        "CheckPrerequisites+", "CheckPrerequisites.", "PreExec+", "PreExec.", "Exec+", "Exec.",
+        "CheckPrerequisites+", "CheckPrerequisites.", "PreExec+", "PreExec.", "Exec+", "Exec.", "stored",
         "PostExec+", "PostExec.", "Validate+", "Validate.",
     ]  # fmt: skip
 

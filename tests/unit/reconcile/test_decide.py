@@ -232,6 +232,15 @@ TABLE = [
         RUN,
         UPGRADE,
     ),
+    Case(
+        "what was ready once stays a good revision, also if a run that continues with it is stopped in exec",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        KILLED_IN_EXEC,
+        RUN,
+        UPGRADE,
+        ownership=Ownership(UID, recorded={2: NOW}, recorded_good=frozenset({2})),
+    ),
     # ---- Deploy: it failed
     Case("failed input waits for its time", DEPLOY, FAILED_2, FAILED_LATER, HOLD, wake_at=NOW + 40),
     Case("failed input is retried at its time", DEPLOY, FAILED_2, FAILED_DUE, RUN, UPGRADE),

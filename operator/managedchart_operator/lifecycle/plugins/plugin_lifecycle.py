@@ -16,7 +16,7 @@ from typing import Any, Self
 from managedchart_operator.api.status import Phase
 from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import LifecycleError, OperatorError, PluginVersion, WorkerError
-from managedchart_operator.lifecycle.base import Lifecycle, Payload
+from managedchart_operator.lifecycle.base import METHODS, Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.lifecycle.deadline import Deadline, off_the_clock
 from managedchart_operator.lifecycle.plugins import wire
@@ -94,8 +94,8 @@ class PluginLifecycle(Lifecycle):
         return await self._run(Phase.POST_DELETE, "post_delete", context, payload)
 
     def has(self, phase: Phase) -> bool:
-        """Whether the plug-in overrides the phase of an uninstall."""
-        return {Phase.PRE_DELETE: "pre_delete", Phase.POST_DELETE: "post_delete"}[phase] in self.plugin.overrides
+        """Whether the plug-in overrides the phase."""
+        return METHODS[phase] in self.plugin.overrides
 
     async def _run(
         self, phase: Phase, method: str, context: PhaseContext, payload: Payload, error: OperatorError | None = None
