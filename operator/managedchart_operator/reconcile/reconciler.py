@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from managedchart_operator.api.duration import seconds
 from managedchart_operator.api.resource import FINALIZER, Key, ManagedChart
 from managedchart_operator.api.status import Outlook
 from managedchart_operator.errors import AccountMissingError, HelmError, KubeError, OperatorError
@@ -38,7 +37,7 @@ from managedchart_operator.reconcile.release_access import ReleaseAccess
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.rendered import is_healthy
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure, look_again
 from managedchart_operator.reconcile.services import Services, Telemetry
 from managedchart_operator.reconcile.shown_lifecycle import show_changed_lifecycle
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, StatusRecorder
@@ -207,7 +206,11 @@ class Reconciler:
             return await self.runs.remediation.finish(work)
         except (AccountMissingError, KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
-            return seconds(work.spec.retry.max_backoff) if error.transient else None
+            if not error.transient:
+                return None
+            identity = self.services.accounts.identity_of(work.chart)
+            lacks = await still_missing(self.services, identity, error) is not None
+            return look_again(error, work.spec.retry, lacks=lacks)
 
     async def _wait(self, recording: Recording, wait: Wait) -> float:
         recording.recorder.waiting(wait)
@@ -245,9 +248,11 @@ class Reconciler:
             return None
         retry = clamp(await asyncio.to_thread(spec_for_removal, chart))[0].retry
         if failing and error.transient and attempt.digest and not chart.deleting:
-            # Keep what the status says about the failure and its retry, although the API server does not answer.
+            # Keep what the status says about the failure and its retry: this pass has attempted nothing.
             logger.warning("%s: %s", error.reason.value, error.message)
-            return seconds(retry.backoff if error.reason is Reason.API_UNAVAILABLE else retry.max_backoff)
+            if lacking:
+                await self.events.post(chart, type="Warning", reason=error.reason.value, message=error.message)
+            return look_again(error, retry, lacks=lacking is not None)
         plan = after_failure(
             error,
             retry,

@@ -26,6 +26,9 @@ _KEPT = "The release stays as it is, because the API server did not answer the a
 DEFECT_BACKOFF_SECONDS = 30.0
 DEFECT_MAX_BACKOFF_SECONDS = 600.0
 
+# A pass that only looks attempts nothing, so it does not have to wait as long as the next attempt may have to.
+LOOK_AGAIN_SECONDS = 60.0
+
 # Why a release did not become ready after it was applied.
 WORKLOAD_REASONS = frozenset(row.reason for row in CAUSES if row.workload)
 
@@ -120,6 +123,16 @@ def after_failure(
     if error.reason is Reason.INTERNAL_ERROR:
         delay = max(delay, defect_back_off(failures))
     return RetryPlan(Outlook.RETRY, failures, retry.limit, now + timedelta(seconds=delay))
+
+
+def look_again(error: OperatorError, retry: Retry, *, lacks: bool) -> float:
+    """Return the seconds until a pass is repeated that could not find out what to do; the failure before it stays recorded.
+
+    `lacks` says that the API server confirms the refusal. One that has just started refuses everybody for a moment.
+    """
+    if error.reason not in (Reason.API_UNAVAILABLE, Reason.FORBIDDEN):
+        return seconds(retry.max_backoff)
+    return min(seconds(retry.max_backoff if lacks else retry.backoff), LOOK_AGAIN_SECONDS)
 
 
 def defect_back_off(failures: int) -> float:

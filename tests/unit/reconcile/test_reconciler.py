@@ -8,8 +8,9 @@ import pytest
 
 from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.diagnosis.objects import Identity
-from managedchart_operator.errors import ValuesError
+from managedchart_operator.errors import KubeError, ValuesError
 from managedchart_operator.kube.namespaces import NamespaceState
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle import lifecycles
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
@@ -198,8 +199,26 @@ async def test_an_outage_keeps_the_recorded_failure() -> None:
     await world.reconcile()
     before = dict(world.status)
     world.secrets.failure = unavailable()
-    assert await world.reconcile() == 3600
+    assert await world.reconcile() == 60, "a pass that only looks attempts nothing"
     assert world.status == before
+
+
+@pytest.mark.parametrize(("lacks", "again"), [(False, 2), (True, 60)])
+async def test_a_refusal_does_not_put_off_the_retry_of_a_failure(lacks: bool, again: float) -> None:
+    """An API server that has just started refuses everybody. A refusal that lasts is reported, and asked about less often."""
+    world = World()
+    world.put({"atomic": False, "retry": {"backoff": "2s", "maxBackoff": "1h"}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    await world.reconcile()
+    before = dict(world.status)
+    answer = 'secrets is forbidden: User "u" cannot list resource "secrets" in API group "" in the namespace "apps"'
+    refused = KubeError(f"403: {answer}", reason=Reason.FORBIDDEN, transient=True, status=403, answer=answer)
+    world.secrets.failure = refused
+    if lacks:
+        world.cluster.permissions.denied.add(Permission("list", "secrets", "", "apps"))
+    assert await world.reconcile() == again
+    assert world.status == before
+    assert bool(world.event_messages("Forbidden")) is lacks
 
 
 async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
