@@ -218,4 +218,6 @@ def actions(resource: Resource) -> list[dict[str, object]]:
         *([restart] if resource.chart == "web" else []),
         {"name": "stored", "phase": "Validate", "exists": stored},
         {"name": "clean-up", "phase": "PostDelete", "delete": jobs},
+        # The uninstall of a failed first install has no PostDelete.
+        {"name": "clean-up-failed", "phase": "OnDeployFailure", "delete": jobs},
     ]
