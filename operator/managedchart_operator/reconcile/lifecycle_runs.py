@@ -37,9 +37,9 @@ from managedchart_operator.reconcile.remediation import (
     was_applied,
     would_recur,
 )
-from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
+from managedchart_operator.reconcile.remedy import NOTHING, UNDECIDED, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import RetryPlan, after_failure
+from managedchart_operator.reconcile.retries import RetryPlan, after_failure, earlier_of, soon
 from managedchart_operator.reconcile.revision_history import complete, release_uninstalled, remember
 from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.shown_lifecycle import show_lifecycle
@@ -149,7 +149,7 @@ class LifecycleRuns:
         note_fetched(status.attempt, run.sources.chart)
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys and not kept else None
-        failed = made.number if made else unremedied(run, work.last)
+        failed = made.number if made else unremedied(run, work.last, unlocked=plan.unlock)
         remedy = await self._plan_remedy(work, plan, failed, made=made is not None)
         retry = await self._retry(work, error, remedy, made=made is not None, kept=kept)
         status.release = await release_status(run, digest=work.digest)
@@ -165,8 +165,10 @@ class LifecycleRuns:
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
         again = await self.remediation.carry_out(work, remedy)
+        if remedy is UNDECIDED:
+            again = soon(work.spec.retry)
         await post_warnings(work, self.events)
-        return delay_until(retry.at) if retry.at else again
+        return earlier_of(again, delay_until(retry.at) if retry.at else None)
 
     async def _retry(
         self, work: ResourcePass, error: OperatorError, remedy: RemedyPlan, *, made: bool, kept: bool
@@ -191,7 +193,7 @@ class LifecycleRuns:
         return replace(plan, kept=kept and remedy is NOTHING)
 
     async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
-        """Return the remedy for the revision that failed, the newest if this run `made` it; nothing while that is unclear."""
+        """Return the remedy for the revision that failed, the newest if this run `made` it; UNDECIDED while that is unclear."""
         failed_phase = work.phases.failed_phase
         try:
             if made:
@@ -200,7 +202,7 @@ class LifecycleRuns:
             return await self.remediation.plan(work, failed=failed, phase=failed_phase)
         except (KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
-            return NOTHING
+            return UNDECIDED
 
 
 def _begin(work: ResourcePass, plan: Run) -> bool:

@@ -37,7 +37,7 @@ from managedchart_operator.reconcile.release_access import ReleaseAccess
 from managedchart_operator.reconcile.removal import Removal
 from managedchart_operator.reconcile.rendered import is_healthy
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass, observe
-from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure, look_again
+from managedchart_operator.reconcile.retries import WORKLOAD_REASONS, RetryPlan, after_failure, earlier_of, look_again
 from managedchart_operator.reconcile.services import Services, Telemetry
 from managedchart_operator.reconcile.shown_lifecycle import show_changed_lifecycle
 from managedchart_operator.reconcile.status_recorder import MESSAGE_LENGTH, StatusRecorder
@@ -168,7 +168,7 @@ class Reconciler:
                 self.telemetry.status_changed(work.chart.key, work.recorder.status)
                 again = await self._finish_remedy(work)
                 await post_warnings(work, self.events)
-                return again if until is None else delay_until(until)
+                return earlier_of(again, None if until is None else delay_until(until))
             case Wait() as wait:
                 return await self._wait(work, wait)
             case Run() if (blocked := why_blocked(lifecycle)) is not None:

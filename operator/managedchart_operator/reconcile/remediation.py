@@ -18,7 +18,7 @@ from managedchart_operator.api.status import Phase, ReleaseStatus
 from managedchart_operator.diagnosis.evidence import Cause
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.helm.manifest import ManifestError, parse_manifest
-from managedchart_operator.helm.storage import DEPLOYED, FAILED, Revision
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLING, Revision
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.objects import Objects
 from managedchart_operator.lifecycle.context import Operation
@@ -189,10 +189,17 @@ def newest_if_made(run: ReleaseRun, failed_phase: Phase | None) -> Revision | No
     return newest if deployed and newest is not None and newest.is_of(run.attempt) else None
 
 
-def unremedied(run: ReleaseRun, last: LastRun) -> int | None:
-    """Return the revision that failed in an earlier run, if its remedy is still to be done."""
+def unremedied(run: ReleaseRun, last: LastRun, *, unlocked: Revision | None) -> int | None:
+    """Return the revision that failed in an earlier run, if its remedy is still to be done.
+
+    `unlocked` is what this run has marked failed: an interrupted deployment has failed by that, an interrupted uninstall not.
+    """
     newest, failed = run.newest, last.failed_revision
-    if newest is None or failed is None or not run.ownership.made(newest):
+    if newest is None or not run.ownership.made(newest):
+        return None
+    if unlocked is not None and newest.number == unlocked.number and unlocked.status != UNINSTALLING:
+        return newest.number if newest.status == FAILED else None
+    if failed is None:
         return None
     if newest.status == DEPLOYED and newest.number == failed and last.phase in AFTER_EXEC:
         return failed

@@ -52,6 +52,8 @@ class RemedyPlan:
 
 
 NOTHING = RemedyPlan(Remedy.NOTHING)
+UNDECIDED = RemedyPlan(Remedy.NOTHING, why="what is in the cluster cannot be read")
+"""Nothing is done now; the next pass decides."""
 
 
 def decide_remedy(facts: Facts) -> RemedyPlan:

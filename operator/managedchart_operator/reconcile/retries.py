@@ -132,7 +132,17 @@ def look_again(error: OperatorError, retry: Retry, *, lacks: bool) -> float:
     """
     if error.reason not in (Reason.API_UNAVAILABLE, Reason.FORBIDDEN):
         return seconds(retry.max_backoff)
-    return min(seconds(retry.max_backoff if lacks else retry.backoff), LOOK_AGAIN_SECONDS)
+    return min(seconds(retry.max_backoff), LOOK_AGAIN_SECONDS) if lacks else soon(retry)
+
+
+def soon(retry: Retry) -> float:
+    """Return the seconds until a pass is repeated that the API server did not answer for a moment."""
+    return min(seconds(retry.backoff), LOOK_AGAIN_SECONDS)
+
+
+def earlier_of(one: float | None, other: float | None) -> float | None:
+    """Return the shorter of two delays in seconds; None is for ever."""
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def defect_back_off(failures: int) -> float:

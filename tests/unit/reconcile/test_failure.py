@@ -61,7 +61,24 @@ def test_a_failed_run_failed_no_other_revision(newest: Revision | None, phase: P
 )
 def test_a_failed_revision_needs_its_remedy_once(newest: Revision | None, known: int | None, left: int | None) -> None:
     """Also when the next run fails before it has made a revision; never for a revision of others."""
-    assert unremedied(release(newest), LastRun(failed_revision=known, phase=Phase.EXEC)) == left
+    assert unremedied(release(newest), LastRun(failed_revision=known, phase=Phase.EXEC), unlocked=None) == left
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "left"),
+    [
+        ("pending-install", OURS, 2),
+        ("pending-upgrade", OURS, 2),
+        ("deployed", OURS, 2),
+        ("uninstalling", OURS, None),
+        ("pending-upgrade", OTHERS, None),
+        ("pending-upgrade", replace(OURS, number=3, labelled_for=3), None),
+        ("pending-upgrade", replace(OURS, status="pending-upgrade"), None),
+    ],
+)
+def test_what_an_interrupted_deployment_left_has_failed(before: str, now: Revision, left: int | None) -> None:
+    """But not what was in the middle of an uninstall: it may have been deployed for long."""
+    assert unremedied(release(now), LastRun(), unlocked=replace(OURS, status=before)) == left
 
 
 def test_a_killed_helm_process_disturbs_nothing() -> None:
@@ -73,7 +90,7 @@ def test_a_killed_helm_process_disturbs_nothing() -> None:
 @pytest.mark.parametrize(("phase", "left"), [(Phase.VALIDATE, 2), (Phase.POST_EXEC, 2), (Phase.EXEC, None)])
 def test_a_failed_validation_still_needs_its_remedy(phase: Phase, left: int | None) -> None:
     deployed = release(replace(OURS, status="deployed"))
-    assert unremedied(deployed, LastRun(failed_revision=2, phase=phase)) == left
+    assert unremedied(deployed, LastRun(failed_revision=2, phase=phase), unlocked=None) == left
 
 
 @pytest.mark.parametrize(

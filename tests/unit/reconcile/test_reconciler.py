@@ -15,7 +15,7 @@ from managedchart_operator.lifecycle import lifecycles
 from managedchart_operator.lifecycle.base import Lifecycle, Payload
 from managedchart_operator.lifecycle.context import PhaseContext
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile import reconciler
+from managedchart_operator.reconcile import reconciler, remediation
 from unit.reconcile.fakes import chart, unavailable
 from unit.reconcile.world import World
 
@@ -288,6 +288,40 @@ async def test_the_own_lock_is_taken_over_after_restart() -> None:
     await world.reconcile()
     assert world.secrets.statuses == ["superseded", "failed", "deployed"]
     assert world.condition("Ready")["status"] == "True"
+
+
+async def test_what_a_stopped_run_left_is_rolled_back_if_the_next_one_fails_before_helm() -> None:
+    world = await deployed()
+    world.put({"values": {"a": 1}})
+    await stopped(world)
+    world.charts.failure = ValuesError("values file /a: no", reason=Reason.VALUES_INVALID)
+    await world.reconcile()
+    assert world.secrets.statuses == ["superseded", "superseded", "deployed"]
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
+    assert world.status["lastFailure"]["reason"] == "ValuesInvalid"
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+async def test_an_outage_puts_off_a_remedy_for_a_moment_only(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not until the next attempt, or the next check of one that has given up."""
+    world = await deployed()
+    world.put({"values": {"a": 1}, "retry": {"limit": limit, "backoff": "2s", "maxBackoff": "1h"}})
+    world.helm.refusals["upgrade"] = [BROKEN]
+    outage = [unavailable()]
+    monkeypatch.setattr(remediation, "newest_is_own", _fails_once(remediation.newest_is_own, outage))
+    assert await world.reconcile() == pytest.approx(2, abs=0.1)
+    assert world.secrets.statuses == ["deployed", "failed"]
+    await world.reconcile()
+    assert world.secrets.statuses == ["superseded", "superseded", "deployed"]
+
+
+def _fails_once(call: Any, errors: list[KubeError]) -> Any:
+    async def instead(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await call(*arguments)
+
+    return instead
 
 
 async def test_a_stopped_run_is_resumed_without_helm() -> None:
