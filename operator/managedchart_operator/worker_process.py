@@ -126,7 +126,8 @@ def _limit(parent: int) -> None:
 def main(descriptor: int, parent: int) -> None:
     """Answer the calls that arrive on a socket until its other end is closed."""
     _limit(parent)
-    with socket.socket(fileno=descriptor) as connection:
+    # A killed operator resets the connection if it has not read the last answer.
+    with socket.socket(fileno=descriptor) as connection, contextlib.suppress(ConnectionError):
         while (message := receive(connection)) is not None:
             data, is_last = _answer_to(message)
             signal.setitimer(signal.ITIMER_REAL, 0)
