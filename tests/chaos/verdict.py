@@ -65,8 +65,18 @@ def violations(cluster: Cluster, wishes: Wishes) -> list[str]:
     ]
     for resource, wish in wishes.items():
         place = (resource.release_namespace, resource.name)
-        wrong += [f"{resource.name}: {text}" for text in _unfulfilled(wish, resource, releases.get(place, []), there)]
+        wrong += [
+            f"{resource.name}: {text}; its status is {_status(cluster, resource)}"
+            for text in _unfulfilled(wish, resource, releases.get(place, []), there)
+        ]
     return wrong
+
+
+def _status(cluster: Cluster, resource: Resource) -> dict[str, Any]:
+    """Return what shows why a resource was left as it is."""
+    charts = cluster.items(f"{MANAGEDCHARTS}/namespaces/{resource.namespace}/managedcharts")
+    status = next((each.get("status") or {} for each in charts if each["metadata"]["name"] == resource.name), {})
+    return {name: status.get(name) for name in ("attempt", "history", "conditions", "lastFailure")}
 
 
 def _unfulfilled(

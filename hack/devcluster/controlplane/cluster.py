@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from . import api, files, folders, kubeconfig, processes
@@ -89,13 +90,22 @@ def check(name: str) -> list[Process]:
 
 
 def restart_apiserver(name: str) -> None:
-    """Kill the API server without warning and start it again on the same port; return when it is ready."""
-    layout = load(name)
+    """Kill the API server without warning and start it again on the same port; return when it is ready.
+
+    kube-controller-manager is started anew as well. After a few restarts within minutes the watches of version 1.37 begin again
+    up to a minute late, and until then its controllers refuse to act ("read version … is not as new as written version").
+    """
+    layout, command = load(name), commands(load(name))
+    restarted = ("kube-apiserver", "kube-controller-manager")
     for process in processes.recorded(layout.folder):
-        if process.name == "kube-apiserver":
+        if process.name in restarted:
             process.kill()
-    process = processes.start("kube-apiserver", commands(layout)["kube-apiserver"], layout.folder, ENVIRONMENT)
-    _wait(layout, [process], time.monotonic() + READY_SECONDS, "/readyz", lambda: _ready(layout))
+    running = [processes.start("kube-apiserver", command["kube-apiserver"], layout.folder, ENVIRONMENT)]
+    deadline = time.monotonic() + READY_SECONDS
+    _wait(layout, running, deadline, "/readyz", lambda: _ready(layout))
+    running.append(processes.start(restarted[1], command[restarted[1]], layout.folder, ENVIRONMENT))
+    healthy = partial(api.healthy, layout, layout.ports.controller_manager, "/healthz")
+    _wait(layout, running, deadline, restarted[1], healthy)
 
 
 # --- creating --------------------------------------------------------------------------------------------------------
