@@ -20,7 +20,7 @@ CONFIRM ?=
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures bench-checks bench-impersonation
+.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos upgrade-path lint check-alerts bench bench-compare bench-scale bench-independence bench-failures bench-checks bench-impersonation
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -72,6 +72,9 @@ check-alerts: ## Check and test the alerts of deploy/chart with promtool.
 
 chaos: $(VENV)/.ready tools ## Kill and change things at random for minutes; SEED= replays a run.
 	PYTHONPATH=tests $(BIN)/python -P -m chaos $(if $(SEED),--seed=$(SEED)) $(ARGS)
+
+upgrade-path: $(VENV)/.ready tools ## Upgrade the operator from a commit (OLD=), and check that no release is touched.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m upgrade_path --old=$(OLD) $(ARGS)
 
 bench: $(VENV)/.ready tools ## Compare with plain helm on a fresh cluster; N= releases.
 	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark run --n=$(N) $(ARGS)
