@@ -20,7 +20,7 @@ CONFIRM ?=
 # How many releases `make bench` works with.
 N ?= 100
 
-.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos lint check-alerts bench bench-compare bench-scale bench-independence bench-failures bench-checks
+.PHONY: help demo demo-stop run test fuzz test-unit test-e2e chaos upgrade-path lint check-alerts bench bench-compare bench-scale bench-independence bench-failures bench-checks bench-impersonation
 .PHONY: image image-test tools crds lock clean
 
 help:  ## Show these commands.
@@ -73,6 +73,9 @@ check-alerts: ## Check and test the alerts of deploy/chart with promtool.
 chaos: $(VENV)/.ready tools ## Kill and change things at random for minutes; SEED= replays a run.
 	PYTHONPATH=tests $(BIN)/python -P -m chaos $(if $(SEED),--seed=$(SEED)) $(ARGS)
 
+upgrade-path: $(VENV)/.ready tools ## Upgrade the operator from a commit (OLD=), and check that no release is touched.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m upgrade_path --old=$(OLD) $(ARGS)
+
 bench: $(VENV)/.ready tools ## Compare with plain helm on a fresh cluster; N= releases.
 	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark run --n=$(N) $(ARGS)
 
@@ -90,6 +93,9 @@ bench-failures: $(VENV)/.ready tools ## Measure how soon a bad image is named, a
 
 bench-checks: $(VENV)/.ready tools ## Measure 500 resources whose checks run again every minute.
 	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark checks $(ARGS)
+
+bench-impersonation: $(VENV)/.ready tools ## Compare installs as a ServiceAccount with those as the operator; N= releases.
+	PYTHONPATH=bench:tests $(BIN)/python -P -m benchmark impersonation --n=$(N) $(ARGS)
 
 image: ## Build the operator's image with docker, podman or buildah.
 	hack/image/build

@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmark run | compare | scale | independence | failures | checks`.
+"""The command line: `python -m benchmark run | compare | scale | independence | failures | checks | impersonation`.
 
 Prints a table and, as its last line, the same as JSON; progress goes to stderr.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import checks, compare, failures, independence, phases, results, scale
+from benchmark import checks, compare, failures, impersonation, independence, phases, results, scale
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     causes.add_argument("--runs", type=int, default=10, help="how many of each (10)")
     again = commands.add_parser("checks", help="resources whose checks run again every minute")
     again.add_argument("--n", type=int, default=500, help="how many resources (500)")
+    other = commands.add_parser("impersonation", help="installs as a ServiceAccount beside installs as the operator")
+    other.add_argument("--n", type=int, default=100, help="how many installs in a turn (100)")
+    other.add_argument("--pairs", type=int, default=5, help="how many pairs of turns (5)")
     given = parser.parse_args(arguments)
     match given.command:
         case "run":
@@ -48,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
             return _tell("failures", failures.run(runs=given.runs), failures.table)
         case "checks":
             return _tell("checks", checks.run(n=given.n), checks.table)
+        case "impersonation":
+            document = impersonation.run(n=given.n, pairs=given.pairs)
+            return _tell("impersonation", document, impersonation.table)
         case _:
             return _compare(given.files)
 

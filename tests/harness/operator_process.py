@@ -56,8 +56,18 @@ class Delays:
 class OperatorProcess:
     """Starts the operator, knows its log and its metrics, and ends it."""
 
-    def __init__(self, *, kubeconfig: Path, folder: Path, helm: str, chart_roots: list[Path], **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path,
+        folder: Path,
+        helm: str,
+        chart_roots: list[Path],
+        python: Path = Path(sys.executable),
+        **settings: str,
+    ) -> None:
         self._folder = folder
+        self._command = [str(python), "-P", "-m", "managedchart_operator", "run"]
         self._environment = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(kubeconfig),
@@ -102,7 +112,7 @@ class OperatorProcess:
         self._starts += 1
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "managedchart_operator", "run"],
+                self._command,
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -119,7 +129,7 @@ class OperatorProcess:
         """Start an operator that must refuse to, and return what it says; it ends with exit code 1 and no traceback."""
         self._folder.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "managedchart_operator", "run"],
+            self._command,
             env=self._environment,
             capture_output=True,
             text=True,
