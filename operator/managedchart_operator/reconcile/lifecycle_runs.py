@@ -196,9 +196,9 @@ class LifecycleRuns:
         """Return the remedy for the revision that failed, the newest if this run `made` it; UNDECIDED while that is unclear."""
         failed_phase = work.phases.failed_phase
         try:
-            if made:
+            if failed is not None:
                 fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
-                await mark_failed(work.release, unready=failed_phase is Phase.EXEC and fail_on_timeout)
+                await mark_failed(work.release, unready=made and failed_phase is Phase.EXEC and fail_on_timeout)
             return await self.remediation.plan(work, failed=failed, phase=failed_phase)
         except (KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)

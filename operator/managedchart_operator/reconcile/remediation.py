@@ -192,13 +192,13 @@ def newest_if_made(run: ReleaseRun, failed_phase: Phase | None) -> Revision | No
 def unremedied(run: ReleaseRun, last: LastRun, *, unlocked: Revision | None) -> int | None:
     """Return the revision that failed in an earlier run, if its remedy is still to be done.
 
-    `unlocked` is what this run has marked failed: an interrupted deployment has failed by that, an interrupted uninstall not.
+    `unlocked` is what this run was to mark failed: an interrupted deployment has failed by that, an interrupted uninstall not.
     """
     newest, failed = run.newest, last.failed_revision
     if newest is None or not run.ownership.made(newest):
         return None
     if unlocked is not None and newest.number == unlocked.number and unlocked.status != UNINSTALLING:
-        return newest.number if newest.status == FAILED else None
+        return newest.number if newest.pending or newest.status == FAILED else None
     if failed is None:
         return None
     if newest.status == DEPLOYED and newest.number == failed and last.phase in AFTER_EXEC:

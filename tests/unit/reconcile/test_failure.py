@@ -73,7 +73,8 @@ def test_a_failed_revision_needs_its_remedy_once(newest: Revision | None, known:
         ("uninstalling", OURS, None),
         ("pending-upgrade", OTHERS, None),
         ("pending-upgrade", replace(OURS, number=3, labelled_for=3), None),
-        ("pending-upgrade", replace(OURS, status="pending-upgrade"), None),
+        ("pending-upgrade", replace(OURS, status="pending-upgrade"), 2),
+        ("deployed", replace(OURS, status="deployed"), None),
     ],
 )
 def test_what_an_interrupted_deployment_left_has_failed(before: str, now: Revision, left: int | None) -> None:
