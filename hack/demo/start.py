@@ -51,13 +51,17 @@ def start() -> int:
         documents = [examples.load(file, local) for file in examples.files()]
         cluster.kubectl("apply", f"--namespace={NAMESPACE}", "--filename=-", stdin=yaml.safe_dump_all(documents))
         charts = [item["metadata"]["name"] for item in documents if examples.is_chart(item)]
-        say(f"applied {len(charts)} ManagedCharts from examples/; following them:")
+        others = len(documents) - len(charts)
+        say(f"applied {len(charts)} ManagedCharts and {others} LifecycleProfile from examples/; following them:")
         found = watch.until_settled(cluster, charts, started=started)
         return _show(cluster, found, port)
 
 
 def _operator(cluster: Cluster, port: int) -> Program:
-    """The operator as a process next to the cluster; a change of its code, or of a plug-in's, restarts it."""
+    """The operator as a process next to the cluster; a change of its code, or of a plug-in's, restarts it.
+
+    It is started with MANAGEDCHART_PLUGIN_DIR, if that is set: the folder that a ConfigMap is in a cluster.
+    """
     code = hashlib.sha256()
     for file in [*sorted((ROOT / "operator").rglob("*.py")), *plugin_files()]:
         code.update(file.read_bytes())
@@ -80,8 +84,13 @@ def _operator(cluster: Cluster, port: int) -> Program:
 
 
 def plugin_files() -> list[Path]:
-    """The Python files of the packages that bring lifecycles, as they are installed in .venv; none is imported."""
-    return sorted({file for found in distributions() for file in _files_of(found)})
+    """The Python files of the packages that bring lifecycles, as they are installed in .venv, and of the mounted folder.
+
+    None is imported.
+    """
+    mounted = os.environ.get("MANAGEDCHART_PLUGIN_DIR")
+    modules = set(Path(mounted).glob("*.py")) if mounted else set()
+    return sorted({file for found in distributions() for file in _files_of(found)} | modules)
 
 
 def _files_of(package: Distribution) -> Iterator[Path]:
@@ -130,6 +139,8 @@ def _show(cluster: Cluster, found: dict[str, dict[str, Any]], port: int) -> int:
         print(f'  export PATH="{cluster.programs}:$PATH"   # kubectl and helm of fitting versions')
     print(f"  kubectl get managedcharts -n {NAMESPACE} --watch")
     print(f"  kubectl describe managedchart hello-from-path -n {NAMESPACE}")
+    example = f"sed 's| /charts/| {CHARTS}/|' {examples.FOLDER / '13-prerequisite.yaml'}"
+    print(f"  {example} | kubectl apply -n {NAMESPACE} -f -   # after you have changed the file")
     print(f"  kubectl edit managedchart hello-from-path -n {NAMESPACE}   # change a value, and see it deployed")
     print(f"  helm history hello-from-path -n {NAMESPACE}")
     print(f"  tail -f {cluster.folder / 'operator.log'}")

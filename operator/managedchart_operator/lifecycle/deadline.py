@@ -103,7 +103,7 @@ class Deadline:
         except TimeoutError:
             whole = True
         if own or whole:
-            limit = f"{self._limit:g} s of its own" if own else LONGEST
+            limit = f"{self._limit:g} s of its own time" if own else LONGEST
             if self._silence.explains(self._limit):
                 raise LifecycleError(
                     f"{self._what} did not end within {limit}, and the API server does not answer",

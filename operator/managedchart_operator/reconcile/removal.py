@@ -8,11 +8,14 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
+from managedchart_operator.api.phase_status import ActionState, PhaseState
 from managedchart_operator.api.resource import FINALIZER, Key
 from managedchart_operator.api.spec import DeletionPolicy, ManagedChartSpec
+from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import (
     HelmError,
     KubeError,
+    LifecycleError,
     ObjectsLeftError,
     OperatorError,
     ReleaseKeptError,
@@ -190,6 +193,10 @@ class Removal:
             await found.lifecycle.run(work.context(release), without=work.left_out)
         except ObjectsLeftError as error:
             work.phases.warn(RELEASE_LEFT, f"{error.left} ({error.hint})" if error.hint else error.left)
+        except LifecycleError as error:
+            if _action_failed(work):
+                error.hint = _how_to_end(work.chart.key, error)
+            raise
         else:
             message = (
                 f"The release {run.namespace}/{run.name} was uninstalled, because the ManagedChart is being deleted"
@@ -206,13 +213,36 @@ def _waits_for_correction(key: Key, invalid: SpecError) -> SpecError:
     """Return the error for a deletion that waits, since what cannot be run may be what saves data before the uninstall."""
     whose = f"Ask an administrator to correct LifecycleProfile {invalid.profile.name}" if invalid.profile else ""
     error = SpecError(
-        "The release is not uninstalled, because an action of PreDelete or PostDelete is invalid, and may be what saves data:"
-        f" {invalid.message}",
+        f"An invalid action of PreDelete or PostDelete blocks the uninstall: {invalid.message}",
         reason=invalid.reason,
         hint=f"{whose or 'Correct the action, or remove it from spec.lifecycle.actions'}, {_or_leave(key)}",
     )
     error.profile = invalid.profile
     return error
+
+
+def _action_failed(work: ResourcePass) -> bool:
+    """Whether an action before or after the uninstall has failed, so that the deletion waits for it."""
+    return any(
+        phase.name in (Phase.PRE_DELETE, Phase.POST_DELETE)
+        and phase.state is PhaseState.FAILED
+        and any(action.state is ActionState.FAILED for action in phase.actions or ())
+        for phase in work.recorder.status.phases
+    )
+
+
+def _how_to_end(key: Key, error: OperatorError) -> str:
+    """Return the hint of a failed action, with how the deletion goes on without it. A command stays at the end."""
+    if error.profile:
+        without = f"ask an administrator to remove it from LifecycleProfile {error.profile.name}"
+    else:
+        without = "remove it from spec.lifecycle.actions"
+    if error.hint is None:
+        return f"Remove the cause of the failure; or, to delete without this action, {without}, {_or_leave(key)}"
+    return (
+        "The deletion waits until this action succeeds. To delete without it,"
+        f" {without}, or set spec.deletionPolicy to Orphan. {error.hint}"
+    )
 
 
 def _or_leave(key: Key) -> str:

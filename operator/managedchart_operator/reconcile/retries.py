@@ -76,7 +76,8 @@ class RetryPlan:
         granted = "the ServiceAccount can be used" if self.awaits == IMPERSONATE else "the permission is granted"
         sooner = f", or within a minute after {granted}" if self.awaits else ""
         sooner += f", or when {' or '.join(self.changes)} changes" if self.changes else ""
-        others = "".join(f", {each}" for each in self.changes)
+        *first, last = ("the spec", *self.changes)
+        changed = f"{', '.join(first)} or {last}" if first else last
         match self.outlook:
             case Outlook.RETRY if self.kept:
                 return f"{_KEPT}. Attempt {self.failures} failed; retrying at {at}{sooner}"
@@ -86,11 +87,11 @@ class RetryPlan:
                 return f"{gave_up}; checking again at {at}{sooner}"
             case Outlook.KEEP_ROLLED_BACK:
                 return (
-                    f"Not retried automatically, since each attempt disrupts what runs; change the spec{others}, set"
+                    f"Not retried automatically, since each attempt disrupts what runs; change {changed}, set"
                     f" spec.retry.afterRollback to true, or {_TOKEN}"
                 )
         begins = gave_up if self.failures > self.limit else "Not retried automatically"
-        return f"{begins}; change the spec{others} or {_TOKEN}"
+        return f"{begins}; change {changed}{',' if first else ''} or {_TOKEN}"
 
 
 def after_failure(

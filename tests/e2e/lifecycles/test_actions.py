@@ -89,7 +89,7 @@ def test_a_misspelt_field_is_reported_and_nothing_runs(cluster: Cluster, ns: str
 
     assert failure["reason"] == "LifecycleInvalid"
     assert failure["message"] == (
-        "spec.lifecycle.actions[0] (x).exists.selektor: there is no such field: correct its name"
+        "spec.lifecycle.actions[0] (x).exists.selektor: there is no such field: correct its name to selector"
     )
     assert cluster.revisions(ns, "a") == []
     failure = refused(cluster, ns, "b", WEB, lifecycle={"action": []})

@@ -106,7 +106,10 @@ def test_broken_hanging_and_crashing_plugins_touch_nobody_else(
         for name in ("stamp", "packaged", "default"):
             cluster.wait_ready(ns, name)
         in_phase = "Phase PreExec of the lifecycle {0} (plug-in {0}.py)"
-        assert failure("hanging", "PhaseTimeout") == f"{in_phase.format('hanging')} did not end within 10 s of its own"
+        assert (
+            failure("hanging", "PhaseTimeout")
+            == f"{in_phase.format('hanging')} did not end within 10 s of its own time"
+        )
         assert failure("crashing", "LifecycleFailed") == (
             f"{in_phase.format('crashing')} failed: The process of the plug-in ended with exit code 7"
         )

@@ -130,6 +130,16 @@ def test_a_changed_plugin_makes_another_operator(tmp_path: Path, monkeypatch: py
     assert "my_lifecycles.mine" not in sys.modules
 
 
+def test_a_changed_module_makes_another_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make demo` after a change in the folder of MANAGEDCHART_PLUGIN_DIR has to restart the operator, too."""
+    (tmp_path / "mine.py").touch()
+    assert tmp_path / "mine.py" not in start.plugin_files()
+
+    monkeypatch.setenv("MANAGEDCHART_PLUGIN_DIR", str(tmp_path))
+
+    assert tmp_path / "mine.py" in start.plugin_files()
+
+
 class _Api(Cluster):
     """A cluster in which only the first token of the operator's ServiceAccount is refused."""
 

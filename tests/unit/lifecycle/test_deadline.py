@@ -23,6 +23,8 @@ async def test_a_phase_that_the_api_server_does_not_answer_says_nothing(*, answe
         await phase()
 
     said = "" if answered else ", and the API server does not answer"
-    assert ended.value.message == f"Phase Validate of the lifecycle mine did not end within 0.01 s of its own{said}"
+    assert (
+        ended.value.message == f"Phase Validate of the lifecycle mine did not end within 0.01 s of its own time{said}"
+    )
     assert ended.value.reason is (Reason.PHASE_TIMEOUT if answered else Reason.API_UNAVAILABLE)
     assert ended.value.transient

@@ -65,7 +65,9 @@ async def failed(world: World, **spec: Any) -> None:
 async def test_a_changed_plugin_retries_what_it_made_fail(world: World) -> None:
     await failed(world, lifecycle={"name": "p"})
     assert "failedProfile" not in world.status["attempt"]
-    assert world.condition("Stalled")["message"].startswith("Not retried automatically; change the spec, plug-in p or ")
+    assert world.condition("Stalled")["message"].startswith(
+        "Not retried automatically; change the spec or plug-in p, or "
+    )
 
     change_plugin(world)
     await world.reconcile()
@@ -105,7 +107,7 @@ async def test_a_changed_profile_retries_what_its_plugin_made_fail(world: World)
     await profile_naming_it(world)
     await failed(world)
     assert world.status["attempt"]["failedProfile"]["name"] == "all"
-    assert "change the spec, LifecycleProfile all, plug-in p or " in world.condition("Stalled")["message"]
+    assert "change the spec, LifecycleProfile all or plug-in p, or " in world.condition("Stalled")["message"]
 
     await profile_naming_it(world, generation=2, lifecycle=None)
     await world.reconcile()

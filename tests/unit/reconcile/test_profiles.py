@@ -134,9 +134,10 @@ async def test_a_deletion_waits_for_the_correction_of_a_profile() -> None:
     await world.reconcile()
 
     assert world.helm.commands == ["upgrade"]
-    assert (
-        ", and may be what saves data: LifecycleProfile p spec.actions[0] (x): " in world.condition("Ready")["message"]
+    blocked = (
+        "An invalid action of PreDelete or PostDelete blocks the uninstall: LifecycleProfile p spec.actions[0] (x): "
     )
+    assert world.condition("Ready")["message"].startswith(blocked)
     hint = world.status["lastFailure"]["hint"]
     assert hint.startswith("Ask an administrator to correct LifecycleProfile p, or leave the release: kubectl patch")
     assert "or when LifecycleProfile p changes" in world.condition("Reconciling")["message"]
@@ -395,8 +396,8 @@ async def test_a_blocked_run_names_the_profile_whose_change_it_waits_for() -> No
     await world.reconcile()
 
     assert world.condition("Stalled")["message"] == (
-        "Not retried automatically; change the spec, LifecycleProfile p or set the annotation managedchart.dev/retry to a new"
-        " value"
+        "Not retried automatically; change the spec or LifecycleProfile p, or set the annotation managedchart.dev/retry to a"
+        " new value"
     )
 
 

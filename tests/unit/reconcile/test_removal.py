@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.errors import KubeError
 from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.scope import Scope
+from managedchart_operator.reasons import Reason
 from unit.reconcile.world import World
 
 BROKEN = "Error: something else\n"
@@ -152,10 +154,7 @@ async def test_a_deletion_waits_for_the_correction_of_what_may_save_data(action:
         assert (await world.reconcile() or 0) > 0
         assert world.helm.commands == ["upgrade"]
         message = world.condition("Ready")["message"]
-        assert message.startswith(
-            "The release is not uninstalled, because an action of PreDelete or PostDelete is invalid, and may be what saves"
-            f" data: {problem}"
-        )
+        assert message.startswith(f"An invalid action of PreDelete or PostDelete blocks the uninstall: {problem}")
         assert world.condition("Ready")["reason"] == "LifecycleInvalid"
         assert world.status["attempt"]["outlook"] == "Retry"
         hint = f"Correct the action, or remove it from spec.lifecycle.actions, or leave the release: {ORPHAN}"
@@ -169,6 +168,34 @@ async def test_a_deletion_waits_for_the_correction_of_what_may_save_data(action:
     assert await world.reconcile() is None
     assert world.helm.commands == ["upgrade", "uninstall"]
     assert world.resource is None
+
+
+@pytest.mark.parametrize("phase", ["PreDelete", "PostDelete"])
+async def test_a_failed_action_says_how_to_delete_without_it(phase: str) -> None:
+    """It is retried without end, so whoever waits for the deletion needs to know the way out."""
+    world = await changed(lifecycle={"actions": [{**SAVE, "phase": phase}]})
+    await world.reconcile()
+
+    assert world.condition("Ready")["message"] == "Action save (exists) failed: ConfigMap apps/saved does not exist"
+    assert world.status["lastFailure"]["hint"] == (
+        "The deletion waits until this action succeeds. To delete without it, remove it from spec.lifecycle.actions, or set"
+        " spec.deletionPolicy to Orphan. See what exists: kubectl --namespace apps get configmap"
+    )
+
+
+async def test_a_failed_action_without_a_hint_has_one_at_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await changed(lifecycle={"actions": [SAVE]})
+
+    async def refused(_: Any) -> None:
+        raise KubeError("ConfigMap saved cannot be read", reason=Reason.OBJECT_INVALID, transient=True, status=422)
+
+    monkeypatch.setattr(world.cluster, "get", refused)
+    await world.reconcile()
+
+    assert world.status["lastFailure"]["hint"] == (
+        "Remove the cause of the failure; or, to delete without this action, remove it from spec.lifecycle.actions,"
+        f" or leave the release: {ORPHAN}"
+    )
 
 
 async def test_a_deletion_that_waits_ends_without_its_release() -> None:

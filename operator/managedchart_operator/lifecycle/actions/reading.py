@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from managedchart_operator.api.schema import field_names, nearest
 from managedchart_operator.errors import ActionsError
 from managedchart_operator.lifecycle.actions import expressions
 from managedchart_operator.lifecycle.actions.envelope import ActionPhase, Envelope, OnError
@@ -88,7 +89,9 @@ def _wrong(error: ValidationError, place: str) -> list[str]:
     """Return what is wrong with the fields of an action."""
     if (found := error.error_count()) > _MOST_WRONG:
         return [f"{place}: {found} fields are wrong: compare it with docs/lifecycles.md"]
-    return [f"{place}{_path(each['loc'])}: {_message(each['type'], each['msg'])}" for each in error.errors()]
+    return [
+        f"{place}{_path(each['loc'])}: {_message(each['type'], each['msg'], each['loc'])}" for each in error.errors()
+    ]
 
 
 def _error(problems: Sequence[str], valid: Iterable[Envelope], at_deletion: Sequence[str]) -> ActionsError:
@@ -128,7 +131,8 @@ async def _expression_problem(expression: Expression, *, foreign: bool) -> str:
     """Return what is wrong with an expression; "" for nothing."""
     found = await expressions.problem(expression)
     if found or not foreign:
-        return found
+        known = (expression.without_tenant() if foreign else expression).variables
+        return f"{found}; it can use {', '.join(known)}" if "undeclared reference to" in found else found
     found = await expressions.problem(expression.without_tenant())
     return f"{found}: {_NOTHING_OF_TENANT}" if found else ""
 
@@ -168,9 +172,11 @@ def _path(place: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 
 
-def _message(kind: str, text: str) -> str:
+def _message(kind: str, text: str, place: tuple[int | str, ...]) -> str:
     if kind == "extra_forbidden":
-        return "there is no such field: correct its name"
+        *above, name = place
+        meant = nearest(str(name), field_names(Action, *above))
+        return f"there is no such field: correct its name{f' to {meant}' if meant else ''}"
     if kind == "missing":
         return "this field is required"
     return text.removeprefix("Value error, ")

@@ -3,6 +3,7 @@
 A kind of Kubernetes itself needs no apiVersion, as in kubectl; every other kind does, since a name alone may mean two kinds.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
@@ -121,7 +122,7 @@ class KindRef(ApiModel):
     def kind_problem(self) -> str:
         """Return what is wrong with it; "" for nothing."""
         if self.api_version is None and self.kind not in _VERSIONS:
-            return f"kind {self.kind} is not one of Kubernetes itself: add its apiVersion"
+            return f"kind {self.kind} is not one of Kubernetes itself: correct its name, or add its apiVersion"
         return ""
 
     def __str__(self) -> str:
@@ -226,6 +227,14 @@ def some(objects: Sequence[Mapping[str, Any]]) -> str:
     """Return the first of the objects for a message, and how many more there are."""
     more = f" and {len(objects) - _NAMED} more" if len(objects) > _NAMED else ""
     return ", ".join(described(each) for each in objects[:_NAMED]) + more
+
+
+def get_command(ref: ObjectRef, *, labels: str = "") -> str:
+    """Return the command that shows an object, all with these labels, or without both all of the kind in the namespace."""
+    kind = ref.kind.lower() + (f".{group}" if (group := ref.group_kind[0]) else "")
+    at = f"--namespace {ref.namespace} " if ref.namespace else ""
+    which = f" {ref.name}" if ref.name else f" --selector={shlex.quote(labels)}" if labels else ""
+    return f"kubectl {at}get {kind}{which}"
 
 
 def what(kind: KindRef, namespace: str, *, name: str | None, selector: Selector | None) -> str:

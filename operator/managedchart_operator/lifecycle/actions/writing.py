@@ -6,6 +6,7 @@ API server quotes is removed before it is shortened.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from managedchart_operator.api import resource
@@ -15,7 +16,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.single_writes import Writer
 from managedchart_operator.lifecycle.actions.api_errors import permission_of, worded
 from managedchart_operator.lifecycle.actions.scene import FIELD_MANAGER, Scene
-from managedchart_operator.lifecycle.actions.targets import KindRef
+from managedchart_operator.lifecycle.actions.targets import KindRef, get_command
 from managedchart_operator.reasons import Reason
 
 CRD = "CustomResourceDefinition"
@@ -42,12 +43,10 @@ def check_not_itself(scene: Scene, ref: ObjectRef) -> None:
 
 def missing(ref: ObjectRef) -> LifecycleError:
     """Return the error for an object that does not exist."""
-    kind = ref.kind.lower() + (f".{group}" if (group := ref.group_kind[0]) else "")
-    at = f"--namespace {ref.namespace} " if ref.namespace else ""
     return LifecycleError(
         f"{ref} does not exist",
         reason=Reason.LIFECYCLE_FAILED,
-        hint=f"Correct name and namespace in the action: kubectl {at}get {kind}",
+        hint=f"Correct name and namespace in the action: {get_command(replace(ref, name=''))}",
     )
 
 

@@ -28,19 +28,25 @@ async def test_reads_an_action() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"exists": {"kind": "Node", "selektor": {}}}, "(nodes).exists.selektor: there is no such field"),
-        ({"tiemout": "5m"}, "(nodes).tiemout: there is no such field"),
+        (
+            {"exists": {"kind": "Node", "selektor": {}}},
+            "(nodes).exists.selektor: there is no such field: correct its name to selector",
+        ),
+        ({"tiemout": "5m"}, "(nodes).tiemout: there is no such field: correct its name to timeout"),
         ({"expect": {"kind": "Node", "name": "a", "expr": "true"}}, "(nodes): set exactly one of "),
         ({"exists": None}, "(nodes): set exactly one of "),
         ({"helmTest": None, "exists": None}, "one without fields needs braces, like helmTest: {}"),
         ({"exists": {}}, "(nodes).exists.kind: this field is required"),
-        ({"exists": {"kind": "Certificate"}}, "kind Certificate is not one of Kubernetes itself: add its apiVersion"),
+        (
+            {"exists": {"kind": "Certificate"}},
+            "kind Certificate is not one of Kubernetes itself: correct its name, or add its apiVersion",
+        ),
         ({"exists": {"kind": "Node", "selector": {}}}, "exists.selector: the selector matches everything"),
         ({"phase": "Exec"}, "(nodes).phase: "),
         ({"when": {"expr": "release.name =="}}, "(nodes).when.expr: "),
         (
             {"when": {"expr": "relaese.name == 'x'"}},
-            "(nodes).when.expr: line 1, column 8: undeclared reference to 'relaese.name'",
+            "(nodes).when.expr: line 1, column 8: undeclared reference to 'relaese.name'; it can use release, spec, payload",
         ),
         ({"backoff": "0s"}, "(nodes).backoff: "),
     ],

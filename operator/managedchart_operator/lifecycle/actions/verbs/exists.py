@@ -1,6 +1,7 @@
 """`exists`: objects exist, with the labels and in the number that is expected."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -8,7 +9,7 @@ from pydantic import Field, model_validator
 from managedchart_operator.errors import LifecycleError
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.actions.scene import Scene
-from managedchart_operator.lifecycle.actions.targets import KindRef, Selector, find, name_only, what
+from managedchart_operator.lifecycle.actions.targets import KindRef, Selector, find, get_command, name_only, what
 from managedchart_operator.lifecycle.actions.verb import Done, Verb
 from managedchart_operator.reasons import Reason
 
@@ -47,15 +48,17 @@ class Exists(KindRef, Verb):
         found = await find(scene.cluster, self, name=self.name, labels=labels, namespace=namespace, keep=name_only)
         where = await scene.cluster.resolve(ObjectRef(self.version, self.kind, self.name or "", namespace))
         these = what(self, where.namespace, name=self.name, selector=self.selector)
+        # Without the name: of what does not exist, those that do show what is misspelt.
+        hint = f"See what exists: {get_command(replace(where, name=''), labels=labels)}"
         if self.count == 0 and found:
-            raise _failed(f"{these} exists, but must not")
+            raise _failed(f"{these} exists, but must not", hint)
         if len(found) < self.count:
             if self.count > 1:
-                raise _failed(f"There are {len(found)} {these}; at least {self.count} are needed")
-            raise _failed(f"{these} does not exist" if self.name else f"There is no {these}")
+                raise _failed(f"There are {len(found)} {these}; at least {self.count} are needed", hint)
+            raise _failed(f"{these} does not exist" if self.name else f"There is no {these}", hint)
         which = f"{self.kind} {self.name}" if self.name else f"{self.kind} with {labels}" if labels else self.kind
         return Done(f"{len(found)} {which}" if self.count else f"No {which}")
 
 
-def _failed(message: str) -> LifecycleError:
-    return LifecycleError(message, reason=Reason.LIFECYCLE_FAILED)
+def _failed(message: str, hint: str) -> LifecycleError:
+    return LifecycleError(message, reason=Reason.LIFECYCLE_FAILED, hint=hint)

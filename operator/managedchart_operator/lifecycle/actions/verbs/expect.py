@@ -8,7 +8,7 @@ from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.lifecycle.actions import expressions, places
 from managedchart_operator.lifecycle.actions.envelope import CelText
 from managedchart_operator.lifecycle.actions.scene import Scene
-from managedchart_operator.lifecycle.actions.targets import ObjectsRef, some, what
+from managedchart_operator.lifecycle.actions.targets import ObjectsRef, get_command, some, what
 from managedchart_operator.lifecycle.actions.verb import Done, Expression, Verb
 
 _VARIABLES = ("objects", "release", "spec", "payload")
@@ -42,12 +42,16 @@ class Expect(ObjectsRef, Verb):
         if not is_true:
             # A tenant reads what an account of an administrator sees: how many, but not which.
             named = "" if scene.foreign else f": {some(found)}"
-            about = (
-                f"{len(found)} {self.kind}{named}" if found else f"0 {self.kind}: there is no {await self._what(scene)}"
+            where = await self._where(scene)
+            none = what(self, where.namespace, name=self.name, selector=self.selector)
+            about = f"{len(found)} {self.kind}{named}" if found else f"0 {self.kind}: there is no {none}"
+            seen_by_it = get_command(where, labels=self.selector.text() if self.selector else "")
+            raise LifecycleError(
+                f"{self.expr} is false for {about}",
+                hint=f"See the objects, which a rollback may have changed since: {seen_by_it} -o yaml",
             )
-            raise LifecycleError(f"{self.expr} is false for {about}")
         return Done(f"True for {len(found)} {self.kind}")
 
-    async def _what(self, scene: Scene) -> str:
-        where = await scene.cluster.resolve(ObjectRef(self.version, self.kind, "", self.namespace or scene.namespace))
-        return what(self, where.namespace, name=self.name, selector=self.selector)
+    async def _where(self, scene: Scene) -> ObjectRef:
+        namespace = self.namespace or scene.namespace
+        return await scene.cluster.resolve(ObjectRef(self.version, self.kind, self.name or "", namespace))

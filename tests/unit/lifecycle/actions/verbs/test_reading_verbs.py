@@ -56,6 +56,27 @@ async def test_does_not_exist(fields: dict[str, Any], expected: str) -> None:
         await once({"exists": {"kind": "Pod", **fields}}, on=bench(cluster=stored(*PODS)))
 
 
+@pytest.mark.parametrize(
+    ("action", "command"),
+    [
+        ({"exists": {"kind": "Pod", "name": "z"}}, "kubectl --namespace apps get pod"),
+        (
+            {"exists": {"kind": "Pod", "selector": {"matchLabels": {"app": "z"}}}},
+            "kubectl --namespace apps get pod --selector=app=z",
+        ),
+        ({"exists": {"apiVersion": "apps/v1", "kind": "Deployment"}}, "kubectl --namespace apps get deployment.apps"),
+        ({"expect": {"kind": "Pod", "name": "a", "expr": "false"}}, "kubectl --namespace apps get pod a -o yaml"),
+    ],
+    ids=str,
+)
+async def test_a_failed_check_shows_how_to_look(action: dict[str, Any], command: str) -> None:
+    with pytest.raises(LifecycleError) as failed:
+        await once(action, on=bench(cluster=stored(*PODS)))
+
+    assert failed.value.hint
+    assert failed.value.hint.endswith(f": {command}")
+
+
 async def test_expect() -> None:
     expr = "objects.all(o, o.status.phase == 'Running') && objects.size() == 2 && release.name == 'web'"
     on = bench(cluster=stored(*PODS))
