@@ -37,10 +37,15 @@ from managedchart_operator.reconcile.remediation import (
     was_applied,
     would_recur,
 )
-from managedchart_operator.reconcile.remedy import NOTHING, Remedy, RemedyPlan
+from managedchart_operator.reconcile.remedy import NOTHING, UNDECIDED, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
-from managedchart_operator.reconcile.retries import RetryPlan, after_failure
-from managedchart_operator.reconcile.revision_history import complete, release_uninstalled, remember
+from managedchart_operator.reconcile.retries import LOOK_AGAIN_SECONDS, RetryPlan, after_failure
+from managedchart_operator.reconcile.revision_history import (
+    complete,
+    release_uninstalled,
+    remember,
+    turned_out_failed,
+)
 from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.shown_lifecycle import show_lifecycle
 from managedchart_operator.reconcile.status_recorder import (
@@ -150,10 +155,14 @@ class LifecycleRuns:
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys and not kept else None
         failed = made.number if made else unremedied(run, work.last)
-        remedy = await self._plan_remedy(work, plan, failed, made=made is not None)
+        fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
+        unready = made is not None and phases.failed_phase is Phase.EXEC and fail_on_timeout
+        remedy = await self._plan_remedy(work, failed, made=made is not None, unready=unready)
         retry = await self._retry(work, error, remedy, made=made is not None, kept=kept)
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
+        if made and unready:
+            turned_out_failed(status, made.number)  # also if it could not be marked: helm calls it deployed then
         complete(status, run.storage.revisions, uid=work.chart.uid)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
@@ -164,7 +173,7 @@ class LifecycleRuns:
             retry = retry.awaiting_permission(lacking.missing.permission.verb)
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
-        again = await self.remediation.carry_out(work, remedy)
+        again = LOOK_AGAIN_SECONDS if remedy is UNDECIDED else await self.remediation.carry_out(work, remedy)
         await post_warnings(work, self.events)
         return delay_until(retry.at) if retry.at else again
 
@@ -190,17 +199,18 @@ class LifecycleRuns:
         )
         return replace(plan, kept=kept and remedy is NOTHING)
 
-    async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
-        """Return the remedy for the revision that failed, the newest if this run `made` it; nothing while that is unclear."""
-        failed_phase = work.phases.failed_phase
+    async def _plan_remedy(self, work: ResourcePass, failed: int | None, *, made: bool, unready: bool) -> RemedyPlan:
+        """Return the remedy for the revision that failed, the newest if this run `made` it; UNDECIDED while that is unclear.
+
+        `unready` says that the revision failed because its objects did not become ready.
+        """
         try:
             if made:
-                fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
-                await mark_failed(work.release, unready=failed_phase is Phase.EXEC and fail_on_timeout)
-            return await self.remediation.plan(work, failed=failed, phase=failed_phase)
+                await mark_failed(work.release, unready=unready)
+            return await self.remediation.plan(work, failed=failed, phase=work.phases.failed_phase)
         except (KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
-            return NOTHING
+            return UNDECIDED
 
 
 def _begin(work: ResourcePass, plan: Run) -> bool:

@@ -9,8 +9,11 @@ import pytest
 
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile.operations import install_or_upgrade, resume
 from managedchart_operator.reconcile.operations.resume import watched
 from managedchart_operator.reconcile.release_run import ReleaseRun
+from managedchart_operator.reconcile.run_evidence import RunEvidence
+from unit.reconcile.fakes import unavailable
 from unit.reconcile.world import World
 
 NOT_READY = HelmError("Deployment apps/web is not ready", reason=Reason.TIMEOUT, transient=True)
@@ -84,3 +87,66 @@ async def test_a_cancelled_wait_marks_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert world.secrets.statuses == ["deployed"]
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+async def test_a_revision_that_could_not_be_marked_is_rolled_back_later(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """The API server did not answer when it failed: the next pass, or the retry, marks it. It never counts as a good one."""
+    world = World()
+    world.put({"values": {"a": 0}})
+    await world.reconcile()
+    never_ready(monkeypatch)
+
+    async def unanswered(*_: Any, **__: Any) -> None:
+        raise unavailable()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(world.secrets, "rewrite", unanswered)
+        world.put({"values": {"a": 1}, "wait": True, "retry": {"limit": limit}})
+        assert await world.reconcile() is not None, "it is decided later"
+    assert world.secrets.statuses == ["superseded", "deployed"]
+    assert [each["outcome"] for each in world.status["history"]] == ["failed", "deployed"]
+
+    world.retry_now() if limit else world.put()
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
+
+
+async def test_a_revision_that_could_not_be_marked_is_marked_before_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise the failure of a corrected spec would be rolled back to it."""
+    world = World()
+    world.put({"values": {"a": 0}})
+    await world.reconcile()
+    never_ready(monkeypatch)
+
+    async def unanswered(*_: Any, **__: Any) -> None:
+        raise unavailable()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(world.secrets, "rewrite", unanswered)
+        world.put({"values": {"a": 1}, "wait": True})
+        await world.reconcile()
+    world.put({"values": {"a": 2}})
+    await world.reconcile()
+
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
+
+
+def never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no release become ready from now on."""
+
+    async def until_ready(run: ReleaseRun) -> None:
+        await run.storage.observe()
+        raise NOT_READY
+
+    async def watch_over(_: RunEvidence, work: Any, *, grace: float | None) -> None:
+        await work
+
+    monkeypatch.setattr(install_or_upgrade, "until_ready", until_ready)
+    monkeypatch.setattr(resume, "until_ready", until_ready)
+    monkeypatch.setattr(RunEvidence, "watch_over", watch_over)
