@@ -17,6 +17,7 @@ from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import KubeError, LifecycleError, OperatorError, ProfileVersion
+from managedchart_operator.kube.answers import is_unserved
 from managedchart_operator.kube.identities import Identity
 from managedchart_operator.kube.permissions import IMPERSONATE, missing_in
 from managedchart_operator.kube.silence import listening
@@ -315,12 +316,21 @@ async def _chart(context: PhaseContext) -> dict[str, str]:
     return {}
 
 
+def _is_conflict(error: OperatorError) -> bool:
+    """Whether the object was changed meanwhile, or is not the one that a manifest with a uid or resourceVersion is about.
+
+    That is repeated like a request that is not answered, but it is an answer.
+    """
+    cause = error.__cause__ if isinstance(error, LifecycleError) else error
+    return isinstance(cause, KubeError) and error.reason is Reason.API_UNAVAILABLE and not is_unserved(cause)
+
+
 def _named(bound: BoundAction, error: OperatorError) -> OperatorError:
     """Return the error of an action with its name; it keeps reason, hint and whether a retry may succeed."""
     source = "" if bound.origin == SPEC else f" of {bound.origin}"
     own = (Reason.INTERNAL_ERROR, Reason.FORBIDDEN) if bound.identity is not None else (Reason.INTERNAL_ERROR,)
     # What the account of a profile lacks, the account of the ManagedChart does not: FORBIDDEN is about the latter.
-    reason = Reason.LIFECYCLE_FAILED if error.reason in own else error.reason
+    reason = Reason.LIFECYCLE_FAILED if error.reason in own or _is_conflict(error) else error.reason
     named = LifecycleError(
         f"Action {bound.action.name} ({bound.verb}){source} failed: {error.message}",
         reason=reason,
