@@ -26,7 +26,7 @@ from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.conditions import CLAMPED, LIFECYCLE_MISSING
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.last_run import attempt_requested, permission_of
+from managedchart_operator.reconcile.last_run import attempt_requested, last_run_of, permission_of
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
 from managedchart_operator.reconcile.missing_permissions import refused_for_a_moment, still_missing
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
@@ -248,9 +248,14 @@ class Reconciler:
         if said and not (error.transient or chart.deleting):
             return None
         retry = clamp(await asyncio.to_thread(spec_for_removal, chart))[0].retry
-        if error.transient and (momentary or (failing and attempt.digest)) and not chart.deleting:
-            # Keep what the status says, also about a failure and its retry: this pass has attempted nothing.
+        # How far it has come decides whether its revision counts as failed, and is rolled back.
+        unfinished = error.reason is Reason.API_UNAVAILABLE and last_run_of(chart, status).interrupted
+        if error.transient and (momentary or unfinished or (failing and attempt.digest)) and not chart.deleting:
+            # Keep what the status says, also about a failure and its retry: this pass has attempted nothing, or not ended.
             logger.warning("%s: %s", error.reason.value, error.message)
+            if unfinished and (failed_phase := recording.phases.failed_phase) is not None:
+                attempt.phase = failed_phase.value  # not the one that has followed, which collected the evidence
+                recorder.writer.touch()
             if lacking:
                 await self.events.post(chart, type="Warning", reason=error.reason.value, message=error.message)
             return look_again(error, retry, lacks=lacking is not None)

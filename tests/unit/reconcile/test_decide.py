@@ -244,6 +244,23 @@ TABLE = [
         ownership=Ownership(UID, recorded={2: NOW}, recorded_good=frozenset({2})),
     ),
     Case(
+        "one that a run after a lost status only waits for is not marked",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        replace(KILLED_IN_EXEC, attempt="other", revision=None, proven=False),
+        RUN,
+        UPGRADE,
+    ),
+    Case(
+        "one that the run has made which was stopped in exec is marked",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        replace(KILLED_IN_EXEC, attempt="attempt-2"),
+        RUN,
+        UPGRADE,
+        unlock=2,
+    ),
+    Case(
         "a failed revision that could not be marked is marked before the next one",
         replace(DEPLOY, digest=Digest("newer")),
         WAITED_FOR,

@@ -1,6 +1,7 @@
 """How the wait for a release ends, and what becomes of its revision."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -137,12 +138,57 @@ async def test_a_revision_that_could_not_be_marked_is_marked_before_the_next_one
     assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
 
 
-def never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no release become ready from now on."""
+@pytest.mark.parametrize("limit", [0, 5])
+async def test_a_failure_is_not_lost_in_an_outage(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """The release could not even be looked at when it failed: the next pass waits for it once more, and remedies it."""
+    world = World()
+    world.put({"values": {"a": 0}})
+    await world.reconcile()
+    never_ready(monkeypatch, then=lambda: setattr(world.secrets, "failure", unavailable()))
+    world.put({"values": {"a": 1}, "wait": True, "retry": {"limit": limit}})
+    assert await world.reconcile() is not None, "it is looked at again"
+
+    never_ready(monkeypatch)
+    world.secrets.failure = None
+    world.put()
+    await world.reconcile()
+    assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
+    assert world.status["lastFailure"]["reason"] == "Timeout"
+
+
+async def test_a_long_good_release_whose_status_was_lost_is_not_uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that looks at it again is interrupted by a changed spec, which fails: the release was good all the time."""
+    world = World()
+    world.put({"wait": True})
+    waited_for(monkeypatch, error=None)
+    await world.reconcile()
+    world.api.status.clear()
+    waited_for(monkeypatch, error=asyncio.CancelledError())
+    world.put()
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconcile()
+    waited_for(monkeypatch, error=NOT_READY)
+    world.put({"values": {"a": 1}})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
+
+
+def never_ready(monkeypatch: pytest.MonkeyPatch, *, then: Callable[[], None] = lambda: None) -> None:
+    """Let no release become ready from now on; `then` is called when one has failed."""
+    waited_for(monkeypatch, error=NOT_READY, then=then)
+
+
+def waited_for(
+    monkeypatch: pytest.MonkeyPatch, *, error: BaseException | None, then: Callable[[], None] = lambda: None
+) -> None:
+    """Let the waits for releases end with this error from now on; `then` is called before."""
 
     async def until_ready(run: ReleaseRun) -> None:
         await run.storage.observe()
-        raise NOT_READY
+        then()
+        if error is not None:
+            raise error
 
     async def watch_over(_: RunEvidence, work: Any, *, grace: float | None) -> None:
         await work
