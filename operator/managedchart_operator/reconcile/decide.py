@@ -158,7 +158,7 @@ class Observed:
         newest, last = self.newest, self.last
         if newest is None or self.ownership.was_good(newest) or not self.newest_is_unproven:
             return False
-        if newest.number == last.failed_revision and self.ownership.failed(newest):
+        if self.ownership.failed(newest):
             return True
         made_it = last.attempt is None or newest.is_of(last.attempt)  # an earlier operator has noted no attempt
         return newest.number != last.revision and last.stopped_in_exec and made_it

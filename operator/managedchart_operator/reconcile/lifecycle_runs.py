@@ -11,7 +11,7 @@ from typing import Any
 
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
-from managedchart_operator.helm.storage import UNINSTALLED
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED
 from managedchart_operator.helm.values import Values, lost_values
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle, says_nothing
@@ -217,6 +217,11 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     failures = work.last.failures if work.repeats_last_input else 0
+    never_ready = plan.unlock
+    if never_ready is not None and never_ready.status == DEPLOYED:
+        # Written together with the begin of this run, which may end before the revision is marked.
+        made_by = Operation.INSTALL if never_ready.number == 1 else Operation.UPGRADE
+        remember(work.recorder.status, replace(never_ready, status=FAILED), action=made_by.value)
     work.recorder.begin(
         work.release.attempt, plan, digest=work.digest, failures=failures, uninstall_began=work.last.began_uninstall
     )

@@ -44,7 +44,7 @@ OTHER_DONE = LastRun(digest="before", ended_at=NOW - 60, revision=2)
 FAILED_LATER = LastRun(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
 FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
 STALLED = replace(FAILED_LATER, retry_at=None)
-UNMARKED = replace(FAILED_DUE, failed_revision=2, phase=Phase.EXEC, ended_at=NOW - 5)
+UNMARKED = replace(FAILED_DUE, phase=Phase.EXEC, ended_at=NOW - 5)
 """Revision 2 did not become ready, and could not be marked failed."""
 KILLED_IN_EXEC = LastRun(digest="wanted", revision=1, proven=True, interrupted=True, phase=Phase.EXEC)
 """Revision 1 was good; then a run began, and the operator was killed while it deployed or waited."""

@@ -1,6 +1,7 @@
 """How the wait for a release ends, and what becomes of its revision."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 
 from managedchart_operator.errors import HelmError, OperatorError
 from managedchart_operator.reasons import Reason
+from managedchart_operator.reconcile import lifecycle_runs
 from managedchart_operator.reconcile.operations import install_or_upgrade, resume
 from managedchart_operator.reconcile.operations.resume import watched
 from managedchart_operator.reconcile.release_run import ReleaseRun
@@ -154,6 +156,34 @@ async def test_a_failure_is_not_lost_in_an_outage(monkeypatch: pytest.MonkeyPatc
     await world.reconcile()
     assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
     assert world.status["lastFailure"]["reason"] == "Timeout"
+
+
+@pytest.mark.parametrize("ends", [asyncio.CancelledError(), unavailable()], ids=["interrupted", "unanswered"])
+async def test_two_changes_in_quick_succession_make_no_revision_a_good_one(
+    monkeypatch: pytest.MonkeyPatch, ends: BaseException
+) -> None:
+    """The second run ends before it has marked the revision of the first, which was never seen ready."""
+    world = World()
+    world.put({"values": {"a": 0}})
+    await world.reconcile()
+    waited_for(monkeypatch, error=asyncio.CancelledError())
+    world.put({"values": {"a": 1}, "wait": True})
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconcile()
+
+    async def unlock(*_: Any) -> None:
+        raise ends
+
+    with monkeypatch.context() as second:
+        second.setattr(lifecycle_runs, "unlock", unlock)
+        world.put({"values": {"a": 2}})
+        with contextlib.suppress(asyncio.CancelledError):
+            await world.reconcile()
+    never_ready(monkeypatch)
+    world.put({"values": {"a": 3}})
+    await world.reconcile()
+
+    assert world.event_messages("RolledBack") == ["Rolled back to revision 1"]
 
 
 async def test_a_long_good_release_whose_status_was_lost_is_not_uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
