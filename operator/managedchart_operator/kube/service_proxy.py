@@ -17,7 +17,7 @@ from managedchart_operator.kube.answers import error_of, unavailable
 from managedchart_operator.kube.client import Relayed
 from managedchart_operator.kube.discovery import quoted, segment_problem
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.kube.permissions import Permission, is_allowed
+from managedchart_operator.kube.permissions import Permission, is_allowed, missing_in
 from managedchart_operator.reasons import Reason
 
 # Health pages and answers of Prometheus have some hundred bytes.
@@ -70,7 +70,8 @@ async def call_service(
     if answer.status == _FORBIDDEN:
         # An aggregated API or a webhook forbids in the same words. What this user may not do was not passed on.
         if await may_call():
-            if repeated:
+            missing = missing_in(said)
+            if repeated or missing is None or missing.permission != permission:
                 return answer
             # An API server that has just started refuses everybody for a moment.
             return await call_service(

@@ -111,7 +111,8 @@ async def test_http_reports_a_missing_permission() -> None:
 
 async def test_an_api_server_that_has_just_started_is_asked_again() -> None:
     """It refuses everybody for a moment, and that is not what the Service answers."""
-    scene, cluster = on(403, status('services "web" is forbidden: User "u" cannot get resource "services/proxy"'))
+    lacking = 'cannot get resource "services/proxy" in API group "" in the namespace "apps"'
+    scene, cluster = on(403, status(f'services "web" is forbidden: User "u" {lacking}'))
     cluster.allowed, cluster.then = True, Relayed(200, b"", cut_off=False)
 
     done = await once({"http": HTTP}, on=scene)
