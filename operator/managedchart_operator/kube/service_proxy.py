@@ -17,7 +17,7 @@ from managedchart_operator.kube.answers import error_of, unavailable
 from managedchart_operator.kube.client import Relayed
 from managedchart_operator.kube.discovery import quoted, segment_problem
 from managedchart_operator.kube.objects import Objects
-from managedchart_operator.kube.permissions import Permission, is_allowed
+from managedchart_operator.kube.permissions import Permission, is_allowed, missing_in
 from managedchart_operator.reasons import Reason
 
 # Health pages and answers of Prometheus have some hundred bytes.
@@ -26,7 +26,7 @@ MOST_BYTES = 256 * 1024
 # Source: k8s.io/kubernetes pkg/registry/core/service/storage, ResourceLocation; read from 1.37.
 _ABOUT_THE_WAY = re.compile(
     r'services "[^"]+" not found|no service port \S+ found for service|no endpoints available for service'
-    r"|error trying to reach service|invalid service request"
+    r"|error trying to reach service"
 )
 _FORBIDDEN = 403
 # Whoever is called may send the same, if it is an API server itself.
@@ -44,10 +44,12 @@ async def call_service(
     seconds: float,
     scheme: str = "http",
     query: Mapping[str, str] | None = None,
+    repeated: bool = False,
 ) -> Relayed:
     """GET a path of a Service. Raises KubeError if the API server refuses, has no such Service, or cannot reach a pod of it.
 
-    What the Service itself refuses is its answer, also in the form of the API server's own refusals.
+    What the Service itself refuses is its answer, also in the form of the API server's own refusals. `repeated` says that such
+    a one is the second one in a row.
     """
     if problem := segment_problem(namespace):
         text = f"Service {namespace}/{service}: the namespace {problem}"
@@ -68,8 +70,23 @@ async def call_service(
     if answer.status == _FORBIDDEN:
         # An aggregated API or a webhook forbids in the same words. What this user may not do was not passed on.
         if await may_call():
-            return answer
-    elif not _ABOUT_THE_WAY.match(said):
+            missing = missing_in(said)
+            if repeated or missing is None or missing.permission != permission:
+                return answer
+            # An API server that has just started refuses everybody for a moment.
+            return await call_service(
+                objects,
+                namespace=namespace,
+                service=service,
+                port=port,
+                path=path,
+                seconds=seconds,
+                scheme=scheme,
+                query=query,
+                repeated=True,
+            )
+        raise error_of(answer.status, answer.body, method="GET", path=where)
+    if not _ABOUT_THE_WAY.match(said):
         if answer.status in _OF_EITHER or answer.status >= _SERVER_ERROR:
             # A validation without an answer of the API server does not count, so a Service must not be able to feign that.
             try:
@@ -78,7 +95,9 @@ async def call_service(
                 text = f"The API server, or Service {namespace}/{service} behind it, answers {answer.status}"
                 raise unavailable(text) from error
         return answer
-    raise error_of(answer.status, answer.body, method="GET", path=where)
+    # The Service may send the same words, and others after them: neither an outage nor a missing permission follows from them.
+    text = f"GET {where} returned {answer.status}: {said}"
+    raise KubeError(text, reason=Reason.LIFECYCLE_FAILED, transient=True, status=answer.status, answer=said, path=where)
 
 
 def _status_message(answer: Relayed) -> str | None:

@@ -5,7 +5,7 @@ built-in lifecycle or a plug-in of its name: only an administrator can apply one
 brings a lifecycle of that name changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from managedchart_operator.api.resource import ManagedChart
@@ -93,13 +93,16 @@ class Lifecycles:
             missing=missing,
         )
 
-    async def find_for_removal(self, chart: ManagedChart, spec: ManagedChartSpec) -> ForRemoval:
+    async def find_for_removal(
+        self, chart: ManagedChart, spec: ManagedChartSpec, *, lacks: Callable[[KubeError], Awaitable[bool]]
+    ) -> ForRemoval:
         """Return the lifecycle of a ManagedChart that is being deleted, with the valid ones of its actions.
 
         What is invalid does not block the deletion, except an action of PreDelete or PostDelete: it may be a backup, and its
         failure would block the deletion, too.
 
-        Raises KubeError if it is not known which profiles are for it, except for a permission that the operator lacks.
+        Raises KubeError if it is not known which profiles are for it, except for a permission that the operator `lacks`. An API
+        server that has just started refuses everybody: then the actions of profiles are not left out.
         """
         problems: list[SpecError] = []
         blocking: list[SpecError] = []
@@ -107,7 +110,7 @@ class Lifecycles:
         try:
             parts = await self.profiles.of(self._subject(chart))
         except KubeError as error:
-            if error.reason is not Reason.FORBIDDEN:
+            if error.reason is not Reason.FORBIDDEN or not await lacks(error):
                 raise
             problems.append(SpecError(f"without LifecycleProfiles: {error.message}", reason=Reason.FORBIDDEN))
         problems += [blocks for part in parts if (blocks := part.profile.blocks())]

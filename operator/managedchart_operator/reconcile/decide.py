@@ -150,13 +150,18 @@ class Observed:
     def newest_may_fail(self) -> bool:
         """Whether the newest revision fails if its objects do not become ready.
 
-        Only if the status says that its run was in exec, otherwise a lost status would fail a revision that has long been good;
-        and not if they were ready before, when a run that continues this one waits for them once more.
+        Only if the status says that its run was in exec, otherwise a lost status would fail a revision that has long been good
+        (that run is the one that made it, not one that only waited for it once more after the status was lost);
+        or that it did fail, and helm still calls it deployed, since it could not be marked. And not if they were ready before,
+        when a run that continues this one waits for them once more.
         """
         newest, last = self.newest, self.last
-        if newest is None or newest.number == last.revision or self.ownership.was_good(newest):
+        if newest is None or self.ownership.was_good(newest) or not self.newest_is_unproven:
             return False
-        return self.newest_is_unproven and last.stopped_in_exec
+        if self.ownership.failed(newest):
+            return True
+        made_it = last.attempt is None or newest.is_of(last.attempt)  # an earlier operator has noted no attempt
+        return newest.number != last.revision and last.stopped_in_exec and made_it
 
     @property
     def newest_is_unfinished(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from managedchart_operator.api.status import Phase
 from managedchart_operator.errors import HelmError, KubeError, OperatorError
-from managedchart_operator.helm.storage import UNINSTALLED
+from managedchart_operator.helm.storage import DEPLOYED, FAILED, UNINSTALLED
 from managedchart_operator.helm.values import Values, lost_values
 from managedchart_operator.kube.events import Events
 from managedchart_operator.lifecycle.base import Lifecycle, says_nothing
@@ -40,7 +40,12 @@ from managedchart_operator.reconcile.remediation import (
 from managedchart_operator.reconcile.remedy import NOTHING, UNDECIDED, Remedy, RemedyPlan
 from managedchart_operator.reconcile.resource_pass import Recording, ResourcePass
 from managedchart_operator.reconcile.retries import RetryPlan, after_failure, earlier_of, soon
-from managedchart_operator.reconcile.revision_history import complete, release_uninstalled, remember
+from managedchart_operator.reconcile.revision_history import (
+    complete,
+    release_uninstalled,
+    remember,
+    turned_out_failed,
+)
 from managedchart_operator.reconcile.services import Telemetry
 from managedchart_operator.reconcile.shown_lifecycle import show_lifecycle
 from managedchart_operator.reconcile.status_recorder import (
@@ -150,10 +155,14 @@ class LifecycleRuns:
         await run.storage.observe()
         made = newest_if_made(run, phases.failed_phase) if plan.operation.deploys and not kept else None
         failed = made.number if made else unremedied(run, work.last, unlocked=plan.unlock)
-        remedy = await self._plan_remedy(work, plan, failed, made=made is not None)
+        fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
+        unready = made is not None and phases.failed_phase is Phase.EXEC and fail_on_timeout
+        remedy = await self._plan_remedy(work, failed, unready=unready)
         retry = await self._retry(work, error, remedy, made=made is not None, kept=kept)
         status.release = await release_status(run, digest=work.digest)
         remember(status, run.newest if made else None, action=plan.operation.value)
+        if made and unready:
+            turned_out_failed(status, made.number)  # also if it could not be marked: helm calls it deployed then
         complete(status, run.storage.revisions, uid=work.chart.uid)
         taken_back = remedy.remedy in (Remedy.ROLL_BACK, Remedy.UNINSTALL)
         failure = phases.failure(error, digest=work.digest.text, revision=failed, taken_back=taken_back)
@@ -164,9 +173,7 @@ class LifecycleRuns:
             retry = retry.awaiting_permission(lacking.missing.permission.verb)
         await record_failure(work, failure, retry, self.events)
         # The remedy reads what was just recorded.
-        again = await self.remediation.carry_out(work, remedy)
-        if remedy is UNDECIDED:
-            again = soon(work.spec.retry)
+        again = soon(work.spec.retry) if remedy is UNDECIDED else await self.remediation.carry_out(work, remedy)
         await post_warnings(work, self.events)
         return earlier_of(again, delay_until(retry.at) if retry.at else None)
 
@@ -192,14 +199,15 @@ class LifecycleRuns:
         )
         return replace(plan, kept=kept and remedy is NOTHING)
 
-    async def _plan_remedy(self, work: ResourcePass, plan: Run, failed: int | None, *, made: bool) -> RemedyPlan:
-        """Return the remedy for the revision that failed, the newest if this run `made` it; UNDECIDED while that is unclear."""
-        failed_phase = work.phases.failed_phase
+    async def _plan_remedy(self, work: ResourcePass, failed: int | None, *, unready: bool) -> RemedyPlan:
+        """Return the remedy for the revision that failed, UNDECIDED while that is unclear.
+
+        `unready` says that the revision failed because its objects did not become ready.
+        """
         try:
             if failed is not None:
-                fail_on_timeout = plan.awaiting is None or plan.awaiting.fail_on_timeout
-                await mark_failed(work.release, unready=made and failed_phase is Phase.EXEC and fail_on_timeout)
-            return await self.remediation.plan(work, failed=failed, phase=failed_phase)
+                await mark_failed(work.release, unready=unready)
+            return await self.remediation.plan(work, failed=failed, phase=work.phases.failed_phase)
         except (KubeError, HelmError) as error:
             work.logger.warning("cannot decide yet how to remedy the failure: %s", error.message)
             return UNDECIDED
@@ -209,6 +217,11 @@ def _begin(work: ResourcePass, plan: Run) -> bool:
     """Record that the run begins; returns whether the same input has failed before."""
     work.logger.info("%s: %s", plan.operation.value, plan.because)
     failures = work.last.failures if work.repeats_last_input else 0
+    never_ready = plan.unlock
+    if never_ready is not None and never_ready.status == DEPLOYED:
+        # Written together with the begin of this run, which may end before the revision is marked.
+        made_by = Operation.INSTALL if never_ready.number == 1 else Operation.UPGRADE
+        remember(work.recorder.status, replace(never_ready, status=FAILED), action=made_by.value)
     work.recorder.begin(
         work.release.attempt, plan, digest=work.digest, failures=failures, uninstall_began=work.last.began_uninstall
     )

@@ -6,6 +6,7 @@ in it. What cannot be found out in time is left out: then only the first one is 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -91,17 +92,34 @@ async def still_missing(
     An API server that has just started refuses everybody with the same message. `identity` is on whose behalf the refused
     request was sent. Raises nothing except when cancelled.
     """
-    if isinstance(error, AccountMissingError):
-        missing = MissingPermission("", Permission(IMPERSONATE, "serviceaccounts"))
-    elif error.reason is not Reason.FORBIDDEN or (named := missing_in(_words(error))) is None:
+    missing = _named_in(error, identity)
+    if missing is None:
         return None
-    else:
-        as_account = identity is not None and named.user == identity.user
-        missing = named if as_account else MissingPermission("", named.permission)
     try:
         return None if await services.accounts.granted(missing, identity) else missing
     except KubeError:
         return None
+
+
+async def refused_for_a_moment(services: Services, identity: Identity | None, error: OperatorError) -> bool:
+    """Whether an error is about a permission that the API server says is there, so that the refusal means nothing.
+
+    The parameters are those of `still_missing`. False without an answer. Raises nothing except when cancelled.
+    """
+    missing = _named_in(error, identity)
+    with contextlib.suppress(KubeError):
+        return missing is not None and await services.accounts.granted(missing, identity)
+    return False
+
+
+def _named_in(error: OperatorError, identity: Identity | None) -> MissingPermission | None:
+    """Return what an error reports as missing; its user is empty for the operator itself."""
+    if isinstance(error, AccountMissingError):
+        return MissingPermission("", Permission(IMPERSONATE, "serviceaccounts"))
+    if error.reason is not Reason.FORBIDDEN or (named := missing_in(_words(error))) is None:
+        return None
+    as_account = identity is not None and named.user == identity.user
+    return named if as_account else MissingPermission("", named.permission)
 
 
 def refused_user(error: OperatorError) -> str:

@@ -26,9 +26,9 @@ from managedchart_operator.reconcile.clamping import clamp
 from managedchart_operator.reconcile.conditions import CLAMPED, LIFECYCLE_MISSING
 from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait, decide
 from managedchart_operator.reconcile.explain import explain
-from managedchart_operator.reconcile.last_run import attempt_requested, permission_of
+from managedchart_operator.reconcile.last_run import attempt_requested, last_run_of, permission_of
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
-from managedchart_operator.reconcile.missing_permissions import still_missing
+from managedchart_operator.reconcile.missing_permissions import refused_for_a_moment, still_missing
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.permission_watch import Awaited, PermissionWatch
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
@@ -236,6 +236,7 @@ class Reconciler:
             return await self._report_unwritable(recording)
         identity = self.services.accounts.identity_of(recording.chart)
         profile, lacking = error.profile, await still_missing(self.services, identity, error)
+        momentary = await refused_for_a_moment(self.services, identity, error)
         findings = recording.phases.findings
         error = await asyncio.to_thread(explain, error, findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
@@ -247,9 +248,14 @@ class Reconciler:
         if said and not (error.transient or chart.deleting):
             return None
         retry = clamp(await asyncio.to_thread(spec_for_removal, chart))[0].retry
-        if failing and error.transient and attempt.digest and not chart.deleting:
-            # Keep what the status says about the failure and its retry: this pass has attempted nothing.
+        # How far it has come decides whether its revision counts as failed, and is rolled back.
+        unfinished = error.reason is Reason.API_UNAVAILABLE and last_run_of(chart, status).interrupted
+        if error.transient and (momentary or unfinished or (failing and attempt.digest)) and not chart.deleting:
+            # Keep what the status says, also about a failure and its retry: this pass has attempted nothing, or not ended.
             logger.warning("%s: %s", error.reason.value, error.message)
+            if unfinished and (failed_phase := recording.phases.failed_phase) is not None:
+                attempt.phase = failed_phase.value  # not the one that has followed, which collected the evidence
+                recorder.writer.touch()
             if lacking:
                 await self.events.post(chart, type="Warning", reason=error.reason.value, message=error.message)
             return look_again(error, retry, lacks=lacking is not None)

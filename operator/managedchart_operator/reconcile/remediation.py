@@ -79,8 +79,10 @@ class Remediation:
         run, failed = work.release, work.last.failed_revision
         if run.newest is None or failed is None or failed > run.newest.number or work.spec.action is not Action.DEPLOY:
             return None
-        if run.newest.pending and await newest_is_own(run.storage):
-            await mark_failed(run)
+        # It was to be marked when it failed, but the API server did not answer.
+        unmarked = run.newest.status == DEPLOYED and run.newest.number == failed and run.ownership.failed(run.newest)
+        if (run.newest.pending or unmarked) and await newest_is_own(run.storage):
+            await mark_failed(run, unready=unmarked)
             work.recorder.status.release = await release_status(run, digest=work.digest)
             await work.recorder.writer.flush()
         if run.newest.status == DEPLOYED and _rollback_was_cut_short(work) and await rollback_is_own(run.storage):

@@ -52,8 +52,8 @@ class RemedyPlan:
 
 
 NOTHING = RemedyPlan(Remedy.NOTHING)
-UNDECIDED = RemedyPlan(Remedy.NOTHING, why="what is in the cluster cannot be read")
-"""Nothing is done now; the next pass decides."""
+UNDECIDED = RemedyPlan(Remedy.NOTHING, why="the release could not be read or marked")
+"""Nothing yet: the remedy of what has failed is still to be decided."""
 
 
 def decide_remedy(facts: Facts) -> RemedyPlan:

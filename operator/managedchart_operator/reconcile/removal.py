@@ -24,12 +24,14 @@ from managedchart_operator.errors import (
 from managedchart_operator.helm.storage import UNINSTALLING
 from managedchart_operator.kube.events import Events
 from managedchart_operator.kube.managedcharts import ManagedCharts
+from managedchart_operator.kube.permissions import missing_in
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.lost_account import RESTORE_SECONDS, LostAccounts, was_refused
+from managedchart_operator.reconcile.missing_permissions import still_missing
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
@@ -182,7 +184,7 @@ class Removal:
             before_uninstall=partial(self.operator_removal.check, work.chart),
             begins_uninstall=work.recorder.writer.flush,
         )
-        found = await self.runs.lifecycles.find_for_removal(work.chart, work.spec)
+        found = await self.runs.lifecycles.find_for_removal(work.chart, work.spec, lacks=self._lacks)
         if (invalid := found.blocked or misspelt_actions(work.chart)) is not None:
             raise _waits_for_correction(work.chart.key, invalid)
         for problem in found.problems:
@@ -207,6 +209,12 @@ class Removal:
             await post_warnings(work, self.events)
         if (done := work.phases.journal.outcome) is not None and done.spared:
             await self.events.post(work.chart, type="Warning", reason=RELEASE_LEFT, message=done.message)
+
+    async def _lacks(self, error: KubeError) -> bool:
+        """Whether the API server confirms that the operator lacks the permission that it has refused."""
+        if missing_in(error.answer) is None:
+            return True  # in words that name none, which cannot be asked about
+        return await still_missing(self.services, None, error) is not None
 
 
 def _waits_for_correction(key: Key, invalid: SpecError) -> SpecError:

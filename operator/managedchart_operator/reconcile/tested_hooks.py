@@ -7,6 +7,7 @@ cancelled. An operator that is killed with its helm cannot do that.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any
 from managedchart_operator.cancellation import finish_before_cancel
 from managedchart_operator.errors import HelmError, KubeError
 from managedchart_operator.helm.stored_manifest import with_hooks
+from managedchart_operator.kube.answers import unavailable
 from managedchart_operator.reconcile.operations.outcome import Journal
 from managedchart_operator.reconcile.release_storage import ReleaseStorage
 
@@ -22,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 # If a Secret changes more often between the read and the write, another Helm operation is working on it.
 _TRIES = 3
+_CONFLICT = 409
+# What has ended the tests may be that the API server does not answer. One that restarts answers within seconds; a change of the
+# spec, and the end of the operator, wait for this.
+_SECONDS = 15.0
+_PAUSE_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -47,16 +54,29 @@ async def _put_back(
     storage: ReleaseStorage, secret: str, hooks: Sequence[Mapping[str, Any]]
 ) -> KubeError | HelmError | None:
     """Return why the hooks cannot be put back; None if they are there."""
-    for attempt in range(_TRIES):
-        try:
-            found = await storage.secrets.read(namespace=storage.namespace, name=secret)
-            data = await asyncio.to_thread(with_hooks, found, hooks) if found is not None else None
-            if found is not None and data is not None:
-                labels = dict(found["metadata"].get("labels") or {})
-                await storage.secrets.rewrite(found, release=data, labels=labels)
-        except (KubeError, HelmError) as error:
-            if isinstance(error, HelmError) or error.status != 409 or attempt == _TRIES - 1:
-                return error
-        else:
-            return None
-    return None
+    problem: KubeError | HelmError = unavailable("The API server does not answer")
+    conflicts = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SECONDS):
+            while conflicts < _TRIES:
+                try:
+                    await _write(storage, secret, hooks)
+                except (KubeError, HelmError) as error:
+                    problem = error
+                else:
+                    return None
+                if isinstance(problem, HelmError) or not problem.transient:
+                    break
+                if problem.status == _CONFLICT:
+                    conflicts += 1
+                else:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+    return problem
+
+
+async def _write(storage: ReleaseStorage, secret: str, hooks: Sequence[Mapping[str, Any]]) -> None:
+    found = await storage.secrets.read(namespace=storage.namespace, name=secret)
+    data = await asyncio.to_thread(with_hooks, found, hooks) if found is not None else None
+    if found is not None and data is not None:
+        labels = dict(found["metadata"].get("labels") or {})
+        await storage.secrets.rewrite(found, release=data, labels=labels)

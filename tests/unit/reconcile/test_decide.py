@@ -44,6 +44,8 @@ OTHER_DONE = LastRun(digest="before", ended_at=NOW - 60, revision=2)
 FAILED_LATER = LastRun(digest="wanted", failures=2, retry_at=NOW + 40, revision=2)
 FAILED_DUE = replace(FAILED_LATER, retry_at=NOW)
 STALLED = replace(FAILED_LATER, retry_at=None)
+UNMARKED = replace(FAILED_DUE, phase=Phase.EXEC, ended_at=NOW - 5)
+"""Revision 2 did not become ready, and could not be marked failed."""
 KILLED_IN_EXEC = LastRun(digest="wanted", revision=1, proven=True, interrupted=True, phase=Phase.EXEC)
 """Revision 1 was good; then a run began, and the operator was killed while it deployed or waited."""
 
@@ -240,6 +242,41 @@ TABLE = [
         RUN,
         UPGRADE,
         ownership=Ownership(UID, recorded={2: NOW}, recorded_good=frozenset({2})),
+    ),
+    Case(
+        "one that a run after a lost status only waits for is not marked",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        replace(KILLED_IN_EXEC, attempt="other", revision=None, proven=False),
+        RUN,
+        UPGRADE,
+    ),
+    Case(
+        "one that the run has made which was stopped in exec is marked",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        replace(KILLED_IN_EXEC, attempt="attempt-2"),
+        RUN,
+        UPGRADE,
+        unlock=2,
+    ),
+    Case(
+        "a failed revision that could not be marked is marked before the next one",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        UNMARKED,
+        RUN,
+        UPGRADE,
+        unlock=2,
+        ownership=Ownership(UID, recorded={2: NOW}),
+    ),
+    Case(
+        "one that is not ready after a lost status is not taken for a failed one",
+        replace(DEPLOY, digest=Digest("newer")),
+        WAITED_FOR,
+        UNMARKED,
+        RUN,
+        UPGRADE,
     ),
     # ---- Deploy: it failed
     Case("failed input waits for its time", DEPLOY, FAILED_2, FAILED_LATER, HOLD, wake_at=NOW + 40),

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from managedchart_operator.errors import KubeError
+from managedchart_operator.lifecycle.actions import running
+from managedchart_operator.reasons import Reason
 from unit.reconcile.fakes import unavailable
 from unit.reconcile.world import World
 
@@ -133,6 +136,67 @@ async def test_a_long_good_revision_is_not_rolled_back_after_an_outage() -> None
     await world.reconcile()
 
     assert "rollback" not in world.helm.commands
+
+
+REFUSAL = 'configmaps "checked" is forbidden: User "u" cannot get resource "configmaps" in API group "" in the namespace "apps"'
+IMPERSONATION = (
+    'serviceaccounts "u" is forbidden: User "o" cannot impersonate resource "serviceaccounts" in API group "" in the'
+    ' namespace "apps"'
+)
+
+
+@pytest.mark.parametrize("answer", [REFUSAL, IMPERSONATION])
+@pytest.mark.parametrize("phase", ["PostExec", "Validate"])
+async def test_an_api_server_that_has_just_started_rolls_nothing_back(
+    monkeypatch: pytest.MonkeyPatch, phase: str, answer: str
+) -> None:
+    """It refuses everybody until it has read its roles."""
+    monkeypatch.setattr(running, "_REFUSED_PAUSE_SECONDS", 0.0)
+    world, asked = await refusing(answer, 3)
+    world.cluster.permissions.for_a_moment = True
+    world.put({"values": {"a": 1}, "lifecycle": {"actions": [check(phase)]}})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade", "upgrade"]
+    assert world.condition("Ready")["status"] == "True"
+    assert len(asked) == 4
+    assert next(each for each in world.status["phases"] if each["name"] == phase)["actions"][0]["attempts"] == 1
+
+
+@pytest.mark.parametrize(("for_a_moment", "asked"), [(False, 1), (True, 11)])
+async def test_a_refusal_that_lasts_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, *, for_a_moment: bool, asked: int
+) -> None:
+    """Of the API server, which says so when it is asked; or of an API behind it that has rules of its own."""
+    monkeypatch.setattr(running, "_REFUSED_PAUSE_SECONDS", 0.0)
+    world, requests = await refusing(REFUSAL, 1000)
+    world.cluster.permissions.for_a_moment = for_a_moment
+    world.put({"values": {"a": 1}, "lifecycle": {"actions": [check("Validate")]}})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade", "upgrade", "rollback"]
+    assert len(requests) == asked
+
+
+async def refusing(answer: str, times: int) -> tuple[World, list[str]]:
+    """A world with revision 1 whose API server refuses an object so often; the list has the requests for it."""
+    world, asked = World(), list[str]()
+    world.put({"values": {"a": 0}})
+    await world.reconcile()
+    world.cluster.objects["checked"] = CHECKED
+    found = world.cluster.get
+    path = "/api/v1/namespaces/apps/configmaps/checked"
+    refused = KubeError("403", reason=Reason.FORBIDDEN, transient=True, status=403, answer=answer, path=path)
+
+    async def get(ref: Any) -> Any:
+        if ref.name == "checked":
+            asked.append(ref.name)
+            if len(asked) <= times:
+                raise refused
+        return await found(ref)
+
+    world.cluster.get = get  # type: ignore[method-assign]
+    return world, asked
 
 
 def _phases(world: World) -> Sequence[str]:

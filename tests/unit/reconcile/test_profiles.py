@@ -6,8 +6,11 @@ from typing import Any, cast
 import pytest
 
 from managedchart_operator.api.resource import Key
+from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.lifecycle.profiles.profile import read_profile
 from managedchart_operator.lifecycle.profiles.profiles import Profiles
+from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import shown_lifecycle
 from managedchart_operator.reconcile.profile_changes import ProfileChanges
 from managedchart_operator.reconcile.scheduler import Scheduler
@@ -145,6 +148,28 @@ async def test_a_deletion_waits_for_the_correction_of_a_profile() -> None:
     world.profiles.put(await read_profile(body("p", generation=2, match=ALL)))
     await world.reconcile()
     assert world.helm.commands == ["upgrade", "uninstall"]
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+async def test_a_refusal_for_a_moment_leaves_no_profile_out_of_a_deletion(*, lacks: bool) -> None:
+    """An API server that has just started refuses everybody, and a profile may save data before the uninstall."""
+    world = await deployed()
+    match = {"namespaces": {"selector": {"matchLabels": {"env": "production"}}}}
+    world.profiles.put(await profile("p", match=match, actions=[absent("save", "PreDelete")]))
+    read = world.cluster.labels
+
+    async def refuses(_: str) -> dict[str, str] | None:
+        world.cluster.labels = read  # type: ignore[method-assign]
+        what = 'cannot get resource "namespaces" in API group "" in the namespace "apps"'
+        answer = f'namespaces "apps" is forbidden: User "o" {what}'
+        raise KubeError("403", reason=Reason.FORBIDDEN, transient=True, status=403, answer=answer)
+
+    world.cluster.labels = refuses  # type: ignore[method-assign]
+    if lacks:
+        world.cluster.permissions.denied.add(Permission("get", "namespaces", "", "apps"))
+    world.put(deleting=True)
+    await world.reconcile()
+    assert world.helm.commands == (["upgrade", "uninstall"] if lacks else ["upgrade"])
 
 
 async def test_an_invalid_profile_still_saves_data() -> None:

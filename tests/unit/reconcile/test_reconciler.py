@@ -221,6 +221,22 @@ async def test_a_refusal_does_not_put_off_the_retry_of_a_failure(lacks: bool, ag
     assert bool(world.event_messages("Forbidden")) is lacks
 
 
+@pytest.mark.parametrize("lacks", [False, True])
+async def test_a_refusal_for_a_moment_changes_nothing_of_what_is_deployed(*, lacks: bool) -> None:
+    """Ready would become False, with a hint to grant what is there, and the actions after exec would run again."""
+    world = World()
+    world.put()
+    await world.reconcile()
+    before = dict(world.status)
+    answer = 'secrets is forbidden: User "u" cannot list resource "secrets" in API group "" in the namespace "apps"'
+    world.secrets.failure = KubeError("403", reason=Reason.FORBIDDEN, transient=True, status=403, answer=answer)
+    if lacks:
+        world.cluster.permissions.denied.add(Permission("list", "secrets", "", "apps"))
+    assert await world.reconcile() == pytest.approx(10.0, abs=1.0)
+    assert (world.status == before) is not lacks
+    assert bool(world.event_messages("Forbidden")) is lacks
+
+
 async def test_a_defect_is_a_failure_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(_: object) -> None:
         raise KeyError("a")

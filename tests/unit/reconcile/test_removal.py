@@ -248,6 +248,14 @@ async def test_misspelt_actions_are_not_forgotten() -> None:
     )
 
 
+async def test_a_misspelt_field_that_is_no_action_does_not_block_the_deletion() -> None:
+    world = await changed(lifecycle={"validation": {"evry": "5m"}})
+    await world.reconcile()
+
+    assert world.helm.commands == ["upgrade", "uninstall"]
+    assert world.resource is None
+
+
 # ---- the operator does not work in the namespace of the release
 
 

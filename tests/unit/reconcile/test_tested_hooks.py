@@ -9,7 +9,7 @@ from managedchart_operator.errors import KubeError
 from managedchart_operator.helm.stored_release import decode, packed
 from managedchart_operator.lifecycle.context import Operation
 from managedchart_operator.reasons import Reason
-from managedchart_operator.reconcile import release_extras
+from managedchart_operator.reconcile import release_extras, tested_hooks
 from managedchart_operator.reconcile.decide import Run
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.release_extras import RunExtras
@@ -93,13 +93,33 @@ async def test_the_secret_is_changed_meanwhile(monkeypatch: pytest.MonkeyPatch, 
     assert bool(run.journal.take_warnings()) is (conflicts == 3)
 
 
+async def test_an_outage_has_ended_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of some seconds; without the hook that saves data, the next uninstall would lose it."""
+    monkeypatch.setattr(tested_hooks, "_PAUSE_SECONDS", 0.0)
+    tested = UnderTest()
+    run, read, left = await tested.world.release_run(), tested.world.secrets.read, [3]
+    async with hooks_kept(run.storage, run.journal):
+        tested.hooks = [TEST]
+
+        async def unanswered(**options: Any) -> Any:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise unavailable()
+            return await read(**options)
+
+        monkeypatch.setattr(tested.world.secrets, "read", unanswered)
+
+    assert tested.hooks == [SAVE, TEST]
+    assert run.journal.take_warnings() == []
+
+
 async def test_they_cannot_be_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said, and what has ended the tests is still what counts."""
     tested = UnderTest()
     extras = await tested.extras()
 
     async def refused(*_: Any, **__: Any) -> None:
-        raise unavailable()
+        raise KubeError("no room", reason=Reason.OBJECT_INVALID, transient=False, status=422)
 
     monkeypatch.setattr(tested.world.secrets, "rewrite", refused)
     task = asyncio.create_task(extras.test(only=("one",), exclude=(), seconds=60.0))
@@ -109,5 +129,5 @@ async def test_they_cannot_be_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert extras.release.run.journal.take_warnings() == [
-        (Reason.API_UNAVAILABLE.value, "Hooks that helm test has left out of revision 1 are lost: no answer")
+        (Reason.OBJECT_INVALID.value, "Hooks that helm test has left out of revision 1 are lost: no room")
     ]

@@ -281,14 +281,16 @@ class FakePermissions:
 
     def __init__(self) -> None:
         self.denied: set[Permission] = set()
+        self.for_a_moment = False
+        """Whether the refusals are those of an API server that has just started."""
 
     async def allowed(self, permission: Permission) -> bool:
         """Whether it was not forbidden."""
         return permission not in self.denied
 
     async def refused_for_a_moment(self, _: str) -> bool:
-        """Every refusal lasts."""
-        return False
+        """As a test has put it down."""
+        return self.for_a_moment
 
     async def on(self, verb: str, *, api_version: str, kind: str, namespace: str) -> Permission:
         """All kinds are in a namespace, and have a regular plural."""

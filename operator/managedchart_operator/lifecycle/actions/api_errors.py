@@ -53,11 +53,16 @@ async def in_words(context: PhaseContext, verb: Verb) -> AsyncIterator[None]:
 
 def permission_of(error: OperatorError) -> MissingPermission | None:
     """Return the permission that the API server, or helm in its words, reports as missing; None for another error."""
-    if error.reason is not Reason.FORBIDDEN:
-        return None
-    text = error.answer if isinstance(error, KubeError) else error.text if isinstance(error, HelmError) else ""
-    missing = missing_in(text)
+    missing = None if isinstance(error, LifecycleError) else missing_in(refusal_text(error))
     return None if missing is None or missing.permission.verb == IMPERSONATE else missing
+
+
+def refusal_text(error: OperatorError) -> str:
+    """Return what the API server, or helm, says in the error of a refusal, also one in words; "" for another error."""
+    if error.reason is not Reason.FORBIDDEN:
+        return ""
+    cause = error.__cause__ if isinstance(error, LifecycleError) else error
+    return cause.answer if isinstance(cause, KubeError) else cause.text if isinstance(cause, HelmError) else ""
 
 
 def worded(

@@ -17,10 +17,12 @@ from managedchart_operator.api.spec import Action
 from managedchart_operator.api.status import Phase
 from managedchart_operator.diagnosis.collector import Findings
 from managedchart_operator.errors import KubeError, LifecycleError, OperatorError, ProfileVersion
+from managedchart_operator.kube.answers import is_unserved
 from managedchart_operator.kube.identities import Identity
+from managedchart_operator.kube.permissions import IMPERSONATE, missing_in
 from managedchart_operator.kube.silence import listening
 from managedchart_operator.lifecycle.actions import expressions
-from managedchart_operator.lifecycle.actions.api_errors import in_words
+from managedchart_operator.lifecycle.actions.api_errors import in_words, refusal_text
 from managedchart_operator.lifecycle.actions.envelope import Deployment, Envelope, OnError
 from managedchart_operator.lifecycle.actions.registry import verb_of
 from managedchart_operator.lifecycle.actions.scene import SPEC, Scene
@@ -33,6 +35,10 @@ ACTION_FAILED = "ActionFailed"
 """Reason of the Warning Event about an action whose failure does not end the run."""
 
 Payload = Mapping[str, Any]
+
+# An API server that has just started refuses everybody until it has read its roles, for some seconds at most.
+_REFUSALS = 10
+_REFUSED_PAUSE_SECONDS = 1.0
 
 
 class Accounts(Protocol):
@@ -141,15 +147,20 @@ async def _attempts(action: Envelope, scene: Scene, entry: ActionStatus) -> Done
     """Try an action as often as it says. Raises the last OperatorError.
 
     That the API server does not answer says nothing about the release: until the timeout of the action is over, such an attempt
-    does not count. After exec its error does not roll the release back either (`base.says_nothing`).
+    does not count. After exec its error does not roll the release back either (`base.says_nothing`). A refusal that may be only
+    one of an API server that has just started counts once it has lasted.
     """
     until = time.monotonic() + action.seconds
+    refusals = 0
     while True:
         entry.attempts += 1
         try:
             return await _attempt(action, scene)
         except OperatorError as error:
-            if error.reason is Reason.API_UNAVAILABLE and time.monotonic() + action.delay < until:
+            momentary = refusals < _REFUSALS and await _may_be_momentary(scene, error)
+            refusals = refusals + 1 if momentary else 0
+            unanswered = error.reason is Reason.API_UNAVAILABLE and time.monotonic() + action.delay < until
+            if momentary or unanswered:
                 entry.attempts -= 1
             elif entry.attempts > action.retries:
                 if action.on_error is OnError.FAIL and scene.evidence != Findings():
@@ -157,7 +168,15 @@ async def _attempts(action: Envelope, scene: Scene, entry: ActionStatus) -> Done
                 raise
             entry.message = error.message
             scene.context.recorder.action(entry)
-        await asyncio.sleep(action.delay)
+        await asyncio.sleep(_REFUSED_PAUSE_SECONDS if momentary else action.delay)
+
+
+async def _may_be_momentary(scene: Scene, error: OperatorError) -> bool:
+    """Whether an error is a refusal of a permission that the API server does not deny when it is asked for it."""
+    text = refusal_text(error)
+    if (missing := missing_in(text)) is None:
+        return False
+    return missing.permission.verb == IMPERSONATE or await scene.cluster.permissions.refused_for_a_moment(text)
 
 
 async def _attempt(action: Envelope, scene: Scene) -> Done:
@@ -297,12 +316,21 @@ async def _chart(context: PhaseContext) -> dict[str, str]:
     return {}
 
 
+def _is_conflict(error: OperatorError) -> bool:
+    """Whether the object was changed meanwhile, or is not the one that a manifest with a uid or resourceVersion is about.
+
+    That is repeated like a request that is not answered, but it is an answer.
+    """
+    cause = error.__cause__ if isinstance(error, LifecycleError) else error
+    return isinstance(cause, KubeError) and error.reason is Reason.API_UNAVAILABLE and not is_unserved(cause)
+
+
 def _named(bound: BoundAction, error: OperatorError) -> OperatorError:
     """Return the error of an action with its name; it keeps reason, hint and whether a retry may succeed."""
     source = "" if bound.origin == SPEC else f" of {bound.origin}"
     own = (Reason.INTERNAL_ERROR, Reason.FORBIDDEN) if bound.identity is not None else (Reason.INTERNAL_ERROR,)
     # What the account of a profile lacks, the account of the ManagedChart does not: FORBIDDEN is about the latter.
-    reason = Reason.LIFECYCLE_FAILED if error.reason in own else error.reason
+    reason = Reason.LIFECYCLE_FAILED if error.reason in own or _is_conflict(error) else error.reason
     named = LifecycleError(
         f"Action {bound.action.name} ({bound.verb}){source} failed: {error.message}",
         reason=reason,

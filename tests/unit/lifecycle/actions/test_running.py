@@ -126,6 +126,22 @@ async def test_an_action_that_does_not_end_is_named(monkeypatch: pytest.MonkeyPa
     assert failed.value.message == "Action a0 (exists) failed: It did not end within 10ms: there is nothing yet"
 
 
+@pytest.mark.parametrize(("status", "reason"), [(409, Reason.LIFECYCLE_FAILED), (503, Reason.API_UNAVAILABLE)])
+async def test_a_conflict_that_lasts_is_no_outage(status: int, reason: Reason) -> None:
+    """As of a manifest with the resourceVersion of `kubectl get`: nothing would ever be rolled back because of it."""
+    cluster = stored()
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "1"}}
+    answer = 'Operation cannot be fulfilled on configmaps "a": the object has been modified'
+    cluster.refuses[await cluster.locate(made, "apps")] = KubeError(
+        answer, reason=Reason.API_UNAVAILABLE, transient=True, status=status, answer=answer
+    )
+
+    with pytest.raises(LifecycleError) as failed:
+        await run({"apply": {"manifest": made}, "timeout": "10ms"}, on=bench(cluster=cluster))
+
+    assert failed.value.reason is reason
+
+
 async def test_a_deadline_without_an_answer_says_nothing_about_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is cancelled, or a watch is begun again and again: the action itself does not notice."""
 

@@ -227,7 +227,7 @@ async def test_a_server_that_is_not_allowed_blocks_the_run(*, allowed: bool) -> 
     ):
         chart = web() if source else web(lifecycle={"actions": [THANOS]})
         blocked = why_blocked(await asked.find(chart, spec_of(chart)))
-        removal = await asked.find_for_removal(chart, spec_of(chart))
+        removal = await asked.find_for_removal(chart, spec_of(chart), lacks=lacks)
         assert isinstance(removal.lifecycle, WithActions)
         if allowed:
             assert (blocked, len(removal.lifecycle.actions), removal.problems) == (None, 1, [])
@@ -255,7 +255,7 @@ async def test_a_removal_goes_on_without_what_is_invalid() -> None:
     broken = await profile("broken", match=ALL, actions=[{"name": "x", "phase": "PreExec"}])
     chart = web(lifecycle={"actions": [{"name": "x", "phase": "PreExec"}]})
 
-    removal = await of([good, broken]).find_for_removal(chart, spec_of(chart))
+    removal = await of([good, broken]).find_for_removal(chart, spec_of(chart), lacks=lacks)
 
     assert isinstance(removal.lifecycle, WithActions)
     assert type(within(removal.lifecycle)) is PrometheusOperator
@@ -279,7 +279,7 @@ async def test_what_of_an_invalid_profile_saves_data(spec: dict[str, Any], *, bl
     broken = await profile("broken", match=ALL, **spec)
     chart = web()
 
-    removal = await of([broken]).find_for_removal(chart, spec_of(chart))
+    removal = await of([broken]).find_for_removal(chart, spec_of(chart), lacks=lacks)
 
     assert isinstance(removal.lifecycle, WithActions)
     assert (removal.blocked is not None) is blocks
@@ -290,12 +290,17 @@ async def test_what_of_an_invalid_profile_saves_data(spec: dict[str, Any], *, bl
 async def test_a_removal_goes_on_with_an_unknown_lifecycle() -> None:
     chart = web(lifecycle={"name": "nothing", "actions": [check("x", "PreDelete")]})
 
-    removal = await of([]).find_for_removal(chart, spec_of(chart))
+    removal = await of([]).find_for_removal(chart, spec_of(chart), lacks=lacks)
 
     assert isinstance(removal.lifecycle, WithActions)
     assert type(removal.lifecycle.inner) is Lifecycle
     assert origins(removal.lifecycle) == ["spec:x"]
     assert [each.reason for each in removal.problems] == [Reason.LIFECYCLE_UNKNOWN]
+
+
+async def lacks(_: KubeError) -> bool:
+    """The operator lacks what was refused."""
+    return True
 
 
 @pytest.mark.parametrize(("reason", "goes_on"), [(Reason.FORBIDDEN, True), (Reason.API_UNAVAILABLE, False)])
@@ -305,10 +310,10 @@ async def test_a_removal_waits_for_the_api_server_but_for_no_permission(reason: 
     asked = of([await profile("p", match=IN_PROD)], error)
     if not goes_on:
         with pytest.raises(KubeError):
-            await asked.find_for_removal(chart, spec_of(chart))
+            await asked.find_for_removal(chart, spec_of(chart), lacks=lacks)
         return
 
-    assert [each.message for each in (await asked.find_for_removal(chart, spec_of(chart))).problems] == [
+    assert [each.message for each in (await asked.find_for_removal(chart, spec_of(chart), lacks=lacks)).problems] == [
         "without LifecycleProfiles: no"
     ]
 

@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints
 from managedchart_operator.api.status import Phase
 from managedchart_operator.diagnosis.containers import shown_log
 from managedchart_operator.errors import KubeError, LifecycleError
+from managedchart_operator.kube.answers import is_unserved
 from managedchart_operator.kube.objects import ObjectRef
 from managedchart_operator.kube.single_writes import delete_exactly
 from managedchart_operator.lifecycle.actions.api_errors import summary
@@ -80,16 +81,20 @@ class HelmTest(Verb):
             if not found.containers:
                 found = from_logs(tests.logs, partial(shown_log, redact=redact), tests.failed)
             scene.evidence, said = found, sentence(found.containers)
+        unanswered = False
         try:
             ended = await _end(scene, tests.failed)
         except KubeError as error:
             ended, said = False, f"{said}; it may still run: {summary(error)}"
+            unanswered = is_unserved(error)
         # It may have ended between the two.
         late = ended or tests.error.reason is Reason.PHASE_TIMEOUT
         what = f"did not end in time{' and is deleted' if ended else ''}" if late else "failed"
+        reason = Reason.PHASE_TIMEOUT if late else Reason.LIFECYCLE_FAILED
         raise LifecycleError(
             f"Test {listed(tests.failed)} of release {scene.namespace}/{scene.context.release.name} {what}{said}",
-            reason=Reason.PHASE_TIMEOUT if late else Reason.LIFECYCLE_FAILED,
+            # Helm takes a test for failed that it cannot watch to its end.
+            reason=Reason.API_UNAVAILABLE if unanswered else reason,
             hint=f"Run it again: helm -n {scene.namespace} test {scene.context.release.name} --logs",
         )
 

@@ -1,6 +1,8 @@
 """`waitFor`: a condition, a field or the deletion of objects, as `kubectl wait` waits for it; by a watch."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -8,8 +10,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_v
 from managedchart_operator.api.schema import rules
 from managedchart_operator.errors import LifecycleError
 from managedchart_operator.kube.objects import ObjectRef
-from managedchart_operator.kube.watch import Polling, changes
+from managedchart_operator.kube.watch import Change, Polling, changes
 from managedchart_operator.lifecycle.actions.json_path import as_text, steps_of, value_at
+from managedchart_operator.lifecycle.actions.pods import reserve_of
 from managedchart_operator.lifecycle.actions.scene import Scene
 from managedchart_operator.lifecycle.actions.targets import NAME_OR_SELECTOR, ObjectsRef, name_only, some, what
 from managedchart_operator.lifecycle.actions.verb import Done, Verb
@@ -81,14 +84,25 @@ class WaitFor(ObjectsRef, Verb):
         path = await objects.collection_path(self.version, self.kind, namespace=where.namespace)
         labels = self.selector.text() if self.selector else ""
         fields = f"metadata.name={self.name}" if self.name else ""
-        there: dict[tuple[str, str], Mapping[str, Any]] = {}
         # The watch waits longer than a short timeout before it reports a missing permission.
         await objects.client.request(
             "GET", path, query={"labelSelector": labels, "fieldSelector": fields, "limit": "1"}
         )
-        watch = changes(
-            objects.client, path, labels=labels, fields=fields, patient=False, polls=Polling(), keep=self._seen
-        )
+        last_look = asyncio.get_running_loop().time() + scene.seconds - reserve_of(scene.seconds)
+        for until in (last_look, None):
+            watch = changes(
+                objects.client, path, labels=labels, fields=fields, patient=False, polls=Polling(), keep=self._seen
+            )
+            # A watch whose connection has died silently shows nothing more. So the objects are listed again before the
+            # deadline, and if that is not answered, the deadline says nothing about them.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until), contextlib.aclosing(watch):  # type: ignore[type-var]
+                    return await self._until_reached(scene, watch, where.namespace)
+        raise AssertionError  # the second watch has no end
+
+    async def _until_reached(self, scene: Scene, watch: AsyncIterator[Change], namespace: str) -> Done:
+        """Follow a watch until the goal is reached. Raises KubeError."""
+        there: dict[tuple[str, str], Mapping[str, Any]] = {}
         async for change in watch:
             if change.type == "Listed":
                 there = {_key(each): each for each in change.object["items"]}
@@ -96,12 +110,12 @@ class WaitFor(ObjectsRef, Verb):
                 there.pop(_key(change.object), None)
             else:
                 there[_key(change.object)] = self._seen(change.object)
-            scene.progress = self._missing(list(there.values()), where.namespace, named=not scene.foreign)
+            scene.progress = self._missing(list(there.values()), namespace, named=not scene.foreign)
             if not scene.progress:
                 return Done(
                     f"{self._goal}: {len(there)} {self.kind}"
                     if not self.deleted
-                    else f"No {what(self, where.namespace, name=self.name, selector=self.selector)} exists"
+                    else f"No {what(self, namespace, name=self.name, selector=self.selector)} exists"
                 )
         raise LifecycleError("The watch has ended", reason=Reason.LIFECYCLE_FAILED)  # it does so only with an error
 

@@ -28,6 +28,8 @@ class Answering(FakeCluster):
         """Whether it answers nothing else."""
         self.hangs = False
         """Whether the Service never answers."""
+        self.then: Relayed | None = None
+        """What it answers from the second call on."""
 
     async def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
         """Whether the user may call Services."""
@@ -46,7 +48,8 @@ class Answering(FakeCluster):
         self.asked.append((path, query))
         if self.hangs:
             raise KubeError("no answer", reason=Reason.API_UNAVAILABLE, transient=True, status=0)
-        return self.answer
+        answer, self.answer = self.answer, self.then or self.answer
+        return answer
 
 
 def samples(*values: str) -> bytes:
@@ -106,6 +109,17 @@ async def test_http_reports_a_missing_permission() -> None:
     assert failed.value.reason is Reason.FORBIDDEN
 
 
+async def test_an_api_server_that_has_just_started_is_asked_again() -> None:
+    """It refuses everybody for a moment, and that is not what the Service answers."""
+    lacking = 'cannot get resource "services/proxy" in API group "" in the namespace "apps"'
+    scene, cluster = on(403, status(f'services "web" is forbidden: User "u" {lacking}'))
+    cluster.allowed, cluster.then = True, Relayed(200, b"", cut_off=False)
+
+    done = await once({"http": HTTP}, on=scene)
+
+    assert done.message == "Service apps/web answers 200"
+
+
 def status(message: str) -> bytes:
     return json.dumps({"kind": "Status", "apiVersion": "v1", "message": message}).encode()
 
@@ -156,6 +170,27 @@ async def test_a_service_cannot_feign_an_api_server_that_does_not_answer(code: i
 
     with pytest.raises(LifecycleError, match=f"^Service apps/web answers {code}$"):
         await once({"http": HTTP}, on=scene)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'invalid service request "a"',
+        "error trying to reach service: etcdserver: request timed out",
+        'error trying to reach service: is forbidden: User "u" cannot get resource "pods" in API group "" at the cluster scope',
+    ],
+)
+async def test_a_service_cannot_speak_as_the_api_server(said: str) -> None:
+    """Neither of an outage, nor of a permission, for which the hint would have a command that grants it."""
+    scene, cluster = on(503, status(said))
+    cluster.allowed = True
+
+    with pytest.raises(LifecycleError) as failed:
+        await once({"http": HTTP}, on=scene)
+
+    assert failed.value.reason is Reason.LIFECYCLE_FAILED
+    assert "pods" not in failed.value.message
+    assert "grant" not in (failed.value.hint or "").lower()
 
 
 @pytest.mark.parametrize("silent", [False, True])

@@ -96,6 +96,9 @@ async def test_a_test_that_cannot_be_deleted_is_reported() -> None:
     assert caught.value.message == (
         "Test web-b of release apps/web failed; it may still run: The API server answers 500 for pods apps/web-b: etcd is slow"
     )
+    assert caught.value.reason is Reason.API_UNAVAILABLE, (
+        "an outage, in which helm cannot see how a test ends, rolls nothing back"
+    )
 
 
 async def test_only_tests_are_deleted() -> None:

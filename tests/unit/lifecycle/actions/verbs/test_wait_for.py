@@ -1,13 +1,21 @@
 """`waitFor` knows when its goal is reached; the watch itself is tested on an API server."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from managedchart_operator.errors import SpecError
+from harness.api_server import FakeApiServer
+from managedchart_operator.errors import LifecycleError, SpecError
+from managedchart_operator.kube.client import KubeClient
 from managedchart_operator.lifecycle.actions.reading import read_actions
 from managedchart_operator.lifecycle.actions.registry import verb_of
+from managedchart_operator.lifecycle.actions.verbs import wait_for
 from managedchart_operator.lifecycle.actions.verbs.wait_for import WaitFor
+from managedchart_operator.reasons import Reason
+from unit.lifecycle.actions.stage import run
+from unit.lifecycle.fakes import FakeCluster, bench
 
 
 def pod(name: str, ready: str, *, generation: int = 1, observed: int = 1) -> dict[str, Any]:
@@ -110,3 +118,55 @@ async def test_refuses(goal: dict[str, Any], expected: str) -> None:
         await verb(**goal)
 
     assert expected in refused.value.message
+
+
+# ---- over a connection
+
+PATH = "/api/v1/namespaces/apps/pods"
+
+
+class Connected(FakeCluster):
+    """A cluster whose pods are read over a connection."""
+
+    real: KubeClient
+
+    @property
+    def client(self) -> Any:
+        return self.real
+
+    async def collection_path(self, *_: Any, **__: Any) -> str:
+        return PATH
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_watch_that_has_died_silently_fails_nothing(
+    client: KubeClient, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """As that of an API server whose machine is gone: nothing ends the connection for more than a minute."""
+    monkeypatch.setattr(wait_for, "reserve_of", lambda seconds: seconds * 0.8)
+    dead = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            opened = web.StreamResponse()
+            await opened.prepare(request)
+            dead.set()
+            await asyncio.Event().wait()
+        if dead.is_set() and not answers:
+            await asyncio.Event().wait()
+        items = [pod("a", "True" if dead.is_set() else "False")]
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+
+    api.answers["GET", PATH] = answer
+    cluster = Connected()
+    cluster.real = client
+    scene = bench(cluster=cluster)
+    action = {"waitFor": {"kind": "Pod", "name": "a", "condition": "Ready"}, "timeout": "10s" if answers else "5s"}
+
+    if answers:
+        await run(action, on=scene)
+        assert scene.recorder.actions["a0"].message == "condition Ready: 1 Pod"
+        return
+    with pytest.raises(LifecycleError) as failed:
+        await run(action, on=scene)
+    assert failed.value.reason is Reason.API_UNAVAILABLE
