@@ -9,6 +9,7 @@ import pytest
 from managedchart_operator.api.lifecycle import Revalidation
 from managedchart_operator.api.resource import Key
 from managedchart_operator.errors import KubeError
+from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile import check_rounds
 from managedchart_operator.reconcile.planning_places import MAX_CONCURRENT_PLANS
@@ -104,6 +105,25 @@ async def test_so_many_failures_in_a_row_make_it_not_ready(world: World, clock: 
     assert world.status["phase"] == "Failed"
     assert world.event_messages("ValidationFailed") == [message]
     assert world.secrets.statuses == ["deployed"]
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+async def test_an_account_that_cannot_be_read_for_a_moment_is_no_failure(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, lacks: bool
+) -> None:
+    """An API server that has just started refuses everybody."""
+    what = 'cannot get resource "serviceaccounts" in API group "" in the namespace "apps"'
+    answer = f'serviceaccounts "a" is forbidden: User "o" {what}'
+
+    async def refuses(_: Any) -> str:
+        raise KubeError("403", reason=Reason.FORBIDDEN, transient=True, status=403, answer=answer)
+
+    monkeypatch.setattr(world.accounts, "check", refuses)
+    if lacks:
+        world.cluster.permissions.denied.add(Permission("get", "serviceaccounts", "", "apps"))
+    await later(world, clock)
+
+    assert ("validation" in world.status) is lacks
 
 
 async def test_a_restarted_operator_goes_on_counting(world: World, clock: Clock) -> None:

@@ -317,7 +317,7 @@ async def _chart(context: PhaseContext) -> dict[str, str]:
 
 
 def _is_conflict(error: OperatorError) -> bool:
-    """Whether the object was changed meanwhile, or is not the one that a manifest with a uid or resourceVersion is about.
+    """Whether the object was changed meanwhile, or is not in the version that a manifest with a resourceVersion is about.
 
     That is repeated like a request that is not answered, but it is an answer.
     """
