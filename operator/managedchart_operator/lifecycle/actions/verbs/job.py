@@ -137,7 +137,10 @@ class RunJob(Verb):
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise await _ended_by_deadline(scene, ref, uid, seconds=reserve * _FOR_READING) from error
+            # It may have ended: a watch whose connection has died silently shows nothing more.
+            ended = await scene.cluster.get(ref) or {}
+            if ended.get("metadata", {}).get("uid") != uid or not _has_ended(ended):
+                raise await _ended_by_deadline(scene, ref, uid, seconds=reserve * _FOR_READING) from error
         if (failed := _condition(ended, "Failed")) is None:
             return Done(f"{ref} succeeded")
         redact = await asyncio.to_thread(scene.context.release.redactor, [])
@@ -196,6 +199,10 @@ class RunJob(Verb):
         }
 
 
+def _has_ended(job: Mapping[str, Any]) -> bool:
+    return _condition(job, "Complete") is not None or _condition(job, "Failed") is not None
+
+
 async def _delete(scene: Scene, ref: ObjectRef, uid: str) -> None:
     """Delete the Job of an earlier attempt, with its pods, and wait until it does not exist."""
     await delete_exactly(scene.cluster, ref, uid=uid)
@@ -209,7 +216,7 @@ async def _until_ended(scene: Scene, ref: ObjectRef, uid: str) -> dict[str, Any]
     async for found in _states(scene, ref):
         if found is None or found["metadata"]["uid"] != uid:
             raise LifecycleError(f"{ref} was deleted before it ended")
-        if _condition(found, "Complete") or _condition(found, "Failed"):
+        if _has_ended(found):
             return found
         status = found.get("status") or {}
         scene.progress = (

@@ -171,6 +171,23 @@ async def test_a_job_that_does_not_end_is_deleted(on: Bench) -> None:
     assert (await once(VERB, on=on)).message == f"{ref} succeeded"
 
 
+async def test_a_job_whose_end_the_watch_does_not_show_has_ended(on: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing ends a connection that has died silently before an action's deadline."""
+
+    async def states(_: FakeCluster, path: str, **__: Any) -> AsyncIterator[Change]:
+        assert path
+        (ref,) = jobs(on)
+        found = on.cluster.objects[ref]
+        yield Change("Listed", {"items": [found]})
+        on.cluster.objects[ref] = {**found, "status": ended("Complete")}
+        await asyncio.Event().wait()
+
+    end(on)
+    monkeypatch.setattr(job, "changes", states)
+    assert (await once(VERB, on=on, seconds=0.5)).message.endswith("succeeded")
+    assert on.cluster.deleted == []
+
+
 def labelled(on: Bench, ref: ObjectRef, uid: str = "u1", **status: Any) -> None:
     """Somebody makes a Job of this name, which has succeeded."""
     meta = {"uid": "x", "labels": {OWNER_LABEL: uid}}
