@@ -294,8 +294,8 @@ PRIORITY = {
     "objects": [priority_class("platform-critical", 2000)],
     "missing": priority_class("platform-normal", 1000),
     "message": (
-        "Action classes (exists) of profile/priority-classes failed: There are 1 PriorityClass with"
-        " example.com/priority=platform; at least 2 are needed"
+        "Action classes (exists) of profile/priority-classes failed: PriorityClass with"
+        " example.com/priority=platform: 1 found, at least 2 needed"
     ),
 }
 

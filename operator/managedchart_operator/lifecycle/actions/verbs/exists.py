@@ -54,7 +54,7 @@ class Exists(KindRef, Verb):
             raise _failed(f"{these} exists, but must not", hint)
         if len(found) < self.count:
             if self.count > 1:
-                raise _failed(f"There are {len(found)} {these}; at least {self.count} are needed", hint)
+                raise _failed(f"{these}: {len(found)} found, at least {self.count} needed", hint)
             raise _failed(f"{these} does not exist" if self.name else f"There is no {these}", hint)
         which = f"{self.kind} {self.name}" if self.name else f"{self.kind} with {labels}" if labels else self.kind
         return Done(f"{len(found)} {which}" if self.count else f"No {which}")

@@ -43,7 +43,7 @@ async def test_exists(fields: dict[str, Any], expected: str) -> None:
         ({"name": "z"}, "Pod apps/z does not exist"),
         (
             {"selector": {"matchLabels": {"app": "x"}}, "count": 3},
-            "There are 2 Pod with app=x in namespace apps; at least 3 are needed",
+            "Pod with app=x in namespace apps: 2 found, at least 3 needed",
         ),
         ({"name": "a", "count": 0}, "Pod apps/a exists, but must not"),
         ({"selector": {"matchLabels": {"app": "z"}}}, "There is no Pod with app=z in namespace apps"),
