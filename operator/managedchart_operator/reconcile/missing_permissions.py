@@ -6,7 +6,6 @@ in it. What cannot be found out in time is left out: then only the first one is 
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) 
 
     `removes` says that the run was to uninstall. Raises nothing except when cancelled.
     """
-    missing = await still_missing(run.services, run.services.identity, error)
+    missing = (await refusal_in(run.services, run.services.identity, error)).missing
     if missing is None:
         return None
     if missing.permission.verb == IMPERSONATE or isinstance(error, LifecycleError):
@@ -84,32 +83,40 @@ async def find_missing(run: ReleaseRun, error: OperatorError, *, removes: bool) 
     return Found(_reworded(run, error, refused_user(error), found, new_namespace), missing)
 
 
-async def still_missing(
-    services: Services, identity: Identity | None, error: OperatorError
-) -> MissingPermission | None:
-    """Return what an error reports as missing, if the API server confirms it; its user is empty for the operator itself.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an error reports as missing, and whether it is there; the user is empty for the operator itself.
 
-    An API server that has just started refuses everybody with the same message. `identity` is on whose behalf the refused
-    request was sent. Raises nothing except when cancelled.
+    An API server that has just started refuses everybody with the same message.
     """
-    missing = _named_in(error, identity)
-    if missing is None:
-        return None
+
+    named: MissingPermission | None
+    granted: bool | None = None
+    """None where nothing is reported as missing, or the API server does not answer."""
+
+    @property
+    def missing(self) -> MissingPermission | None:
+        """What is missing, if the API server confirms it."""
+        return self.named if self.granted is False else None
+
+    @property
+    def momentary(self) -> bool:
+        """Whether the API server says that the permission is there, so that the refusal means nothing."""
+        return self.granted is True
+
+
+async def refusal_in(services: Services, identity: Identity | None, error: OperatorError) -> Refusal:
+    """Ask the API server about what an error reports as missing.
+
+    `identity` is on whose behalf the refused request was sent. Raises nothing except when cancelled.
+    """
+    named = _named_in(error, identity)
+    if named is None:
+        return Refusal(None)
     try:
-        return None if await services.accounts.granted(missing, identity) else missing
+        return Refusal(named, await services.accounts.granted(named, identity))
     except KubeError:
-        return None
-
-
-async def refused_for_a_moment(services: Services, identity: Identity | None, error: OperatorError) -> bool:
-    """Whether an error is about a permission that the API server says is there, so that the refusal means nothing.
-
-    The parameters are those of `still_missing`. False without an answer. Raises nothing except when cancelled.
-    """
-    missing = _named_in(error, identity)
-    with contextlib.suppress(KubeError):
-        return missing is not None and await services.accounts.granted(missing, identity)
-    return False
+        return Refusal(named)
 
 
 def _named_in(error: OperatorError, identity: Identity | None) -> MissingPermission | None:

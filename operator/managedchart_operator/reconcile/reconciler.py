@@ -28,7 +28,7 @@ from managedchart_operator.reconcile.decide import Hold, InSync, Plan, Run, Wait
 from managedchart_operator.reconcile.explain import explain
 from managedchart_operator.reconcile.last_run import attempt_requested, last_run_of, permission_of
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings, record_failure
-from managedchart_operator.reconcile.missing_permissions import refused_for_a_moment, still_missing
+from managedchart_operator.reconcile.missing_permissions import refusal_in
 from managedchart_operator.reconcile.parse import parse_spec, spec_for_removal
 from managedchart_operator.reconcile.permission_watch import Awaited, PermissionWatch
 from managedchart_operator.reconcile.phase_recorder import PhaseRecorder
@@ -209,8 +209,8 @@ class Reconciler:
             if not error.transient:
                 return None
             identity = self.services.accounts.identity_of(work.chart)
-            lacks = await still_missing(self.services, identity, error) is not None
-            return look_again(error, work.spec.retry, lacks=lacks)
+            refusal = await refusal_in(self.services, identity, error)
+            return look_again(error, work.spec.retry, lacks=refusal.missing is not None)
 
     async def _wait(self, recording: Recording, wait: Wait) -> float:
         recording.recorder.waiting(wait)
@@ -235,8 +235,8 @@ class Reconciler:
         if is_too_large(error):
             return await self._report_unwritable(recording)
         identity = self.services.accounts.identity_of(recording.chart)
-        profile, lacking = error.profile, await still_missing(self.services, identity, error)
-        momentary = await refused_for_a_moment(self.services, identity, error)
+        profile, refusal = error.profile, await refusal_in(self.services, identity, error)
+        lacking = refusal.missing
         findings = recording.phases.findings
         error = await asyncio.to_thread(explain, error, findings, redact=recording.phases.redact)
         chart, recorder, logger = recording.chart, recording.recorder, recording.logger
@@ -250,7 +250,7 @@ class Reconciler:
         retry = clamp(await asyncio.to_thread(spec_for_removal, chart))[0].retry
         # How far it has come decides whether its revision counts as failed, and is rolled back.
         unfinished = error.reason is Reason.API_UNAVAILABLE and last_run_of(chart, status).interrupted
-        if error.transient and (momentary or unfinished or (failing and attempt.digest)) and not chart.deleting:
+        if error.transient and (refusal.momentary or unfinished or (failing and attempt.digest)) and not chart.deleting:
             # Keep what the status says, also about a failure and its retry: this pass has attempted nothing, or not ended.
             logger.warning("%s: %s", error.reason.value, error.message)
             if unfinished and (failed_phase := recording.phases.failed_phase) is not None:

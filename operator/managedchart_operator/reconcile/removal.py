@@ -31,7 +31,7 @@ from managedchart_operator.reconcile.decide import Run, Wait, wait_for_lock
 from managedchart_operator.reconcile.lifecycle_release import LifecycleRelease
 from managedchart_operator.reconcile.lifecycle_runs import LifecycleRuns, post_warnings
 from managedchart_operator.reconcile.lost_account import RESTORE_SECONDS, LostAccounts, was_refused
-from managedchart_operator.reconcile.missing_permissions import still_missing
+from managedchart_operator.reconcile.missing_permissions import refusal_in
 from managedchart_operator.reconcile.operations.outcome import RELEASE_LEFT
 from managedchart_operator.reconcile.operations.unlock import unlock
 from managedchart_operator.reconcile.operator_removal import OperatorRemoval, kept_release
@@ -214,7 +214,7 @@ class Removal:
         """Whether the API server confirms that the operator lacks the permission that it has refused."""
         if missing_in(error.answer) is None:
             return True  # in words that name none, which cannot be asked about
-        return await still_missing(self.services, None, error) is not None
+        return (await refusal_in(self.services, None, error)).missing is not None
 
 
 def _waits_for_correction(key: Key, invalid: SpecError) -> SpecError:

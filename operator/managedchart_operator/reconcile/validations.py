@@ -27,7 +27,7 @@ from managedchart_operator.lifecycle.with_actions import WithActions, why_blocke
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.check_rounds import Checks, Round, most_seconds, run_round
 from managedchart_operator.reconcile.failed_checks import by_origin, failed_again, summary
-from managedchart_operator.reconcile.missing_permissions import refused_for_a_moment
+from managedchart_operator.reconcile.missing_permissions import refusal_in
 from managedchart_operator.reconcile.phase_recorder import ACTION_MESSAGE
 from managedchart_operator.reconcile.resource_pass import ResourcePass
 from managedchart_operator.reconcile.services import Telemetry
@@ -188,7 +188,7 @@ class Validations:
             await work.check_account()
         except OperatorError as error:
             services = work.release.services
-            if not await refused_for_a_moment(services, services.identity, error):
+            if not (await refusal_in(services, services.identity, error)).momentary:
                 for origin in due:
                     await self._ended(work, checks, Round(origin, error))
             self._plan(schedule, checks, due)

@@ -10,7 +10,7 @@ from managedchart_operator.kube.namespaces import NamespaceState
 from managedchart_operator.kube.permissions import Permission
 from managedchart_operator.reasons import Reason
 from managedchart_operator.reconcile.lost_account import RESTORE_SECONDS, TERMINATING_SECONDS
-from managedchart_operator.reconcile.missing_permissions import still_missing
+from managedchart_operator.reconcile.missing_permissions import refusal_in
 from managedchart_operator.times import write_time
 from unit.reconcile.world import World
 
@@ -152,7 +152,7 @@ async def test_a_refusal_of_the_operator_itself_is_not_the_accounts() -> None:
     services: Any = world.reconciler().services
     resource = world.resource
     assert resource is not None
-    found = await still_missing(services, world.accounts.identity_of(resource), error)  # type: ignore[arg-type]
+    found = (await refusal_in(services, world.accounts.identity_of(resource), error)).missing  # type: ignore[arg-type]
     assert found is not None
     assert found.user == ""
 

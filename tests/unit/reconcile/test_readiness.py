@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -92,6 +93,18 @@ async def test_a_cancelled_wait_marks_nothing() -> None:
     assert world.secrets.statuses == ["deployed"]
 
 
+@contextmanager
+def nothing_is_marked(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The API server does not answer when a revision is written."""
+
+    async def unanswered(*_: Any, **__: Any) -> None:
+        raise unavailable()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(world.secrets, "rewrite", unanswered)
+        yield
+
+
 @pytest.mark.parametrize("limit", [0, 5])
 async def test_a_revision_that_could_not_be_marked_is_rolled_back_later(
     monkeypatch: pytest.MonkeyPatch, limit: int
@@ -101,12 +114,7 @@ async def test_a_revision_that_could_not_be_marked_is_rolled_back_later(
     world.put({"values": {"a": 0}})
     await world.reconcile()
     never_ready(monkeypatch)
-
-    async def unanswered(*_: Any, **__: Any) -> None:
-        raise unavailable()
-
-    with monkeypatch.context() as outage:
-        outage.setattr(world.secrets, "rewrite", unanswered)
+    with nothing_is_marked(world, monkeypatch):
         world.put({"values": {"a": 1}, "wait": True, "retry": {"limit": limit}})
         assert await world.reconcile() is not None, "it is decided later"
     assert world.secrets.statuses == ["superseded", "deployed"]
@@ -126,12 +134,7 @@ async def test_a_revision_that_could_not_be_marked_is_marked_before_the_next_one
     world.put({"values": {"a": 0}})
     await world.reconcile()
     never_ready(monkeypatch)
-
-    async def unanswered(*_: Any, **__: Any) -> None:
-        raise unavailable()
-
-    with monkeypatch.context() as outage:
-        outage.setattr(world.secrets, "rewrite", unanswered)
+    with nothing_is_marked(world, monkeypatch):
         world.put({"values": {"a": 1}, "wait": True})
         await world.reconcile()
     world.put({"values": {"a": 2}})
